@@ -1,0 +1,166 @@
+//! Cases: what a strategy answers to given inputs. They travel in the artifact, and the
+//! host runs them before it serves a version.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{CONTEXT_VIEW, Manifest};
+use crate::record::{Candidate, Outcome};
+use crate::value::Value;
+
+/// One case, as its file has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What the case shows.
+    pub name: String,
+    /// When the decision is made, RFC 3339; midday of 1 January 2026 where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// The unit's local offset from UTC, in minutes.
+    #[serde(default)]
+    pub utc_offset_minutes: i32,
+    /// The request's context.
+    #[serde(default)]
+    pub context: IndexMap<String, Value>,
+    /// The feature views' values.
+    #[serde(default)]
+    pub features: IndexMap<String, IndexMap<String, Value>>,
+    /// The declared models' scores.
+    #[serde(default)]
+    pub scores: IndexMap<String, f64>,
+    /// Parameters in place of the defaults.
+    #[serde(default)]
+    pub parameters: IndexMap<String, Value>,
+    /// What calls of the `models` import are answered, in order.
+    #[serde(default)]
+    pub calls: Vec<CaseCall>,
+    /// What has to come of it.
+    pub expect: Expectation,
+}
+
+/// An expected call of the `models` import.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseCall {
+    /// The model's name.
+    pub model: String,
+    /// The rows that the strategy is expected to send.
+    pub rows: Vec<Vec<Value>>,
+    /// The scores that it gets.
+    pub scores: Vec<f64>,
+}
+
+/// What has to come of a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expectation {
+    /// These candidates.
+    Candidates(Vec<Candidate>),
+    /// A refusal.
+    Refusal {
+        /// The reason code.
+        code: String,
+        /// The words.
+        message: String,
+    },
+    /// A failure of this kind.
+    Failure(crate::record::FailureKind),
+}
+
+impl Expectation {
+    /// Says whether `outcome` is what was expected. Numbers may differ by a billionth, so
+    /// that cases survive being written by hand.
+    pub fn is_met_by(&self, outcome: &Outcome) -> bool {
+        match (self, outcome) {
+            (Self::Candidates(wanted), Outcome::Candidates(got)) => {
+                wanted.len() == got.len() && wanted.iter().zip(got).all(|(w, g)| same(w, g))
+            }
+            (Self::Refusal { code, message }, Outcome::Refusal { code: c, message: m }) => {
+                **code == **c && message == m
+            }
+            (Self::Failure(wanted), Outcome::Failure { kind, .. }) => wanted == kind,
+            _ => false,
+        }
+    }
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
+}
+
+fn same(wanted: &Candidate, got: &Candidate) -> bool {
+    wanted.action == got.action
+        && close(wanted.probability, got.probability)
+        && wanted.parameters.len() == got.parameters.len()
+        && wanted.parameters.iter().all(|(name, value)| match (value, got.parameters.get(name)) {
+            (_, None) => false,
+            (wanted, Some(got)) => match (wanted.as_f64(), got.as_f64()) {
+                (Some(w), Some(g)) => close(w, g),
+                _ => wanted == got,
+            },
+        })
+        && wanted.reasons.len() == got.reasons.len()
+        && wanted.reasons.iter().zip(&got.reasons).all(|(w, g)| w.code == g.code && close(w.weight, g.weight))
+}
+
+impl Case {
+    /// The value that the case gives for a declared feature.
+    fn value(&self, view: &str, name: &str) -> Value {
+        let value = if view == CONTEXT_VIEW {
+            self.context.get(name)
+        } else {
+            self.features.get(view).and_then(|values| values.get(name))
+        };
+        value.cloned().unwrap_or(Value::Missing)
+    }
+
+    /// The first key of the case that the manifest does not declare.
+    ///
+    /// # Errors
+    /// The key, and what is declared.
+    pub fn check_keys(&self, manifest: &Manifest) -> Result<(), String> {
+        let declared = |view: &str, name: &str| manifest.features.iter().any(|f| *f.view == *view && *f.name == *name);
+        let given = self.context.keys().map(|name| (CONTEXT_VIEW, name)).chain(
+            self.features.iter().flat_map(|(view, values)| values.keys().map(move |name| (view.as_str(), name))),
+        );
+        for (view, name) in given {
+            if !declared(view, name) {
+                let known: Vec<String> = manifest.features.iter().map(|f| format!("{}.{}", f.view, f.name)).collect();
+                return Err(format!(
+                    "case '{}': {view}.{name} is not a declared feature; declared: {}",
+                    self.name,
+                    known.join(", ")
+                ));
+            }
+        }
+        match self.scores.keys().find(|name| !manifest.scores.iter().any(|s| *s.model.name == ***name)) {
+            Some(name) => Err(format!("case '{}': score '{name}' is of no declared model", self.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// The features by position, with the manifest's defaults in place of what is missing;
+    /// none where one without a default is missing.
+    pub fn positional_features(&self, manifest: &Manifest) -> Option<Vec<Value>> {
+        use crate::manifest::OnMissing;
+        manifest
+            .features
+            .iter()
+            .map(|feature| {
+                let value =
+                    feature.value_type.admit(self.value(&feature.view, &feature.name)).unwrap_or(Value::Missing);
+                match (value, &feature.on_missing) {
+                    (Value::Missing, OnMissing::Error) => None,
+                    (Value::Missing, OnMissing::Default(default)) => Some(default.clone()),
+                    (value, _) => Some(value),
+                }
+            })
+            .collect()
+    }
+
+    /// The scores by position, with fallbacks; none where one is missing without a fallback.
+    pub fn positional_scores(&self, manifest: &Manifest) -> Option<Vec<f64>> {
+        manifest.scores.iter().map(|s| self.scores.get(&*s.model.name).copied().or(s.fallback)).collect()
+    }
+}

@@ -1,0 +1,44 @@
+//! Serin's pure core: the words of a decision, the allocation of units to arms, and
+//! what is true of a record. Nothing here does IO, reads a clock or draws a random
+//! number, so that whatever is decided here can be decided again from the record.
+#![forbid(unsafe_code)]
+
+pub mod allocation;
+pub mod answer;
+pub mod case;
+pub mod experiment;
+#[cfg(feature = "expressions")]
+pub mod expression;
+pub mod limits;
+pub mod manifest;
+pub mod projection;
+pub mod record;
+pub mod value;
+
+/// A name from a manifest, a configuration or a request: shared, never copied.
+pub type Name = std::sync::Arc<str>;
+
+/// Lower-case hexadecimal SHA-256 of `bytes`, with the `sha256:` prefix that every
+/// digest in Serin carries.
+pub fn digest(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(71);
+    text.push_str("sha256:");
+    for byte in sha2::Sha256::digest(bytes) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Says whether `text` can name a plugin, a view, a feature, an action, a reason and the
+/// like: a letter, then at most 63 letters, digits, `_` or `-`.
+pub fn is_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && text.len() <= 64
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+/// What [`is_name`] accepts, for error messages.
+pub const NAME_RULE: &str = "a letter, then up to 63 letters, digits, '_' or '-'";

@@ -1,0 +1,118 @@
+//! The bounds of one run of one strategy.
+
+use serde::{Deserialize, Serialize};
+
+/// What one run may use. Every bound's breach is a typed outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Units of Wasm fuel, about one a Wasm instruction. The CPU limit: it replays.
+    pub fuel: u64,
+    /// Bytes over all linear memories together.
+    pub memory_bytes: u64,
+    /// Elements over all tables together.
+    pub table_elements: u64,
+    /// Wall time of the run in milliseconds: the net under fuel, checked by epochs.
+    pub wall_ms: u64,
+    /// Bytes that the answer may hold.
+    pub output_bytes: u64,
+    /// Candidates in one answer.
+    pub candidates: u64,
+    /// Calls of the `models` import.
+    pub host_calls: u64,
+    /// Rows over all calls of the `models` import.
+    pub host_call_rows: u64,
+    /// Bytes of log lines kept; what is beyond is cut off.
+    pub log_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fuel: 20_000_000,
+            memory_bytes: 16 << 20,
+            table_elements: 10_000,
+            wall_ms: 25,
+            output_bytes: 64 << 10,
+            candidates: 64,
+            host_calls: 16,
+            host_call_rows: 512,
+            log_bytes: 4 << 10,
+        }
+    }
+}
+
+/// Limits as a file gives them: what is absent stays as it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartialLimits {
+    /// See [`Limits::fuel`].
+    pub fuel: Option<u64>,
+    /// See [`Limits::memory_bytes`].
+    pub memory_bytes: Option<u64>,
+    /// See [`Limits::table_elements`].
+    pub table_elements: Option<u64>,
+    /// See [`Limits::wall_ms`].
+    pub wall_ms: Option<u64>,
+    /// See [`Limits::output_bytes`].
+    pub output_bytes: Option<u64>,
+    /// See [`Limits::candidates`].
+    pub candidates: Option<u64>,
+    /// See [`Limits::host_calls`].
+    pub host_calls: Option<u64>,
+    /// See [`Limits::host_call_rows`].
+    pub host_call_rows: Option<u64>,
+    /// See [`Limits::log_bytes`].
+    pub log_bytes: Option<u64>,
+}
+
+impl PartialLimits {
+    fn zip(self, base: Limits, pick: impl Fn(u64, u64) -> u64) -> Limits {
+        let choose = |mine: Option<u64>, base| mine.map_or(base, |mine| pick(mine, base));
+        Limits {
+            fuel: choose(self.fuel, base.fuel),
+            memory_bytes: choose(self.memory_bytes, base.memory_bytes),
+            table_elements: choose(self.table_elements, base.table_elements),
+            wall_ms: choose(self.wall_ms, base.wall_ms),
+            output_bytes: choose(self.output_bytes, base.output_bytes),
+            candidates: choose(self.candidates, base.candidates),
+            host_calls: choose(self.host_calls, base.host_calls),
+            host_call_rows: choose(self.host_call_rows, base.host_call_rows),
+            log_bytes: choose(self.log_bytes, base.log_bytes),
+        }
+    }
+
+    /// The operator's limits: these in place of `base`.
+    pub fn over(self, base: Limits) -> Limits {
+        self.zip(base, |mine, _| mine)
+    }
+
+    /// The grant: what the manifest asks for, at most what the operator allows.
+    pub fn within(self, allowed: Limits) -> Limits {
+        self.zip(allowed, u64::min)
+    }
+
+    /// The name of a key that is zero, which no run could satisfy.
+    pub fn zero_key(&self) -> Option<&'static str> {
+        [
+            ("fuel", self.fuel),
+            ("memory_bytes", self.memory_bytes),
+            ("wall_ms", self.wall_ms),
+            ("output_bytes", self.output_bytes),
+            ("candidates", self.candidates),
+        ]
+        .into_iter()
+        .find_map(|(key, value)| (value == Some(0)).then_some(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grant_is_the_smaller_of_asked_and_allowed() {
+        let asked = PartialLimits { fuel: Some(5), memory_bytes: Some(u64::MAX), ..Default::default() };
+        let grant = asked.within(Limits::default());
+        assert_eq!((grant.fuel, grant.memory_bytes), (5, Limits::default().memory_bytes));
+    }
+}

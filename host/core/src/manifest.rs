@@ -1,0 +1,465 @@
+//! The manifest: what `plugin.toml` declares, first as it is written, then validated.
+//!
+//! Positions on the Wasm boundary are positions in these lists, so the order of the
+//! file is part of its meaning, and the file's hash ties an artifact to it.
+
+use std::collections::HashSet;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::PartialLimits;
+use crate::value::{Value, ValueType};
+use crate::{NAME_RULE, Name, is_name};
+
+/// The view name under which a request's own context is declared.
+pub const CONTEXT_VIEW: &str = "context";
+
+/// Component custom section that holds the text of `plugin.toml`.
+pub const MANIFEST_SECTION: &str = "serin:manifest";
+/// Component custom section that holds the cases, a JSON array.
+pub const CASES_SECTION: &str = "serin:cases";
+/// Core-module custom section in which the SDK leaves the 32 bytes of
+/// [`Manifest::hash`] that the code was compiled against.
+pub const HASH_SECTION: &str = "serin:manifest-hash";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawManifest {
+    name: String,
+    version: String,
+    decision_point: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    owner: String,
+    #[serde(default)]
+    actions: IndexMap<String, RawAction>,
+    #[serde(default)]
+    reasons: IndexMap<String, String>,
+    #[serde(default)]
+    features: Vec<RawFeature>,
+    #[serde(default)]
+    models: Vec<RawModel>,
+    #[serde(default)]
+    parameters: IndexMap<String, RawParameter>,
+    #[serde(default)]
+    limits: PartialLimits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAction {
+    #[serde(default)]
+    parameters: IndexMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFeature {
+    view: String,
+    name: String,
+    r#type: ValueType,
+    max_age: Option<String>,
+    on_missing: Option<RawOnMissing>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawOnMissing {
+    Word(String),
+    Default { default: Value },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawModel {
+    name: String,
+    version: String,
+    inputs: Option<IndexMap<String, String>>,
+    fallback: Option<f64>,
+    #[serde(default)]
+    callable: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawParameter {
+    r#type: ValueType,
+    default: Value,
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+/// A validated manifest.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The plugin's name.
+    pub name: Name,
+    /// The plugin's version.
+    pub version: semver::Version,
+    /// The decision point that the strategy is made for.
+    pub decision_point: Name,
+    /// What it does, for people.
+    pub description: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// The actions that it may return.
+    pub actions: Vec<Action>,
+    /// Its reason codes and their texts.
+    pub reasons: Vec<Reason>,
+    /// The features that it needs.
+    pub features: Vec<Feature>,
+    /// The models whose scores are computed before it runs.
+    pub scores: Vec<DeclaredScore>,
+    /// The models that it may call with rows of its own.
+    pub callable: Vec<CallableModel>,
+    /// Its parameters, which an experiment's arm may override.
+    pub parameters: Vec<Parameter>,
+    /// The limits that it asks for.
+    pub limits: PartialLimits,
+    /// SHA-256 of the file's bytes.
+    pub hash: [u8; 32],
+}
+
+/// An action and the types of its parameters.
+#[derive(Debug, Clone)]
+pub struct Action {
+    /// The action's name.
+    pub name: Name,
+    /// Its parameters' names and types; all are required.
+    pub parameters: Vec<(Name, ValueType)>,
+}
+
+/// A reason code.
+#[derive(Debug, Clone)]
+pub struct Reason {
+    /// The code.
+    pub code: Name,
+    /// What the code means, in words that a borrower could be told.
+    pub text: Name,
+}
+
+/// What a strategy gets where a feature is missing or too old.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OnMissing {
+    /// The strategy does not run; the fallback serves.
+    Error,
+    /// This value.
+    Default(Value),
+    /// `missing`, and the strategy copes.
+    Pass,
+}
+
+/// A declared feature.
+#[derive(Debug, Clone)]
+pub struct Feature {
+    /// The feature view, or `context`.
+    pub view: Name,
+    /// The feature's name in the view.
+    pub name: Name,
+    /// Its type.
+    pub value_type: ValueType,
+    /// How old its row may be, in milliseconds.
+    pub max_age_ms: Option<u64>,
+    /// What to do without it.
+    pub on_missing: OnMissing,
+}
+
+/// A model and version.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModelId {
+    /// The model's name.
+    pub name: Name,
+    /// Its version.
+    pub version: Name,
+}
+
+impl std::fmt::Display for ModelId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+/// A score computed before the strategy runs.
+#[derive(Debug, Clone)]
+pub struct DeclaredScore {
+    /// The model.
+    pub model: ModelId,
+    /// For each of the model's inputs, the position of the feature that feeds it.
+    pub inputs: Vec<(Name, usize)>,
+    /// The score where the model cannot answer; without it the strategy does not run.
+    pub fallback: Option<f64>,
+}
+
+/// A model that the strategy calls itself.
+#[derive(Debug, Clone)]
+pub struct CallableModel {
+    /// The model.
+    pub model: ModelId,
+}
+
+/// A parameter.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// Its name.
+    pub name: Name,
+    /// Its type.
+    pub value_type: ValueType,
+    /// Its value where no arm overrides it.
+    pub default: Value,
+    /// The smallest value allowed.
+    pub min: Option<f64>,
+    /// The largest value allowed.
+    pub max: Option<f64>,
+}
+
+impl Parameter {
+    /// Checks a value for this parameter, and gives it the declared type.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be valid.
+    pub fn admit(&self, value: Value) -> Result<Value, String> {
+        let value = self
+            .value_type
+            .admit(value)
+            .map_err(|is| format!("parameter '{}' is {is}; it is declared as {}", self.name, self.value_type))?;
+        if value.is_missing() {
+            return Err(format!("parameter '{}' must have a value", self.name));
+        }
+        if let Some(x) = value.as_f64()
+            && (self.min.is_some_and(|min| x < min) || self.max.is_some_and(|max| x > max))
+        {
+            let bound = |b: Option<f64>, none: &str| b.map_or(none.to_owned(), |b| b.to_string());
+            return Err(format!(
+                "parameter '{}' = {x} is out of its range [{}, {}]",
+                self.name,
+                bound(self.min, "-inf"),
+                bound(self.max, "inf")
+            ));
+        }
+        Ok(value)
+    }
+}
+
+/// Why a manifest is not valid.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ManifestError(pub String);
+
+fn bad<T>(text: impl Into<String>) -> Result<T, ManifestError> {
+    Err(ManifestError(text.into()))
+}
+
+impl Manifest {
+    /// `name@version`.
+    pub fn id(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+
+    /// Reads and validates the text of a `plugin.toml`.
+    ///
+    /// # Errors
+    /// The first mistake found: where it is, and what would be valid.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        use sha2::Digest as _;
+        let raw: RawManifest = toml::from_str(text).map_err(|e| ManifestError(e.to_string()))?;
+        let name = named("name", raw.name)?;
+        let version = raw.version;
+        let version = semver::Version::parse(&version).map_err(|e| {
+            ManifestError(format!("version = \"{version}\": {e}; valid: MAJOR.MINOR.PATCH, like 1.0.0"))
+        })?;
+        if raw.actions.is_empty() {
+            return bad("no actions; declare at least one, like [actions.no_contact]");
+        }
+        if let Some(key) = raw.limits.zero_key() {
+            return bad(format!("limits.{key} = 0: no run could keep within it; valid: a whole number from 1"));
+        }
+        let features = features(raw.features)?;
+        let (scores, callable) = models(raw.models, &features)?;
+        Ok(Self {
+            name,
+            version,
+            decision_point: named("decision_point", raw.decision_point)?,
+            description: raw.description,
+            owner: raw.owner,
+            actions: raw.actions.into_iter().map(action).collect::<Result<_, _>>()?,
+            reasons: raw
+                .reasons
+                .into_iter()
+                .map(|(code, text)| Ok(Reason { code: named("reasons", code)?, text: text.into() }))
+                .collect::<Result<_, ManifestError>>()?,
+            features,
+            scores,
+            callable,
+            parameters: raw.parameters.into_iter().map(parameter).collect::<Result<_, _>>()?,
+            limits: raw.limits,
+            hash: sha2::Sha256::digest(text.as_bytes()).into(),
+        })
+    }
+
+    /// The parameters in force: the defaults, and `overrides` in place of them.
+    ///
+    /// # Errors
+    /// Which override is unknown, of another type or out of range, and what is valid.
+    pub fn parameters_with(&self, overrides: &IndexMap<String, Value>) -> Result<Vec<Value>, String> {
+        if let Some(unknown) = overrides.keys().find(|key| !self.parameters.iter().any(|p| *p.name == ***key)) {
+            let known: Vec<&str> = self.parameters.iter().map(|p| &*p.name).collect();
+            return Err(format!(
+                "parameter '{unknown}' is not declared by {}; declared: {}",
+                self.id(),
+                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            ));
+        }
+        self.parameters
+            .iter()
+            .map(|p| overrides.get(&*p.name).map_or_else(|| Ok(p.default.clone()), |value| p.admit(value.clone())))
+            .collect()
+    }
+}
+
+fn named(key: &str, text: String) -> Result<Name, ManifestError> {
+    if is_name(&text) { Ok(text.into()) } else { bad(format!("{key}: '{text}' is not a name; valid: {NAME_RULE}")) }
+}
+
+fn action((name, raw): (String, RawAction)) -> Result<Action, ManifestError> {
+    let name = named("actions", name)?;
+    let mut parameters = Vec::new();
+    for (key, written) in raw.parameters {
+        let Some(value_type) = ValueType::parse(&written) else {
+            return bad(format!("actions.{name}.parameters.{key} = \"{written}\"; valid: {}", ValueType::WRITTEN));
+        };
+        parameters.push((named("actions", key)?, value_type));
+    }
+    Ok(Action { name, parameters })
+}
+
+fn features(raw: Vec<RawFeature>) -> Result<Vec<Feature>, ManifestError> {
+    let mut seen = HashSet::new();
+    raw.into_iter()
+        .map(|raw| {
+            let at = format!("feature {}.{}", raw.view, raw.name);
+            if !seen.insert(raw.name.clone()) {
+                return bad(format!(
+                    "{at}: a feature named '{}' is declared already; names are unique over all views",
+                    raw.name
+                ));
+            }
+            let max_age_ms = match raw.max_age {
+                None => None,
+                Some(_) if raw.view == CONTEXT_VIEW => {
+                    return bad(format!("{at}: max_age has no meaning for the request's own context; remove it"));
+                }
+                Some(text) => Some(duration_ms(&text).map_err(|e| ManifestError(format!("{at}: max_age: {e}")))?),
+            };
+            let on_missing = match raw.on_missing {
+                None => OnMissing::Pass,
+                Some(RawOnMissing::Word(word)) if word == "error" => OnMissing::Error,
+                Some(RawOnMissing::Word(word)) if word == "pass" => OnMissing::Pass,
+                Some(RawOnMissing::Word(word)) => {
+                    return bad(format!(
+                        "{at}: on_missing = \"{word}\"; valid: \"error\", \"pass\" or {{ default = VALUE }}"
+                    ));
+                }
+                Some(RawOnMissing::Default { default }) => match raw.r#type.admit(default) {
+                    Ok(value) if !value.is_missing() => OnMissing::Default(value),
+                    Ok(_) => return bad(format!("{at}: the default has no value")),
+                    Err(is) => {
+                        return bad(format!(
+                            "{at}: the default is {is}, and the feature is declared as {}",
+                            raw.r#type
+                        ));
+                    }
+                },
+            };
+            Ok(Feature {
+                view: named("features.view", raw.view)?,
+                name: named("features.name", raw.name)?,
+                value_type: raw.r#type,
+                max_age_ms,
+                on_missing,
+            })
+        })
+        .collect()
+}
+
+fn models(raw: Vec<RawModel>, features: &[Feature]) -> Result<(Vec<DeclaredScore>, Vec<CallableModel>), ManifestError> {
+    let (mut scores, mut callable) = (Vec::new(), Vec::new());
+    let mut seen = HashSet::new();
+    for raw in raw {
+        let at = format!("model {}@{}", raw.name, raw.version);
+        if semver::Version::parse(&raw.version).is_err() {
+            return bad(format!("{at}: not a version; valid: MAJOR.MINOR.PATCH, like 1.0.0"));
+        }
+        if !seen.insert((raw.name.clone(), raw.callable)) {
+            return bad(format!("{at}: declared twice"));
+        }
+        if raw.fallback.is_some_and(|x| !x.is_finite()) {
+            return bad(format!("{at}: fallback must be finite"));
+        }
+        let model = ModelId { name: named("models.name", raw.name)?, version: raw.version.into() };
+        match (raw.callable, raw.inputs) {
+            (true, None) => callable.push(CallableModel { model }),
+            (true, Some(_)) => {
+                return bad(format!("{at}: a callable model takes its rows from the strategy; remove inputs"));
+            }
+            (false, None) => {
+                return bad(format!("{at}: needs inputs = {{ MODEL_INPUT = \"VIEW.FEATURE\" }}, or callable = true"));
+            }
+            (false, Some(inputs)) => {
+                let inputs = inputs
+                    .into_iter()
+                    .map(|(input, source)| {
+                        let position = features
+                            .iter()
+                            .position(|f| source.strip_prefix(&*f.view).and_then(|r| r.strip_prefix('.')) == Some(&*f.name));
+                        match position {
+                            Some(p) if features[p].value_type == ValueType::Text => {
+                                bad(format!("{at}: input '{input}' is fed by {source}, which is text; valid: a number, integer or boolean"))
+                            }
+                            Some(p) => Ok((input.into(), p)),
+                            None => bad(format!("{at}: input '{input}' names '{source}', which is not among the [[features]]; write VIEW.FEATURE")),
+                        }
+                    })
+                    .collect::<Result<_, _>>()?;
+                scores.push(DeclaredScore { model, inputs, fallback: raw.fallback });
+            }
+        }
+    }
+    Ok((scores, callable))
+}
+
+fn parameter((name, raw): (String, RawParameter)) -> Result<Parameter, ManifestError> {
+    let mut parameter = Parameter {
+        name: named("parameters", name)?,
+        value_type: raw.r#type,
+        default: raw.default,
+        min: raw.min,
+        max: raw.max,
+    };
+    let numeric = matches!(parameter.value_type, ValueType::Integer | ValueType::Number);
+    if !numeric && (parameter.min.is_some() || parameter.max.is_some()) {
+        return bad(format!(
+            "parameter '{}': min and max are for numbers, and it is {}",
+            parameter.name, parameter.value_type
+        ));
+    }
+    if let (Some(min), Some(max)) = (parameter.min, parameter.max)
+        && (min > max || !min.is_finite() || !max.is_finite())
+    {
+        return bad(format!("parameter '{}': the range [{min}, {max}] holds no value", parameter.name));
+    }
+    parameter.default =
+        parameter.admit(parameter.default.clone()).map_err(|e| ManifestError(format!("default: {e}")))?;
+    Ok(parameter)
+}
+
+/// Reads a duration such as `24h`, `14d` or `50ms`, in milliseconds.
+///
+/// # Errors
+/// What is wrong, and examples of what is valid.
+pub fn duration_ms(text: &str) -> Result<u64, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|e| format!("'{text}' is not a duration ({e}); valid: 50ms, 10s, 24h, 14d"))?;
+    u64::try_from(duration.as_millis()).map_err(|_| format!("'{text}' is too long"))
+}

@@ -1,0 +1,112 @@
+//! What one strategy sees of a record: its manifest's features and scores, by position.
+
+use indexmap::IndexMap;
+
+use crate::Name;
+use crate::manifest::{CONTEXT_VIEW, DeclaredScore, Manifest, OnMissing};
+use crate::record::{FailureKind, Record, RowStatus, ScoreRecord};
+use crate::value::Value;
+
+/// A strategy's inputs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inputs {
+    /// The features, in the manifest's order.
+    pub features: Vec<Value>,
+    /// Positions that took their default.
+    pub defaulted: Vec<u32>,
+    /// What was not as it should be, as answers list it.
+    pub degraded: Vec<String>,
+}
+
+/// A strategy that cannot run on a record, and why.
+pub type Unfit = (FailureKind, String);
+
+/// Projects the record's features through a manifest. Equal records give equal inputs.
+///
+/// # Errors
+/// The first feature that is missing, stale or of another type, where the manifest says
+/// that the strategy cannot do without it.
+pub fn features(record: &Record, manifest: &Manifest) -> Result<Inputs, Unfit> {
+    let mut inputs =
+        Inputs { features: Vec::with_capacity(manifest.features.len()), defaulted: Vec::new(), degraded: Vec::new() };
+    for (position, feature) in manifest.features.iter().enumerate() {
+        let (value, trouble) = look_up(record, &feature.view, &feature.name, feature.max_age_ms);
+        let (value, trouble) = match value.map(|v| feature.value_type.admit(v.clone())) {
+            Some(Ok(value)) => (value, trouble),
+            Some(Err(_)) => (Value::Missing, Some("error")),
+            None => (Value::Missing, trouble),
+        };
+        if let Some(trouble) = trouble {
+            inputs.degraded.push(format!("feature:{}.{}:{trouble}", feature.view, feature.name));
+        }
+        if !value.is_missing() {
+            inputs.features.push(value);
+            continue;
+        }
+        match &feature.on_missing {
+            OnMissing::Pass => inputs.features.push(Value::Missing),
+            OnMissing::Default(default) => {
+                if trouble.is_none() {
+                    inputs.degraded.push(format!("feature:{}.{}:defaulted", feature.view, feature.name));
+                }
+                inputs.defaulted.push(position as u32);
+                inputs.features.push(default.clone());
+            }
+            OnMissing::Error => {
+                let why = trouble.unwrap_or("missing");
+                return Err((FailureKind::FeatureMissing, format!("{}.{} is {why}", feature.view, feature.name)));
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+/// A value that may be used, and what is wrong with its row.
+fn look_up<'r>(
+    record: &'r Record,
+    view: &str,
+    name: &str,
+    max_age_ms: Option<u64>,
+) -> (Option<&'r Value>, Option<&'static str>) {
+    if view == CONTEXT_VIEW {
+        return (record.context.get(name), None);
+    }
+    let Some(row) = record.features.get(view) else {
+        return (None, None);
+    };
+    let age_ms = record.time_ms.saturating_sub(row.event_time_ms.unwrap_or(record.time_ms));
+    match row.status {
+        RowStatus::Missing => (None, None),
+        RowStatus::Error => (None, Some("error")),
+        RowStatus::Stale => (None, Some("stale")),
+        RowStatus::Present if max_age_ms.is_some_and(|max| age_ms > max) => (None, Some("stale")),
+        RowStatus::Present => (row.values.get(name), None),
+    }
+}
+
+/// The inputs of a declared score, by the model's names; none where one of them is missing.
+pub fn model_inputs(score: &DeclaredScore, features: &[Value]) -> Option<IndexMap<Name, f64>> {
+    score.inputs.iter().map(|(input, position)| Some((input.clone(), features.get(*position)?.as_f64()?))).collect()
+}
+
+/// The scores that the strategy sees, by position, from those recorded; and what was degraded.
+///
+/// # Errors
+/// The first score that is missing and has no fallback.
+pub fn scores(recorded: &[ScoreRecord], manifest: &Manifest) -> Result<(Vec<f64>, Vec<String>), Unfit> {
+    let mut degraded = Vec::new();
+    let mut scores = Vec::with_capacity(manifest.scores.len());
+    for (position, declared) in manifest.scores.iter().enumerate() {
+        let known = recorded.get(position).filter(|score| score.model == declared.model);
+        let why = known.and_then(|score| score.error.as_deref()).unwrap_or("unavailable");
+        match (known.and_then(|score| score.value), declared.fallback) {
+            (Some(value), _) => scores.push(value),
+            (None, Some(fallback)) => {
+                degraded.push(format!("model:{}:{why}", declared.model.name));
+                scores.push(fallback);
+            }
+            (None, None) => return Err((FailureKind::ScoreMissing, format!("model {}: {why}", declared.model))),
+        }
+    }
+    Ok((scores, degraded))
+}

@@ -1,0 +1,137 @@
+//! Building a deployment from files.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use serin_core::experiment::{Experiment, Pin};
+use serin_core::manifest::ModelId;
+
+use super::experiments::{Bound, bind};
+use crate::config::Config;
+use crate::decide::{Arm, Deployment, Point, PointSchema, bind_arm};
+use crate::experiments::{Candidate, ExperimentStatus};
+use crate::features::EmbeddedStore;
+use crate::models::{Model, ModelError, ModelSet, Runtime, golden_path};
+use crate::registry::{Archive, Plugin};
+
+/// The versions that can be served.
+pub(super) type Versions = BTreeMap<Pin, Arc<Plugin>>;
+
+/// A deployment and the standing of what it was built from.
+pub struct Built {
+    /// The deployment.
+    pub deployment: Deployment,
+    /// The experiments.
+    pub experiments: Vec<ExperimentStatus>,
+    /// The specs in force: file, spec and text.
+    pub applied: Vec<(std::path::PathBuf, Arc<Experiment>, String)>,
+}
+
+/// The versions that a configuration and its experiments name.
+pub(super) fn wanted(config: &Config, candidates: &[Candidate]) -> Vec<Pin> {
+    let pinned = config.points.values().map(|point| point.strategy.clone());
+    let arms = candidates
+        .iter()
+        .filter_map(|c| c.spec.as_ref())
+        .flat_map(|(spec, _)| spec.arms.iter().map(|arm| arm.strategy.clone()));
+    let mut wanted: Vec<Pin> = pinned.chain(arms).collect();
+    wanted.sort();
+    wanted.dedup();
+    wanted
+}
+
+/// Builds a deployment. What does not fit is left out and says so; nothing here fails whole.
+#[allow(clippy::too_many_arguments, reason = "a composition root takes the parts that it composes")]
+pub(super) fn build(
+    config: &Config,
+    generation: u64,
+    versions: &Versions,
+    models: Arc<ModelSet>,
+    candidates: Vec<Candidate>,
+    before: impl Fn(&std::path::PathBuf) -> Option<(Arc<Experiment>, String)>,
+    store: Arc<EmbeddedStore>,
+) -> Built {
+    let Bound { mut running, statuses, applied } = bind(config, versions, &models, candidates, before);
+    let mut points = HashMap::new();
+    for (name, spec) in &config.points {
+        let experiments = running.remove(name).unwrap_or_default();
+        let (strategy, unready) = match build_pinned(config, name, versions, &models) {
+            Ok(arm) => (Some(arm), None),
+            Err(why) => (None, Some(why)),
+        };
+        let union = Point::union_of(strategy.as_ref(), &experiments, spec.exclude.as_ref(), &config.views);
+        let point = Point {
+            name: name.clone(),
+            entities: spec.entities.clone(),
+            context: spec.context.clone(),
+            actions: spec.actions.clone(),
+            fallback: spec.fallback.clone(),
+            deadline: spec.deadline,
+            must_log: spec.must_log,
+            exclude: spec.exclude.clone(),
+            layer: spec.layer.clone(),
+            pin: spec.strategy.clone(),
+            strategy,
+            unready,
+            experiments,
+            union,
+        };
+        points.insert(name.clone(), Arc::new(point));
+    }
+    // One version never takes all threads: at least one is left for the others.
+    let slots_per_version = (config.fixed.threads * 3 / 4).max(1);
+    let deployment = Deployment { generation, points, views: config.views.clone(), models, store, slots_per_version };
+    Built { deployment, experiments: statuses, applied }
+}
+
+/// Binds a decision point's own strategy.
+pub(super) fn build_pinned(config: &Config, name: &str, versions: &Versions, models: &ModelSet) -> Result<Arm, String> {
+    let spec = &config.points[name];
+    let Some(plugin) = versions.get(&spec.strategy) else {
+        let known: Vec<String> = versions.keys().map(ToString::to_string).collect();
+        return Err(format!(
+            "is not there; loaded: {}",
+            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+        ));
+    };
+    let schema = PointSchema { context: &spec.context, entities: &spec.entities, views: &config.views };
+    bind_arm("", Arc::clone(plugin), &spec.parameters, 1.0, &schema, name, &spec.actions, models, config.limits)
+        .map_err(|e| e.to_string())
+}
+
+/// Loads one model, or the one applied last where the files are missing or broken. Says
+/// whether it is stale.
+pub(super) fn load_model(
+    runtime: &Runtime,
+    archive: &Archive,
+    id: &ModelId,
+    path: &Path,
+    sessions: usize,
+) -> (Option<Arc<Model>>, Option<ModelError>) {
+    let fail = |file: &Path, e: std::io::Error| ModelError { file: file.display().to_string(), why: e.to_string() };
+    let golden = golden_path(path);
+    let read = std::fs::read(path)
+        .map_err(|e| fail(path, e))
+        .and_then(|onnx| Ok((onnx, std::fs::read(&golden).map_err(|e| fail(&golden, e))?)));
+    let loaded = read.and_then(|(onnx, vectors)| {
+        let model = Model::load(runtime, id.clone(), path, &onnx, &vectors, sessions)?;
+        let keep = || {
+            let digests = [archive.put(&onnx)?, archive.put(&vectors)?];
+            archive.apply("model", &id.to_string(), &[&digests[0], &digests[1]])
+        };
+        keep().map_err(|e| ModelError { file: path.display().to_string(), why: e.to_string() })?;
+        Ok(model)
+    });
+    match loaded {
+        Ok(model) => (Some(Arc::new(model)), None),
+        Err(error) => {
+            let archived = archive.applied("model", &id.to_string()).and_then(|digests| {
+                let onnx = archive.get(digests.first()?)?;
+                let vectors = archive.get(digests.get(1)?)?;
+                Model::load(runtime, id.clone(), path, &onnx, &vectors, sessions).ok()
+            });
+            (archived.map(Arc::new), Some(error))
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `serin check`: every file of a deployment, read as `serve` would, with nothing started and
+//! nothing kept.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serin_core::experiment::Pin;
+
+use super::build::{Versions, build_pinned};
+use super::experiments::bind;
+use crate::config::Config;
+use crate::experiments::{ExperimentState, Specs};
+use crate::models::{Model, ModelSet, Runtime, golden_path};
+use crate::registry::{Plugin, files_in};
+use crate::sandbox::Engines;
+
+/// What was found of a file.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// The file.
+    pub file: String,
+    /// What it is.
+    pub what: String,
+    /// What is wrong.
+    pub error: Option<String>,
+    /// What it asks for and is not acted upon.
+    pub notes: Vec<String>,
+}
+
+fn finding(file: &Path, what: impl Into<String>, error: Option<String>) -> Finding {
+    Finding { file: file.display().to_string(), what: what.into(), error, notes: Vec::new() }
+}
+
+/// Checks a deployment.
+pub fn check(path: &Path) -> Vec<Finding> {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(error) => return vec![finding(path, "configuration", Some(error.why))],
+    };
+    let mut findings = vec![finding(path, "configuration", None)];
+    let versions = check_plugins(&config, &mut findings);
+    let models = check_models(&config, &mut findings);
+    for name in config.points.keys() {
+        if let Err(why) = build_pinned(&config, name, &versions, &models) {
+            let pin = &config.points[name].strategy;
+            findings.push(finding(path, "", Some(format!("decision_points.{name}.strategy = \"{pin}\": {why}"))));
+        }
+    }
+    check_experiments(&config, &versions, &models, &mut findings);
+    findings
+}
+
+fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> Versions {
+    let mut versions = Versions::new();
+    let dir = &config.fixed.plugins;
+    let (files, engines) = match (files_in(dir, "wasm"), Engines::new(4)) {
+        (Ok(files), Ok(engines)) => (files, engines),
+        (Err(error), _) => {
+            findings.push(finding(dir, "plugins folder", Some(error.to_string())));
+            return versions;
+        }
+        (_, Err(error)) => {
+            findings.push(finding(dir, "sandbox", Some(format!("{error:#}"))));
+            return versions;
+        }
+    };
+    let mut seen: BTreeMap<Pin, String> = BTreeMap::new();
+    for file in files {
+        let loaded = std::fs::read(&file)
+            .map_err(|e| e.to_string())
+            .and_then(|bytes| Plugin::load(&engines, &bytes).map_err(|e| e.to_string()));
+        match loaded {
+            Ok(plugin) => {
+                let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
+                let digest = plugin.id.digest.to_string();
+                let taken = seen.get(&pin).filter(|known| **known != digest);
+                let error =
+                    taken.map(|known| format!("{pin} is {known} in another file; a published version does not change"));
+                findings.push(finding(&file, format!("plugin {pin}"), error));
+                seen.entry(pin.clone()).or_insert(digest);
+                versions.entry(pin).or_insert_with(|| Arc::new(plugin));
+            }
+            Err(error) => findings.push(finding(&file, "plugin", Some(error))),
+        }
+    }
+    versions
+}
+
+fn check_models(config: &Config, findings: &mut Vec<Finding>) -> ModelSet {
+    let mut models = ModelSet::new();
+    if config.models.is_empty() {
+        return models;
+    }
+    let runtime = match Runtime::load() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            findings.push(finding(&config.path, "models", Some(error.to_string())));
+            return models;
+        }
+    };
+    for (id, path) in &config.models {
+        let golden = golden_path(path);
+        let bytes = std::fs::read(path)
+            .map_err(|e| (path.clone(), e.to_string()))
+            .and_then(|onnx| Ok((onnx, std::fs::read(&golden).map_err(|e| (golden.clone(), e.to_string()))?)));
+        let loaded = bytes.and_then(|(onnx, golden)| {
+            Model::load(&runtime, id.clone(), path, &onnx, &golden, 1).map_err(|e| (e.file.into(), e.why))
+        });
+        match loaded {
+            Ok(model) => {
+                findings.push(finding(path, format!("model {id}"), None));
+                models.insert(id.clone(), Arc::new(model));
+            }
+            Err((file, why)) => findings.push(finding(&file, format!("model {id}"), Some(why))),
+        }
+    }
+    models
+}
+
+fn check_experiments(config: &Config, versions: &Versions, models: &ModelSet, findings: &mut Vec<Finding>) {
+    let dir = &config.fixed.experiments;
+    let files = match files_in(dir, "toml") {
+        Ok(files) => files,
+        // A deployment without experiments needs no folder for them.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => return findings.push(finding(dir, "experiments folder", Some(error.to_string()))),
+    };
+    let candidates = Specs::default().candidates(&Specs::read(&files), |_| None);
+    for status in bind(config, versions, models, candidates, |_| None).statuses {
+        let waits = (status.state == ExperimentState::Waiting).then_some(status.why);
+        let mut found = finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits));
+        found.notes = status.spec.map(|spec| spec.not_acted_upon.clone()).unwrap_or_default();
+        findings.push(found);
+    }
+}

@@ -1,0 +1,266 @@
+//! A running host: started from a file, stopped by a signal.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::Reloader;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::decide::Pool;
+use crate::features::{EmbeddedStore, StoreError};
+use crate::http::{self, Service, ServiceParts};
+use crate::ledger::{Ledger, LedgerError};
+use crate::models::{Runtime, RuntimeError};
+use crate::registry::{Archive, ArchiveError, Folder, Watcher};
+use crate::replay::Versions;
+use crate::sandbox::Engines;
+use crate::telemetry::Metrics;
+
+/// How often the folders are looked at where no event told of a change.
+const RESCAN: Duration = Duration::from_secs(2);
+/// How long accepted requests have when the host stops.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How often old records are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
+/// How to start a host.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `serin.toml`.
+    pub config: PathBuf,
+    /// In place of `server.listen`.
+    pub listen: Option<SocketAddr>,
+    /// In place of `server.admin`.
+    pub admin: Option<SocketAddr>,
+    /// A version may be replaced by another artifact.
+    pub dev: bool,
+}
+
+/// Why a host did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The feature store.
+    #[error(transparent)]
+    Features(#[from] StoreError),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// ONNX Runtime.
+    #[error(transparent)]
+    Models(#[from] RuntimeError),
+    /// The sandbox.
+    #[error("sandbox: {0}")]
+    Sandbox(String),
+    /// The operating system.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        error: std::io::Error,
+    },
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> HostError {
+    let what = what.into();
+    move |error| HostError::System { what, error }
+}
+
+/// A host that listens.
+pub struct Host {
+    /// The public listener's address.
+    pub listen: SocketAddr,
+    /// The admin listener's address.
+    pub admin: SocketAddr,
+    /// The deployment and its files.
+    pub reloader: Arc<Reloader>,
+    service: Arc<Service>,
+    ledger: Arc<Ledger>,
+    stop: watch::Sender<bool>,
+    servers: Vec<tokio::task::JoinHandle<()>>,
+    _watcher: Option<Watcher>,
+}
+
+impl Host {
+    /// Starts a host: everything is loaded before it listens.
+    ///
+    /// # Errors
+    /// What keeps it from serving at all. A broken plugin, model or experiment does not; it
+    /// is shown on the admin listener.
+    pub async fn start(options: Options, clock: Arc<dyn Clock>) -> Result<Self, HostError> {
+        let mut config = Config::load(&options.config)?;
+        config.fixed.listen = options.listen.unwrap_or(config.fixed.listen);
+        config.fixed.admin = options.admin.unwrap_or(config.fixed.admin);
+        let fixed = config.fixed.clone();
+        let data = fixed.data_dir();
+        std::fs::create_dir_all(&data).map_err(system(format!("{}", data.display())))?;
+        let metrics = Arc::new(Metrics::default());
+        let ledger = Arc::new(Ledger::open(&fixed.ledger, fixed.durability, Arc::clone(&metrics))?);
+        let store = Arc::new(EmbeddedStore::open(&data.join("features.db"))?);
+        let archive = Archive::open(&data.join("archive"))?;
+        let runtime = if config.models.is_empty() { None } else { Some(Runtime::load()?) };
+        // One instance a deciding thread, and a few for cases and replays.
+        let engines = Engines::new(fixed.threads as u32 + 8).map_err(|e| HostError::Sandbox(format!("{e:#}")))?;
+        let engines = Arc::new(engines);
+        let folder = Arc::new(Folder::new(fixed.plugins.clone(), Arc::clone(&engines), archive.clone(), options.dev));
+        let watched = watched_folders(&config);
+        let retain = config.retain;
+        let reloader = Arc::new(Reloader::new(
+            config,
+            Arc::clone(&folder),
+            archive.clone(),
+            Arc::clone(&store),
+            runtime,
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        ));
+        reloader.reload();
+        let watcher = watch_files(&reloader, &watched);
+        let pool = Pool::start(fixed.threads, fixed.queue, Arc::clone(&reloader.deployment), Arc::clone(&clock))
+            .map_err(system("deciding threads"))?;
+        let service = Service::new(ServiceParts {
+            deployment: Arc::clone(&reloader.deployment),
+            pool,
+            ledger: Arc::clone(&ledger),
+            store,
+            clock: Arc::clone(&clock),
+            metrics,
+            folder,
+            standing: Arc::clone(&reloader.standing),
+            versions: Arc::new(Versions::new(engines, archive)),
+            max_concurrent: fixed.max_concurrent,
+            max_body_bytes: fixed.max_body_bytes,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let (listen, public) = serve(fixed.listen, http::public(Arc::clone(&service)), stopped.clone()).await?;
+        let (admin, private) = serve(fixed.admin, http::admin(Arc::clone(&service)), stopped.clone()).await?;
+        tokio::spawn(expire(Arc::clone(&ledger), clock, retain, stopped));
+        Ok(Self { listen, admin, reloader, service, ledger, stop, servers: vec![public, private], _watcher: watcher })
+    }
+
+    /// Stops: no new connections, every accepted request answered, every record committed.
+    pub async fn stop(self) {
+        self.service.stop();
+        // Ignored only where nobody listens any more, and then there is nothing to stop.
+        let _ = self.stop.send(true);
+        for server in self.servers {
+            if tokio::time::timeout(DRAIN, server).await.is_err() {
+                tracing::warn!("requests were still open after {DRAIN:?}");
+            }
+        }
+        drop(self.service);
+        drop(self.ledger);
+    }
+}
+
+fn watched_folders(config: &Config) -> Vec<PathBuf> {
+    let parent = |path: &PathBuf| {
+        path.parent()
+            .map_or_else(|| PathBuf::from("."), |p| if p.as_os_str().is_empty() { ".".into() } else { p.to_path_buf() })
+    };
+    let mut folders = vec![config.fixed.plugins.clone(), config.fixed.experiments.clone(), parent(&config.path)];
+    folders.extend(config.models.values().map(parent));
+    folders.sort();
+    folders.dedup();
+    for folder in &folders {
+        // The user's folders: made where they are not there, so that they can be watched.
+        if let Err(error) = std::fs::create_dir_all(folder) {
+            tracing::warn!(%error, folder = %folder.display(), "cannot be made");
+        }
+    }
+    folders
+}
+
+/// Reloads on file events, and on a timer as a safety net, from a thread of its own.
+fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Option<Watcher> {
+    // One place: a reload under way is followed by one more, however many events come.
+    let (wake, events) = crossbeam_channel::bounded::<()>(1);
+    let watcher = Watcher::new(folders, move || {
+        // A wake that is waiting already covers this change, too.
+        let _ = wake.try_send(());
+    });
+    let watcher = match watcher {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(%error, "file events are not to be had; the folders are looked at every {RESCAN:?}");
+            None
+        }
+    };
+    let has_events = watcher.is_some();
+    let reloader = Arc::downgrade(reloader);
+    let spawned = std::thread::Builder::new().name("serin-reload".into()).spawn(move || {
+        loop {
+            match events.recv_timeout(RESCAN) {
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) if has_events => return,
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => std::thread::sleep(RESCAN),
+                Ok(()) | Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+            }
+            match reloader.upgrade() {
+                Some(reloader) => reloader.reload(),
+                None => return,
+            }
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::error!(%error, "no thread for reloading; files are not watched");
+    }
+    watcher
+}
+
+async fn serve(
+    address: SocketAddr,
+    router: axum::Router,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(SocketAddr, tokio::task::JoinHandle<()>), HostError> {
+    let listener = TcpListener::bind(address).await.map_err(system(format!("listen on {address}")))?;
+    let bound = listener.local_addr().map_err(system("listen"))?;
+    let shutdown = async move {
+        // An error means that the host is gone, which is a stop as well.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+        // Small answers must not wait for the peer's acknowledgement.
+        let _ = stream.set_nodelay(true);
+    });
+    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);
+    let task = tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "a listener failed");
+        }
+    });
+    Ok((bound, task))
+}
+
+/// Deletes what is older than it is to be kept, a little at a time.
+async fn expire(
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+    retain: Option<Duration>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let now_ms = clock.now_ms();
+        let before_ms = retain.map(|retain| now_ms.saturating_sub(retain.as_millis() as u64));
+        let keys_before_ms = now_ms.saturating_sub(24 * 60 * 60 * 1000);
+        let more = match ledger.expire(before_ms, keys_before_ms) {
+            Ok(done) => matches!(done.await, Ok(Ok(true))),
+            Err(_) => false,
+        };
+        let pause = if more { Duration::from_millis(50) } else { EXPIRE_EVERY };
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}

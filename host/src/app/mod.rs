@@ -1,0 +1,13 @@
+//! The composition root: puts a host together, keeps its deployment up to date, and takes it
+//! down again.
+
+mod build;
+mod check;
+mod experiments;
+mod host;
+mod reload;
+
+pub use build::Built;
+pub use check::{Finding, check};
+pub use host::{Host, HostError, Options};
+pub use reload::{Reloader, Status};

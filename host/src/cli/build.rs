@@ -1,0 +1,273 @@
+//! `serin plugin build` for Rust: source and `plugin.toml` in, one artifact out.
+//!
+//! The same source gives the same digest wherever it lies: the compiler's settings are given
+//! here and not by the workspace's profile, and paths are remapped.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest, ManifestError};
+use wasm_encoder::{ComponentSection as _, CustomSection};
+
+use super::toolchain::{Toolchain, ToolchainError};
+
+/// How to build.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BuildOptions {
+    /// Shows the compiler's warnings and errors only, and not its progress.
+    pub quiet: bool,
+}
+
+/// What was built.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// `DIR/dist/NAME-VERSION.wasm`.
+    pub path: PathBuf,
+    /// The artifact's digest.
+    pub digest: String,
+    /// The artifact's size in bytes.
+    pub size_bytes: u64,
+}
+
+/// Why nothing was built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file can't be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The manifest is not valid.
+    #[error("{}: {source}", path.display())]
+    Manifest {
+        /// The manifest's path.
+        path: PathBuf,
+        /// The mistake.
+        source: ManifestError,
+    },
+    /// A case is not a JSON object.
+    #[error("{}: {why}", path.display())]
+    Case {
+        /// The case's path.
+        path: PathBuf,
+        /// What it is instead.
+        why: String,
+    },
+    /// There is nothing to compile with.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    /// The compiler refused the source, and has said why on standard error.
+    #[error("cargo failed on {} ({status})", dir.display())]
+    Cargo {
+        /// The plugin's folder.
+        dir: PathBuf,
+        /// How cargo ended.
+        status: std::process::ExitStatus,
+    },
+    /// Cargo's own account of the project can't be used.
+    #[error("cargo metadata in {}: {why}", dir.display())]
+    Metadata {
+        /// The plugin's folder.
+        dir: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Nothing that could run in Wasm came out.
+    #[error("{} builds no Wasm module; its Cargo.toml needs: [lib] crate-type = [\"cdylib\", \"rlib\"]", dir.display())]
+    NoModule {
+        /// The plugin's folder.
+        dir: PathBuf,
+    },
+    /// The module does not use the SDK, or not for this manifest.
+    #[error("{}: {why}", module.display())]
+    Module {
+        /// The core module.
+        module: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl BuildError {
+    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        |source| Self::File { path, source }
+    }
+}
+
+/// Builds the Rust plugin in `dir`. What the compiler says goes to standard error.
+///
+/// # Errors
+/// What stands in the way, and where.
+pub fn build(dir: &Path, options: BuildOptions) -> Result<Built, BuildError> {
+    let dir = &dir.canonicalize().map_err(BuildError::file(dir))?;
+    let path = dir.join("plugin.toml");
+    let text = std::fs::read_to_string(&path).map_err(BuildError::file(&path))?;
+    let manifest = Manifest::parse(&text).map_err(|source| BuildError::Manifest { path, source })?;
+    let cases = cases(dir)?;
+    let module = compile(dir, options)?;
+    let component = componentize(&module, &manifest)?;
+    package(dir, &manifest, &text, &cases, component)
+}
+
+/// All of `dir/cases/*.json` as one JSON array, in the order of the file names; each case's
+/// text is kept as it is.
+///
+/// # Errors
+/// The first file that can't be read or is no JSON object.
+pub fn cases(dir: &Path) -> Result<String, BuildError> {
+    let folder = dir.join("cases");
+    if !folder.exists() {
+        return Ok("[]".to_owned());
+    }
+    let entries = std::fs::read_dir(&folder).and_then(|entries| entries.map(|e| Ok(e?.path())).collect());
+    let mut paths: Vec<PathBuf> = entries.map_err(BuildError::file(&folder))?;
+    paths.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    paths.sort();
+    let mut texts = Vec::with_capacity(paths.len());
+    for path in paths {
+        let text = std::fs::read_to_string(&path).map_err(BuildError::file(&path))?;
+        let bad = |why| BuildError::Case { path: path.clone(), why };
+        match serde_json::from_str(&text) {
+            Ok(serde_json::Value::Object(_)) => texts.push(text.trim().to_owned()),
+            Ok(_) => return Err(bad("a case is a JSON object".to_owned())),
+            Err(e) => return Err(bad(e.to_string())),
+        }
+    }
+    Ok(format!("[{}]", texts.join(",")))
+}
+
+/// Embeds manifest and cases in `component`, and writes the artifact, whole or not at all.
+///
+/// # Errors
+/// What can't be written.
+pub fn package(
+    dir: &Path,
+    manifest: &Manifest,
+    manifest_text: &str,
+    cases: &str,
+    mut component: Vec<u8>,
+) -> Result<Built, BuildError> {
+    for (name, data) in [(MANIFEST_SECTION, manifest_text), (CASES_SECTION, cases)] {
+        let section = CustomSection { name: name.into(), data: data.as_bytes().into() };
+        section.append_to_component(&mut component);
+    }
+    let dist = dir.join("dist");
+    std::fs::create_dir_all(&dist).map_err(BuildError::file(&dist))?;
+    let path = dist.join(format!("{}-{}.wasm", manifest.name, manifest.version));
+    // A host may be watching the folder: what it finds under the final name is complete.
+    let partial = dist.join(format!(".{}-{}.{}.partial", manifest.name, manifest.version, std::process::id()));
+    std::fs::write(&partial, &component).map_err(BuildError::file(&partial))?;
+    std::fs::rename(&partial, &path).map_err(BuildError::file(&path))?;
+    Ok(Built { path, digest: serin_core::digest(&component), size_bytes: component.len() as u64 })
+}
+
+/// The core module's path.
+fn compile(dir: &Path, options: BuildOptions) -> Result<PathBuf, BuildError> {
+    let toolchain = Toolchain::find(dir)?;
+    let (root, target) = folders(dir)?;
+    let manifest_path = dir.join("Cargo.toml");
+    let mut cargo = toolchain.cargo_build();
+    cargo
+        .current_dir(dir)
+        .args(["--lib", "--message-format=json-render-diagnostics", "--manifest-path"])
+        .arg(&manifest_path)
+        // Its own folder: other settings than the workspace's, and a lock that a surrounding cargo doesn't hold.
+        .arg("--target-dir")
+        .arg(target.join("strategies"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .env("CARGO_ENCODED_RUSTFLAGS", remaps(&root, &target, &toolchain.sysroot))
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env("CARGO_INCREMENTAL", "0")
+        // "debuginfo" keeps the functions' names: they are how a trap's backtrace reaches the author.
+        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")
+        .env("CARGO_PROFILE_RELEASE_LTO", "fat")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "false")
+        // As in the author's unit tests: a number that overflows is a trap, never a wrong decision.
+        .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true")
+        .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "false");
+    if options.quiet {
+        cargo.arg("--quiet");
+    }
+    let output = cargo.output().map_err(BuildError::file(&manifest_path))?;
+    if !output.status.success() {
+        return Err(BuildError::Cargo { dir: dir.to_owned(), status: output.status });
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["reason"] == "compiler-artifact")
+        .filter(|message| message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest_path))
+        .filter_map(|message| {
+            let files = message["filenames"].as_array()?;
+            files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+        })
+        .next_back()
+        .ok_or_else(|| BuildError::NoModule { dir: dir.to_owned() })
+}
+
+/// The workspace's root and cargo's target folder.
+fn folders(dir: &Path) -> Result<(PathBuf, PathBuf), BuildError> {
+    let bad = |why: String| BuildError::Metadata { dir: dir.to_owned(), why };
+    let output = Command::new("cargo")
+        .current_dir(dir)
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .output()
+        .map_err(|e| bad(e.to_string()))?;
+    if !output.status.success() {
+        return Err(bad(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|e| bad(e.to_string()))?;
+    let folder =
+        |key: &str| metadata[key].as_str().map(PathBuf::from).ok_or_else(|| bad(format!("no {key} in cargo's answer")));
+    Ok((folder("workspace_root")?, folder("target_directory")?))
+}
+
+/// Flags that take this machine's folders out of what is compiled. A later flag wins, and
+/// the target folder often lies in the workspace.
+fn remaps(root: &Path, target: &Path, sysroot: &Path) -> String {
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
+    [(root, "/workspace"), (target, "/target"), (cargo_home.as_path(), "/cargo"), (sysroot, "/rust")]
+        .into_iter()
+        .filter(|(from, _)| !from.as_os_str().is_empty())
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+        .collect::<Vec<_>>()
+        // What separates flags in CARGO_ENCODED_RUSTFLAGS, so that paths may hold spaces.
+        .join("\u{1f}")
+}
+
+/// Wraps the core module as a component, after a check that it was compiled against this manifest.
+fn componentize(module: &Path, manifest: &Manifest) -> Result<Vec<u8>, BuildError> {
+    let bad = |why: String| BuildError::Module { module: module.to_owned(), why };
+    let bytes = std::fs::read(module).map_err(BuildError::file(module))?;
+    let mut hash = None;
+    for payload in wasmparser::Parser::new(0).parse_all(&bytes) {
+        if let wasmparser::Payload::CustomSection(section) = payload.map_err(|e| bad(e.to_string()))?
+            && section.name() == HASH_SECTION
+        {
+            hash = Some(section.data().to_vec());
+        }
+    }
+    match hash {
+        None => return Err(bad("the source does not call serin_guest::plugin!()".to_owned())),
+        Some(hash) if hash != manifest.hash => {
+            return Err(bad("compiled against another plugin.toml; build again".to_owned()));
+        }
+        Some(_) => {}
+    }
+    let component = wit_component::ComponentEncoder::default()
+        .module(&bytes)
+        .and_then(|encoder| encoder.validate(false).encode())
+        .map_err(|e| bad(format!("{e:#}")))?;
+    wasmparser::Validator::new().validate_all(&component).map_err(|e| bad(e.to_string()))?;
+    Ok(component)
+}

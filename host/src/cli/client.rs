@@ -1,0 +1,88 @@
+//! A client of a host's listeners.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Why a call gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// Nobody answered.
+    #[error("{url}: {error}; is the host running there?")]
+    Unreachable {
+        /// What was called.
+        url: String,
+        /// What happened.
+        error: ureq::Error,
+    },
+    /// It answered with an error.
+    #[error("{url}: {status}: {detail}")]
+    Refused {
+        /// What was called.
+        url: String,
+        /// The status.
+        status: u16,
+        /// The problem's detail.
+        detail: String,
+    },
+}
+
+/// Calls one listener.
+pub(super) struct Client {
+    base: String,
+    agent: ureq::Agent,
+}
+
+impl Client {
+    pub(super) fn new(base: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(30)))
+            .http_status_as_error(false)
+            .build();
+        Self { base: base.trim_end_matches('/').to_owned(), agent: config.into() }
+    }
+
+    /// `GET`; the status and the body, whatever the status.
+    pub(super) fn get_any(&self, path: &str) -> Result<(u16, Value), ClientError> {
+        let url = format!("{}{path}", self.base);
+        self.finish(url.clone(), self.agent.get(&url).call())
+    }
+
+    /// `POST` of JSON; the status and the body, whatever the status.
+    pub(super) fn post_any(&self, path: &str, body: &Value) -> Result<(u16, Value), ClientError> {
+        let url = format!("{}{path}", self.base);
+        self.finish(url.clone(), self.agent.post(&url).send_json(body))
+    }
+
+    fn finish(
+        &self,
+        url: String,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<(u16, Value), ClientError> {
+        let unreachable = |error| ClientError::Unreachable { url: url.clone(), error };
+        let mut answer = answer.map_err(unreachable)?;
+        let status = answer.status().as_u16();
+        let text = answer.body_mut().read_to_string().map_err(unreachable)?;
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
+    }
+
+    /// `GET`; the body, or what the host says instead.
+    pub(super) fn get(&self, path: &str) -> Result<Value, ClientError> {
+        let (status, body) = self.get_any(path)?;
+        self.accept(path, status, body)
+    }
+
+    /// `POST`; the body, or what the host says instead.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let (status, body) = self.post_any(path, body)?;
+        self.accept(path, status, body)
+    }
+
+    fn accept(&self, path: &str, status: u16, body: Value) -> Result<Value, ClientError> {
+        if (200..300).contains(&status) {
+            return Ok(body);
+        }
+        let detail = body["detail"].as_str().map_or_else(|| body.to_string(), str::to_owned);
+        Err(ClientError::Refused { url: format!("{}{path}", self.base), status, detail })
+    }
+}

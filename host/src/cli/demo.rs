@@ -1,0 +1,7 @@
+//! `serin demo`.
+
+use super::{DemoArgs, Outcome};
+
+pub(super) fn run(_: &DemoArgs) -> Outcome {
+    Err("not yet".into())
+}

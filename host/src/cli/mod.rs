@@ -1,0 +1,246 @@
+//! The command line.
+
+mod build;
+mod check;
+mod client;
+mod demo;
+mod experiment;
+mod features;
+mod plugin;
+mod replay;
+mod serve;
+mod toolchain;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// Decides by strategies compiled to WebAssembly, and routes traffic between their versions.
+#[derive(Parser)]
+#[command(name = "serin", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The command line as clap knows it, for tests and documentation.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a deployment
+    Serve(ServeArgs),
+    /// Validate every file of a deployment as `serve` would, starting nothing
+    Check {
+        /// The deployment's serin.toml
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// How to print what was found
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Build and look at plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Look at the experiments of a running host
+    #[command(subcommand)]
+    Experiment(ExperimentCommand),
+    /// Run recorded decisions again
+    Replay(ReplayArgs),
+    /// Load features
+    #[command(subcommand)]
+    Features(FeaturesCommand),
+    /// Play the demo: a lender's outreach, from the first decision to a replay
+    Demo(DemoArgs),
+    /// Print the OpenAPI document of the public listener
+    Openapi,
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// The deployment's serin.toml
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Listen here instead of at server.listen
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Serve the admin listener here instead of at server.admin
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+    /// Let another artifact take a version's place without a new version number
+    #[arg(long)]
+    dev: bool,
+    /// Which log lines to print, as in RUST_LOG
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+    /// How to print them
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+#[derive(Subcommand)]
+enum PluginCommand {
+    /// Build DIR/plugin.toml and its source into DIR/dist/NAME-VERSION.wasm
+    Build {
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Print the compiler's warnings and errors only
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Say what the host would say on loading an artifact: imports, manifest, cases
+    Check {
+        /// An artifact, or a plugin's folder whose artifact was built
+        path: PathBuf,
+    },
+    /// Show an artifact's manifest, digest, WIT version and size
+    Inspect {
+        /// An artifact
+        file: PathBuf,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+#[derive(Subcommand)]
+enum ExperimentCommand {
+    /// List the experiments and their states
+    List(AdminArgs),
+    /// Show an experiment: its spec, its state and why
+    Show {
+        /// The experiment's id
+        id: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+#[derive(Args)]
+struct AdminArgs {
+    /// The admin listener
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    admin: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Args)]
+struct ReplayArgs {
+    /// The deployment's serin.toml
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Only decisions made at this time or later: RFC 3339, or milliseconds since 1970
+    #[arg(long, value_name = "T")]
+    since: Option<String>,
+    /// Only decisions made before this time
+    #[arg(long, value_name = "T")]
+    until: Option<String>,
+    /// Only decisions of this decision point
+    #[arg(long, value_name = "P")]
+    point: Option<String>,
+    /// Fail unless every decision comes again to the byte (exit status 1)
+    #[arg(long)]
+    verify: bool,
+    /// Run this artifact on the recorded decisions, and show where it would have differed
+    #[arg(long, value_name = "ARTIFACT", conflicts_with = "verify")]
+    candidate: Option<PathBuf>,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Subcommand)]
+enum FeaturesCommand {
+    /// Load a file into a feature view, whole or not at all; the host may be running
+    Load {
+        /// The feature view
+        view: String,
+        /// A CSV or Parquet file with the columns entity, event_time and the view's
+        file: PathBuf,
+        /// The deployment's serin.toml
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct DemoArgs {
+    /// Play the scenario to its end, print a summary, and exit
+    #[arg(long)]
+    once: bool,
+    /// Where the demo's host listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where its admin listener is
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    admin: SocketAddr,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    #[default]
+    Human,
+    /// One JSON object a line
+    Json,
+}
+
+/// What a command comes to: done, or that what was checked failed.
+type Outcome = Result<bool, Box<dyn std::error::Error>>;
+
+/// Runs the program. 0: done; 1: what was checked failed; 2: wrong usage.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Check { config, format } => check::run(&config, format),
+        Command::Plugin(command) => plugin::run(command),
+        Command::Experiment(command) => experiment::run(command),
+        Command::Replay(args) => replay::run(&args),
+        Command::Features(FeaturesCommand::Load { view, file, config }) => features::load(&view, &file, &config),
+        Command::Demo(args) => demo::run(&args),
+        Command::Openapi => openapi(),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("serin: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn openapi() -> Outcome {
+    println!("{}", serde_json::to_string_pretty(&crate::http::document())?);
+    Ok(true)
+}
+
+/// A progress bar on a terminal, and nothing elsewhere.
+fn progress(total: Option<u64>, what: &'static str) -> indicatif::ProgressBar {
+    use std::io::IsTerminal as _;
+    if !std::io::stderr().is_terminal() {
+        return indicatif::ProgressBar::hidden();
+    }
+    let bar = match total {
+        Some(total) => indicatif::ProgressBar::new(total),
+        None => indicatif::ProgressBar::new_spinner(),
+    };
+    bar.set_message(what);
+    bar
+}

@@ -1,0 +1,141 @@
+//! `serin plugin build|check|inspect`.
+
+use std::path::{Path, PathBuf};
+
+use serin_core::manifest::{Manifest, OnMissing};
+
+use super::build::{BuildOptions, build};
+use super::{Format, Outcome, PluginCommand};
+use crate::registry::{Contents, Plugin, read, run_case};
+use crate::sandbox::Engines;
+
+pub(super) fn run(command: PluginCommand) -> Outcome {
+    match command {
+        PluginCommand::Build { dir, quiet } => {
+            let built = build(&dir, BuildOptions { quiet })?;
+            println!("{} ({} bytes, {})", built.path.display(), built.size_bytes, built.digest);
+            Ok(true)
+        }
+        PluginCommand::Check { path } => check(&artifact(&path)?),
+        PluginCommand::Inspect { file, format } => inspect(&file, format),
+    }
+}
+
+/// The artifact that a path names: the file, or what was built in the folder.
+fn artifact(path: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let manifest_path = path.join("plugin.toml");
+    let text = std::fs::read_to_string(&manifest_path).map_err(|e| format!("{}: {e}", manifest_path.display()))?;
+    let manifest = Manifest::parse(&text).map_err(|e| format!("{}: {e}", manifest_path.display()))?;
+    let file = path.join("dist").join(format!("{}-{}.wasm", manifest.name, manifest.version));
+    if file.exists() {
+        Ok(file)
+    } else {
+        Err(format!("{}: not built yet; run 'serin plugin build {}'", file.display(), path.display()).into())
+    }
+}
+
+fn check(file: &Path) -> Outcome {
+    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let engines = Engines::new(4).map_err(|e| format!("{e:#}"))?;
+    let plugin = match Plugin::link(&engines, &bytes) {
+        Ok(plugin) => plugin,
+        Err(error) => {
+            eprintln!("{}: {error}", file.display());
+            return Ok(false);
+        }
+    };
+    println!("{} {}: component, imports and manifest are fine", file.display(), plugin.manifest().id());
+    let mut failed = 0;
+    for case in &plugin.contents.cases {
+        let result = run_case(&plugin, case);
+        match result.difference {
+            None => println!("  ok      {} (fuel {})", result.name, result.fuel),
+            Some(difference) => {
+                failed += 1;
+                eprintln!("  FAILED  {}: {difference}", result.name);
+            }
+        }
+    }
+    if plugin.contents.cases.is_empty() {
+        println!("  no cases; a strategy without cases is not self-tested when it is loaded");
+    }
+    Ok(failed == 0)
+}
+
+fn inspect(file: &Path, format: Format) -> Outcome {
+    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let contents = read(&bytes).map_err(|e| format!("{}: {e}", file.display()))?;
+    match format {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&describe(&contents))?),
+        Format::Text => print(&contents),
+    }
+    Ok(true)
+}
+
+fn describe(contents: &Contents) -> serde_json::Value {
+    let manifest = &contents.manifest;
+    serde_json::json!({
+        "name": &*manifest.name,
+        "version": manifest.version.to_string(),
+        "decision_point": &*manifest.decision_point,
+        "description": manifest.description,
+        "owner": manifest.owner,
+        "digest": &*contents.digest,
+        "wit": contents.wit,
+        "size_bytes": contents.size,
+        "cases": contents.cases.len(),
+        "actions": manifest.actions.iter().map(|action| serde_json::json!({
+            "name": &*action.name,
+            "parameters": action.parameters.iter().map(|(name, t)| (name.to_string(), t.as_str())).collect::<indexmap::IndexMap<_, _>>(),
+        })).collect::<Vec<_>>(),
+        "reasons": manifest.reasons.iter().map(|r| (r.code.to_string(), r.text.to_string())).collect::<indexmap::IndexMap<_, _>>(),
+        "features": manifest.features.iter().map(|feature| serde_json::json!({
+            "view": &*feature.view,
+            "name": &*feature.name,
+            "type": feature.value_type.as_str(),
+            "max_age_ms": feature.max_age_ms,
+            "on_missing": match &feature.on_missing {
+                OnMissing::Error => serde_json::json!("error"),
+                OnMissing::Pass => serde_json::json!("pass"),
+                OnMissing::Default(value) => serde_json::json!({ "default": value }),
+            },
+        })).collect::<Vec<_>>(),
+        "models": manifest.scores.iter().map(|s| s.model.to_string()).chain(manifest.callable.iter().map(|c| format!("{} (callable)", c.model))).collect::<Vec<_>>(),
+        "parameters": manifest.parameters.iter().map(|p| serde_json::json!({
+            "name": &*p.name, "type": p.value_type.as_str(), "default": p.default, "min": p.min, "max": p.max,
+        })).collect::<Vec<_>>(),
+        "limits": manifest.limits,
+    })
+}
+
+fn print(contents: &Contents) {
+    let manifest = &contents.manifest;
+    println!("{} for decision point {}", manifest.id(), manifest.decision_point);
+    println!("{}", manifest.description);
+    println!("owner    {}", manifest.owner);
+    println!("digest   {}", contents.digest);
+    println!("wit      serin:decision@{}", contents.wit);
+    println!("size     {} bytes, {} cases", contents.size, contents.cases.len());
+    for action in &manifest.actions {
+        let parameters: Vec<String> = action.parameters.iter().map(|(name, t)| format!("{name}: {t}")).collect();
+        println!("action   {} ({})", action.name, parameters.join(", "));
+    }
+    for feature in &manifest.features {
+        println!("feature  {}.{}: {}", feature.view, feature.name, feature.value_type);
+    }
+    for score in &manifest.scores {
+        println!("model    {}", score.model);
+    }
+    for callable in &manifest.callable {
+        println!("model    {} (callable)", callable.model);
+    }
+    for parameter in &manifest.parameters {
+        println!("param    {}: {} = {}", parameter.name, parameter.value_type, parameter.default);
+    }
+    for reason in &manifest.reasons {
+        println!("reason   {}: {}", reason.code, reason.text);
+    }
+}

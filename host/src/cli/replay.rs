@@ -1,0 +1,209 @@
+//! `serin replay`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::json;
+use serin_core::record::{Outcome as Attempted, Record};
+
+use super::{Format, Outcome, ReplayArgs, progress};
+use crate::config::Config;
+use crate::http::parse_time;
+use crate::ledger::{DecisionFilter, LedgerReader, StoredRecord};
+use crate::registry::{Archive, Plugin};
+use crate::replay::{Comparison, Difference, Verdict, Versions, compare, replay};
+use crate::sandbox::Engines;
+
+/// Differences that are printed; all are counted.
+const SHOWN: usize = 20;
+/// Records that wait for a worker.
+const QUEUE: usize = 1024;
+
+#[derive(Default)]
+struct Tally {
+    identical: AtomicU64,
+    environmental: AtomicU64,
+    different: AtomicU64,
+    not_replayable: AtomicU64,
+    shown: Mutex<Vec<(String, Vec<Difference>)>>,
+}
+
+pub(super) fn run(args: &ReplayArgs) -> Outcome {
+    let config = Config::load(&args.config)?;
+    let time = |text: &Option<String>, key: &str| match text {
+        None => Ok(None),
+        Some(text) => {
+            parse_time(text).map(Some).ok_or(format!("{key} {text}: valid: RFC 3339, or milliseconds since 1970"))
+        }
+    };
+    let filter = DecisionFilter {
+        unit: None,
+        point: args.point.clone(),
+        since_ms: time(&args.since, "--since")?,
+        until_ms: time(&args.until, "--until")?,
+    };
+    let ledger = LedgerReader::open(&config.fixed.ledger)?;
+    let archive = Archive::open(&config.fixed.data_dir().join("archive"))?;
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let engines = Arc::new(Engines::new(cores as u32 + 2).map_err(|e| format!("{e:#}"))?);
+    let total = ledger.count(&filter)?;
+    let bar = progress(Some(total), "decisions");
+    match &args.candidate {
+        Some(file) => against(args, &ledger, &filter, &engines, file, &bar, cores),
+        None => verify(args, &ledger, &filter, &Versions::new(engines, archive), &bar, cores),
+    }
+}
+
+/// Reads records on this thread, and works on them on as many as there are cores.
+fn in_parallel(
+    ledger: &LedgerReader,
+    filter: &DecisionFilter,
+    cores: usize,
+    bar: &indicatif::ProgressBar,
+    work: impl Fn(StoredRecord) + Sync,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let (sender, receiver) = crossbeam_channel::bounded::<StoredRecord>(QUEUE);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            let (receiver, work) = (receiver.clone(), &work);
+            scope.spawn(move || {
+                for record in receiver {
+                    work(record);
+                    bar.inc(1);
+                }
+            });
+        }
+        drop(receiver);
+        let read = ledger.for_each(filter, |record| sender.send(record).is_ok());
+        drop(sender);
+        read
+    })?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn verify(
+    args: &ReplayArgs,
+    ledger: &LedgerReader,
+    filter: &DecisionFilter,
+    versions: &Versions,
+    bar: &indicatif::ProgressBar,
+    cores: usize,
+) -> Outcome {
+    let tally = Tally::default();
+    in_parallel(ledger, filter, cores, bar, |stored| {
+        let verdict = match stored.parse() {
+            Ok(record) => replay(&record, |digest| versions.get(digest)),
+            Err(why) => Verdict::Different(vec![Difference {
+                field: "record".to_owned(),
+                recorded: why,
+                replayed: String::new(),
+            }]),
+        };
+        let note = |differences: Vec<Difference>| {
+            let mut shown = tally.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            if shown.len() < SHOWN {
+                shown.push((stored.decision_id.clone(), differences));
+            }
+        };
+        match verdict {
+            Verdict::Identical { environmental } => {
+                tally.identical.fetch_add(1, Ordering::Relaxed);
+                tally.environmental.fetch_add(environmental.into(), Ordering::Relaxed);
+            }
+            Verdict::Different(differences) => {
+                tally.different.fetch_add(1, Ordering::Relaxed);
+                note(differences);
+            }
+            Verdict::NotReplayable(why) => {
+                tally.not_replayable.fetch_add(1, Ordering::Relaxed);
+                note(vec![Difference { field: "artifact".to_owned(), recorded: why, replayed: String::new() }]);
+            }
+        }
+    })?;
+    let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
+    let (identical, different, not_replayable) =
+        (count(&tally.identical), count(&tally.different), count(&tally.not_replayable));
+    let shown = tally.shown.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if args.format == Format::Json {
+        let rows: Vec<_> =
+            shown.iter().map(|(id, differences)| json!({ "decision_id": id, "differences": differences })).collect();
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json!({
+                "decisions": identical + different + not_replayable, "identical": identical, "different": different,
+                "not_replayable": not_replayable, "environmental_attempts": count(&tally.environmental), "shown": rows,
+            }))?
+        );
+    } else {
+        for (id, differences) in &shown {
+            eprintln!("{id}");
+            for difference in differences {
+                eprintln!("  {}: recorded {}, replayed {}", difference.field, difference.recorded, difference.replayed);
+            }
+        }
+        println!(
+            "{} decisions: {identical} identical, {different} different, {not_replayable} not replayable; {} attempts ended by the environment were not run again",
+            identical + different + not_replayable,
+            count(&tally.environmental)
+        );
+    }
+    Ok(!args.verify || (different == 0 && not_replayable == 0))
+}
+
+fn against(
+    args: &ReplayArgs,
+    ledger: &LedgerReader,
+    filter: &DecisionFilter,
+    engines: &Engines,
+    file: &Path,
+    bar: &indicatif::ProgressBar,
+    cores: usize,
+) -> Outcome {
+    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let candidate = Plugin::load(engines, &bytes).map_err(|e| format!("{}: {e}", file.display()))?;
+    let matrix: Mutex<BTreeMap<(String, String), u64>> = Mutex::default();
+    let reasons: Mutex<BTreeMap<String, u64>> = Mutex::default();
+    in_parallel(ledger, filter, cores, bar, |stored| {
+        let Ok(record) = stored.parse() else { return };
+        match compare(&record, &candidate) {
+            Comparison::Answered(outcome) => {
+                let pair = (record.answer.action.to_string(), proposed(&record, &outcome));
+                *matrix.lock().unwrap_or_else(PoisonError::into_inner).entry(pair).or_default() += 1;
+            }
+            Comparison::NotComparable(why) => {
+                *reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_default() += 1;
+            }
+        }
+    })?;
+    let matrix = matrix.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let reasons = reasons.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if args.format == Format::Json {
+        let rows: Vec<_> = matrix
+            .iter()
+            .map(|((was, would), n)| json!({ "recorded": was, "candidate": would, "decisions": n }))
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&json!({ "actions": rows, "not_comparable": reasons }))?);
+        return Ok(true);
+    }
+    println!("{:<20} {:<20} {:>9}", "RECORDED", candidate.manifest().id(), "DECISIONS");
+    for ((was, would), n) in &matrix {
+        println!("{was:<20} {would:<20} {n:>9}");
+    }
+    for (why, n) in &reasons {
+        println!("not comparable: {why}: {n}");
+    }
+    Ok(true)
+}
+
+/// The action that the candidate's answer leads to with the recorded entropy.
+fn proposed(record: &Record, outcome: &Attempted) -> String {
+    match outcome {
+        Attempted::Candidates(candidates) => {
+            candidates[serin_core::answer::draw(candidates, record.entropy)].action.to_string()
+        }
+        other => other.label().to_owned(),
+    }
+}

@@ -1,0 +1,50 @@
+//! `serin serve`.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{LogFormat, Outcome, ServeArgs};
+use crate::app::{Host, Options};
+use crate::clock::SystemClock;
+
+pub(super) fn run(args: ServeArgs) -> Outcome {
+    start_logging(&args.log, args.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let options = Options { config: args.config, listen: args.listen, admin: args.admin, dev: args.dev };
+        let host = Host::start(options, Arc::new(SystemClock)).await?;
+        // Scripts wait for this line; it names the ports where 0 was asked for.
+        println!("serin listens on http://{}, admin on http://{}", host.listen, host.admin);
+        std::io::stdout().flush()?;
+        for unready in host.reloader.deployment.load().unready() {
+            tracing::warn!("{unready}");
+        }
+        stop_signal().await?;
+        tracing::info!("stopping: accepted requests are answered first");
+        host.stop().await;
+        Ok(true)
+    })
+}
+
+fn start_logging(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error>> {
+    let filter =
+        EnvFilter::try_new(filter).map_err(|e| format!("--log {filter}: {e}; valid: info, debug, serin=debug"))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Human => logs.with_target(false).init(),
+        LogFormat::Json => logs.json().with_current_span(true).init(),
+    }
+    Ok(())
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! `serin.toml`: as it is written, then validated. Paths are relative to the file.
+
+mod raw;
+mod validate;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serin_core::Name;
+use serin_core::experiment::Pin;
+use serin_core::expression::Predicate;
+use serin_core::limits::Limits;
+use serin_core::manifest::ModelId;
+
+use crate::decide::{ContextField, FallbackAction, Layer};
+use crate::features::ViewSpec;
+use crate::ledger::Durability;
+
+/// A mistake in the configuration: which file, and what would be valid.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{file}: {why}")]
+pub struct ConfigError {
+    /// The file.
+    pub file: String,
+    /// What is wrong, with its key.
+    pub why: String,
+}
+
+/// A validated configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of the file.
+    pub digest: String,
+    /// What does not change while the host runs.
+    pub fixed: Fixed,
+    /// How long decisions are kept; none: for ever.
+    pub retain: Option<Duration>,
+    /// The operator's limits.
+    pub limits: Limits,
+    /// Model files.
+    pub models: IndexMap<ModelId, PathBuf>,
+    /// Feature views.
+    pub views: HashMap<Name, Arc<ViewSpec>>,
+    /// Decision points.
+    pub points: IndexMap<Name, PointSpec>,
+}
+
+/// Settings whose change needs a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fixed {
+    /// The public listener.
+    pub listen: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// The ledger's database.
+    pub ledger: PathBuf,
+    /// What a commit survives.
+    pub durability: Durability,
+    /// The plugins folder.
+    pub plugins: PathBuf,
+    /// The experiments folder.
+    pub experiments: PathBuf,
+    /// Threads that decide.
+    pub threads: usize,
+    /// Decisions that may wait for them.
+    pub queue: usize,
+    /// Requests in flight.
+    pub max_concurrent: usize,
+    /// Bytes of a request's body.
+    pub max_body_bytes: usize,
+}
+
+impl Fixed {
+    /// The keys that differ from `other`.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let pairs = [
+            ("server.listen", self.listen != other.listen),
+            ("server.admin", self.admin != other.admin),
+            ("ledger.url", self.ledger != other.ledger),
+            ("ledger.durability", self.durability != other.durability),
+            ("plugins.dir", self.plugins != other.plugins),
+            ("experiments.dir", self.experiments != other.experiments),
+            ("server.threads", self.threads != other.threads),
+            ("server.queue", self.queue != other.queue),
+            ("server.max_concurrent", self.max_concurrent != other.max_concurrent),
+            ("server.max_body_bytes", self.max_body_bytes != other.max_body_bytes),
+        ];
+        pairs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    }
+
+    /// The folder beside the ledger in which everything else is kept.
+    pub fn data_dir(&self) -> PathBuf {
+        self.ledger.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    }
+}
+
+/// A decision point as it is configured; its versions are not bound yet.
+#[derive(Debug, Clone)]
+pub struct PointSpec {
+    /// The pinned strategy.
+    pub strategy: Pin,
+    /// Its parameters in place of the defaults.
+    pub parameters: IndexMap<String, serin_core::value::Value>,
+    /// Its layer.
+    pub layer: Layer,
+    /// The kinds of entity.
+    pub entities: Vec<Name>,
+    /// The typed context.
+    pub context: IndexMap<Name, ContextField>,
+    /// The actions.
+    pub actions: Vec<Name>,
+    /// Whom no strategy decides about.
+    pub exclude: Option<Predicate>,
+    /// The time that a decision has.
+    pub deadline: Duration,
+    /// The action of last resort.
+    pub fallback: FallbackAction,
+    /// Whether answers wait for their records.
+    pub must_log: bool,
+}
+
+impl Config {
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// The first mistake, with its key and what would be valid.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let fail = |why: String| ConfigError { file: path.display().to_string(), why };
+        let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+        let raw: raw::RawConfig = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        validate::validate(raw, path, dir, serin_core::digest(text.as_bytes())).map_err(fail)
+    }
+}

@@ -1,0 +1,102 @@
+//! `serin.toml` as it is written.
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serin_core::limits::PartialLimits;
+use serin_core::value::Value;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    #[serde(default)]
+    pub server: RawServer,
+    #[serde(default)]
+    pub plugins: RawDir,
+    #[serde(default)]
+    pub experiments: RawDir,
+    #[serde(default)]
+    pub ledger: RawLedger,
+    #[serde(default)]
+    pub limits: PartialLimits,
+    #[serde(default)]
+    pub models: IndexMap<String, IndexMap<String, RawModel>>,
+    #[serde(default)]
+    pub features: IndexMap<String, RawView>,
+    #[serde(default)]
+    pub layers: IndexMap<String, RawLayer>,
+    #[serde(default)]
+    pub decision_points: IndexMap<String, RawPoint>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawServer {
+    pub listen: Option<String>,
+    pub admin: Option<String>,
+    pub threads: Option<usize>,
+    pub queue: Option<usize>,
+    pub max_concurrent: Option<usize>,
+    pub max_body_bytes: Option<usize>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDir {
+    pub dir: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLedger {
+    pub url: Option<String>,
+    pub durability: Option<String>,
+    pub retain: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawModel {
+    pub path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawView {
+    pub entity: String,
+    pub ttl: Option<String>,
+    pub columns: IndexMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLayer {
+    pub unit: String,
+    pub salt: Option<String>,
+    #[serde(default)]
+    pub holdout: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPoint {
+    pub strategy: String,
+    #[serde(default)]
+    pub parameters: IndexMap<String, Value>,
+    pub layer: Option<String>,
+    pub entities: Vec<String>,
+    #[serde(default)]
+    pub context: IndexMap<String, String>,
+    pub actions: Vec<String>,
+    pub exclude: Option<String>,
+    pub deadline: Option<String>,
+    pub fallback: RawFallback,
+    pub logging: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFallback {
+    pub action: String,
+    #[serde(default)]
+    pub parameters: IndexMap<String, Value>,
+}

@@ -1,0 +1,228 @@
+//! From what is written to what needs no further checks.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serin_core::experiment::Pin;
+use serin_core::expression::Predicate;
+use serin_core::limits::Limits;
+use serin_core::manifest::{CONTEXT_VIEW, ModelId, duration_ms};
+use serin_core::value::ValueType;
+use serin_core::{NAME_RULE, Name, is_name};
+
+use super::raw::{RawConfig, RawLayer, RawPoint, RawView};
+use super::{Config, Fixed, PointSpec};
+use crate::decide::{ContextField, FallbackAction, Layer, PointSchema};
+use crate::features::ViewSpec;
+use crate::ledger::Durability;
+
+/// The time that a decision has where the file does not say.
+const DEADLINE: Duration = Duration::from_millis(50);
+
+pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, digest: String) -> Result<Config, String> {
+    let fixed = fixed(&raw, dir)?;
+    let retain = raw.ledger.retain.as_deref().map(|t| duration("ledger.retain", t)).transpose()?;
+    if let Some(key) = raw.limits.zero_key() {
+        return Err(format!("limits.{key} = 0: no run could keep within it; valid: a whole number from 1"));
+    }
+    let mut models = IndexMap::new();
+    for (model, versions) in raw.models {
+        for (version, spec) in versions {
+            let key = format!("models.{model}.\"{version}\"");
+            name(&key, &model)?;
+            semver::Version::parse(&version).map_err(|e| format!("{key}: {e}; valid: MAJOR.MINOR.PATCH"))?;
+            models.insert(ModelId { name: model.as_str().into(), version: version.into() }, dir.join(spec.path));
+        }
+    }
+    let mut views = HashMap::new();
+    for (view, spec) in raw.features {
+        views.insert(Name::from(view.as_str()), Arc::new(view_spec(&view, spec)?));
+    }
+    let mut points = IndexMap::new();
+    if raw.decision_points.is_empty() {
+        return Err("no decision points; add one as [decision_points.NAME]".to_owned());
+    }
+    for (point, spec) in raw.decision_points {
+        let spec = point_spec(&point, spec, &raw.layers, &views)?;
+        points.insert(Name::from(point), spec);
+    }
+    Ok(Config {
+        path: path.to_owned(),
+        digest,
+        fixed,
+        retain,
+        limits: raw.limits.over(Limits::default()),
+        models,
+        views,
+        points,
+    })
+}
+
+fn name(key: &str, text: &str) -> Result<(), String> {
+    if is_name(text) { Ok(()) } else { Err(format!("{key}: '{text}' is not a name; valid: {NAME_RULE}")) }
+}
+
+fn duration(key: &str, text: &str) -> Result<Duration, String> {
+    duration_ms(text).map(Duration::from_millis).map_err(|e| format!("{key}: {e}"))
+}
+
+fn fixed(raw: &RawConfig, dir: &Path) -> Result<Fixed, String> {
+    let address = |key: &str, text: &Option<String>, default: &str| {
+        let text = text.as_deref().unwrap_or(default);
+        text.parse::<SocketAddr>()
+            .map_err(|_| format!("{key} = \"{text}\": not an address; valid: IP:PORT, like 127.0.0.1:8080"))
+    };
+    let url = raw.ledger.url.as_deref().unwrap_or("sqlite:data/serin.db");
+    let Some(database) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
+        return Err(format!("ledger.url = \"{url}\"; valid: sqlite:PATH, like sqlite:data/serin.db"));
+    };
+    let durability = match raw.ledger.durability.as_deref() {
+        None | Some("process") => Durability::Process,
+        Some("power") => Durability::Power,
+        Some(other) => return Err(format!("ledger.durability = \"{other}\"; valid: process, power")),
+    };
+    let bounded = |key: &str, value: Option<usize>, default: usize, max: usize| match value.unwrap_or(default) {
+        n if (1..=max).contains(&n) => Ok(n),
+        n => Err(format!("server.{key} = {n}; valid: 1 to {max}")),
+    };
+    let folder = |text: &Option<String>, default: &str| -> PathBuf { dir.join(text.as_deref().unwrap_or(default)) };
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(Fixed {
+        listen: address("server.listen", &raw.server.listen, "127.0.0.1:8080")?,
+        admin: address("server.admin", &raw.server.admin, "127.0.0.1:8081")?,
+        ledger: dir.join(database),
+        durability,
+        plugins: folder(&raw.plugins.dir, "plugins"),
+        experiments: folder(&raw.experiments.dir, "experiments"),
+        // More threads than cores, so that one strategy that burns its fuel does not hold up
+        // the others.
+        threads: bounded("threads", raw.server.threads, (2 * cores).max(4), 256)?,
+        queue: bounded("queue", raw.server.queue, 1024, 1 << 20)?,
+        max_concurrent: bounded("max_concurrent", raw.server.max_concurrent, 2048, 1 << 20)?,
+        max_body_bytes: bounded("max_body_bytes", raw.server.max_body_bytes, 4 << 20, 1 << 30)?,
+    })
+}
+
+fn view_spec(view: &str, raw: RawView) -> Result<ViewSpec, String> {
+    let key = format!("features.{view}");
+    name(&key, view)?;
+    if view == CONTEXT_VIEW {
+        return Err(format!("{key}: '{CONTEXT_VIEW}' is the request's own context; choose another name"));
+    }
+    name(&format!("{key}.entity"), &raw.entity)?;
+    let ttl_ms = raw.ttl.as_deref().map(|t| duration_ms(t).map_err(|e| format!("{key}.ttl: {e}"))).transpose()?;
+    let mut columns = IndexMap::new();
+    for (column, written) in raw.columns {
+        name(&format!("{key}.columns"), &column)?;
+        let value_type = ValueType::parse(&written)
+            .ok_or_else(|| format!("{key}.columns.{column} = \"{written}\"; valid: {}", ValueType::WRITTEN))?;
+        columns.insert(Name::from(column), value_type);
+    }
+    if columns.is_empty() {
+        return Err(format!("{key}.columns: at least one column is needed"));
+    }
+    Ok(ViewSpec { name: view.into(), entity: raw.entity.into(), ttl_ms, columns })
+}
+
+fn point_spec(
+    point: &str,
+    raw: RawPoint,
+    layers: &IndexMap<String, RawLayer>,
+    views: &HashMap<Name, Arc<ViewSpec>>,
+) -> Result<PointSpec, String> {
+    let key = format!("decision_points.{point}");
+    name(&key, point)?;
+    for entity in &raw.entities {
+        name(&format!("{key}.entities"), entity)?;
+    }
+    for action in &raw.actions {
+        name(&format!("{key}.actions"), action)?;
+    }
+    if raw.entities.is_empty() || raw.actions.is_empty() {
+        return Err(format!("{key}: entities and actions need at least one name each"));
+    }
+    let entities: Vec<Name> = raw.entities.iter().map(|e| e.as_str().into()).collect();
+    let actions: Vec<Name> = raw.actions.iter().map(|a| a.as_str().into()).collect();
+    let mut context = IndexMap::new();
+    for (field, written) in raw.context {
+        name(&format!("{key}.context"), &field)?;
+        let (written, optional) = written.strip_suffix('?').map_or((written.as_str(), false), |w| (w, true));
+        let value_type = ValueType::parse(written).ok_or_else(|| {
+            format!(
+                "{key}.context.{field} = \"{written}\"; valid: {}, each with '?' where it may be left out",
+                ValueType::WRITTEN
+            )
+        })?;
+        context.insert(Name::from(field), ContextField { value_type, optional });
+    }
+    if !raw.actions.contains(&raw.fallback.action) {
+        return Err(format!("{key}.fallback.action = \"{}\"; valid: {}", raw.fallback.action, raw.actions.join(", ")));
+    }
+    let must_log = match raw.logging.as_deref() {
+        None | Some("must_log") => true,
+        Some("best_effort") => false,
+        Some(other) => return Err(format!("{key}.logging = \"{other}\"; valid: must_log, best_effort")),
+    };
+    let deadline = raw.deadline.as_deref().map_or(Ok(DEADLINE), |t| duration(&format!("{key}.deadline"), t))?;
+    if deadline < Duration::from_millis(2) || deadline > Duration::from_secs(60) {
+        return Err(format!("{key}.deadline: valid: 2ms to 60s"));
+    }
+    let schema = PointSchema { context: &context, entities: &entities, views };
+    let exclude = raw
+        .exclude
+        .map(|source| Predicate::compile(&source, &schema).map_err(|e| format!("{key}.exclude: {e}")))
+        .transpose()?;
+    Ok(PointSpec {
+        strategy: Pin::parse(&raw.strategy).map_err(|e| format!("{key}.strategy: {e}"))?,
+        parameters: raw.parameters,
+        layer: layer(&key, point, raw.layer, layers, &entities)?,
+        exclude,
+        deadline,
+        fallback: FallbackAction {
+            action: raw.fallback.action.into(),
+            parameters: raw.fallback.parameters.into_iter().map(|(k, v)| (k.into(), v)).collect(),
+        },
+        must_log,
+        entities,
+        context,
+        actions,
+    })
+}
+
+fn layer(
+    key: &str,
+    point: &str,
+    chosen: Option<String>,
+    layers: &IndexMap<String, RawLayer>,
+    entities: &[Name],
+) -> Result<Layer, String> {
+    let listed = || entities.iter().map(|e| &**e).collect::<Vec<_>>().join(", ");
+    let Some(chosen) = chosen else {
+        // One layer a decision point, named after it, on its first entity.
+        return Ok(Layer { name: point.into(), unit: entities[0].clone(), salt: point.to_owned(), holdout: 0.0 });
+    };
+    let Some(raw) = layers.get(&chosen) else {
+        let known: Vec<&str> = layers.keys().map(String::as_str).collect();
+        return Err(format!("{key}.layer = \"{chosen}\" is not among [layers]: {}", known.join(", ")));
+    };
+    if !(0.0..1.0).contains(&raw.holdout) {
+        return Err(format!("layers.{chosen}.holdout = {}; valid: a share from 0 to below 1", raw.holdout));
+    }
+    let Some(unit) = entities.iter().find(|e| ***e == *raw.unit) else {
+        return Err(format!(
+            "layers.{chosen}.unit = \"{}\" is not an entity of {key}; its entities: {}",
+            raw.unit,
+            listed()
+        ));
+    };
+    Ok(Layer {
+        salt: raw.salt.clone().unwrap_or_else(|| chosen.clone()),
+        name: chosen.into(),
+        unit: unit.clone(),
+        holdout: raw.holdout,
+    })
+}

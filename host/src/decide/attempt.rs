@@ -1,0 +1,177 @@
+//! One attempt: project, score, run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serin_core::manifest::{DeclaredScore, ModelId};
+use serin_core::record::{Attempt, CallError, FailureKind, Outcome, Record, Role, ScoreRecord};
+use serin_core::value::Value;
+use serin_core::{Name, projection};
+
+use super::{Arm, Deployment};
+use crate::clock::{Budget, Stopwatch};
+use crate::models::{ModelSet, ScoreError};
+use crate::sandbox::{Run, Scorer};
+
+/// Answers a strategy's own model calls from the loaded models.
+pub struct CallScorer(pub Arc<ModelSet>);
+
+impl Scorer for CallScorer {
+    fn score(
+        &mut self,
+        _: u32,
+        model: &ModelId,
+        rows: &[Vec<Value>],
+        left: Duration,
+    ) -> (Option<Name>, Result<Vec<f64>, CallError>) {
+        let Some(model) = self.0.get(model) else {
+            return (None, Err(CallError::Unavailable));
+        };
+        let digest = Some(model.digest.clone());
+        if left.is_zero() {
+            return (digest, Err(CallError::Timeout));
+        }
+        let mut numbers = Vec::with_capacity(rows.len());
+        for (i, row) in rows.iter().enumerate() {
+            match row.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>() {
+                Some(row) => numbers.push(row),
+                None => return (digest, Err(CallError::InvalidRow(format!("row {i}: a value is missing or text")))),
+            }
+        }
+        let answer = model.score(&numbers, left).map_err(|error| match error {
+            ScoreError::Timeout => CallError::Timeout,
+            ScoreError::InvalidRow(why) => CallError::InvalidRow(why),
+            ScoreError::Failed(_) | ScoreError::NotFinite => CallError::Unavailable,
+        });
+        (digest, answer)
+    }
+}
+
+/// An attempt, and what was degraded on its way.
+pub(super) struct Attempted {
+    pub attempt: Attempt,
+    pub degraded: Vec<String>,
+    pub score_us: u64,
+    pub run_us: u64,
+}
+
+/// Runs `arm` on the record so far. `earlier` attempts' scores are used again where the model
+/// and its inputs are the same.
+pub(super) fn attempt(
+    deployment: &Deployment,
+    record: &Record,
+    arm: &Arm,
+    role: Role,
+    budget: Budget,
+    earlier: &[Attempt],
+) -> Attempted {
+    let mut watch = Stopwatch::new();
+    let manifest = arm.plugin.manifest();
+    let mut attempt = Attempt {
+        role,
+        strategy: arm.plugin.id.clone(),
+        parameters: arm.parameters.clone(),
+        limits: arm.limits,
+        defaulted: Vec::new(),
+        scores: Vec::new(),
+        transcript: Vec::new(),
+        logs: Vec::new(),
+        logs_cut: false,
+        outcome: Outcome::Failure { kind: FailureKind::NoTime, detail: "no time was left to begin".to_owned() },
+        fuel: 0,
+        time_us: 0,
+    };
+    let fail = |mut attempt: Attempt, degraded, (kind, detail), score_us| {
+        attempt.outcome = Outcome::Failure { kind, detail };
+        Attempted { attempt, degraded, score_us, run_us: 0 }
+    };
+    let inputs = match projection::features(record, manifest) {
+        Ok(inputs) => inputs,
+        Err(unfit) => return fail(attempt, Vec::new(), unfit, 0),
+    };
+    attempt.defaulted = inputs.defaulted;
+    let mut degraded = inputs.degraded;
+    let span = tracing::debug_span!("score").entered();
+    attempt.scores =
+        manifest.scores.iter().map(|declared| score(deployment, declared, &inputs.features, budget, earlier)).collect();
+    drop(span);
+    let score_us = watch.lap_us();
+    let scores = match projection::scores(&attempt.scores, manifest) {
+        Ok((scores, trouble)) => {
+            degraded.extend(trouble);
+            scores
+        }
+        Err(unfit) => return fail(attempt, degraded, unfit, score_us),
+    };
+    if budget.left().is_zero() {
+        return Attempted { attempt, degraded, score_us, run_us: 0 };
+    }
+    let Some(_slot) = arm.plugin.slot(deployment.slots_per_version) else {
+        let detail = format!("{} runs of this version are under way", deployment.slots_per_version);
+        return fail(attempt, degraded, (FailureKind::Overloaded, detail), score_us);
+    };
+    let run = Run {
+        decision_point: &record.decision_point,
+        time_ms: record.time_ms,
+        utc_offset_minutes: record.utc_offset_minutes,
+        features: &inputs.features,
+        scores: &scores,
+        parameters: &arm.parameters,
+    };
+    let scorer: Option<Box<dyn Scorer>> = match manifest.callable.is_empty() {
+        true => None,
+        false => Some(Box::new(CallScorer(Arc::clone(&deployment.models)))),
+    };
+    let _span = tracing::debug_span!("run").entered();
+    let ran = arm.plugin.linked.run(&run, manifest, arm.limits, budget, scorer);
+    attempt.transcript = ran.transcript;
+    attempt.logs = ran.logs;
+    attempt.logs_cut = ran.logs_cut;
+    attempt.outcome = ran.outcome;
+    attempt.fuel = ran.fuel;
+    attempt.time_us = ran.time_us;
+    Attempted { attempt, degraded, score_us, run_us: watch.lap_us() }
+}
+
+fn score(
+    deployment: &Deployment,
+    declared: &DeclaredScore,
+    features: &[Value],
+    budget: Budget,
+    earlier: &[Attempt],
+) -> ScoreRecord {
+    let inputs = projection::model_inputs(declared, features);
+    let mut record = ScoreRecord {
+        model: declared.model.clone(),
+        digest: deployment.models.get(&declared.model).map_or_else(|| "".into(), |m| m.digest.clone()),
+        inputs: inputs.clone().unwrap_or_default(),
+        value: None,
+        error: None,
+    };
+    let same =
+        |known: &&ScoreRecord| known.digest == record.digest && known.inputs == record.inputs && known.value.is_some();
+    if let Some(known) = earlier.iter().flat_map(|a| &a.scores).find(same) {
+        return known.clone();
+    }
+    let answer = match (deployment.models.get(&declared.model), inputs) {
+        (None, _) => Err("unavailable"),
+        (Some(_), None) => Err("input_missing"),
+        (Some(_), _) if budget.left().is_zero() => Err("timeout"),
+        (Some(model), Some(inputs)) => {
+            let scored = model.arrange(&inputs).and_then(|row| model.score(&[row], budget.left()));
+            scored.map(|scores| scores[0]).map_err(|error| match error {
+                ScoreError::Timeout => "timeout",
+                ScoreError::NotFinite => "not_finite",
+                ScoreError::InvalidRow(_) | ScoreError::Failed(_) => {
+                    tracing::error!(model = %declared.model, %error, "a score failed");
+                    "unavailable"
+                }
+            })
+        }
+    };
+    match answer {
+        Ok(value) => record.value = Some(value),
+        Err(why) => record.error = Some(why.into()),
+    }
+    record
+}

@@ -1,0 +1,310 @@
+//! A deployment: what the configuration, the registry and the experiments come to. It is
+//! built off the request path, never changed, and replaced whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serin_core::Name;
+use serin_core::experiment::Pin;
+use serin_core::expression::{Predicate, Reference, Schema};
+use serin_core::limits::Limits;
+use serin_core::manifest::{CONTEXT_VIEW, Manifest};
+use serin_core::value::{Value, ValueType};
+
+use crate::features::{EmbeddedStore, ViewSpec};
+use crate::models::ModelSet;
+use crate::registry::Plugin;
+
+/// Everything that decisions need.
+pub struct Deployment {
+    /// Counts the deployments of this host's ledger.
+    pub generation: u64,
+    /// The decision points, by name.
+    pub points: HashMap<Name, Arc<Point>>,
+    /// The feature views, by name.
+    pub views: HashMap<Name, Arc<ViewSpec>>,
+    /// The models.
+    pub models: Arc<ModelSet>,
+    /// The feature store.
+    pub store: Arc<EmbeddedStore>,
+    /// How many runs one version may have under way.
+    pub slots_per_version: usize,
+}
+
+/// A decision point.
+pub struct Point {
+    /// Its name.
+    pub name: Name,
+    /// The kinds of entity that a request must name.
+    pub entities: Vec<Name>,
+    /// The typed context.
+    pub context: IndexMap<Name, ContextField>,
+    /// The actions that may be served.
+    pub actions: Vec<Name>,
+    /// Served where nothing else is.
+    pub fallback: FallbackAction,
+    /// The time that a decision has.
+    pub deadline: Duration,
+    /// Whether an answer waits for its record.
+    pub must_log: bool,
+    /// Whom no strategy decides about.
+    pub exclude: Option<Predicate>,
+    /// Its layer.
+    pub layer: Layer,
+    /// The version that it is pinned to, as the file has it.
+    pub pin: Pin,
+    /// The pinned strategy; none while it is not loaded.
+    pub strategy: Option<Arm>,
+    /// Why it is not loaded.
+    pub unready: Option<String>,
+    /// The experiments in force.
+    pub experiments: Vec<RunningExperiment>,
+    /// The features that anybody here needs, a view at a time.
+    pub union: Vec<UnionView>,
+}
+
+/// A key of a request's context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContextField {
+    /// Its type.
+    pub value_type: ValueType,
+    /// Whether a request may leave it out.
+    pub optional: bool,
+}
+
+/// The action of last resort.
+#[derive(Debug, Clone)]
+pub struct FallbackAction {
+    /// The action.
+    pub action: Name,
+    /// Its parameters.
+    pub parameters: IndexMap<Name, Value>,
+}
+
+/// A layer: a space of units that experiments share out.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// Its name.
+    pub name: Name,
+    /// The kind of entity that is the unit.
+    pub unit: Name,
+    /// Salt of the unit's place.
+    pub salt: String,
+    /// Share kept out of all experiments.
+    pub holdout: f64,
+}
+
+/// A version with its parameters and limits.
+pub struct Arm {
+    /// The arm's name; the point's own strategy has none.
+    pub name: Name,
+    /// The version.
+    pub plugin: Arc<Plugin>,
+    /// Parameters by position.
+    pub parameters: Vec<Value>,
+    /// Limits granted.
+    pub limits: Limits,
+    /// Share of the units that enter.
+    pub weight: f64,
+}
+
+/// An experiment in force.
+pub struct RunningExperiment {
+    /// Its id.
+    pub id: Name,
+    /// Its part of the layer.
+    pub slot: [f64; 2],
+    /// The share of the slot in use.
+    pub coverage: f64,
+    /// The phase.
+    pub phase: u32,
+    /// SHA-256 of the spec.
+    pub spec_digest: Name,
+    /// Salt of the split.
+    pub salt: String,
+    /// Who may enter.
+    pub eligible: Option<Predicate>,
+    /// The arms.
+    pub arms: Vec<Arm>,
+}
+
+/// The columns to read of a view.
+#[derive(Debug, Clone)]
+pub struct UnionView {
+    /// The view.
+    pub spec: Arc<ViewSpec>,
+    /// The columns.
+    pub columns: Vec<Name>,
+}
+
+/// Why a version cannot be used at a decision point.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct BindError(pub String);
+
+/// What expressions at a decision point can refer to.
+pub struct PointSchema<'a> {
+    /// The context.
+    pub context: &'a IndexMap<Name, ContextField>,
+    /// The kinds of entity.
+    pub entities: &'a [Name],
+    /// The feature views.
+    pub views: &'a HashMap<Name, Arc<ViewSpec>>,
+}
+
+impl Schema for PointSchema<'_> {
+    fn type_of(&self, reference: &Reference) -> Option<ValueType> {
+        match reference {
+            Reference::Context(name) => self.context.get(name.as_str()).map(|field| field.value_type),
+            Reference::Entity(kind) => self.entities.iter().any(|e| **e == **kind).then_some(ValueType::Text),
+            Reference::Feature(view, name) => self.views.get(view.as_str())?.columns.get(name.as_str()).copied(),
+        }
+    }
+
+    fn declared(&self) -> String {
+        let context = self.context.keys().map(|name| format!("context.{name}"));
+        let entities = self.entities.iter().map(|kind| format!("entities.{kind}"));
+        let mut views: Vec<&Arc<ViewSpec>> = self.views.values().collect();
+        views.sort_by_key(|view| view.name.clone());
+        let features = views.iter().flat_map(|view| {
+            view.columns.keys().map(|column| Reference::Feature(view.name.to_string(), column.to_string()).to_string())
+        });
+        let all: Vec<String> = context.chain(entities).chain(features).collect();
+        format!("declared: {}", all.join(", "))
+    }
+}
+
+/// Binds a version to a decision point: its manifest has to fit what the point declares.
+///
+/// # Errors
+/// The action, feature, model or parameter that does not fit, and what would.
+#[allow(clippy::too_many_arguments, reason = "each is one part of what a version has to fit")]
+pub fn bind_arm(
+    name: &str,
+    plugin: Arc<Plugin>,
+    overrides: &IndexMap<String, Value>,
+    weight: f64,
+    schema: &PointSchema<'_>,
+    point: &str,
+    actions: &[Name],
+    models: &ModelSet,
+    allowed: Limits,
+) -> Result<Arm, BindError> {
+    let manifest = plugin.manifest();
+    let fail = |why: String| BindError(format!("{}: {why}", manifest.id()));
+    if *manifest.decision_point != *point {
+        return Err(fail(format!("is made for decision point '{}', not '{point}'", manifest.decision_point)));
+    }
+    if let Some(action) = manifest.actions.iter().find(|action| !actions.contains(&action.name)) {
+        let listed: Vec<&str> = actions.iter().map(|a| &**a).collect();
+        return Err(fail(format!("action '{}' is not of '{point}'; its actions: {}", action.name, listed.join(", "))));
+    }
+    check_features(manifest, schema).map_err(fail)?;
+    check_models(manifest, models).map_err(fail)?;
+    let parameters = manifest.parameters_with(overrides).map_err(fail)?;
+    let limits = manifest.limits.within(allowed);
+    Ok(Arm { name: name.into(), parameters, limits, weight, plugin })
+}
+
+fn check_features(manifest: &Manifest, schema: &PointSchema<'_>) -> Result<(), String> {
+    for feature in &manifest.features {
+        let reference = if *feature.view == *CONTEXT_VIEW {
+            Reference::Context(feature.name.to_string())
+        } else {
+            Reference::Feature(feature.view.to_string(), feature.name.to_string())
+        };
+        match schema.type_of(&reference) {
+            None => return Err(format!("feature {reference} is not declared; {}", schema.declared())),
+            Some(declared) if declared == feature.value_type => {}
+            Some(ValueType::Integer) if feature.value_type == ValueType::Number => {}
+            Some(declared) => {
+                return Err(format!(
+                    "feature {reference} is {declared} here, and the manifest asks for {}",
+                    feature.value_type
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_models(manifest: &Manifest, models: &ModelSet) -> Result<(), String> {
+    for score in &manifest.scores {
+        match models.get(&score.model) {
+            Some(model) => model.accepts(score.inputs.iter().map(|(input, _)| input))?,
+            None => return Err(unknown_model(&score.model.to_string(), models)),
+        }
+    }
+    for callable in &manifest.callable {
+        if !models.contains_key(&callable.model) {
+            return Err(unknown_model(&callable.model.to_string(), models));
+        }
+    }
+    Ok(())
+}
+
+fn unknown_model(model: &str, models: &ModelSet) -> String {
+    let mut known: Vec<String> = models.keys().map(ToString::to_string).collect();
+    known.sort();
+    format!(
+        "model {model} is not loaded; loaded: {}",
+        if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+    )
+}
+
+impl Point {
+    /// Computes what to read for a decision: the union of what the pinned strategy, all arms,
+    /// eligibility and `exclude` need. Every arm's decisions read the same, so that a record
+    /// can serve any candidate later.
+    pub fn union_of(
+        strategy: Option<&Arm>,
+        experiments: &[RunningExperiment],
+        exclude: Option<&Predicate>,
+        views: &HashMap<Name, Arc<ViewSpec>>,
+    ) -> Vec<UnionView> {
+        let mut wanted: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
+        let mut want = |view: &str, name: &str| {
+            if let Some((view, spec)) = views.get_key_value(view)
+                && let Some((column, _)) = spec.columns.get_key_value(name)
+            {
+                let columns = wanted.entry(view.clone()).or_default();
+                if !columns.contains(column) {
+                    columns.push(column.clone());
+                }
+            }
+        };
+        let arms = strategy.into_iter().chain(experiments.iter().flat_map(|e| &e.arms));
+        for feature in arms.flat_map(|arm| &arm.plugin.manifest().features) {
+            want(&feature.view, &feature.name);
+        }
+        let predicates = experiments.iter().filter_map(|e| e.eligible.as_ref()).chain(exclude);
+        for reference in predicates.flat_map(Predicate::references) {
+            if let Reference::Feature(view, name) = reference {
+                want(view, name);
+            }
+        }
+        wanted
+            .into_iter()
+            .filter_map(|(view, columns)| Some(UnionView { spec: Arc::clone(views.get(&view)?), columns }))
+            .collect()
+    }
+}
+
+impl Deployment {
+    /// The points that cannot be served by their pinned strategy, and why.
+    pub fn unready(&self) -> Vec<String> {
+        let mut unready: Vec<String> = self
+            .points
+            .values()
+            .filter(|point| point.strategy.is_none())
+            .map(|point| {
+                let why = point.unready.as_deref().unwrap_or("it is not loaded");
+                format!("decision point '{}': strategy {}: {why}", point.name, point.pin)
+            })
+            .collect();
+        unready.sort();
+        unready
+    }
+}

@@ -1,0 +1,189 @@
+//! One decision, from a request to a finished record.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serin_core::Name;
+use serin_core::answer::{draw, serve};
+use serin_core::record::{Answer, Entropy, Outcome, Record, Role, Routing, SCHEMA, ServedBy};
+use serin_core::value::Value;
+
+use super::attempt::{Attempted, attempt};
+use super::request::admit;
+use super::route::{Known, route};
+use super::{Arm, DecisionRequest, Deployment, Point, RequestError, gather};
+use crate::clock::{Budget, Clock, Stopwatch, decision_id};
+
+/// Shares of the deadline that an arm leaves for the fallback strategy, and that every
+/// strategy leaves for the commit.
+const FALLBACK_SHARE: f64 = 0.3;
+const COMMIT_SHARE: f64 = 0.1;
+
+/// A finished decision.
+pub struct Decided {
+    /// The record.
+    pub record: Record,
+    /// Whether the answer waits for it.
+    pub must_log: bool,
+}
+
+/// Decides. `budget` began when the request arrived; `deadline` is what it was given in all.
+///
+/// # Errors
+/// That the request does not fit its decision point. Whatever fails later is answered.
+pub fn decide(
+    deployment: &Deployment,
+    request: &DecisionRequest,
+    clock: &dyn Clock,
+    budget: Budget,
+    deadline: Duration,
+) -> Result<Decided, RequestError> {
+    let admitted = admit(deployment, request)?;
+    let point = admitted.point;
+    let time_ms = clock.now_ms();
+    let for_strategy = budget.less(deadline.mul_f64(COMMIT_SHARE));
+    let for_arm = budget.less(deadline.mul_f64(COMMIT_SHARE + FALLBACK_SHARE));
+    let mut watch = Stopwatch::new();
+    let mut timings = Timings::new(budget.spent_us());
+
+    let span = tracing::debug_span!("gather").entered();
+    let features = gather::gather(deployment, &point, &admitted.entities, time_ms, !for_strategy.left().is_zero());
+    drop(span);
+    timings.note("gather", watch.lap_us());
+
+    let ids: IndexMap<Name, Value> =
+        admitted.entities.iter().map(|(kind, id)| (kind.clone(), Value::Text(id.clone()))).collect();
+    let known = Known { entities: &ids, context: &admitted.context, features: &features };
+    let span = tracing::debug_span!("route").entered();
+    let routed = route(&point, &admitted.entities, &known, request.force.as_ref())?;
+    drop(span);
+    timings.note("route", watch.lap_us());
+
+    let mut record = Record {
+        schema: SCHEMA,
+        trace_id: None,
+        decision_id: decision_id(clock, time_ms),
+        decision_point: point.name.clone(),
+        time_ms,
+        utc_offset_minutes: request.utc_offset_minutes,
+        generation: deployment.generation,
+        deadline_ms: deadline.as_millis() as u64,
+        entities: admitted.entities,
+        context: admitted.context,
+        features,
+        routing: routed.routing,
+        attempts: Vec::with_capacity(1),
+        entropy: Entropy(clock.entropy()),
+        answer: fallback(&point, ServedBy::FallbackAction, Vec::new()),
+        timings_us: IndexMap::new(),
+    };
+    record.answer = if record.routing.excluded.is_some() {
+        let degraded = excluded_by_doubt(&record.routing);
+        fallback(&point, ServedBy::Constraint, degraded)
+    } else {
+        let plan = plan(&point, routed.arm, for_arm, for_strategy);
+        answer(deployment, &point, &mut record, plan, &mut timings)
+    };
+    record.timings_us = timings.0;
+    Ok(Decided { must_log: point.must_log, record })
+}
+
+fn fallback(point: &Point, served_by: ServedBy, degraded: Vec<String>) -> Answer {
+    Answer {
+        action: point.fallback.action.clone(),
+        parameters: point.fallback.parameters.clone(),
+        reasons: Vec::new(),
+        strategy: None,
+        propensity: 1.0,
+        served_by,
+        degraded,
+    }
+}
+
+/// A constraint that could not be evaluated protects, and the answer says so.
+fn excluded_by_doubt(routing: &Routing) -> Vec<String> {
+    routing.excluded.iter().filter(|why| *why != "excluded").map(|why| format!("exclude:{why}")).collect()
+}
+
+type Plan<'p> = Vec<(&'p Arm, Role, ServedBy, Budget)>;
+
+/// Who is tried, in order: the arm, then the point's own strategy unless it is the same
+/// version with the same parameters.
+fn plan<'p>(point: &'p Point, arm: Option<&'p Arm>, for_arm: Budget, for_strategy: Budget) -> Plan<'p> {
+    let mut plan = Vec::with_capacity(2);
+    let own = point.strategy.as_ref();
+    if let Some(arm) = arm {
+        let is_own = own.is_some_and(|own| own.plugin.id == arm.plugin.id && own.parameters == arm.parameters);
+        plan.push((arm, Role::Arm, ServedBy::Arm, if is_own { for_strategy } else { for_arm }));
+        if let Some(own) = own.filter(|_| !is_own) {
+            plan.push((own, Role::FallbackStrategy, ServedBy::FallbackStrategy, for_strategy));
+        }
+    } else if let Some(own) = own {
+        plan.push((own, Role::Strategy, ServedBy::Strategy, for_strategy));
+    }
+    plan
+}
+
+fn answer(
+    deployment: &Deployment,
+    point: &Point,
+    record: &mut Record,
+    plan: Plan<'_>,
+    timings: &mut Timings,
+) -> Answer {
+    let mut failed = Vec::new();
+    if plan.is_empty() {
+        failed.push(format!("strategy:{}:not_loaded", point.pin.name));
+    }
+    for (arm, role, served_by, budget) in plan {
+        let span =
+            tracing::debug_span!("attempt", strategy = %arm.plugin.id.name, version = %arm.plugin.id.version).entered();
+        let Attempted { attempt, degraded, score_us, run_us } =
+            attempt(deployment, record, arm, role, budget, &record.attempts);
+        drop(span);
+        timings.note("score", score_us);
+        timings.note("run", run_us);
+        let served = match &attempt.outcome {
+            Outcome::Candidates(candidates) => Some(candidates[draw(candidates, record.entropy)].clone()),
+            outcome => {
+                failed.push(format!(
+                    "strategy:{}@{}:{}",
+                    attempt.strategy.name,
+                    attempt.strategy.version,
+                    outcome.label()
+                ));
+                None
+            }
+        };
+        let id = attempt.strategy.clone();
+        record.attempts.push(attempt);
+        if let Some(candidate) = served {
+            failed.extend(degraded);
+            return serve(&candidate, arm.plugin.manifest(), id, served_by, failed);
+        }
+    }
+    fallback(point, ServedBy::FallbackAction, failed)
+}
+
+/// Microseconds a stage; a stage that is passed twice is summed.
+struct Timings(IndexMap<Name, u64>);
+
+impl Timings {
+    fn new(queue_us: u64) -> Self {
+        let mut timings = Self(IndexMap::with_capacity(5));
+        timings.note("queue", queue_us);
+        timings
+    }
+
+    fn note(&mut self, stage: &'static str, us: u64) {
+        *self.0.entry(stage_name(stage)).or_insert(0) += us;
+    }
+}
+
+/// The stages' names, shared by all records.
+fn stage_name(stage: &'static str) -> Name {
+    use std::sync::LazyLock;
+    static NAMES: LazyLock<Vec<Name>> =
+        LazyLock::new(|| ["queue", "gather", "route", "score", "run"].map(Name::from).to_vec());
+    NAMES.iter().find(|name| ***name == *stage).cloned().unwrap_or_else(|| stage.into())
+}

@@ -1,0 +1,154 @@
+//! Experiment files and their standing. A file is applied whole; one that is broken leaves
+//! what was applied before in force, and says so.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serin_core::experiment::Experiment;
+
+/// What the host makes of an experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExperimentState {
+    /// Takes units.
+    Running,
+    /// Waits for `start`, or for an artifact that is not there yet.
+    Waiting,
+    /// The file has a mistake and nothing was applied before it.
+    Invalid,
+    /// The file is gone: new decisions are on the pinned strategy.
+    SpecMissing,
+}
+
+impl ExperimentState {
+    /// The name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Invalid => "invalid",
+            Self::SpecMissing => "spec_missing",
+        }
+    }
+}
+
+/// An experiment as the admin listener shows it.
+#[derive(Debug, Clone)]
+pub struct ExperimentStatus {
+    /// Its id; the file's name where the id could not be read.
+    pub id: String,
+    /// The file.
+    pub file: String,
+    /// Its state.
+    pub state: ExperimentState,
+    /// Why it is in this state.
+    pub why: String,
+    /// A mistake in the file as it is now, while an earlier one is in force.
+    pub error: Option<String>,
+    /// The spec that is in force, or waits.
+    pub spec: Option<Arc<Experiment>>,
+    /// The file's text that is in force.
+    pub source: Option<String>,
+    /// The phase, from 1; 0 where it never ran.
+    pub phase: u32,
+    /// In force from before a restart, since the file is broken now.
+    pub stale: bool,
+}
+
+/// A file as it was read.
+#[derive(Debug, Clone)]
+pub struct SpecFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its text, or why it could not be read.
+    pub text: Result<String, String>,
+}
+
+/// A spec that could be in force, and the trouble with the file that it is from.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Where the file is.
+    pub path: PathBuf,
+    /// The spec and its text; none where nothing valid is known.
+    pub spec: Option<(Arc<Experiment>, String)>,
+    /// The mistake in the file as it is now.
+    pub error: Option<String>,
+    /// The spec is from before a restart.
+    pub stale: bool,
+}
+
+/// The specs that were applied, by file, so that a broken edit leaves the last good one.
+#[derive(Debug, Default)]
+pub struct Specs {
+    applied: BTreeMap<PathBuf, (Arc<Experiment>, String)>,
+}
+
+/// The largest experiment file that is read.
+const MAX_BYTES: u64 = 1 << 20;
+
+impl Specs {
+    /// Reads the files of the experiments folder.
+    pub fn read(files: &[PathBuf]) -> Vec<SpecFile> {
+        files
+            .iter()
+            .map(|path| {
+                let text = match std::fs::metadata(path) {
+                    Ok(meta) if meta.len() > MAX_BYTES => Err(format!("larger than {MAX_BYTES} bytes")),
+                    _ => std::fs::read_to_string(path).map_err(|e| e.to_string()),
+                };
+                SpecFile { path: path.clone(), text }
+            })
+            .collect()
+    }
+
+    /// Parses files, and puts the last good spec in the place of one that is broken.
+    /// `archived` gives the text applied before a restart, by the file's name.
+    pub fn candidates(&self, files: &[SpecFile], archived: impl Fn(&str) -> Option<String>) -> Vec<Candidate> {
+        let mut ids: BTreeMap<String, PathBuf> = BTreeMap::new();
+        files
+            .iter()
+            .map(|file| {
+                let parsed = file.text.clone().and_then(|text| Ok((Arc::new(Experiment::parse(&text)?), text)));
+                let parsed = parsed.and_then(|(spec, text)| match ids.get(&*spec.id) {
+                    Some(other) => Err(format!("id \"{}\" is taken by {}", spec.id, other.display())),
+                    None => Ok((spec, text)),
+                });
+                match parsed {
+                    Ok((spec, text)) => {
+                        ids.insert(spec.id.to_string(), file.path.clone());
+                        Candidate { path: file.path.clone(), spec: Some((spec, text)), error: None, stale: false }
+                    }
+                    Err(error) => {
+                        let before = self.applied.get(&file.path).cloned().map(|spec| (spec, false));
+                        let name = file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                        let before = before.or_else(|| {
+                            let text = archived(&name)?;
+                            Some(((Arc::new(Experiment::parse(&text).ok()?), text), true))
+                        });
+                        let (spec, stale) = before.map_or((None, false), |(spec, stale)| (Some(spec), stale));
+                        Candidate { path: file.path.clone(), spec, error: Some(error), stale }
+                    }
+                }
+            })
+            .collect()
+    }
+
+    /// The spec of a file that was applied last.
+    pub fn applied(&self, path: &PathBuf) -> Option<&(Arc<Experiment>, String)> {
+        self.applied.get(path)
+    }
+
+    /// Notes that a spec is in force.
+    pub fn apply(&mut self, path: PathBuf, spec: Arc<Experiment>, text: String) {
+        self.applied.insert(path, (spec, text));
+    }
+
+    /// The files whose spec was in force and that are gone.
+    pub fn missing(&self, files: &[SpecFile]) -> Vec<(PathBuf, Arc<Experiment>)> {
+        self.applied
+            .iter()
+            .filter(|(path, _)| !files.iter().any(|file| file.path == **path))
+            .map(|(path, (spec, _))| (path.clone(), Arc::clone(spec)))
+            .collect()
+    }
+}

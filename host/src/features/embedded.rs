@@ -1,0 +1,226 @@
+//! The embedded feature store: one SQLite database of its own, apart from the ledger, so
+//! that loading features never waits for decisions and the other way round.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use rusqlite::{Connection, params};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serin_core::Name;
+use serin_core::value::Value;
+
+use super::{FeatureInput, StoreError, StoredRow, Upserted};
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS feature_rows (
+  view TEXT NOT NULL,
+  entity TEXT NOT NULL,
+  event_time_ms INTEGER NOT NULL,
+  row TEXT NOT NULL,
+  PRIMARY KEY (view, entity)
+) WITHOUT ROWID;";
+
+/// How long a writer waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Reading connections kept open.
+const READERS: usize = 32;
+
+/// The store. Readers never wait for writers (write-ahead logging).
+pub struct EmbeddedStore {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl EmbeddedStore {
+    /// Opens the database at `path`, and makes it where it is not there.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let writer = Connection::open(path)?;
+        writer.busy_timeout(BUSY)?;
+        writer.pragma_update(None, "journal_mode", "WAL")?;
+        writer.pragma_update(None, "synchronous", "NORMAL")?;
+        writer.execute_batch(SCHEMA)?;
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::new(Vec::new()) })
+    }
+
+    fn with_reader<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let free = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let reader = match free {
+            Some(reader) => reader,
+            None => {
+                let reader = Connection::open(&self.path)?;
+                reader.busy_timeout(BUSY)?;
+                reader.pragma_update(None, "query_only", true)?;
+                reader.pragma_update(None, "mmap_size", 256 << 20)?;
+                reader
+            }
+        };
+        let answer = read(&reader);
+        let mut free = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answer.is_ok() && free.len() < READERS {
+            free.push(reader);
+        }
+        answer
+    }
+
+    /// Reads one row a `(view, entity)`, all in one statement, and of each row the columns
+    /// asked for. A key without a row is none.
+    ///
+    /// # Errors
+    /// What SQLite says, or a row that cannot be read.
+    pub fn read(&self, keys: &[(&Name, &str, &[Name])]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        let mut rows = vec![None; keys.len()];
+        if keys.is_empty() {
+            return Ok(rows);
+        }
+        self.with_reader(|reader| {
+            let mut statement = reader.prepare_cached(point_reads(keys.len()))?;
+            for (i, (view, entity, _)) in keys.iter().enumerate() {
+                statement.raw_bind_parameter(2 * i + 1, &***view)?;
+                statement.raw_bind_parameter(2 * i + 2, entity)?;
+            }
+            let mut found = statement.raw_query();
+            while let Some(row) = found.next()? {
+                let index = row.get::<_, i64>(0)? as usize;
+                let (view, _, columns) = keys[index];
+                let text = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+                let values =
+                    parse(text, columns).map_err(|e| StoreError::Row { view: view.clone(), why: e.to_string() })?;
+                rows[index] = Some(StoredRow { event_time_ms: row.get::<_, i64>(1)? as u64, values });
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Writes rows in one transaction. A row of an older event time never replaces a newer one.
+    ///
+    /// # Errors
+    /// What SQLite says; then no row was written.
+    pub fn upsert<E: From<StoreError>>(
+        &self,
+        view: &Name,
+        rows: impl Iterator<Item = Result<FeatureInput, E>>,
+    ) -> Result<Upserted, E> {
+        let wrap = |e: rusqlite::Error| E::from(StoreError::from(e));
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(wrap)?;
+        let mut upserted = Upserted::default();
+        {
+            let mut statement = transaction
+                .prepare_cached(
+                    "INSERT INTO feature_rows (view, entity, event_time_ms, row) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (view, entity) DO UPDATE SET event_time_ms = excluded.event_time_ms, row = excluded.row
+                     WHERE excluded.event_time_ms >= feature_rows.event_time_ms",
+                )
+                .map_err(wrap)?;
+            for row in rows {
+                let row = row?;
+                let text = serde_json::to_string(&row.values)
+                    .map_err(|e| E::from(StoreError::Row { view: view.clone(), why: e.to_string() }))?;
+                match statement.execute(params![&**view, row.entity, row.event_time_ms as i64, text]).map_err(wrap)? {
+                    0 => upserted.older += 1,
+                    _ => upserted.written += 1,
+                }
+            }
+        }
+        transaction.commit().map_err(wrap)?;
+        Ok(upserted)
+    }
+}
+
+/// A statement of `n` point reads. Each takes the primary key; an `IN` over pairs would
+/// build a table first.
+fn point_reads(n: usize) -> &'static str {
+    static STATEMENTS: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+    let mut statements = STATEMENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    while statements.len() < n {
+        let count = statements.len() + 1;
+        let text = (0..count)
+            .map(|i| {
+                format!(
+                    "SELECT {i}, event_time_ms, row FROM feature_rows WHERE view = ?{} AND entity = ?{}",
+                    2 * i + 1,
+                    2 * i + 2
+                )
+            })
+            .collect::<Vec<_>>()
+            .join(" UNION ALL ");
+        // One text for each number of views that a point reads: bounded by the configuration.
+        statements.push(Box::leak(text.into_boxed_str()));
+    }
+    statements[n - 1]
+}
+
+/// Parses a stored row, keeping only `columns`, in their order; those it lacks are missing.
+fn parse(text: &str, columns: &[Name]) -> Result<IndexMap<Name, Value>, serde_json::Error> {
+    struct Wanted<'a>(&'a [Name]);
+    impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+        type Value = IndexMap<Name, Value>;
+        fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_map(self)
+        }
+    }
+    impl<'de> Visitor<'de> for Wanted<'_> {
+        type Value = IndexMap<Name, Value>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a row of values")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut values: IndexMap<Name, Value> = self.0.iter().map(|c| (c.clone(), Value::Missing)).collect();
+            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                match values.get_mut(&*key) {
+                    Some(slot) => *slot = map.next_value()?,
+                    None => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(values)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    Wanted(columns).deserialize(&mut deserializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(entity: &str, event_time_ms: u64, dti: f64) -> Result<FeatureInput, StoreError> {
+        let values =
+            [("dti".into(), Value::Number(dti)), ("state".into(), Value::Text("CA".into()))].into_iter().collect();
+        Ok(FeatureInput { entity: entity.into(), event_time_ms, values })
+    }
+
+    #[test]
+    fn an_older_row_never_replaces_a_newer_one() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = EmbeddedStore::open(&dir.path().join("features.db")).expect("opens");
+        let view: Name = "profile".into();
+        store.upsert(&view, [row("b-1", 200, 2.0)].into_iter()).expect("writes");
+        let second = store.upsert(&view, [row("b-1", 100, 1.0), row("b-2", 100, 5.0)].into_iter()).expect("writes");
+        assert_eq!(second, Upserted { written: 1, older: 1 });
+        let columns: Vec<Name> = vec!["dti".into(), "absent".into()];
+        let rows = store.read(&[(&view, "b-1", &columns), (&view, "nobody", &columns)]).expect("reads");
+        let first = rows[0].as_ref().expect("there");
+        assert_eq!((first.event_time_ms, &first.values["dti"]), (200, &Value::Number(2.0)));
+        assert_eq!(first.values["absent"], Value::Missing);
+        assert!(!first.values.contains_key("state"), "only what was asked for");
+        assert_eq!(rows[1], None);
+    }
+
+    #[test]
+    fn a_failing_row_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = EmbeddedStore::open(&dir.path().join("features.db")).expect("opens");
+        let view: Name = "profile".into();
+        let broken = StoreError::Row { view: view.clone(), why: "broken".into() };
+        assert!(store.upsert(&view, [row("b-1", 1, 1.0), Err(broken)].into_iter()).is_err());
+        assert_eq!(store.read(&[(&view, "b-1", &[])]).expect("reads"), [None]);
+    }
+}

@@ -1,0 +1,245 @@
+//! The admin listener's reads, and replay.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::{Problem, Service};
+use crate::experiments::ExperimentStatus;
+use crate::ledger::{DecisionFilter, StoredRecord};
+use crate::replay::{Difference, Verdict};
+use crate::telemetry::StateLabels;
+
+/// A time as people read it.
+pub(super) fn rfc3339(ms: u64) -> String {
+    jiff::Timestamp::from_millisecond(ms as i64).map(|t| t.to_string()).unwrap_or_default()
+}
+
+/// An artifact.
+#[derive(Serialize)]
+pub struct WirePlugin {
+    file: Option<String>,
+    name: Option<String>,
+    version: Option<String>,
+    digest: String,
+    state: &'static str,
+    error: Option<String>,
+    loaded_at: String,
+    wit: Option<String>,
+    stale: bool,
+}
+
+/// Every artifact.
+pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Json<serde_json::Value> {
+    let plugins: Vec<WirePlugin> = service
+        .folder
+        .statuses()
+        .into_iter()
+        .map(|status| WirePlugin {
+            name: status.pin.as_ref().map(|pin| pin.name.to_string()),
+            version: status.pin.as_ref().map(|pin| pin.version.to_string()),
+            file: status.file,
+            digest: status.digest,
+            state: status.state.as_str(),
+            error: status.error,
+            loaded_at: rfc3339(status.loaded_at_ms),
+            wit: status.wit,
+            stale: status.stale,
+        })
+        .collect();
+    Json(json!({ "plugins": plugins }))
+}
+
+fn experiment_json(status: &ExperimentStatus) -> serde_json::Value {
+    let spec = status.spec.as_ref().map(|spec| {
+        json!({
+            "id": &*spec.id,
+            "decision_point": &*spec.decision_point,
+            "owner": spec.owner,
+            "slot": spec.slot,
+            "salt": spec.salt,
+            "eligible": spec.eligible,
+            "arms": spec.arms.iter().map(|arm| json!({
+                "name": &*arm.name, "strategy": arm.strategy.to_string(), "weight": arm.weight, "parameters": arm.parameters,
+            })).collect::<Vec<_>>(),
+            "digest": &*spec.digest,
+        })
+    });
+    json!({
+        "id": status.id,
+        "file": status.file,
+        "state": status.state.as_str(),
+        "phase": status.phase,
+        "coverage": status.spec.as_ref().map(|spec| spec.coverage),
+        "why": status.why,
+        "error": status.error,
+        "stale": status.stale,
+        "not_acted_upon": status.spec.as_ref().map(|spec| spec.not_acted_upon.clone()).unwrap_or_default(),
+        "spec": spec,
+    })
+}
+
+/// Every experiment.
+pub(super) async fn experiments(State(service): State<Arc<Service>>) -> Json<serde_json::Value> {
+    let standing = service.standing.load();
+    Json(json!({ "experiments": standing.experiments.iter().map(experiment_json).collect::<Vec<_>>() }))
+}
+
+/// One experiment.
+pub(super) async fn experiment(
+    State(service): State<Arc<Service>>,
+    Path(id): Path<String>,
+) -> Result<Json<serde_json::Value>, Problem> {
+    let standing = service.standing.load();
+    let found = standing.experiments.iter().find(|status| status.id == id).map(experiment_json);
+    found.map(Json).ok_or_else(|| {
+        let known: Vec<&str> = standing.experiments.iter().map(|e| e.id.as_str()).collect();
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "unknown-experiment",
+            format!("no such experiment; known: {}", known.join(", ")),
+        )
+    })
+}
+
+/// The deployment in force, and what of the files is not.
+pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serde_json::Value> {
+    let (deployment, standing) = (service.deployment.load(), service.standing.load());
+    let mut points: Vec<_> = deployment.points.values().collect();
+    points.sort_by_key(|point| point.name.clone());
+    Json(json!({
+        "generation": deployment.generation,
+        "config_error": standing.config_error,
+        "restart_required": standing.restart_required,
+        "decision_points": points.iter().map(|point| json!({
+            "name": &*point.name,
+            "strategy": point.pin.to_string(),
+            "digest": point.strategy.as_ref().map(|arm| arm.plugin.id.digest.to_string()),
+            "unready": point.unready,
+            "experiments": point.experiments.iter().map(|e| e.id.to_string()).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "models": standing.models.iter().map(|model| json!({
+            "id": model.id, "digest": model.digest, "error": model.error, "stale": model.stale,
+        })).collect::<Vec<_>>(),
+        "waiting_decisions": service.pool.waiting(),
+    }))
+}
+
+/// Which decisions to list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    unit: Option<String>,
+    point: Option<String>,
+    since: Option<String>,
+    limit: Option<u32>,
+}
+
+/// A time in a query: RFC 3339, or milliseconds since the Unix epoch.
+pub fn parse_time(text: &str) -> Option<u64> {
+    text.parse().ok().or_else(|| u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok())
+}
+
+fn raw(record: StoredRecord) -> Result<Box<RawValue>, Problem> {
+    let text = String::from_utf8(record.bytes).ok().and_then(|text| RawValue::from_string(text).ok());
+    text.ok_or_else(|| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable-record", "the stored record is not JSON")
+    })
+}
+
+/// The newest decisions that match.
+pub(super) async fn decisions(
+    State(service): State<Arc<Service>>,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|e| Problem::invalid("", e.body_text()))?;
+    let since_ms = match query.since {
+        None => None,
+        Some(text) => Some(
+            parse_time(&text)
+                .ok_or_else(|| Problem::invalid("since", "since: valid: RFC 3339, or milliseconds since 1970"))?,
+        ),
+    };
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        return Err(Problem::invalid("limit", "limit: valid: 1 to 1000"));
+    }
+    let filter = DecisionFilter { unit: query.unit, point: query.point, since_ms, until_ms: None };
+    let records = blocking(&service, move |service| service.ledger.decisions(&filter, limit)).await??;
+    let records: Vec<Box<RawValue>> = records.into_iter().map(raw).collect::<Result<_, _>>()?;
+    #[derive(Serialize)]
+    struct List {
+        decisions: Vec<Box<RawValue>>,
+    }
+    Ok(Json(List { decisions: records }).into_response())
+}
+
+async fn blocking<T: Send + 'static>(
+    service: &Arc<Service>,
+    work: impl FnOnce(&Service) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let service = Arc::clone(service);
+    tokio::task::spawn_blocking(move || work(&service))
+        .await
+        .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))
+}
+
+async fn find(service: &Arc<Service>, id: String) -> Result<StoredRecord, Problem> {
+    let found = blocking(service, move |service| service.ledger.decision(&id)).await??;
+    found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "unknown-decision", "no decision of this id is recorded"))
+}
+
+/// The whole record of a decision.
+pub(super) async fn decision(State(service): State<Arc<Service>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    Ok(Json(raw(find(&service, id).await?)?).into_response())
+}
+
+/// What a replay found.
+#[derive(Serialize)]
+pub struct WireReplay {
+    identical: bool,
+    environmental: u32,
+    differences: Vec<Difference>,
+}
+
+/// Runs a decision again.
+pub(super) async fn replay(
+    State(service): State<Arc<Service>>,
+    Path(id): Path<String>,
+) -> Result<Json<WireReplay>, Problem> {
+    let stored = find(&service, id).await?;
+    let verdict = blocking(&service, move |service| {
+        let record = match stored.parse() {
+            Ok(record) => record,
+            Err(why) => return Verdict::NotReplayable(why),
+        };
+        crate::replay::replay(&record, |digest| service.versions.get(digest))
+    })
+    .await?;
+    match verdict {
+        Verdict::Identical { environmental } => {
+            Ok(Json(WireReplay { identical: true, environmental, differences: Vec::new() }))
+        }
+        Verdict::Different(differences) => Ok(Json(WireReplay { identical: false, environmental: 0, differences })),
+        Verdict::NotReplayable(why) => Err(Problem::new(StatusCode::CONFLICT, "not-replayable", why)),
+    }
+}
+
+/// Prometheus text.
+pub(super) async fn metrics(State(service): State<Arc<Service>>) -> Response {
+    let statuses = service.folder.statuses();
+    for state in ["active", "loading", "failed", "retired"] {
+        let count = statuses.iter().filter(|status| status.state.as_str() == state).count();
+        service.metrics.artifacts.get_or_create(&StateLabels { state: state.to_owned() }).set(count as i64);
+    }
+    service.metrics.generation.set(service.deployment.load().generation as i64);
+    service.metrics.live_versions.set(crate::registry::live_versions() as i64);
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], service.metrics.encode())
+        .into_response()
+}

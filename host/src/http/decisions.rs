@@ -1,0 +1,391 @@
+//! `POST /v1/decisions` and its batch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serin_core::record::Record;
+use tracing::Instrument as _;
+use utoipa::ToSchema;
+
+use super::idempotency::{Held, Known, look_up};
+use super::trace::TraceParent;
+use super::wire::{Body, WireDecision, WireRequest};
+use super::{Problem, Service};
+use crate::decide::{Decided, Refused};
+use crate::ledger::{Commit, DecisionRow, IdempotentAnswer};
+use crate::telemetry::{AttemptLabels, DecisionLabels, Metrics, StageLabels};
+
+/// Items of one batch.
+const MAX_BATCH: usize = 1_000;
+/// Items of one batch that are under way at once: a batch leaves threads to single requests.
+const LANES: usize = 2;
+
+/// Decides.
+#[utoipa::path(post, path = "/v1/decisions", tag = "decisions", request_body = WireRequest,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Kept 24 h: the same key and body get the stored answer", min_length = 1, max_length = 255),
+        ("Serin-Deadline-Ms" = Option<u32>, Header, description = "Milliseconds that this decision has, at most the decision point's own deadline", minimum = 1),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context")),
+    responses(
+        (status = 200, description = "The decision, after its record is committed", body = WireDecision<'static>),
+        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`force` and `dry_run` are for the admin listener", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The key was used for another body", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not sent as JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The request does not fit the decision point", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Overloaded, out of time, or the ledger is down; see Retry-After", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn decide_public(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (span, trace_id) = TraceParent::span(&headers, "decide");
+    one(service, headers, body, false, trace_id).instrument(span).await
+}
+
+/// Decides, with `force` and `dry_run`.
+pub(super) async fn decide_admin(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (span, trace_id) = TraceParent::span(&headers, "decide");
+    one(service, headers, body, true, trace_id).instrument(span).await
+}
+
+async fn one(
+    service: Arc<Service>,
+    headers: HeaderMap,
+    body: Body,
+    is_admin: bool,
+    trace_id: Option<String>,
+) -> Result<Response, Problem> {
+    let arrived = Instant::now();
+    let _place = service.enter()?;
+    let refuse = |problem: Problem| service.refuse(problem);
+    let deadline = deadline_of(&headers).map_err(refuse)?;
+    let request: WireRequest = body.parse().map_err(refuse)?;
+    guard(&request, is_admin).map_err(refuse)?;
+    let held = match look_up(&service, &headers, "/v1/decisions", &body.bytes).await.map_err(refuse)? {
+        Known::None => None,
+        Known::New(held) => Some(held),
+        Known::Answered(status, body) => return Ok(stored(status, body)),
+    };
+    let dry_run = request.dry_run == Some(true);
+    if held.is_some() {
+        keeps_keys(&service, &request.decision_point).map_err(refuse)?;
+    }
+    let decided = run(&service, request, deadline, trace_id).await.map_err(Problem::from).map_err(refuse)?;
+    let answer = serde_json::to_vec(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
+    if !dry_run {
+        let waits = decided.must_log;
+        let labels = DecisionLabels {
+            decision_point: decided.record.decision_point.to_string(),
+            served_by: decided.record.answer.served_by.as_str().to_owned(),
+        };
+        let commit = Commit {
+            answer: held.as_ref().map(|held| keep(&service, held, &answer)),
+            decisions: vec![row(&decided.record)?],
+        };
+        drop(decided);
+        record(&service, commit, waits).await.map_err(refuse)?;
+        service.metrics.decision_seconds.get_or_create(&labels).observe(arrived.elapsed().as_secs_f64());
+    }
+    Ok(json(StatusCode::OK, answer))
+}
+
+/// A key is unique in its record's transaction, and a `best_effort` record may be lost.
+fn keeps_keys(service: &Service, point: &str) -> Result<(), Problem> {
+    match service.deployment.load().points.get(point) {
+        Some(point) if !point.must_log => Err(Problem::invalid(
+            "Idempotency-Key",
+            "Idempotency-Key: this decision point logs best_effort, and keeps no keys",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn internal() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer could not be written")
+}
+
+fn guard(request: &WireRequest, is_admin: bool) -> Result<(), Problem> {
+    let key = match (&request.force, request.dry_run) {
+        _ if is_admin => return Ok(()),
+        (Some(_), _) => "force",
+        (None, Some(_)) => "dry_run",
+        (None, None) => return Ok(()),
+    };
+    Err(Problem {
+        key: Some(key.to_owned()),
+        ..Problem::new(StatusCode::FORBIDDEN, "admin-only", format!("'{key}' is for the admin listener"))
+    })
+}
+
+fn deadline_of(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    let Some(value) = headers.get("serin-deadline-ms") else {
+        return Ok(None);
+    };
+    let ms: Option<u32> = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|ms| *ms > 0);
+    ms.map(|ms| Some(Duration::from_millis(ms.into()))).ok_or_else(|| {
+        Problem::invalid("Serin-Deadline-Ms", "Serin-Deadline-Ms: a whole number of milliseconds from 1 is needed")
+    })
+}
+
+/// Hands a request over to the deciding threads, and counts what came of it.
+async fn run(
+    service: &Service,
+    request: WireRequest,
+    deadline: Option<Duration>,
+    trace_id: Option<String>,
+) -> Result<Decided, Refused> {
+    let wait = service.pool.submit(request.into(), deadline, trace_id)?;
+    let decided = wait.await.map_err(|_| Refused::Stopping)??;
+    count(&service.metrics, &decided.record);
+    Ok(decided)
+}
+
+fn count(metrics: &Metrics, record: &Record) {
+    let arm = record.routing.assignment.as_ref().map_or("", |a| &*a.arm);
+    for attempt in &record.attempts {
+        let labels = AttemptLabels {
+            decision_point: record.decision_point.to_string(),
+            strategy: attempt.strategy.name.to_string(),
+            version: attempt.strategy.version.to_string(),
+            arm: arm.to_owned(),
+            outcome: attempt.outcome.label().to_owned(),
+        };
+        metrics.attempts.get_or_create(&labels).inc();
+        metrics.attempt_seconds.get_or_create(&labels).observe(attempt.time_us as f64 / 1e6);
+    }
+    for (stage, us) in &record.timings_us {
+        let stage = match &**stage {
+            "queue" => "queue",
+            "gather" => "gather",
+            "route" => "route",
+            "score" => "score",
+            _ => "run",
+        };
+        metrics.stage_seconds.get_or_create(&StageLabels { stage }).observe(*us as f64 / 1e6);
+    }
+    for degraded in &record.answer.degraded {
+        Metrics::count(&metrics.degraded, degraded);
+    }
+    if let Some(not) = &record.routing.not_enrolled {
+        Metrics::count(&metrics.not_enrolled, &format!("{}: {}", not.experiment, not.why));
+    }
+}
+
+fn row(record: &Record) -> Result<DecisionRow, Problem> {
+    let bytes = serde_json::to_vec(record).map_err(|_| internal())?;
+    Ok(DecisionRow {
+        decision_id: record.decision_id.clone(),
+        time_ms: record.time_ms,
+        point: record.decision_point.to_string(),
+        unit: record.unit().map(|unit| unit.id.clone()),
+        assignment: record.routing.assignment.as_ref().map(|a| (a.experiment.to_string(), a.arm.to_string())),
+        served_by: record.answer.served_by.as_str(),
+        digest: serin_core::digest(&bytes),
+        record: bytes,
+    })
+}
+
+fn keep(service: &Service, held: &Held, body: &[u8]) -> IdempotentAnswer {
+    IdempotentAnswer {
+        key: held.key.clone(),
+        request: held.request.clone(),
+        status: StatusCode::OK.as_u16(),
+        body: body.to_vec(),
+        time_ms: service.clock.now_ms(),
+    }
+}
+
+/// Commits. With `waits`, an answer leaves only after this has returned.
+async fn record(service: &Service, commit: Commit, waits: bool) -> Result<(), Problem> {
+    if !waits {
+        if service.ledger.commit_unwaited(commit).is_err() {
+            service.metrics.records_dropped.inc();
+        }
+        return Ok(());
+    }
+    let started = Instant::now();
+    let done = service.ledger.commit(commit)?;
+    done.await.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
+    service
+        .metrics
+        .stage_seconds
+        .get_or_create(&StageLabels { stage: "commit" })
+        .observe(started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+fn stored(status: u16, body: Vec<u8>) -> Response {
+    let mut response = json(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), body);
+    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    response
+}
+
+/// A batch of requests.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireBatch {
+    /// The requests; each is answered for itself.
+    #[schema(max_items = 1000)]
+    requests: Vec<WireRequest>,
+}
+
+/// The answers, in the order of the requests.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WireBatchAnswer {
+    /// One a request.
+    results: Vec<WireBatchItem>,
+}
+
+/// One answer of a batch.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WireBatchItem {
+    /// The status that the request would have got alone.
+    status: u16,
+    /// The decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = WireDecision<'static>, nullable = false)]
+    decision: Option<Box<serde_json::value::RawValue>>,
+    /// The problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<Problem>,
+}
+
+/// Decides many.
+#[utoipa::path(post, path = "/v1/decisions/batch", tag = "decisions", request_body = WireBatch,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Covers the whole batch", min_length = 1, max_length = 255),
+        ("Serin-Deadline-Ms" = Option<u32>, Header, description = "Milliseconds that the batch has; what was not begun in time is a 503 item", minimum = 1),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context")),
+    responses(
+        (status = 200, description = "One result a request, in order, after all are committed", body = WireBatchAnswer),
+        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The key was used for another body", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not sent as JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The batch is not of this shape", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Overloaded, or the ledger is down; see Retry-After", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn decide_batch(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (span, trace_id) = TraceParent::span(&headers, "batch");
+    batch(service, headers, body, trace_id).instrument(span).await
+}
+
+async fn batch(
+    service: Arc<Service>,
+    headers: HeaderMap,
+    body: Body,
+    trace_id: Option<String>,
+) -> Result<Response, Problem> {
+    let arrived = Instant::now();
+    let _place = service.enter()?;
+    let refuse = |problem: Problem| service.refuse(problem);
+    let deadline = deadline_of(&headers).map_err(refuse)?;
+    let batch: WireBatch = body.parse().map_err(refuse)?;
+    if batch.requests.len() > MAX_BATCH {
+        return Err(refuse(Problem::invalid(
+            "requests",
+            format!("requests: {} items; at most {MAX_BATCH}", batch.requests.len()),
+        )));
+    }
+    let held = match look_up(&service, &headers, "/v1/decisions/batch", &body.bytes).await.map_err(refuse)? {
+        Known::None => None,
+        Known::New(held) => Some(held),
+        Known::Answered(status, body) => return Ok(stored(status, body)),
+    };
+    let keyed = held.is_some();
+    let decided = run_all(&service, batch.requests, deadline.map(|d| arrived + d), keyed, trace_id).await;
+    let mut rows = Vec::with_capacity(decided.len());
+    let mut results = Vec::with_capacity(decided.len());
+    let mut waits = keyed;
+    for item in decided {
+        results.push(match item {
+            Ok(decided) => {
+                waits |= decided.must_log;
+                rows.push(row(&decided.record)?);
+                let raw =
+                    serde_json::value::to_raw_value(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
+                WireBatchItem { status: 200, decision: Some(raw), error: None }
+            }
+            Err(problem) => {
+                WireBatchItem { status: problem.status, decision: None, error: Some(service.refuse(problem)) }
+            }
+        });
+    }
+    // A 5xx is not kept: the same key may be tried again.
+    let failed = results.iter().any(|item| item.status >= 500);
+    let answer = serde_json::to_vec(&WireBatchAnswer { results }).map_err(|_| internal())?;
+    let kept = held.filter(|_| !failed).map(|held| keep(&service, &held, &answer));
+    record(&service, Commit { decisions: rows, answer: kept }, waits).await.map_err(refuse)?;
+    Ok(json(StatusCode::OK, answer))
+}
+
+/// Runs all items, a few at a time. What was not begun by `end` is refused.
+async fn run_all(
+    service: &Arc<Service>,
+    requests: Vec<WireRequest>,
+    end: Option<Instant>,
+    keyed: bool,
+    trace_id: Option<String>,
+) -> Vec<Result<Decided, Problem>> {
+    let requests: Arc<Vec<std::sync::Mutex<Option<WireRequest>>>> =
+        Arc::new(requests.into_iter().map(|r| std::sync::Mutex::new(Some(r))).collect());
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut lanes = tokio::task::JoinSet::new();
+    for _ in 0..LANES.min(requests.len()) {
+        let (service, requests, next, trace_id) =
+            (Arc::clone(service), Arc::clone(&requests), Arc::clone(&next), trace_id.clone());
+        lanes.spawn(async move {
+            let mut done = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(request) = requests.get(index) else { return done };
+                let request = request.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                let Some(request) = request else { continue };
+                done.push((index, item(&service, request, end, keyed, trace_id.clone()).await));
+            }
+        });
+    }
+    let mut results: Vec<(usize, Result<Decided, Problem>)> = Vec::with_capacity(requests.len());
+    while let Some(lane) = lanes.join_next().await {
+        results.extend(lane.unwrap_or_default());
+    }
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+async fn item(
+    service: &Service,
+    request: WireRequest,
+    end: Option<Instant>,
+    keyed: bool,
+    trace_id: Option<String>,
+) -> Result<Decided, Problem> {
+    guard(&request, false)?;
+    let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+    if left.is_some_and(|left| left.is_zero()) {
+        return Err(Refused::NotBegun.into());
+    }
+    if keyed {
+        keeps_keys(service, &request.decision_point)?;
+    }
+    Ok(run(service, request, left, trace_id).await?)
+}

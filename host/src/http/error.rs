@@ -1,0 +1,131 @@
+//! Errors as RFC 9457 problem documents. `type` is stable; there is never a stack or a path.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::decide::{Refused, RequestError};
+use crate::ledger::LedgerError;
+
+/// A problem document.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// Stable name of the kind of problem.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:serin:problem:invalid-request")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong here, and what would be valid.
+    pub detail: String,
+    /// The key of the request that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Seconds after which trying again makes sense.
+    #[serde(skip)]
+    pub retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// A problem of a kind.
+    pub fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
+        let title = kind.replace('-', " ");
+        let mut chars = title.chars();
+        let title = chars.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(chars).collect();
+        Self {
+            kind: format!("urn:serin:problem:{kind}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            key: None,
+            retry_after: None,
+        }
+    }
+
+    /// A request that does not fit.
+    pub fn invalid(key: impl Into<String>, detail: impl Into<String>) -> Self {
+        let key = key.into();
+        Self {
+            key: (!key.is_empty()).then_some(key),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", detail)
+        }
+    }
+
+    /// The host cannot take it now.
+    pub fn unavailable(kind: &str, detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, detail) }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The last part of `type`, as metrics count it.
+    pub fn reason(&self) -> &str {
+        self.kind.rsplit(':').next().unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), Json(&self)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::UnknownPoint { .. } => Self {
+                key: Some("decision_point".to_owned()),
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-decision-point", error.to_string())
+            },
+            RequestError::Invalid { key, why } => Self::invalid(key.clone(), format!("{key}: {why}")),
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Request(error) => error.into(),
+            Refused::QueueFull => Self::unavailable("overloaded", refused.to_string()),
+            Refused::NotBegun => Self::unavailable("deadline-passed", refused.to_string()),
+            Refused::Stopping => Self::unavailable("stopping", refused.to_string()),
+        }
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        // What the database says may hold paths: it goes to the log, not to the client.
+        tracing::error!(%error, "the ledger did not answer");
+        match error {
+            LedgerError::QueueFull => Self::unavailable("ledger-overloaded", "too many records wait to be committed"),
+            _ => Self::unavailable("ledger-unavailable", "the ledger cannot commit, and no answer leaves unrecorded"),
+        }
+    }
+}
+
+/// No such path.
+pub(super) async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "no such path; GET /openapi.json lists what there is")
+}
+
+/// The path is there, the method is not.
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "this path does not take that method; see /openapi.json",
+    )
+}

@@ -1,0 +1,212 @@
+//! `POST /v1/outcomes` and `POST /v1/exposures`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::wire::Body;
+use super::{Problem, Service};
+use crate::ledger::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
+use crate::telemetry::Metrics;
+
+/// Events of one request.
+const MAX_EVENTS: usize = 10_000;
+/// How far in the future an event may lie; beyond, some clock is wrong.
+const FUTURE_MS: u64 = 5 * 60 * 1000;
+
+/// Outcomes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireOutcomes {
+    /// The outcomes; each is answered for itself.
+    #[schema(max_items = 10000)]
+    outcomes: Vec<WireOutcome>,
+}
+
+/// What happened after a decision.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireOutcome {
+    /// The sender's id for it: sent twice, it counts once.
+    #[schema(min_length = 1, max_length = 256)]
+    id: String,
+    /// What happened.
+    #[schema(example = "cured", min_length = 1, max_length = 64)]
+    name: String,
+    /// How much; 1 for a plain event.
+    value: f64,
+    /// When, RFC 3339; now where left out.
+    #[schema(value_type = String, format = DateTime, nullable = false)]
+    at: Option<String>,
+    /// The decision that it is about; or `entity`.
+    #[schema(nullable = false)]
+    decision_id: Option<String>,
+    /// The one entity that it is about: kind and id; or `decision_id`.
+    #[schema(value_type = std::collections::HashMap<String, String>, nullable = false)]
+    entity: Option<IndexMap<String, String>>,
+}
+
+/// Exposures.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireExposures {
+    /// The exposures; each is answered for itself.
+    #[schema(max_items = 10000)]
+    exposures: Vec<WireExposure>,
+}
+
+/// Somebody saw what a decision led to.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireExposure {
+    /// The decision.
+    decision_id: String,
+    /// When, RFC 3339; now where left out.
+    #[schema(value_type = String, format = DateTime, nullable = false)]
+    at: Option<String>,
+}
+
+/// What became of events.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct WireEventsAnswer {
+    /// Stored now.
+    stored: u64,
+    /// There already, and equal.
+    duplicates: u64,
+    /// Stored, though no decision of that id is known.
+    unknown_decisions: u64,
+    /// Not stored, and why.
+    refused: Vec<WireRefusedEvent>,
+}
+
+/// An event that was not stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WireRefusedEvent {
+    /// Its place in the request, from 0.
+    index: usize,
+    /// Why, and what would be valid.
+    why: String,
+}
+
+/// Stores outcomes.
+#[utoipa::path(post, path = "/v1/outcomes", tag = "events", request_body = WireOutcomes,
+    responses(
+        (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
+        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not sent as JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Not of this shape", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Overloaded, or the ledger is down", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
+    let _place = service.enter()?;
+    let wire: WireOutcomes = body.parse().map_err(|p| service.refuse(p))?;
+    let now_ms = service.clock.now_ms();
+    let events = wire.outcomes.into_iter().map(|outcome| outcome_of(outcome, now_ms)).collect();
+    store(&service, events, now_ms).await
+}
+
+/// Stores exposures.
+#[utoipa::path(post, path = "/v1/exposures", tag = "events", request_body = WireExposures,
+    responses(
+        (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
+        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not sent as JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Not of this shape", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Overloaded, or the ledger is down", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn exposures(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
+    let _place = service.enter()?;
+    let wire: WireExposures = body.parse().map_err(|p| service.refuse(p))?;
+    let now_ms = service.clock.now_ms();
+    let events = wire
+        .exposures
+        .into_iter()
+        .map(|exposure| {
+            let at_ms = time(exposure.at.as_deref(), now_ms)?;
+            id("decision_id", &exposure.decision_id)?;
+            Ok(Event::Exposure(ExposureInput { decision_id: exposure.decision_id, at_ms }))
+        })
+        .collect();
+    store(&service, events, now_ms).await
+}
+
+fn outcome_of(wire: WireOutcome, now_ms: u64) -> Result<Event, String> {
+    id("id", &wire.id)?;
+    if wire.name.is_empty() || wire.name.len() > 64 {
+        return Err("name: 1 to 64 bytes are needed".to_owned());
+    }
+    if !wire.value.is_finite() {
+        return Err("value: a finite number is needed".to_owned());
+    }
+    let subject = match (wire.decision_id, wire.entity) {
+        (Some(decision), None) => {
+            id("decision_id", &decision)?;
+            Subject::Decision(decision)
+        }
+        (None, Some(entity)) if entity.len() == 1 => match entity.into_iter().next() {
+            Some((kind, key)) => {
+                id("entity", &kind)?;
+                id("entity", &key)?;
+                Subject::Entity(kind, key)
+            }
+            None => return Err("entity: one kind and id is needed".to_owned()),
+        },
+        _ => return Err("either decision_id, or entity with one kind and id, is needed".to_owned()),
+    };
+    let at_ms = time(wire.at.as_deref(), now_ms)?;
+    Ok(Event::Outcome(OutcomeInput { id: wire.id, name: wire.name, value: wire.value, at_ms, subject }))
+}
+
+fn id(key: &str, text: &str) -> Result<(), String> {
+    if (1..=256).contains(&text.len()) { Ok(()) } else { Err(format!("{key}: 1 to 256 bytes are needed")) }
+}
+
+fn time(at: Option<&str>, now_ms: u64) -> Result<u64, String> {
+    let Some(text) = at else { return Ok(now_ms) };
+    let time: jiff::Timestamp =
+        text.parse().map_err(|_| "at: not a time; valid: RFC 3339, like 2026-11-23T07:00:00Z".to_owned())?;
+    match u64::try_from(time.as_millisecond()) {
+        Ok(ms) if ms <= now_ms + FUTURE_MS => Ok(ms),
+        Ok(_) => Err("at: lies in the future".to_owned()),
+        Err(_) => Err("at: lies before 1970".to_owned()),
+    }
+}
+
+async fn store(service: &Service, events: Vec<Result<Event, String>>, now_ms: u64) -> Result<Response, Problem> {
+    if events.len() > MAX_EVENTS {
+        return Err(service.refuse(Problem::invalid("", format!("{} events; at most {MAX_EVENTS}", events.len()))));
+    }
+    let mut answer = WireEventsAnswer::default();
+    let mut indices = Vec::with_capacity(events.len());
+    let mut valid = Vec::with_capacity(events.len());
+    for (index, event) in events.into_iter().enumerate() {
+        match event {
+            Ok(event) => {
+                indices.push(index);
+                valid.push(event);
+            }
+            Err(why) => answer.refused.push(WireRefusedEvent { index, why }),
+        }
+    }
+    let done = service.ledger.events(valid, now_ms)?;
+    let results = done.await.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
+    for (index, result) in indices.into_iter().zip(results) {
+        Metrics::count(&service.metrics.outcomes, result.as_str());
+        match result {
+            EventResult::Stored => answer.stored += 1,
+            EventResult::Duplicate => answer.duplicates += 1,
+            EventResult::UnknownDecision => answer.unknown_decisions += 1,
+            EventResult::Conflict => answer
+                .refused
+                .push(WireRefusedEvent { index, why: "id: taken by an outcome that says something else".to_owned() }),
+        }
+    }
+    answer.refused.sort_by_key(|refused| refused.index);
+    Ok((StatusCode::OK, Json(answer)).into_response())
+}

@@ -1,0 +1,167 @@
+//! `POST /v1/features/{view}` and `GET /v1/features/{view}/{entity}`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serin_core::value::Value;
+use utoipa::ToSchema;
+
+use super::wire::{Body, WireValue};
+use super::{Problem, Service};
+use crate::features::{FeatureInput, MAX_PUSH_ROWS, StoreError, ViewSpec};
+
+/// Rows for a feature view.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireRows {
+    /// The rows; all are written, or none.
+    #[schema(max_items = 10000)]
+    rows: Vec<WireRow>,
+}
+
+/// A row.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireRow {
+    /// The entity's id.
+    #[schema(min_length = 1, max_length = 256)]
+    entity: String,
+    /// When the values were true, RFC 3339.
+    #[schema(value_type = String, format = DateTime)]
+    event_time: String,
+    /// The values by column.
+    #[schema(value_type = std::collections::HashMap<String, WireValue>)]
+    values: IndexMap<String, Value>,
+}
+
+/// What became of pushed rows.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WireUpserted {
+    /// Rows written.
+    written: u64,
+    /// Rows not written, since one of a newer event time is there.
+    older: u64,
+}
+
+fn view_of(service: &Service, view: &str) -> Result<Arc<ViewSpec>, Problem> {
+    let deployment = service.deployment.load();
+    deployment.views.get(view).cloned().ok_or_else(|| {
+        let mut known: Vec<&str> = deployment.views.keys().map(|v| &**v).collect();
+        known.sort_unstable();
+        let detail = format!("no such feature view; known: {}", known.join(", "));
+        service.refuse(Problem::new(StatusCode::NOT_FOUND, "unknown-feature-view", detail))
+    })
+}
+
+fn failed(error: &StoreError) -> Problem {
+    tracing::error!(%error, "the feature store did not answer");
+    Problem::unavailable("features-unavailable", "the feature store did not answer")
+}
+
+/// Writes rows.
+#[utoipa::path(post, path = "/v1/features/{view}", tag = "features", request_body = WireRows,
+    params(("view" = String, Path, description = "The feature view")),
+    responses(
+        (status = 200, description = "All rows were taken; an older event time never overwrites a newer one", body = WireUpserted),
+        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such feature view", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not sent as JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A row does not fit the view; none was written", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Overloaded, or the feature store is busy", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn push(
+    State(service): State<Arc<Service>>,
+    Path(view): Path<String>,
+    body: Body,
+) -> Result<Json<WireUpserted>, Problem> {
+    let _place = service.enter()?;
+    let spec = view_of(&service, &view)?;
+    let wire: WireRows = body.parse().map_err(|p| service.refuse(p))?;
+    if wire.rows.len() > MAX_PUSH_ROWS {
+        return Err(service
+            .refuse(Problem::invalid("rows", format!("rows: {} rows; at most {MAX_PUSH_ROWS}", wire.rows.len()))));
+    }
+    let now_ms = service.clock.now_ms();
+    let rows: Vec<FeatureInput> = wire
+        .rows
+        .into_iter()
+        .enumerate()
+        .map(|(i, row)| {
+            spec.admit(row.entity, &row.event_time, row.values, now_ms).map_err(|why| {
+                service.refuse(Problem::invalid(format!("rows[{i}]"), format!("rows[{i}]: {why}; no row was written")))
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let shared = Arc::clone(&service);
+    let written =
+        tokio::task::spawn_blocking(move || shared.store.upsert::<StoreError>(&spec.name, rows.into_iter().map(Ok)))
+            .await
+            .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))?
+            .map_err(|e| failed(&e))?;
+    Ok(Json(WireUpserted { written: written.written, older: written.older }))
+}
+
+/// What is known of an entity.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WireFeatures {
+    /// The view.
+    view: String,
+    /// The entity's id.
+    entity: String,
+    /// When the values were true.
+    event_time: String,
+    /// Seconds since then.
+    age_s: u64,
+    /// Each column: its value and its status, `present`, `missing` or `stale`.
+    #[schema(value_type = std::collections::HashMap<String, WireFeature>)]
+    values: IndexMap<String, WireFeature>,
+}
+
+/// A value and its status.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WireFeature {
+    /// The value.
+    #[schema(value_type = WireValue)]
+    value: Value,
+    /// `present`, `missing` or `stale`.
+    status: &'static str,
+}
+
+/// Shows what is known of an entity.
+pub(super) async fn show(
+    State(service): State<Arc<Service>>,
+    Path((view, entity)): Path<(String, String)>,
+) -> Result<Json<WireFeatures>, Problem> {
+    let spec = view_of(&service, &view)?;
+    let columns: Vec<serin_core::Name> = spec.columns.keys().cloned().collect();
+    let (shared, name, key) = (Arc::clone(&service), spec.name.clone(), entity.clone());
+    let rows = tokio::task::spawn_blocking(move || shared.store.read(&[(&name, &key, &columns)]))
+        .await
+        .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))?
+        .map_err(|e| failed(&e))?;
+    let Some(Some(row)) = rows.into_iter().next() else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-entity", "the view has no row of this entity"));
+    };
+    let age_ms = service.clock.now_ms().saturating_sub(row.event_time_ms);
+    let is_stale = spec.ttl_ms.is_some_and(|ttl| age_ms > ttl);
+    let status = |value: &Value| match value {
+        Value::Missing => "missing",
+        _ if is_stale => "stale",
+        _ => "present",
+    };
+    Ok(Json(WireFeatures {
+        view,
+        entity,
+        event_time: super::admin::rfc3339(row.event_time_ms),
+        age_s: age_ms / 1000,
+        values: row
+            .values
+            .into_iter()
+            .map(|(c, value)| (c.to_string(), WireFeature { status: status(&value), value }))
+            .collect(),
+    }))
+}

@@ -1,0 +1,76 @@
+//! `Idempotency-Key`: the same request sent twice is decided once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::{HeaderMap, StatusCode};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{Problem, Service};
+
+/// How long an answer is kept under its key.
+pub const KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// One lock a key in flight, so that of two twins the second waits for the first's answer.
+#[derive(Default)]
+pub struct KeyLocks(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl KeyLocks {
+    async fn lock(&self, key: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // A lock that nobody holds or waits for is only in this map.
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(locks.entry(key.to_owned()).or_default())
+        };
+        lock.lock_owned().await
+    }
+}
+
+/// A key that this request holds.
+pub struct Held {
+    /// The key.
+    pub key: String,
+    /// SHA-256 of the path and the body.
+    pub request: String,
+    _guard: OwnedMutexGuard<()>,
+}
+
+/// What a key says.
+pub enum Known {
+    /// No key was sent.
+    None,
+    /// The key is new, and held.
+    New(Held),
+    /// The same request was answered.
+    Answered(u16, Vec<u8>),
+}
+
+/// Looks up the request's key.
+///
+/// # Errors
+/// 409 where the key was used for another body, 422 where it is not a key.
+pub async fn look_up(service: &Arc<Service>, headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Known, Problem> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(Known::None);
+    };
+    let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len())).ok_or_else(|| {
+        Problem::invalid("Idempotency-Key", "Idempotency-Key: 1 to 255 visible ASCII characters are needed")
+    })?;
+    let guard = service.keys.lock(key).await;
+    let request = serin_core::digest(&[path.as_bytes(), b"\n", body].concat());
+    let since = service.clock.now_ms().saturating_sub(KEPT_MS);
+    let (shared, owned) = (Arc::clone(service), key.to_owned());
+    let stored = tokio::task::spawn_blocking(move || shared.ledger.stored_answer(&owned, since))
+        .await
+        .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
+    match stored {
+        None => Ok(Known::New(Held { key: key.to_owned(), request, _guard: guard })),
+        Some(stored) if stored.request == request => Ok(Known::Answered(stored.status, stored.body)),
+        Some(_) => Err(Problem::new(
+            StatusCode::CONFLICT,
+            "idempotency-conflict",
+            "this Idempotency-Key was used for another request; use a new key",
+        )),
+    }
+}

@@ -1,0 +1,63 @@
+//! HTTP: wire types, status codes, and nothing that decides.
+
+mod admin;
+mod decisions;
+mod error;
+mod events;
+mod features;
+mod idempotency;
+mod openapi;
+mod service;
+mod trace;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+
+pub use admin::parse_time;
+pub use error::Problem;
+pub use openapi::document;
+pub use service::{ModelStatus, Service, ServiceParts, Standing};
+
+/// The public listener.
+pub fn public(service: Arc<Service>) -> Router {
+    let limit = service.max_body_bytes;
+    Router::new()
+        .route("/v1/decisions", post(decisions::decide_public))
+        .route("/v1/decisions/batch", post(decisions::decide_batch))
+        .route("/v1/exposures", post(events::exposures))
+        .route("/v1/outcomes", post(events::outcomes))
+        .route("/v1/features/{view}", post(features::push))
+        .route("/healthz", get(service::healthz))
+        .route("/readyz", get(service::readyz))
+        .route("/openapi.json", get(openapi::serve))
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(DefaultBodyLimit::max(limit))
+        .with_state(service)
+}
+
+/// The admin listener.
+pub fn admin(service: Arc<Service>) -> Router {
+    let limit = service.max_body_bytes;
+    Router::new()
+        .route("/v1/plugins", get(admin::plugins))
+        .route("/v1/experiments", get(admin::experiments))
+        .route("/v1/experiments/{id}", get(admin::experiment))
+        .route("/v1/deployment", get(admin::deployment))
+        .route("/v1/decisions", get(admin::decisions).post(decisions::decide_admin))
+        .route("/v1/decisions/{id}", get(admin::decision))
+        .route("/v1/decisions/{id}/replay", post(admin::replay))
+        .route("/v1/features/{view}/{entity}", get(features::show))
+        .route("/metrics", get(admin::metrics))
+        .route("/healthz", get(service::healthz))
+        .route("/readyz", get(service::readyz))
+        .route("/openapi.json", get(openapi::serve))
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(DefaultBodyLimit::max(limit))
+        .with_state(service)
+}

@@ -1,0 +1,152 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use axum::extract::State;
+use axum::http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Problem;
+use super::idempotency::KeyLocks;
+use crate::clock::Clock;
+use crate::decide::{Deployment, Pool};
+use crate::experiments::ExperimentStatus;
+use crate::features::EmbeddedStore;
+use crate::ledger::Ledger;
+use crate::registry::Folder;
+use crate::replay::Versions;
+use crate::telemetry::Metrics;
+
+/// The standing of what the deployment was built from.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// A mistake in `serin.toml` as it is now; the one before is in force.
+    pub config_error: Option<String>,
+    /// Keys of `serin.toml` that differ from those in force, and need a restart.
+    pub restart_required: Vec<&'static str>,
+    /// The experiments.
+    pub experiments: Vec<ExperimentStatus>,
+    /// The models.
+    pub models: Vec<ModelStatus>,
+}
+
+/// A model as the admin listener shows it.
+#[derive(Debug, Clone)]
+pub struct ModelStatus {
+    /// Its name and version.
+    pub id: String,
+    /// SHA-256 of the file in force.
+    pub digest: Option<String>,
+    /// Why the file is not in force.
+    pub error: Option<String>,
+    /// In force from the archive, since the file is broken or gone.
+    pub stale: bool,
+}
+
+/// The parts of a service.
+pub struct ServiceParts {
+    /// The deployment in force.
+    pub deployment: Arc<ArcSwap<Deployment>>,
+    /// The threads that decide.
+    pub pool: Pool,
+    /// The ledger.
+    pub ledger: Arc<Ledger>,
+    /// The feature store.
+    pub store: Arc<EmbeddedStore>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// The plugins folder.
+    pub folder: Arc<Folder>,
+    /// The standing of everything else.
+    pub standing: Arc<ArcSwap<Standing>>,
+    /// Versions for replays.
+    pub versions: Arc<Versions>,
+    /// Requests in flight.
+    pub max_concurrent: usize,
+    /// Bytes of a body.
+    pub max_body_bytes: usize,
+}
+
+/// What the handlers share.
+pub struct Service {
+    pub(super) deployment: Arc<ArcSwap<Deployment>>,
+    pub(super) pool: Pool,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) store: Arc<EmbeddedStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) folder: Arc<Folder>,
+    pub(super) standing: Arc<ArcSwap<Standing>>,
+    pub(super) versions: Arc<Versions>,
+    pub(super) max_body_bytes: usize,
+    pub(super) keys: KeyLocks,
+    in_flight: Arc<Semaphore>,
+    stopping: AtomicBool,
+}
+
+impl Service {
+    /// A service that takes requests.
+    pub fn new(parts: ServiceParts) -> Arc<Self> {
+        Arc::new(Self {
+            deployment: parts.deployment,
+            pool: parts.pool,
+            ledger: parts.ledger,
+            store: parts.store,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            folder: parts.folder,
+            standing: parts.standing,
+            versions: parts.versions,
+            max_body_bytes: parts.max_body_bytes,
+            keys: KeyLocks::default(),
+            in_flight: Arc::new(Semaphore::new(parts.max_concurrent)),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Says on `/readyz` that no new work should come. What was accepted is still answered.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes one of the places for requests in flight.
+    pub(super) fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.in_flight)
+            .try_acquire_owned()
+            .map_err(|_| self.refuse(Problem::unavailable("overloaded", "too many requests are in flight")))
+    }
+
+    /// Counts a refusal on its way out.
+    pub(super) fn refuse(&self, problem: Problem) -> Problem {
+        Metrics::count(&self.metrics.rejected, problem.reason());
+        problem
+    }
+}
+
+/// The process is there.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "The process is there", body = String, content_type = "text/plain")))]
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Every decision point can be served by its pinned strategy, and answers can be recorded.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses(
+    (status = 200, description = "Every decision point can be served by its pinned strategy, and answers can be recorded", body = String, content_type = "text/plain"),
+    (status = 503, description = "What is missing", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn readyz(State(service): State<Arc<Service>>) -> Result<&'static str, Problem> {
+    let mut missing = service.deployment.load().unready();
+    if service.stopping.load(Ordering::SeqCst) {
+        missing.push("the host is stopping".to_owned());
+    }
+    if !service.ledger.is_healthy() {
+        missing.push("the ledger's last commit failed".to_owned());
+    }
+    match missing.is_empty() {
+        true => Ok("ready\n"),
+        false => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", missing.join("; "))),
+    }
+}

@@ -1,0 +1,229 @@
+//! What is sent and received.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{StatusCode, header};
+use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serin_core::record::Record;
+use serin_core::value::Value;
+use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+
+use super::Problem;
+use crate::decide::{DecisionRequest, Force};
+
+/// A decision request.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireRequest {
+    /// The decision point.
+    #[schema(example = "collections-outreach", max_length = 64)]
+    pub decision_point: String,
+    /// Ids by kind of entity.
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub entities: IndexMap<String, String>,
+    /// The typed context that the decision point declares.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, WireValue>)]
+    pub context: IndexMap<String, Value>,
+    /// The unit's local offset from UTC, in minutes.
+    #[serde(default)]
+    #[schema(minimum = -1440, maximum = 1440)]
+    pub utc_offset_minutes: i32,
+    /// An arm chosen by hand; on the admin listener only.
+    #[schema(nullable = false)]
+    pub force: Option<WireForce>,
+    /// Decide without recording; on the admin listener only.
+    #[schema(nullable = false)]
+    pub dry_run: Option<bool>,
+}
+
+/// An arm chosen by hand.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireForce {
+    /// The experiment.
+    pub experiment: String,
+    /// The arm.
+    pub arm: String,
+}
+
+/// A value: null, a boolean, a whole number of 64 bits, a finite number or text. Stands in
+/// the OpenAPI document for [`Value`], which serializes as the plain literal.
+pub struct WireValue;
+
+impl utoipa::PartialSchema for WireValue {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::Null, Type::Boolean, Type::Number, Type::String]))
+            .description(Some("null, a boolean, a whole number of 64 bits, a finite number or text"))
+            .into()
+    }
+}
+
+impl ToSchema for WireValue {}
+
+impl From<WireRequest> for DecisionRequest {
+    fn from(wire: WireRequest) -> Self {
+        Self {
+            decision_point: wire.decision_point,
+            entities: wire.entities,
+            context: wire.context,
+            utc_offset_minutes: wire.utc_offset_minutes,
+            force: wire.force.map(|f| Force { experiment: f.experiment, arm: f.arm }),
+        }
+    }
+}
+
+/// A decision.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WireDecision<'a> {
+    /// Id of the decision: exposures, outcomes and audits refer to it.
+    pub decision_id: &'a str,
+    /// The decision point.
+    pub decision_point: &'a str,
+    /// The action to take.
+    pub action: &'a str,
+    /// Its parameters.
+    #[schema(value_type = std::collections::HashMap<String, WireValue>)]
+    pub parameters: &'a IndexMap<serin_core::Name, Value>,
+    /// Why, most important first.
+    pub reasons: Vec<WireReason<'a>>,
+    /// The strategy that decided; null where the fallback action or a constraint did.
+    pub strategy: Option<WireStrategy<'a>>,
+    /// The experiment and arm; null where none applies.
+    pub experiment: Option<WireAssignment<'a>>,
+    /// Probability of the action, given the arm.
+    #[schema(minimum = 0, maximum = 1)]
+    pub propensity: f64,
+    /// Who served: `arm`, `strategy`, `fallback_strategy`, `fallback_action` or `constraint`.
+    pub served_by: &'a str,
+    /// What was not as it should be.
+    pub degraded: &'a [String],
+}
+
+/// A reason.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WireReason<'a> {
+    /// The code.
+    pub code: &'a str,
+    /// The code in words.
+    pub text: &'a str,
+    /// How much it weighed.
+    pub weight: f64,
+}
+
+/// A strategy's version.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WireStrategy<'a> {
+    /// The plugin's name.
+    pub name: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// SHA-256 of the artifact.
+    pub digest: &'a str,
+}
+
+/// An experiment's arm.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WireAssignment<'a> {
+    /// The experiment.
+    pub id: &'a str,
+    /// The arm.
+    pub arm: &'a str,
+    /// The phase.
+    pub phase: u32,
+}
+
+impl<'a> From<&'a Record> for WireDecision<'a> {
+    fn from(record: &'a Record) -> Self {
+        let answer = &record.answer;
+        Self {
+            decision_id: &record.decision_id,
+            decision_point: &record.decision_point,
+            action: &answer.action,
+            parameters: &answer.parameters,
+            reasons: answer
+                .reasons
+                .iter()
+                .map(|r| WireReason { code: &r.code, text: &r.text, weight: r.weight })
+                .collect(),
+            strategy: answer.strategy.as_ref().map(|s| WireStrategy {
+                name: &s.name,
+                version: &s.version,
+                digest: &s.digest,
+            }),
+            experiment: record.routing.assignment.as_ref().map(|a| WireAssignment {
+                id: &a.experiment,
+                arm: &a.arm,
+                phase: a.phase,
+            }),
+            propensity: answer.propensity,
+            served_by: answer.served_by.as_str(),
+            degraded: &answer.degraded,
+        }
+    }
+}
+
+/// A body of JSON, with errors that name the key.
+pub struct Body {
+    /// The bytes as they arrived.
+    pub bytes: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let json =
+            request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+                value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
+            });
+        if !json {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "the body has to be JSON, sent with 'content-type: application/json'",
+            ));
+        }
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Self { bytes }),
+            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "the body is larger than server.max_body_bytes",
+            )),
+            Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "the body did not arrive whole")),
+        }
+    }
+}
+
+impl Body {
+    /// Parses the body.
+    ///
+    /// # Errors
+    /// 400 where it is not JSON, 422 with the key where it does not fit.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        // The plain parser first: finding out the key costs time that a good request need not pay.
+        serde_json::from_slice(&self.bytes).or_else(|_| {
+            let mut deserializer = serde_json::Deserializer::from_slice(&self.bytes);
+            match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+                Ok(_) => {
+                    Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "not JSON: more follows the value"))
+                }
+                Err(error) => {
+                    let key = error.path().to_string();
+                    let why = error.inner().to_string();
+                    if error.inner().is_data() {
+                        Err(Problem::invalid(if key == "." { String::new() } else { key }, why))
+                    } else {
+                        Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-body", format!("not JSON: {why}")))
+                    }
+                }
+            }
+        })
+    }
+}

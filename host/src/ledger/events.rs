@@ -1,0 +1,128 @@
+//! Outcomes and exposures: what happened after a decision. Each has an id of its own, so
+//! that sending it twice is harmless.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Whom an outcome is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A decision.
+    Decision(String),
+    /// An entity: its kind and id.
+    Entity(String, String),
+}
+
+/// An outcome on its way in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutcomeInput {
+    /// The sender's id for it.
+    pub id: String,
+    /// What happened.
+    pub name: String,
+    /// How much; 1 for a plain event.
+    pub value: f64,
+    /// When it happened.
+    pub at_ms: u64,
+    /// Whom it is about.
+    pub subject: Subject,
+}
+
+/// An exposure on its way in: somebody saw what a decision led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExposureInput {
+    /// The decision.
+    pub decision_id: String,
+    /// When it was seen.
+    pub at_ms: u64,
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// An outcome.
+    Outcome(OutcomeInput),
+    /// An exposure.
+    Exposure(ExposureInput),
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventResult {
+    /// Stored.
+    Stored,
+    /// It was there already, and equal.
+    Duplicate,
+    /// Its id is taken by an outcome that says something else.
+    Conflict,
+    /// Stored, but no decision of that id is known.
+    UnknownDecision,
+}
+
+impl EventResult {
+    /// The name in answers and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Conflict => "conflict",
+            Self::UnknownDecision => "unknown_decision",
+        }
+    }
+}
+
+pub(super) fn store_event(db: &Connection, event: &Event, now_ms: u64) -> Result<EventResult, rusqlite::Error> {
+    match event {
+        Event::Outcome(outcome) => store_outcome(db, outcome, now_ms),
+        Event::Exposure(exposure) => {
+            let written = db
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO exposures (decision_id, at_ms, received_ms) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![exposure.decision_id, exposure.at_ms as i64, now_ms as i64])?;
+            match written {
+                0 => Ok(EventResult::Duplicate),
+                _ => known(db, &exposure.decision_id),
+            }
+        }
+    }
+}
+
+fn known(db: &Connection, decision_id: &str) -> Result<EventResult, rusqlite::Error> {
+    let found = db
+        .prepare_cached("SELECT 1 FROM decisions WHERE decision_id = ?1")?
+        .query_row([decision_id], |_| Ok(()))
+        .optional()?;
+    Ok(if found.is_some() { EventResult::Stored } else { EventResult::UnknownDecision })
+}
+
+fn store_outcome(db: &Connection, outcome: &OutcomeInput, now_ms: u64) -> Result<EventResult, rusqlite::Error> {
+    let (decision_id, kind, entity) = match &outcome.subject {
+        Subject::Decision(id) => (Some(id), None, None),
+        Subject::Entity(kind, id) => (None, Some(kind), Some(id)),
+    };
+    let written = db
+        .prepare_cached(
+            "INSERT OR IGNORE INTO outcomes (id, name, value, at_ms, received_ms, decision_id, entity_kind, entity)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            outcome.id,
+            outcome.name,
+            outcome.value,
+            outcome.at_ms as i64,
+            now_ms as i64,
+            decision_id,
+            kind,
+            entity
+        ])?;
+    if written == 1 {
+        return decision_id.map_or(Ok(EventResult::Stored), |id| known(db, id));
+    }
+    let same = db
+        .prepare_cached(
+            "SELECT 1 FROM outcomes WHERE id = ?1 AND name = ?2 AND value = ?3 AND decision_id IS ?4 AND entity_kind IS ?5 AND entity IS ?6",
+        )?
+        .query_row(params![outcome.id, outcome.name, outcome.value, decision_id, kind, entity], |_| Ok(()))
+        .optional()?;
+    Ok(if same.is_some() { EventResult::Duplicate } else { EventResult::Conflict })
+}

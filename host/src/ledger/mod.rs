@@ -1,0 +1,263 @@
+//! The ledger: where decisions, exposures and outcomes are kept. One writer commits for
+//! everybody who waits, in groups; an answer leaves only after its commit.
+
+mod events;
+mod read;
+mod schema;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
+
+pub use events::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
+pub use read::{DecisionFilter, StoredAnswer, StoredRecord};
+
+use crate::telemetry::Metrics;
+use writer::Job;
+
+/// Commits that may wait for the writer.
+const QUEUE: usize = 4096;
+/// Reading connections kept open.
+const READERS: usize = 16;
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of the process, at any instant.
+    Process,
+    /// A power cut, too.
+    Power,
+}
+
+/// Why the ledger could not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// More is waiting than the queue holds.
+    #[error("the ledger's queue is full")]
+    QueueFull,
+    /// The database failed.
+    #[error("ledger: {0}")]
+    Database(String),
+    /// Another host has the ledger.
+    #[error("ledger {0}: another host is running on it; stop that one, or give this one a ledger of its own")]
+    Locked(String),
+    /// It was written by a newer version.
+    #[error("ledger: schema {found} is newer than this program knows ({known}); use a newer serin")]
+    TooNew {
+        /// The schema found.
+        found: i64,
+        /// The newest one known.
+        known: i64,
+    },
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
+/// A decision's row: the record's bytes, and what is looked up by.
+#[derive(Debug, Clone)]
+pub struct DecisionRow {
+    /// Id of the decision.
+    pub decision_id: String,
+    /// When it was made.
+    pub time_ms: u64,
+    /// Decision point.
+    pub point: String,
+    /// The unit's id.
+    pub unit: Option<String>,
+    /// The experiment and arm.
+    pub assignment: Option<(String, String)>,
+    /// Who served.
+    pub served_by: &'static str,
+    /// The record, as JSON.
+    pub record: Vec<u8>,
+    /// SHA-256 of the record's bytes.
+    pub digest: String,
+}
+
+/// An answer to be kept under an idempotency key.
+#[derive(Debug, Clone)]
+pub struct IdempotentAnswer {
+    /// The key.
+    pub key: String,
+    /// SHA-256 of the request's body.
+    pub request: String,
+    /// HTTP status.
+    pub status: u16,
+    /// The answer's body.
+    pub body: Vec<u8>,
+    /// When it was given.
+    pub time_ms: u64,
+}
+
+/// What is committed together.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// Decisions.
+    pub decisions: Vec<DecisionRow>,
+    /// The answer that goes with them.
+    pub answer: Option<IdempotentAnswer>,
+}
+
+/// The ledger of a host. Dropping it commits what is queued.
+pub struct Ledger {
+    path: PathBuf,
+    jobs: Option<mpsc::SyncSender<Job>>,
+    writer: Option<std::thread::JoinHandle<()>>,
+    readers: Mutex<Vec<Connection>>,
+    healthy: Arc<AtomicBool>,
+    _lock: File,
+}
+
+impl Ledger {
+    /// Opens the ledger at `path` for the one host that writes to it.
+    ///
+    /// # Errors
+    /// That another host has it, that it is of a newer version, or what SQLite says.
+    pub fn open(path: &Path, durability: Durability, metrics: Arc<Metrics>) -> Result<Self, LedgerError> {
+        let failed = |e: std::io::Error| LedgerError::Database(format!("{}: {e}", path.display()));
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).map_err(failed)?;
+        }
+        let lock = File::create(path.with_extension("lock")).map_err(failed)?;
+        lock.try_lock().map_err(|_| LedgerError::Locked(path.display().to_string()))?;
+        let connection = schema::open(path, durability)?;
+        let (jobs, queue) = mpsc::sync_channel(QUEUE);
+        let healthy = Arc::new(AtomicBool::new(true));
+        let health = Arc::clone(&healthy);
+        let writer = std::thread::Builder::new()
+            .name("serin-ledger".into())
+            .spawn(move || writer::run(connection, &queue, &metrics, &health))
+            .map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            jobs: Some(jobs),
+            writer: Some(writer),
+            readers: Mutex::new(Vec::new()),
+            healthy,
+            _lock: lock,
+        })
+    }
+
+    /// Says whether the last commit succeeded.
+    pub fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    fn send(&self, job: Job) -> Result<(), LedgerError> {
+        let Some(jobs) = &self.jobs else {
+            return Err(LedgerError::Database("closed".to_owned()));
+        };
+        jobs.try_send(job).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => LedgerError::QueueFull,
+            mpsc::TrySendError::Disconnected(_) => LedgerError::Database("the writer has stopped".to_owned()),
+        })
+    }
+
+    /// Queues a commit. The receiver learns when it is durable.
+    ///
+    /// # Errors
+    /// That the queue is full; then nothing is going to be committed.
+    pub fn commit(&self, commit: Commit) -> Result<oneshot::Receiver<Result<(), LedgerError>>, LedgerError> {
+        let (done, wait) = oneshot::channel();
+        self.send(Job::Commit(commit, Some(done)))?;
+        Ok(wait)
+    }
+
+    /// Queues a commit that nobody waits for.
+    ///
+    /// # Errors
+    /// That the queue is full; then the records are lost, and the caller counts them.
+    pub fn commit_unwaited(&self, commit: Commit) -> Result<(), LedgerError> {
+        self.send(Job::Commit(commit, None))
+    }
+
+    /// Queues events; each of them is answered for itself.
+    ///
+    /// # Errors
+    /// That the queue is full.
+    pub fn events(
+        &self,
+        events: Vec<Event>,
+        now_ms: u64,
+    ) -> Result<oneshot::Receiver<Result<Vec<EventResult>, LedgerError>>, LedgerError> {
+        let (done, wait) = oneshot::channel();
+        self.send(Job::Events(events, now_ms, done))?;
+        Ok(wait)
+    }
+
+    /// Deletes decisions older than `before_ms` and idempotency keys older than
+    /// `keys_before_ms`, a bounded number at a time; says whether more are left.
+    ///
+    /// # Errors
+    /// That the queue is full.
+    pub fn expire(
+        &self,
+        before_ms: Option<u64>,
+        keys_before_ms: u64,
+    ) -> Result<oneshot::Receiver<Result<bool, LedgerError>>, LedgerError> {
+        let (done, wait) = oneshot::channel();
+        self.send(Job::Expire { before_ms, keys_before_ms, done })?;
+        Ok(wait)
+    }
+
+    /// Runs `read` on a reading connection.
+    fn with_reader<T>(&self, read: impl FnOnce(&Connection) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        let free = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let reader = match free {
+            Some(reader) => reader,
+            None => reader(&self.path)?,
+        };
+        let answer = read(&reader);
+        let mut free = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < READERS {
+            free.push(reader);
+        }
+        answer
+    }
+}
+
+/// A reading view of a ledger, of a stopped host's or beside a running one.
+pub struct LedgerReader(Connection);
+
+impl LedgerReader {
+    /// Opens the ledger at `path` for reading.
+    ///
+    /// # Errors
+    /// What SQLite says, or that the schema is newer.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let connection = reader(path)?;
+        schema::check_version(&connection)?;
+        Ok(Self(connection))
+    }
+}
+
+fn reader(path: &Path) -> Result<Connection, LedgerError> {
+    // Not read-only: a reader of a write-ahead log needs its shared-memory file, and makes
+    // it where the host has stopped.
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(|e| LedgerError::Database(format!("{}: {e}", path.display())))?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has said so on its own thread.
+            let _ = writer.join();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Tables and migrations. A migration is never edited once released; another one follows it.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::{Durability, LedgerError};
+
+/// One migration a schema version, in order.
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE decisions (
+  decision_id TEXT NOT NULL PRIMARY KEY,
+  time_ms INTEGER NOT NULL,
+  point TEXT NOT NULL,
+  unit TEXT,
+  experiment TEXT,
+  arm TEXT,
+  served_by TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  record BLOB NOT NULL
+);
+CREATE INDEX decisions_by_time ON decisions (time_ms);
+CREATE INDEX decisions_by_unit ON decisions (unit, time_ms);
+CREATE TABLE answers (
+  key TEXT NOT NULL PRIMARY KEY,
+  request TEXT NOT NULL,
+  status INTEGER NOT NULL,
+  body BLOB NOT NULL,
+  time_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX answers_by_time ON answers (time_ms);
+CREATE TABLE outcomes (
+  id TEXT NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL,
+  value REAL NOT NULL,
+  at_ms INTEGER NOT NULL,
+  received_ms INTEGER NOT NULL,
+  decision_id TEXT,
+  entity_kind TEXT,
+  entity TEXT
+);
+CREATE INDEX outcomes_by_entity ON outcomes (entity_kind, entity, name, at_ms);
+CREATE INDEX outcomes_by_decision ON outcomes (decision_id);
+CREATE TABLE exposures (
+  decision_id TEXT NOT NULL PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  received_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+"];
+
+/// Opens the database, and brings it to the newest schema.
+pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
+    let mut connection =
+        Connection::open(path).map_err(|e| LedgerError::Database(format!("{}: {e}", path.display())))?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // In a write-ahead log, NORMAL loses nothing when the process dies: what was written is
+    // in the operating system's hands. FULL waits for the disk at each commit.
+    let synchronous = match durability {
+        Durability::Process => "NORMAL",
+        Durability::Power => "FULL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    let version = check_version(&connection)?;
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version as usize) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", index as i64 + 1)?;
+        transaction.commit()?;
+    }
+    Ok(connection)
+}
+
+/// The schema's version.
+pub(super) fn check_version(connection: &Connection) -> Result<i64, LedgerError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = MIGRATIONS.len() as i64;
+    if found > known { Err(LedgerError::TooNew { found, known }) } else { Ok(found) }
+}

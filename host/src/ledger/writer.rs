@@ -1,0 +1,155 @@
+//! The single writer. It takes whatever is queued, commits it as one transaction, and then
+//! answers everybody who waits: under load the cost of a commit is shared, and alone
+//! nobody waits for company.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+
+use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
+
+use super::events::{Event, EventResult, store_event};
+use super::{Commit, LedgerError};
+use crate::telemetry::Metrics;
+
+/// Jobs in one transaction.
+const GROUP: usize = 512;
+/// Rows that one expiry deletes, so that commits never wait long behind it.
+const EXPIRE_ROWS: i64 = 2_000;
+
+type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
+
+pub(super) enum Job {
+    Commit(Commit, Option<Done<()>>),
+    Events(Vec<Event>, u64, Done<Vec<EventResult>>),
+    Expire { before_ms: Option<u64>, keys_before_ms: u64, done: Done<bool> },
+}
+
+/// Runs until every sender is gone and the queue is empty.
+pub(super) fn run(mut connection: Connection, queue: &Receiver<Job>, metrics: &Metrics, healthy: &AtomicBool) {
+    let mut group = Vec::with_capacity(GROUP);
+    while let Ok(first) = queue.recv() {
+        group.push(first);
+        while group.len() < GROUP {
+            match queue.try_recv() {
+                Ok(job) => group.push(job),
+                Err(_) => break,
+            }
+        }
+        let jobs = std::mem::take(&mut group);
+        commit_group(&mut connection, jobs, metrics, healthy);
+    }
+}
+
+/// One transaction for all; where it fails, each job again by itself, so that one bad job
+/// does not take its neighbours along.
+fn commit_group(connection: &mut Connection, jobs: Vec<Job>, metrics: &Metrics, healthy: &AtomicBool) {
+    let records: usize = jobs.iter().map(|job| if let Job::Commit(c, _) = job { c.decisions.len() } else { 0 }).sum();
+    let attempt = (|| {
+        let transaction = connection.transaction()?;
+        let results = jobs.iter().map(|job| apply(&transaction, job)).collect::<Result<Vec<_>, _>>()?;
+        transaction.commit()?;
+        Ok::<_, rusqlite::Error>(results)
+    })();
+    match attempt {
+        Ok(results) => {
+            healthy.store(true, Ordering::Relaxed);
+            metrics.records_committed.inc_by(records as u64);
+            if records > 0 {
+                metrics.commit_size.observe(records as f64);
+            }
+            for (job, result) in jobs.into_iter().zip(results) {
+                answer(job, Ok(result));
+            }
+        }
+        Err(error) if jobs.len() == 1 => {
+            healthy.store(false, Ordering::Relaxed);
+            tracing::error!(%error, records, "the ledger did not commit");
+            for job in jobs {
+                answer(job, Err(LedgerError::Database(error.to_string())));
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a group did not commit; each of its jobs is tried alone");
+            for job in jobs {
+                commit_group(connection, vec![job], metrics, healthy);
+            }
+        }
+    }
+}
+
+/// What applying a job yields, before it is durable.
+enum Applied {
+    Commit,
+    Events(Vec<EventResult>),
+    Expire(bool),
+}
+
+fn apply(transaction: &Connection, job: &Job) -> Result<Applied, rusqlite::Error> {
+    match job {
+        Job::Commit(commit, _) => {
+            store_commit(transaction, commit)?;
+            Ok(Applied::Commit)
+        }
+        Job::Events(events, now_ms, _) => Ok(Applied::Events(
+            events.iter().map(|event| store_event(transaction, event, *now_ms)).collect::<Result<_, _>>()?,
+        )),
+        Job::Expire { before_ms, keys_before_ms, .. } => {
+            let mut deleted = transaction.execute(
+                "DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE time_ms < ?1 LIMIT ?2)",
+                params![*keys_before_ms as i64, EXPIRE_ROWS],
+            )?;
+            if let Some(before_ms) = before_ms {
+                deleted = deleted.max(transaction.execute(
+                    "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions WHERE time_ms < ?1 LIMIT ?2)",
+                    params![*before_ms as i64, EXPIRE_ROWS],
+                )?);
+            }
+            Ok(Applied::Expire(deleted as i64 == EXPIRE_ROWS))
+        }
+    }
+}
+
+fn store_commit(transaction: &Connection, commit: &Commit) -> Result<(), rusqlite::Error> {
+    if !commit.decisions.is_empty() {
+        let mut statement = transaction.prepare_cached(
+            "INSERT INTO decisions (decision_id, time_ms, point, unit, experiment, arm, served_by, digest, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?;
+        for row in &commit.decisions {
+            let (experiment, arm) = row.assignment.as_ref().map_or((None, None), |(e, a)| (Some(e), Some(a)));
+            statement.execute(params![
+                row.decision_id,
+                row.time_ms as i64,
+                row.point,
+                row.unit,
+                experiment,
+                arm,
+                row.served_by,
+                row.digest,
+                row.record
+            ])?;
+        }
+    }
+    if let Some(answer) = &commit.answer {
+        transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO answers (key, request, status, body, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![answer.key, answer.request, answer.status, answer.body, answer.time_ms as i64])?;
+    }
+    Ok(())
+}
+
+fn answer(job: Job, result: Result<Applied, LedgerError>) {
+    // Whoever waited may be gone; what is committed stays committed.
+    match (job, result) {
+        (Job::Commit(_, Some(done)), result) => drop(done.send(result.map(drop))),
+        (Job::Commit(_, None), _) => {}
+        (Job::Events(_, _, done), Ok(Applied::Events(results))) => drop(done.send(Ok(results))),
+        (Job::Expire { done, .. }, Ok(Applied::Expire(more))) => drop(done.send(Ok(more))),
+        (Job::Events(_, _, done), Err(error)) => drop(done.send(Err(error))),
+        (Job::Expire { done, .. }, Err(error)) => drop(done.send(Err(error))),
+        (Job::Events(..) | Job::Expire { .. }, Ok(_)) => {}
+    }
+}

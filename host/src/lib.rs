@@ -1,0 +1,17 @@
+//! Serin: a host for decision strategies compiled to WebAssembly.
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod decide;
+pub mod experiments;
+pub mod features;
+pub mod http;
+pub mod ledger;
+pub mod models;
+pub mod registry;
+pub mod replay;
+pub mod sandbox;
+pub mod telemetry;

@@ -1,0 +1,198 @@
+//! One artifact: read, validated, compiled and linked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serin_core::Name;
+use serin_core::case::Case;
+use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest, ManifestError};
+use serin_core::record::StrategyId;
+use wasmparser::{Encoding, Parser, Payload, WasmFeatures};
+
+use crate::sandbox::{Engines, LinkError, Linked};
+
+/// The largest artifact that is read.
+pub const MAX_BYTES: u64 = 64 << 20;
+
+/// Why a file is not an artifact that this host can serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// The file is empty, cut off, or of another format.
+    #[error("not a WebAssembly component: {0}")]
+    NotComponent(String),
+    /// A core module.
+    #[error("a core WebAssembly module, not a component; build it with 'serin plugin build'")]
+    CoreModule,
+    /// No manifest inside.
+    #[error("no '{MANIFEST_SECTION}' section: it was not built by 'serin plugin build'")]
+    NoManifest,
+    /// The manifest is not valid.
+    #[error("manifest: {0}")]
+    Manifest(#[from] ManifestError),
+    /// Code and manifest are from different builds.
+    #[error("the code was built against another plugin.toml than the one embedded; build the plugin again")]
+    ManifestMismatch,
+    /// The cases are not valid.
+    #[error("cases: {0}")]
+    Cases(String),
+    /// It cannot be linked.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A case fails.
+    #[error("case '{name}' fails: {why}")]
+    CaseFailed {
+        /// The case.
+        name: String,
+        /// What differs.
+        why: String,
+    },
+}
+
+/// What an artifact holds, before it is compiled.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The manifest.
+    pub manifest: Arc<Manifest>,
+    /// The cases.
+    pub cases: Vec<Case>,
+    /// SHA-256 of the file.
+    pub digest: Name,
+    /// The version of the WIT package that it was made for.
+    pub wit: String,
+    /// Bytes of the file.
+    pub size: usize,
+    /// The manifest hash that the code carries.
+    code_hash: Option<[u8; 32]>,
+}
+
+/// Reads an artifact without running or compiling anything.
+///
+/// # Errors
+/// What keeps it from being an artifact.
+pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
+    let broken = |e: wasmparser::BinaryReaderError| ArtifactError::NotComponent(e.to_string());
+    if bytes.is_empty() {
+        return Err(ArtifactError::NotComponent("the file is empty".to_owned()));
+    }
+    wasmparser::Validator::new_with_features(WasmFeatures::default() | WasmFeatures::COMPONENT_MODEL)
+        .validate_all(bytes)
+        .map_err(broken)?;
+    let (mut manifest, mut cases, mut code_hash, mut wit, mut depth) = (None, None, None, None, 0_u32);
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(broken)? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(ArtifactError::CoreModule),
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CustomSection(section) => match section.name() {
+                MANIFEST_SECTION if depth == 0 => manifest = Some(section.data().to_vec()),
+                CASES_SECTION if depth == 0 => cases = Some(section.data().to_vec()),
+                HASH_SECTION => code_hash = section.data().try_into().ok(),
+                _ => {}
+            },
+            Payload::ComponentImportSection(imports) if depth == 0 => {
+                for import in imports {
+                    let name = import.map_err(broken)?.name.name.to_owned();
+                    wit = wit.or_else(|| Some(name.strip_prefix("serin:decision/")?.split_once('@')?.1.to_owned()));
+                }
+            }
+            _ => {}
+        }
+    }
+    let text = String::from_utf8(manifest.ok_or(ArtifactError::NoManifest)?)
+        .map_err(|_| ManifestError("not UTF-8".to_owned()))?;
+    let manifest = Manifest::parse(&text)?;
+    let cases: Vec<Case> = match cases {
+        Some(json) => serde_json::from_slice(&json).map_err(|e| ArtifactError::Cases(e.to_string()))?,
+        None => Vec::new(),
+    };
+    for case in &cases {
+        case.check_keys(&manifest).map_err(ArtifactError::Cases)?;
+    }
+    Ok(Contents {
+        manifest: Arc::new(manifest),
+        cases,
+        digest: serin_core::digest(bytes).into(),
+        wit: wit.unwrap_or_else(|| "0.1.0".to_owned()),
+        size: bytes.len(),
+        code_hash,
+    })
+}
+
+/// Versions in memory.
+pub(super) static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// A version that can be run.
+pub struct Plugin {
+    /// What the artifact holds.
+    pub contents: Contents,
+    /// Name, version and digest, as records have them.
+    pub id: StrategyId,
+    /// The linked code.
+    pub linked: Linked,
+    running: AtomicUsize,
+}
+
+impl Plugin {
+    /// Reads, compiles and links an artifact, and runs its cases. `plugin check` and the host
+    /// both use exactly this.
+    ///
+    /// # Errors
+    /// What keeps it from being served.
+    pub fn load(engines: &Engines, bytes: &[u8]) -> Result<Self, ArtifactError> {
+        let plugin = Self::link(engines, bytes)?;
+        for case in &plugin.contents.cases {
+            let result = super::run_case(&plugin, case);
+            if let Some(why) = result.difference {
+                return Err(ArtifactError::CaseFailed { name: case.name.clone(), why });
+            }
+        }
+        Ok(plugin)
+    }
+
+    /// Reads, compiles and links, without running the cases.
+    ///
+    /// # Errors
+    /// What keeps it from being run.
+    pub fn link(engines: &Engines, bytes: &[u8]) -> Result<Self, ArtifactError> {
+        let contents = read(bytes)?;
+        if contents.code_hash.is_some_and(|hash| hash != contents.manifest.hash) {
+            return Err(ArtifactError::ManifestMismatch);
+        }
+        let linked = Linked::new(engines, bytes, &contents.manifest)?;
+        let id = StrategyId {
+            name: contents.manifest.name.clone(),
+            version: contents.manifest.version.to_string().into(),
+            digest: contents.digest.clone(),
+        };
+        LIVE.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { contents, id, linked, running: AtomicUsize::new(0) })
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.contents.manifest
+    }
+
+    /// Takes one of `cap` slots of this version; none is left where it is none. One version
+    /// cannot take all threads.
+    pub fn slot(&self, cap: usize) -> Option<Slot<'_>> {
+        let taken = self.running.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot(&self.running);
+        if taken < cap { Some(slot) } else { None }
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A slot that is given back when it is dropped.
+pub struct Slot<'a>(&'a AtomicUsize);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

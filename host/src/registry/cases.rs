@@ -1,0 +1,108 @@
+//! Running a case in the real sandbox.
+
+use std::time::Duration;
+
+use serin_core::Name;
+use serin_core::case::{Case, CaseCall, Expectation};
+use serin_core::limits::Limits;
+use serin_core::manifest::ModelId;
+use serin_core::record::{CallError, FailureKind, Outcome};
+use serin_core::value::Value;
+
+use super::Plugin;
+use crate::clock::Budget;
+use crate::sandbox::{Run, Scorer};
+
+/// What came of a case.
+#[derive(Debug)]
+pub struct CaseResult {
+    /// The case's name.
+    pub name: String,
+    /// What the strategy answered.
+    pub outcome: Outcome,
+    /// What differs from the expectation; none where it is met.
+    pub difference: Option<String>,
+    /// Fuel used.
+    pub fuel: u64,
+    /// Microseconds.
+    pub time_us: u64,
+}
+
+/// Answers calls from the case, in order, and only to the rows that it expects.
+struct Scripted(std::vec::IntoIter<CaseCall>);
+
+impl Scorer for Scripted {
+    fn score(
+        &mut self,
+        _: u32,
+        model: &ModelId,
+        rows: &[Vec<Value>],
+        _: Duration,
+    ) -> (Option<Name>, Result<Vec<f64>, CallError>) {
+        match self.0.next() {
+            Some(call) if call.model == *model.name && call.rows == rows => (None, Ok(call.scores)),
+            Some(call) => (
+                None,
+                Err(CallError::InvalidRow(format!("the case expects {} with rows {:?} here", call.model, call.rows))),
+            ),
+            None => (None, Err(CallError::Unavailable)),
+        }
+    }
+}
+
+/// Midday of 1 January 2026, where a case names no time.
+const DEFAULT_TIME_MS: u64 = 1_767_268_800_000;
+
+/// Runs one case.
+pub fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
+    let (outcome, fuel, time_us) = match prepare(plugin, case) {
+        Ok((features, scores, parameters, time_ms)) => {
+            // The wall limit is the machine's affair; a case is about the strategy.
+            let limits = Limits { wall_ms: 10_000, ..plugin.manifest().limits.within(Limits::default()) };
+            let run = Run {
+                decision_point: &plugin.manifest().decision_point,
+                time_ms,
+                utc_offset_minutes: case.utc_offset_minutes,
+                features: &features,
+                scores: &scores,
+                parameters: &parameters,
+            };
+            let scorer = Box::new(Scripted(case.calls.clone().into_iter()));
+            let budget = Budget::new(Duration::from_secs(10));
+            let ran = plugin.linked.run(&run, plugin.manifest(), limits, budget, Some(scorer));
+            (ran.outcome, ran.fuel, ran.time_us)
+        }
+        Err(outcome) => (outcome, 0, 0),
+    };
+    let difference = (!case.expect.is_met_by(&outcome)).then(|| difference(&case.expect, &outcome));
+    CaseResult { name: case.name.clone(), outcome, difference, fuel, time_us }
+}
+
+type Prepared = (Vec<Value>, Vec<f64>, Vec<Value>, u64);
+
+fn prepare(plugin: &Plugin, case: &Case) -> Result<Prepared, Outcome> {
+    let failed = |kind, detail: &str| Outcome::Failure { kind, detail: detail.to_owned() };
+    let manifest = plugin.manifest();
+    let features = case
+        .positional_features(manifest)
+        .ok_or_else(|| failed(FailureKind::FeatureMissing, "a feature without a default is missing"))?;
+    let scores = case
+        .positional_scores(manifest)
+        .ok_or_else(|| failed(FailureKind::ScoreMissing, "a score without a fallback is missing"))?;
+    let parameters =
+        manifest.parameters_with(&case.parameters).map_err(|why| failed(FailureKind::OutputInvalid, &why))?;
+    let time_ms = match &case.time {
+        None => DEFAULT_TIME_MS,
+        Some(text) => text
+            .parse::<jiff::Timestamp>()
+            .ok()
+            .and_then(|t| u64::try_from(t.as_millisecond()).ok())
+            .ok_or_else(|| failed(FailureKind::OutputInvalid, "the case's time is not RFC 3339"))?,
+    };
+    Ok((features, scores, parameters, time_ms))
+}
+
+fn difference(expected: &Expectation, outcome: &Outcome) -> String {
+    let json = |value: Result<String, serde_json::Error>| value.unwrap_or_else(|e| e.to_string());
+    format!("expected {}, got {}", json(serde_json::to_string(expected)), json(serde_json::to_string(outcome)))
+}

@@ -1,0 +1,300 @@
+//! The plugins folder: every artifact in it, its state, and the versions that can be served.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serin_core::experiment::Pin;
+
+use super::artifact::{MAX_BYTES, Plugin};
+use super::{Archive, files_in};
+use crate::sandbox::Engines;
+
+/// What an artifact is to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArtifactState {
+    /// Loaded: can be served.
+    Active,
+    /// Being validated and compiled.
+    Loading,
+    /// Refused; the error says why.
+    Failed,
+    /// Replaced or removed.
+    Retired,
+}
+
+impl ArtifactState {
+    /// The name in answers and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Loading => "loading",
+            Self::Failed => "failed",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+/// An artifact as `GET /v1/plugins` shows it.
+#[derive(Debug, Clone)]
+pub struct ArtifactStatus {
+    /// The file's name; none where it is served from the archive.
+    pub file: Option<String>,
+    /// The plugin's name and version, where they could be read.
+    pub pin: Option<Pin>,
+    /// SHA-256 of the file.
+    pub digest: String,
+    /// Its state.
+    pub state: ArtifactState,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it reached this state, in milliseconds since the Unix epoch.
+    pub loaded_at_ms: u64,
+    /// The WIT version that it was made for.
+    pub wit: Option<String>,
+    /// Served from the archive, since the folder no longer has it.
+    pub stale: bool,
+}
+
+struct Seen {
+    modified: Option<SystemTime>,
+    length: u64,
+    digest: String,
+}
+
+#[derive(Default)]
+struct Inner {
+    seen: HashMap<PathBuf, Seen>,
+    active: BTreeMap<Pin, Arc<Plugin>>,
+    statuses: BTreeMap<String, ArtifactStatus>,
+}
+
+/// The plugins folder.
+pub struct Folder {
+    dir: PathBuf,
+    engines: Arc<Engines>,
+    archive: Archive,
+    dev: bool,
+    inner: Mutex<Inner>,
+}
+
+/// Retired and failed artifacts that are still shown.
+const SHOWN: usize = 200;
+
+impl Folder {
+    /// A folder that was not scanned yet.
+    pub fn new(dir: PathBuf, engines: Arc<Engines>, archive: Archive, dev: bool) -> Self {
+        Self { dir, engines, archive, dev, inner: Mutex::new(Inner::default()) }
+    }
+
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every artifact that was seen, newest states first by name.
+    pub fn statuses(&self) -> Vec<ArtifactStatus> {
+        self.inner().statuses.values().cloned().collect()
+    }
+
+    /// The versions that can be served.
+    pub fn active(&self) -> BTreeMap<Pin, Arc<Plugin>> {
+        self.inner().active.clone()
+    }
+
+    /// Looks at the folder, and loads what is new. `wanted` are the versions that the
+    /// deployment names: those that the folder lacks are taken from the archive. Says whether
+    /// a version that can be served was added or replaced.
+    pub fn scan(&self, wanted: &[Pin], now_ms: u64) -> bool {
+        let files = match files_in(&self.dir, "wasm") {
+            Ok(files) => files,
+            Err(error) => {
+                tracing::error!(%error, dir = %self.dir.display(), "the plugins folder cannot be read; what is loaded keeps serving");
+                return false;
+            }
+        };
+        let mut changed = false;
+        let mut present = Vec::new();
+        for path in &files {
+            if let Some(digest) = self.look(path, now_ms, &mut changed) {
+                present.push(digest);
+            }
+        }
+        changed |= self.recover(wanted, now_ms);
+        self.retire(&files, &present, wanted, now_ms);
+        changed
+    }
+
+    /// Reads a file where it changed since the last look; its digest.
+    fn look(&self, path: &Path, now_ms: u64, changed: &mut bool) -> Option<String> {
+        let meta = std::fs::metadata(path).ok()?;
+        let (modified, length) = (meta.modified().ok(), meta.len());
+        if let Some(seen) = self.inner().seen.get(path)
+            && seen.modified == modified
+            && seen.length == length
+        {
+            return Some(seen.digest.clone());
+        }
+        let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if length > MAX_BYTES {
+            let error = format!("{length} bytes; the largest artifact accepted has {MAX_BYTES}");
+            self.note(&file, format!("too-large:{file}"), ArtifactState::Failed, Some(error), None, now_ms);
+            return None;
+        }
+        let bytes = std::fs::read(path).ok()?;
+        let digest = serin_core::digest(&bytes);
+        self.inner().seen.insert(path.to_owned(), Seen { modified, length, digest: digest.clone() });
+        // A digest that was looked at before keeps what was found; a file that was touched, or
+        // copied under another name, is no news. One that was retired may come back.
+        let known = self.inner().statuses.get(&digest).map(|status| status.state);
+        if !matches!(known, Some(ArtifactState::Active | ArtifactState::Failed)) {
+            *changed |= self.load(&file, &bytes, &digest, now_ms);
+        }
+        Some(digest)
+    }
+
+    /// Loads an artifact; says whether it can be served now.
+    fn load(&self, file: &str, bytes: &[u8], digest: &str, now_ms: u64) -> bool {
+        self.note(file, digest.to_owned(), ArtifactState::Loading, None, None, now_ms);
+        let loaded = Plugin::load(&self.engines, bytes).map_err(|e| e.to_string()).and_then(|plugin| {
+            self.admit(&plugin)?;
+            self.archive.put(bytes).map_err(|e| e.to_string())?;
+            let pin = pin_of(&plugin);
+            self.archive.apply("plugin", &pin.to_string(), &[digest]).map_err(|e| e.to_string())?;
+            Ok((pin, plugin))
+        });
+        match loaded {
+            Ok((pin, plugin)) => {
+                tracing::info!(%file, %pin, digest, "artifact loaded");
+                self.note(file, digest.to_owned(), ArtifactState::Active, None, Some(&plugin), now_ms);
+                let mut inner = self.inner();
+                if let Some(old) = inner.active.insert(pin, Arc::new(plugin))
+                    && *old.id.digest != *digest
+                    && let Some(status) = inner.statuses.get_mut(&*old.id.digest)
+                {
+                    status.state = ArtifactState::Retired;
+                }
+                true
+            }
+            Err(error) => {
+                tracing::error!(%file, error, "artifact refused; what is loaded keeps serving");
+                self.note(file, digest.to_owned(), ArtifactState::Failed, Some(error), None, now_ms);
+                if let Ok(contents) = super::read(bytes)
+                    && let Some(status) = self.inner().statuses.get_mut(digest)
+                {
+                    let version = contents.manifest.version.clone();
+                    status.pin = Some(Pin { name: contents.manifest.name.clone(), version });
+                    status.wit = Some(contents.wit);
+                }
+                false
+            }
+        }
+    }
+
+    /// A published version is immutable, across restarts too.
+    fn admit(&self, plugin: &Plugin) -> Result<(), String> {
+        let pin = pin_of(plugin);
+        let published = self.archive.applied("plugin", &pin.to_string()).and_then(|digests| digests.into_iter().next());
+        match published {
+            Some(digest) if digest != *plugin.id.digest && !self.dev => Err(format!(
+                "{pin} was published as {digest} already, and this file is {}; a published version does not change: raise the version (or run 'serin serve --dev')",
+                plugin.id.digest
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes wanted versions from the archive that the folder does not have.
+    fn recover(&self, wanted: &[Pin], now_ms: u64) -> bool {
+        let mut changed = false;
+        for pin in wanted {
+            if self.inner().active.contains_key(pin) {
+                continue;
+            }
+            let Some(digest) = self.archive.applied("plugin", &pin.to_string()).and_then(|d| d.into_iter().next())
+            else {
+                continue;
+            };
+            let plugin = self.archive.get(&digest).and_then(|bytes| Plugin::load(&self.engines, &bytes).ok());
+            let Some(plugin) = plugin else {
+                tracing::error!(%pin, digest, "the archive does not have this version either");
+                continue;
+            };
+            tracing::warn!(%pin, digest, "the plugins folder lacks this version; it is served from the archive");
+            self.note("", digest.clone(), ArtifactState::Active, None, Some(&plugin), now_ms);
+            let mut inner = self.inner();
+            if let Some(status) = inner.statuses.get_mut(&digest) {
+                status.stale = true;
+            }
+            inner.active.insert(pin.clone(), Arc::new(plugin));
+            changed = true;
+        }
+        changed
+    }
+
+    /// Marks what the folder no longer has: stale where the deployment still names it, else
+    /// retired.
+    fn retire(&self, files: &[PathBuf], present: &[String], wanted: &[Pin], now_ms: u64) {
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        inner.seen.retain(|path, _| files.contains(path));
+        for status in inner.statuses.values_mut().filter(|status| status.state == ArtifactState::Active) {
+            let here = present.contains(&status.digest);
+            let is_wanted = status.pin.as_ref().is_some_and(|pin| wanted.contains(pin));
+            status.stale = !here && is_wanted;
+            if !here {
+                status.file = None;
+            }
+            if !here && !is_wanted {
+                status.state = ArtifactState::Retired;
+                status.loaded_at_ms = now_ms;
+                if let Some(pin) = &status.pin
+                    && inner.active.get(pin).is_some_and(|plugin| *plugin.id.digest == *status.digest)
+                {
+                    inner.active.remove(pin);
+                }
+            }
+        }
+        // Failed files that are gone, and the oldest retired ones, are not shown for ever.
+        inner.statuses.retain(|digest, s| {
+            s.state != ArtifactState::Failed || present.contains(digest) || digest.starts_with("too-large:")
+        });
+        let mut retired: Vec<(u64, String)> = inner
+            .statuses
+            .iter()
+            .filter(|(_, s)| s.state == ArtifactState::Retired)
+            .map(|(digest, s)| (s.loaded_at_ms, digest.clone()))
+            .collect();
+        retired.sort();
+        let surplus = retired.len().saturating_sub(SHOWN);
+        for (_, digest) in retired.drain(..surplus) {
+            inner.statuses.remove(&digest);
+        }
+    }
+
+    fn note(
+        &self,
+        file: &str,
+        digest: String,
+        state: ArtifactState,
+        error: Option<String>,
+        plugin: Option<&Plugin>,
+        now_ms: u64,
+    ) {
+        let status = ArtifactStatus {
+            file: (!file.is_empty()).then(|| file.to_owned()),
+            pin: plugin.map(pin_of),
+            digest: digest.clone(),
+            state,
+            error,
+            loaded_at_ms: now_ms,
+            wit: plugin.map(|p| p.contents.wit.clone()),
+            stale: false,
+        };
+        self.inner().statuses.insert(digest, status);
+    }
+}
+
+fn pin_of(plugin: &Plugin) -> Pin {
+    Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() }
+}

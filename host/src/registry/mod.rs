@@ -1,0 +1,20 @@
+//! The registry: artifacts from a watched folder, loaded off the request path, archived by
+//! digest, and never taken away from a deployment that still uses them.
+
+mod archive;
+mod artifact;
+mod cases;
+mod folder;
+mod watch;
+
+pub use archive::{Archive, ArchiveError};
+pub use artifact::{ArtifactError, Contents, Plugin, read};
+pub use cases::{CaseResult, run_case};
+pub use folder::{ArtifactState, ArtifactStatus, Folder};
+pub use watch::{Watcher, files_in};
+
+/// How many versions are in memory, retired ones that a deployment still holds included: a
+/// number that only grows is a leak.
+pub fn live_versions() -> usize {
+    artifact::LIVE.load(std::sync::atomic::Ordering::Relaxed)
+}

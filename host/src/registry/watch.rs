@@ -1,0 +1,49 @@
+//! File events. An event only says that something may have changed: what is there is always
+//! read anew, and a rescan on a timer finds what no event told of.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify_debouncer_full::notify::{self, RecommendedWatcher, RecursiveMode};
+use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+
+/// How long a burst of events has to be quiet.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// Watches folders until it is dropped.
+pub struct Watcher {
+    _debouncer: Debouncer<RecommendedWatcher, RecommendedCache>,
+}
+
+impl Watcher {
+    /// Calls `changed` whenever something in one of `folders` may have changed. Folders are
+    /// watched, not files: editors and deployments replace a file by renaming over it, and a
+    /// watch on the old file would never hear of the new one.
+    ///
+    /// # Errors
+    /// What the operating system says, for instance that no more watches are to be had.
+    pub fn new(folders: &[PathBuf], changed: impl Fn() + Send + 'static) -> Result<Self, notify::Error> {
+        let mut debouncer = new_debouncer(QUIET, None, move |events: DebounceEventResult| match events {
+            Ok(events) if events.iter().all(|event| event.kind.is_access()) => {}
+            // An error means that events may be lost: look.
+            Ok(_) | Err(_) => changed(),
+        })?;
+        for folder in folders {
+            debouncer.watch(folder, RecursiveMode::NonRecursive)?;
+        }
+        Ok(Self { _debouncer: debouncer })
+    }
+}
+
+/// The files in `dir` with one of the extensions, sorted by name. Hidden files and those
+/// that are being written under another name are not among them.
+pub fn files_in(dir: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    Ok(files)
+}

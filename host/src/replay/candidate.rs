@@ -1,0 +1,67 @@
+//! Running another version on recorded decisions: yesterday's traffic, before today's.
+
+use std::time::Duration;
+
+use serin_core::projection;
+use serin_core::record::{Outcome, Record, ScoreRecord};
+
+use crate::clock::Budget;
+use crate::registry::Plugin;
+use crate::sandbox::Run;
+
+/// What another version would have answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Comparison {
+    /// What it would have answered.
+    Answered(Outcome),
+    /// The record lacks what it needs; nothing is made up.
+    NotComparable(String),
+}
+
+/// Runs `candidate` on a record, with its own default parameters.
+pub fn compare(record: &Record, candidate: &Plugin) -> Comparison {
+    let manifest = candidate.manifest();
+    for feature in &manifest.features {
+        if record.feature(&feature.view, &feature.name).is_none() {
+            return Comparison::NotComparable(format!("the record lacks {}.{}", feature.view, feature.name));
+        }
+    }
+    if !manifest.callable.is_empty() {
+        return Comparison::NotComparable(
+            "it calls models with rows of its own, which the record does not hold".to_owned(),
+        );
+    }
+    let inputs = match projection::features(record, manifest) {
+        Ok(inputs) => inputs,
+        Err((kind, detail)) => return Comparison::Answered(Outcome::Failure { kind, detail }),
+    };
+    let recorded: Vec<&ScoreRecord> = record.attempts.iter().flat_map(|a| &a.scores).collect();
+    let mut scores = Vec::with_capacity(manifest.scores.len());
+    for declared in &manifest.scores {
+        let wanted = projection::model_inputs(declared, &inputs.features).unwrap_or_default();
+        let same = recorded.iter().find(|s| s.model == declared.model && s.inputs == wanted && s.value.is_some());
+        match same.and_then(|s| s.value) {
+            Some(score) => scores.push(score),
+            None => {
+                return Comparison::NotComparable(format!(
+                    "the record lacks a score of {} on these inputs",
+                    declared.model
+                ));
+            }
+        }
+    }
+    let parameters: Vec<_> = manifest.parameters.iter().map(|p| p.default.clone()).collect();
+    let run = Run {
+        decision_point: &record.decision_point,
+        time_ms: record.time_ms,
+        utc_offset_minutes: record.utc_offset_minutes,
+        features: &inputs.features,
+        scores: &scores,
+        parameters: &parameters,
+    };
+    let limits =
+        serin_core::limits::Limits { wall_ms: 60_000, ..manifest.limits.within(serin_core::limits::Limits::default()) };
+    Comparison::Answered(
+        candidate.linked.run(&run, manifest, limits, Budget::new(Duration::from_secs(60)), None).outcome,
+    )
+}

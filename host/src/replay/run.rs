@@ -1,0 +1,220 @@
+//! Replaying one record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serin_core::answer::{draw, serve};
+use serin_core::manifest::ModelId;
+use serin_core::record::{Answer, Attempt, CallError, FailureKind, ModelCall, Outcome, Record, Role, ServedBy};
+use serin_core::value::Value;
+use serin_core::{Name, projection};
+
+use crate::clock::Budget;
+use crate::registry::Plugin;
+use crate::sandbox::{Run, Scorer};
+
+/// A field that did not come again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Where in the record.
+    pub field: String,
+    /// What the record holds.
+    pub recorded: String,
+    /// What came now.
+    pub replayed: String,
+}
+
+/// What a replay found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything that the record fixes came again.
+    Identical {
+        /// Attempts whose outcome the environment caused (a wall deadline, no free slot); they
+        /// are not run again.
+        environmental: u32,
+    },
+    /// Something did not.
+    Different(Vec<Difference>),
+    /// It cannot be run again, and why.
+    NotReplayable(String),
+}
+
+/// Answers calls from the transcript.
+struct Transcript(std::vec::IntoIter<ModelCall>);
+
+impl Scorer for Transcript {
+    fn score(
+        &mut self,
+        _: u32,
+        _: &ModelId,
+        _: &[Vec<Value>],
+        _: Duration,
+    ) -> (Option<Name>, Result<Vec<f64>, CallError>) {
+        // A call with other rows shows when the transcripts are compared.
+        match self.0.next() {
+            Some(call) => (call.digest, call.answer),
+            None => (None, Err(CallError::Unavailable)),
+        }
+    }
+}
+
+/// Replays a record. `version` finds an artifact by its digest.
+pub fn replay(record: &Record, version: impl Fn(&str) -> Option<Arc<Plugin>>) -> Verdict {
+    let mut differences = Vec::new();
+    let mut environmental = 0;
+    let mut served: Option<(usize, Arc<Plugin>, Vec<String>)> = None;
+    let mut failed = Vec::new();
+    for (index, recorded) in record.attempts.iter().enumerate() {
+        let Some(plugin) = version(&recorded.strategy.digest) else {
+            return Verdict::NotReplayable(format!(
+                "artifact {} ({}@{}) is not in the archive",
+                recorded.strategy.digest, recorded.strategy.name, recorded.strategy.version
+            ));
+        };
+        let degraded = if is_environmental(&recorded.outcome) {
+            environmental += 1;
+            Vec::new()
+        } else {
+            let (again, degraded) = run_again(record, recorded, &plugin);
+            if again != *recorded {
+                differences.extend(differences_of(&format!("attempts[{index}]"), recorded, &again));
+            }
+            degraded
+        };
+        match &recorded.outcome {
+            Outcome::Candidates(_) => served = Some((index, plugin, degraded)),
+            outcome => failed.push(format!(
+                "strategy:{}@{}:{}",
+                recorded.strategy.name,
+                recorded.strategy.version,
+                outcome.label()
+            )),
+        }
+    }
+    let answer = answer_again(record, served, failed);
+    if answer != record.answer {
+        differences.extend(differences_of("answer", &record.answer, &answer));
+    }
+    if differences.is_empty() { Verdict::Identical { environmental } } else { Verdict::Different(differences) }
+}
+
+fn is_environmental(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failure { kind, .. } if kind.is_environmental())
+}
+
+/// Runs an attempt again from the record alone.
+fn run_again(record: &Record, recorded: &Attempt, plugin: &Plugin) -> (Attempt, Vec<String>) {
+    let manifest = plugin.manifest();
+    let mut again = Attempt {
+        outcome: Outcome::Failure { kind: FailureKind::NoTime, detail: String::new() },
+        fuel: 0,
+        logs: Vec::new(),
+        logs_cut: false,
+        transcript: Vec::new(),
+        defaulted: Vec::new(),
+        ..recorded.clone()
+    };
+    let inputs = match projection::features(record, manifest) {
+        Ok(inputs) => inputs,
+        Err((kind, detail)) => {
+            again.outcome = Outcome::Failure { kind, detail };
+            again.scores = Vec::new();
+            return (again, Vec::new());
+        }
+    };
+    again.defaulted = inputs.defaulted;
+    let mut degraded = inputs.degraded;
+    // The scores themselves are recorded; what they were computed from has to come again.
+    for (score, declared) in again.scores.iter_mut().zip(&manifest.scores) {
+        score.inputs = projection::model_inputs(declared, &inputs.features).unwrap_or_default();
+    }
+    let scores = match projection::scores(&again.scores, manifest) {
+        Ok((scores, trouble)) => {
+            degraded.extend(trouble);
+            scores
+        }
+        Err((kind, detail)) => {
+            again.outcome = Outcome::Failure { kind, detail };
+            return (again, degraded);
+        }
+    };
+    let run = Run {
+        decision_point: &record.decision_point,
+        time_ms: record.time_ms,
+        utc_offset_minutes: record.utc_offset_minutes,
+        features: &inputs.features,
+        scores: &scores,
+        parameters: &recorded.parameters,
+    };
+    // Fuel is the record's; the wall clock is this machine's, and must not speak here.
+    let limits = serin_core::limits::Limits { wall_ms: 60_000, ..recorded.limits };
+    let scorer: Option<Box<dyn Scorer>> = match manifest.callable.is_empty() {
+        true => None,
+        false => Some(Box::new(Transcript(recorded.transcript.clone().into_iter()))),
+    };
+    let ran = plugin.linked.run(&run, manifest, limits, Budget::new(Duration::from_secs(60)), scorer);
+    again.outcome = ran.outcome;
+    again.fuel = ran.fuel;
+    again.logs = ran.logs;
+    again.logs_cut = ran.logs_cut;
+    again.transcript = ran.transcript;
+    (again, degraded)
+}
+
+/// The answer that follows from the attempts' outcomes and the recorded entropy.
+fn answer_again(record: &Record, served: Option<(usize, Arc<Plugin>, Vec<String>)>, failed: Vec<String>) -> Answer {
+    let excluded = record.routing.excluded.is_some();
+    if let (false, Some((index, plugin, degraded))) = (excluded, served) {
+        let attempt = &record.attempts[index];
+        if let Outcome::Candidates(candidates) = &attempt.outcome {
+            let served_by = match attempt.role {
+                Role::Arm => ServedBy::Arm,
+                Role::Strategy => ServedBy::Strategy,
+                Role::FallbackStrategy => ServedBy::FallbackStrategy,
+            };
+            let candidate = &candidates[draw(candidates, record.entropy)];
+            let degraded = failed.into_iter().chain(degraded).collect();
+            return serve(candidate, plugin.manifest(), attempt.strategy.clone(), served_by, degraded);
+        }
+    }
+    // The fallback action is the configuration's, and the record holds it.
+    Answer {
+        action: record.answer.action.clone(),
+        parameters: record.answer.parameters.clone(),
+        reasons: Vec::new(),
+        strategy: None,
+        propensity: 1.0,
+        served_by: if excluded { ServedBy::Constraint } else { ServedBy::FallbackAction },
+        degraded: if excluded || record.attempts.is_empty() { record.answer.degraded.clone() } else { failed },
+    }
+}
+
+/// The fields of two values that differ, by their path.
+fn differences_of<T: Serialize>(at: &str, recorded: &T, replayed: &T) -> Vec<Difference> {
+    let json = |value: &T| serde_json::to_value(value).unwrap_or_default();
+    let mut differences = Vec::new();
+    walk(at, &json(recorded), &json(replayed), &mut differences);
+    differences
+}
+
+fn walk(at: &str, recorded: &serde_json::Value, replayed: &serde_json::Value, differences: &mut Vec<Difference>) {
+    use serde_json::Value::{Array, Null, Object};
+    match (recorded, replayed) {
+        (a, b) if a == b => {}
+        (Object(a), Object(b)) => {
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            for key in keys {
+                walk(&format!("{at}.{key}"), a.get(key).unwrap_or(&Null), b.get(key).unwrap_or(&Null), differences);
+            }
+        }
+        (Array(a), Array(b)) => {
+            for i in 0..a.len().max(b.len()) {
+                walk(&format!("{at}[{i}]"), a.get(i).unwrap_or(&Null), b.get(i).unwrap_or(&Null), differences);
+            }
+        }
+        (a, b) => {
+            differences.push(Difference { field: at.to_owned(), recorded: a.to_string(), replayed: b.to_string() })
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Engines: deterministic, metered, with pooled memory. Two of them, since a large guest
+//! needs pool slots of a size that would waste address space on small ones.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, RegallocAlgorithm};
+
+/// How often epochs tick; the wall clock's resolution for guests.
+pub const TICK: Duration = Duration::from_millis(1);
+
+/// Which pool a guest runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// A compiled language's strategy: a few core instances, little memory.
+    Small,
+    /// One that carries an interpreter.
+    Large,
+}
+
+impl Size {
+    /// Chooses by the artifact's size: an interpreter does not fit into 2 MiB.
+    pub fn of(artifact_bytes: usize) -> Self {
+        if artifact_bytes <= 2 << 20 { Self::Small } else { Self::Large }
+    }
+}
+
+/// The engines of a host.
+pub struct Engines {
+    small: Engine,
+    large: std::sync::OnceLock<Engine>,
+    ticking: Arc<std::sync::Mutex<Vec<Engine>>>,
+    slots: u32,
+}
+
+impl Engines {
+    /// Engines that can hold `slots` instances at once, and the thread that ticks their
+    /// epochs.
+    ///
+    /// # Errors
+    /// What wasmtime refuses of the settings.
+    pub fn new(slots: u32) -> wasmtime::Result<Self> {
+        let small = build(Size::Small, slots)?;
+        let ticking = Arc::new(std::sync::Mutex::new(vec![small.clone()]));
+        tick(Arc::downgrade(&ticking));
+        Ok(Self { small, large: std::sync::OnceLock::new(), ticking, slots })
+    }
+
+    /// The engine for guests of `size`; the large one is made when it is first needed.
+    ///
+    /// # Errors
+    /// What wasmtime refuses of the settings.
+    pub fn get(&self, size: Size) -> wasmtime::Result<&Engine> {
+        if size == Size::Small {
+            return Ok(&self.small);
+        }
+        if let Some(engine) = self.large.get() {
+            return Ok(engine);
+        }
+        let engine = build(Size::Large, self.slots)?;
+        self.ticking.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(engine.clone());
+        Ok(self.large.get_or_init(|| engine))
+    }
+}
+
+/// Ticks from a thread of its own: a task on an async runtime stops ticking exactly when a
+/// guest occupies the worker, which is when the tick is needed.
+fn tick(engines: Weak<std::sync::Mutex<Vec<Engine>>>) {
+    let ticker = move || {
+        while let Some(engines) = engines.upgrade() {
+            for engine in engines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+                engine.increment_epoch();
+            }
+            drop(engines);
+            std::thread::sleep(TICK);
+        }
+    };
+    // Without a ticker a wall limit could never fire; a host that cannot start one thread
+    // cannot serve either.
+    std::thread::Builder::new().name("serin-epochs".into()).spawn(ticker).expect("a thread for epochs");
+}
+
+fn deterministic() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        .wasm_backtrace_max_frames(None)
+        .cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking)
+        .max_wasm_stack(512 << 10);
+    config
+}
+
+fn build(size: Size, slots: u32) -> wasmtime::Result<Engine> {
+    let mut pool = PoolingAllocationConfig::new();
+    let (cores, tables, instance_bytes, memory_bytes, resident) = match size {
+        Size::Small => (4, 4, 1 << 20, 64 << 20, 64 << 10),
+        Size::Large => (100, 40, 16 << 20, 512 << 20, 2 << 20),
+    };
+    pool.total_component_instances(slots)
+        .total_core_instances(slots * cores)
+        .max_core_instances_per_component(cores)
+        .max_component_instance_size(instance_bytes)
+        .max_core_instance_size(instance_bytes)
+        .total_memories(slots)
+        .max_memories_per_component(1)
+        .max_memory_size(memory_bytes)
+        .total_tables(slots * tables)
+        .max_tables_per_component(tables)
+        .linear_memory_keep_resident(resident)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = deterministic();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    match Engine::new(&config) {
+        Ok(engine) => Ok(engine),
+        Err(error) => {
+            // Containers with little address space cannot reserve the pool. Slower is better
+            // than not at all, and the operator is told.
+            tracing::warn!(%error, "no pooled memory here; instances are allocated on demand, which is slower");
+            Engine::new(&deterministic())
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The sandbox: runs one strategy once, on a fresh instance, within its limits. The only
+//! place that touches wasmtime.
+
+mod bindings;
+mod engine;
+mod state;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serin_core::answer::{RawAnswer, RawCandidate};
+use serin_core::limits::Limits;
+use serin_core::manifest::{Manifest, ModelId};
+use serin_core::record::{FailureKind, LogLine, ModelCall, Outcome};
+use serin_core::value::Value;
+use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
+use wasmtime::{Engine, Store, Trap};
+
+pub use engine::{Engines, Size, TICK};
+pub use state::{Reached, Scorer};
+
+use bindings::StrategyPre;
+use bindings::serin::decision::types;
+use state::{State, from_guest, to_guest};
+
+use crate::clock::Budget;
+
+/// The package whose interfaces a strategy may import.
+const PACKAGE: &str = "serin:decision/";
+
+/// A strategy that is compiled and linked: starting it is all that is left to do.
+pub struct Linked {
+    engine: Engine,
+    pre: StrategyPre<State>,
+    callable: Arc<[ModelId]>,
+}
+
+/// Why a component cannot be a strategy.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Not a component, or not a valid one.
+    #[error("not a valid component: {0}")]
+    Invalid(String),
+    /// It wants what no strategy may have.
+    #[error(
+        "imports '{0}', which is not of serin:decision@0.1; a strategy may import serin:decision/models and serin:decision/log only"
+    )]
+    ForbiddenImport(String),
+    /// It is of another world.
+    #[error("does not export the world serin:decision/strategy@0.1: {0}")]
+    WrongWorld(String),
+    /// The engine could not be made.
+    #[error("engine: {0}")]
+    Engine(String),
+}
+
+/// What a run is given.
+pub struct Run<'a> {
+    /// The decision point.
+    pub decision_point: &'a str,
+    /// Milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// The unit's local offset.
+    pub utc_offset_minutes: i32,
+    /// Features by position.
+    pub features: &'a [Value],
+    /// Scores by position.
+    pub scores: &'a [f64],
+    /// Parameters by position.
+    pub parameters: &'a [Value],
+}
+
+/// What came of a run, and what it used.
+#[derive(Debug)]
+pub struct Ran {
+    /// The checked outcome.
+    pub outcome: Outcome,
+    /// Calls of the `models` import.
+    pub transcript: Vec<ModelCall>,
+    /// Log lines.
+    pub logs: Vec<LogLine>,
+    /// Whether lines were cut off.
+    pub logs_cut: bool,
+    /// Fuel used.
+    pub fuel: u64,
+    /// Microseconds.
+    pub time_us: u64,
+}
+
+impl Linked {
+    /// Compiles a component and links it to the imports that it may have.
+    ///
+    /// # Errors
+    /// The import by name that is not allowed, or what else keeps it from being a strategy.
+    pub fn new(engines: &Engines, component: &[u8], manifest: &Manifest) -> Result<Self, LinkError> {
+        let engine = engines.get(Size::of(component.len())).map_err(|e| LinkError::Engine(e.to_string()))?;
+        let compiled = Component::new(engine, component).map_err(|e| LinkError::Invalid(format!("{e:#}")))?;
+        for (import, item) in compiled.component_type().imports(engine) {
+            let ours = import.starts_with(PACKAGE) && import.contains("@0.1.");
+            if !ours || !matches!(item.ty, ComponentItem::ComponentInstance(_)) {
+                return Err(LinkError::ForbiddenImport(import.to_owned()));
+            }
+        }
+        let mut linker: Linker<State> = Linker::new(engine);
+        bindings::Strategy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
+            .map_err(|e| LinkError::Engine(format!("{e:#}")))?;
+        let pre = linker
+            .instantiate_pre(&compiled)
+            .and_then(StrategyPre::new)
+            .map_err(|e| LinkError::WrongWorld(format!("{e:#}")))?;
+        let callable = manifest.callable.iter().map(|c| c.model.clone()).collect();
+        Ok(Self { engine: engine.clone(), pre, callable })
+    }
+
+    /// Runs the strategy once on a fresh instance, and checks what it returns.
+    pub fn run(
+        &self,
+        run: &Run<'_>,
+        manifest: &Manifest,
+        limits: Limits,
+        budget: Budget,
+        scorer: Option<Box<dyn Scorer>>,
+    ) -> Ran {
+        let started = Instant::now();
+        let state = State::new(limits, budget, Arc::clone(&self.callable), scorer);
+        let mut store = Store::new(&self.engine, state);
+        let called = self.call(&mut store, run, limits, budget);
+        let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
+        let state = store.into_data();
+        let outcome = match called {
+            Ok(answer) => serin_core::answer::check(answer, manifest, &limits),
+            Err(error) => failure(&error),
+        };
+        Ran {
+            outcome,
+            transcript: state.transcript,
+            logs: state.logs,
+            logs_cut: state.logs_cut,
+            fuel,
+            time_us: started.elapsed().as_micros() as u64,
+        }
+    }
+
+    fn call(
+        &self,
+        store: &mut Store<State>,
+        run: &Run<'_>,
+        limits: Limits,
+        budget: Budget,
+    ) -> wasmtime::Result<RawAnswer> {
+        store.limiter(|state| state);
+        store.set_fuel(limits.fuel)?;
+        let wall = std::time::Duration::from_millis(limits.wall_ms).min(budget.left());
+        // The tick under way may end at once: one more is the least that is a full one.
+        store.set_epoch_deadline(wall.as_millis().div_ceil(TICK.as_millis()) as u64 + 1);
+        store.epoch_deadline_trap();
+        // What the guest passes to the host is bounded before it is allocated: the answer's
+        // own bound, with room for the rows of one model call.
+        let row_bytes = limits.host_call_rows.saturating_mul(1024);
+        store.set_hostcall_fuel(limits.output_bytes.saturating_mul(4).max(row_bytes).try_into().unwrap_or(usize::MAX));
+        let instance = self.pre.instantiate(&mut *store)?;
+        let context = types::Context {
+            decision_point: run.decision_point.to_owned(),
+            time_ms: run.time_ms,
+            utc_offset_minutes: run.utc_offset_minutes,
+            features: run.features.iter().map(to_guest).collect(),
+            scores: run.scores.to_vec(),
+            parameters: run.parameters.iter().map(to_guest).collect(),
+            extra: Vec::new(),
+        };
+        Ok(match instance.call_decide(store, &context)? {
+            Ok(decision) => Ok(decision
+                .candidates
+                .into_iter()
+                .map(|candidate| RawCandidate {
+                    action: candidate.action,
+                    probability: candidate.probability,
+                    parameters: candidate.parameters.into_iter().map(from_guest).collect(),
+                    reasons: candidate.reasons.iter().map(|reason| (reason.code, reason.weight)).collect(),
+                })
+                .collect()),
+            Err(refusal) => Err((refusal.code, refusal.message)),
+        })
+    }
+}
+
+/// Sorts an error into the typed outcomes. Its text is part of the record and is replayed, so
+/// it holds nothing that differs between two runs: no address, no backtrace.
+fn failure(error: &wasmtime::Error) -> Outcome {
+    let (kind, detail) = if let Some(reached) = error.downcast_ref::<Reached>() {
+        let kind = match reached {
+            Reached::Memory { .. } => FailureKind::Memory,
+            Reached::Tables { .. } => FailureKind::Tables,
+        };
+        (kind, reached.to_string())
+    } else if let Some(trap) = error.downcast_ref::<Trap>() {
+        let kind = match trap {
+            Trap::OutOfFuel => FailureKind::FuelExhausted,
+            Trap::Interrupt => FailureKind::Deadline,
+            _ => FailureKind::Trap,
+        };
+        (kind, trap.to_string())
+    } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        (FailureKind::Overloaded, "no pooled instance is free".to_owned())
+    } else {
+        // What is left comes from reading the guest's data. wasmtime has no type for the bound
+        // on that data, only this sentence; a test notices if it changes.
+        let text = error.root_cause().to_string();
+        if text.contains("fuel allocated for hostcalls has been exhausted") {
+            (FailureKind::OutputTooLarge, "the guest passed more data to the host than granted".to_owned())
+        } else {
+            (FailureKind::OutputInvalid, text)
+        }
+    };
+    Outcome::Failure { kind, detail }
+}

@@ -1,0 +1,202 @@
+//! What one run carries: its limits and what it has used, and the host's side of the
+//! imports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serin_core::limits::Limits;
+use serin_core::manifest::ModelId;
+use serin_core::record::{CallError, LogLine, ModelCall, name};
+use serin_core::value::Value;
+use wasmtime::{ResourceLimiter, Result};
+
+use super::bindings::serin::decision::{log, models, types};
+use crate::clock::Budget;
+
+/// Who answers calls of the `models` import.
+pub trait Scorer: Send + 'static {
+    /// Scores `rows` by the callable model at position `model`; the digest is of the model's
+    /// file, where one was reached.
+    fn score(
+        &mut self,
+        position: u32,
+        model: &ModelId,
+        rows: &[Vec<Value>],
+        left: Duration,
+    ) -> (Option<serin_core::Name>, std::result::Result<Vec<f64>, CallError>);
+}
+
+/// A bound that was reached; carried through wasmtime as a typed error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Reached {
+    /// Linear memory.
+    #[error("{wanted} bytes of memory wanted, {granted} granted")]
+    Memory {
+        /// Bytes wanted over all memories.
+        wanted: u64,
+        /// Bytes granted.
+        granted: u64,
+    },
+    /// Table elements.
+    #[error("{wanted} table elements wanted, {granted} granted")]
+    Tables {
+        /// Elements wanted over all tables.
+        wanted: u64,
+        /// Elements granted.
+        granted: u64,
+    },
+}
+
+/// The state of one run.
+pub struct State {
+    pub(super) limits: Limits,
+    memory_bytes: u64,
+    table_elements: u64,
+    budget: Budget,
+    callable: Arc<[ModelId]>,
+    scorer: Option<Box<dyn Scorer>>,
+    calls: u64,
+    rows: u64,
+    log_bytes: u64,
+    pub(super) transcript: Vec<ModelCall>,
+    pub(super) logs: Vec<LogLine>,
+    pub(super) logs_cut: bool,
+}
+
+impl State {
+    pub(super) fn new(
+        limits: Limits,
+        budget: Budget,
+        callable: Arc<[ModelId]>,
+        scorer: Option<Box<dyn Scorer>>,
+    ) -> Self {
+        Self {
+            limits,
+            memory_bytes: 0,
+            table_elements: 0,
+            budget,
+            callable,
+            scorer,
+            calls: 0,
+            rows: 0,
+            log_bytes: 0,
+            transcript: Vec::new(),
+            logs: Vec::new(),
+            logs_cut: false,
+        }
+    }
+
+    fn answer(
+        &mut self,
+        position: u32,
+        rows: &[Vec<Value>],
+    ) -> (Option<serin_core::Name>, std::result::Result<Vec<f64>, CallError>) {
+        self.calls += 1;
+        self.rows += rows.len() as u64;
+        if self.calls > self.limits.host_calls || self.rows > self.limits.host_call_rows {
+            return (None, Err(CallError::LimitReached));
+        }
+        match (self.callable.get(position as usize), &mut self.scorer) {
+            (None, _) => (None, Err(CallError::UnknownModel)),
+            (Some(model), Some(scorer)) => scorer.score(position, model, rows, self.budget.left()),
+            (Some(_), None) => (None, Err(CallError::Unavailable)),
+        }
+    }
+}
+
+/// Sums over all memories and all tables of a component; wasmtime's own limits are each
+/// for one.
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        let wanted = self.memory_bytes + (desired - current) as u64;
+        if wanted > self.limits.memory_bytes {
+            return Err(Reached::Memory { wanted, granted: self.limits.memory_bytes }.into());
+        }
+        self.memory_bytes = wanted;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        let wanted = self.table_elements + (desired - current) as u64;
+        if wanted > self.limits.table_elements {
+            return Err(Reached::Tables { wanted, granted: self.limits.table_elements }.into());
+        }
+        self.table_elements = wanted;
+        Ok(true)
+    }
+}
+
+impl types::Host for State {}
+
+impl models::Host for State {
+    fn score(&mut self, model: u32, rows: Vec<Vec<types::Value>>) -> std::result::Result<Vec<f64>, models::ScoreError> {
+        let rows: Vec<Vec<Value>> = rows.into_iter().map(|row| row.into_iter().map(from_guest).collect()).collect();
+        let finite = rows.iter().flatten().all(|value| !matches!(value, Value::Number(x) if !x.is_finite()));
+        // What is not finite cannot be recorded either: the record keeps the refusal.
+        let (digest, answer, rows) = if finite {
+            let (digest, answer) = self.answer(model, &rows);
+            // Beyond the limit nothing more is kept, or a loop of calls would fill the record.
+            let kept = if answer == Err(CallError::LimitReached) { Vec::new() } else { rows };
+            (digest, answer, kept)
+        } else {
+            (None, Err(CallError::InvalidRow("a number that is not finite".to_owned())), Vec::new())
+        };
+        if self.calls <= self.limits.host_calls + 1 {
+            self.transcript.push(ModelCall { model, digest, rows, answer: answer.clone() });
+        }
+        answer.map_err(|error| match error {
+            CallError::UnknownModel => models::ScoreError::UnknownModel,
+            CallError::InvalidRow(why) => models::ScoreError::InvalidRow(why),
+            CallError::Timeout => models::ScoreError::Timeout,
+            CallError::Unavailable => models::ScoreError::Unavailable,
+            CallError::LimitReached => models::ScoreError::LimitReached,
+        })
+    }
+}
+
+impl log::Host for State {
+    fn log(&mut self, level: log::Level, mut message: String) {
+        let room = self.limits.log_bytes.saturating_sub(self.log_bytes) as usize;
+        if message.len() > room {
+            self.logs_cut = true;
+            let mut end = room;
+            while !message.is_char_boundary(end) {
+                end -= 1;
+            }
+            message.truncate(end);
+        }
+        if message.is_empty() && self.logs_cut {
+            return;
+        }
+        // An empty line still takes room, or empty lines would have no bound.
+        self.log_bytes += message.len().max(16) as u64;
+        let level = match level {
+            log::Level::Debug => "debug",
+            log::Level::Info => "info",
+            log::Level::Warn => "warn",
+        };
+        self.logs.push(LogLine { level: name(level), message });
+    }
+}
+
+/// A value as the guest sees it.
+pub(super) fn to_guest(value: &Value) -> types::Value {
+    match value {
+        Value::Missing => types::Value::Missing,
+        Value::Boolean(b) => types::Value::Boolean(*b),
+        Value::Integer(i) => types::Value::Integer(*i),
+        Value::Number(x) => types::Value::Number(*x),
+        Value::Text(t) => types::Value::Text(t.clone()),
+    }
+}
+
+/// A value that the guest gave. Not yet known to be finite.
+pub(super) fn from_guest(value: types::Value) -> Value {
+    match value {
+        types::Value::Missing => Value::Missing,
+        types::Value::Boolean(b) => Value::Boolean(b),
+        types::Value::Integer(i) => Value::Integer(i),
+        types::Value::Number(x) => Value::Number(x),
+        types::Value::Text(t) => Value::Text(t),
+    }
+}

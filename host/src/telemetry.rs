@@ -1,0 +1,160 @@
+//! Metrics, as Prometheus reads them. Labels never hold a digest, a unit or an id: their
+//! number has to stay small.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Labels of one attempt.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct AttemptLabels {
+    /// Decision point.
+    pub decision_point: String,
+    /// Plugin name.
+    pub strategy: String,
+    /// Plugin version.
+    pub version: String,
+    /// The arm; empty where no experiment applies.
+    pub arm: String,
+    /// `answer`, `refusal`, or the kind of failure.
+    pub outcome: String,
+}
+
+/// Labels of one decision.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct DecisionLabels {
+    /// Decision point.
+    pub decision_point: String,
+    /// Who served.
+    pub served_by: String,
+}
+
+/// Labels of a stage.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct StageLabels {
+    /// `queue`, `gather`, `route`, `score`, `run`, `commit`.
+    pub stage: &'static str,
+}
+
+/// Labels of a counted event.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct EventLabels {
+    /// What was counted.
+    pub reason: String,
+}
+
+/// Labels of an artifact's versions.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct StateLabels {
+    /// `active`, `loading`, `failed`, `retired`.
+    pub state: String,
+}
+
+/// Buckets from 10 µs: below a millisecond is where decisions live.
+fn histogram() -> Histogram {
+    Histogram::new([
+        10e-6, 20e-6, 35e-6, 50e-6, 75e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3,
+        100e-3, 250e-3, 1.0, 5.0,
+    ])
+}
+
+/// All metrics of a host.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Attempts, counted by outcome.
+    pub attempts: Family<AttemptLabels, Counter>,
+    /// Seconds of an attempt's run.
+    pub attempt_seconds: Family<AttemptLabels, Histogram>,
+    /// Seconds from a request's arrival to its answer.
+    pub decision_seconds: Family<DecisionLabels, Histogram>,
+    /// Seconds a stage.
+    pub stage_seconds: Family<StageLabels, Histogram>,
+    /// Requests refused before a decision, by reason.
+    pub rejected: Family<EventLabels, Counter>,
+    /// What was not as it should be in decisions that were answered.
+    pub degraded: Family<EventLabels, Counter>,
+    /// Units whose place an experiment holds and that it did not enrol.
+    pub not_enrolled: Family<EventLabels, Counter>,
+    /// Records that a `best_effort` point lost.
+    pub records_dropped: Counter,
+    /// Records committed.
+    pub records_committed: Counter,
+    /// Records a commit.
+    pub commit_size: Histogram,
+    /// Artifacts by state.
+    pub artifacts: Family<StateLabels, Gauge>,
+    /// Reloads by what came of them.
+    pub reloads: Family<EventLabels, Counter>,
+    /// The deployment generation in force.
+    pub generation: Gauge<i64, std::sync::atomic::AtomicI64>,
+    /// Strategy versions that are still in memory, retired ones included.
+    pub live_versions: Gauge<i64, std::sync::atomic::AtomicI64>,
+    /// Outcomes and exposures received, by what came of them.
+    pub outcomes: Family<EventLabels, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("serin");
+        macro_rules! register {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let metric = $metric;
+                registry.register($name, $help, metric.clone());
+                metric
+            }};
+        }
+        Self {
+            attempts: register!("attempts", "Runs of strategies", Family::default()),
+            attempt_seconds: register!(
+                "attempt_duration_seconds",
+                "Time of a strategy's run",
+                Family::new_with_constructor(histogram as fn() -> Histogram)
+            ),
+            decision_seconds: register!(
+                "decision_duration_seconds",
+                "Time from a request's arrival to its answer",
+                Family::new_with_constructor(histogram as fn() -> Histogram)
+            ),
+            stage_seconds: register!(
+                "stage_duration_seconds",
+                "Time of a decision's stages",
+                Family::new_with_constructor(histogram as fn() -> Histogram)
+            ),
+            rejected: register!("rejected", "Requests refused before a decision was made", Family::default()),
+            degraded: register!("degraded", "What was not as it should be in answered decisions", Family::default()),
+            not_enrolled: register!("not_enrolled", "Units in a slot that were not enrolled", Family::default()),
+            records_dropped: register!("records_dropped", "Records lost at best_effort points", Counter::default()),
+            records_committed: register!("records_committed", "Records committed", Counter::default()),
+            commit_size: register!(
+                "commit_records",
+                "Records in a commit",
+                Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0])
+            ),
+            artifacts: register!("artifacts", "Artifacts by state", Family::default()),
+            reloads: register!("reloads", "Reloads by what came of them", Family::default()),
+            generation: register!("generation", "Deployment generation in force", Gauge::default()),
+            live_versions: register!("live_versions", "Strategy versions in memory", Gauge::default()),
+            outcomes: register!("outcome_events", "Outcomes and exposures received", Family::default()),
+            registry,
+        }
+    }
+}
+
+impl Metrics {
+    /// All metrics in the Prometheus text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// Counts one event under `reason`.
+    pub fn count(family: &Family<EventLabels, Counter>, reason: &str) {
+        family.get_or_create(&EventLabels { reason: reason.to_owned() }).inc();
+    }
+}

@@ -1,0 +1,115 @@
+//! A host as a real process.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use super::{Client, Deployment, eventually, root};
+
+/// The program under test.
+pub fn serin() -> &'static str {
+    env!("CARGO_BIN_EXE_serin")
+}
+
+/// What a command printed, and its exit status.
+pub struct Cli {
+    /// Exit status.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs `serin` with arguments.
+pub fn run<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Cli {
+    let Output { status, stdout, stderr } = command().args(args).output().expect("serin runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Cli { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(serin());
+    command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+    command
+}
+
+/// A running host. Killed when it is dropped.
+pub struct Host {
+    child: Child,
+    /// The public listener.
+    pub public: Client,
+    /// The admin listener.
+    pub admin: Client,
+    log: PathBuf,
+}
+
+impl Host {
+    /// Starts a host on free ports, and waits until it listens.
+    pub fn start(deployment: &Deployment) -> Self {
+        Self::start_with(&deployment.config(), &[])
+    }
+
+    /// As [`Host::start`], with more arguments.
+    pub fn start_with(config: &Path, args: &[&str]) -> Self {
+        let log = config.with_extension("log");
+        let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
+        let mut child = command()
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config"])
+            .arg(config)
+            .args(args)
+            .current_dir(root())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .expect("serin runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("reads");
+        let mut addresses =
+            line.split("http://").skip(1).map(|rest| rest.split([',', '\n']).next().unwrap_or_default().to_owned());
+        let (Some(public), Some(admin)) = (addresses.next(), addresses.next()) else {
+            panic!("the host did not start: {line:?}\n{}", std::fs::read_to_string(&log).unwrap_or_default());
+        };
+        Self { child, public: Client::new(&public), admin: Client::new(&admin), log }
+    }
+
+    /// Waits until `/readyz` says so.
+    pub fn ready(self) -> Self {
+        eventually("the host is ready", Duration::from_secs(30), || {
+            (self.public.get("/readyz").status == 200).then_some(())
+        });
+        self
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().expect("kills");
+        self.child.wait().expect("ends");
+    }
+
+    /// Asks it to stop (SIGTERM), and waits until it did; its exit status.
+    pub fn stop(mut self) -> Option<i32> {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+        assert!(status.success());
+        eventually("the host stops", Duration::from_secs(40), || self.child.try_wait().expect("waits")).code()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have ended already, and then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,79 @@
+//! A small HTTP client that never turns a status into an error.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers, in lower case.
+    pub headers: HashMap<String, String>,
+    /// The body.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON; null where it is not.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+}
+
+/// A client of one listener. Keeps its connections.
+#[derive(Clone)]
+pub struct Client {
+    /// The address, `127.0.0.1:PORT`.
+    pub address: String,
+    agent: ureq::Agent,
+}
+
+impl Client {
+    /// A client of the listener at `address`.
+    pub fn new(address: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(30)))
+            .http_status_as_error(false)
+            .max_idle_connections(256)
+            .max_idle_connections_per_host(256)
+            .build();
+        Self { address: address.to_owned(), agent: config.into() }
+    }
+
+    /// `GET`.
+    pub fn get(&self, path: &str) -> Answer {
+        answer(self.agent.get(format!("http://{}{path}", self.address)).call()).expect("the host answers")
+    }
+
+    /// `POST` of JSON.
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_text(path, &body.to_string(), &[]).expect("the host answers")
+    }
+
+    /// `POST` of text, with headers; none where nobody answers.
+    pub fn post_text(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Option<Answer> {
+        let mut request = self.agent.post(format!("http://{}{path}", self.address));
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            request = request.content_type("application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.send(body))
+    }
+}
+
+fn answer(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
+    let mut answer = answer.ok()?;
+    let headers = answer
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()))
+        .collect();
+    let status = answer.status().as_u16();
+    let text = answer.body_mut().with_config().limit(64 << 20).read_to_string().ok()?;
+    Some(Answer { status, headers, text })
+}
