@@ -39,7 +39,7 @@ fn start_logging(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::err
     Ok(())
 }
 
-async fn stop_signal() -> std::io::Result<()> {
+pub(super) async fn stop_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {

@@ -47,6 +47,11 @@ impl Scorer for CallScorer {
     }
 }
 
+/// The share of what is left of the deadline for which a run waits for a slot of its version.
+/// A healthy run ends in far less, and gives its slot on; one that burns its fuel does not,
+/// and those behind it go on to the fallback in time.
+const SLOT_WAIT_SHARE: f64 = 0.25;
+
 /// An attempt, and what was degraded on its way.
 pub(super) struct Attempted {
     pub attempt: Attempt,
@@ -106,7 +111,7 @@ pub(super) fn attempt(
     if budget.left().is_zero() {
         return Attempted { attempt, degraded, score_us, run_us: 0 };
     }
-    let Some(_slot) = arm.plugin.slot(deployment.slots_per_version) else {
+    let Some(_slot) = arm.plugin.slot(deployment.slots_per_version, budget.left().mul_f64(SLOT_WAIT_SHARE)) else {
         let detail = format!("{} runs of this version are under way", deployment.slots_per_version);
         return fail(attempt, degraded, (FailureKind::Overloaded, detail), score_us);
     };

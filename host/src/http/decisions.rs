@@ -183,17 +183,7 @@ fn count(metrics: &Metrics, record: &Record) {
 }
 
 fn row(record: &Record) -> Result<DecisionRow, Problem> {
-    let bytes = serde_json::to_vec(record).map_err(|_| internal())?;
-    Ok(DecisionRow {
-        decision_id: record.decision_id.clone(),
-        time_ms: record.time_ms,
-        point: record.decision_point.to_string(),
-        unit: record.unit().map(|unit| unit.id.clone()),
-        assignment: record.routing.assignment.as_ref().map(|a| (a.experiment.to_string(), a.arm.to_string())),
-        served_by: record.answer.served_by.as_str(),
-        digest: serin_core::digest(&bytes),
-        record: bytes,
-    })
+    DecisionRow::of(record).map_err(|_| internal())
 }
 
 fn keep(service: &Service, held: &Held, body: &[u8]) -> IdempotentAnswer {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use serin_core::record::Record;
 use tokio::sync::oneshot;
 
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
@@ -82,6 +83,26 @@ pub struct DecisionRow {
     pub record: Vec<u8>,
     /// SHA-256 of the record's bytes.
     pub digest: String,
+}
+
+impl DecisionRow {
+    /// The row of a record.
+    ///
+    /// # Errors
+    /// That the record has no form in JSON, which a finished one always has.
+    pub fn of(record: &Record) -> serde_json::Result<Self> {
+        let bytes = serde_json::to_vec(record)?;
+        Ok(Self {
+            decision_id: record.decision_id.clone(),
+            time_ms: record.time_ms,
+            point: record.decision_point.to_string(),
+            unit: record.unit().map(|unit| unit.id.clone()),
+            assignment: record.routing.assignment.as_ref().map(|a| (a.experiment.to_string(), a.arm.to_string())),
+            served_by: record.answer.served_by.as_str(),
+            digest: serin_core::digest(&bytes),
+            record: bytes,
+        })
+    }
 }
 
 /// An answer to be kept under an idempotency key.

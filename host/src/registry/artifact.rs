@@ -1,7 +1,8 @@
 //! One artifact: read, validated, compiled and linked.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use serin_core::Name;
 use serin_core::case::Case;
@@ -129,7 +130,8 @@ pub struct Plugin {
     pub id: StrategyId,
     /// The linked code.
     pub linked: Linked,
-    running: AtomicUsize,
+    running: Mutex<usize>,
+    freed: Condvar,
 }
 
 impl Plugin {
@@ -165,7 +167,7 @@ impl Plugin {
             digest: contents.digest.clone(),
         };
         LIVE.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { contents, id, linked, running: AtomicUsize::new(0) })
+        Ok(Self { contents, id, linked, running: Mutex::new(0), freed: Condvar::new() })
     }
 
     /// The manifest.
@@ -173,12 +175,19 @@ impl Plugin {
         &self.contents.manifest
     }
 
-    /// Takes one of `cap` slots of this version; none is left where it is none. One version
-    /// cannot take all threads.
-    pub fn slot(&self, cap: usize) -> Option<Slot<'_>> {
-        let taken = self.running.fetch_add(1, Ordering::Relaxed);
-        let slot = Slot(&self.running);
-        if taken < cap { Some(slot) } else { None }
+    /// Takes one of `cap` slots of this version, waiting for one at most `wait`; none where
+    /// all stayed taken. One version cannot take all threads for longer than that.
+    pub fn slot(&self, cap: usize, wait: Duration) -> Option<Slot<'_>> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut running, timeout) = self
+            .freed
+            .wait_timeout_while(running, wait, |running| *running >= cap)
+            .unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() && *running >= cap {
+            return None;
+        }
+        *running += 1;
+        Some(Slot(self))
     }
 }
 
@@ -189,10 +198,11 @@ impl Drop for Plugin {
 }
 
 /// A slot that is given back when it is dropped.
-pub struct Slot<'a>(&'a AtomicUsize);
+pub struct Slot<'a>(&'a Plugin);
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.freed.notify_one();
     }
 }

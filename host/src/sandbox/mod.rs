@@ -1,6 +1,7 @@
 //! The sandbox: runs one strategy once, on a fresh instance, within its limits. The only
 //! place that touches wasmtime.
 
+mod bare;
 mod bindings;
 mod engine;
 mod state;
@@ -16,6 +17,8 @@ use serin_core::value::Value;
 use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
 use wasmtime::{Engine, Store, Trap};
 
+#[doc(hidden)]
+pub use bare::Bare;
 pub use engine::{Engines, Size, TICK};
 pub use state::{Reached, Scorer};
 
@@ -159,16 +162,7 @@ impl Linked {
         let row_bytes = limits.host_call_rows.saturating_mul(1024);
         store.set_hostcall_fuel(limits.output_bytes.saturating_mul(4).max(row_bytes).try_into().unwrap_or(usize::MAX));
         let instance = self.pre.instantiate(&mut *store)?;
-        let context = types::Context {
-            decision_point: run.decision_point.to_owned(),
-            time_ms: run.time_ms,
-            utc_offset_minutes: run.utc_offset_minutes,
-            features: run.features.iter().map(to_guest).collect(),
-            scores: run.scores.to_vec(),
-            parameters: run.parameters.iter().map(to_guest).collect(),
-            extra: Vec::new(),
-        };
-        Ok(match instance.call_decide(store, &context)? {
+        Ok(match instance.call_decide(store, &context(run))? {
             Ok(decision) => Ok(decision
                 .candidates
                 .into_iter()
@@ -181,6 +175,19 @@ impl Linked {
                 .collect()),
             Err(refusal) => Err((refusal.code, refusal.message)),
         })
+    }
+}
+
+/// What a run is given, as the guest sees it.
+fn context(run: &Run<'_>) -> types::Context {
+    types::Context {
+        decision_point: run.decision_point.to_owned(),
+        time_ms: run.time_ms,
+        utc_offset_minutes: run.utc_offset_minutes,
+        features: run.features.iter().map(to_guest).collect(),
+        scores: run.scores.to_vec(),
+        parameters: run.parameters.iter().map(to_guest).collect(),
+        extra: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ const AVERAGE: f64 = 0.05;
 
 /// The first rule that applies decides.
 #[serin_guest::strategy]
-fn decide(input: &Input) -> Result<Decision, Refusal> {
+pub fn decide(input: &Input) -> Result<Decision, Refusal> {
     if input.features.days_past_due < 0 {
         return Err(Reason::InvalidContext.refuse("days_past_due is negative"));
     }

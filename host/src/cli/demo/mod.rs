@@ -1,0 +1,310 @@
+//! `serin demo`: a lender's outreach, through the files, the commands and the HTTP that a
+//! user would touch. Whatever it says, it has checked; its exit status tells.
+
+mod data;
+mod stage;
+mod traffic;
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::client::{Client, ClientError};
+use super::{DemoArgs, Outcome, serve};
+use crate::clock::{Clock as _, SystemClock};
+use stage::{HostProcess, Stage, artifact, wait_for};
+use traffic::{Tally, Traffic};
+
+/// What the demo found not to be as it says.
+#[derive(Debug, thiserror::Error)]
+#[error("the demo failed: {0}")]
+pub(super) struct Failure(String);
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Failure> {
+    if holds { Ok(()) } else { Err(Failure(what())) }
+}
+
+struct Demo {
+    stage: Stage,
+    listen: SocketAddr,
+    admin_address: SocketAddr,
+    public: Client,
+    admin: Client,
+    base: String,
+    /// Decisions that were answered in all.
+    answered: u64,
+}
+
+pub(super) fn run(args: &DemoArgs) -> Outcome {
+    let started = std::time::Instant::now();
+    let mut demo = Demo {
+        stage: Stage::lay_out()?,
+        listen: args.listen,
+        admin_address: args.admin,
+        public: Client::new(&format!("http://{}", args.listen)),
+        admin: Client::new(&format!("http://{}", args.admin)),
+        base: format!("http://{}", args.listen),
+        answered: 0,
+    };
+    println!(
+        "Serin hosts decision strategies: small programs that say what to do next about a borrower, compiled to\n\
+         WebAssembly, so that the host can run anybody's strategy without trusting it, record exactly what it saw,\n\
+         and run it again later. A lender asks it below: whom to reach today, and how?"
+    );
+    let host = demo.deploy()?;
+    demo.one_decision()?;
+    demo.split()?;
+    demo.hot_reload()?;
+    demo.refuse_broken()?;
+    let host = demo.kill_and_restart(host)?;
+    demo.replay_all()?;
+    println!("\nAll of it held, in {:.0} seconds, over {} decisions.", started.elapsed().as_secs_f64(), demo.answered);
+    if args.once {
+        host.stop()?;
+        return Ok(true);
+    }
+    demo.invite();
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve::stop_signal())?;
+    // Ctrl-C reaches the host as well; where only this program was told, it passes it on.
+    host.stop()?;
+    Ok(true)
+}
+
+fn step(n: u32, title: &str, text: &str) {
+    println!("\n{n}. {title}\n   {}", text.replace('\n', "\n   "));
+}
+
+fn shown(line: &str) {
+    println!("   > {line}");
+}
+
+impl Demo {
+    fn start_host(&self) -> Result<HostProcess, Failure> {
+        if std::net::TcpListener::bind(self.listen).is_err() || std::net::TcpListener::bind(self.admin_address).is_err() {
+            return Err(Failure(format!(
+                "{} or {} is in use; stop what runs there, or choose others with --listen and --admin",
+                self.listen, self.admin_address
+            )));
+        }
+        HostProcess::start(&self.stage, self.listen, self.admin_address, &self.public)
+    }
+
+    fn serin(&self, args: &[&str]) -> Result<std::process::Output, Failure> {
+        Ok(Command::new(std::env::current_exe()?).args(args).arg("--config").arg(self.stage.path("serin.toml")).output()?)
+    }
+
+    fn deploy(&mut self) -> Result<HostProcess, Failure> {
+        step(1, "A deployment is a folder", "serin.toml, plugins/, experiments/ and models/. The host watches them.");
+        let check = self.serin(&["check"])?;
+        ensure(check.status.success(), || format!("serin check: {}", String::from_utf8_lossy(&check.stderr)))?;
+        shown(&format!("serin check --config {}/serin.toml: every file is fine", self.stage.dir.display()));
+        let host = self.start_host()?;
+        shown(&format!("serin serve: up on {}", self.base));
+        let csv = self.stage.path("borrowers.csv").display().to_string();
+        let load = self.serin(&["features", "load", "borrower-profile", &csv])?;
+        ensure(load.status.success(), || String::from_utf8_lossy(&load.stderr).into_owned())?;
+        shown(&format!("serin features load: {}", String::from_utf8_lossy(&load.stdout).trim()));
+        println!("   These are real loans (LendingClub's public sample). How they are serviced is synthetic, from a seed:");
+        let now = jiff::Timestamp::from_millisecond(SystemClock.now_ms() as i64).map_err(|e| Failure(e.to_string()))?;
+        let rows = data::servicing_rows(7, &now.to_string());
+        let pushed = self.public.post("/v1/features/servicing", &json!({ "rows": rows }))?;
+        ensure(pushed["written"] == data::BORROWERS, || format!("features pushed: {pushed}"))?;
+        shown(&format!("POST /v1/features/servicing: {} rows written", pushed["written"]));
+        Ok(host)
+    }
+
+    fn one_decision(&mut self) -> Result<(), Failure> {
+        step(
+            2,
+            "One decision",
+            "An application asks about one borrower. The host reads the features, scores the risk of default with an\n\
+             ONNX model, runs the strategy in a fresh sandbox, commits the record, and only then answers.",
+        );
+        // Whoever comes first in the arm that uses the model, and is not protected from contact.
+        for n in 1..=data::BORROWERS {
+            let request = json!({
+                "decision_point": "collections-outreach",
+                "entities": { "borrower": format!("b-{n}"), "loan": format!("l-{n}") },
+                "context": { "days_past_due": 20, "channel": "sms" },
+            });
+            let answer = self.public.post("/v1/decisions", &request)?;
+            self.answered += 1;
+            if answer["experiment"]["arm"] != "score" || answer["action"] != "call" {
+                continue;
+            }
+            let reasons: Vec<String> = answer["reasons"].as_array().into_iter().flatten().map(|r| text(&r["text"])).collect();
+            shown(&format!("b-{n}, 20 days late: {} (because: {})", text(&answer["action"]), reasons.join("; ")));
+            let record = self.admin.get(&format!("/v1/decisions/{}", text(&answer["decision_id"])))?;
+            let score = record["attempts"][0]["scores"][0]["value"].as_f64();
+            ensure(score.is_some_and(|s| s > 0.0 && s < 1.0), || format!("no score in the record: {record}"))?;
+            shown(&format!(
+                "by {} {}, which saw a risk of {:.1} % and {} features; fuel used: {}",
+                text(&answer["strategy"]["name"]),
+                text(&answer["strategy"]["version"]),
+                score.unwrap_or_default() * 100.0,
+                record["features"]["borrower-profile"]["values"].as_object().map_or(0, serde_json::Map::len),
+                record["attempts"][0]["fuel"],
+            ));
+            return Ok(());
+        }
+        Err(Failure("nobody was called by the scoring strategy".to_owned()))
+    }
+
+    fn run_until(&mut self, traffic: Traffic, enough: impl Fn(&Traffic) -> bool) -> Result<Tally, Failure> {
+        wait_for("enough decisions", || Ok(enough(&traffic).then_some(())))?;
+        let tally = traffic.finish()?;
+        self.answered += tally.answered();
+        Ok(tally)
+    }
+
+    fn split(&mut self) -> Result<(), Failure> {
+        step(
+            3,
+            "Two versions, one experiment",
+            "experiments/outreach-score.toml gives half of the borrowers to an experiment: 50:50 between the rules and\n\
+             the rules with a score. A unit's arm is a hash of its id, so nobody ever moves. Everybody else is served\n\
+             by the pinned strategy, and who asked not to be contacted is decided about by nobody.",
+        );
+        let tally = self.run_until(Traffic::start(&self.base, 1), |t| t.answered() >= 4_000)?;
+        ensure(tally.failed() == 0 && tally.fallbacks() == 0, || format!("answers: {:?}", tally.statuses))?;
+        let (control, score) = (tally.of_arm("control"), tally.of_arm("score"));
+        let constraint = tally.served_by.get("constraint").copied().unwrap_or(0);
+        ensure(control > 0 && score > 0 && constraint > 0, || format!("served by: {:?}", tally.served_by))?;
+        let share = score as f64 / (control + score) as f64;
+        // The units are few hundreds a side: five standard errors of a fair split of them.
+        ensure((share - 0.5).abs() < 0.1, || format!("the split is {control}:{score}"))?;
+        shown(&format!("{} decisions, every one answered 200: {control} control, {score} score ({:.1} %), {constraint} left alone by constraint",
+            tally.answered(), share * 100.0));
+        println!("   {:<16} {:>9} {:>9}", "action", "control", "score");
+        for action in ["no_contact", "email", "sms_reminder", "call", "hardship_offer"] {
+            let of = |arm: &str, n: u64| {
+                let count = tally.actions.get(&(arm.to_owned(), action.to_owned())).copied().unwrap_or(0);
+                format!("{:.1} %", 100.0 * count as f64 / n as f64)
+            };
+            println!("   {action:<16} {:>9} {:>9}", of("control", control), of("score", score));
+        }
+        println!("   Metrics, guardrails and ramps are not acted upon in this version; GET /v1/experiments says so.");
+        Ok(())
+    }
+
+    fn hot_reload(&mut self) -> Result<(), Failure> {
+        step(
+            4,
+            "A new version, under load",
+            "outreach-rules 1.1.0 is copied into plugins/. It is checked, compiled and tested off the request path. Then\n\
+             the pin in serin.toml is edited: exact versions only, nothing rolls out by itself.",
+        );
+        let traffic = Traffic::start(&self.base, 2);
+        let file = "outreach-rules-1.1.0.wasm";
+        self.stage.write(&format!("plugins/{file}"), &artifact("outreach-rules-next", file)?)?;
+        let digest = wait_for("1.1.0 is active", || self.plugin(file, "active"))?["digest"].clone();
+        shown(&format!("GET /v1/plugins: {file} is active, {}…", &text(&digest)[..19]));
+        self.stage.edit("serin.toml", "outreach-rules@1.0.0\"   # exact", "outreach-rules@1.1.0\"   # exact")?;
+        wait_for("the pin is applied", || {
+            let points = self.admin.get("/v1/deployment")?;
+            Ok((points["decision_points"][0]["digest"] == digest).then_some(()))
+        })?;
+        let tally = self.run_until(traffic, |t| t.served_by_version("1.1.0") >= 500)?;
+        ensure(tally.failed() == 0 && tally.fallbacks() == 0, || format!("answers: {:?}", tally.statuses))?;
+        ensure(tally.versions.contains_key("1.0.0"), || "1.0.0 never served".to_owned())?;
+        let pinned = tally.versions.iter().map(|(version, n)| format!("{n} by {version}")).collect::<Vec<_>>().join(", ");
+        shown(&format!("{} decisions meanwhile, none lost, none a fallback; outside the experiment: {pinned}", tally.answered()));
+        Ok(())
+    }
+
+    /// The artifact of a file, once it is in a state.
+    fn plugin(&self, file: &str, state: &str) -> Result<Option<Value>, Failure> {
+        let answer = self.admin.get("/v1/plugins")?;
+        let found = answer["plugins"].as_array().into_iter().flatten().find(|p| p["file"] == file && p["state"] == state);
+        Ok(found.cloned())
+    }
+
+    fn refuse_broken(&mut self) -> Result<(), Failure> {
+        step(4 + 1, "A broken version", "Half of a file arrives as outreach-rules 1.2.0.");
+        let traffic = Traffic::start(&self.base, 3);
+        let whole = artifact("outreach-rules-next", "outreach-rules-1.1.0.wasm")?;
+        let file = "outreach-rules-1.2.0.wasm";
+        self.stage.write(&format!("plugins/{file}"), &whole[..whole.len() / 2])?;
+        let failed = wait_for("1.2.0 is refused", || self.plugin(file, "failed"))?;
+        let error = text(&failed["error"]);
+        ensure(!error.is_empty(), || "no error is shown".to_owned())?;
+        let before = traffic.answered();
+        let tally = self.run_until(traffic, |t| t.answered() >= before + 500)?;
+        ensure(tally.failed() == 0 && tally.fallbacks() == 0, || format!("answers: {:?}", tally.statuses))?;
+        shown(&format!("GET /v1/plugins: {file} failed: {}", error.chars().take(90).collect::<String>()));
+        shown(&format!("{} decisions meanwhile, all by the last good version", tally.answered()));
+        std::fs::remove_file(self.stage.path(&format!("plugins/{file}")))?;
+        Ok(())
+    }
+
+    fn kill_and_restart(&mut self, host: HostProcess) -> Result<HostProcess, Failure> {
+        step(
+            6,
+            "The host is killed",
+            "kill -9, under load. An answer leaves only after its record is committed, so every answer that arrived is\n\
+             in the ledger.",
+        );
+        let traffic = Traffic::start(&self.base, 4);
+        wait_for("traffic", || Ok((traffic.answered() >= 500).then_some(())))?;
+        host.kill()?;
+        let tally = traffic.finish()?;
+        self.answered += tally.answered();
+        let host = self.start_host()?;
+        for id in &tally.ids {
+            let (status, _) = self.admin.get_any(&format!("/v1/decisions/{id}"))?;
+            ensure(status == 200, || format!("decision {id} was answered, and is lost"))?;
+        }
+        shown(&format!("killed after {} answers; restarted; all {} are in the ledger", tally.ids.len(), tally.ids.len()));
+        Ok(host)
+    }
+
+    fn replay_all(&mut self) -> Result<(), Failure> {
+        step(
+            7,
+            "Everything again",
+            "A decision is a pure function of its record. Each is run again on the artifact of the recorded digest, and\n\
+             compared byte for byte.",
+        );
+        let output = self.serin(&["replay", "--verify", "--format", "json"])?;
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        ensure(output.status.success(), || format!("replay: {summary} {}", String::from_utf8_lossy(&output.stderr)))?;
+        // A decision may have been committed whose answer the kill cut off: at least as many.
+        let replayed = summary["identical"].as_u64().unwrap_or(0);
+        ensure(replayed >= self.answered, || format!("{} were answered, {replayed} replayed", self.answered))?;
+        shown(&format!("serin replay --verify: {replayed} decisions, {replayed} identical, {} different", summary["different"]));
+        Ok(())
+    }
+
+    fn invite(&self) {
+        println!(
+            "\nThe host stays up until Ctrl-C. Ask it yourself:\n\n\
+             curl -s {}/v1/decisions -H 'content-type: application/json' -d '{{\n  \"decision_point\": \"collections-outreach\",\n  \
+             \"entities\": {{ \"borrower\": \"b-17\", \"loan\": \"l-17\" }},\n  \"context\": {{ \"days_past_due\": 12, \"channel\": \"sms\" }} }}'\n\n\
+             curl -s http://{}/v1/decisions?limit=1     # the whole record of the last decision\n\
+             curl -s http://{}/v1/experiments          # the experiment, and what it does not do yet\n\
+             curl -s http://{}/metrics\n\nThe deployment is in {}: change a file and watch.",
+            self.base,
+            self.admin_address,
+            self.admin_address,
+            self.admin_address,
+            self.stage.dir.display()
+        );
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
