@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use serin_core::manifest::ModelId;
@@ -17,14 +16,14 @@ use crate::experiments::{ExperimentState, ExperimentStatus, Specs};
 use crate::features::EmbeddedStore;
 use crate::http::{ModelStatus, Standing};
 use crate::models::{Model, ModelSet, Runtime, golden_path};
-use crate::registry::{Archive, Folder, files_in};
+use crate::registry::{Archive, Folder, Stamp, files_in};
 use crate::telemetry::Metrics;
 
 /// Where the files' trouble is shown.
 pub type Status = Arc<ArcSwap<Standing>>;
 
 struct LoadedModel {
-    stamp: Vec<Option<(SystemTime, u64)>>,
+    stamp: [Option<Stamp>; 2],
     model: Option<Arc<Model>>,
     error: Option<String>,
 }
@@ -174,10 +173,7 @@ impl Reloader {
         let mut set = ModelSet::new();
         let sessions = inner.config.fixed.threads;
         for (id, path) in &inner.config.models {
-            let stamp: Vec<_> = [path.clone(), golden_path(path)]
-                .iter()
-                .map(|file| std::fs::metadata(file).ok().and_then(|m| Some((m.modified().ok()?, m.len()))))
-                .collect();
+            let stamp = [Stamp::of(path), Stamp::of(&golden_path(path))];
             let key = (id.clone(), path.clone());
             if inner.models.get(&key).is_none_or(|known| known.stamp != stamp) {
                 let (model, error) = match &self.runtime {

@@ -25,6 +25,10 @@ const MAX_BATCH: usize = 1_000;
 /// Items of one batch that are under way at once: a batch leaves threads to single requests.
 const LANES: usize = 2;
 
+/// How long an answer waits for its record. A commit takes milliseconds; beyond this the
+/// ledger is down, and 503 says so.
+const COMMIT_WAIT: Duration = Duration::from_secs(3);
+
 /// Decides.
 #[utoipa::path(post, path = "/v1/decisions", tag = "decisions", request_body = WireRequest,
     params(
@@ -206,7 +210,10 @@ async fn record(service: &Service, commit: Commit, waits: bool) -> Result<(), Pr
     }
     let started = Instant::now();
     let done = service.ledger.commit(commit)?;
-    done.await.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
+    let committed = tokio::time::timeout(COMMIT_WAIT, done)
+        .await
+        .map_err(|_| Problem::unavailable("ledger-unavailable", "the ledger did not commit in time"))?;
+    committed.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
     service
         .metrics
         .stage_seconds

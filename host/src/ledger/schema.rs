@@ -52,7 +52,8 @@ CREATE TABLE exposures (
 pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
     let mut connection =
         Connection::open(path).map_err(|e| LedgerError::Database(format!("{}: {e}", path.display())))?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    // Only another program's lock can be in the way; decisions wait behind it.
+    connection.busy_timeout(std::time::Duration::from_secs(1))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // In a write-ahead log, NORMAL loses nothing when the process dies: what was written is
     // in the operating system's hands. FULL waits for the disk at each commit.

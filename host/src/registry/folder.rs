@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use serin_core::experiment::Pin;
 
 use super::artifact::{MAX_BYTES, Plugin};
-use super::{Archive, files_in};
+use super::{Archive, Stamp, files_in};
 use crate::sandbox::Engines;
 
 /// What an artifact is to the host.
@@ -58,8 +57,7 @@ pub struct ArtifactStatus {
 }
 
 struct Seen {
-    modified: Option<SystemTime>,
-    length: u64,
+    stamp: Stamp,
     digest: String,
 }
 
@@ -127,15 +125,14 @@ impl Folder {
 
     /// Reads a file where it changed since the last look; its digest.
     fn look(&self, path: &Path, now_ms: u64, changed: &mut bool) -> Option<String> {
-        let meta = std::fs::metadata(path).ok()?;
-        let (modified, length) = (meta.modified().ok(), meta.len());
+        let stamp = Stamp::of(path)?;
         if let Some(seen) = self.inner().seen.get(path)
-            && seen.modified == modified
-            && seen.length == length
+            && seen.stamp == stamp
         {
             return Some(seen.digest.clone());
         }
         let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let length = stamp.length();
         if length > MAX_BYTES {
             let error = format!("{length} bytes; the largest artifact accepted has {MAX_BYTES}");
             self.note(&file, format!("too-large:{file}"), ArtifactState::Failed, Some(error), None, now_ms);
@@ -143,7 +140,7 @@ impl Folder {
         }
         let bytes = std::fs::read(path).ok()?;
         let digest = serin_core::digest(&bytes);
-        self.inner().seen.insert(path.to_owned(), Seen { modified, length, digest: digest.clone() });
+        self.inner().seen.insert(path.to_owned(), Seen { stamp, digest: digest.clone() });
         // A digest that was looked at before keeps what was found; a file that was touched, or
         // copied under another name, is no news. One that was retired may come back.
         let known = self.inner().statuses.get(&digest).map(|status| status.state);

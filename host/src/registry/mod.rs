@@ -11,7 +11,7 @@ pub use archive::{Archive, ArchiveError};
 pub use artifact::{ArtifactError, Contents, Plugin, read};
 pub use cases::{CaseResult, run_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
-pub use watch::{Watcher, files_in};
+pub use watch::{Stamp, Watcher, files_in};
 
 /// How many versions are in memory, retired ones that a deployment still holds included: a
 /// number that only grows is a leak.

@@ -2,7 +2,7 @@
 //! read anew, and a rescan on a timer finds what no event told of.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify_debouncer_full::notify::{self, RecommendedWatcher, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
@@ -32,6 +32,29 @@ impl Watcher {
             debouncer.watch(folder, RecursiveMode::NonRecursive)?;
         }
         Ok(Self { _debouncer: debouncer })
+    }
+}
+
+/// What tells a file from the one that was under its name before. The inode is part of it:
+/// a copy that keeps its times, or a link that points elsewhere now, is another file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    modified: SystemTime,
+    length: u64,
+    inode: (u64, u64),
+}
+
+impl Stamp {
+    /// The stamp of the file that `path` leads to; none where there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let meta = std::fs::metadata(path).ok()?;
+        Some(Self { modified: meta.modified().ok()?, length: meta.len(), inode: (meta.dev(), meta.ino()) })
+    }
+
+    /// Bytes of the file.
+    pub fn length(&self) -> u64 {
+        self.length
     }
 }
 

@@ -93,7 +93,8 @@ fn shown(line: &str) {
 
 impl Demo {
     fn start_host(&self) -> Result<HostProcess, Failure> {
-        if std::net::TcpListener::bind(self.listen).is_err() || std::net::TcpListener::bind(self.admin_address).is_err() {
+        if std::net::TcpListener::bind(self.listen).is_err() || std::net::TcpListener::bind(self.admin_address).is_err()
+        {
             return Err(Failure(format!(
                 "{} or {} is in use; stop what runs there, or choose others with --listen and --admin",
                 self.listen, self.admin_address
@@ -103,7 +104,11 @@ impl Demo {
     }
 
     fn serin(&self, args: &[&str]) -> Result<std::process::Output, Failure> {
-        Ok(Command::new(std::env::current_exe()?).args(args).arg("--config").arg(self.stage.path("serin.toml")).output()?)
+        Ok(Command::new(std::env::current_exe()?)
+            .args(args)
+            .arg("--config")
+            .arg(self.stage.path("serin.toml"))
+            .output()?)
     }
 
     fn deploy(&mut self) -> Result<HostProcess, Failure> {
@@ -117,7 +122,9 @@ impl Demo {
         let load = self.serin(&["features", "load", "borrower-profile", &csv])?;
         ensure(load.status.success(), || String::from_utf8_lossy(&load.stderr).into_owned())?;
         shown(&format!("serin features load: {}", String::from_utf8_lossy(&load.stdout).trim()));
-        println!("   These are real loans (LendingClub's public sample). How they are serviced is synthetic, from a seed:");
+        println!(
+            "   These are real loans (LendingClub's public sample). How they are serviced is synthetic, from a seed:"
+        );
         let now = jiff::Timestamp::from_millisecond(SystemClock.now_ms() as i64).map_err(|e| Failure(e.to_string()))?;
         let rows = data::servicing_rows(7, &now.to_string());
         let pushed = self.public.post("/v1/features/servicing", &json!({ "rows": rows }))?;
@@ -145,7 +152,8 @@ impl Demo {
             if answer["experiment"]["arm"] != "score" || answer["action"] != "call" {
                 continue;
             }
-            let reasons: Vec<String> = answer["reasons"].as_array().into_iter().flatten().map(|r| text(&r["text"])).collect();
+            let reasons: Vec<String> =
+                answer["reasons"].as_array().into_iter().flatten().map(|r| text(&r["text"])).collect();
             shown(&format!("b-{n}, 20 days late: {} (because: {})", text(&answer["action"]), reasons.join("; ")));
             let record = self.admin.get(&format!("/v1/decisions/{}", text(&answer["decision_id"])))?;
             let score = record["attempts"][0]["scores"][0]["value"].as_f64();
@@ -186,8 +194,11 @@ impl Demo {
         let share = score as f64 / (control + score) as f64;
         // The units are few hundreds a side: five standard errors of a fair split of them.
         ensure((share - 0.5).abs() < 0.1, || format!("the split is {control}:{score}"))?;
-        shown(&format!("{} decisions, every one answered 200: {control} control, {score} score ({:.1} %), {constraint} left alone by constraint",
-            tally.answered(), share * 100.0));
+        shown(&format!(
+            "{} decisions, every one answered 200: {control} control, {score} score ({:.1} %), {constraint} left alone by constraint",
+            tally.answered(),
+            share * 100.0
+        ));
         println!("   {:<16} {:>9} {:>9}", "action", "control", "score");
         for action in ["no_contact", "email", "sms_reminder", "call", "hardship_offer"] {
             let of = |arm: &str, n: u64| {
@@ -220,15 +231,20 @@ impl Demo {
         let tally = self.run_until(traffic, |t| t.served_by_version("1.1.0") >= 500)?;
         ensure(tally.failed() == 0 && tally.fallbacks() == 0, || format!("answers: {:?}", tally.statuses))?;
         ensure(tally.versions.contains_key("1.0.0"), || "1.0.0 never served".to_owned())?;
-        let pinned = tally.versions.iter().map(|(version, n)| format!("{n} by {version}")).collect::<Vec<_>>().join(", ");
-        shown(&format!("{} decisions meanwhile, none lost, none a fallback; outside the experiment: {pinned}", tally.answered()));
+        let pinned =
+            tally.versions.iter().map(|(version, n)| format!("{n} by {version}")).collect::<Vec<_>>().join(", ");
+        shown(&format!(
+            "{} decisions meanwhile, none lost, none a fallback; outside the experiment: {pinned}",
+            tally.answered()
+        ));
         Ok(())
     }
 
     /// The artifact of a file, once it is in a state.
     fn plugin(&self, file: &str, state: &str) -> Result<Option<Value>, Failure> {
         let answer = self.admin.get("/v1/plugins")?;
-        let found = answer["plugins"].as_array().into_iter().flatten().find(|p| p["file"] == file && p["state"] == state);
+        let found =
+            answer["plugins"].as_array().into_iter().flatten().find(|p| p["file"] == file && p["state"] == state);
         Ok(found.cloned())
     }
 
@@ -267,7 +283,11 @@ impl Demo {
             let (status, _) = self.admin.get_any(&format!("/v1/decisions/{id}"))?;
             ensure(status == 200, || format!("decision {id} was answered, and is lost"))?;
         }
-        shown(&format!("killed after {} answers; restarted; all {} are in the ledger", tally.ids.len(), tally.ids.len()));
+        shown(&format!(
+            "killed after {} answers; restarted; all {} are in the ledger",
+            tally.ids.len(),
+            tally.ids.len()
+        ));
         Ok(host)
     }
 
@@ -284,7 +304,10 @@ impl Demo {
         // A decision may have been committed whose answer the kill cut off: at least as many.
         let replayed = summary["identical"].as_u64().unwrap_or(0);
         ensure(replayed >= self.answered, || format!("{} were answered, {replayed} replayed", self.answered))?;
-        shown(&format!("serin replay --verify: {replayed} decisions, {replayed} identical, {} different", summary["different"]));
+        shown(&format!(
+            "serin replay --verify: {replayed} decisions, {replayed} identical, {} different",
+            summary["different"]
+        ));
         Ok(())
     }
 

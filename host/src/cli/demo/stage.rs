@@ -91,7 +91,12 @@ pub(super) struct HostProcess {
 
 impl HostProcess {
     /// Starts it, and waits until it is ready.
-    pub(super) fn start(stage: &Stage, listen: SocketAddr, admin: SocketAddr, client: &Client) -> Result<Self, Failure> {
+    pub(super) fn start(
+        stage: &Stage,
+        listen: SocketAddr,
+        admin: SocketAddr,
+        client: &Client,
+    ) -> Result<Self, Failure> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(stage.path("host.log"))?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", "--listen", &listen.to_string(), "--admin", &admin.to_string(), "--config"])
@@ -106,9 +111,14 @@ impl HostProcess {
         let host = Self { child };
         if line.is_empty() {
             let log = std::fs::read_to_string(stage.path("host.log")).unwrap_or_default();
-            return Err(Failure(format!("the host did not start: {}", log.lines().last().unwrap_or("no word from it"))));
+            return Err(Failure(format!(
+                "the host did not start: {}",
+                log.lines().last().unwrap_or("no word from it")
+            )));
         }
-        wait_for("the host is ready", || Ok(client.get_any("/readyz").is_ok_and(|(status, _)| status == 200).then_some(())))?;
+        wait_for("the host is ready", || {
+            Ok(client.get_any("/readyz").is_ok_and(|(status, _)| status == 200).then_some(()))
+        })?;
         Ok(host)
     }
 

@@ -38,7 +38,7 @@ impl Tally {
         self.ids.push(text(&answer["decision_id"]));
         *self.served_by.entry(text(&answer["served_by"])).or_default() += 1;
         let arm = text(&answer["experiment"]["arm"]);
-        if arm == "none" {
+        if arm == "none" && !answer["strategy"].is_null() {
             *self.versions.entry(text(&answer["strategy"]["version"])).or_default() += 1;
         }
         *self.actions.entry((arm, text(&answer["action"]))).or_default() += 1;
