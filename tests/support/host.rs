@@ -3,7 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use super::{Client, Deployment, eventually, root};
 
@@ -76,10 +78,37 @@ impl Host {
 
     /// Waits until `/readyz` says so.
     pub fn ready(self) -> Self {
-        eventually("the host is ready", Duration::from_secs(30), || {
-            (self.public.get("/readyz").status == 200).then_some(())
-        });
-        self
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let ready = self.public.get("/readyz");
+            if ready.status == 200 {
+                return self;
+            }
+            assert!(Instant::now() < end, "not ready: {}\n{}", ready.text, self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A decision that has to be answered.
+    pub fn decide(&self, request: &Value) -> Value {
+        let answer = self.public.post("/v1/decisions", request);
+        assert_eq!(answer.status, 200, "{}\n{}", answer.text, self.log());
+        answer.json()
+    }
+
+    /// The record of an answered decision.
+    pub fn record(&self, decision: &Value) -> Value {
+        let id = decision["decision_id"].as_str().expect("an answered decision");
+        let record = self.admin.get(&format!("/v1/decisions/{id}"));
+        assert_eq!(record.status, 200, "{}", record.text);
+        record.json()
+    }
+
+    /// A counter or gauge by its line in `/metrics`, labels and all; 0 where there is none.
+    pub fn metric(&self, line: &str) -> f64 {
+        let text = self.admin.get("/metrics").text;
+        let value = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(0.0)
     }
 
     /// The process's id.

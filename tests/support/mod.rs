@@ -7,6 +7,7 @@ mod artifacts;
 mod deployment;
 mod host;
 mod http;
+pub mod wat;
 
 pub use artifacts::{artifact, misbehave, outreach_rules, outreach_score, with_nonce};
 pub use deployment::{Deployment, collections, misbehaving};

@@ -12,7 +12,7 @@ use super::experiments::bind;
 use crate::config::Config;
 use crate::experiments::{ExperimentState, Specs};
 use crate::models::{Model, ModelSet, Runtime, golden_path};
-use crate::registry::{Plugin, files_in};
+use crate::registry::{Plugin, check_size, files_in};
 use crate::sandbox::Engines;
 
 /// What was found of a file.
@@ -67,8 +67,10 @@ fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> Versions {
     };
     let mut seen: BTreeMap<Pin, String> = BTreeMap::new();
     for file in files {
-        let loaded = std::fs::read(&file)
+        let loaded = std::fs::metadata(&file)
             .map_err(|e| e.to_string())
+            .and_then(|meta| check_size(meta.len()).map_err(|e| e.to_string()))
+            .and_then(|()| std::fs::read(&file).map_err(|e| e.to_string()))
             .and_then(|bytes| Plugin::load(&engines, &bytes).map_err(|e| e.to_string()));
         match loaded {
             Ok(plugin) => {

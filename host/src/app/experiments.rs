@@ -34,9 +34,15 @@ pub(super) fn bind(
     config: &Config,
     versions: &Versions,
     models: &ModelSet,
-    candidates: Vec<Candidate>,
+    mut candidates: Vec<Candidate>,
     before: impl Fn(&PathBuf) -> Option<(Arc<Experiment>, String)>,
 ) -> Bound {
+    // Who is in force keeps its slot: a new file must not take it by sorting first.
+    candidates.sort_by_key(|candidate| match (before(&candidate.path), &candidate.spec) {
+        (Some((old, _)), Some((spec, _))) if old.digest == spec.digest => 0,
+        (Some(_), _) => 1,
+        (None, _) => 2,
+    });
     let mut bound = Bound { running: HashMap::new(), statuses: Vec::new(), applied: Vec::new() };
     for candidate in candidates {
         let file = candidate.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();

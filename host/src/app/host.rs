@@ -23,6 +23,8 @@ use crate::telemetry::Metrics;
 
 /// How often the folders are looked at where no event told of a change.
 const RESCAN: Duration = Duration::from_secs(2);
+/// Connections that a listener holds open.
+const MAX_CONNECTIONS: usize = 4096;
 /// How long accepted requests have when the host stops.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How often old records are looked for.
@@ -229,10 +231,7 @@ async fn serve(
         // An error means that the host is gone, which is a stop as well.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        // Small answers must not wait for the peer's acknowledgement.
-        let _ = stream.set_nodelay(true);
-    });
+    let listener = http::BoundedListener::new(listener, MAX_CONNECTIONS);
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);
     let task = tokio::spawn(async move {
         if let Err(error) = server.await {
@@ -257,7 +256,13 @@ async fn expire(
             Ok(done) => matches!(done.await, Ok(Ok(true))),
             Err(_) => false,
         };
-        let pause = if more { Duration::from_millis(50) } else { EXPIRE_EVERY };
+        let pause = match more {
+            true => Duration::from_millis(50),
+            // A host that is not ready gets no traffic, and no commit that could show it
+            // otherwise: this one does.
+            false if !ledger.is_healthy() => Duration::from_secs(1),
+            false => EXPIRE_EVERY,
+        };
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(pause) => {}

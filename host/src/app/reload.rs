@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use serin_core::experiment::Experiment;
 use serin_core::manifest::ModelId;
 
 use super::build::{build, load_model, wanted};
@@ -105,13 +106,18 @@ impl Reloader {
             let digest = self.archive.applied("experiment", name)?.into_iter().next()?;
             String::from_utf8(self.archive.get(&digest)?).ok()
         };
-        let candidates = inner.specs.candidates(&files, archived);
+        let candidates = inner.specs.candidates(&files, &archived);
         let now_ms = self.clock.now_ms();
         self.folder.scan(&wanted(&inner.config, &candidates), now_ms);
         let versions = self.folder.active();
         let models = self.load_models(inner, &mut standing);
 
-        let before = |path: &PathBuf| inner.specs.applied(path).cloned();
+        let before = |path: &PathBuf| {
+            inner.specs.applied(path).cloned().or_else(|| {
+                let text = archived(&path.file_name()?.to_string_lossy())?;
+                Some((Arc::new(Experiment::parse(&text).ok()?), text))
+            })
+        };
         let built = build(
             &inner.config,
             inner.generation + 1,
@@ -210,7 +216,7 @@ impl Reloader {
     }
 
     /// Keeps the specs in force, so that records that name their digest can be explained.
-    fn archive_specs(&self, applied: &[(PathBuf, Arc<serin_core::experiment::Experiment>, String)]) {
+    fn archive_specs(&self, applied: &[(PathBuf, Arc<Experiment>, String)]) {
         for (path, spec, text) in applied {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let kept = self

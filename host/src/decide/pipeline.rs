@@ -100,9 +100,14 @@ fn fallback(point: &Point, served_by: ServedBy, degraded: Vec<String>) -> Answer
     }
 }
 
-/// A constraint that could not be evaluated protects, and the answer says so.
+/// A constraint that could not be evaluated protects, and the answer says so. What else than
+/// a missing value kept it from being evaluated is in the record: such texts have no bound.
 fn excluded_by_doubt(routing: &Routing) -> Vec<String> {
-    routing.excluded.iter().filter(|why| *why != "excluded").map(|why| format!("exclude:{why}")).collect()
+    match routing.excluded.as_deref() {
+        None | Some("excluded") => Vec::new(),
+        Some(why) if why.starts_with("missing: ") => vec![format!("exclude:{why}")],
+        Some(_) => vec!["exclude:error".to_owned()],
+    }
 }
 
 type Plan<'p> = Vec<(&'p Arm, Role, ServedBy, Budget)>;

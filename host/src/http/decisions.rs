@@ -182,7 +182,10 @@ fn count(metrics: &Metrics, record: &Record) {
         Metrics::count(&metrics.degraded, degraded);
     }
     if let Some(not) = &record.routing.not_enrolled {
-        Metrics::count(&metrics.not_enrolled, &format!("{}: {}", not.experiment, not.why));
+        // Other texts than these have no bound, and a label must have one.
+        let known = not.why == "not_eligible" || not.why.starts_with("missing: ");
+        let why = if known { &not.why } else { "error" };
+        Metrics::count(&metrics.not_enrolled, &format!("{}: {why}", not.experiment));
     }
 }
 

@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod features;
 mod idempotency;
+mod listener;
 mod openapi;
 mod service;
 mod trace;
@@ -19,6 +20,7 @@ use axum::routing::{get, post};
 
 pub use admin::parse_time;
 pub use error::Problem;
+pub use listener::BoundedListener;
 pub use openapi::document;
 pub use service::{ModelStatus, Service, ServiceParts, Standing};
 

@@ -1,5 +1,7 @@
 //! What is sent and received.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
@@ -168,6 +170,9 @@ impl<'a> From<&'a Record> for WireDecision<'a> {
     }
 }
 
+/// How long a body may take to arrive.
+const BODY_WAIT: Duration = Duration::from_secs(10);
+
 /// A body of JSON, with errors that name the key.
 pub struct Body {
     /// The bytes as they arrived.
@@ -189,7 +194,10 @@ impl<S: Send + Sync> FromRequest<S> for Body {
                 "the body has to be JSON, sent with 'content-type: application/json'",
             ));
         }
-        match Bytes::from_request(request, state).await {
+        let Ok(body) = tokio::time::timeout(BODY_WAIT, Bytes::from_request(request, state)).await else {
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body did not arrive in time"));
+        };
+        match body {
             Ok(bytes) => Ok(Self { bytes }),
             Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -208,19 +216,17 @@ impl Body {
     /// 400 where it is not JSON, 422 with the key where it does not fit.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         // The plain parser first: finding out the key costs time that a good request need not pay.
-        serde_json::from_slice(&self.bytes).or_else(|_| {
+        serde_json::from_slice(&self.bytes).map_err(|_| {
             let mut deserializer = serde_json::Deserializer::from_slice(&self.bytes);
             match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-                Ok(_) => {
-                    Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "not JSON: more follows the value"))
-                }
+                Ok(_) => Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "not JSON: more follows the value"),
                 Err(error) => {
                     let key = error.path().to_string();
                     let why = error.inner().to_string();
                     if error.inner().is_data() {
-                        Err(Problem::invalid(if key == "." { String::new() } else { key }, why))
+                        Problem::invalid(if key == "." { String::new() } else { key }, why)
                     } else {
-                        Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-body", format!("not JSON: {why}")))
+                        Problem::new(StatusCode::BAD_REQUEST, "malformed-body", format!("not JSON: {why}"))
                     }
                 }
             }

@@ -8,16 +8,27 @@ use serin_core::Name;
 use serin_core::case::Case;
 use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest, ManifestError};
 use serin_core::record::StrategyId;
-use wasmparser::{Encoding, Parser, Payload, WasmFeatures};
+use wasmparser::{CustomSectionReader, Encoding, Parser, Payload, WasmFeatures};
 
 use crate::sandbox::{Engines, LinkError, Linked};
 
 /// The largest artifact that is read.
-pub const MAX_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Checks a file's length before it is read.
+///
+/// # Errors
+/// That it is larger than any artifact may be.
+pub fn check_size(bytes: u64) -> Result<(), ArtifactError> {
+    if bytes <= MAX_BYTES { Ok(()) } else { Err(ArtifactError::TooLarge(bytes)) }
+}
 
 /// Why a file is not an artifact that this host can serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
+    /// The file is too large to be read.
+    #[error("{0} bytes; the largest artifact accepted has {MAX_BYTES}")]
+    TooLarge(u64),
     /// The file is empty, cut off, or of another format.
     #[error("not a WebAssembly component: {0}")]
     NotComponent(String),
@@ -27,6 +38,9 @@ pub enum ArtifactError {
     /// No manifest inside.
     #[error("no '{MANIFEST_SECTION}' section: it was not built by 'serin plugin build'")]
     NoManifest,
+    /// A section is there twice.
+    #[error("more than one '{0}' section; build it with 'serin plugin build'")]
+    Repeated(String),
     /// The manifest is not valid.
     #[error("manifest: {0}")]
     Manifest(#[from] ManifestError),
@@ -63,7 +77,7 @@ pub struct Contents {
     /// Bytes of the file.
     pub size: usize,
     /// The manifest hash that the code carries.
-    code_hash: Option<[u8; 32]>,
+    code_hash: Option<Vec<u8>>,
 }
 
 /// Reads an artifact without running or compiling anything.
@@ -75,6 +89,9 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
     if bytes.is_empty() {
         return Err(ArtifactError::NotComponent("the file is empty".to_owned()));
     }
+    if bytes.len() >= 4 && !bytes.starts_with(b"\0asm") {
+        return Err(ArtifactError::NotComponent("it does not begin with the magic bytes '\\0asm'".to_owned()));
+    }
     wasmparser::Validator::new_with_features(WasmFeatures::default() | WasmFeatures::COMPONENT_MODEL)
         .validate_all(bytes)
         .map_err(broken)?;
@@ -85,9 +102,9 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CustomSection(section) => match section.name() {
-                MANIFEST_SECTION if depth == 0 => manifest = Some(section.data().to_vec()),
-                CASES_SECTION if depth == 0 => cases = Some(section.data().to_vec()),
-                HASH_SECTION => code_hash = section.data().try_into().ok(),
+                MANIFEST_SECTION if depth == 0 => once(&mut manifest, &section)?,
+                CASES_SECTION if depth == 0 => once(&mut cases, &section)?,
+                HASH_SECTION => code_hash = Some(section.data().to_vec()),
                 _ => {}
             },
             Payload::ComponentImportSection(imports) if depth == 0 => {
@@ -117,6 +134,14 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
         size: bytes.len(),
         code_hash,
     })
+}
+
+/// Takes a section that an artifact has once: of two, it would be open which one counts.
+fn once(slot: &mut Option<Vec<u8>>, section: &CustomSectionReader<'_>) -> Result<(), ArtifactError> {
+    match slot.replace(section.data().to_vec()) {
+        None => Ok(()),
+        Some(_) => Err(ArtifactError::Repeated(section.name().to_owned())),
+    }
 }
 
 /// Versions in memory.
@@ -157,7 +182,7 @@ impl Plugin {
     /// What keeps it from being run.
     pub fn link(engines: &Engines, bytes: &[u8]) -> Result<Self, ArtifactError> {
         let contents = read(bytes)?;
-        if contents.code_hash.is_some_and(|hash| hash != contents.manifest.hash) {
+        if contents.code_hash.as_ref().is_some_and(|hash| *hash != contents.manifest.hash) {
             return Err(ArtifactError::ManifestMismatch);
         }
         let linked = Linked::new(engines, bytes, &contents.manifest)?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serin_core::experiment::Pin;
 
-use super::artifact::{MAX_BYTES, Plugin};
+use super::artifact::Plugin;
 use super::{Archive, Stamp, files_in};
 use crate::sandbox::Engines;
 
@@ -79,6 +79,8 @@ pub struct Folder {
 
 /// Retired and failed artifacts that are still shown.
 const SHOWN: usize = 200;
+/// Stands in place of a digest for a file that is not read at all.
+const TOO_LARGE: &str = "too-large:";
 
 impl Folder {
     /// A folder that was not scanned yet.
@@ -131,11 +133,17 @@ impl Folder {
         {
             return Some(seen.digest.clone());
         }
-        let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let file = name_of(path);
         let length = stamp.length();
-        if length > MAX_BYTES {
-            let error = format!("{length} bytes; the largest artifact accepted has {MAX_BYTES}");
-            self.note(&file, format!("too-large:{file}"), ArtifactState::Failed, Some(error), None, now_ms);
+        if let Err(error) = super::check_size(length) {
+            self.note(
+                &file,
+                format!("{TOO_LARGE}{file}"),
+                ArtifactState::Failed,
+                Some(error.to_string()),
+                None,
+                now_ms,
+            );
             return None;
         }
         let bytes = std::fs::read(path).ok()?;
@@ -235,13 +243,15 @@ impl Folder {
         let mut inner = self.inner();
         let inner = &mut *inner;
         inner.seen.retain(|path, _| files.contains(path));
+        // The file under which it was first seen may be gone, and a copy of it still there.
+        for status in inner.statuses.values_mut().filter(|status| !status.digest.starts_with(TOO_LARGE)) {
+            let copies = inner.seen.iter().filter(|(_, seen)| seen.digest == status.digest);
+            status.file = copies.map(|(path, _)| name_of(path)).min();
+        }
         for status in inner.statuses.values_mut().filter(|status| status.state == ArtifactState::Active) {
             let here = present.contains(&status.digest);
             let is_wanted = status.pin.as_ref().is_some_and(|pin| wanted.contains(pin));
             status.stale = !here && is_wanted;
-            if !here {
-                status.file = None;
-            }
             if !here && !is_wanted {
                 status.state = ArtifactState::Retired;
                 status.loaded_at_ms = now_ms;
@@ -253,8 +263,11 @@ impl Folder {
             }
         }
         // Failed files that are gone, and the oldest retired ones, are not shown for ever.
+        let names: Vec<String> = files.iter().map(|path| name_of(path)).collect();
         inner.statuses.retain(|digest, s| {
-            s.state != ArtifactState::Failed || present.contains(digest) || digest.starts_with("too-large:")
+            let is_there = |name: &str| names.iter().any(|known| known == name);
+            s.state != ArtifactState::Failed
+                || digest.strip_prefix(TOO_LARGE).map_or_else(|| present.contains(digest), is_there)
         });
         let mut retired: Vec<(u64, String)> = inner
             .statuses
@@ -290,6 +303,10 @@ impl Folder {
         };
         self.inner().statuses.insert(digest, status);
     }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn pin_of(plugin: &Plugin) -> Pin {

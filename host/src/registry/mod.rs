@@ -8,7 +8,7 @@ mod folder;
 mod watch;
 
 pub use archive::{Archive, ArchiveError};
-pub use artifact::{ArtifactError, Contents, Plugin, read};
+pub use artifact::{ArtifactError, Contents, Plugin, check_size, read};
 pub use cases::{CaseResult, run_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
 pub use watch::{Stamp, Watcher, files_in};

@@ -97,7 +97,7 @@ fn deterministic() -> Config {
 fn build(size: Size, slots: u32) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     let (cores, tables, instance_bytes, memory_bytes, resident) = match size {
-        Size::Small => (4, 4, 1 << 20, 64 << 20, 64 << 10),
+        Size::Small => (8, 8, 1 << 20, 64 << 20, 64 << 10),
         Size::Large => (100, 40, 16 << 20, 512 << 20, 2 << 20),
     };
     pool.total_component_instances(slots)

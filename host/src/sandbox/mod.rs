@@ -30,6 +30,8 @@ use crate::clock::Budget;
 
 /// The package whose interfaces a strategy may import.
 const PACKAGE: &str = "serin:decision/";
+/// Those interfaces.
+const INTERFACES: [&str; 3] = ["types", "models", "log"];
 
 /// A strategy that is compiled and linked: starting it is all that is left to do.
 pub struct Linked {
@@ -99,7 +101,10 @@ impl Linked {
         let engine = engines.get(Size::of(component.len())).map_err(|e| LinkError::Engine(e.to_string()))?;
         let compiled = Component::new(engine, component).map_err(|e| LinkError::Invalid(format!("{e:#}")))?;
         for (import, item) in compiled.component_type().imports(engine) {
-            let ours = import.starts_with(PACKAGE) && import.contains("@0.1.");
+            let ours = import
+                .strip_prefix(PACKAGE)
+                .and_then(|rest| rest.split_once('@'))
+                .is_some_and(|(interface, version)| INTERFACES.contains(&interface) && version.starts_with("0.1."));
             if !ours || !matches!(item.ty, ComponentItem::ComponentInstance(_)) {
                 return Err(LinkError::ForbiddenImport(import.to_owned()));
             }

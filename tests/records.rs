@@ -1,0 +1,45 @@
+//! Records of every schema that was ever written stay readable and replayable. One of each is
+//! kept in `tests/data/records`, with the artifact that decided; a new schema adds a folder.
+
+use std::sync::Arc;
+
+use serin::registry::Archive;
+use serin::replay::{Verdict, Versions, replay};
+use serin::sandbox::Engines;
+use serin_core::record::{Record, SCHEMA};
+
+use crate::support::root;
+
+#[test]
+fn a_record_of_every_schema_replays_on_its_archived_artifact() {
+    for schema in 1..=SCHEMA {
+        let folder = root().join(format!("tests/data/records/v{schema}"));
+        let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("v{schema}/{name}: {e}"));
+        let record = Record::parse(&read("record.json")).expect("an old record is readable");
+
+        let dir = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(dir.path()).expect("an archive");
+        let digest = archive.put(&read("artifact.wasm")).expect("archived");
+        assert_eq!(*digest, *record.attempts[0].strategy.digest, "the artifact is the one that decided");
+        let versions = Versions::new(Arc::new(Engines::new(2).expect("engines")), archive);
+        assert_eq!(replay(&record, |digest| versions.get(digest)), Verdict::Identical { environmental: 0 });
+
+        // The same, with one feature altered: the risk that it was decided on is another one.
+        let mut altered = record;
+        let profile = altered.features.get_mut("borrower-profile").expect("read for every arm");
+        profile.values.insert("interest_rate".into(), serin_core::value::Value::Number(28.0));
+        match replay(&altered, |digest| versions.get(digest)) {
+            Verdict::Different(differences) => {
+                assert!(differences.iter().any(|d| d.field.contains("interest_rate")), "{differences:?}");
+            }
+            other => panic!("an altered feature went unnoticed: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_newer_schema_is_refused_by_its_number() {
+    let newer = format!("{{\"schema\":{}}}", SCHEMA + 1);
+    let error = Record::parse(newer.as_bytes()).expect_err("not known here");
+    assert!(error.contains(&format!("schema {}", SCHEMA + 1)), "{error}");
+}
