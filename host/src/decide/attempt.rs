@@ -115,14 +115,7 @@ pub(super) fn attempt(
         let detail = format!("{} runs of this version are under way", deployment.slots_per_version);
         return fail(attempt, degraded, (FailureKind::Overloaded, detail), score_us);
     };
-    let run = Run {
-        decision_point: &record.decision_point,
-        time_ms: record.time_ms,
-        utc_offset_minutes: record.utc_offset_minutes,
-        features: &inputs.features,
-        scores: &scores,
-        parameters: &arm.parameters,
-    };
+    let run = Run::of(record, &inputs.features, &scores, &arm.parameters);
     let scorer: Option<Box<dyn Scorer>> = match manifest.callable.is_empty() {
         true => None,
         false => Some(Box::new(CallScorer(Arc::clone(&deployment.models)))),

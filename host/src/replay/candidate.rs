@@ -51,14 +51,7 @@ pub fn compare(record: &Record, candidate: &Plugin) -> Comparison {
         }
     }
     let parameters: Vec<_> = manifest.parameters.iter().map(|p| p.default.clone()).collect();
-    let run = Run {
-        decision_point: &record.decision_point,
-        time_ms: record.time_ms,
-        utc_offset_minutes: record.utc_offset_minutes,
-        features: &inputs.features,
-        scores: &scores,
-        parameters: &parameters,
-    };
+    let run = Run::of(record, &inputs.features, &scores, &parameters);
     let limits =
         serin_core::limits::Limits { wall_ms: 60_000, ..manifest.limits.within(serin_core::limits::Limits::default()) };
     Comparison::Answered(

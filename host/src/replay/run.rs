@@ -139,14 +139,7 @@ fn run_again(record: &Record, recorded: &Attempt, plugin: &Plugin) -> (Attempt, 
             return (again, degraded);
         }
     };
-    let run = Run {
-        decision_point: &record.decision_point,
-        time_ms: record.time_ms,
-        utc_offset_minutes: record.utc_offset_minutes,
-        features: &inputs.features,
-        scores: &scores,
-        parameters: &recorded.parameters,
-    };
+    let run = Run::of(record, &inputs.features, &scores, &recorded.parameters);
     // Fuel is the record's; the wall clock is this machine's, and must not speak here.
     let limits = serin_core::limits::Limits { wall_ms: 60_000, ..recorded.limits };
     let scorer: Option<Box<dyn Scorer>> = match manifest.callable.is_empty() {

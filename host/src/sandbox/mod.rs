@@ -12,7 +12,7 @@ use std::time::Instant;
 use serin_core::answer::{RawAnswer, RawCandidate};
 use serin_core::limits::Limits;
 use serin_core::manifest::{Manifest, ModelId};
-use serin_core::record::{FailureKind, LogLine, ModelCall, Outcome};
+use serin_core::record::{FailureKind, LogLine, ModelCall, Outcome, Record};
 use serin_core::value::Value;
 use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
 use wasmtime::{Engine, Store, Trap};
@@ -73,6 +73,20 @@ pub struct Run<'a> {
     pub scores: &'a [f64],
     /// Parameters by position.
     pub parameters: &'a [Value],
+}
+
+impl<'a> Run<'a> {
+    /// A run on a record, with its projection through the manifest.
+    pub fn of(record: &'a Record, features: &'a [Value], scores: &'a [f64], parameters: &'a [Value]) -> Self {
+        Self {
+            decision_point: &record.decision_point,
+            time_ms: record.time_ms,
+            utc_offset_minutes: record.utc_offset_minutes,
+            features,
+            scores,
+            parameters,
+        }
+    }
 }
 
 /// What came of a run, and what it used.
