@@ -101,10 +101,10 @@ impl Host {
     /// What keeps it from serving at all. A broken plugin, model or experiment does not; it
     /// is shown on the admin listener.
     pub async fn start(options: Options, clock: Arc<dyn Clock>) -> Result<Self, HostError> {
-        let mut config = Config::load(&options.config)?;
-        config.fixed.listen = options.listen.unwrap_or(config.fixed.listen);
-        config.fixed.admin = options.admin.unwrap_or(config.fixed.admin);
+        let config = Config::load(&options.config)?;
         let fixed = config.fixed.clone();
+        // Not put into the configuration: it would differ from the file for ever after.
+        let (listen, admin) = (options.listen.unwrap_or(fixed.listen), options.admin.unwrap_or(fixed.admin));
         let data = fixed.data_dir();
         std::fs::create_dir_all(&data).map_err(system(format!("{}", data.display())))?;
         let metrics = Arc::new(Metrics::default());
@@ -145,8 +145,8 @@ impl Host {
             max_body_bytes: fixed.max_body_bytes,
         });
         let (stop, stopped) = watch::channel(false);
-        let (listen, public) = serve(fixed.listen, http::public(Arc::clone(&service)), stopped.clone()).await?;
-        let (admin, private) = serve(fixed.admin, http::admin(Arc::clone(&service)), stopped.clone()).await?;
+        let (listen, public) = serve(listen, http::public(Arc::clone(&service)), stopped.clone()).await?;
+        let (admin, private) = serve(admin, http::admin(Arc::clone(&service)), stopped.clone()).await?;
         tokio::spawn(expire(Arc::clone(&ledger), clock, retain, stopped));
         Ok(Self { listen, admin, reloader, service, ledger, stop, servers: vec![public, private], _watcher: watcher })
     }

@@ -19,7 +19,7 @@ pub struct CallScorer(pub Arc<ModelSet>);
 impl Scorer for CallScorer {
     fn score(
         &mut self,
-        _: u32,
+        _: usize,
         model: &ModelId,
         rows: &[Vec<Value>],
         left: Duration,

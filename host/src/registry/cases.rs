@@ -34,7 +34,7 @@ struct Scripted(std::vec::IntoIter<CaseCall>);
 impl Scorer for Scripted {
     fn score(
         &mut self,
-        _: u32,
+        _: usize,
         model: &ModelId,
         rows: &[Vec<Value>],
         _: Duration,

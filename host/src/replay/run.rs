@@ -40,20 +40,21 @@ pub enum Verdict {
     NotReplayable(String),
 }
 
-/// Answers calls from the transcript.
-struct Transcript(std::vec::IntoIter<ModelCall>);
+/// Answers calls from the transcript, each by its place: calls that the sandbox answered by
+/// itself (beyond a limit, say) are in it too, and it answers them by itself again.
+struct Transcript(Vec<ModelCall>);
 
 impl Scorer for Transcript {
     fn score(
         &mut self,
-        _: u32,
+        call: usize,
         _: &ModelId,
         _: &[Vec<Value>],
         _: Duration,
     ) -> (Option<Name>, Result<Vec<f64>, CallError>) {
         // A call with other rows shows when the transcripts are compared.
-        match self.0.next() {
-            Some(call) => (call.digest, call.answer),
+        match self.0.get(call) {
+            Some(call) => (call.digest.clone(), call.answer.clone()),
             None => (None, Err(CallError::Unavailable)),
         }
     }
@@ -144,7 +145,7 @@ fn run_again(record: &Record, recorded: &Attempt, plugin: &Plugin) -> (Attempt, 
     let limits = serin_core::limits::Limits { wall_ms: 60_000, ..recorded.limits };
     let scorer: Option<Box<dyn Scorer>> = match manifest.callable.is_empty() {
         true => None,
-        false => Some(Box::new(Transcript(recorded.transcript.clone().into_iter()))),
+        false => Some(Box::new(Transcript(recorded.transcript.clone()))),
     };
     let ran = plugin.linked.run(&run, manifest, limits, Budget::new(Duration::from_secs(60)), scorer);
     again.outcome = ran.outcome;

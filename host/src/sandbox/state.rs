@@ -15,11 +15,11 @@ use crate::clock::Budget;
 
 /// Who answers calls of the `models` import.
 pub trait Scorer: Send + 'static {
-    /// Scores `rows` by the callable model at position `model`; the digest is of the model's
-    /// file, where one was reached.
+    /// Scores `rows` by `model`. `call` is the call's place in the transcript; the digest is of
+    /// the model's file, where one was reached.
     fn score(
         &mut self,
-        position: u32,
+        call: usize,
         model: &ModelId,
         rows: &[Vec<Value>],
         left: Duration,
@@ -98,7 +98,7 @@ impl State {
         }
         match (self.callable.get(position as usize), &mut self.scorer) {
             (None, _) => (None, Err(CallError::UnknownModel)),
-            (Some(model), Some(scorer)) => scorer.score(position, model, rows, self.budget.left()),
+            (Some(model), Some(scorer)) => scorer.score(self.transcript.len(), model, rows, self.budget.left()),
             (Some(_), None) => (None, Err(CallError::Unavailable)),
         }
     }
