@@ -1,17 +1,15 @@
-//! `POST /v1/decisions` and its batch.
+//! `POST /v1/decisions`, and what it shares with its batch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
 use serin_core::record::Record;
 use tracing::Instrument as _;
-use utoipa::ToSchema;
 
+use super::error::BodyRefusal;
 use super::idempotency::{Held, Known, look_up};
 use super::trace::TraceParent;
 use super::wire::{Body, WireDecision, WireRequest};
@@ -19,11 +17,6 @@ use super::{Problem, Service};
 use crate::decide::{Decided, Refused};
 use crate::ledger::{Commit, DecisionRow, IdempotentAnswer};
 use crate::telemetry::{AttemptLabels, DecisionLabels, Metrics, StageLabels};
-
-/// Items of one batch.
-const MAX_BATCH: usize = 1_000;
-/// Items of one batch that are under way at once: a batch leaves threads to single requests.
-const LANES: usize = 2;
 
 /// How long an answer waits for its record. A commit takes milliseconds; beyond this the
 /// ledger is down, and 503 says so.
@@ -37,13 +30,9 @@ const COMMIT_WAIT: Duration = Duration::from_secs(3);
         ("traceparent" = Option<String>, Header, description = "W3C trace context")),
     responses(
         (status = 200, description = "The decision, after its record is committed", body = WireDecision<'static>),
-        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`force` and `dry_run` are for the admin listener", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The key was used for another body", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not sent as JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The request does not fit the decision point", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Overloaded, out of time, or the ledger is down; see Retry-After", body = Problem, content_type = "application/problem+json")))]
+        BodyRefusal))]
 pub(super) async fn decide_public(
     State(service): State<Arc<Service>>,
     headers: HeaderMap,
@@ -105,7 +94,7 @@ async fn one(
 }
 
 /// A key is unique in its record's transaction, and a `best_effort` record may be lost.
-fn keeps_keys(service: &Service, point: &str) -> Result<(), Problem> {
+pub(super) fn keeps_keys(service: &Service, point: &str) -> Result<(), Problem> {
     match service.deployment.load().points.get(point) {
         Some(point) if !point.must_log => Err(Problem::invalid(
             "Idempotency-Key",
@@ -115,11 +104,11 @@ fn keeps_keys(service: &Service, point: &str) -> Result<(), Problem> {
     }
 }
 
-fn internal() -> Problem {
+pub(super) fn internal() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer could not be written")
 }
 
-fn guard(request: &WireRequest, is_admin: bool) -> Result<(), Problem> {
+pub(super) fn guard(request: &WireRequest, is_admin: bool) -> Result<(), Problem> {
     let key = match (&request.force, request.dry_run) {
         _ if is_admin => return Ok(()),
         (Some(_), _) => "force",
@@ -132,7 +121,7 @@ fn guard(request: &WireRequest, is_admin: bool) -> Result<(), Problem> {
     })
 }
 
-fn deadline_of(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+pub(super) fn deadline_of(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
     let Some(value) = headers.get("serin-deadline-ms") else {
         return Ok(None);
     };
@@ -143,7 +132,7 @@ fn deadline_of(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
 }
 
 /// Hands a request over to the deciding threads, and counts what came of it.
-async fn run(
+pub(super) async fn run(
     service: &Service,
     request: WireRequest,
     deadline: Option<Duration>,
@@ -189,11 +178,11 @@ fn count(metrics: &Metrics, record: &Record) {
     }
 }
 
-fn row(record: &Record) -> Result<DecisionRow, Problem> {
+pub(super) fn row(record: &Record) -> Result<DecisionRow, Problem> {
     DecisionRow::of(record).map_err(|_| internal())
 }
 
-fn keep(service: &Service, held: &Held, body: &[u8]) -> IdempotentAnswer {
+pub(super) fn keep(service: &Service, held: &Held, body: &[u8]) -> IdempotentAnswer {
     IdempotentAnswer {
         key: held.key.clone(),
         request: held.request.clone(),
@@ -204,7 +193,7 @@ fn keep(service: &Service, held: &Held, body: &[u8]) -> IdempotentAnswer {
 }
 
 /// Commits. With `waits`, an answer leaves only after this has returned.
-async fn record(service: &Service, commit: Commit, waits: bool) -> Result<(), Problem> {
+pub(super) async fn record(service: &Service, commit: Commit, waits: bool) -> Result<(), Problem> {
     if !waits {
         if service.ledger.commit_unwaited(commit).is_err() {
             service.metrics.records_dropped.inc();
@@ -225,167 +214,12 @@ async fn record(service: &Service, commit: Commit, waits: bool) -> Result<(), Pr
     Ok(())
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Response {
+pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
-fn stored(status: u16, body: Vec<u8>) -> Response {
+pub(super) fn stored(status: u16, body: Vec<u8>) -> Response {
     let mut response = json(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), body);
     response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     response
-}
-
-/// A batch of requests.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WireBatch {
-    /// The requests; each is answered for itself.
-    #[schema(max_items = 1000)]
-    requests: Vec<WireRequest>,
-}
-
-/// The answers, in the order of the requests.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct WireBatchAnswer {
-    /// One a request.
-    results: Vec<WireBatchItem>,
-}
-
-/// One answer of a batch.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct WireBatchItem {
-    /// The status that the request would have got alone.
-    status: u16,
-    /// The decision.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = WireDecision<'static>, nullable = false)]
-    decision: Option<Box<serde_json::value::RawValue>>,
-    /// The problem.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    error: Option<Problem>,
-}
-
-/// Decides many.
-#[utoipa::path(post, path = "/v1/decisions/batch", tag = "decisions", request_body = WireBatch,
-    params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Covers the whole batch", min_length = 1, max_length = 255),
-        ("Serin-Deadline-Ms" = Option<u32>, Header, description = "Milliseconds that the batch has; what was not begun in time is a 503 item", minimum = 1),
-        ("traceparent" = Option<String>, Header, description = "W3C trace context")),
-    responses(
-        (status = 200, description = "One result a request, in order, after all are committed", body = WireBatchAnswer),
-        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The key was used for another body", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not sent as JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The batch is not of this shape", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Overloaded, or the ledger is down; see Retry-After", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn decide_batch(
-    State(service): State<Arc<Service>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let (span, trace_id) = TraceParent::span(&headers, "batch");
-    batch(service, headers, body, trace_id).instrument(span).await
-}
-
-async fn batch(
-    service: Arc<Service>,
-    headers: HeaderMap,
-    body: Body,
-    trace_id: Option<String>,
-) -> Result<Response, Problem> {
-    let arrived = Instant::now();
-    let _place = service.enter()?;
-    let refuse = |problem: Problem| service.refuse(problem);
-    let deadline = deadline_of(&headers).map_err(refuse)?;
-    let batch: WireBatch = body.parse().map_err(refuse)?;
-    if batch.requests.len() > MAX_BATCH {
-        return Err(refuse(Problem::invalid(
-            "requests",
-            format!("requests: {} items; at most {MAX_BATCH}", batch.requests.len()),
-        )));
-    }
-    let held = match look_up(&service, &headers, "/v1/decisions/batch", &body.bytes).await.map_err(refuse)? {
-        Known::None => None,
-        Known::New(held) => Some(held),
-        Known::Answered(status, body) => return Ok(stored(status, body)),
-    };
-    let keyed = held.is_some();
-    let decided = run_all(&service, batch.requests, deadline.map(|d| arrived + d), keyed, trace_id).await;
-    let mut rows = Vec::with_capacity(decided.len());
-    let mut results = Vec::with_capacity(decided.len());
-    let mut waits = keyed;
-    for item in decided {
-        results.push(match item {
-            Ok(decided) => {
-                waits |= decided.must_log;
-                rows.push(row(&decided.record)?);
-                let raw =
-                    serde_json::value::to_raw_value(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
-                WireBatchItem { status: 200, decision: Some(raw), error: None }
-            }
-            Err(problem) => {
-                WireBatchItem { status: problem.status, decision: None, error: Some(service.refuse(problem)) }
-            }
-        });
-    }
-    // A 5xx is not kept: the same key may be tried again.
-    let failed = results.iter().any(|item| item.status >= 500);
-    let answer = serde_json::to_vec(&WireBatchAnswer { results }).map_err(|_| internal())?;
-    let kept = held.filter(|_| !failed).map(|held| keep(&service, &held, &answer));
-    record(&service, Commit { decisions: rows, answer: kept }, waits).await.map_err(refuse)?;
-    Ok(json(StatusCode::OK, answer))
-}
-
-/// Runs all items, a few at a time. What was not begun by `end` is refused.
-async fn run_all(
-    service: &Arc<Service>,
-    requests: Vec<WireRequest>,
-    end: Option<Instant>,
-    keyed: bool,
-    trace_id: Option<String>,
-) -> Vec<Result<Decided, Problem>> {
-    let requests: Arc<Vec<std::sync::Mutex<Option<WireRequest>>>> =
-        Arc::new(requests.into_iter().map(|r| std::sync::Mutex::new(Some(r))).collect());
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut lanes = tokio::task::JoinSet::new();
-    for _ in 0..LANES.min(requests.len()) {
-        let (service, requests, next, trace_id) =
-            (Arc::clone(service), Arc::clone(&requests), Arc::clone(&next), trace_id.clone());
-        lanes.spawn(async move {
-            let mut done = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(request) = requests.get(index) else { return done };
-                let request = request.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-                let Some(request) = request else { continue };
-                done.push((index, item(&service, request, end, keyed, trace_id.clone()).await));
-            }
-        });
-    }
-    let mut results: Vec<(usize, Result<Decided, Problem>)> = Vec::with_capacity(requests.len());
-    while let Some(lane) = lanes.join_next().await {
-        results.extend(lane.unwrap_or_default());
-    }
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
-}
-
-async fn item(
-    service: &Service,
-    request: WireRequest,
-    end: Option<Instant>,
-    keyed: bool,
-    trace_id: Option<String>,
-) -> Result<Decided, Problem> {
-    guard(&request, false)?;
-    let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-    if left.is_some_and(|left| left.is_zero()) {
-        return Err(Refused::NotBegun.into());
-    }
-    if keyed {
-        keeps_keys(service, &request.decision_point)?;
-    }
-    Ok(run(service, request, left, trace_id).await?)
 }

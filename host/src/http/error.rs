@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::decide::{Refused, RequestError};
 use crate::ledger::LedgerError;
@@ -128,4 +128,28 @@ pub(super) async fn method_not_allowed() -> Problem {
         "method-not-allowed",
         "this path does not take that method; see /openapi.json",
     )
+}
+
+/// What any request with a body can be refused for.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "describes the answers in the OpenAPI document")]
+pub(super) enum BodyRefusal {
+    /// Not JSON
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(Problem),
+    /// The body did not arrive in time
+    #[response(status = 408, content_type = "application/problem+json")]
+    TooSlow(Problem),
+    /// The body is larger than server.max_body_bytes
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(Problem),
+    /// Not sent as JSON
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(Problem),
+    /// The request is not of this shape, or does not fit the deployment; `key` says where
+    #[response(status = 422, content_type = "application/problem+json")]
+    Unfit(Problem),
+    /// Overloaded, out of time, or what is needed is down; see Retry-After
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
 }

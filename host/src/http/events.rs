@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::error::BodyRefusal;
 use super::wire::Body;
 use super::{Problem, Service};
 use crate::ledger::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
@@ -98,11 +99,7 @@ pub struct WireRefusedEvent {
 #[utoipa::path(post, path = "/v1/outcomes", tag = "events", request_body = WireOutcomes,
     responses(
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
-        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not sent as JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not of this shape", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Overloaded, or the ledger is down", body = Problem, content_type = "application/problem+json")))]
+        BodyRefusal))]
 pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
     let _place = service.enter()?;
     let wire: WireOutcomes = body.parse().map_err(|p| service.refuse(p))?;
@@ -115,11 +112,7 @@ pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) ->
 #[utoipa::path(post, path = "/v1/exposures", tag = "events", request_body = WireExposures,
     responses(
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
-        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not sent as JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not of this shape", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Overloaded, or the ledger is down", body = Problem, content_type = "application/problem+json")))]
+        BodyRefusal))]
 pub(super) async fn exposures(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
     let _place = service.enter()?;
     let wire: WireExposures = body.parse().map_err(|p| service.refuse(p))?;

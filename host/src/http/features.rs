@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serin_core::value::Value;
 use utoipa::ToSchema;
 
+use super::error::BodyRefusal;
 use super::wire::{Body, WireValue};
 use super::{Problem, Service};
 use crate::features::{FeatureInput, MAX_PUSH_ROWS, StoreError, ViewSpec};
@@ -67,12 +68,8 @@ fn failed(error: &StoreError) -> Problem {
     params(("view" = String, Path, description = "The feature view")),
     responses(
         (status = 200, description = "All rows were taken; an older event time never overwrites a newer one", body = WireUpserted),
-        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such feature view", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not sent as JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "A row does not fit the view; none was written", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Overloaded, or the feature store is busy", body = Problem, content_type = "application/problem+json")))]
+        BodyRefusal))]
 pub(super) async fn push(
     State(service): State<Arc<Service>>,
     Path(view): Path<String>,

@@ -1,6 +1,7 @@
 //! HTTP: wire types, status codes, and nothing that decides.
 
 mod admin;
+mod batch;
 mod decisions;
 mod error;
 mod events;
@@ -29,7 +30,7 @@ pub fn public(service: Arc<Service>) -> Router {
     let limit = service.max_body_bytes;
     Router::new()
         .route("/v1/decisions", post(decisions::decide_public))
-        .route("/v1/decisions/batch", post(decisions::decide_batch))
+        .route("/v1/decisions/batch", post(batch::decide_batch))
         .route("/v1/exposures", post(events::exposures))
         .route("/v1/outcomes", post(events::outcomes))
         .route("/v1/features/{view}", post(features::push))

@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{Problem, decisions, events, features, service, wire};
+use super::{Problem, batch, decisions, events, features, service, wire};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -14,7 +14,7 @@ use super::{Problem, decisions, events, features, service, wire};
     ),
     paths(
         decisions::decide_public,
-        decisions::decide_batch,
+        batch::decide_batch,
         events::outcomes,
         events::exposures,
         features::push,
