@@ -5,25 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::wat::{PRELUDE, decide, guest, manifest, with_manifest};
-use crate::support::{Deployment, Host, eventually, misbehave, misbehaving};
+use crate::support::{Host, eventually, misbehaving, outcome, wat};
 
 fn request(mode: &str) -> Value {
     json!({ "decision_point": "misbehave", "entities": { "borrower": "b-1" }, "context": { "mode": mode } })
-}
-
-/// What came of the only attempt: a kind of failure, `refusal` or `candidates`; and its words.
-fn outcome(record: &Value) -> (String, String) {
-    assert_eq!(record["attempts"].as_array().map(Vec::len), Some(1), "{record}");
-    let outcome = &record["attempts"][0]["outcome"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    match (outcome.get("failure"), outcome.get("refusal")) {
-        (Some(failure), _) => (text(&failure["kind"]), text(&failure["detail"])),
-        (_, Some(refusal)) => {
-            ("refusal".to_owned(), format!("{}: {}", text(&refusal["code"]), text(&refusal["message"])))
-        }
-        _ => ("candidates".to_owned(), outcome.to_string()),
-    }
 }
 
 #[test]
@@ -141,163 +126,40 @@ fn nothing_survives_a_decision() {
     });
 }
 
-/// A deployment with a decision point for each of the guests, named as they are.
-fn guests(guests: &[(&str, Vec<u8>)]) -> Deployment {
-    let points: String = guests
-        .iter()
-        .map(|(name, _)| {
-            format!(
-                "[decision_points.{name}]\nstrategy = \"{name}@1.0.0\"\nentities = [\"borrower\"]\n\
-                 actions = [\"go\", \"none\"]\ndeadline = \"5s\"\nfallback = {{ action = \"none\" }}\n\n"
-            )
-        })
-        .collect();
-    let deployment = Deployment::new(&format!("[limits]\nwall_ms = 2000\n\n{points}"));
-    for (name, artifact) in guests {
-        deployment.write(&format!("plugins/{name}-1.0.0.wasm"), artifact);
-    }
-    deployment
-}
-
-fn go(name: &str, fields: &str, body: &str) -> Vec<u8> {
-    guest(&manifest(name, "1.0.0", name, "go"), &format!("{PRELUDE} {fields} {}", decide(body)))
-}
-
-#[test]
-fn what_only_hand_written_code_does_is_held_off_too() {
-    // The answer lies at 1024; its parameter is the integer at 1112.
-    const FINE: &str = "(i32.const 1024)";
-    const SPIN: &str = "(func $spin (loop $again (br $again)))";
-    let grow = |table: u32, by: u32| format!("(drop (table.grow {table} (ref.null func) (i32.const {by})))");
-    let two = "(table 1 funcref) (table 1 funcref)";
-    let nan = |zero: &str| format!("(i64.store (i32.const 1112) (i64.reinterpret_f64 (f64.div {zero} {zero}))) {FINE}");
-    let zero = "(f64.convert_i64_u (i64.and (local.get 2) (i64.const 0)))";
-    let bad_text = "(i32.store8 (i32.const 2048) (i32.const 1)) (i32.store (i32.const 2056) (i32.const 2064)) \
-                    (i32.store (i32.const 2060) (i32.const 1)) (i32.store8 (i32.const 2064) (i32.const 255)) (i32.const 2048)";
-    let cases: Vec<(&str, Vec<u8>, &str, &str)> = vec![
-        ("one-table", go("one-table", two, &format!("{} {FINE}", grow(0, 6000))), "candidates", "\"n\":7"),
-        (
-            "two-tables",
-            go("two-tables", two, &format!("{} {} {FINE}", grow(0, 6000), grow(1, 6000))),
-            "tables",
-            "10000 granted",
-        ),
-        (
-            "more-memory",
-            go("more-memory", "", &format!("(drop (memory.grow (i32.const 300))) {FINE}")),
-            "memory",
-            "16777216 granted",
-        ),
-        ("start", go("start", &format!("{SPIN} (start $spin)"), FINE), "fuel_exhausted", "fuel"),
-        (
-            "division",
-            go("division", "", &format!("(drop (i32.div_u (i32.const 1) (local.get $i))) {FINE}")),
-            "trap",
-            "divide by zero",
-        ),
-        ("beyond", go("beyond", "", "(i32.const 0x7ffffff0)"), "output_invalid", ""),
-        ("unaligned", go("unaligned", "", "(i32.const 1026)"), "output_invalid", "align"),
-        (
-            "huge-list",
-            go("huge-list", "", &format!("(i32.store (i32.const 1032) (i32.const 0x7fffffff)) {FINE}")),
-            "output_invalid",
-            "",
-        ),
-        (
-            "no-variant",
-            go("no-variant", "", &format!("(i32.store8 (i32.const 1104) (i32.const 99)) {FINE}")),
-            "output_invalid",
-            "",
-        ),
-        ("not-utf8", go("not-utf8", "", bad_text), "output_invalid", "utf-8"),
-        (
-            "cleanup",
-            go("cleanup", &format!("{SPIN} (func (export \"cabi_post_decide\") (param i32) (call $spin))"), FINE),
-            "fuel_exhausted",
-            "fuel",
-        ),
-        // Processors disagree about the sign and the payload of a NaN: guests never see that.
-        ("nan", go("nan", "", &nan(zero)), "candidates", "\"n\":9221120237041090560"),
-    ];
-    let artifacts: Vec<_> = cases.iter().map(|(name, artifact, ..)| (*name, artifact.clone())).collect();
-    let deployment = guests(&artifacts);
-    let host = Host::start(&deployment).ready();
-    for (name, _, kind, detail) in &cases {
-        let answer = host.decide(&json!({ "decision_point": name, "entities": { "borrower": "b-1" } }));
-        let (found, words) = outcome(&host.record(&answer));
-        assert!(found == *kind && words.to_lowercase().contains(detail), "{name}: {found}: {words}");
-        assert_eq!(answer["action"], if found == "candidates" { "go" } else { "none" }, "{name}");
-    }
-}
-
-#[test]
-fn an_import_from_elsewhere_is_refused_by_name() {
-    let imports = [
-        ("wasi:clocks/wall-clock@0.2.0", "(instance)"),
-        ("wasi:random/random@0.2.0", "(instance)"),
-        ("wasi:sockets/tcp@0.2.0", "(instance)"),
-        ("serin:decision/secrets@0.1.0", "(instance)"),
-        ("serin:decision/log@0.2.0", "(instance)"),
-        ("now", "(func (result u64))"),
-    ];
-    let artifacts: Vec<_> = imports
-        .iter()
-        .enumerate()
-        .map(|(i, (import, kind))| {
-            let component = wat::parse_str(format!("(component (import \"{import}\" {kind}))")).expect("a component");
-            (format!("imports-{i}"), with_manifest(component, &manifest(&format!("imports-{i}"), "1.0.0", "p", "go")))
-        })
-        .collect();
-    let named: Vec<_> = artifacts.iter().map(|(name, artifact)| (name.as_str(), artifact.clone())).collect();
-    let deployment = guests(&named);
-    let host = Host::start(&deployment);
-    let plugins = host.admin.get("/v1/plugins").json();
-    for (i, (import, _)) in imports.iter().enumerate() {
-        let name = format!("imports-{i}");
-        let found =
-            plugins["plugins"].as_array().expect("plugins").iter().find(|p| p["name"] == *name).expect("it is shown");
-        let error = found["error"].as_str().expect("an error");
-        assert_eq!(found["state"], "failed");
-        assert!(error.contains(&format!("imports '{import}'")), "{import}: {error}");
-    }
-}
-
 #[test]
 fn a_version_that_burns_time_is_capped_and_holds_up_nobody_else() {
-    let deployment = guests(&[("quick", go("quick", "", "(i32.const 1024)"))]);
-    let burning = "[decision_points.misbehave]\nstrategy = \"misbehave@1.0.0\"\nentities = [\"borrower\"]\n\
-                   context = { mode = \"text?\" }\nactions = [\"none\", \"say\", \"scores\"]\ndeadline = \"10s\"\nfallback = { action = \"none\" }\n";
-    let models = "[models.default-risk.\"1.0.0\"]\npath = \"models/default-risk.onnx\"\n\n";
-    let config = deployment.read("serin.toml").replace("wall_ms = 2000\n", "wall_ms = 3000\nfuel = 1000000000000\n");
-    deployment.write("serin.toml", format!("[server]\nthreads = 4\n\n{models}{config}{burning}"));
-    for name in ["models/default-risk.onnx", "models/default-risk.golden.json"] {
-        deployment.write(name, std::fs::read(misbehaving().path().join(name)).expect("the model"));
-    }
-    deployment.write("plugins/misbehave-1.0.0.wasm", misbehave());
+    let deployment = misbehaving();
+    deployment.edit("serin.toml", "wall_ms = 2000", "wall_ms = 3000\nfuel = 1000000000000");
+    deployment.edit("serin.toml", "deadline = \"5s\"", "deadline = \"4s\"");
+    let quick = wat::points(&[("quick", wat::go("quick", "", "(i32.const 1024)"))]);
+    let point = quick.read("serin.toml");
+    let point = &point[point.find("[decision_points").expect("a point")..];
+    deployment.write("serin.toml", format!("[server]\nthreads = 4\n{}\n{point}", deployment.read("serin.toml")));
+    deployment.write(
+        "plugins/quick-1.0.0.wasm",
+        std::fs::read(quick.path().join("plugins/quick-1.0.0.wasm")).expect("reads"),
+    );
     let host = Host::start(&deployment).ready();
     std::thread::scope(|scope| {
-        let spins: Vec<_> = (0..12)
-            .map(|_| {
-                scope.spawn(|| {
-                    let answer = host.decide(&request("spin"));
-                    assert_eq!(answer["served_by"], "fallback_action");
-                    outcome(&host.record(&answer)).0
-                })
-            })
-            .collect();
-        let labels = "decision_point=\"misbehave\",strategy=\"misbehave\",version=\"1.0.0\",arm=\"\"";
-        eventually("the cap is reached", Duration::from_secs(2), || {
-            (host.metric(&format!("serin_attempts_total{{{labels},outcome=\"overloaded\"}}")) >= 9.0).then_some(())
+        let spin = || {
+            let answer = host.decide(&request("spin"));
+            assert_eq!(answer["served_by"], "fallback_action");
+            outcome(&host.record(&answer)).0
+        };
+        let spins: Vec<_> = (0..12).map(|_| scope.spawn(spin)).collect();
+        eventually("one version has its share of the threads", Duration::from_secs(2), || {
+            (host.admin.get("/v1/deployment").json()["waiting_decisions"].as_u64()? >= 9).then_some(())
         });
         // Three of four threads spin now, for 3 s, on two processors or less.
-        for _ in 0..20 {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(2) {
             let asked = Instant::now();
             let answer = host.decide(&json!({ "decision_point": "quick", "entities": { "borrower": "b-1" } }));
             assert_eq!(answer["served_by"], "strategy");
-            assert!(asked.elapsed() < Duration::from_millis(1500), "waited {:?} for another version", asked.elapsed());
+            assert!(asked.elapsed() < Duration::from_secs(1), "waited {:?} for another version", asked.elapsed());
         }
-        let mut ended: Vec<String> = spins.into_iter().map(|spin| spin.join().expect("answers")).collect();
-        ended.sort();
-        assert_eq!(ended, [vec!["deadline".to_owned(); 3], vec!["overloaded".to_owned(); 9]].concat());
+        let ended: Vec<String> = spins.into_iter().map(|spin| spin.join().expect("answers")).collect();
+        let count = |kind: &str| ended.iter().filter(|end| *end == kind).count();
+        assert!(count("deadline") >= 3 && count("overloaded") >= 6, "{ended:?}");
     });
 }

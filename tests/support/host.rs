@@ -142,3 +142,17 @@ impl Drop for Host {
         let _ = self.child.wait();
     }
 }
+
+/// What came of the only attempt: a kind of failure, `refusal` or `candidates`; and its words.
+pub fn outcome(record: &Value) -> (String, String) {
+    assert_eq!(record["attempts"].as_array().map(Vec::len), Some(1), "{record}");
+    let outcome = &record["attempts"][0]["outcome"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match (outcome.get("failure"), outcome.get("refusal")) {
+        (Some(failure), _) => (text(&failure["kind"]), text(&failure["detail"])),
+        (_, Some(refusal)) => {
+            ("refusal".to_owned(), format!("{}: {}", text(&refusal["code"]), text(&refusal["message"])))
+        }
+        _ => ("candidates".to_owned(), outcome.to_string()),
+    }
+}

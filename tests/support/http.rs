@@ -37,6 +37,7 @@ impl Client {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(30)))
             .http_status_as_error(false)
+            .allow_non_standard_methods(true)
             .max_idle_connections(256)
             .max_idle_connections_per_host(256)
             .build();
@@ -51,6 +52,12 @@ impl Client {
     /// `POST` of JSON.
     pub fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_text(path, &body.to_string(), &[]).expect("the host answers")
+    }
+
+    /// Any method, without a body.
+    pub fn send(&self, method: &str, path: &str) -> Answer {
+        let request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        answer(self.agent.run(request.body(()).expect("a request"))).expect("the host answers")
     }
 
     /// `POST` of text, with headers; none where nobody answers.

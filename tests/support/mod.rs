@@ -7,11 +7,12 @@ mod artifacts;
 mod deployment;
 mod host;
 mod http;
+pub mod tables;
 pub mod wat;
 
 pub use artifacts::{artifact, misbehave, outreach_rules, outreach_score, with_nonce};
 pub use deployment::{Deployment, collections, misbehaving};
-pub use host::{Cli, Host, run, serin};
+pub use host::{Cli, Host, outcome, run, serin};
 pub use http::{Answer, Client};
 
 use std::time::{Duration, Instant};

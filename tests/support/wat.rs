@@ -5,7 +5,7 @@ use serin_core::manifest::MANIFEST_SECTION;
 use wasm_encoder::{ComponentSection as _, CustomSection};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-use super::root;
+use super::{Deployment, root};
 
 /// Memory, an allocator that never frees, and the bytes at 1024 of an answer: the first
 /// action, for sure, with one integer parameter that lies at 1112.
@@ -55,4 +55,27 @@ pub fn with_manifest(mut component: Vec<u8>, manifest: &str) -> Vec<u8> {
     CustomSection { name: MANIFEST_SECTION.into(), data: manifest.as_bytes().into() }
         .append_to_component(&mut component);
     component
+}
+
+/// A deployment with a decision point for each of the guests, named as they are.
+pub fn points(guests: &[(&str, Vec<u8>)]) -> Deployment {
+    let points: String = guests
+        .iter()
+        .map(|(name, _)| {
+            format!(
+                "[decision_points.{name}]\nstrategy = \"{name}@1.0.0\"\nentities = [\"borrower\"]\n\
+                 actions = [\"go\", \"none\"]\ndeadline = \"5s\"\nfallback = {{ action = \"none\" }}\n\n"
+            )
+        })
+        .collect();
+    let deployment = Deployment::new(&format!("[limits]\nwall_ms = 2000\n\n{points}"));
+    for (name, artifact) in guests {
+        deployment.write(&format!("plugins/{name}-1.0.0.wasm"), artifact);
+    }
+    deployment
+}
+
+/// A strategy for the decision point of its own name, which answers `go` as [`PRELUDE`] has it.
+pub fn go(name: &str, fields: &str, body: &str) -> Vec<u8> {
+    guest(&manifest(name, "1.0.0", name, "go"), &format!("{PRELUDE} {fields} {}", decide(body)))
 }

@@ -145,12 +145,30 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
             black_box(decide(&world.deployment, requests.next(), &SystemClock, budget(), DEADLINE).expect("decides"));
         }),
         Box::new(|| {
+            let ids = keys.next();
+            let keys: Vec<_> =
+                union.iter().zip(ids).map(|(v, id)| (&v.spec.name, id.as_str(), v.columns.as_slice())).collect();
+            black_box(store.read(&keys).expect("reads"));
+            black_box(model.score(rows.next(), DEADLINE).expect("scores"));
+            assert_eq!(bares.next().call().expect("runs"), 1)
+        }),
+        Box::new(|| {
             black_box(DecisionRow::of(whole.next()).expect("serializes"));
         }),
         Box::new(|| {
             black_box(stored.next().parse().expect("parses"));
         }),
     ];
+    if let Ok(n) = std::env::var("PROF") {
+        let mut subjects = subjects;
+        let i: usize = n.parse()?;
+        let t = std::time::Instant::now();
+        let mut turns = Vec::new();
+        while t.elapsed().as_secs() < 4 { let u = std::time::Instant::now(); for _ in 0..50 { subjects[i](); } turns.push(u.elapsed().as_secs_f64() * 1e6 / 50.0); }
+        turns.sort_by(f64::total_cmp);
+        eprintln!("min {:.2} p10 {:.2} p50 {:.2} us", turns[0], turns[turns.len() / 10], turns[turns.len() / 2]);
+        std::process::exit(0);
+    }
     let timed = interleaved(rounds, subjects);
     let parts = Parts {
         decision: timed.us(DECISION),

@@ -108,7 +108,8 @@ impl Table {
     /// Prints the table.
     pub fn print(&self) {
         let width = self.rows().map(|row| row.what.chars().count()).max().unwrap_or(0);
-        let baseline = |row: &Row| row.baseline.as_ref().map_or_else(String::new, |(w, v)| format!("{} {w}", short(*v)));
+        let baseline =
+            |row: &Row| row.baseline.as_ref().map_or_else(String::new, |(w, v)| format!("{} {w}", short(*v)));
         let against = self.rows().map(|row| baseline(row).chars().count()).max().unwrap_or(0).max(8);
         println!("\n{:<width$}  {:>16}  {:<against$}  {:>7}  TARGET", "", "MEASURED", "BASELINE", "RATIO");
         for (title, rows) in &self.sections {

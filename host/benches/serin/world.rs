@@ -55,7 +55,9 @@ impl Folders {
         ] {
             std::fs::copy(demo.join(file), dir.path().join(file))?;
         }
-        for (plugin, file) in [("outreach-rules", "outreach-rules-1.0.0.wasm"), ("outreach-score", "outreach-score-1.1.0.wasm")] {
+        for (plugin, file) in
+            [("outreach-rules", "outreach-rules-1.0.0.wasm"), ("outreach-score", "outreach-score-1.1.0.wasm")]
+        {
             std::fs::copy(artifact(plugin, file)?, dir.path().join("plugins").join(file))?;
         }
         let folders = Self(dir);

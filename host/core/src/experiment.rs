@@ -279,6 +279,9 @@ fn arms(raw: Vec<RawArm>, not_acted_upon: &mut Vec<String>) -> Result<Vec<Arm>, 
                 if arm.weight.is_some() {
                     return Err(format!("arms[{i}]: a shadow arm has no weight; remove it"));
                 }
+                if let Some(sample) = arm.sample.filter(|sample| !(0.0..=1.0).contains(sample)) {
+                    return Err(format!("arms[{i}].sample = {sample}; valid: a share from 0 to 1"));
+                }
                 not_acted_upon.push(format!("arms[{i}] '{}': shadow mode", arm.name));
                 continue;
             }
@@ -330,6 +333,9 @@ fn check_texts(raw: &RawExperiment) -> Result<(), String> {
         one_of(at("method"), &metric.method, &["asymptotic_cs", "fixed"])?;
         duration(at("window"), &metric.window)?;
         duration(at("lag"), &metric.lag)?;
+        if let Some(cap) = metric.cap.filter(|cap| !cap.is_finite()) {
+            return Err(at(&format!("cap = {cap}; valid: a finite number")));
+        }
         if metric.alpha.is_some_and(|a| !(a > 0.0 && a < 1.0)) {
             return Err(at("alpha is not between 0 and 1"));
         }
@@ -338,6 +344,16 @@ fn check_texts(raw: &RawExperiment) -> Result<(), String> {
         let at = |key: &str| format!("guardrail on '{}': {key}", guardrail.metric);
         one_of(at("on_breach"), &guardrail.on_breach, &["abort", "pause"])?;
         one_of(at("margin_type"), &guardrail.margin_type, &["absolute", "relative"])?;
+        for (key, value) in [
+            ("max_increase", guardrail.max_increase),
+            ("max_decrease", guardrail.max_decrease),
+            ("alarm", guardrail.alarm),
+            ("alpha", guardrail.alpha),
+        ] {
+            if let Some(value) = value.filter(|x| !x.is_finite()) {
+                return Err(at(&format!("{key} = {value}; valid: a finite number")));
+            }
+        }
         let known = ["failures", "fallbacks", "refusals", "slow"].contains(&guardrail.metric.as_str())
             || raw.metrics.iter().any(|m| m.name == guardrail.metric);
         if !known {
@@ -345,7 +361,11 @@ fn check_texts(raw: &RawExperiment) -> Result<(), String> {
         }
     }
     for fairness in &raw.fairness {
-        one_of(format!("fairness on '{}': on_breach", fairness.attribute), &fairness.on_breach, &["abort", "pause"])?;
+        let at = |key: &str| format!("fairness on '{}': {key}", fairness.attribute);
+        one_of(at("on_breach"), &fairness.on_breach, &["abort", "pause"])?;
+        if let Some(ratio) = fairness.min_ratio.filter(|ratio| !(0.0..=1.0).contains(ratio)) {
+            return Err(at(&format!("min_ratio = {ratio}; valid: a ratio from 0 to 1")));
+        }
     }
     Ok(())
 }

@@ -241,17 +241,21 @@ impl Checker<'_> {
             [root, name] if root == "context" => Reference::Context(name.clone()),
             [root, kind] if root == "entities" => Reference::Entity(kind.clone()),
             [root, view, name] if root == "features" => Reference::Feature(view.clone(), name.clone()),
-            _ => return Err(format!("'{}' is not declared; {}", path.join("."), self.schema.declared())),
+            _ => {
+                // What stands before a hyphen, which is a minus.
+                let hint = match path {
+                    [root, _] if root == "features" => {
+                        "a view whose name has a hyphen is written features[\"the-view\"].name; "
+                    }
+                    _ => "",
+                };
+                return Err(format!("'{}' is not declared; {hint}{}", path.join("."), self.schema.declared()));
+            }
         };
-        let value_type = self.schema.type_of(&reference).ok_or_else(|| {
-            let hint = match path {
-                [root, _] if root == "features" => {
-                    "; a view whose name has a hyphen is written features[\"the-view\"].name"
-                }
-                _ => "",
-            };
-            format!("'{reference}' is not declared; {}{hint}", self.schema.declared())
-        })?;
+        let value_type = self
+            .schema
+            .type_of(&reference)
+            .ok_or_else(|| format!("'{reference}' is not declared; {}", self.schema.declared()))?;
         Ok((reference, value_type))
     }
 

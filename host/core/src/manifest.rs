@@ -444,8 +444,16 @@ fn parameter((name, raw): (String, RawParameter)) -> Result<Parameter, ManifestE
             parameter.name, parameter.value_type
         ));
     }
+    for (key, bound) in [("min", parameter.min), ("max", parameter.max)] {
+        if let Some(bound) = bound.filter(|b| !b.is_finite()) {
+            return bad(format!(
+                "parameter '{}': {key} = {bound}; valid: a finite number, or leave it out",
+                parameter.name
+            ));
+        }
+    }
     if let (Some(min), Some(max)) = (parameter.min, parameter.max)
-        && (min > max || !min.is_finite() || !max.is_finite())
+        && min > max
     {
         return bad(format!("parameter '{}': the range [{min}, {max}] holds no value", parameter.name));
     }

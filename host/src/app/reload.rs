@@ -156,6 +156,7 @@ impl Reloader {
             tracing::info!(generation = inner.generation, "deployment applied");
         }
         self.standing.store(Arc::new(standing));
+        self.folder.publish();
     }
 
     fn read_config(&self, inner: &mut Inner, standing: &mut Standing) {

@@ -42,6 +42,15 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, digest: String) 
     for (view, spec) in raw.features {
         views.insert(Name::from(view.as_str()), Arc::new(view_spec(&view, spec)?));
     }
+    // Those that no decision point names yet, too: a mistake is not to wait for its first use.
+    for (layer, spec) in &raw.layers {
+        let key = format!("layers.{layer}");
+        name(&key, layer)?;
+        name(&format!("{key}.unit"), &spec.unit)?;
+        if !(0.0..1.0).contains(&spec.holdout) {
+            return Err(format!("{key}.holdout = {}; valid: a share from 0 to below 1", spec.holdout));
+        }
+    }
     let mut points = IndexMap::new();
     if raw.decision_points.is_empty() {
         return Err("no decision points; add one as [decision_points.NAME]".to_owned());
@@ -209,9 +218,6 @@ fn layer(
         let known: Vec<&str> = layers.keys().map(String::as_str).collect();
         return Err(format!("{key}.layer = \"{chosen}\" is not among [layers]: {}", known.join(", ")));
     };
-    if !(0.0..1.0).contains(&raw.holdout) {
-        return Err(format!("layers.{chosen}.holdout = {}; valid: a share from 0 to below 1", raw.holdout));
-    }
     let Some(unit) = entities.iter().find(|e| ***e == *raw.unit) else {
         return Err(format!(
             "layers.{chosen}.unit = \"{}\" is not an entity of {key}; its entities: {}",

@@ -48,9 +48,10 @@ impl Scorer for CallScorer {
 }
 
 /// The share of what is left of the deadline for which a run waits for a slot of its version.
-/// A healthy run ends in far less, and gives its slot on; one that burns its fuel does not,
-/// and those behind it go on to the fallback in time.
-const SLOT_WAIT_SHARE: f64 = 0.25;
+/// Most have one at once: who waited did so in its point's line, without a thread. A healthy
+/// run ends in far less, and gives its slot on; one that burns its fuel does not, and those
+/// behind it go on to the fallback in time.
+const SLOT_WAIT_SHARE: f64 = 0.05;
 
 /// An attempt, and what was degraded on its way.
 pub(super) struct Attempted {

@@ -4,6 +4,7 @@
 mod attempt;
 mod deployment;
 mod gather;
+mod lines;
 mod pipeline;
 mod pool;
 mod request;

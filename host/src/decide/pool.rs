@@ -1,19 +1,20 @@
 //! The threads on which decisions are made, apart from the async workers: a guest that burns
 //! its fuel never holds up the listener. The queue ahead of them is bounded, and who waited
-//! beyond the deadline is refused without being run.
+//! beyond the deadline is refused without being run. Decision points take turns, and none
+//! takes all threads: a strategy that burns its time holds up its own point only.
 //!
 //! A decision is handed over once, whole, and comes back once. The features' database, ONNX
 //! Runtime and the guest are all synchronous, and a hop between threads costs about as much
 //! as a guest's whole run, so one hop a decision is the least that keeps guests off the
 //! workers. `make bench` measures it against `spawn_blocking`.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::oneshot;
 
+use super::lines::{Lines, Next};
 use super::{Decided, DecisionRequest, Deployment, RequestError, decide};
 use crate::clock::{Budget, Clock};
 
@@ -27,7 +28,7 @@ pub struct Decision {
     pub trace_id: Option<String>,
     span: tracing::Span,
     reply: oneshot::Sender<Result<Decided, Refused>>,
-    arrived: std::time::Instant,
+    arrived: Instant,
 }
 
 /// Why a decision was not made.
@@ -47,10 +48,64 @@ pub enum Refused {
     Stopping,
 }
 
-/// The threads and their queue.
-pub struct Pool {
-    queue: Sender<Decision>,
+/// The share of its deadline for which a decision waits while its point has all the threads
+/// that it may have. Then it is begun all the same: where its version has a slot again it
+/// runs, and where not it goes on to the fallback in time.
+const PATIENCE: f64 = 0.25;
+
+struct Waiting {
+    lines: Lines<Decision>,
+    stopping: bool,
 }
+
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    capacity: usize,
+    deployment: Arc<ArcSwap<Deployment>>,
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next decision for a free thread; none where the pool has stopped and nobody waits.
+    fn next(&self) -> Option<(Arc<str>, Decision)> {
+        let mut waiting = self.waiting();
+        loop {
+            let cap = self.deployment.load().slots_per_version;
+            waiting = match waiting.lines.next(cap, Instant::now()) {
+                Next::Take(point, decision) => return Some((point, decision)),
+                Next::Wait if waiting.stopping => return None,
+                Next::Wait => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Next::WaitUntil(time) => {
+                    let wait = time.saturating_duration_since(Instant::now());
+                    self.changed.wait_timeout(waiting, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// A run of a decision point; ends when it is dropped.
+struct Running<'a>(&'a Shared, Arc<str>);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        waiting.lines.done(&self.1);
+        let is_more = waiting.lines.waiting() > 0;
+        drop(waiting);
+        // This thread takes one that waits, and the place that is free now may be for another.
+        if is_more {
+            self.0.changed.notify_one();
+        }
+    }
+}
+
+/// The threads and who waits for them.
+pub struct Pool(Arc<Shared>);
 
 impl Pool {
     /// Starts `threads` that decide on whatever deployment is in force, with room for `queue`
@@ -64,16 +119,17 @@ impl Pool {
         deployment: Arc<ArcSwap<Deployment>>,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
-        let (sender, receiver) = crossbeam_channel::bounded(queue);
+        let waiting = Mutex::new(Waiting { lines: Lines::new(), stopping: false });
+        let pool = Self(Arc::new(Shared { waiting, changed: Condvar::new(), capacity: queue, deployment }));
         for i in 0..threads {
-            let (receiver, deployment, clock) = (receiver.clone(), Arc::clone(&deployment), Arc::clone(&clock));
+            let (shared, clock) = (Arc::clone(&pool.0), Arc::clone(&clock));
             std::thread::Builder::new()
                 .name(format!("serin-decide-{i}"))
                 // Guests run on this stack: 512 KiB of theirs, and the host's own frames.
                 .stack_size(4 << 20)
-                .spawn(move || work(&receiver, &deployment, &*clock))?;
+                .spawn(move || work(&shared, &*clock))?;
         }
-        Ok(Self { queue: sender })
+        Ok(pool)
     }
 
     /// Queues a decision; the receiver gets what came of it.
@@ -87,37 +143,51 @@ impl Pool {
         trace_id: Option<String>,
     ) -> Result<oneshot::Receiver<Result<Decided, Refused>>, Refused> {
         let (reply, wait) = oneshot::channel();
-        let decision = Decision {
-            request,
-            deadline,
-            trace_id,
-            span: tracing::Span::current(),
-            reply,
-            arrived: std::time::Instant::now(),
-        };
-        self.queue.try_send(decision).map_err(|error| match error {
-            TrySendError::Full(_) => Refused::QueueFull,
-            TrySendError::Disconnected(_) => Refused::Stopping,
-        })?;
+        let arrived = Instant::now();
+        let own = self.0.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
+        let patience = smaller(own, deadline).mul_f64(PATIENCE);
+        let point = request.decision_point.clone();
+        let decision = Decision { request, deadline, trace_id, span: tracing::Span::current(), reply, arrived };
+        let mut waiting = self.0.waiting();
+        if waiting.lines.waiting() >= self.0.capacity {
+            return Err(Refused::QueueFull);
+        }
+        waiting.lines.push(&point, arrived + patience, decision);
+        drop(waiting);
+        self.0.changed.notify_one();
         Ok(wait)
     }
 
     /// How many decisions wait.
     pub fn waiting(&self) -> usize {
-        self.queue.len()
+        self.0.waiting().lines.waiting()
     }
 }
 
-fn work(queue: &Receiver<Decision>, deployment: &ArcSwap<Deployment>, clock: &dyn Clock) {
-    while let Ok(decision) = queue.recv() {
+impl Drop for Pool {
+    /// The threads end when nobody waits any more.
+    fn drop(&mut self) {
+        self.0.waiting().stopping = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// The deadline of a point, or what was asked for where that is less.
+fn smaller(own: Option<Duration>, asked: Option<Duration>) -> Duration {
+    match (own, asked) {
+        (Some(own), Some(asked)) => own.min(asked),
+        (own, asked) => own.or(asked).unwrap_or_default(),
+    }
+}
+
+fn work(shared: &Shared, clock: &dyn Clock) {
+    while let Some((point, decision)) = shared.next() {
+        let _running = Running(shared, point);
         let _entered = decision.span.enter();
         // Taken once: this decision sees one deployment, whatever is swapped in meanwhile.
-        let deployment = deployment.load_full();
+        let deployment = shared.deployment.load_full();
         let own = deployment.points.get(decision.request.decision_point.as_str()).map(|point| point.deadline);
-        let deadline = match (own, decision.deadline) {
-            (Some(own), Some(asked)) => own.min(asked),
-            (own, asked) => own.or(asked).unwrap_or_default(),
-        };
+        let deadline = smaller(own, decision.deadline);
         let budget = Budget::since(decision.arrived, deadline);
         let answer = if own.is_some() && budget.left().is_zero() {
             Err(Refused::NotBegun)

@@ -114,7 +114,7 @@ pub(super) fn admit(deployment: &Deployment, request: &DecisionRequest) -> Resul
         let all: Vec<&str> = point.context.keys().map(|k| &**k).collect();
         return invalid(format!("context.{}", clip(unknown)), format!("is not declared; declared: {}", all.join(", ")));
     }
-    if request.utc_offset_minutes.abs() > 24 * 60 {
+    if !(-24 * 60..=24 * 60).contains(&request.utc_offset_minutes) {
         return invalid("utc_offset_minutes", "valid: -1440 to 1440");
     }
     Ok(Admitted { point: Arc::clone(point), entities, context })

@@ -104,23 +104,24 @@ impl Specs {
     /// Parses files, and puts the last good spec in the place of one that is broken.
     /// `archived` gives the text applied before a restart, by the file's name.
     pub fn candidates(&self, files: &[SpecFile], archived: impl Fn(&str) -> Option<String>) -> Vec<Candidate> {
-        let mut ids: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut ids: BTreeMap<String, String> = BTreeMap::new();
         files
             .iter()
             .map(|file| {
+                let name = file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
                 let parsed = file.text.clone().and_then(|text| Ok((Arc::new(Experiment::parse(&text)?), text)));
                 let parsed = parsed.and_then(|(spec, text)| match ids.get(&*spec.id) {
-                    Some(other) => Err(format!("id \"{}\" is taken by {}", spec.id, other.display())),
+                    // The name alone: the message is shown over HTTP, too.
+                    Some(other) => Err(format!("id \"{}\" is taken by {other}", spec.id)),
                     None => Ok((spec, text)),
                 });
                 match parsed {
                     Ok((spec, text)) => {
-                        ids.insert(spec.id.to_string(), file.path.clone());
+                        ids.insert(spec.id.to_string(), name);
                         Candidate { path: file.path.clone(), spec: Some((spec, text)), error: None, stale: false }
                     }
                     Err(error) => {
                         let before = self.applied.get(&file.path).cloned().map(|spec| (spec, false));
-                        let name = file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
                         let before = before.or_else(|| {
                             let text = archived(&name)?;
                             Some(((Arc::new(Experiment::parse(&text).ok()?), text), true))

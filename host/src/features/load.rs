@@ -54,7 +54,7 @@ pub fn load_file(
     let file = File::open(path).map_err(|e| fail(e.to_string()))?;
     let rows: Box<dyn Iterator<Item = Result<RawRow, String>>> = match path.extension().and_then(|e| e.to_str()) {
         Some("csv") => Box::new(csv_rows(file, spec).map_err(fail)?),
-        Some("parquet") => Box::new(parquet_rows(file).map_err(fail)?),
+        Some("parquet") => Box::new(parquet_rows(file, spec).map_err(fail)?),
         _ => return Err(fail("not a feature file; valid: .csv or .parquet".to_owned())),
     };
     let mut number = 0;
@@ -70,6 +70,9 @@ pub fn load_file(
     store.upsert(&spec.name, rows)
 }
 
+/// The columns that every feature file has.
+const REQUIRED: [&str; 2] = ["entity", "event_time"];
+
 type RawRow = IndexMap<String, Value>;
 
 fn admit(spec: &ViewSpec, mut raw: RawRow, now_ms: u64) -> Result<FeatureInput, String> {
@@ -77,10 +80,30 @@ fn admit(spec: &ViewSpec, mut raw: RawRow, now_ms: u64) -> Result<FeatureInput, 
         Some(Value::Text(text)) => Ok(text),
         Some(Value::Integer(i)) if key == "entity" => Ok(i.to_string()),
         Some(other) => Err(format!("{key} is {}, not text", other.kind())),
-        None => Err(format!("no column '{key}'; a feature file has entity, event_time and the view's columns")),
+        None => Err(format!("{key} is not there")),
     };
     let (entity, event_time) = (take("entity")?, take("event_time")?);
     spec.admit(entity, &event_time, raw, now_ms)
+}
+
+/// Checks a file's columns, whether or not a row follows.
+fn check_columns<'a>(spec: &ViewSpec, columns: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let mut seen: Vec<&str> = Vec::new();
+    for column in columns {
+        if seen.contains(&column) {
+            return Err(format!("column '{column}' is there twice"));
+        }
+        if !REQUIRED.contains(&column) {
+            spec.column(column)?;
+        }
+        seen.push(column);
+    }
+    match REQUIRED.iter().find(|required| !seen.contains(*required)) {
+        Some(missing) => {
+            Err(format!("no column '{missing}'; a feature file has entity, event_time and the view's columns"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// CSV has no types: each cell is read as the view declares its column. An empty cell is
@@ -88,6 +111,7 @@ fn admit(spec: &ViewSpec, mut raw: RawRow, now_ms: u64) -> Result<FeatureInput, 
 fn csv_rows(file: File, spec: &ViewSpec) -> Result<impl Iterator<Item = Result<RawRow, String>> + use<>, String> {
     let mut reader = csv::ReaderBuilder::new().from_reader(file);
     let header: Vec<String> = reader.headers().map_err(|e| e.to_string())?.iter().map(str::to_owned).collect();
+    check_columns(spec, header.iter().map(String::as_str))?;
     let types: Vec<ValueType> =
         header.iter().map(|column| spec.columns.get(column.as_str()).copied().unwrap_or(ValueType::Text)).collect();
     Ok(reader.into_records().map(move |record| {
@@ -114,11 +138,16 @@ fn cell_value(column: &str, value_type: ValueType, cell: &str) -> Result<Value, 
     parsed.ok_or_else(|| format!("column '{column}': '{cell}' is not {value_type}"))
 }
 
-fn parquet_rows(file: File) -> Result<impl Iterator<Item = Result<RawRow, String>>, String> {
+fn parquet_rows(
+    file: File,
+    spec: &ViewSpec,
+) -> Result<impl Iterator<Item = Result<RawRow, String>> + use<>, String> {
     let reader = SerializedFileReader::new(file).map_err(|e| format!("not a Parquet file: {e}"))?;
-    if reader.metadata().file_metadata().schema().get_fields().iter().any(|field| !field.is_primitive()) {
-        return Err("nested columns are not supported; a feature is a single value".to_owned());
+    let columns = reader.metadata().file_metadata().schema().get_fields();
+    if let Some(nested) = columns.iter().find(|field| !field.is_primitive()) {
+        return Err(format!("column '{}' is nested, and a feature is a single value", nested.name()));
     }
+    check_columns(spec, columns.iter().map(|field| field.name()))?;
     Ok(reader.into_iter().map(|row| {
         let row = row.map_err(|e| e.to_string())?;
         row.get_column_iter().map(|(column, field)| Ok((column.clone(), field_value(column, field)?))).collect()

@@ -77,6 +77,17 @@ pub enum StoreError {
 const FUTURE_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl ViewSpec {
+    /// The column's name and type.
+    ///
+    /// # Errors
+    /// That the view has no such column, and which it has.
+    pub fn column(&self, column: &str) -> Result<(&Name, ValueType), String> {
+        self.columns.get_key_value(column).map(|(name, value_type)| (name, *value_type)).ok_or_else(|| {
+            let known: Vec<&str> = self.columns.keys().map(|c| &**c).collect();
+            format!("column '{column}' is not of view '{}'; columns: {}", self.name, known.join(", "))
+        })
+    }
+
     /// Checks a row against the view, and gives its values the declared types.
     ///
     /// # Errors
@@ -100,10 +111,7 @@ impl ViewSpec {
         }
         let mut admitted = IndexMap::with_capacity(values.len());
         for (column, value) in values {
-            let Some((name, value_type)) = self.columns.get_key_value(column.as_str()) else {
-                let known: Vec<&str> = self.columns.keys().map(|c| &**c).collect();
-                return Err(format!("column '{column}' is not of view '{}'; columns: {}", self.name, known.join(", ")));
-            };
+            let (name, value_type) = self.column(&column)?;
             let value = value_type.admit(value).map_err(|is| format!("column '{column}' is {is}, not {value_type}"))?;
             admitted.insert(name.clone(), value);
         }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::wire::InPath;
 use super::{Problem, Service};
 use crate::experiments::ExperimentStatus;
 use crate::ledger::{DecisionFilter, StoredRecord};
@@ -94,7 +95,7 @@ pub(super) async fn experiments(State(service): State<Arc<Service>>) -> Json<ser
 /// One experiment.
 pub(super) async fn experiment(
     State(service): State<Arc<Service>>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Json<serde_json::Value>, Problem> {
     let standing = service.standing.load();
     let found = standing.experiments.iter().find(|status| status.id == id).map(experiment_json);
@@ -143,7 +144,9 @@ pub(super) struct ListQuery {
 
 /// A time in a query: RFC 3339, or milliseconds since the Unix epoch.
 pub fn parse_time(text: &str) -> Option<u64> {
-    text.parse().ok().or_else(|| u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok())
+    let ms = text.parse().ok().or_else(|| u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok());
+    // The ledger counts in signed numbers. No time that a clock shows comes near the bound.
+    ms.filter(|ms| i64::try_from(*ms).is_ok())
 }
 
 fn raw(record: StoredRecord) -> Result<Box<RawValue>, Problem> {
@@ -196,7 +199,7 @@ async fn find(service: &Arc<Service>, id: String) -> Result<StoredRecord, Proble
 }
 
 /// The whole record of a decision.
-pub(super) async fn decision(State(service): State<Arc<Service>>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn decision(State(service): State<Arc<Service>>, InPath(id): InPath<String>) -> Result<Response, Problem> {
     Ok(Json(raw(find(&service, id).await?)?).into_response())
 }
 
@@ -211,7 +214,7 @@ pub struct WireReplay {
 /// Runs a decision again.
 pub(super) async fn replay(
     State(service): State<Arc<Service>>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Json<WireReplay>, Problem> {
     let stored = find(&service, id).await?;
     let verdict = blocking(&service, move |service| {

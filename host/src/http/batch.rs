@@ -14,7 +14,7 @@ use super::decisions::{deadline_of, guard, internal, json, keep, keeps_keys, rec
 use super::error::BodyRefusal;
 use super::idempotency::{Known, look_up};
 use super::trace::TraceParent;
-use super::wire::{Body, WireDecision, WireRequest};
+use super::wire::{Body, Object, WireDecision, WireRequest};
 use super::{Problem, Service};
 use crate::decide::{Decided, Refused};
 use crate::ledger::Commit;
@@ -29,6 +29,7 @@ const LANES: usize = 2;
 #[serde(deny_unknown_fields)]
 pub struct WireBatch {
     /// The requests; each is answered for itself.
+    #[serde(deserialize_with = "Object::list")]
     #[schema(max_items = 1000)]
     requests: Vec<WireRequest>,
 }

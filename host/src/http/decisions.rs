@@ -140,6 +140,8 @@ pub(super) async fn run(
 ) -> Result<Decided, Refused> {
     let wait = service.pool.submit(request.into(), deadline, trace_id)?;
     let decided = wait.await.map_err(|_| Refused::Stopping)??;
+    let Record { decision_id, decision_point, answer, .. } = &decided.record;
+    tracing::debug!(%decision_id, %decision_point, served_by = answer.served_by.as_str(), "decided");
     count(&service.metrics, &decided.record);
     Ok(decided)
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::BodyRefusal;
-use super::wire::Body;
+use super::wire::{Body, Object};
 use super::{Problem, Service};
 use crate::ledger::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
 use crate::telemetry::Metrics;
@@ -26,6 +26,7 @@ const FUTURE_MS: u64 = 5 * 60 * 1000;
 #[serde(deny_unknown_fields)]
 pub struct WireOutcomes {
     /// The outcomes; each is answered for itself.
+    #[serde(deserialize_with = "Object::list")]
     #[schema(max_items = 10000)]
     outcomes: Vec<WireOutcome>,
 }
@@ -58,6 +59,7 @@ pub struct WireOutcome {
 #[serde(deny_unknown_fields)]
 pub struct WireExposures {
     /// The exposures; each is answered for itself.
+    #[serde(deserialize_with = "Object::list")]
     #[schema(max_items = 10000)]
     exposures: Vec<WireExposure>,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use serin_core::value::Value;
 use utoipa::ToSchema;
 
 use super::error::BodyRefusal;
-use super::wire::{Body, WireValue};
+use super::wire::{Body, InPath, Object, WireValue};
 use super::{Problem, Service};
 use crate::features::{FeatureInput, MAX_PUSH_ROWS, StoreError, ViewSpec};
 
@@ -20,6 +20,7 @@ use crate::features::{FeatureInput, MAX_PUSH_ROWS, StoreError, ViewSpec};
 #[serde(deny_unknown_fields)]
 pub struct WireRows {
     /// The rows; all are written, or none.
+    #[serde(deserialize_with = "Object::list")]
     #[schema(max_items = 10000)]
     rows: Vec<WireRow>,
 }
@@ -72,7 +73,7 @@ fn failed(error: &StoreError) -> Problem {
         BodyRefusal))]
 pub(super) async fn push(
     State(service): State<Arc<Service>>,
-    Path(view): Path<String>,
+    InPath(view): InPath<String>,
     body: Body,
 ) -> Result<Json<WireUpserted>, Problem> {
     let _place = service.enter()?;
@@ -131,7 +132,7 @@ pub struct WireFeature {
 /// Shows what is known of an entity.
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
-    Path((view, entity)): Path<(String, String)>,
+    InPath((view, entity)): InPath<(String, String)>,
 ) -> Result<Json<WireFeatures>, Problem> {
     let spec = view_of(&service, &view)?;
     let columns: Vec<serin_core::Name> = spec.columns.keys().cloned().collect();

@@ -122,6 +122,7 @@ impl Service {
 
     /// Counts a refusal on its way out.
     pub(super) fn refuse(&self, problem: Problem) -> Problem {
+        tracing::debug!(status = problem.status, reason = problem.reason(), "refused");
         Metrics::count(&self.metrics.rejected, problem.reason());
         problem
     }

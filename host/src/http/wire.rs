@@ -1,13 +1,17 @@
 //! What is sent and received.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use indexmap::IndexMap;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serin_core::record::Record;
 use serin_core::value::Value;
 use utoipa::ToSchema;
@@ -36,6 +40,7 @@ pub struct WireRequest {
     #[schema(minimum = -1440, maximum = 1440)]
     pub utc_offset_minutes: i32,
     /// An arm chosen by hand; on the admin listener only.
+    #[serde(default, deserialize_with = "Object::option")]
     #[schema(nullable = false)]
     pub force: Option<WireForce>,
     /// Decide without recording; on the admin listener only.
@@ -170,6 +175,58 @@ impl<'a> From<&'a Record> for WireDecision<'a> {
     }
 }
 
+/// Parts of the path, with a problem document where they are not text.
+pub struct InPath<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(value) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::new(rejection.status(), "malformed-path", rejection.body_text()))?;
+        Ok(Self(value))
+    }
+}
+
+/// A value that is written as a JSON object and in no other way. What serde derives for a
+/// struct would also take an array of its fields in their order, which is no part of the contract.
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfMap<T> {
+            type Value = T;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(OfMap(PhantomData)).map(Self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Object<T> {
+    /// Reads an array of objects.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn list<D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+        Ok(Vec::<Self>::deserialize(deserializer)?.into_iter().map(|object| object.0).collect())
+    }
+
+    /// Reads an object that may be null.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn option<D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+        Ok(Option::<Self>::deserialize(deserializer)?.map(|object| object.0))
+    }
+}
+
 /// How long a body may take to arrive.
 const BODY_WAIT: Duration = Duration::from_secs(10);
 
@@ -216,9 +273,9 @@ impl Body {
     /// 400 where it is not JSON, 422 with the key where it does not fit.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         // The plain parser first: finding out the key costs time that a good request need not pay.
-        serde_json::from_slice(&self.bytes).map_err(|_| {
+        serde_json::from_slice(&self.bytes).map(|Object(value)| value).map_err(|_| {
             let mut deserializer = serde_json::Deserializer::from_slice(&self.bytes);
-            match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+            match serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer) {
                 Ok(_) => Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "not JSON: more follows the value"),
                 Err(error) => {
                     let key = error.path().to_string();

@@ -66,6 +66,8 @@ struct Inner {
     seen: HashMap<PathBuf, Seen>,
     active: BTreeMap<Pin, Arc<Plugin>>,
     statuses: BTreeMap<String, ArtifactStatus>,
+    /// The statuses as they are shown: nothing reads as active before decisions are made by it.
+    shown: BTreeMap<String, ArtifactStatus>,
 }
 
 /// The plugins folder.
@@ -92,9 +94,17 @@ impl Folder {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every artifact that was seen, newest states first by name.
+    /// Every artifact that was seen, as of the last [`Folder::publish`], and those that are
+    /// being loaded now.
     pub fn statuses(&self) -> Vec<ArtifactStatus> {
-        self.inner().statuses.values().cloned().collect()
+        self.inner().shown.values().cloned().collect()
+    }
+
+    /// Shows what the last scan found. To be called when the deployment built from it is in
+    /// force: whoever sees a version as active can count on it.
+    pub fn publish(&self) {
+        let inner = &mut *self.inner();
+        inner.shown.clone_from(&inner.statuses);
     }
 
     /// The versions that can be served.
@@ -301,7 +311,11 @@ impl Folder {
             wit: plugin.map(|p| p.contents.wit.clone()),
             stale: false,
         };
-        self.inner().statuses.insert(digest, status);
+        let mut inner = self.inner();
+        if state == ArtifactState::Loading {
+            inner.shown.insert(digest.clone(), status.clone());
+        }
+        inner.statuses.insert(digest, status);
     }
 }
 

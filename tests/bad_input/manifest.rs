@@ -1,0 +1,96 @@
+//! `plugin.toml`, one mistake at a time.
+
+use serin_core::manifest::Manifest;
+
+const GOOD: &str = r#"
+name = "small"
+version = "1.0.0"
+decision_point = "outreach"
+
+[actions]
+no_contact = {}
+email = { parameters = { template = "text" } }
+
+[reasons]
+LATE = "The payment is late"
+
+[[features]]
+view = "context"
+name = "days"
+type = "integer"
+on_missing = "error"
+
+[[features]]
+view = "profile"
+name = "dti"
+type = "number"
+max_age = "24h"
+on_missing = { default = 0.5 }
+
+[[models]]
+name = "risk"
+version = "1.0.0"
+inputs = { dti = "profile.dti" }
+fallback = 0.05
+
+[parameters.cap]
+type = "integer"
+default = 3
+min = 0
+max = 7
+
+[limits]
+fuel = 1000
+"#;
+
+/// From, to, and what the message has to say.
+const MISTAKES: &[(&str, &str, &[&str])] = &[
+    ("version = \"1.0.0\"\ndec", "ver = \"1.0.0\"\ndec", &["unknown field `ver`", "`version`"]),
+    ("decision_point = \"outreach\"", "", &["missing field `decision_point`"]),
+    ("name = \"small\"", "name = \"1 small\"", &["name: '1 small' is not a name", "valid: a letter"]),
+    ("version = \"1.0.0\"\ndec", "version = \"1.0\"\ndec", &["version = \"1.0\"", "MAJOR.MINOR.PATCH"]),
+    ("no_contact = {}\nemail = { parameters = { template = \"text\" } }", "", &["no actions"]),
+    ("no_contact = {}", "no_contact = {}\nno_contact = {}", &["duplicate key", "no_contact"]),
+    ("template = \"text\"", "template = \"string\"", &["actions.email", "template", "boolean, integer, number, text"]),
+    ("LATE =", "\"TOO LATE\" =", &["reasons", "'TOO LATE' is not a name"]),
+    ("name = \"dti\"", "name = \"days\"", &["profile.days", "declared already"]),
+    ("type = \"number\"\nmax_age", "type = \"float\"\nmax_age", &["unknown variant `float`", "`number`"]),
+    ("max_age = \"24h\"", "max_age = \"a day\"", &["profile.dti", "max_age", "valid: 50ms, 10s, 24h, 14d"]),
+    ("on_missing = \"error\"", "max_age = \"1h\"", &["context.days", "max_age", "remove it"]),
+    (
+        "on_missing = \"error\"",
+        "on_missing = \"fail\"",
+        &["context.days", "on_missing = \"fail\"", "\"error\", \"pass\""],
+    ),
+    ("default = 0.5", "default = \"half\"", &["profile.dti", "the default is text", "declared as number"]),
+    ("default = 0.5", "default = nan", &["on_missing"]),
+    ("default = 0.5", "defalt = 0.5", &["on_missing"]),
+    ("\"profile.dti\"", "\"profile.income\"", &["risk@1.0.0", "'profile.income'", "VIEW.FEATURE"]),
+    ("fallback = 0.05", "fallback = nan", &["risk@1.0.0", "fallback must be finite"]),
+    ("inputs = { dti = \"profile.dti\" }\n", "", &["risk@1.0.0", "needs inputs"]),
+    ("max = 7", "max = -1", &["'cap'", "the range [0, -1] holds no value"]),
+    ("max = 7", "max = nan", &["'cap'", "max = NaN", "a finite number"]),
+    ("min = 0\nmax = 7", "min = nan", &["'cap'", "min = NaN", "a finite number"]),
+    ("min = 0\nmax = 7", "max = inf", &["'cap'", "max = inf", "a finite number"]),
+    ("default = 3", "default = 9", &["'cap' = 9 is out of its range [0, 7]"]),
+    ("default = 3", "default = 3.5", &["'cap' is number", "declared as integer"]),
+    (
+        "type = \"integer\"\ndefault = 3\nmin",
+        "type = \"text\"\ndefault = \"3\"\nmin",
+        &["'cap'", "min and max are for numbers"],
+    ),
+    ("fuel = 1000", "fuel = 0", &["limits.fuel = 0", "from 1"]),
+    ("fuel = 1000", "fule = 1000", &["unknown field `fule`", "`fuel`"]),
+];
+
+#[test]
+fn each_mistake_is_named_with_what_is_valid() {
+    Manifest::parse(GOOD).expect("the base of all mistakes is valid");
+    for (from, to, needles) in MISTAKES {
+        assert!(GOOD.contains(from), "{from}");
+        let error = Manifest::parse(&GOOD.replacen(from, to, 1)).expect_err(to).to_string();
+        for needle in *needles {
+            assert!(error.contains(needle), "{to:?} should say {needle:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Requests that are not JSON, or do not fit. Each is refused with its key and what is valid.
+
+use serde_json::{Value, json};
+
+use super::request;
+use crate::support::{Answer, Deployment, Host, collections};
+
+fn started(deployment: &Deployment) -> Host {
+    Host::start(deployment).ready()
+}
+
+#[track_caller]
+fn refused(answer: &Answer, status: u16, kind: &str, needles: &[&str]) {
+    let problem = answer.json();
+    assert_eq!(answer.status, status, "{}", answer.text);
+    assert_eq!(problem["type"], format!("urn:serin:problem:{kind}"), "{problem}");
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(needles.iter().all(|needle| detail.contains(needle)), "{needles:?}: {detail}");
+}
+
+fn send(host: &Host, path: &str, body: &str) -> Answer {
+    host.public.post_text(path, body, &[]).expect("the host answers")
+}
+
+#[test]
+fn what_is_not_json_is_a_400_on_every_path() {
+    let deployment = collections();
+    let host = started(&deployment);
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep_value = request().to_string().replace("\"batch\"", &deep);
+    let bodies = [
+        ("", "EOF"),
+        ("{", "EOF"),
+        ("decide!", "expected value"),
+        ("{'decision_point': 1}", "key must be a string"),
+        ("NaN", "expected value"),
+        ("-Infinity", "invalid number"),
+        ("\u{feff}{}", "expected value"),
+    ];
+    for path in
+        ["/v1/decisions", "/v1/decisions/batch", "/v1/outcomes", "/v1/exposures", "/v1/features/servicing"]
+    {
+        for (body, needle) in bodies {
+            refused(&send(&host, path, body), 400, "malformed-body", &["not JSON", needle]);
+        }
+        refused(&send(&host, path, "[]"), 422, "invalid-request", &["invalid type: sequence, expected an object"]);
+        refused(&send(&host, path, "null"), 422, "invalid-request", &["invalid type: null, expected an object"]);
+        refused(&send(&host, path, "{}"), 422, "invalid-request", &["missing field"]);
+        refused(&send(&host, path, "{\"reqests\":[]}"), 422, "invalid-request", &["unknown field `reqests`, expected"]);
+        // Neither the parser nor what answers for it goes down with the depth.
+        assert!([400, 422].contains(&send(&host, path, &deep).status));
+        assert!([400, 422].contains(&send(&host, path, &format!("{{\"outcomes\":{deep}}}")).status));
+    }
+    assert_eq!(send(&host, "/v1/decisions", &deep_value).status, 422);
+    refused(&send(&host, "/v1/decisions", &format!("{}{{}}", request())), 400, "malformed-body", &["more follows"]);
+    assert_eq!(host.public.post("/v1/decisions", &request()).status, 200);
+}
+
+#[test]
+fn invalid_utf8_is_not_json() {
+    use std::io::{Read as _, Write as _};
+    let deployment = collections();
+    let host = started(&deployment);
+    let mut body = request().to_string().into_bytes();
+    let at = body.windows(4).position(|w| w == b"b-17").expect("the borrower");
+    body[at] = 0xff;
+    let mut stream = std::net::TcpStream::connect(&host.public.address).expect("connects");
+    let head = format!(
+        "POST /v1/decisions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)).expect("writes");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("reads");
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("urn:serin:problem:malformed-body"), "{answer}");
+}
+
+#[test]
+fn a_body_that_is_too_large_is_a_413() {
+    let deployment = collections();
+    deployment.edit("serin.toml", "[server]", "[server]\nmax_body_bytes = 2000");
+    let host = started(&deployment);
+    let padded = |bytes: usize| {
+        let body = request().to_string();
+        format!("{body}{}", " ".repeat(bytes - body.len()))
+    };
+    assert_eq!(send(&host, "/v1/decisions", &padded(2000)).status, 200);
+    for path in ["/v1/decisions", "/v1/decisions/batch", "/v1/outcomes", "/v1/exposures", "/v1/features/servicing"] {
+        refused(&send(&host, path, &padded(2001)), 413, "body-too-large", &["server.max_body_bytes"]);
+    }
+    let admin = host.admin.post_text("/v1/decisions", &padded(2001), &[]).expect("answers");
+    refused(&admin, 413, "body-too-large", &["server.max_body_bytes"]);
+}
+
+/// The request with one key changed; null removes it.
+fn changed(pointer: &str, value: Value) -> Value {
+    let mut request = request();
+    let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+    let parent = request.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
+    match value {
+        Value::Null => drop(parent.remove(key)),
+        value => drop(parent.insert(key.to_owned(), value)),
+    }
+    request
+}
+
+#[test]
+fn a_decision_request_that_does_not_fit_names_its_key() {
+    let deployment = collections();
+    let host = started(&deployment);
+    for (pointer, value, key, needles) in [
+        ("/entities/loan", Value::Null, "entities.loan", &["is missing", "needs: borrower, loan"][..]),
+        ("/entities/loan", json!(""), "entities.loan", &["1 to 256 bytes"]),
+        ("/entities/loan", json!("x".repeat(257)), "entities.loan", &["1 to 256 bytes"]),
+        ("/entities/loan", json!(7), "entities.loan", &["invalid type: integer", "expected a string"]),
+        ("/entities/household", json!("h-1"), "entities.household", &["is not an entity", "borrower, loan"]),
+        ("/context/days_past_due", Value::Null, "context.days_past_due", &["is missing", "integer and required"]),
+        ("/context/days_past_due", json!("12"), "context.days_past_due", &["is text, not integer"]),
+        ("/context/days_past_due", json!(12.5), "context.days_past_due", &["is number, not integer"]),
+        ("/context/days_past_due", json!([12]), "context.days_past_due", &["invalid type: sequence"]),
+        ("/context/days_past_due", json!(u64::MAX), "context.days_past_due", &["a whole number of 64 bits"]),
+        ("/context/channel", json!(true), "context.channel", &["is boolean, not text"]),
+        ("/context/chanel", json!("app"), "context.chanel", &["is not declared", "declared: days_past_due, channel, stage"]),
+        ("/utc_offset_minutes", json!(1441), "utc_offset_minutes", &["valid: -1440 to 1440"]),
+        ("/utc_offset_minutes", json!(i32::MIN), "utc_offset_minutes", &["valid: -1440 to 1440"]),
+        ("/utc_offset_minutes", json!("+02:00"), "utc_offset_minutes", &["invalid type: string"]),
+    ] {
+        let answer = host.public.post("/v1/decisions", &changed(pointer, value));
+        refused(&answer, 422, "invalid-request", needles);
+        assert_eq!(answer.json()["key"], key, "{}", answer.text);
+    }
+    let unknown = host.public.post("/v1/decisions", &changed("/decision_point", json!("collections")));
+    refused(&unknown, 422, "unknown-decision-point", &["'collections' is not known", "known: collections-outreach"]);
+    let long = host.public.post("/v1/decisions", &changed("/decision_point", json!("x".repeat(100_000))));
+    refused(&long, 422, "unknown-decision-point", &["known: collections-outreach"]);
+    assert!(long.text.len() < 1000, "what was sent is not sent back whole");
+    let array = json!(["collections-outreach", request()["entities"], request()["context"], 0, null, null]);
+    refused(&host.public.post("/v1/decisions", &array), 422, "invalid-request", &["expected an object"]);
+    let batch = host.public.post("/v1/decisions/batch", &json!({ "requests": [request(), array] }));
+    refused(&batch, 422, "invalid-request", &["expected an object"]);
+    assert_eq!(batch.json()["key"], "requests[1]");
+}
+
+/// Numbers that JSON does not have, or that no finite number stands for.
+#[test]
+fn a_number_that_is_not_finite_gets_in_nowhere() {
+    let deployment = collections();
+    let host = started(&deployment);
+    let outcome = json!({ "outcomes": [{ "id": "o-1", "name": "cured", "value": 7, "entity": { "borrower": "b-1" } }] });
+    let rows = json!({ "rows": [{ "entity": "l-1", "event_time": "2026-01-01T00:00:00Z", "values": { "balance_due": 7 } }] });
+    let asked = changed("/context/days_past_due", json!(7));
+    for (path, body) in [("/v1/outcomes", &outcome), ("/v1/features/servicing", &rows), ("/v1/decisions", &asked)] {
+        for number in ["NaN", "-NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e309"] {
+            let answer = send(&host, path, &body.to_string().replace(":7", &format!(":{number}")));
+            refused(&answer, 400, "malformed-body", &["not JSON"]);
+        }
+        assert_eq!(host.public.post(path, body).status, 200);
+    }
+}
+
+#[test]
+fn an_outcome_that_does_not_fit_is_named_and_the_others_are_stored() {
+    let deployment = collections();
+    let host = started(&deployment);
+    let outcome = |id: &str, more: Value| {
+        let mut outcome = json!({ "id": id, "name": "cured", "value": 1 });
+        for (key, value) in more.as_object().expect("an object") {
+            outcome[key] = value.clone();
+        }
+        outcome
+    };
+    let borrower = json!({ "borrower": "b-1" });
+    let answer = host.public.post(
+        "/v1/outcomes",
+        &json!({ "outcomes": [
+            outcome("o-0", json!({ "entity": borrower })),
+            outcome("", json!({ "entity": borrower })),
+            outcome("o-2", json!({ "entity": borrower, "name": "" })),
+            outcome("o-3", json!({})),
+            outcome("o-4", json!({ "entity": borrower, "decision_id": "d-1" })),
+            outcome("o-5", json!({ "entity": { "borrower": "b-1", "loan": "l-1" } })),
+            outcome("o-6", json!({ "entity": {} })),
+            outcome("o-7", json!({ "entity": borrower, "at": "tomorrow" })),
+            outcome("o-8", json!({ "entity": borrower, "at": "2999-01-01T00:00:00Z" })),
+            outcome("o-9", json!({ "entity": borrower, "at": "1969-01-01T00:00:00Z" })),
+            outcome("o-10", json!({ "decision_id": "" })),
+            outcome("o-11", json!({ "decision_id": "no-such-decision" })),
+            outcome("o-0", json!({ "entity": borrower, "value": 2 })),
+            outcome("o-0", json!({ "entity": borrower })),
+        ] }),
+    );
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let answer = answer.json();
+    assert_eq!((&answer["stored"], &answer["duplicates"], &answer["unknown_decisions"]), (&json!(1), &json!(1), &json!(1)));
+    let refused: Vec<(u64, &str)> = answer["refused"].as_array().expect("a list").iter()
+        .map(|r| (r["index"].as_u64().expect("an index"), r["why"].as_str().expect("a reason")))
+        .collect();
+    for ((index, why), (wanted, needle)) in refused.iter().zip([
+        (1, "id: 1 to 256 bytes"), (2, "name: 1 to 64 bytes"), (3, "either decision_id, or entity"),
+        (4, "either decision_id, or entity"), (5, "either decision_id, or entity"), (6, "either decision_id, or entity"),
+        (7, "at: not a time; valid: RFC 3339"), (8, "at: lies in the future"), (9, "at: lies before 1970"),
+        (10, "decision_id: 1 to 256 bytes"), (12, "id: taken by an outcome that says something else"),
+    ]) {
+        assert!(*index == wanted && why.contains(needle), "{index} {why}, not {wanted} {needle}");
+    }
+    assert_eq!(refused.len(), 11);
+}

@@ -1,0 +1,54 @@
+//! What is public stays as it is until somebody means to change it: the OpenAPI document, and
+//! the help of every command. After a change that is meant, `INSTA_UPDATE=always cargo nextest
+//! run -p serin contract` writes the snapshots anew; what changed is then in the diff.
+
+use serde_json::Value;
+
+use crate::support::run;
+
+#[test]
+fn the_openapi_document_is_as_it_was() {
+    let printed = run(["openapi"]);
+    assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+    let document: Value = serde_json::from_str(&printed.stdout).expect("JSON");
+    // Not the version: it changes with every release, and nothing else with it.
+    insta::assert_json_snapshot!("openapi", document, { ".info.version" => "[version]" });
+}
+
+/// Every command, as its words.
+fn commands(command: &clap::Command, words: &[String], all: &mut Vec<Vec<String>>) {
+    all.push(words.to_vec());
+    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+        commands(inner, &[words, &[inner.get_name().to_owned()]].concat(), all);
+    }
+}
+
+#[test]
+fn the_help_of_every_command_is_as_it_was() {
+    let mut all = Vec::new();
+    commands(&serin::cli::command(), &[], &mut all);
+    assert!(all.len() > 10, "{all:?}");
+    let mut text = String::new();
+    for words in all {
+        let help = run(words.iter().map(String::as_str).chain(["--help"]));
+        assert_eq!(help.code, Some(0), "{words:?}: {}", help.stderr);
+        text.push_str(&format!("$ serin {}\n{}\n", [&words[..], &["--help".to_owned()]].concat().join(" "), help.stdout));
+    }
+    insta::assert_snapshot!("help", text);
+}
+
+#[test]
+fn wrong_usage_is_status_2_and_names_what_is_valid() {
+    for (args, needle) in [
+        (&["sevre"][..], "serve"),
+        (&["serve"], "--config"),
+        (&["check", "--config", "x", "--format", "xml"], "text, json"),
+        (&["experiment", "show"], "<ID>"),
+        (&["serve", "--config", "x", "--listen", "here"], "--listen"),
+        (&["replay", "--config", "x", "--verify", "--candidate", "y"], "cannot be used with"),
+    ] {
+        let refused = run(args);
+        assert_eq!(refused.code, Some(2), "{args:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(needle) && refused.stdout.is_empty(), "{args:?}: {}", refused.stderr);
+    }
+}

@@ -1,0 +1,250 @@
+//! What is broken, missing or not yet there changes nothing but its own status: the last good
+//! keeps serving, across restarts too.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use serin_core::allocation::{Purpose, place};
+
+use crate::support::{Deployment, Host, collections, eventually, outreach_rules, outreach_score, run, with_nonce};
+
+const RULES: &str = "plugins/outreach-rules-1.0.0.wasm";
+const SCORE: &str = "plugins/outreach-score-1.1.0.wasm";
+const SPEC: &str = "experiments/outreach-score.toml";
+const BOUND: Duration = Duration::from_secs(20);
+
+fn request() -> Value {
+    json!({
+        "decision_point": "collections-outreach",
+        "entities": { "borrower": "b-17", "loan": "l-88" },
+        "context": { "days_past_due": 12 },
+    })
+}
+
+/// A decision by the experiment's arm `score`, which needs the model and the spec.
+fn forced(host: &Host) -> Value {
+    let mut request = request();
+    request["force"] = json!({ "experiment": "outreach-score", "arm": "score" });
+    host.admin.post("/v1/decisions", &request).json()
+}
+
+/// The one plugin in this state, once there is one.
+fn plugin(host: &Host, file: &str, state: &str) -> Value {
+    eventually(&format!("{file} is {state}"), BOUND, || {
+        let plugins = host.admin.get("/v1/plugins").json();
+        let found = plugins["plugins"].as_array()?.iter().find(|p| p["file"] == file && p["state"] == state);
+        found.cloned()
+    })
+}
+
+/// Waits until the deployment's standing satisfies a condition.
+fn standing(host: &Host, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, BOUND, || Some(host.admin.get("/v1/deployment").json()).filter(&condition))
+}
+
+fn experiment(host: &Host, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, BOUND, || Some(host.admin.get("/v1/experiments/outreach-score").json()).filter(&condition))
+}
+
+#[test]
+fn a_broken_artifact_says_so_and_the_last_good_serves_on() {
+    let deployment = collections();
+    let host = Host::start_with(&deployment.config(), &["--dev"]).ready();
+    let before = host.decide(&request())["strategy"]["digest"].clone();
+    let whole = outreach_rules();
+    deployment.write(RULES, &whole[..whole.len() / 2]);
+    let failed = plugin(&host, "outreach-rules-1.0.0.wasm", "failed");
+    assert!(failed["error"].as_str().is_some_and(|e| e.contains("not a WebAssembly component")), "{failed}");
+    assert_eq!(host.decide(&request())["strategy"]["digest"], before);
+    assert_eq!(host.public.get("/readyz").status, 200);
+    deployment.write(RULES, with_nonce(&whole, 1));
+    let active = plugin(&host, "outreach-rules-1.0.0.wasm", "active");
+    assert_eq!(host.decide(&request())["strategy"]["digest"], active["digest"]);
+}
+
+#[test]
+fn a_published_version_does_not_change_without_dev() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let published = host.decide(&request())["strategy"]["digest"].as_str().expect("a digest").to_owned();
+    let other = with_nonce(&outreach_rules(), 1);
+    deployment.write(RULES, &other);
+    let failed = plugin(&host, "outreach-rules-1.0.0.wasm", "failed");
+    let error = failed["error"].as_str().expect("an error");
+    let words = [published.as_str(), &serin_core::digest(&other), "outreach-rules@1.0.0", "raise the version"];
+    assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    assert_eq!(host.decide(&request())["strategy"]["digest"], *published);
+    assert_eq!(host.stop(), Some(0));
+
+    // Not after a restart either, though nothing of the old file is in the folder any more.
+    let host = Host::start(&deployment).ready();
+    plugin(&host, "outreach-rules-1.0.0.wasm", "failed");
+    assert_eq!(host.decide(&request())["strategy"]["digest"], *published);
+}
+
+#[test]
+fn what_the_folder_lost_is_served_from_the_archive_after_a_restart() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let published = host.decide(&request())["strategy"]["digest"].clone();
+    assert_eq!(host.stop(), Some(0));
+    let whole = outreach_rules();
+    let break_it: [(&str, &dyn Fn()); 2] =
+        [("truncated", &|| deployment.write(RULES, &whole[..1000])), ("deleted", &|| deployment.remove(RULES))];
+    for (how, break_it) in break_it {
+        break_it();
+        let host = Host::start(&deployment).ready();
+        let plugins = host.admin.get("/v1/plugins").json();
+        let archived = plugins["plugins"].as_array().expect("plugins").iter().find(|p| p["digest"] == published);
+        let archived = archived.unwrap_or_else(|| panic!("{how}: {plugins}"));
+        assert_eq!(
+            (&archived["state"], &archived["stale"], &archived["file"]),
+            (&json!("active"), &json!(true), &Value::Null)
+        );
+        assert_eq!(host.decide(&request())["strategy"]["digest"], published, "{how}");
+        assert_eq!(host.stop(), Some(0));
+    }
+    deployment.write(RULES, &whole);
+    let host = Host::start(&deployment).ready();
+    assert_eq!(plugin(&host, "outreach-rules-1.0.0.wasm", "active")["stale"], false);
+}
+
+#[test]
+fn an_experiment_waits_for_its_artifact_and_then_runs() {
+    let deployment = collections();
+    deployment.remove(SCORE);
+    let host = Host::start(&deployment).ready();
+    let waiting = experiment(&host, "it waits", |e| e["state"] == "waiting");
+    let why = waiting["why"].as_str().expect("a reason");
+    assert!(why.contains("arm 'score': strategy outreach-score@1.1.0 is not there"), "{why}");
+    assert_eq!(host.decide(&request())["experiment"], Value::Null);
+    deployment.write(SCORE, outreach_score());
+    experiment(&host, "it runs", |e| e["state"] == "running");
+    assert_eq!(forced(&host)["served_by"], "arm");
+}
+
+#[test]
+fn a_broken_edit_of_the_configuration_is_shown_and_not_applied() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let good = deployment.read("serin.toml");
+    assert_eq!(standing(&host, "it stands", |_| true)["config_error"], Value::Null);
+    deployment.edit("serin.toml", "fallback = {", "fallbak = {");
+    let broken = standing(&host, "the mistake is shown", |d| d["config_error"].is_string());
+    assert!(broken["config_error"].as_str().is_some_and(|e| e.contains("fallbak")), "{broken}");
+    assert_eq!(host.decide(&request())["strategy"]["name"], "outreach-rules");
+    // The rest of the deployment is not held up by it.
+    deployment.remove(SPEC);
+    experiment(&host, "the missing spec is noticed", |e| e["state"] == "spec_missing");
+    deployment.write(
+        "serin.toml",
+        good.replace("days_past_due = \"integer\"", "days_past_due = \"integer\", campaign = \"text?\""),
+    );
+    standing(&host, "the mistake is gone", |d| d["config_error"].is_null());
+    let mut with_campaign = request();
+    with_campaign["context"]["campaign"] = json!("winter");
+    host.decide(&with_campaign);
+}
+
+#[test]
+fn what_needs_a_restart_says_so_and_the_rest_applies() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    assert_eq!(standing(&host, "it stands", |_| true)["restart_required"], json!([]), "nothing was edited yet");
+    deployment.edit("serin.toml", "listen = \"127.0.0.1:8080\"", "listen = \"127.0.0.1:1\"");
+    deployment.edit("serin.toml", "url = \"sqlite:data/serin.db\"", "url = \"sqlite:data/other.db\"");
+    deployment.edit("serin.toml", "fallback = { action = \"no_contact\" }", "fallback = { action = \"email\" }");
+    standing(&host, "both are shown", |d| d["restart_required"] == json!(["server.listen", "ledger.url"]));
+    let mut refused = request();
+    refused["context"]["days_past_due"] = json!(-1);
+    assert_eq!(host.decide(&refused)["action"], "email", "the rest of the file is in force");
+    assert!(!deployment.path().join("data/other.db").exists());
+}
+
+#[test]
+fn a_broken_edit_of_a_spec_leaves_the_applied_one_in_force() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let applied = experiment(&host, "it runs", |e| e["state"] == "running")["spec"]["digest"].clone();
+    let edits = [
+        ("weight = 0.5\nparameters", "weight = 0.7\nparameters", "sum to 1.2"),
+        ("[0.0, 0.5]", "[0.5, 0.2]", "from < to"),
+        ("context.days_past_due", "context.days_late", "days_late"),
+    ];
+    for (from, to, words) in edits {
+        let good = deployment.read(SPEC);
+        deployment.edit(SPEC, from, to);
+        let broken =
+            experiment(&host, "the mistake is shown", |e| e["error"].as_str().is_some_and(|e| e.contains(words)));
+        assert_eq!((&broken["state"], &broken["spec"]["digest"]), (&json!("running"), &applied));
+        assert_eq!(forced(&host)["served_by"], "arm");
+        deployment.write(SPEC, good);
+        experiment(&host, "the mistake is gone", |e| e["error"].is_null());
+    }
+    deployment.edit(SPEC, "[0.0, 0.5]", "[0.5, 0.2]");
+    assert_eq!(host.stop(), Some(0));
+    let host = Host::start(&deployment).ready();
+    let stale = experiment(&host, "it is known from before", |e| e["stale"] == true);
+    assert_eq!((&stale["state"], &stale["spec"]["digest"]), (&json!("running"), &applied));
+    assert_eq!(forced(&host)["served_by"], "arm");
+}
+
+#[test]
+fn a_deleted_spec_puts_its_units_back_on_the_pinned_strategy() {
+    let deployment = collections();
+    let of_layer = |purpose, unit: &str| place(purpose, "outreach-1", "borrower", unit);
+    let enrolled = (0..)
+        .map(|i| format!("b-{i}"))
+        .find(|unit| of_layer(Purpose::Layer, unit).is_below(0.5) && !of_layer(Purpose::Holdout, unit).is_below(0.02));
+    let mut request = request();
+    request["entities"]["borrower"] = json!(enrolled);
+    let host = Host::start(&deployment).ready();
+    assert_eq!(host.decide(&request)["experiment"]["id"], "outreach-score");
+    let spec = deployment.read(SPEC);
+    deployment.remove(SPEC);
+    let missing = experiment(&host, "it is missed", |e| e["state"] == "spec_missing");
+    assert!(missing["why"].as_str().is_some_and(|why| why.contains("its file is gone")), "{missing}");
+    let answer = host.decide(&request);
+    assert_eq!((&answer["experiment"], &answer["served_by"]), (&Value::Null, &json!("strategy")));
+    assert_eq!(answer["strategy"]["name"], "outreach-rules");
+    deployment.write(SPEC, spec);
+    experiment(&host, "it runs again", |e| e["state"] == "running");
+    assert_eq!(host.decide(&request)["experiment"]["id"], "outreach-score");
+}
+
+#[test]
+fn a_broken_model_leaves_the_one_before_in_force_and_the_archive_has_it_later() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    load_borrowers(&deployment);
+    let score = |host: &Host| host.record(&forced(host))["attempts"][0]["scores"][0].clone();
+    let before = score(&host);
+    assert!(before["value"].is_number(), "{before}");
+    let model = std::fs::read(deployment.path().join("models/default-risk.onnx")).expect("reads");
+    deployment.write("models/default-risk.onnx", &model[..model.len() / 2]);
+    let broken = standing(&host, "the mistake is shown", |d| d["models"][0]["error"].is_string());
+    assert_eq!(broken["models"][0]["digest"], before["digest"], "{broken}");
+    assert_eq!(score(&host), before);
+    assert_eq!(host.stop(), Some(0));
+    let host = Host::start(&deployment).ready();
+    let archived = standing(&host, "it stands", |_| true);
+    assert_eq!((&archived["models"][0]["stale"], &archived["models"][0]["digest"]), (&json!(true), &before["digest"]));
+    assert_eq!(score(&host), before);
+    deployment.write("models/default-risk.onnx", &model);
+    let mended = standing(&host, "it is mended", |d| d["models"][0]["error"].is_null());
+    assert_eq!(mended["models"][0]["stale"], false);
+}
+
+fn load_borrowers(deployment: &Deployment) {
+    let (file, config) = (crate::support::root().join("host/demo/borrowers.csv"), deployment.config());
+    let args = [
+        "features",
+        "load",
+        "borrower-profile",
+        file.to_str().expect("a path"),
+        "--config",
+        config.to_str().expect("a path"),
+    ];
+    let loaded = run(args);
+    assert_eq!(loaded.code, Some(0), "{}", loaded.stderr);
+}

@@ -1,0 +1,202 @@
+//! The ledger: one host writes it, what is sent twice counts once, and old records go.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Deployment, Host, eventually, run, wat};
+
+/// A deployment whose one strategy always answers; about its ledger there is nothing special.
+fn deployment() -> Deployment {
+    wat::points(&[("p", wat::go("p", "", "(i32.const 1024)"))])
+}
+
+fn request(unit: &str) -> Value {
+    json!({ "decision_point": "p", "entities": { "borrower": unit } })
+}
+
+fn database(deployment: &Deployment) -> Connection {
+    Connection::open(deployment.path().join("data/serin.db")).expect("opens")
+}
+
+/// `serin serve` where it is expected to refuse.
+fn refused(deployment: &Deployment) -> String {
+    let config = deployment.config();
+    let config = config.to_str().expect("a path");
+    let served = run(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", config]);
+    assert_eq!(served.code, Some(1), "{}", served.stderr);
+    served.stderr
+}
+
+#[test]
+fn a_second_host_on_a_ledger_is_refused() {
+    let deployment = deployment();
+    let host = Host::start(&deployment).ready();
+    let error = refused(&deployment);
+    assert!(error.contains("another host is running on it"), "{error}");
+    host.decide(&request("b-1"));
+    // A host that was killed leaves nothing that would keep the next one out.
+    host.kill();
+    Host::start(&deployment).ready().decide(&request("b-1"));
+}
+
+#[test]
+fn a_ledger_of_a_newer_version_is_refused() {
+    let deployment = deployment();
+    assert_eq!(Host::start(&deployment).ready().stop(), Some(0));
+    database(&deployment).pragma_update(None, "user_version", 99).expect("sets");
+    let error = refused(&deployment);
+    assert!(error.contains("schema 99 is newer") && error.contains("use a newer serin"), "{error}");
+    let config = deployment.config();
+    let replay = run(["replay", "--config", config.to_str().expect("a path")]);
+    assert!(replay.code == Some(1) && replay.stderr.contains("schema 99 is newer"), "{}", replay.stderr);
+}
+
+#[test]
+fn outcomes_and_exposures_count_once() {
+    let deployment = deployment();
+    let host = Host::start(&deployment).ready();
+    let id = host.decide(&request("b-1"))["decision_id"].clone();
+    let counts = |path: &str, body: Value| {
+        let answer = host.public.post(path, &body);
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let answer = answer.json();
+        let refused: Vec<u64> =
+            answer["refused"].as_array().expect("a list").iter().filter_map(|r| r["index"].as_u64()).collect();
+        (["stored", "duplicates", "unknown_decisions"].map(|key| answer[key].as_u64().unwrap_or(u64::MAX)), refused)
+    };
+    let outcome = |id: &str, value: f64, of: Value| {
+        let mut outcome = json!({ "id": id, "name": "cured", "value": value });
+        outcome.as_object_mut().expect("an object").extend(of.as_object().expect("an object").clone());
+        outcome
+    };
+    let (decision, borrower) = (json!({ "decision_id": id }), json!({ "entity": { "borrower": "b-1" } }));
+    let first = [outcome("o-1", 1.0, decision.clone()), outcome("o-2", 0.5, borrower.clone())];
+    assert_eq!(counts("/v1/outcomes", json!({ "outcomes": first })), ([2, 0, 0], vec![]));
+    let again = json!({ "outcomes": [
+        outcome("o-1", 1.0, decision.clone()),
+        outcome("o-2", 0.75, borrower.clone()),
+        outcome("o-3", 1.0, json!({ "decision_id": "no-such-decision" })),
+        outcome("o-1", 1.0, borrower),
+        outcome("o-4", 1.0, decision),
+        outcome("o-4", 1.0, json!({ "decision_id": id })),
+    ] });
+    assert_eq!(counts("/v1/outcomes", again), ([1, 2, 1], vec![1, 3]), "a taken id with other words is refused");
+    let exposures =
+        json!({ "exposures": [{ "decision_id": id }, { "decision_id": id }, { "decision_id": "no-such-decision" }] });
+    assert_eq!(counts("/v1/exposures", exposures.clone()), ([1, 1, 1], vec![]));
+    assert_eq!(counts("/v1/exposures", exposures), ([0, 3, 0], vec![]));
+    let stored = |table: &str| -> i64 {
+        database(&deployment).query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("counts")
+    };
+    assert_eq!((stored("outcomes"), stored("exposures")), (4, 2));
+    let kept: f64 = database(&deployment)
+        .query_row("SELECT value FROM outcomes WHERE id = 'o-2'", [], |row| row.get(0))
+        .expect("o-2");
+    assert_eq!(kept, 0.5, "what came first stays");
+}
+
+fn keyed(host: &Host, key: &str, request: &Value) -> Answer {
+    host.public.post_text("/v1/decisions", &request.to_string(), &[("idempotency-key", key)]).expect("an answer")
+}
+
+fn recorded(deployment: &Deployment, unit: &str) -> i64 {
+    let count = "SELECT count(*) FROM decisions WHERE unit = ?1";
+    database(deployment).query_row(count, [unit], |row| row.get(0)).expect("counts")
+}
+
+#[test]
+fn a_key_is_answered_once_also_by_twins_and_after_a_restart() {
+    let deployment = deployment();
+    let host = Host::start(&deployment).ready();
+    let first = keyed(&host, "k-1", &request("b-1"));
+    assert_eq!((first.status, first.headers.get("idempotent-replayed")), (200, None));
+    let again = keyed(&host, "k-1", &request("b-1"));
+    assert_eq!((again.status, &again.text), (200, &first.text));
+    assert_eq!(again.headers.get("idempotent-replayed").map(String::as_str), Some("true"));
+    let other = keyed(&host, "k-1", &request("b-2"));
+    assert_eq!((other.status, &other.json()["type"]), (409, &json!("urn:serin:problem:idempotency-conflict")));
+
+    let twins: Vec<Answer> = std::thread::scope(|scope| {
+        let twins: Vec<_> = (0..16).map(|_| scope.spawn(|| keyed(&host, "k-2", &request("b-3")))).collect();
+        twins.into_iter().map(|twin| twin.join().expect("a twin")).collect()
+    });
+    assert!(twins.iter().all(|twin| twin.status == 200 && twin.text == twins[0].text));
+    assert_eq!(twins.iter().filter(|twin| !twin.headers.contains_key("idempotent-replayed")).count(), 1);
+
+    let batch = json!({ "requests": [request("b-4"), request("b-5")] }).to_string();
+    let post = |host: &Host| {
+        host.public.post_text("/v1/decisions/batch", &batch, &[("idempotency-key", "k-3")]).expect("an answer")
+    };
+    let answered = post(&host);
+    host.kill();
+    let host = Host::start(&deployment).ready();
+    assert_eq!(keyed(&host, "k-1", &request("b-1")).text, first.text);
+    assert_eq!(post(&host).text, answered.text);
+    let units = ["b-1", "b-2", "b-3", "b-4", "b-5"];
+    assert_eq!(units.map(|unit| recorded(&deployment, unit)), [1, 0, 1, 1, 1]);
+}
+
+#[test]
+fn a_client_that_hangs_up_and_asks_again_is_decided_about_once() {
+    let deployment = deployment();
+    let host = Host::start(&deployment).ready();
+    let decided = || {
+        host.metric(
+            "serin_attempts_total{decision_point=\"p\",strategy=\"p\",version=\"1.0.0\",arm=\"\",outcome=\"answer\"}",
+        )
+    };
+    // While another program holds the ledger's write lock, a commit takes long.
+    let database = database(&deployment);
+    database.execute_batch("BEGIN IMMEDIATE").expect("locks");
+    let body = request("b-1").to_string();
+    let mut connection = std::net::TcpStream::connect(&host.public.address).expect("connects");
+    write!(
+        connection,
+        "POST /v1/decisions HTTP/1.1\r\nhost: serin\r\ncontent-type: application/json\r\nidempotency-key: k\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("sends");
+    eventually("it is decided, and its record waits", Duration::from_secs(5), || (decided() >= 1.0).then_some(()));
+    drop(connection);
+    let answer = std::thread::scope(|scope| {
+        let again = scope.spawn(|| keyed(&host, "k", &request("b-1")));
+        // Long enough for a second decision, and short enough for the first commit to succeed.
+        let end = Instant::now() + Duration::from_millis(400);
+        while decided() < 2.0 && Instant::now() < end {
+            std::thread::yield_now();
+        }
+        database.execute_batch("ROLLBACK").expect("unlocks");
+        again.join().expect("the second request")
+    });
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(recorded(&deployment, "b-1"), 1, "decided twice under one key");
+    assert_eq!(answer.headers.get("idempotent-replayed").map(String::as_str), Some("true"));
+}
+
+#[test]
+fn decisions_are_kept_as_long_as_the_file_says() {
+    let deployment = deployment();
+    deployment.write("serin.toml", format!("[ledger]\nretain = \"30d\"\n\n{}", deployment.read("serin.toml")));
+    let host = Host::start(&deployment).ready();
+    let id = host.decide(&request("b-1"))["decision_id"].as_str().expect("an id").to_owned();
+    assert_eq!(host.stop(), Some(0));
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    let copy = |new_id: &str, days: i64| {
+        let insert = "INSERT INTO decisions SELECT ?1, time_ms - ?2, point, unit, experiment, arm, served_by, digest, record \
+                      FROM decisions WHERE decision_id = ?3";
+        database(&deployment).execute(insert, params![new_id, days * DAY, id]).expect("inserts");
+    };
+    copy("old", 31);
+    copy("not-so-old", 29);
+    let host = Host::start(&deployment).ready();
+    let status = |id: &str| host.admin.get(&format!("/v1/decisions/{id}")).status;
+    eventually("the old one goes", Duration::from_secs(10), || (status("old") == 404).then_some(()));
+    assert_eq!((status("not-so-old"), status(&id)), (200, 200));
+    // The time may be changed while the host runs.
+    deployment.edit("serin.toml", "30d", "7d");
+    eventually("it goes, too", Duration::from_secs(10), || (status("not-so-old") == 404).then_some(()));
+    assert_eq!(status(&id), 200);
+}

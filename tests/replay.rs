@@ -1,0 +1,180 @@
+//! Replay: a decision is a pure function of its record, whatever its strategy did; and a record
+//! that was altered does not pass for one that was not.
+
+use rusqlite::{Connection, params};
+use serde_json::{Value, json};
+use serin_core::record::Record;
+use serin_core::value::Value as Feature;
+
+use crate::support::{Cli, Deployment, Host, collections, misbehave, misbehaving, root, run};
+
+const DECISIONS: usize = 10_000;
+const BATCH: usize = 1_000;
+
+fn replay(deployment: &Deployment, more: &[&str]) -> Cli {
+    let config = deployment.config();
+    run(["replay", "--config", config.to_str().expect("a path"), "--format", "json"].iter().chain(more))
+}
+
+/// Counts of a replay, by their names.
+fn counts(replay: &Cli) -> [u64; 5] {
+    let report: Value = serde_json::from_str(&replay.stdout).unwrap_or_else(|e| panic!("{e}: {}", replay.stderr));
+    ["decisions", "identical", "different", "not_replayable", "environmental_attempts"]
+        .map(|name| report[name].as_u64().unwrap_or_else(|| panic!("no {name}: {report}")))
+}
+
+/// The demo's deployment, with the decision point `misbehave` beside it.
+fn both() -> Deployment {
+    let deployment = collections();
+    let other = misbehaving().read("serin.toml");
+    let point = &other[other.find("[decision_points").expect("a point")..];
+    deployment.write("serin.toml", format!("{}\n{point}", deployment.read("serin.toml")));
+    deployment.write("plugins/misbehave-1.0.0.wasm", misbehave());
+    deployment
+}
+
+/// The `i`th decision: a fifth call a model, an eighth fail or decline, half are real work.
+fn request(i: usize) -> Value {
+    let mode = match i % 40 {
+        0..8 => "call_model",
+        8 => "trap",
+        9 => "spin",
+        10 => "refuse",
+        11 => "nan_parameter",
+        12 => "memory",
+        13 => "log_flood",
+        14 => "call_model_too_often",
+        15..18 => "explore",
+        18 => "recurse",
+        19 => "long_text",
+        _ => {
+            return json!({
+                "decision_point": "collections-outreach",
+                "entities": { "borrower": format!("b-{}", i % 300), "loan": format!("l-{}", i % 100) },
+                // Some are negative: both strategies decline those.
+                "context": { "days_past_due": i as i64 % 50 - 1, "channel": "email" },
+            });
+        }
+    };
+    json!({ "decision_point": "misbehave", "entities": { "borrower": format!("b-{i}") }, "context": { "mode": mode } })
+}
+
+fn decide(host: &Host, range: std::ops::Range<usize>) {
+    for begin in range.step_by(BATCH) {
+        let requests: Vec<Value> = (begin..begin + BATCH).map(request).collect();
+        let answer = host.public.post("/v1/decisions/batch", &json!({ "requests": requests })).json();
+        let results = answer["results"].as_array().expect("results");
+        let odd = results.iter().find(|result| result["status"] != 200);
+        assert!(odd.is_none() && results.len() == BATCH, "{odd:?}");
+    }
+}
+
+fn load_features(deployment: &Deployment, host: &Host) {
+    let (file, config) = (root().join("host/demo/borrowers.csv"), deployment.config());
+    let (file, config) = (file.to_str().expect("a path"), config.to_str().expect("a path"));
+    let loaded = run(["features", "load", "borrower-profile", file, "--config", config]);
+    assert_eq!(loaded.code, Some(0), "{}", loaded.stderr);
+    let now = jiff::Timestamp::now().to_string();
+    let values = json!({ "contacts_7d": 0, "last_contact_days": 3.5, "promises_broken": 1, "hardship_flag": false, "balance_due": 120.0, "cease_contact": false });
+    let rows: Vec<Value> =
+        (0..100).map(|i| json!({ "entity": format!("l-{i}"), "event_time": now, "values": values })).collect();
+    let pushed = host.public.post("/v1/features/servicing", &json!({ "rows": rows }));
+    assert_eq!(pushed.status, 200, "{}", pushed.text);
+}
+
+#[test]
+fn ten_thousand_decisions_replay_to_the_byte_and_an_altered_one_does_not() {
+    let deployment = both();
+    let host = Host::start(&deployment).ready();
+    load_features(&deployment, &host);
+    decide(&host, 0..DECISIONS / 2);
+    assert_eq!(host.stop(), Some(0));
+    // The folder is the user's; replay does not depend on it.
+    deployment.remove("plugins/outreach-score-1.1.0.wasm");
+    let host = Host::start(&deployment).ready();
+    decide(&host, DECISIONS / 2..DECISIONS);
+    let attempts = |outcome: &str| {
+        let metrics = host.admin.get("/metrics").text;
+        metrics.lines().any(|l| l.starts_with("serin_attempts_total{") && l.contains(&format!("outcome=\"{outcome}\"")))
+    };
+    for outcome in ["answer", "refusal", "trap", "fuel_exhausted", "memory", "output_invalid", "output_too_large"] {
+        assert!(attempts(outcome), "no {outcome} among them");
+    }
+    assert_eq!(host.stop(), Some(0));
+    let all = replay(&deployment, &["--verify"]);
+    assert_eq!(counts(&all), [DECISIONS as u64, DECISIONS as u64, 0, 0, 0], "{}", all.stdout);
+    assert_eq!(all.code, Some(0));
+
+    let database = Connection::open(deployment.path().join("data/serin.db")).expect("opens");
+    altered_record_is_found(&deployment, &database);
+}
+
+/// Alters one feature of one record, in two ways: whoever does not know of the digest, and
+/// whoever computes it again.
+fn altered_record_is_found(deployment: &Deployment, database: &Connection) {
+    type Alter = fn(&mut Record);
+    let contacts: Alter = |record| {
+        let row = record.features.get_mut("servicing").expect("the view");
+        assert_eq!(row.values.insert("contacts_7d".into(), Feature::Integer(5)), Some(Feature::Integer(0)));
+    };
+    let interest: Alter = |record| {
+        let row = record.features.get_mut("borrower-profile").expect("the view");
+        assert!(row.values.insert("interest_rate".into(), Feature::Number(29.0)).is_some());
+    };
+    let served_by_rules = "experiment IS NULL AND json_extract(record, '$.answer.action') = 'email'";
+    let scored =
+        "arm = 'score' AND json_extract(record, '$.attempts[0].scores[0].value') IS NOT NULL AND served_by = 'arm'";
+    for (which, alter, forged, field) in [
+        (served_by_rules, contacts, false, "record"),
+        (served_by_rules, contacts, true, "attempts[0].outcome.candidates[0].action"),
+        (scored, interest, true, "attempts[0].scores[0].inputs.interest_rate"),
+    ] {
+        let (id, time_ms, bytes, digest): (String, i64, Vec<u8>, String) = database
+            .query_row(
+                &format!("SELECT decision_id, time_ms, record, digest FROM decisions WHERE point = 'collections-outreach' AND {which} LIMIT 1"),
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )
+            .expect("a decision of this kind");
+        let mut record = Record::parse(&bytes).expect("a record");
+        alter(&mut record);
+        let altered = serde_json::to_vec(&record).expect("JSON");
+        let set = |bytes: &[u8], digest: &str| {
+            let update = "UPDATE decisions SET record = ?2, digest = ?3 WHERE decision_id = ?1";
+            database.execute(update, params![id, bytes, digest]).expect("updates");
+        };
+        set(&altered, if forged { serin_core::digest(&altered) } else { digest.clone() }.as_str());
+        let (since, until) = (time_ms.to_string(), (time_ms + 1).to_string());
+        let window = ["--verify", "--since", &since, "--until", &until];
+        let found = replay(deployment, &window);
+        assert_eq!((found.code, counts(&found)[2]), (Some(1), 1), "{field}: {}", found.stdout);
+        let report: Value = serde_json::from_str(&found.stdout).expect("JSON");
+        assert_eq!(report["shown"][0]["decision_id"], *id);
+        let differences = report["shown"][0]["differences"].as_array().expect("differences");
+        assert!(differences.iter().any(|d| d["field"] == field), "{field}: {differences:?}");
+        let config = deployment.config();
+        let text = run(["replay", "--config", config.to_str().expect("a path")].iter().chain(&window));
+        assert!(text.stderr.contains(&id) && text.stderr.contains(field), "people are told, too: {}", text.stderr);
+        set(&bytes, &digest);
+        assert_eq!(replay(deployment, &window).code, Some(0));
+    }
+}
+
+#[test]
+fn what_the_environment_caused_is_counted_apart() {
+    let deployment = misbehaving();
+    deployment.edit("serin.toml", "wall_ms = 2000", "wall_ms = 1\nfuel = 1000000000000");
+    let host = Host::start(&deployment).ready();
+    let spin =
+        json!({ "decision_point": "misbehave", "entities": { "borrower": "b-1" }, "context": { "mode": "spin" } });
+    for _ in 0..10 {
+        let answer = host.decide(&spin);
+        assert_eq!(answer["degraded"], json!(["strategy:misbehave@1.0.0:deadline"]));
+        let id = answer["decision_id"].as_str().expect("an id");
+        let replayed = host.admin.post(&format!("/v1/decisions/{id}/replay"), &json!({})).json();
+        assert_eq!((&replayed["identical"], &replayed["environmental"]), (&json!(true), &json!(1)), "{replayed}");
+    }
+    assert_eq!(host.stop(), Some(0));
+    let all = replay(&deployment, &["--verify"]);
+    assert_eq!((all.code, counts(&all)), (Some(0), [10, 10, 0, 0, 10]), "{}", all.stdout);
+}
