@@ -29,6 +29,9 @@ pub trait Schema {
 pub trait Scope {
     /// The value that `reference` stands for; `Missing` where it is not known.
     fn value(&self, reference: &Reference) -> &Value;
+    /// Whether there is a value. None where even that is not known, since what would tell is
+    /// too old or could not be read: then no condition on it holds or fails.
+    fn is_there(&self, reference: &Reference) -> Option<bool>;
 }
 
 /// A name in an expression.
@@ -83,7 +86,6 @@ pub struct Predicate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
     Plain(ValueType),
-    Null,
     List(Option<ValueType>),
 }
 
@@ -91,7 +93,6 @@ impl std::fmt::Display for Type {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Plain(t) => write!(f, "{t}"),
-            Self::Null => f.write_str("null"),
             Self::List(_) => f.write_str("list"),
         }
     }
@@ -151,7 +152,7 @@ impl Predicate {
             Ok(cel::Value::Bool(answer)) => Ok(answer),
             Ok(other) => Err(EvaluationError::Failed(format!("yielded {other:?}"))),
             Err(cel::ExecutionError::UndeclaredReference(slot)) => {
-                let reference = slot.strip_prefix('$').and_then(|i| self.references.get(i.parse::<usize>().ok()?));
+                let reference = slot.strip_prefix(['$', '?']).and_then(|i| self.references.get(i.parse::<usize>().ok()?));
                 Err(EvaluationError::Missing(reference.map_or_else(|| slot.to_string(), Reference::to_string)))
             }
             Err(other) => Err(EvaluationError::Failed(other.to_string())),
@@ -168,7 +169,7 @@ impl VariableResolver for Slots<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         let at = |index: &str| self.references.get(index.parse::<usize>().ok()?);
         if let Some(index) = variable.strip_prefix('?') {
-            return Some(CowVal::owned(CelBool::from(!self.scope.value(at(index)?).is_missing())));
+            return Some(CowVal::owned(CelBool::from(self.scope.is_there(at(index)?)?)));
         }
         match self.scope.value(at(variable.strip_prefix('$')?)?) {
             Value::Missing => None,
@@ -211,7 +212,7 @@ impl Checker<'_> {
                 LiteralValue::Int(_) => Ok(INTEGER),
                 LiteralValue::Double(_) => Ok(NUMBER),
                 LiteralValue::String(_) => Ok(TEXT),
-                LiteralValue::Null => Ok(Type::Null),
+                LiteralValue::Null => Err("null is no value here: use has() to ask whether there is one".to_owned()),
                 LiteralValue::UInt(_) | LiteralValue::Bytes(_) => {
                     Err("unsigned and bytes literals are not supported".to_owned())
                 }
@@ -269,11 +270,14 @@ impl Checker<'_> {
         }
         let shown = || types.iter().map(Type::to_string).collect::<Vec<_>>().join(", ");
         let mismatch = || Err(format!("'{}' does not take ({})", call.func_name.trim_matches(['_', '@']), shown()));
+        if call.target.is_none() && matches!(call.func_name.as_str(), "contains" | "startsWith" | "endsWith") {
+            return Err(format!("'{0}' is called on a text: x.{0}(y)", call.func_name));
+        }
         match (call.func_name.as_str(), types.as_slice()) {
             ("_&&_" | "_||_", [BOOLEAN, BOOLEAN]) | ("!_", [BOOLEAN]) => Ok(BOOLEAN),
-            ("_==_" | "_!=_", [a, b]) if a.compares_with(*b) || *a == Type::Null || *b == Type::Null => Ok(BOOLEAN),
+            ("_==_" | "_!=_", [a, b]) if a.compares_with(*b) => Ok(BOOLEAN),
             ("_<_" | "_<=_" | "_>_" | "_>=_", [a, b])
-                if a.compares_with(*b) && !matches!(a, Type::Null | Type::List(_)) =>
+                if a.compares_with(*b) && !matches!(a, Type::List(_)) =>
             {
                 Ok(BOOLEAN)
             }
@@ -359,6 +363,10 @@ mod tests {
                 _ => &DTI,
             }
         }
+        fn is_there(&self, reference: &Reference) -> Option<bool> {
+            (*reference != Reference::Feature("servicing".into(), "cease".into()))
+                .then(|| !self.value(reference).is_missing())
+        }
     }
 
     fn run(source: &str, channel: Value) -> Result<bool, EvaluationError> {
@@ -386,6 +394,9 @@ mod tests {
             Err(EvaluationError::Missing("context.channel".into()))
         );
         assert_eq!(run("has(context.channel)", Value::Missing), Ok(false));
+        // Whether a stale row has the value is not known: has() must not say that it has none.
+        let stale = Err(EvaluationError::Missing("features.servicing.cease".into()));
+        assert_eq!(run("has(features.servicing.cease) && features.servicing.cease", Value::Missing), stale);
         assert_eq!(run("context.days == 12 || context.channel == \"app\"", Value::Missing), Ok(true));
     }
 
@@ -399,6 +410,8 @@ mod tests {
             ("features.borrower-profile.dti > 1.0", "features[\"the-view\"]"),
             ("context.days == \"12\"", "does not take (integer, text)"),
             ("features[\"borrower-profile\"].dti + 1 > 2.0", "write the literal as 2.0"),
+            ("startsWith(context.channel, \"a\")", "is called on a text"),
+            ("context.channel == null", "use has()"),
             ("[1, 2].exists(x, x == context.days)", "must not loop"),
             ("now() > 1", "function 'now' is not known"),
             (long.as_str(), "larger than 256"),

@@ -239,6 +239,13 @@ pub struct Attempt {
     pub time_us: u64,
 }
 
+impl Attempt {
+    /// How an attempt that gave no answer is listed among what was degraded.
+    pub fn trouble(&self) -> String {
+        format!("strategy:{}@{}:{}", self.strategy.name, self.strategy.version, self.outcome.label())
+    }
+}
+
 /// A call of the `models` import.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCall {
@@ -251,6 +258,9 @@ pub struct ModelCall {
     pub rows: Vec<Vec<Value>>,
     /// The answer.
     pub answer: Result<Vec<f64>, CallError>,
+    /// What a model that failed said, which the strategy is not told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cause: Option<String>,
 }
 
 /// What the `models` import answered instead of scores.
@@ -327,10 +337,8 @@ pub enum FailureKind {
     Tables,
     /// Its answer breaks the contract.
     OutputInvalid,
-    /// Its answer is larger than granted.
+    /// Its answer, or what it passed to the host in a call, is larger than granted.
     OutputTooLarge,
-    /// It passed more data to the host than granted.
-    HostCallLimit,
     /// A feature without a default is missing.
     FeatureMissing,
     /// A score without a fallback is missing.
@@ -354,7 +362,6 @@ impl FailureKind {
             Self::Tables => "tables",
             Self::OutputInvalid => "output_invalid",
             Self::OutputTooLarge => "output_too_large",
-            Self::HostCallLimit => "host_call_limit",
             Self::FeatureMissing => "feature_missing",
             Self::ScoreMissing => "score_missing",
             Self::Overloaded => "overloaded",

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serin_core::manifest::{DeclaredScore, ModelId};
 use serin_core::record::{Attempt, CallError, FailureKind, Outcome, Record, Role, ScoreRecord};
 use serin_core::value::Value;
-use serin_core::{Name, projection};
+use serin_core::projection;
 
 use super::{Arm, Deployment};
 use crate::clock::{Budget, Stopwatch};
 use crate::models::{ModelSet, ScoreError};
-use crate::sandbox::{Run, Scorer};
+use crate::sandbox::{Run, Scored, Scorer};
 
 /// Answers a strategy's own model calls from the loaded models.
 pub struct CallScorer(pub Arc<ModelSet>);
@@ -23,27 +23,27 @@ impl Scorer for CallScorer {
         model: &ModelId,
         rows: &[Vec<Value>],
         left: Duration,
-    ) -> (Option<Name>, Result<Vec<f64>, CallError>) {
+    ) -> Scored {
         let Some(model) = self.0.get(model) else {
-            return (None, Err(CallError::Unavailable));
+            return CallError::Unavailable.into();
         };
-        let digest = Some(model.digest.clone());
+        let reached = |answer, cause| Scored { digest: Some(model.digest.clone()), answer, cause };
         if left.is_zero() {
-            return (digest, Err(CallError::Timeout));
+            return reached(Err(CallError::Timeout), None);
         }
         let mut numbers = Vec::with_capacity(rows.len());
         for (i, row) in rows.iter().enumerate() {
             match row.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>() {
                 Some(row) => numbers.push(row),
-                None => return (digest, Err(CallError::InvalidRow(format!("row {i}: a value is missing or text")))),
+                None => return reached(Err(CallError::InvalidRow(format!("row {i}: a value is missing or text"))), None),
             }
         }
-        let answer = model.score(&numbers, left).map_err(|error| match error {
-            ScoreError::Timeout => CallError::Timeout,
-            ScoreError::InvalidRow(why) => CallError::InvalidRow(why),
-            ScoreError::Failed(_) | ScoreError::NotFinite => CallError::Unavailable,
-        });
-        (digest, answer)
+        match model.score(&numbers, left) {
+            Ok(scores) => reached(Ok(scores), None),
+            Err(ScoreError::Timeout) => reached(Err(CallError::Timeout), None),
+            Err(ScoreError::InvalidRow(why)) => reached(Err(CallError::InvalidRow(why)), None),
+            Err(error) => reached(Err(CallError::Unavailable), Some(error.to_string())),
+        }
     }
 }
 
@@ -150,7 +150,7 @@ fn score(
     let same =
         |known: &&ScoreRecord| known.digest == record.digest && known.inputs == record.inputs && known.value.is_some();
     if let Some(known) = earlier.iter().flat_map(|a| &a.scores).find(same) {
-        return known.clone();
+        return ScoreRecord { model: declared.model.clone(), ..known.clone() };
     }
     let answer = match (deployment.models.get(&declared.model), inputs) {
         (None, _) => Err("unavailable"),

@@ -150,13 +150,8 @@ fn answer(
         timings.note("run", run_us);
         let served = match &attempt.outcome {
             Outcome::Candidates(candidates) => Some(candidates[draw(candidates, record.entropy)].clone()),
-            outcome => {
-                failed.push(format!(
-                    "strategy:{}@{}:{}",
-                    attempt.strategy.name,
-                    attempt.strategy.version,
-                    outcome.label()
-                ));
+            _ => {
+                failed.push(attempt.trouble());
                 None
             }
         };

@@ -32,6 +32,16 @@ impl Scope for Known<'_> {
         }
         .unwrap_or(&MISSING)
     }
+
+    fn is_there(&self, reference: &Reference) -> Option<bool> {
+        if let Reference::Feature(view, _) = reference
+            && let Some(row) = self.features.get(view.as_str())
+            && matches!(row.status, RowStatus::Stale | RowStatus::Error)
+        {
+            return None;
+        }
+        Some(!self.value(reference).is_missing())
+    }
 }
 
 /// The routing, and the arm that was assigned.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serin_core::Name;
 use serin_core::case::{Case, CaseCall, Expectation};
 use serin_core::limits::Limits;
 use serin_core::manifest::ModelId;
@@ -11,7 +10,7 @@ use serin_core::value::Value;
 
 use super::Plugin;
 use crate::clock::Budget;
-use crate::sandbox::{Run, Scorer};
+use crate::sandbox::{Run, Scored, Scorer};
 
 /// What came of a case.
 #[derive(Debug)]
@@ -38,14 +37,15 @@ impl Scorer for Scripted {
         model: &ModelId,
         rows: &[Vec<Value>],
         _: Duration,
-    ) -> (Option<Name>, Result<Vec<f64>, CallError>) {
+    ) -> Scored {
         match self.0.next() {
-            Some(call) if call.model == *model.name && call.rows == rows => (None, Ok(call.scores)),
-            Some(call) => (
-                None,
-                Err(CallError::InvalidRow(format!("the case expects {} with rows {:?} here", call.model, call.rows))),
-            ),
-            None => (None, Err(CallError::Unavailable)),
+            Some(call) if call.model == *model.name && call.rows == rows => {
+                Scored { digest: None, answer: Ok(call.scores), cause: None }
+            }
+            Some(call) => {
+                CallError::InvalidRow(format!("the case expects {} with rows {:?} here", call.model, call.rows)).into()
+            }
+            None => CallError::Unavailable.into(),
         }
     }
 }
@@ -57,8 +57,9 @@ const DEFAULT_TIME_MS: u64 = 1_767_268_800_000;
 pub fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
     let (outcome, fuel, time_us) = match prepare(plugin, case) {
         Ok((features, scores, parameters, time_ms)) => {
-            // The wall limit is the machine's affair; a case is about the strategy.
-            let limits = Limits { wall_ms: 10_000, ..plugin.manifest().limits.within(Limits::default()) };
+            // What the manifest asks for, whatever an operator grants: a case is about the
+            // strategy, and so is not the machine's wall clock, which only bounds it here.
+            let limits = Limits { wall_ms: 10_000, ..plugin.manifest().limits.over(Limits::default()) };
             let run = Run {
                 decision_point: &plugin.manifest().decision_point,
                 time_ms,

@@ -8,11 +8,11 @@ use serin_core::answer::{draw, serve};
 use serin_core::manifest::ModelId;
 use serin_core::record::{Answer, Attempt, CallError, FailureKind, ModelCall, Outcome, Record, Role, ServedBy};
 use serin_core::value::Value;
-use serin_core::{Name, projection};
+use serin_core::projection;
 
 use crate::clock::Budget;
 use crate::registry::Plugin;
-use crate::sandbox::{Run, Scorer};
+use crate::sandbox::{Run, Scored, Scorer};
 
 /// A field that did not come again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,11 +51,11 @@ impl Scorer for Transcript {
         _: &ModelId,
         _: &[Vec<Value>],
         _: Duration,
-    ) -> (Option<Name>, Result<Vec<f64>, CallError>) {
+    ) -> Scored {
         // A call with other rows shows when the transcripts are compared.
         match self.0.get(call) {
-            Some(call) => (call.digest.clone(), call.answer.clone()),
-            None => (None, Err(CallError::Unavailable)),
+            Some(call) => Scored { digest: call.digest.clone(), answer: call.answer.clone(), cause: call.cause.clone() },
+            None => CallError::Unavailable.into(),
         }
     }
 }
@@ -78,6 +78,9 @@ pub fn replay(record: &Record, version: impl Fn(&str) -> Option<Arc<Plugin>>) ->
             Vec::new()
         } else {
             let (again, degraded) = run_again(record, recorded, &plugin);
+            if is_environmental(&again.outcome) {
+                return Verdict::NotReplayable(format!("this machine could not run it now: {}", again.trouble()));
+            }
             if again != *recorded {
                 differences.extend(differences_of(&format!("attempts[{index}]"), recorded, &again));
             }
@@ -85,12 +88,7 @@ pub fn replay(record: &Record, version: impl Fn(&str) -> Option<Arc<Plugin>>) ->
         };
         match &recorded.outcome {
             Outcome::Candidates(_) => served = Some((index, plugin, degraded)),
-            outcome => failed.push(format!(
-                "strategy:{}@{}:{}",
-                recorded.strategy.name,
-                recorded.strategy.version,
-                outcome.label()
-            )),
+            _ => failed.push(recorded.trouble()),
         }
     }
     let answer = answer_again(record, served, failed);

@@ -20,7 +20,7 @@ use wasmtime::{Engine, Store, Trap};
 #[doc(hidden)]
 pub use bare::Bare;
 pub use engine::{Engines, Size, TICK};
-pub use state::{Reached, Scorer};
+pub use state::{Reached, Scored, Scorer};
 
 use bindings::StrategyPre;
 use bindings::serin::decision::types;

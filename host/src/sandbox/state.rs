@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serin_core::Name;
 use serin_core::limits::Limits;
 use serin_core::manifest::ModelId;
 use serin_core::record::{CallError, LogLine, ModelCall, name};
@@ -15,15 +16,31 @@ use crate::clock::Budget;
 
 /// Who answers calls of the `models` import.
 pub trait Scorer: Send + 'static {
-    /// Scores `rows` by `model`. `call` is the call's place in the transcript; the digest is of
-    /// the model's file, where one was reached.
+    /// Scores `rows` by `model`. `call` is the call's place in the transcript.
     fn score(
         &mut self,
         call: usize,
         model: &ModelId,
         rows: &[Vec<Value>],
         left: Duration,
-    ) -> (Option<serin_core::Name>, std::result::Result<Vec<f64>, CallError>);
+    ) -> Scored;
+}
+
+/// What a call of the `models` import came to.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// SHA-256 of the model's file, where one was reached.
+    pub digest: Option<Name>,
+    /// What the strategy is told.
+    pub answer: std::result::Result<Vec<f64>, CallError>,
+    /// What a model that failed said.
+    pub cause: Option<String>,
+}
+
+impl From<CallError> for Scored {
+    fn from(error: CallError) -> Self {
+        Self { digest: None, answer: Err(error), cause: None }
+    }
 }
 
 /// A bound that was reached; carried through wasmtime as a typed error.
@@ -51,6 +68,8 @@ pub enum Reached {
 pub struct State {
     pub(super) limits: Limits,
     memory_bytes: u64,
+    /// Bytes of the growth granted last.
+    grown: u64,
     table_elements: u64,
     budget: Budget,
     callable: Arc<[ModelId]>,
@@ -73,6 +92,7 @@ impl State {
         Self {
             limits,
             memory_bytes: 0,
+            grown: 0,
             table_elements: 0,
             budget,
             callable,
@@ -86,20 +106,15 @@ impl State {
         }
     }
 
-    fn answer(
-        &mut self,
-        position: u32,
-        rows: &[Vec<Value>],
-    ) -> (Option<serin_core::Name>, std::result::Result<Vec<f64>, CallError>) {
-        self.calls += 1;
-        self.rows += rows.len() as u64;
-        if self.calls > self.limits.host_calls || self.rows > self.limits.host_call_rows {
-            return (None, Err(CallError::LimitReached));
+    fn answer(&mut self, position: u32, rows: &[Vec<Value>]) -> Scored {
+        // What is not finite cannot be recorded either; the record keeps the refusal.
+        if rows.iter().flatten().any(|value| matches!(value, Value::Number(x) if !x.is_finite())) {
+            return CallError::InvalidRow("a number that is not finite".to_owned()).into();
         }
         match (self.callable.get(position as usize), &mut self.scorer) {
-            (None, _) => (None, Err(CallError::UnknownModel)),
+            (None, _) => CallError::UnknownModel.into(),
             (Some(model), Some(scorer)) => scorer.score(self.transcript.len(), model, rows, self.budget.left()),
-            (Some(_), None) => (None, Err(CallError::Unavailable)),
+            (Some(_), None) => CallError::Unavailable.into(),
         }
     }
 }
@@ -112,8 +127,15 @@ impl ResourceLimiter for State {
         if wanted > self.limits.memory_bytes {
             return Err(Reached::Memory { wanted, granted: self.limits.memory_bytes }.into());
         }
+        self.grown = wanted - self.memory_bytes;
         self.memory_bytes = wanted;
         Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> Result<()> {
+        // Granted, and then refused by the module's own maximum: it does not count.
+        self.memory_bytes -= std::mem::take(&mut self.grown);
+        Ok(())
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
@@ -131,18 +153,20 @@ impl types::Host for State {}
 impl models::Host for State {
     fn score(&mut self, model: u32, rows: Vec<Vec<types::Value>>) -> std::result::Result<Vec<f64>, models::ScoreError> {
         let rows: Vec<Vec<Value>> = rows.into_iter().map(|row| row.into_iter().map(from_guest).collect()).collect();
-        let finite = rows.iter().flatten().all(|value| !matches!(value, Value::Number(x) if !x.is_finite()));
-        // What is not finite cannot be recorded either: the record keeps the refusal.
-        let (digest, answer, rows) = if finite {
-            let (digest, answer) = self.answer(model, &rows);
-            // Beyond the limit nothing more is kept, or a loop of calls would fill the record.
-            let kept = if answer == Err(CallError::LimitReached) { Vec::new() } else { rows };
-            (digest, answer, kept)
-        } else {
-            (None, Err(CallError::InvalidRow("a number that is not finite".to_owned())), Vec::new())
+        // Counted first, whatever the answer: a loop of calls that are refused has an end too.
+        self.calls += 1;
+        self.rows += rows.len() as u64;
+        let is_beyond = self.calls > self.limits.host_calls || self.rows > self.limits.host_call_rows;
+        let Scored { digest, answer, cause } = match is_beyond {
+            true => CallError::LimitReached.into(),
+            false => self.answer(model, &rows),
         };
+        // One call beyond the limit is kept, to show it. Rows that were refused are not: they
+        // may have no form in the record, or no end.
         if self.calls <= self.limits.host_calls + 1 {
-            self.transcript.push(ModelCall { model, digest, rows, answer: answer.clone() });
+            let is_kept = !is_beyond && rows.iter().flatten().all(|v| !matches!(v, Value::Number(x) if !x.is_finite()));
+            let rows = if is_kept { rows } else { Vec::new() };
+            self.transcript.push(ModelCall { model, digest, rows, answer: answer.clone(), cause });
         }
         answer.map_err(|error| match error {
             CallError::UnknownModel => models::ScoreError::UnknownModel,
