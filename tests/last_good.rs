@@ -207,9 +207,33 @@ fn a_deleted_spec_puts_its_units_back_on_the_pinned_strategy() {
     let answer = host.decide(&request);
     assert_eq!((&answer["experiment"], &answer["served_by"]), (&Value::Null, &json!("strategy")));
     assert_eq!(answer["strategy"]["name"], "outreach-rules");
-    deployment.write(SPEC, spec);
-    experiment(&host, "it runs again", |e| e["state"] == "running");
+    // Under another name it is the same experiment, and not a missing one besides.
+    deployment.write("experiments/renamed.toml", spec);
+    experiment(&host, "it runs again", |e| e["state"] == "running" && e["file"] == "renamed.toml");
     assert_eq!(host.decide(&request)["experiment"]["id"], "outreach-score");
+    let experiments = host.admin.get("/v1/experiments").json();
+    assert_eq!(experiments["experiments"].as_array().map(Vec::len), Some(1), "{experiments}");
+}
+
+#[test]
+fn why_a_point_is_not_ready_is_what_is_wrong_now() {
+    let deployment = collections();
+    deployment.remove(RULES);
+    let host = Host::start(&deployment);
+    let not_ready = |words: &str| {
+        eventually(words, BOUND, || {
+            let ready = host.public.get("/readyz");
+            (ready.status == 503 && ready.text.contains(words)).then_some(())
+        });
+    };
+    not_ready("outreach-rules@1.0.0: is not there");
+    assert_eq!(host.decide(&request())["served_by"], "fallback_action");
+    deployment.edit("serin.toml", "\"hardship_offer\"]", "\"offer\"]");
+    deployment.write(RULES, outreach_rules());
+    not_ready("action 'hardship_offer' is not of 'collections-outreach'");
+    deployment.edit("serin.toml", "\"offer\"]", "\"hardship_offer\"]");
+    let host = host.ready();
+    assert_eq!(host.decide(&request())["served_by"], "strategy");
 }
 
 #[test]

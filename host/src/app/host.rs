@@ -117,7 +117,6 @@ impl Host {
         let engines = Arc::new(engines);
         let folder = Arc::new(Folder::new(fixed.plugins.clone(), Arc::clone(&engines), archive.clone(), options.dev));
         let watched = watched_folders(&config);
-        let retain = config.retain;
         let reloader = Arc::new(Reloader::new(
             config,
             Arc::clone(&folder),
@@ -147,7 +146,7 @@ impl Host {
         let (stop, stopped) = watch::channel(false);
         let (listen, public) = serve(listen, http::public(Arc::clone(&service)), stopped.clone()).await?;
         let (admin, private) = serve(admin, http::admin(Arc::clone(&service)), stopped.clone()).await?;
-        tokio::spawn(expire(Arc::clone(&ledger), clock, retain, stopped));
+        tokio::spawn(expire(Arc::clone(&ledger), clock, reloader.retain(), stopped));
         Ok(Self { listen, admin, reloader, service, ledger, stop, servers: vec![public, private], _watcher: watcher })
     }
 
@@ -245,12 +244,12 @@ async fn serve(
 async fn expire(
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
-    retain: Option<Duration>,
+    mut retain: watch::Receiver<Option<Duration>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     loop {
         let now_ms = clock.now_ms();
-        let before_ms = retain.map(|retain| now_ms.saturating_sub(retain.as_millis() as u64));
+        let before_ms = retain.borrow_and_update().map(|retain| now_ms.saturating_sub(retain.as_millis() as u64));
         let keys_before_ms = now_ms.saturating_sub(24 * 60 * 60 * 1000);
         let more = match ledger.expire(before_ms, keys_before_ms) {
             Ok(done) => matches!(done.await, Ok(Ok(true))),
@@ -265,6 +264,7 @@ async fn expire(
         };
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
+            Ok(()) = retain.changed() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

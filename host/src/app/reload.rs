@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serin_core::experiment::Experiment;
 use serin_core::manifest::ModelId;
+use tokio::sync::watch;
 
 use super::build::{build, load_model, wanted};
 use crate::clock::Clock;
@@ -50,6 +52,7 @@ pub struct Reloader {
     runtime: Option<Runtime>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    retain: watch::Sender<Option<Duration>>,
     inner: Mutex<Inner>,
 }
 
@@ -84,6 +87,7 @@ impl Reloader {
             runtime,
             clock,
             metrics,
+            retain: watch::Sender::new(config.retain),
             inner: Mutex::new(Inner {
                 config,
                 specs: Specs::default(),
@@ -92,6 +96,11 @@ impl Reloader {
                 generation,
             }),
         }
+    }
+
+    /// How long decisions are kept, as the file in force has it.
+    pub fn retain(&self) -> watch::Receiver<Option<Duration>> {
+        self.retain.subscribe()
     }
 
     /// Looks at every file, and swaps the deployment where something changed.
@@ -128,24 +137,31 @@ impl Reloader {
             Arc::clone(&self.store),
         );
         standing.experiments = built.experiments;
-        standing.experiments.extend(inner.specs.missing(&files).into_iter().map(|(path, spec)| ExperimentStatus {
-            id: spec.id.to_string(),
-            file: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-            state: ExperimentState::SpecMissing,
-            why: "its file is gone: new decisions are on the pinned strategy; put the file back to go on".to_owned(),
-            error: None,
-            spec: Some(spec),
-            source: None,
-            phase: 0,
-            stale: false,
-        }));
+        for (path, spec) in inner.specs.missing(&files) {
+            // A file that has another name now is not missing.
+            if standing.experiments.iter().any(|known| *known.id == *spec.id) {
+                continue;
+            }
+            standing.experiments.push(ExperimentStatus {
+                id: spec.id.to_string(),
+                file: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+                state: ExperimentState::SpecMissing,
+                why: "its file is gone: new decisions are on the pinned strategy; put the file back to go on"
+                    .to_owned(),
+                error: None,
+                spec: Some(spec),
+                source: None,
+                phase: 0,
+                stale: false,
+            });
+        }
+        self.archive_specs(&built.applied);
+        for (path, spec, text) in built.applied {
+            inner.specs.apply(path, spec, text);
+        }
 
         let fingerprint = fingerprint(&inner.config, &built.deployment);
         if fingerprint != inner.fingerprint {
-            self.archive_specs(&built.applied);
-            for (path, spec, text) in built.applied {
-                inner.specs.apply(path, spec, text);
-            }
             inner.generation += 1;
             inner.fingerprint = fingerprint;
             if let Err(error) = self.archive.apply("deployment", "generation", &[&inner.generation.to_string()]) {
@@ -167,10 +183,14 @@ impl Reloader {
                 if !standing.restart_required.is_empty() && config.digest != inner.config.digest {
                     tracing::warn!(keys = ?standing.restart_required, "restart required for these keys; the rest applies");
                 }
+                self.retain.send_if_modified(|retain| std::mem::replace(retain, config.retain) != config.retain);
                 inner.config = config;
             }
             Err(error) => {
-                tracing::error!(%error, "serin.toml is not applied; what was in force stays");
+                // Once: the file is looked at again and again, and a log beside it is an event, too.
+                if self.standing.load().config_error.as_ref() != Some(&error.why) {
+                    tracing::error!(%error, "serin.toml is not applied; what was in force stays");
+                }
                 standing.config_error = Some(error.why);
             }
         }
@@ -239,7 +259,12 @@ fn file_name(path: &str) -> String {
 fn fingerprint(config: &Config, deployment: &Deployment) -> String {
     let mut parts = vec![config.digest.clone()];
     for point in deployment.points.values() {
-        let mut part = format!("{}:{}", point.name, point.strategy.as_ref().map_or("", |arm| &arm.plugin.id.digest));
+        // Why a point is not ready is part of it: the reason that is shown has to be today's.
+        let strategy = match (&point.strategy, &point.unready) {
+            (Some(arm), _) => &*arm.plugin.id.digest,
+            (None, why) => why.as_deref().unwrap_or_default(),
+        };
+        let mut part = format!("{}:{strategy}", point.name);
         for experiment in &point.experiments {
             part.push_str(&format!(";{}:{}", experiment.id, experiment.spec_digest));
             for arm in &experiment.arms {

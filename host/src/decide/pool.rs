@@ -8,6 +8,7 @@
 //! as a guest's whole run, so one hop a decision is the least that keeps guests off the
 //! workers. `make bench` measures it against `spawn_blocking`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,9 @@ pub enum Refused {
     /// The host is stopping.
     #[error("the host is stopping")]
     Stopping,
+    /// The host itself failed, and has said so in its log.
+    #[error("the host failed on this decision")]
+    Defect,
 }
 
 /// The share of its deadline for which a decision waits while its point has all the threads
@@ -132,7 +136,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Queues a decision; the receiver gets what came of it.
+    /// Queues a decision whose time runs since it `arrived`; the receiver gets what came of it.
     ///
     /// # Errors
     /// That the queue is full.
@@ -140,10 +144,10 @@ impl Pool {
         &self,
         request: DecisionRequest,
         deadline: Option<Duration>,
+        arrived: Instant,
         trace_id: Option<String>,
     ) -> Result<oneshot::Receiver<Result<Decided, Refused>>, Refused> {
         let (reply, wait) = oneshot::channel();
-        let arrived = Instant::now();
         let own = self.0.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
         let patience = smaller(own, deadline).mul_f64(PATIENCE);
         let point = request.decision_point.clone();
@@ -192,7 +196,11 @@ fn work(shared: &Shared, clock: &dyn Clock) {
         let answer = if own.is_some() && budget.left().is_zero() {
             Err(Refused::NotBegun)
         } else {
-            decide(&deployment, &decision.request, clock, budget, deadline).map_err(Refused::from).map(|mut decided| {
+            // A defect in one decision must not take its thread from all the others.
+            let decided = catch_unwind(AssertUnwindSafe(|| {
+                decide(&deployment, &decision.request, clock, budget, deadline).map_err(Refused::from)
+            }));
+            decided.unwrap_or(Err(Refused::Defect)).map(|mut decided| {
                 decided.record.trace_id = decision.trace_id;
                 decided
             })

@@ -139,8 +139,9 @@ impl Specs {
         self.applied.get(path)
     }
 
-    /// Notes that a spec is in force.
+    /// Notes that a spec is in force, from this file and from no other.
     pub fn apply(&mut self, path: PathBuf, spec: Arc<Experiment>, text: String) {
+        self.applied.retain(|other, (known, _)| *other == path || known.id != spec.id);
         self.applied.insert(path, (spec, text));
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 use utoipa::ToSchema;
 
-use super::decisions::{deadline_of, guard, internal, json, keep, keeps_keys, record, row, run, stored};
+use super::decisions::{DecisionTook, deadline_of, guard, internal, json, keep, keeps_keys, record, row, run, stored};
 use super::error::BodyRefusal;
 use super::idempotency::{Known, look_up};
 use super::trace::TraceParent;
@@ -59,9 +59,9 @@ pub struct WireBatchItem {
 /// Decides many.
 #[utoipa::path(post, path = "/v1/decisions/batch", tag = "decisions", request_body = WireBatch,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Covers the whole batch", min_length = 1, max_length = 255),
-        ("Serin-Deadline-Ms" = Option<u32>, Header, description = "Milliseconds that the batch has; what was not begun in time is a 503 item", minimum = 1),
-        ("traceparent" = Option<String>, Header, description = "W3C trace context")),
+        ("Idempotency-Key" = Option<String>, Header, description = "Covers the whole batch", pattern = "^[!-~]{1,255}$", nullable = false),
+        ("Serin-Deadline-Ms" = Option<u32>, Header, description = "Milliseconds that the batch has; what was not begun in time is a 503 item", minimum = 1, nullable = false),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context", nullable = false)),
     responses(
         (status = 200, description = "One result a request, in order, after all are committed", body = WireBatchAnswer),
         (status = 409, description = "The key was used for another body", body = Problem, content_type = "application/problem+json"),
@@ -81,8 +81,7 @@ async fn batch(
     body: Body,
     trace_id: Option<String>,
 ) -> Result<Response, Problem> {
-    let arrived = Instant::now();
-    let _place = service.enter()?;
+    let arrived = body.arrived;
     let refuse = |problem: Problem| service.refuse(problem);
     let deadline = deadline_of(&headers).map_err(refuse)?;
     let batch: WireBatch = body.parse().map_err(refuse)?;
@@ -101,11 +100,13 @@ async fn batch(
     let decided = run_all(&service, batch.requests, deadline.map(|d| arrived + d), keyed, trace_id).await;
     let mut rows = Vec::with_capacity(decided.len());
     let mut results = Vec::with_capacity(decided.len());
+    let mut took = Vec::with_capacity(decided.len());
     let mut waits = keyed;
     for item in decided {
         results.push(match item {
             Ok(decided) => {
                 waits |= decided.must_log;
+                took.push(DecisionTook::of(&decided.record, arrived));
                 rows.push(row(&decided.record)?);
                 let raw =
                     serde_json::value::to_raw_value(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
@@ -119,8 +120,10 @@ async fn batch(
     // A 5xx is not kept: the same key may be tried again.
     let failed = results.iter().any(|item| item.status >= 500);
     let answer = serde_json::to_vec(&WireBatchAnswer { results }).map_err(|_| internal())?;
-    let kept = held.filter(|_| !failed).map(|held| keep(&service, &held, &answer));
-    record(&service, Commit { decisions: rows, answer: kept }, waits).await.map_err(refuse)?;
+    let kept = held.as_ref().filter(|_| !failed).map(|held| keep(&service, held, StatusCode::OK.as_u16(), &answer));
+    let commit = Commit { decisions: rows, answer: kept, guard: held.map(|held| held.guard) };
+    record(&service, commit, waits).await.map_err(refuse)?;
+    took.iter().for_each(|took| took.observe(&service.metrics));
     Ok(json(StatusCode::OK, answer))
 }
 
@@ -170,5 +173,5 @@ async fn item(
     if keyed {
         keeps_keys(service, &request.decision_point)?;
     }
-    Ok(run(service, request, left, trace_id).await?)
+    Ok(run(service, request, left, Instant::now(), trace_id).await?)
 }

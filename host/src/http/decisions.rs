@@ -25,9 +25,9 @@ const COMMIT_WAIT: Duration = Duration::from_secs(3);
 /// Decides.
 #[utoipa::path(post, path = "/v1/decisions", tag = "decisions", request_body = WireRequest,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Kept 24 h: the same key and body get the stored answer", min_length = 1, max_length = 255),
-        ("Serin-Deadline-Ms" = Option<u32>, Header, description = "Milliseconds that this decision has, at most the decision point's own deadline", minimum = 1),
-        ("traceparent" = Option<String>, Header, description = "W3C trace context")),
+        ("Idempotency-Key" = Option<String>, Header, description = "Kept 24 h: the same key and body get the stored answer", pattern = "^[!-~]{1,255}$", nullable = false),
+        ("Serin-Deadline-Ms" = Option<u32>, Header, description = "Milliseconds that this decision has, at most the decision point's own deadline", minimum = 1, nullable = false),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context", nullable = false)),
     responses(
         (status = 200, description = "The decision, after its record is committed", body = WireDecision<'static>),
         (status = 403, description = "`force` and `dry_run` are for the admin listener", body = Problem, content_type = "application/problem+json"),
@@ -59,8 +59,7 @@ async fn one(
     is_admin: bool,
     trace_id: Option<String>,
 ) -> Result<Response, Problem> {
-    let arrived = Instant::now();
-    let _place = service.enter()?;
+    let arrived = body.arrived;
     let refuse = |problem: Problem| service.refuse(problem);
     let deadline = deadline_of(&headers).map_err(refuse)?;
     let request: WireRequest = body.parse().map_err(refuse)?;
@@ -71,26 +70,51 @@ async fn one(
         Known::Answered(status, body) => return Ok(stored(status, body)),
     };
     let dry_run = request.dry_run == Some(true);
-    if held.is_some() {
-        keeps_keys(&service, &request.decision_point).map_err(refuse)?;
-    }
-    let decided = run(&service, request, deadline, trace_id).await.map_err(Problem::from).map_err(refuse)?;
+    let decided = match held.as_ref().map(|_| keeps_keys(&service, &request.decision_point)) {
+        Some(Err(problem)) => Err(problem),
+        _ => run(&service, request, deadline, arrived, trace_id).await.map_err(Problem::from),
+    };
+    let decided = match decided {
+        Ok(decided) => decided,
+        // The same request gets the same refusal, too, unless trying again may help.
+        Err(problem) => {
+            if let Some(held) = held.filter(|_| problem.status < 500) {
+                let body = serde_json::to_vec(&problem).map_err(|_| internal())?;
+                let commit = Commit { answer: Some(keep(&service, &held, problem.status, &body)), guard: Some(held.guard), decisions: Vec::new() };
+                record(&service, commit, true).await.map_err(refuse)?;
+            }
+            return Err(refuse(problem));
+        }
+    };
     let answer = serde_json::to_vec(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
     if !dry_run {
-        let waits = decided.must_log;
-        let labels = DecisionLabels {
-            decision_point: decided.record.decision_point.to_string(),
-            served_by: decided.record.answer.served_by.as_str().to_owned(),
-        };
-        let commit = Commit {
-            answer: held.as_ref().map(|held| keep(&service, held, &answer)),
-            decisions: vec![row(&decided.record)?],
-        };
+        let (waits, took) = (decided.must_log, DecisionTook::of(&decided.record, arrived));
+        let kept = held.as_ref().map(|held| keep(&service, held, StatusCode::OK.as_u16(), &answer));
+        let guard = held.map(|held| held.guard);
+        let commit = Commit { answer: kept, decisions: vec![row(&decided.record)?], guard };
         drop(decided);
         record(&service, commit, waits).await.map_err(refuse)?;
-        service.metrics.decision_seconds.get_or_create(&labels).observe(arrived.elapsed().as_secs_f64());
+        took.observe(&service.metrics);
     }
     Ok(json(StatusCode::OK, answer))
+}
+
+/// Measures a decision from its arrival until its record is committed.
+pub(super) struct DecisionTook {
+    labels: DecisionLabels,
+    arrived: Instant,
+}
+
+impl DecisionTook {
+    pub(super) fn of(record: &Record, arrived: Instant) -> Self {
+        let decision_point = record.decision_point.to_string();
+        let served_by = record.answer.served_by.as_str().to_owned();
+        Self { labels: DecisionLabels { decision_point, served_by }, arrived }
+    }
+
+    pub(super) fn observe(&self, metrics: &Metrics) {
+        metrics.decision_seconds.get_or_create(&self.labels).observe(self.arrived.elapsed().as_secs_f64());
+    }
 }
 
 /// A key is unique in its record's transaction, and a `best_effort` record may be lost.
@@ -136,9 +160,10 @@ pub(super) async fn run(
     service: &Service,
     request: WireRequest,
     deadline: Option<Duration>,
+    arrived: Instant,
     trace_id: Option<String>,
 ) -> Result<Decided, Refused> {
-    let wait = service.pool.submit(request.into(), deadline, trace_id)?;
+    let wait = service.pool.submit(request.into(), deadline, arrived, trace_id)?;
     let decided = wait.await.map_err(|_| Refused::Stopping)??;
     let Record { decision_id, decision_point, answer, .. } = &decided.record;
     tracing::debug!(%decision_id, %decision_point, served_by = answer.served_by.as_str(), "decided");
@@ -184,29 +209,33 @@ pub(super) fn row(record: &Record) -> Result<DecisionRow, Problem> {
     DecisionRow::of(record).map_err(|_| internal())
 }
 
-pub(super) fn keep(service: &Service, held: &Held, body: &[u8]) -> IdempotentAnswer {
+pub(super) fn keep(service: &Service, held: &Held, status: u16, body: &[u8]) -> IdempotentAnswer {
     IdempotentAnswer {
         key: held.key.clone(),
         request: held.request.clone(),
-        status: StatusCode::OK.as_u16(),
+        status,
         body: body.to_vec(),
         time_ms: service.clock.now_ms(),
     }
 }
 
-/// Commits. With `waits`, an answer leaves only after this has returned.
+/// Commits. With `waits`, an answer leaves only after this has returned. The commit holds the
+/// request's key until it is done, also where the client has hung up or was told to come back:
+/// the same request sent again must not be decided a second time.
 pub(super) async fn record(service: &Service, commit: Commit, waits: bool) -> Result<(), Problem> {
     if !waits {
+        let records = commit.decisions.len() as u64;
         if service.ledger.commit_unwaited(commit).is_err() {
-            service.metrics.records_dropped.inc();
+            service.metrics.records_dropped.inc_by(records);
         }
         return Ok(());
     }
     let started = Instant::now();
     let done = service.ledger.commit(commit)?;
-    let committed = tokio::time::timeout(COMMIT_WAIT, done)
-        .await
-        .map_err(|_| Problem::unavailable("ledger-unavailable", "the ledger did not commit in time"))?;
+    let committed = tokio::time::timeout(COMMIT_WAIT, done).await.map_err(|_| {
+        service.ledger.suspect();
+        Problem::unavailable("ledger-unavailable", "the ledger did not commit in time")
+    })?;
     committed.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
     service
         .metrics
@@ -221,7 +250,11 @@ pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response {
 }
 
 pub(super) fn stored(status: u16, body: Vec<u8>) -> Response {
-    let mut response = json(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), body);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let mut response = json(status, body);
+    if status.is_client_error() {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    }
     response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     response
 }

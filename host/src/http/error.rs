@@ -100,6 +100,7 @@ impl From<Refused> for Problem {
             Refused::Request(error) => error.into(),
             Refused::QueueFull => Self::unavailable("overloaded", refused.to_string()),
             Refused::NotBegun => Self::unavailable("deadline-passed", refused.to_string()),
+            Refused::Defect => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", refused.to_string()),
             Refused::Stopping => Self::unavailable("stopping", refused.to_string()),
         }
     }

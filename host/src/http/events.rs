@@ -1,6 +1,7 @@
 //! `POST /v1/outcomes` and `POST /v1/exposures`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -18,6 +19,8 @@ use crate::telemetry::Metrics;
 
 /// Events of one request.
 const MAX_EVENTS: usize = 10_000;
+/// How long they may take to be stored.
+const STORE_WAIT: Duration = Duration::from_secs(10);
 /// How far in the future an event may lie; beyond, some clock is wrong.
 const FUTURE_MS: u64 = 5 * 60 * 1000;
 
@@ -44,13 +47,12 @@ pub struct WireOutcome {
     /// How much; 1 for a plain event.
     value: f64,
     /// When, RFC 3339; now where left out.
-    #[schema(value_type = String, format = DateTime, nullable = false)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     at: Option<String>,
     /// The decision that it is about; or `entity`.
-    #[schema(nullable = false)]
     decision_id: Option<String>,
     /// The one entity that it is about: kind and id; or `decision_id`.
-    #[schema(value_type = std::collections::HashMap<String, String>, nullable = false)]
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
     entity: Option<IndexMap<String, String>>,
 }
 
@@ -71,7 +73,7 @@ pub struct WireExposure {
     /// The decision.
     decision_id: String,
     /// When, RFC 3339; now where left out.
-    #[schema(value_type = String, format = DateTime, nullable = false)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     at: Option<String>,
 }
 
@@ -103,7 +105,6 @@ pub struct WireRefusedEvent {
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
         BodyRefusal))]
 pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
-    let _place = service.enter()?;
     let wire: WireOutcomes = body.parse().map_err(|p| service.refuse(p))?;
     let now_ms = service.clock.now_ms();
     let events = wire.outcomes.into_iter().map(|outcome| outcome_of(outcome, now_ms)).collect();
@@ -116,7 +117,6 @@ pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) ->
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
         BodyRefusal))]
 pub(super) async fn exposures(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
-    let _place = service.enter()?;
     let wire: WireExposures = body.parse().map_err(|p| service.refuse(p))?;
     let now_ms = service.clock.now_ms();
     let events = wire
@@ -190,7 +190,11 @@ async fn store(service: &Service, events: Vec<Result<Event, String>>, now_ms: u6
         }
     }
     let done = service.ledger.events(valid, now_ms)?;
-    let results = done.await.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
+    let results = tokio::time::timeout(STORE_WAIT, done).await.map_err(|_| {
+        service.ledger.suspect();
+        Problem::unavailable("ledger-unavailable", "the ledger did not commit in time; events may be sent again")
+    })?;
+    let results = results.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
     for (index, result) in indices.into_iter().zip(results) {
         Metrics::count(&service.metrics.outcomes, result.as_str());
         match result {

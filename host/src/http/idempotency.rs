@@ -33,7 +33,8 @@ pub struct Held {
     pub key: String,
     /// SHA-256 of the path and the body.
     pub request: String,
-    _guard: OwnedMutexGuard<()>,
+    /// Keeps twins waiting.
+    pub guard: OwnedMutexGuard<()>,
 }
 
 /// What a key says.
@@ -65,7 +66,7 @@ pub async fn look_up(service: &Arc<Service>, headers: &HeaderMap, path: &str, bo
         .await
         .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
     match stored {
-        None => Ok(Known::New(Held { key: key.to_owned(), request, _guard: guard })),
+        None => Ok(Known::New(Held { key: key.to_owned(), request, guard })),
         Some(stored) if stored.request == request => Ok(Known::Answered(stored.status, stored.body)),
         Some(_) => Err(Problem::new(
             StatusCode::CONFLICT,

@@ -1,6 +1,7 @@
 //! A listener with a bound on open connections. Beyond it, peers wait in the operating
 //! system's backlog: neither descriptors nor buffers grow without end.
 
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,6 +12,11 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Duration, Instant, Sleep};
+
+/// How long a connection may be silent. Longer than any decision may take, so that nobody who
+/// waits for an answer is cut off.
+const IDLE: Duration = Duration::from_secs(90);
 
 /// Listens, with at most so many connections open.
 pub struct BoundedListener {
@@ -35,7 +41,7 @@ impl Listener for BoundedListener {
         let (stream, peer) = Listener::accept(&mut self.listener).await;
         // Small answers must not wait for the peer's acknowledgement. Without, it is only slower.
         let _ = stream.set_nodelay(true);
-        (Connection { stream, _place: place }, peer)
+        (Connection::new(stream, place), peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -43,20 +49,51 @@ impl Listener for BoundedListener {
     }
 }
 
-/// A connection that gives its place back when it is closed.
+/// A connection that gives its place back when it is closed, and is closed when nothing moved
+/// on it for [`IDLE`].
 pub struct Connection {
     stream: TcpStream,
+    moved: Instant,
+    idle: Pin<Box<Sleep>>,
     _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>) -> Self {
+        let moved = Instant::now();
+        Self { stream, moved, idle: Box::pin(tokio::time::sleep_until(moved + IDLE)), _place: place }
+    }
+
+    /// Whether nothing has moved for too long. The timer is set anew only where it has run out:
+    /// that is cheaper than at every byte.
+    fn is_idle(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.idle.as_mut().poll(cx).is_ready() {
+            let end = self.moved + IDLE;
+            if end <= Instant::now() {
+                return true;
+            }
+            self.idle.as_mut().reset(end);
+        }
+        false
+    }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        match Pin::new(&mut self.stream).poll_read(cx, buf) {
+            Poll::Ready(read) => {
+                self.moved = Instant::now();
+                Poll::Ready(read)
+            }
+            Poll::Pending if self.is_idle(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.moved = Instant::now();
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -73,6 +110,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.moved = Instant::now();
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -14,11 +15,12 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serin_core::record::Record;
 use serin_core::value::Value;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
-use super::Problem;
+use super::{Problem, Service};
 use crate::decide::{DecisionRequest, Force};
 
 /// A decision request.
@@ -41,10 +43,8 @@ pub struct WireRequest {
     pub utc_offset_minutes: i32,
     /// An arm chosen by hand; on the admin listener only.
     #[serde(default, deserialize_with = "Object::option")]
-    #[schema(nullable = false)]
     pub force: Option<WireForce>,
     /// Decide without recording; on the admin listener only.
-    #[schema(nullable = false)]
     pub dry_run: Option<bool>,
 }
 
@@ -230,39 +230,47 @@ impl<'de, T: Deserialize<'de>> Object<T> {
 /// How long a body may take to arrive.
 const BODY_WAIT: Duration = Duration::from_secs(10);
 
-/// A body of JSON, with errors that name the key.
+/// A body of JSON, with errors that name the key. It takes a place among the requests in
+/// flight before the first byte is kept, and gives it back when it is dropped.
 pub struct Body {
     /// The bytes as they arrived.
     pub bytes: Bytes,
+    /// When the request's head was read: its time runs from here.
+    pub arrived: Instant,
+    _place: OwnedSemaphorePermit,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl FromRequest<Arc<Service>> for Body {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let json =
-            request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-                value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
-            });
-        if !json {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "the body has to be JSON, sent with 'content-type: application/json'",
-            ));
-        }
-        let Ok(body) = tokio::time::timeout(BODY_WAIT, Bytes::from_request(request, state)).await else {
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body did not arrive in time"));
-        };
-        match body {
-            Ok(bytes) => Ok(Self { bytes }),
-            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                "the body is larger than server.max_body_bytes",
-            )),
-            Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "the body did not arrive whole")),
-        }
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
+        let arrived = Instant::now();
+        let place = service.enter()?;
+        let bytes = read(request, service).await.map_err(|problem| service.refuse(problem))?;
+        Ok(Self { bytes, arrived, _place: place })
+    }
+}
+
+async fn read(request: Request, service: &Arc<Service>) -> Result<Bytes, Problem> {
+    let is_json = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
+    });
+    if !is_json {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "the body has to be JSON, sent with 'content-type: application/json'",
+        ));
+    }
+    match tokio::time::timeout(BODY_WAIT, Bytes::from_request(request, service)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            "the body is larger than server.max_body_bytes",
+        )),
+        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "the body did not arrive whole")),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body did not arrive in time")),
     }
 }
 

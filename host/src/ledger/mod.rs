@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use serin_core::record::Record;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
 pub use read::{DecisionFilter, StoredAnswer, StoredRecord};
@@ -121,12 +121,15 @@ pub struct IdempotentAnswer {
 }
 
 /// What is committed together.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Commit {
     /// Decisions.
     pub decisions: Vec<DecisionRow>,
     /// The answer that goes with them.
     pub answer: Option<IdempotentAnswer>,
+    /// Held until the commit is done, whether or not anybody still waits for it: the answer's
+    /// key must not be looked up in between.
+    pub guard: Option<OwnedMutexGuard<()>>,
 }
 
 /// The ledger of a host. Dropping it commits what is queued.
@@ -169,9 +172,14 @@ impl Ledger {
         })
     }
 
-    /// Says whether the last commit succeeded.
+    /// Says whether the last commit succeeded, and the writer is there for the next one.
     pub fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+        self.healthy.load(Ordering::Relaxed) && self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
+    }
+
+    /// Notes that a commit was waited for in vain. The next one that succeeds clears it.
+    pub fn suspect(&self) {
+        self.healthy.store(false, Ordering::Relaxed);
     }
 
     fn send(&self, job: Job) -> Result<(), LedgerError> {

@@ -1,6 +1,7 @@
 //! Reading decisions and stored answers.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serin_core::record::Record;
 
 use super::{Ledger, LedgerError, LedgerReader};
@@ -54,6 +55,29 @@ impl StoredRecord {
     }
 }
 
+impl DecisionFilter {
+    /// The condition in SQL, and the values of its parameters. Only what is asked for is in
+    /// it, so that an index can serve it.
+    fn conditions(&self) -> (String, Vec<SqlValue>) {
+        let mut conditions = vec!["1"];
+        let mut values = Vec::new();
+        let mut add = |condition, value: Option<SqlValue>| {
+            if let Some(value) = value {
+                conditions.push(condition);
+                values.push(value);
+            }
+        };
+        add("unit = ?", self.unit.clone().map(SqlValue::from));
+        add("point = ?", self.point.clone().map(SqlValue::from));
+        add("time_ms >= ?", self.since_ms.map(|ms| SqlValue::from(ms as i64)));
+        add("time_ms < ?", self.until_ms.map(|ms| SqlValue::from(ms as i64)));
+        (conditions.join(" AND "), values)
+    }
+}
+
+/// Records of one page.
+const PAGE: usize = 2_000;
+
 const COLUMNS: &str = "decision_id, digest, record";
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
@@ -81,14 +105,12 @@ impl Ledger {
     /// # Errors
     /// What SQLite says.
     pub fn decisions(&self, filter: &DecisionFilter, limit: u32) -> Result<Vec<StoredRecord>, LedgerError> {
+        let (conditions, values) = filter.conditions();
         self.with_reader(|db| {
             let mut statement = db.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM decisions WHERE (?1 IS NULL OR unit = ?1) AND (?2 IS NULL OR point = ?2)
-                 AND (?3 IS NULL OR time_ms >= ?3) AND (?4 IS NULL OR time_ms < ?4)
-                 ORDER BY time_ms DESC, decision_id DESC LIMIT ?5"
+                "SELECT {COLUMNS} FROM decisions WHERE {conditions} ORDER BY time_ms DESC, decision_id DESC LIMIT {limit}"
             ))?;
-            let (since, until) = (filter.since_ms.map(|t| t as i64), filter.until_ms.map(|t| t as i64));
-            let rows = statement.query_map(params![filter.unit, filter.point, since, until, limit], stored)?;
+            let rows = statement.query_map(params_from_iter(values), stored)?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
@@ -123,16 +145,14 @@ impl LedgerReader {
     /// # Errors
     /// What SQLite says.
     pub fn count(&self, filter: &DecisionFilter) -> Result<u64, LedgerError> {
-        let (since, until) = (filter.since_ms.map(|t| t as i64), filter.until_ms.map(|t| t as i64));
-        let count: i64 = self.0.query_row(
-            "SELECT count(*) FROM decisions WHERE (?1 IS NULL OR point = ?1) AND (?2 IS NULL OR time_ms >= ?2) AND (?3 IS NULL OR time_ms < ?3)",
-            params![filter.point, since, until],
-            |row| row.get(0),
-        )?;
+        let (conditions, values) = filter.conditions();
+        let sql = format!("SELECT count(*) FROM decisions WHERE {conditions}");
+        let count: i64 = self.0.query_row(&sql, params_from_iter(values), |row| row.get(0))?;
         Ok(count as u64)
     }
 
-    /// Calls `each` with every record that matches, oldest first, until it says to stop.
+    /// Calls `each` with every record that matches, oldest first, until it says to stop. Read
+    /// in pages: one long read would keep a running host's log from being folded back.
     ///
     /// # Errors
     /// What SQLite says.
@@ -141,17 +161,28 @@ impl LedgerReader {
         filter: &DecisionFilter,
         mut each: impl FnMut(StoredRecord) -> bool,
     ) -> Result<(), LedgerError> {
-        let (since, until) = (filter.since_ms.map(|t| t as i64), filter.until_ms.map(|t| t as i64));
+        let (conditions, values) = filter.conditions();
         let mut statement = self.0.prepare(&format!(
-            "SELECT {COLUMNS} FROM decisions WHERE (?1 IS NULL OR point = ?1) AND (?2 IS NULL OR time_ms >= ?2)
-             AND (?3 IS NULL OR time_ms < ?3) AND (?4 IS NULL OR unit = ?4) ORDER BY time_ms, decision_id"
+            "SELECT {COLUMNS}, time_ms FROM decisions WHERE {conditions} AND (time_ms, decision_id) > (?, ?)
+             ORDER BY time_ms, decision_id LIMIT {PAGE}"
         ))?;
-        let mut rows = statement.query(params![filter.point, since, until, filter.unit])?;
-        while let Some(row) = rows.next()? {
-            if !each(stored(row)?) {
-                break;
+        let mut last = (-1_i64, String::new());
+        loop {
+            let mut page = values.clone();
+            page.extend([SqlValue::from(last.0), SqlValue::from(last.1.clone())]);
+            let mut rows = statement.query(params_from_iter(page))?;
+            let mut read = 0;
+            while let Some(row) = rows.next()? {
+                read += 1;
+                let record = stored(row)?;
+                last = (row.get(3)?, record.decision_id.clone());
+                if !each(record) {
+                    return Ok(());
+                }
+            }
+            if read < PAGE {
+                return Ok(());
             }
         }
-        Ok(())
     }
 }

@@ -41,11 +41,15 @@ CREATE TABLE outcomes (
 );
 CREATE INDEX outcomes_by_entity ON outcomes (entity_kind, entity, name, at_ms);
 CREATE INDEX outcomes_by_decision ON outcomes (decision_id);
+CREATE INDEX outcomes_by_time ON outcomes (received_ms);
 CREATE TABLE exposures (
   decision_id TEXT NOT NULL PRIMARY KEY,
   at_ms INTEGER NOT NULL,
   received_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX exposures_by_time ON exposures (received_ms);
+CREATE TABLE probe (time_ms INTEGER NOT NULL);
+INSERT INTO probe VALUES (0);
 "];
 
 /// Opens the database, and brings it to the newest schema.

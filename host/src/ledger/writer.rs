@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::oneshot;
 
 use super::events::{Event, EventResult, store_event};
@@ -14,6 +14,8 @@ use crate::telemetry::Metrics;
 
 /// Jobs in one transaction.
 const GROUP: usize = 512;
+/// Rows in one transaction: what comes after them is never behind more than this.
+const GROUP_ROWS: usize = 12_000;
 /// Rows that one expiry deletes, so that commits never wait long behind it.
 const EXPIRE_ROWS: i64 = 2_000;
 
@@ -25,26 +27,37 @@ pub(super) enum Job {
     Expire { before_ms: Option<u64>, keys_before_ms: u64, done: Done<bool> },
 }
 
-/// Runs until every sender is gone and the queue is empty.
-pub(super) fn run(mut connection: Connection, queue: &Receiver<Job>, metrics: &Metrics, healthy: &AtomicBool) {
-    let mut group = Vec::with_capacity(GROUP);
-    while let Ok(first) = queue.recv() {
-        group.push(first);
-        while group.len() < GROUP {
-            match queue.try_recv() {
-                Ok(job) => group.push(job),
-                Err(_) => break,
-            }
+impl Job {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Commit(commit, _) => commit.decisions.len(),
+            Self::Events(events, ..) => events.len(),
+            Self::Expire { .. } => EXPIRE_ROWS as usize,
         }
-        let jobs = std::mem::take(&mut group);
-        commit_group(&mut connection, jobs, metrics, healthy);
+    }
+
+    fn records(&self) -> usize {
+        if let Self::Commit(commit, _) = self { commit.decisions.len() } else { 0 }
     }
 }
 
-/// One transaction for all; where it fails, each job again by itself, so that one bad job
-/// does not take its neighbours along.
+/// Runs until every sender is gone and the queue is empty.
+pub(super) fn run(mut connection: Connection, queue: &Receiver<Job>, metrics: &Metrics, healthy: &AtomicBool) {
+    while let Ok(first) = queue.recv() {
+        let (mut rows, mut group) = (first.rows(), vec![first]);
+        while group.len() < GROUP && rows < GROUP_ROWS {
+            let Ok(job) = queue.try_recv() else { break };
+            rows += job.rows();
+            group.push(job);
+        }
+        commit_group(&mut connection, group, metrics, healthy);
+    }
+}
+
+/// One transaction for all. Where a job breaks a constraint, each is tried again by itself, so
+/// that it does not take its neighbours along; a full disk or a lock would only fail again.
 fn commit_group(connection: &mut Connection, jobs: Vec<Job>, metrics: &Metrics, healthy: &AtomicBool) {
-    let records: usize = jobs.iter().map(|job| if let Job::Commit(c, _) = job { c.decisions.len() } else { 0 }).sum();
+    let records: usize = jobs.iter().map(Job::records).sum();
     let attempt = (|| {
         let transaction = connection.transaction()?;
         let results = jobs.iter().map(|job| apply(&transaction, job)).collect::<Result<Vec<_>, _>>()?;
@@ -62,17 +75,20 @@ fn commit_group(connection: &mut Connection, jobs: Vec<Job>, metrics: &Metrics, 
                 answer(job, Ok(result));
             }
         }
-        Err(error) if jobs.len() == 1 => {
-            healthy.store(false, Ordering::Relaxed);
-            tracing::error!(%error, records, "the ledger did not commit");
-            for job in jobs {
-                answer(job, Err(LedgerError::Database(error.to_string())));
-            }
-        }
-        Err(error) => {
+        Err(error) if jobs.len() > 1 && error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             tracing::warn!(%error, "a group did not commit; each of its jobs is tried alone");
             for job in jobs {
                 commit_group(connection, vec![job], metrics, healthy);
+            }
+        }
+        Err(error) => {
+            healthy.store(false, Ordering::Relaxed);
+            tracing::error!(%error, records, "the ledger did not commit");
+            for job in jobs {
+                if matches!(job, Job::Commit(_, None)) {
+                    metrics.records_dropped.inc_by(job.records() as u64);
+                }
+                answer(job, Err(LedgerError::Database(error.to_string())));
             }
         }
     }
@@ -95,13 +111,21 @@ fn apply(transaction: &Connection, job: &Job) -> Result<Applied, rusqlite::Error
             events.iter().map(|event| store_event(transaction, event, *now_ms)).collect::<Result<_, _>>()?,
         )),
         Job::Expire { before_ms, keys_before_ms, .. } => {
+            // Written even where nothing is deleted: whether a commit succeeds is what
+            // readiness goes by, and one that writes no page succeeds on a full disk.
+            transaction.execute("UPDATE probe SET time_ms = ?1", [*keys_before_ms as i64])?;
             let mut deleted = transaction.execute(
                 "DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE time_ms < ?1 LIMIT ?2)",
                 params![*keys_before_ms as i64, EXPIRE_ROWS],
             )?;
-            if let Some(before_ms) = before_ms {
+            for (table, key, time) in [
+                ("decisions", "rowid", "time_ms"),
+                ("outcomes", "rowid", "received_ms"),
+                ("exposures", "decision_id", "received_ms"),
+            ] {
+                let Some(before_ms) = before_ms else { break };
                 deleted = deleted.max(transaction.execute(
-                    "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions WHERE time_ms < ?1 LIMIT ?2)",
+                    &format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {time} < ?1 LIMIT ?2)"),
                     params![*before_ms as i64, EXPIRE_ROWS],
                 )?);
             }
