@@ -233,7 +233,7 @@ fn why_a_point_is_not_ready_is_what_is_wrong_now() {
     not_ready("action 'hardship_offer' is not of 'collections-outreach'");
     deployment.edit("serin.toml", "\"offer\"]", "\"hardship_offer\"]");
     let host = host.ready();
-    assert_eq!(host.decide(&request())["served_by"], "strategy");
+    assert_eq!(host.decide(&request())["strategy"]["name"], "outreach-rules");
 }
 
 #[test]

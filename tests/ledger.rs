@@ -119,22 +119,23 @@ fn a_key_is_answered_once_also_by_twins_and_after_a_restart() {
     let other = keyed(&host, "k-1", &request("b-2"));
     assert_eq!((other.status, &other.json()["type"]), (409, &json!("urn:serin:problem:idempotency-conflict")));
 
-    let twins: Vec<Answer> = std::thread::scope(|scope| {
-        let twins: Vec<_> = (0..16).map(|_| scope.spawn(|| keyed(&host, "k-2", &request("b-3")))).collect();
-        twins.into_iter().map(|twin| twin.join().expect("a twin")).collect()
-    });
-    assert!(twins.iter().all(|twin| twin.status == 200 && twin.text == twins[0].text));
-    assert_eq!(twins.iter().filter(|twin| !twin.headers.contains_key("idempotent-replayed")).count(), 1);
-
-    let batch = json!({ "requests": [request("b-4"), request("b-5")] }).to_string();
-    let post = |host: &Host| {
-        host.public.post_text("/v1/decisions/batch", &batch, &[("idempotency-key", "k-3")]).expect("an answer")
+    let batch = json!({ "requests": [request("b-4"), request("b-5")] });
+    let post = |host: &Host, path: &str, key: &str, body: &Value| {
+        host.public.post_text(path, &body.to_string(), &[("idempotency-key", key)]).expect("an answer")
     };
-    let answered = post(&host);
+    for (path, key, body) in [("/v1/decisions", "k-2", &request("b-3")), ("/v1/decisions/batch", "k-3", &batch)] {
+        let twins: Vec<Answer> = std::thread::scope(|scope| {
+            let twins: Vec<_> = (0..16).map(|_| scope.spawn(|| post(&host, path, key, body))).collect();
+            twins.into_iter().map(|twin| twin.join().expect("a twin")).collect()
+        });
+        assert!(twins.iter().all(|twin| twin.status == 200 && twin.text == twins[0].text), "{path}");
+        assert_eq!(twins.iter().filter(|twin| !twin.headers.contains_key("idempotent-replayed")).count(), 1, "{path}");
+    }
+    let answered = post(&host, "/v1/decisions/batch", "k-3", &batch);
     host.kill();
     let host = Host::start(&deployment).ready();
     assert_eq!(keyed(&host, "k-1", &request("b-1")).text, first.text);
-    assert_eq!(post(&host).text, answered.text);
+    assert_eq!(post(&host, "/v1/decisions/batch", "k-3", &batch).text, answered.text);
     let units = ["b-1", "b-2", "b-3", "b-4", "b-5"];
     assert_eq!(units.map(|unit| recorded(&deployment, unit)), [1, 0, 1, 1, 1]);
 }

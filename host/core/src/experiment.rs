@@ -233,6 +233,28 @@ impl Experiment {
     }
 }
 
+impl Experiment {
+    /// The first key that differs from a running spec, and that may not: a change of it would
+    /// move units that are in, or make two populations out of one.
+    pub fn fixed_key_changed(&self, running: &Self) -> Option<&'static str> {
+        let same_arms = self.arms.len() == running.arms.len()
+            && self.arms.iter().zip(&running.arms).all(|(new, old)| {
+                (&new.name, &new.strategy, &new.parameters) == (&old.name, &old.strategy, &old.parameters)
+            });
+        let same_weights = self.arms.iter().zip(&running.arms).all(|(new, old)| new.weight == old.weight);
+        [
+            ("decision_point", self.decision_point == running.decision_point),
+            ("unit", self.unit == running.unit),
+            ("salt", self.salt == running.salt),
+            ("slot", self.slot == running.slot),
+            ("arms", same_arms),
+            ("weight", same_weights),
+        ]
+        .into_iter()
+        .find_map(|(key, same)| (!same).then_some(key))
+    }
+}
+
 fn listed(arms: &[Arm]) -> String {
     arms.iter().map(|a| &*a.name).collect::<Vec<_>>().join(", ")
 }

@@ -128,7 +128,7 @@ fn check_experiments(config: &Config, versions: &Versions, models: &ModelSet, fi
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
         Err(error) => return findings.push(finding(dir, "experiments folder", Some(error.to_string()))),
     };
-    let candidates = Specs::default().candidates(&Specs::read(&files), |_| None);
+    let candidates = Specs::default().candidates(&Specs::read(&files));
     for status in bind(config, versions, models, candidates, |_| None).statuses {
         let waits = (status.state == ExperimentState::Waiting).then_some(status.why);
         let mut found = finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits));

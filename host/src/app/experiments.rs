@@ -55,18 +55,23 @@ pub(super) fn bind(
             spec: None,
             source: None,
             phase: 0,
-            stale: candidate.stale,
+            stale: false,
         };
         let Some((spec, text)) = candidate.spec else {
             status.why = "the file has a mistake, and nothing was applied before".to_owned();
             bound.statuses.push(status);
             continue;
         };
-        let mut verdict = judge(config, versions, models, &bound.running, &spec);
+        let edited = before(&candidate.path).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id);
+        let mut verdict = match edited.as_ref().and_then(|(old, _)| spec.fixed_key_changed(old)) {
+            Some(key) => Verdict::Invalid(format!(
+                "{key} may not change while the experiment runs: conclude it, and start another id"
+            )),
+            None => judge(config, versions, models, &bound.running, &spec),
+        };
         let (mut spec, mut text) = (spec, text);
         if let Verdict::Waits(why) | Verdict::Invalid(why) = &verdict
-            && let Some((old, old_text)) =
-                before(&candidate.path).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id)
+            && let Some((old, old_text)) = edited
             && let runs @ Verdict::Runs(_) = judge(config, versions, models, &bound.running, &old)
         {
             status.error = Some(format!("the edit is not applied: {why}"));
@@ -77,6 +82,7 @@ pub(super) fn bind(
             Verdict::Runs(running) => {
                 status.state = ExperimentState::Running;
                 status.phase = 1;
+                status.stale = status.error.is_some();
                 status.why = format!("applied; coverage {} of its slot", spec.coverage);
                 bound.applied.push((candidate.path, Arc::clone(&spec), text.clone()));
                 bound.running.entry(spec.decision_point.clone()).or_default().push(*running);

@@ -11,11 +11,11 @@ use serin_core::experiment::Experiment;
 use serin_core::manifest::ModelId;
 use tokio::sync::watch;
 
-use super::build::{build, load_model, wanted};
+use super::build::{Built, build, load_model, wanted};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Deployment;
-use crate::experiments::{ExperimentState, ExperimentStatus, Specs};
+use crate::experiments::{Candidate, ExperimentState, ExperimentStatus, SpecFile, Specs};
 use crate::features::EmbeddedStore;
 use crate::http::{ModelStatus, Standing};
 use crate::models::{Model, ModelSet, Runtime, golden_path};
@@ -78,6 +78,16 @@ impl Reloader {
             store: Arc::clone(&store),
             slots_per_version: 1,
         };
+        let mut specs = Specs::default();
+        for name in archive.names("experiment") {
+            // What was in force before a restart still is, until its file says otherwise.
+            let text = archive.applied("experiment", &name).and_then(|digests| archive.get(digests.first()?));
+            if let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok())
+                && let Ok(spec) = Experiment::parse(&text)
+            {
+                specs.apply(config.fixed.experiments.join(&name), Arc::new(spec), text);
+            }
+        }
         Self {
             deployment: Arc::new(ArcSwap::from_pointee(empty)),
             standing: Arc::default(),
@@ -90,7 +100,7 @@ impl Reloader {
             retain: watch::Sender::new(config.retain),
             inner: Mutex::new(Inner {
                 config,
-                specs: Specs::default(),
+                specs,
                 models: HashMap::new(),
                 fingerprint: String::new(),
                 generation,
@@ -108,65 +118,37 @@ impl Reloader {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let inner = &mut *inner;
         let mut standing = Standing::default();
-        self.read_config(inner, &mut standing);
-        let files = files_in(&inner.config.fixed.experiments, "toml").unwrap_or_default();
-        let files = Specs::read(&files);
-        let archived = |name: &str| {
-            let digest = self.archive.applied("experiment", name)?.into_iter().next()?;
-            String::from_utf8(self.archive.get(&digest)?).ok()
-        };
-        let candidates = inner.specs.candidates(&files, &archived);
-        let now_ms = self.clock.now_ms();
-        self.folder.scan(&wanted(&inner.config, &candidates), now_ms);
-        let versions = self.folder.active();
-        let models = self.load_models(inner, &mut standing);
+        let proposed = self.read_config(inner, &mut standing);
+        let files = Specs::read(&self.spec_files(inner, &mut standing));
+        let candidates = inner.specs.candidates(&files);
+        let pins = wanted(&proposed, &candidates).into_iter().chain(wanted(&inner.config, &[])).chain(inner.specs.pins());
+        self.folder.scan(&pins.collect::<Vec<_>>(), self.clock.now_ms());
 
-        let before = |path: &PathBuf| {
-            inner.specs.applied(path).cloned().or_else(|| {
-                let text = archived(&path.file_name()?.to_string_lossy())?;
-                Some((Arc::new(Experiment::parse(&text).ok()?), text))
-            })
-        };
-        let built = build(
-            &inner.config,
-            inner.generation + 1,
-            &versions,
-            Arc::new(models),
-            candidates,
-            before,
-            Arc::clone(&self.store),
-        );
-        standing.experiments = built.experiments;
-        for (path, spec) in inner.specs.missing(&files) {
-            // A file that has another name now is not missing.
-            if standing.experiments.iter().any(|known| *known.id == *spec.id) {
-                continue;
+        let mut built = self.build(inner, &proposed, candidates.clone(), &mut standing);
+        match self.lost(&built).filter(|_| proposed.digest != inner.config.digest) {
+            None => inner.config = proposed,
+            Some(why) => {
+                // What works is not given up for an edit that does not.
+                standing.config_error = Some(format!("the edit is not applied: {why}"));
+                built = self.build(inner, &inner.config.clone(), candidates, &mut standing);
             }
-            standing.experiments.push(ExperimentStatus {
-                id: spec.id.to_string(),
-                file: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-                state: ExperimentState::SpecMissing,
-                why: "its file is gone: new decisions are on the pinned strategy; put the file back to go on"
-                    .to_owned(),
-                error: None,
-                spec: Some(spec),
-                source: None,
-                phase: 0,
-                stale: false,
-            });
         }
+        self.say(&standing);
+        self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);
+        let config = &inner.config;
+        inner.models.retain(|(id, path), _| config.models.get(id) == Some(path));
+
+        standing.experiments = built.experiments;
+        standing.experiments.extend(missing(&inner.specs, &files, &standing.experiments));
         self.archive_specs(&built.applied);
         for (path, spec, text) in built.applied {
             inner.specs.apply(path, spec, text);
         }
-
         let fingerprint = fingerprint(&inner.config, &built.deployment);
         if fingerprint != inner.fingerprint {
             inner.generation += 1;
             inner.fingerprint = fingerprint;
-            if let Err(error) = self.archive.apply("deployment", "generation", &[&inner.generation.to_string()]) {
-                tracing::error!(%error, "the generation could not be kept");
-            }
+            self.archive_generation(inner, &built.deployment);
             self.deployment.store(Arc::new(built.deployment));
             Metrics::count(&self.metrics.reloads, "applied");
             tracing::info!(generation = inner.generation, "deployment applied");
@@ -175,31 +157,79 @@ impl Reloader {
         self.folder.publish();
     }
 
-    fn read_config(&self, inner: &mut Inner, standing: &mut Standing) {
+    /// The experiment files; where the folder cannot be read, those in force.
+    fn spec_files(&self, inner: &Inner, standing: &mut Standing) -> Vec<PathBuf> {
+        files_in(&inner.config.fixed.experiments, "toml").unwrap_or_else(|error| {
+            standing.experiments_error = Some(format!("the experiments folder cannot be read: {error}"));
+            inner.specs.files()
+        })
+    }
+
+    fn build(&self, inner: &mut Inner, config: &Config, candidates: Vec<Candidate>, standing: &mut Standing) -> Built {
+        let models = self.load_models(inner, config, standing);
+        let before = |path: &PathBuf| inner.specs.applied(path).cloned();
+        let (generation, store) = (inner.generation + 1, Arc::clone(&self.store));
+        build(config, generation, &self.folder.active(), Arc::new(models), candidates, before, store)
+    }
+
+    /// What the deployment in force can serve, and this one cannot: a point's strategy, or a
+    /// running experiment. Who takes a point or a file away means it.
+    fn lost(&self, built: &Built) -> Option<String> {
+        let now = self.deployment.load();
+        now.points.values().filter(|point| point.strategy.is_some()).find_map(|point| {
+            let next = built.deployment.points.get(&point.name)?;
+            if next.strategy.is_none() {
+                let why = next.unready.as_deref().unwrap_or("is not loaded");
+                return Some(format!("decision_points.{}.strategy = \"{}\": {why}", next.name, next.pin));
+            }
+            point.experiments.iter().find_map(|running| {
+                let status = built.experiments.iter().find(|status| *status.id == *running.id)?;
+                let why = status.error.as_deref().unwrap_or(&status.why);
+                (status.state != ExperimentState::Running).then(|| format!("running experiment '{}': {why}", running.id))
+            })
+        })
+    }
+
+    /// The configuration to try: the file as it is, or the one in force where it has a mistake.
+    fn read_config(&self, inner: &Inner, standing: &mut Standing) -> Config {
         match Config::load(&inner.config.path) {
             Ok(mut config) => {
                 standing.restart_required = config.fixed.differences(&inner.config.fixed);
                 config.fixed = inner.config.fixed.clone();
-                if !standing.restart_required.is_empty() && config.digest != inner.config.digest {
-                    tracing::warn!(keys = ?standing.restart_required, "restart required for these keys; the rest applies");
-                }
-                self.retain.send_if_modified(|retain| std::mem::replace(retain, config.retain) != config.retain);
-                inner.config = config;
+                config
             }
             Err(error) => {
-                // Once: the file is looked at again and again, and a log beside it is an event, too.
-                if self.standing.load().config_error.as_ref() != Some(&error.why) {
-                    tracing::error!(%error, "serin.toml is not applied; what was in force stays");
-                }
                 standing.config_error = Some(error.why);
+                inner.config.clone()
             }
         }
     }
 
-    fn load_models(&self, inner: &mut Inner, standing: &mut Standing) -> ModelSet {
+    /// Logs what is new in the standing. The files are looked at again and again; trouble with
+    /// them is told once.
+    fn say(&self, standing: &Standing) {
+        let before = self.standing.load();
+        if standing.config_error != before.config_error
+            && let Some(error) = &standing.config_error
+        {
+            Metrics::count(&self.metrics.reloads, "refused");
+            tracing::error!(error, "serin.toml is not applied; what was in force stays");
+        }
+        if standing.restart_required != before.restart_required && !standing.restart_required.is_empty() {
+            tracing::warn!(keys = ?standing.restart_required, "restart required for these keys; the rest applies");
+        }
+        if standing.experiments_error != before.experiments_error
+            && let Some(error) = &standing.experiments_error
+        {
+            tracing::error!(error, "what was in force stays");
+        }
+    }
+
+    fn load_models(&self, inner: &mut Inner, config: &Config, standing: &mut Standing) -> ModelSet {
         let mut set = ModelSet::new();
-        let sessions = inner.config.fixed.threads;
-        for (id, path) in &inner.config.models {
+        let sessions = config.fixed.threads;
+        standing.models.clear();
+        for (id, path) in &config.models {
             let stamp = [Stamp::of(path), Stamp::of(&golden_path(path))];
             let key = (id.clone(), path.clone());
             if inner.models.get(&key).is_none_or(|known| known.stamp != stamp) {
@@ -231,9 +261,22 @@ impl Reloader {
                 set.insert(id.clone(), Arc::clone(model));
             }
         }
-        let config = &inner.config;
-        inner.models.retain(|(id, path), _| config.models.get(id) == Some(path));
         set
+    }
+
+    /// Keeps what a generation was made of, so that a record's generation can be explained: the
+    /// digests of `serin.toml` and of the specs in force.
+    fn archive_generation(&self, inner: &Inner, deployment: &Deployment) {
+        let number = inner.generation.to_string();
+        let kept = self.archive.put(inner.config.text.as_bytes()).and_then(|config| {
+            let specs = deployment.points.values().flat_map(|p| &p.experiments).map(|e| &*e.spec_digest);
+            let digests: Vec<&str> = std::iter::once(config.as_str()).chain(specs).collect();
+            self.archive.apply("generation", &number, &digests)?;
+            self.archive.apply("deployment", "generation", &[&number])
+        });
+        if let Err(error) = kept {
+            tracing::error!(%error, "the generation could not be archived");
+        }
     }
 
     /// Keeps the specs in force, so that records that name their digest can be explained.
@@ -249,6 +292,23 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The experiments whose file is gone. A file that has another name now is not.
+fn missing(specs: &Specs, files: &[SpecFile], known: &[ExperimentStatus]) -> Vec<ExperimentStatus> {
+    let gone = specs.missing(files).into_iter().filter(|(_, spec)| !known.iter().any(|status| *status.id == *spec.id));
+    gone.map(|(path, spec)| ExperimentStatus {
+        id: spec.id.to_string(),
+        file: file_name(&path.to_string_lossy()),
+        state: ExperimentState::SpecMissing,
+        why: "its file is gone: new decisions are on the pinned strategy; put the file back to go on".to_owned(),
+        error: None,
+        spec: Some(spec),
+        source: None,
+        phase: 0,
+        stale: false,
+    })
+    .collect()
 }
 
 fn file_name(path: &str) -> String {

@@ -35,6 +35,8 @@ pub struct ConfigError {
 pub struct Config {
     /// The file.
     pub path: PathBuf,
+    /// The file's text.
+    pub text: String,
     /// SHA-256 of the file.
     pub digest: String,
     /// What does not change while the host runs.
@@ -135,6 +137,6 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
         let raw: raw::RawConfig = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        validate::validate(raw, path, dir, serin_core::digest(text.as_bytes())).map_err(fail)
+        validate::validate(raw, path, dir, text).map_err(fail)
     }
 }

@@ -23,7 +23,7 @@ use crate::ledger::Durability;
 /// The time that a decision has where the file does not say.
 const DEADLINE: Duration = Duration::from_millis(50);
 
-pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, digest: String) -> Result<Config, String> {
+pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) -> Result<Config, String> {
     let fixed = fixed(&raw, dir)?;
     let retain = raw.ledger.retain.as_deref().map(|t| duration("ledger.retain", t)).transpose()?;
     if let Some(key) = raw.limits.zero_key() {
@@ -61,7 +61,8 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, digest: String) 
     }
     Ok(Config {
         path: path.to_owned(),
-        digest,
+        digest: serin_core::digest(text.as_bytes()),
+        text,
         fixed,
         retain,
         limits: raw.limits.over(Limits::default()),

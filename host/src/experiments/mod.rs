@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serin_core::experiment::Experiment;
+use serin_core::experiment::{Experiment, Pin};
 
 /// What the host makes of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct ExperimentStatus {
     pub source: Option<String>,
     /// The phase, from 1; 0 where it never ran.
     pub phase: u32,
-    /// In force from before a restart, since the file is broken now.
+    /// In force, though its file says something else now, or nothing that can be applied.
     pub stale: bool,
 }
 
@@ -73,8 +73,6 @@ pub struct Candidate {
     pub spec: Option<(Arc<Experiment>, String)>,
     /// The mistake in the file as it is now.
     pub error: Option<String>,
-    /// The spec is from before a restart.
-    pub stale: bool,
 }
 
 /// The specs that were applied, by file, so that a broken edit leaves the last good one.
@@ -102,8 +100,7 @@ impl Specs {
     }
 
     /// Parses files, and puts the last good spec in the place of one that is broken.
-    /// `archived` gives the text applied before a restart, by the file's name.
-    pub fn candidates(&self, files: &[SpecFile], archived: impl Fn(&str) -> Option<String>) -> Vec<Candidate> {
+    pub fn candidates(&self, files: &[SpecFile]) -> Vec<Candidate> {
         let mut ids: BTreeMap<String, String> = BTreeMap::new();
         files
             .iter()
@@ -118,20 +115,25 @@ impl Specs {
                 match parsed {
                     Ok((spec, text)) => {
                         ids.insert(spec.id.to_string(), name);
-                        Candidate { path: file.path.clone(), spec: Some((spec, text)), error: None, stale: false }
+                        Candidate { path: file.path.clone(), spec: Some((spec, text)), error: None }
                     }
                     Err(error) => {
-                        let before = self.applied.get(&file.path).cloned().map(|spec| (spec, false));
-                        let before = before.or_else(|| {
-                            let text = archived(&name)?;
-                            Some(((Arc::new(Experiment::parse(&text).ok()?), text), true))
-                        });
-                        let (spec, stale) = before.map_or((None, false), |(spec, stale)| (Some(spec), stale));
-                        Candidate { path: file.path.clone(), spec, error: Some(error), stale }
+                        let spec = self.applied.get(&file.path).cloned();
+                        Candidate { path: file.path.clone(), spec, error: Some(error) }
                     }
                 }
             })
             .collect()
+    }
+
+    /// The files whose specs are in force.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.applied.keys().cloned().collect()
+    }
+
+    /// The versions that the specs in force name.
+    pub fn pins(&self) -> impl Iterator<Item = Pin> {
+        self.applied.values().flat_map(|(spec, _)| spec.arms.iter().map(|arm| arm.strategy.clone()))
     }
 
     /// The spec of a file that was applied last.

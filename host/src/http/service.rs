@@ -26,6 +26,8 @@ pub struct Standing {
     pub config_error: Option<String>,
     /// Keys of `serin.toml` that differ from those in force, and need a restart.
     pub restart_required: Vec<&'static str>,
+    /// Why the experiments folder cannot be read.
+    pub experiments_error: Option<String>,
     /// The experiments.
     pub experiments: Vec<ExperimentStatus>,
     /// The models.

@@ -162,7 +162,7 @@ impl Folder {
         // A digest that was looked at before keeps what was found; a file that was touched, or
         // copied under another name, is no news. One that was retired may come back.
         let known = self.inner().statuses.get(&digest).map(|status| status.state);
-        if !matches!(known, Some(ArtifactState::Active | ArtifactState::Failed)) {
+        if known != Some(ArtifactState::Active) {
             *changed |= self.load(&file, &bytes, &digest, now_ms);
         }
         Some(digest)
