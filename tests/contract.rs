@@ -34,7 +34,11 @@ fn the_help_of_every_command_is_as_it_was() {
     for words in all {
         let help = run(words.iter().map(String::as_str).chain(["--help"]));
         assert_eq!(help.code, Some(0), "{words:?}: {}", help.stderr);
-        text.push_str(&format!("$ serin {}\n{}\n", [&words[..], &["--help".to_owned()]].concat().join(" "), help.stdout));
+        text.push_str(&format!(
+            "$ serin {}\n{}\n",
+            [&words[..], &["--help".to_owned()]].concat().join(" "),
+            help.stdout
+        ));
     }
     insta::assert_snapshot!("help", text);
 }

@@ -9,7 +9,7 @@ mod ready;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Deployment, Host, misbehaving};
+use crate::support::{Answer, Client, Deployment, Host, eventually, misbehaving};
 
 /// A request of the demo's decision point.
 fn outreach(borrower: &str) -> Value {
@@ -28,7 +28,8 @@ fn misbehave(mode: &str) -> Value {
 /// A deployment whose `spin` takes one of `threads` for `wall_ms`, since fuel does not end it.
 fn spinning(threads: usize, wall_ms: u64, more: &str) -> Deployment {
     let deployment = misbehaving();
-    let limits = format!("[server]\nthreads = {threads}\n{more}\n\n[limits]\nfuel = 1000000000000\nwall_ms = {wall_ms}");
+    let limits =
+        format!("[server]\nthreads = {threads}\n{more}\n\n[limits]\nfuel = 1000000000000\nwall_ms = {wall_ms}");
     deployment.edit("serin.toml", "[limits]\nwall_ms = 2000", &limits);
     deployment
 }
@@ -37,6 +38,16 @@ fn spinning(threads: usize, wall_ms: u64, more: &str) -> Deployment {
 fn meanwhile(client: &Client, request: Value) -> std::thread::JoinHandle<Answer> {
     let client = client.clone();
     std::thread::spawn(move || client.post("/v1/decisions", &request))
+}
+
+/// Posts what takes long, from a thread of its own, and returns when it has its place.
+fn occupy(host: &Host) -> std::thread::JoinHandle<Answer> {
+    let long = meanwhile(&host.public, misbehave("spin"));
+    eventually("the long one has its place", std::time::Duration::from_secs(10), || {
+        let deployment = host.admin.get("/v1/deployment").json();
+        (deployment["requests_in_flight"] == 1 && deployment["waiting_decisions"] == 0).then_some(())
+    });
+    long
 }
 
 /// How many decisions wait for a thread.

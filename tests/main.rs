@@ -3,16 +3,17 @@
 
 mod bad_input;
 mod boundary;
-mod crash;
 mod contract;
+mod crash;
 mod demo;
 mod docs;
 mod features;
 mod http;
+mod last_good;
 mod ledger;
+mod openapi_fuzz;
 mod outage;
 mod records;
-mod last_good;
 mod reload;
 mod replay;
 mod routing;

@@ -228,3 +228,23 @@ fn where_an_arm_fails_the_pinned_strategy_serves_and_the_assignment_stays() {
     assert_eq!((&answer["strategy"], &answer["experiment"]["arm"]), (&Value::Null, &json!("new")));
     assert_eq!(answer["degraded"], json!(["strategy:worse-arm@1.0.0:trap", "strategy:worse-broken@1.0.0:trap"]));
 }
+
+#[test]
+fn a_stale_row_does_not_say_that_somebody_may_be_contacted() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let yesterday = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(25);
+    let row = json!({ "entity": "l-1", "event_time": yesterday.to_string(), "values": { "cease_contact": true } });
+    assert_eq!(host.public.post("/v1/features/servicing", &json!({ "rows": [row] })).status, 200);
+    let about = |loan: &str| {
+        host.decide(&json!({
+            "decision_point": "collections-outreach",
+            "entities": { "borrower": "b-1", "loan": loan },
+            "context": { "days_past_due": 60 },
+        }))
+    };
+    let stale = about("l-1");
+    assert_eq!((&stale["served_by"], &stale["action"]), (&json!("constraint"), &json!("no_contact")), "{stale}");
+    assert_eq!(stale["degraded"], json!(["exclude:missing: features.servicing.cease_contact"]));
+    assert_ne!(about("l-2")["served_by"], "constraint", "a loan without a row is not excluded for it");
+}

@@ -34,7 +34,9 @@ fn nothing_is_left_to_be_done_or_to_be_printed() {
     let leftovers = [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("db", "g!("), concat!("FIX", "ME")];
     let left: Vec<String> = rust()
         .iter()
-        .flat_map(|file| file.lines().map(|(number, line)| (format!("{}:{number}", file.path), line)).collect::<Vec<_>>())
+        .flat_map(|file| {
+            file.lines().map(|(number, line)| (format!("{}:{number}", file.path), line)).collect::<Vec<_>>()
+        })
         .filter(|(_, line)| leftovers.iter().any(|word| line.contains(word)))
         .map(|(at, line)| format!("{at}: {}", line.trim()))
         .collect();
@@ -78,8 +80,10 @@ fn the_wit_package_is_what_strategies_were_compiled_against() {
 #[test]
 fn there_is_one_wasmtime() {
     let lock = read("Cargo.lock");
-    let versions: Vec<&str> =
-        lock.split("[[package]]").filter_map(|package| package.split("name = \"wasmtime\"\nversion = ").nth(1)?.lines().next()).collect();
+    let versions: Vec<&str> = lock
+        .split("[[package]]")
+        .filter_map(|package| package.split("name = \"wasmtime\"\nversion = ").nth(1)?.lines().next())
+        .collect();
     assert_eq!(versions.len(), 1, "two engines would have two sets of limits: {versions:?}");
 }
 
@@ -121,7 +125,10 @@ fn documents_speak_of_files_that_are_there() {
 fn is_path(word: &str) -> bool {
     let plain = word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "/._-".contains(c));
     let made = word.starts_with("target/") || word.contains("dist/") || word.contains("data/serin");
-    plain && !word.starts_with(['/', '.']) && !made && !word.starts_with("application/")
+    plain
+        && !word.starts_with(['/', '.'])
+        && !made
+        && !word.starts_with("application/")
         && (word.contains('/') || word.ends_with(".rs") || word.ends_with(".md"))
 }
 

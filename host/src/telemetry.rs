@@ -91,6 +91,10 @@ pub struct Metrics {
     pub reloads: Family<EventLabels, Counter>,
     /// The deployment generation in force.
     pub generation: Gauge<i64, std::sync::atomic::AtomicI64>,
+    /// Requests in flight.
+    pub requests_in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
+    /// Decisions that wait for a thread.
+    pub waiting_decisions: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Strategy versions that are still in memory, retired ones included.
     pub live_versions: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Outcomes and exposures received, by what came of them.
@@ -137,6 +141,8 @@ impl Default for Metrics {
             artifacts: register!("artifacts", "Artifacts by state", Family::default()),
             reloads: register!("reloads", "Reloads by what came of them", Family::default()),
             generation: register!("generation", "Deployment generation in force", Gauge::default()),
+            requests_in_flight: register!("requests_in_flight", "Requests in flight", Gauge::default()),
+            waiting_decisions: register!("waiting_decisions", "Decisions that wait for a thread", Gauge::default()),
             live_versions: register!("live_versions", "Strategy versions in memory", Gauge::default()),
             outcomes: register!("outcome_events", "Outcomes and exposures received", Family::default()),
             registry,

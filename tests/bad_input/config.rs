@@ -35,38 +35,86 @@ const CASES: &[Case] = &[
     ("admin = ", "max_concurrent = 0\nadmin = ", &["server.max_concurrent = 0", "valid: 1 to"]),
     ("admin = ", "max_body_bytes = -1\nadmin = ", &["max_body_bytes", "invalid value"]),
     ("default-risk.\"1.0.0\"", "default-risk.\"1.0\"", &["models.default-risk.\"1.0\"", "MAJOR.MINOR.PATCH"]),
-    ("annual_income = \"number\"", "annual_income = \"money\"", &["borrower-profile", "annual_income = \"money\"", "boolean, integer, number, text"]),
+    (
+        "annual_income = \"number\"",
+        "annual_income = \"money\"",
+        &["borrower-profile", "annual_income = \"money\"", "boolean, integer, number, text"],
+    ),
     ("ttl = \"24h\"", "ttl = \"a day\"", &["features.servicing.ttl", "valid: 50ms"]),
-    ("[features.servicing]", "[features.context]\nentity = \"loan\"\ncolumns = { a = \"text\" }\n[features.servicing]", &["features.context", "choose another name"]),
+    (
+        "[features.servicing]",
+        "[features.context]\nentity = \"loan\"\ncolumns = { a = \"text\" }\n[features.servicing]",
+        &["features.context", "choose another name"],
+    ),
     ("holdout = 0.02", "holdout = nan", &["layers.outreach.holdout = NaN", "valid: a share from 0 to below 1"]),
     ("holdout = 0.02", "holdout = inf", &["layers.outreach.holdout = inf", "valid: a share"]),
     ("holdout = 0.02", "holdout = 1.0", &["layers.outreach.holdout = 1", "valid: a share"]),
-    ("[layers.outreach]", "[layers.idle]\nunit = \"loan\"\nholdout = nan\n[layers.outreach]", &["layers.idle.holdout = NaN", "valid: a share"]),
-    ("unit = \"borrower\"", "unit = \"household\"", &["layers.outreach.unit = \"household\"", "its entities: borrower, loan"]),
+    (
+        "[layers.outreach]",
+        "[layers.idle]\nunit = \"loan\"\nholdout = nan\n[layers.outreach]",
+        &["layers.idle.holdout = NaN", "valid: a share"],
+    ),
+    (
+        "unit = \"borrower\"",
+        "unit = \"household\"",
+        &["layers.outreach.unit = \"household\"", "its entities: borrower, loan"],
+    ),
     ("layer = \"outreach\"", "layer = \"inbound\"", &["layer = \"inbound\"", "[layers]: outreach"]),
-    ("outreach-rules@1.0.0", "outreach-rules@1", &["decision_points.collections-outreach.strategy", "an exact version"]),
+    (
+        "outreach-rules@1.0.0",
+        "outreach-rules@1",
+        &["decision_points.collections-outreach.strategy", "an exact version"],
+    ),
     ("outreach-rules@1.0.0", "outreach-rules", &["strategy", "has no version"]),
-    ("\"integer\", channel", "\"int\", channel", &["context.days_past_due = \"int\"", "boolean, integer, number, text"]),
+    (
+        "\"integer\", channel",
+        "\"int\", channel",
+        &["context.days_past_due = \"int\"", "boolean, integer, number, text"],
+    ),
     ("entities = [\"borrower\", \"loan\"]", "entities = []", &["entities and actions need at least one name"]),
-    ("{ action = \"no_contact\" }", "{ action = \"wait\" }", &["fallback.action = \"wait\"", "valid: no_contact, email"]),
+    (
+        "{ action = \"no_contact\" }",
+        "{ action = \"wait\" }",
+        &["fallback.action = \"wait\"", "valid: no_contact, email"],
+    ),
     ("{ action = \"no_contact\" }", "{ action = \"no_contact\", parameters = { x = nan } }", &["fallback", "NaN"]),
     ("deadline = \"5s\"", "deadline = \"1ms\"", &["deadline", "valid: 2ms to 60s"]),
     ("\"must_log\"", "\"maybe\"", &["logging = \"maybe\"", "valid: must_log, best_effort"]),
     (EXCLUDE, "exclude = \"features.servicing.cease_contact &&\"", &["collections-outreach.exclude", "does not parse"]),
     (EXCLUDE, "exclude = \"context.days_past_due == 'ten'\"", &["exclude", "does not take (integer, text)"]),
-    (EXCLUDE, "exclude = \"context.days_past_due + 1\"", &["exclude", "yields integer, not boolean", "valid: a condition"]),
-    (EXCLUDE, "exclude = \"features.servicing.opted_out\"", &["'features.servicing.opted_out' is not declared", DECLARED]),
+    (
+        EXCLUDE,
+        "exclude = \"context.days_past_due + 1\"",
+        &["exclude", "yields integer, not boolean", "valid: a condition"],
+    ),
+    (
+        EXCLUDE,
+        "exclude = \"features.servicing.opted_out\"",
+        &["'features.servicing.opted_out' is not declared", DECLARED],
+    ),
     (EXCLUDE, "exclude = \"[1].exists(x, x == context.days_past_due)\"", &["exclude", "must not loop"]),
 ];
 
 /// Mistakes that show when the file meets the artifacts.
 const UNFIT: &[Case] = &[
-    ("outreach-rules@1.0.0", "outreach-rules@9.9.9", &["strategy = \"outreach-rules@9.9.9\"", "loaded: outreach-rules@1.0.0"]),
-    ("layer = ", "parameters = { contact_cup = 3 }\nlayer = ", &["'contact_cup' is not declared", "declared: contact_cap"]),
+    (
+        "outreach-rules@1.0.0",
+        "outreach-rules@9.9.9",
+        &["strategy = \"outreach-rules@9.9.9\"", "loaded: outreach-rules@1.0.0"],
+    ),
+    (
+        "layer = ",
+        "parameters = { contact_cup = 3 }\nlayer = ",
+        &["'contact_cup' is not declared", "declared: contact_cap"],
+    ),
     ("layer = ", "parameters = { contact_cap = 8 }\nlayer = ", &["'contact_cap' = 8 is out of its range [0, 7]"]),
     ("layer = ", "parameters = { contact_cap = 'a' }\nlayer = ", &["'contact_cap' is text", "declared as integer"]),
     ("contacts_7d = \"integer\"", "contacts = \"integer\"", &["features.servicing.contacts_7d is not declared"]),
-    ("contacts_7d = \"integer\"", "contacts_7d = \"text\"", &["features.servicing.contacts_7d is text here", "asks for integer"]),
+    (
+        "contacts_7d = \"integer\"",
+        "contacts_7d = \"text\"",
+        &["features.servicing.contacts_7d is text here", "asks for integer"],
+    ),
     ("[\"no_contact\", \"email\",", "[\"no_contact\",", &["action 'email' is not of 'collections-outreach'"]),
 ];
 

@@ -15,7 +15,11 @@ const CASES: &[Case] = &[
     ("coverage = 1.0", "coverge = 1.0", &["unknown field `coverge`", "`coverage`"]),
     ("weight = 0.5\n\n", "wieght = 0.5\n\n", &["unknown field `wieght`", "`weight`"]),
     ("slot = [0.0, 0.5]", "slot = [0.0, 0.5", &["TOML parse error at line"]),
-    ("id = \"outreach-score\"", "id = \"outreach score\"", &["id = \"outreach score\" is not a name", "valid: a letter"]),
+    (
+        "id = \"outreach-score\"",
+        "id = \"outreach score\"",
+        &["id = \"outreach score\" is not a name", "valid: a letter"],
+    ),
     ("weight = 0.5\n\n", "weight = 0.6\n\n", &["the arms' weights sum to 1.1", "valid: 1"]),
     ("weight = 0.5\n\n", "weight = nan\n\n", &["arms[0] 'control'", "a weight from 0 to 1"]),
     ("weight = 0.5\n\n", "weight = -0.5\n\n", &["arms[0] 'control'", "a weight from 0 to 1"]),
@@ -23,31 +27,78 @@ const CASES: &[Case] = &[
     ("coverage = 1.0", "coverage = nan", &["coverage = NaN", "from 0 to 1"]),
     ("coverage = 1.0", "coverage = inf", &["coverage = inf", "from 0 to 1"]),
     ("coverage = 1.0", "coverage = 0.5\nramp = [{ coverage = 0.1 }]", &["coverage and ramp exclude each other"]),
-    ("coverage = 1.0", "ramp = [{ coverage = 0.2 }, { coverage = nan }]", &["ramp[1].coverage = NaN", "that never fall"]),
-    ("coverage = 1.0", "ramp = [{ coverage = 0.2 }, { coverage = 0.1 }]", &["ramp[1].coverage = 0.1", "that never fall"]),
+    (
+        "coverage = 1.0",
+        "ramp = [{ coverage = 0.2 }, { coverage = nan }]",
+        &["ramp[1].coverage = NaN", "that never fall"],
+    ),
+    (
+        "coverage = 1.0",
+        "ramp = [{ coverage = 0.2 }, { coverage = 0.1 }]",
+        &["ramp[1].coverage = 0.1", "that never fall"],
+    ),
     ("[0.0, 0.5]", "[0.5, 0.0]", &["slot = [0.5, 0.0]", "0 <= from < to <= 1"]),
     ("[0.0, 0.5]", "[0.0, nan]", &["slot = [0.0, NaN]", "0 <= from < to <= 1"]),
     ("control = \"control\"", "control = \"contrl\"", &["control = \"contrl\" is not an arm", "arms: control, score"]),
     ("name = \"score\"", "name = \"control\"", &["arms[1].name = \"control\" is taken"]),
     ("outreach-score@1.1.0", "outreach-score@latest", &["arms[1].strategy", "an exact version"]),
-    ("outreach-score@1.1.0", "outreach-score@3.0.0", &["arm 'score': strategy outreach-score@3.0.0 is not there", "loaded: outreach-rules@1.0.0, outreach-score@1.1.0"]),
-    ("\"collections-outreach\"", "\"collections\"", &["decision_point = \"collections\" is not known", "known: collections-outreach"]),
+    (
+        "outreach-score@1.1.0",
+        "outreach-score@3.0.0",
+        &[
+            "arm 'score': strategy outreach-score@3.0.0 is not there",
+            "loaded: outreach-rules@1.0.0, outreach-score@1.1.0",
+        ],
+    ),
+    (
+        "\"collections-outreach\"",
+        "\"collections\"",
+        &["decision_point = \"collections\" is not known", "known: collections-outreach"],
+    ),
     ("unit = \"borrower\"", "unit = \"loan\"", &["unit = \"loan\"", "layer 'outreach' randomizes by borrower"]),
-    ("{ threshold = 0.6 }", "{ treshold = 0.6 }", &["arm 'score'", "'treshold' is not declared", "declared: contact_cap, threshold"]),
+    (
+        "{ threshold = 0.6 }",
+        "{ treshold = 0.6 }",
+        &["arm 'score'", "'treshold' is not declared", "declared: contact_cap, threshold"],
+    ),
     ("{ threshold = 0.6 }", "{ threshold = 1.6 }", &["arm 'score'", "'threshold' = 1.6 is out of its range [0, 1]"]),
     ("{ threshold = 0.6 }", "{ threshold = \"high\" }", &["arm 'score'", "'threshold' is text", "declared as number"]),
     ("{ threshold = 0.6 }", "{ threshold = nan }", &["NaN", "a finite number"]),
     (ELIGIBLE, "\"context.days_past_due >=\"", &["eligible: ", "does not parse"]),
     (ELIGIBLE, "\"context.days_past_due >= '5'\"", &["eligible: ", "does not take (integer, text)"]),
     (ELIGIBLE, "\"context.days_past_due\"", &["eligible: ", "yields integer, not boolean", "valid: a condition"]),
-    (ELIGIBLE, "\"context.days >= 5\"", &["eligible: ", "'context.days' is not declared", "declared: context.days_past_due"]),
+    (
+        ELIGIBLE,
+        "\"context.days >= 5\"",
+        &["eligible: ", "'context.days' is not declared", "declared: context.days_past_due"],
+    ),
     (ELIGIBLE, "\"features.borrower-profile.state == 'CA'\"", &["eligible: ", "features[\"the-view\"].name"]),
     (ELIGIBLE, "\"now() > 5\"", &["eligible: ", "function 'now' is not known", "valid: size"]),
-    ("[[arms]]\nname = \"score\"", "[[metrics]]\nname = \"m\"\nrole = \"gaol\"\n[[arms]]\nname = \"score\"", &["metric 'm': role = \"gaol\"", "valid: goal, guardrail, secondary"]),
-    ("[[arms]]\nname = \"score\"", "[[metrics]]\nname = \"m\"\nrole = \"goal\"\nalpha = nan\n[[arms]]\nname = \"score\"", &["metric 'm'", "alpha"]),
-    ("[[arms]]\nname = \"score\"", "[[guardrails]]\nmetric = \"failures\"\nmax_increase = nan\n[[arms]]\nname = \"score\"", &["guardrail on 'failures'", "max_increase = NaN", "a finite number"]),
-    ("[[arms]]\nname = \"score\"", "[[guardrails]]\nmetric = \"m\"\n[[arms]]\nname = \"score\"", &["guardrail on 'm'", "no such metric", "valid: failures"]),
-    ("[[arms]]\nname = \"score\"", "[[arms]]\nname = \"next\"\nstrategy = \"outreach-score@1.1.0\"\nmode = \"shadow\"\nsample = nan\n[[arms]]\nname = \"score\"", &["arms[1].sample = NaN", "from 0 to 1"]),
+    (
+        "[[arms]]\nname = \"score\"",
+        "[[metrics]]\nname = \"m\"\nrole = \"gaol\"\n[[arms]]\nname = \"score\"",
+        &["metric 'm': role = \"gaol\"", "valid: goal, guardrail, secondary"],
+    ),
+    (
+        "[[arms]]\nname = \"score\"",
+        "[[metrics]]\nname = \"m\"\nrole = \"goal\"\nalpha = nan\n[[arms]]\nname = \"score\"",
+        &["metric 'm'", "alpha"],
+    ),
+    (
+        "[[arms]]\nname = \"score\"",
+        "[[guardrails]]\nmetric = \"failures\"\nmax_increase = nan\n[[arms]]\nname = \"score\"",
+        &["guardrail on 'failures'", "max_increase = NaN", "a finite number"],
+    ),
+    (
+        "[[arms]]\nname = \"score\"",
+        "[[guardrails]]\nmetric = \"m\"\n[[arms]]\nname = \"score\"",
+        &["guardrail on 'm'", "no such metric", "valid: failures"],
+    ),
+    (
+        "[[arms]]\nname = \"score\"",
+        "[[arms]]\nname = \"next\"\nstrategy = \"outreach-score@1.1.0\"\nmode = \"shadow\"\nsample = nan\n[[arms]]\nname = \"score\"",
+        &["arms[1].sample = NaN", "from 0 to 1"],
+    ),
 ];
 
 #[test]
@@ -94,7 +145,8 @@ fn a_running_experiment_goes_on_as_it_was_applied() {
 
 /// The demo's experiment under another id, in another slot.
 fn another(good: &str, id: &str, slot: &str) -> String {
-    good.replace("id = \"outreach-score\"", &format!("id = \"{id}\"")).replace("slot = [0.0, 0.5]", &format!("slot = {slot}"))
+    good.replace("id = \"outreach-score\"", &format!("id = \"{id}\""))
+        .replace("slot = [0.0, 0.5]", &format!("slot = {slot}"))
 }
 
 #[test]

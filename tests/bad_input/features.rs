@@ -23,7 +23,10 @@ fn a_push_with_a_bad_row_is_refused_whole_and_the_row_is_named() {
         (row("l-1", json!({ "contacts_7d": 1.5 })), ["column 'contacts_7d' is number", "not integer"]),
         (row("l-1", json!({ "hardship_flag": 1 })), ["column 'hardship_flag' is integer", "not boolean"]),
         (row("l-1", json!({ "balance_due": true })), ["column 'balance_due' is boolean", "not number"]),
-        (row("l-1", json!({ "balance": 1.0 })), ["column 'balance' is not of view 'servicing'", "columns: contacts_7d"]),
+        (
+            row("l-1", json!({ "balance": 1.0 })),
+            ["column 'balance' is not of view 'servicing'", "columns: contacts_7d"],
+        ),
         (row("", json!({})), ["entity", "1 to 256 bytes"]),
         (row(&"x".repeat(257), json!({})), ["entity", "1 to 256 bytes"]),
         (time("yesterday"), ["event_time: 'yesterday'", "valid: RFC 3339"]),
@@ -95,13 +98,23 @@ fn a_csv_file_with_a_bad_row_loads_nothing_and_the_row_is_numbered() {
     for (file, needles) in [
         ("event_time,contacts_7d\n2026-01-01T00:00:00Z,1\n", ["rows.csv", "no column 'entity'"]),
         ("entity,contacts_7d\nl-1,1\n", ["rows.csv", "no column 'event_time'"]),
-        ("entity,event_time,contacts\nl-1,2026-01-01T00:00:00Z,1\n", ["column 'contacts' is not of view", "columns: contacts_7d"]),
-        ("entity,event_time,contacts_7d,contacts_7d\nl-1,2026-01-01T00:00:00Z,1,2\n", ["column 'contacts_7d'", "twice"]),
+        (
+            "entity,event_time,contacts\nl-1,2026-01-01T00:00:00Z,1\n",
+            ["column 'contacts' is not of view", "columns: contacts_7d"],
+        ),
+        (
+            "entity,event_time,contacts_7d,contacts_7d\nl-1,2026-01-01T00:00:00Z,1,2\n",
+            ["column 'contacts_7d'", "twice"],
+        ),
         ("", ["no column 'entity'", "event_time"]),
     ] {
         refused(&host, &load(&deployment, "servicing", "rows.csv", file), &needles);
     }
-    refused(&host, &load(&deployment, "servcing", "rows.csv", head), &["'servcing' is not declared", "declared: borrower-profile, servicing"]);
+    refused(
+        &host,
+        &load(&deployment, "servcing", "rows.csv", head),
+        &["'servcing' is not declared", "declared: borrower-profile, servicing"],
+    );
     refused(&host, &load(&deployment, "servicing", "rows.txt", head), &["rows.txt", "valid: .csv or .parquet"]);
     let loaded = load(&deployment, "servicing", "rows.csv", head);
     assert_eq!(loaded.code, Some(0), "the rows before the bad ones were good: {}", loaded.stderr);
@@ -136,8 +149,14 @@ fn a_parquet_file_with_a_bad_row_loads_nothing_and_the_row_is_numbered() {
             parquet(&[entities(), ("event_time", Column::Integer(vec![Some(1), Some(2)]))]),
             &["row 1", "event_time is integer, not text"],
         ),
-        (parquet(&[times(), ("contacts_7d", Column::Integer(vec![Some(1), Some(2)]))]), &["rows.parquet", "no column 'entity'"]),
-        (parquet(&[entities(), times(), ("contacts", Column::Integer(vec![None, None]))]), &["column 'contacts' is not of view"]),
+        (
+            parquet(&[times(), ("contacts_7d", Column::Integer(vec![Some(1), Some(2)]))]),
+            &["rows.parquet", "no column 'entity'"],
+        ),
+        (
+            parquet(&[entities(), times(), ("contacts", Column::Integer(vec![None, None]))]),
+            &["column 'contacts' is not of view"],
+        ),
         (good[..good.len() / 2].to_vec(), &["rows.parquet", "not a Parquet file"]),
         (b"entity,event_time\n".to_vec(), &["rows.parquet", "not a Parquet file"]),
         (Vec::new(), &["rows.parquet", "not a Parquet file"]),

@@ -53,7 +53,11 @@ fn check_refuses_each_and_what_depends_on_it() {
         let findings = findings(&deployment);
         blamed(&findings, file, needles);
         // The experiment's arm needs the model, the pinned strategy does not.
-        blamed(&findings, "outreach-score.toml", &["arm 'score'", "model default-risk@1.0.0 is not loaded", "loaded: none"]);
+        blamed(
+            &findings,
+            "outreach-score.toml",
+            &["arm 'score'", "model default-risk@1.0.0 is not loaded", "loaded: none"],
+        );
         assert_eq!(findings.len(), 2, "nothing else is held up: {findings:#?}");
     }
 }
@@ -93,5 +97,9 @@ fn a_model_whose_columns_mean_something_else_is_not_fed() {
     let deployment = collections();
     golden(&deployment, "\"annual_income\"", "\"monthly_income\"");
     let findings = findings(&deployment);
-    blamed(&findings, "outreach-score.toml", &["arm 'score'", "input 'monthly_income' is not mapped", "its inputs: monthly_income, funded_amount"]);
+    blamed(
+        &findings,
+        "outreach-score.toml",
+        &["arm 'score'", "input 'monthly_income' is not mapped", "its inputs: monthly_income, funded_amount"],
+    );
 }

@@ -37,9 +37,7 @@ fn what_is_not_json_is_a_400_on_every_path() {
         ("-Infinity", "invalid number"),
         ("\u{feff}{}", "expected value"),
     ];
-    for path in
-        ["/v1/decisions", "/v1/decisions/batch", "/v1/outcomes", "/v1/exposures", "/v1/features/servicing"]
-    {
+    for path in ["/v1/decisions", "/v1/decisions/batch", "/v1/outcomes", "/v1/exposures", "/v1/features/servicing"] {
         for (body, needle) in bodies {
             refused(&send(&host, path, body), 400, "malformed-body", &["not JSON", needle]);
         }
@@ -120,7 +118,12 @@ fn a_decision_request_that_does_not_fit_names_its_key() {
         ("/context/days_past_due", json!([12]), "context.days_past_due", &["invalid type: sequence"]),
         ("/context/days_past_due", json!(u64::MAX), "context.days_past_due", &["a whole number of 64 bits"]),
         ("/context/channel", json!(true), "context.channel", &["is boolean, not text"]),
-        ("/context/chanel", json!("app"), "context.chanel", &["is not declared", "declared: days_past_due, channel, stage"]),
+        (
+            "/context/chanel",
+            json!("app"),
+            "context.chanel",
+            &["is not declared", "declared: days_past_due, channel, stage"],
+        ),
         ("/utc_offset_minutes", json!(1441), "utc_offset_minutes", &["valid: -1440 to 1440"]),
         ("/utc_offset_minutes", json!(i32::MIN), "utc_offset_minutes", &["valid: -1440 to 1440"]),
         ("/utc_offset_minutes", json!("+02:00"), "utc_offset_minutes", &["invalid type: string"]),
@@ -146,8 +149,10 @@ fn a_decision_request_that_does_not_fit_names_its_key() {
 fn a_number_that_is_not_finite_gets_in_nowhere() {
     let deployment = collections();
     let host = started(&deployment);
-    let outcome = json!({ "outcomes": [{ "id": "o-1", "name": "cured", "value": 7, "entity": { "borrower": "b-1" } }] });
-    let rows = json!({ "rows": [{ "entity": "l-1", "event_time": "2026-01-01T00:00:00Z", "values": { "balance_due": 7 } }] });
+    let outcome =
+        json!({ "outcomes": [{ "id": "o-1", "name": "cured", "value": 7, "entity": { "borrower": "b-1" } }] });
+    let rows =
+        json!({ "rows": [{ "entity": "l-1", "event_time": "2026-01-01T00:00:00Z", "values": { "balance_due": 7 } }] });
     let asked = changed("/context/days_past_due", json!(7));
     for (path, body) in [("/v1/outcomes", &outcome), ("/v1/features/servicing", &rows), ("/v1/decisions", &asked)] {
         for number in ["NaN", "-NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e309"] {
@@ -191,15 +196,28 @@ fn an_outcome_that_does_not_fit_is_named_and_the_others_are_stored() {
     );
     assert_eq!(answer.status, 200, "{}", answer.text);
     let answer = answer.json();
-    assert_eq!((&answer["stored"], &answer["duplicates"], &answer["unknown_decisions"]), (&json!(1), &json!(1), &json!(1)));
-    let refused: Vec<(u64, &str)> = answer["refused"].as_array().expect("a list").iter()
+    assert_eq!(
+        (&answer["stored"], &answer["duplicates"], &answer["unknown_decisions"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
+    let refused: Vec<(u64, &str)> = answer["refused"]
+        .as_array()
+        .expect("a list")
+        .iter()
         .map(|r| (r["index"].as_u64().expect("an index"), r["why"].as_str().expect("a reason")))
         .collect();
     for ((index, why), (wanted, needle)) in refused.iter().zip([
-        (1, "id: 1 to 256 bytes"), (2, "name: 1 to 64 bytes"), (3, "either decision_id, or entity"),
-        (4, "either decision_id, or entity"), (5, "either decision_id, or entity"), (6, "either decision_id, or entity"),
-        (7, "at: not a time; valid: RFC 3339"), (8, "at: lies in the future"), (9, "at: lies before 1970"),
-        (10, "decision_id: 1 to 256 bytes"), (12, "id: taken by an outcome that says something else"),
+        (1, "id: 1 to 256 bytes"),
+        (2, "name: 1 to 64 bytes"),
+        (3, "either decision_id, or entity"),
+        (4, "either decision_id, or entity"),
+        (5, "either decision_id, or entity"),
+        (6, "either decision_id, or entity"),
+        (7, "at: not a time; valid: RFC 3339"),
+        (8, "at: lies in the future"),
+        (9, "at: lies before 1970"),
+        (10, "decision_id: 1 to 256 bytes"),
+        (12, "id: taken by an outcome that says something else"),
     ]) {
         assert!(*index == wanted && why.contains(needle), "{index} {why}, not {wanted} {needle}");
     }

@@ -6,6 +6,8 @@ made up for them, so that they reach the strategies. Requests that are meant to 
 sent as they are.
 """
 
+import itertools
+
 import schemathesis
 from schemathesis import GenerationMode
 
@@ -45,10 +47,22 @@ def storable(row):
     row["values"] = {column: value[kind] for column, kind in COLUMNS.items()}
 
 
+def unhurried(headers, ordinal):
+    """Headers that leave the time to decide, and a key that was not used yet."""
+    if "Serin-Deadline-Ms" in headers:
+        headers["Serin-Deadline-Ms"] = str(max(5000, int(float(headers["Serin-Deadline-Ms"]))))
+    if "Idempotency-Key" in headers:
+        headers["Idempotency-Key"] = f"{headers['Idempotency-Key'][:200]}-{ordinal}"
+
+
+ordinals = itertools.count()
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
+    unhurried(case.headers, next(ordinals))
     if case.path == "/v1/decisions":
         decidable(case.body)
     elif case.path == "/v1/decisions/batch":

@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{meanwhile, misbehave, outreach, problem, spinning, waiting};
+use super::{meanwhile, misbehave, occupy, outreach, problem, spinning, waiting};
 use crate::support::{Answer, Host, collections, eventually};
 
 fn send(host: &Host, requests: &[Value], headers: &[(&str, &str)]) -> Answer {
-    host.public.post_text("/v1/decisions/batch", &json!({ "requests": requests }).to_string(), headers).expect("answers")
+    host.public
+        .post_text("/v1/decisions/batch", &json!({ "requests": requests }).to_string(), headers)
+        .expect("answers")
 }
 
 #[test]
@@ -35,8 +37,11 @@ fn a_batch_answers_in_order_and_each_item_for_itself() {
             assert_eq!(host.record(&result["decision"])["entities"], request["entities"], "item {i}");
             continue;
         }
-        let (kind, key) =
-            if i % 5 == 3 { ("invalid-request", "context.days_past_due") } else { ("unknown-decision-point", "decision_point") };
+        let (kind, key) = if i % 5 == 3 {
+            ("invalid-request", "context.days_past_due")
+        } else {
+            ("unknown-decision-point", "decision_point")
+        };
         assert_eq!((&result["status"], &result["decision"]), (&json!(422), &Value::Null));
         assert_eq!(result["error"]["type"], format!("urn:serin:problem:{kind}"));
         assert_eq!(result["error"]["key"], key);
@@ -58,10 +63,14 @@ fn a_batch_has_at_most_a_thousand_items() {
 fn what_a_batch_did_not_begin_in_time_is_a_503_item() {
     let deployment = spinning(1, 1_000, "");
     let host = Host::start(&deployment).ready();
-    let long = meanwhile(&host.public, misbehave("spin"));
+    let long = occupy(&host);
     let behind = meanwhile(&host.public, misbehave("ok"));
     eventually("the only thread is taken", std::time::Duration::from_secs(10), || (waiting(&host) > 0).then_some(()));
-    let answer = send(&host, &[misbehave("ok"), misbehave("ok"), json!({ "decision_point": "nothing", "entities": {} })], &[("serin-deadline-ms", "20")]);
+    let answer = send(
+        &host,
+        &[misbehave("ok"), misbehave("ok"), json!({ "decision_point": "nothing", "entities": {} })],
+        &[("serin-deadline-ms", "20")],
+    );
     assert_eq!(answer.status, 200, "{}", answer.text);
     for item in &answer.json()["results"].as_array().expect("results")[..2] {
         assert_eq!(item["status"], 503, "{item}");

@@ -28,7 +28,11 @@ fn a_dry_run_decides_and_leaves_no_record() {
 #[test]
 fn decisions_are_found_by_unit_point_and_time_newest_first() {
     let deployment = collections();
-    let other = deployment.read("serin.toml").split_once("[decision_points.").expect("a point").1.replacen("collections-outreach", "elsewhere", 1);
+    let other = deployment.read("serin.toml").split_once("[decision_points.").expect("a point").1.replacen(
+        "collections-outreach",
+        "elsewhere",
+        1,
+    );
     // A point without a strategy of its own is answered by its fallback, and recorded all the same.
     deployment.write("serin.toml", format!("{}\n[decision_points.{other}", deployment.read("serin.toml")));
     let host = Host::start(&deployment);

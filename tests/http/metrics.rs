@@ -23,7 +23,8 @@ fn metrics_have_buckets_below_a_millisecond_and_labels_that_stay_few() {
     assert!(answer.headers["content-type"].starts_with("application/openmetrics-text"), "{:?}", answer.headers);
     let text = &answer.text;
     assert!(text.ends_with("# EOF\n"));
-    for family in ["serin_attempt_duration_seconds", "serin_decision_duration_seconds", "serin_stage_duration_seconds"] {
+    for family in ["serin_attempt_duration_seconds", "serin_decision_duration_seconds", "serin_stage_duration_seconds"]
+    {
         let bounds: Vec<f64> = text
             .lines()
             .filter(|line| line.starts_with(&format!("{family}_bucket")))
@@ -62,7 +63,9 @@ fn a_callers_trace_is_in_the_record_and_in_the_log() {
     assert_eq!(send(&format!("00-{trace}-00f067aa0ba902b7-01"))["trace_id"], trace);
     assert_eq!(send("00-not-a-trace")["trace_id"], Value::Null);
     let log = host.log();
-    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
-    let said: Vec<&Value> = lines.iter().filter(|line| line["span"]["trace_id"] == trace).map(|line| &line["fields"]["message"]).collect();
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
+    let said: Vec<&Value> =
+        lines.iter().filter(|line| line["span"]["trace_id"] == trace).map(|line| &line["fields"]["message"]).collect();
     assert_eq!(said, ["decided"], "{log}");
 }

@@ -83,8 +83,16 @@ fn a_body_that_is_not_sent_as_json_is_a_415() {
     let host = Host::start(&deployment).ready();
     let body = outreach("b-1").to_string();
     let send = |path: &str, kind: &str| host.public.post_text(path, &body, &[("content-type", kind)]).expect("answers");
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json", "application/json-patch+json", ";"] {
-        for path in ["/v1/decisions", "/v1/decisions/batch", "/v1/outcomes", "/v1/exposures", "/v1/features/servicing"] {
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonp",
+        "json",
+        "application/json-patch+json",
+        ";",
+    ] {
+        for path in ["/v1/decisions", "/v1/decisions/batch", "/v1/outcomes", "/v1/exposures", "/v1/features/servicing"]
+        {
             let detail = problem(&send(path, kind), 415, "unsupported-media-type");
             assert!(detail.contains("content-type: application/json"), "{detail}");
         }

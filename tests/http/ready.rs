@@ -24,7 +24,9 @@ fn a_host_without_its_pinned_strategy_is_live_not_ready_and_says_what_is_missing
     assert_eq!(decision["degraded"], serde_json::json!(["strategy:outreach-rules:not_loaded"]));
 
     deployment.write("plugins/outreach-rules-1.0.0.wasm", outreach_rules());
-    eventually("the strategy is there", Duration::from_secs(20), || (host.public.get("/readyz").status == 200).then_some(()));
+    eventually("the strategy is there", Duration::from_secs(20), || {
+        (host.public.get("/readyz").status == 200).then_some(())
+    });
     assert_eq!(host.public.get("/readyz").text, "ready\n");
     assert_eq!(host.decide(&outreach("b-1"))["strategy"]["name"], "outreach-rules");
 }

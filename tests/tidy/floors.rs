@@ -46,7 +46,8 @@ fn named(line: &str, depth: usize) -> Vec<String> {
         }
     }
     // What begins with a capital is no module, and a lone `super::` may name anything of a file.
-    modules.retain(|module| module.starts_with(|c: char| c.is_ascii_lowercase()) && module != "super" && module != "self");
+    modules
+        .retain(|module| module.starts_with(|c: char| c.is_ascii_lowercase()) && module != "super" && module != "self");
     modules
 }
 
@@ -72,7 +73,10 @@ fn upward(file: &SourceFile) -> Vec<String> {
     let mut found = Vec::new();
     for (number, line) in file.shipped() {
         if line.contains("crate::{") && !line.contains('}') {
-            found.push(format!("{}:{number}: an import over several lines is not seen here; write one a module", file.path));
+            found.push(format!(
+                "{}:{number}: an import over several lines is not seen here; write one a module",
+                file.path
+            ));
         }
         for other in named(line, depth).into_iter().filter(|other| *other != module) {
             // The name of a function or type at the root, not of a module.

@@ -12,11 +12,7 @@ struct Ban {
 }
 
 const BANS: &[Ban] = &[
-    Ban {
-        what: "the engine",
-        words: &["wasmtime::"],
-        allowed: &[("host/src/sandbox/", "it is the sandbox")],
-    },
+    Ban { what: "the engine", words: &["wasmtime::"], allowed: &[("host/src/sandbox/", "it is the sandbox")] },
     Ban {
         what: "ONNX Runtime",
         words: &["ort::"],
@@ -44,11 +40,7 @@ const BANS: &[Ban] = &[
         words: &["ureq::", "reqwest::"],
         allowed: &[("host/src/cli/", "commands ask a running host")],
     },
-    Ban {
-        what: "the command line",
-        words: &["clap::"],
-        allowed: &[("host/src/cli/", "it is the command line")],
-    },
+    Ban { what: "the command line", words: &["clap::"], allowed: &[("host/src/cli/", "it is the command line")] },
     Ban {
         what: "the file watcher",
         words: &["notify::", "notify_debouncer_full::"],
@@ -116,7 +108,19 @@ const BANS: &[Ban] = &[
 ];
 
 /// The core does no IO, reads no clock, and has no threads.
-const CORE: &[&str] = &["std::fs", "std::net", "std::io", "std::env", "std::thread", "std::process", "std::time", "tokio", "tracing", "println!", "eprintln!"];
+const CORE: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::io",
+    "std::env",
+    "std::thread",
+    "std::process",
+    "std::time",
+    "tokio",
+    "tracing",
+    "println!",
+    "eprintln!",
+];
 
 /// Says whether a line names `word`, not merely something that ends like it.
 fn names(line: &str, word: &str) -> bool {
@@ -144,7 +148,11 @@ fn touching(file: &SourceFile) -> Vec<String> {
 #[test]
 fn what_one_place_touches_no_other_does() {
     let found: Vec<String> = rust().iter().flat_map(touching).collect();
-    assert!(found.is_empty(), "{}\nMove it there, or allow it with its reason in tests/tidy/touches.rs.", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "{}\nMove it there, or allow it with its reason in tests/tidy/touches.rs.",
+        found.join("\n")
+    );
 }
 
 /// An exception that nobody needs any more is a door left open.

@@ -164,7 +164,13 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
         let i: usize = n.parse()?;
         let t = std::time::Instant::now();
         let mut turns = Vec::new();
-        while t.elapsed().as_secs() < 4 { let u = std::time::Instant::now(); for _ in 0..50 { subjects[i](); } turns.push(u.elapsed().as_secs_f64() * 1e6 / 50.0); }
+        while t.elapsed().as_secs() < 4 {
+            let u = std::time::Instant::now();
+            for _ in 0..50 {
+                subjects[i]();
+            }
+            turns.push(u.elapsed().as_secs_f64() * 1e6 / 50.0);
+        }
         turns.sort_by(f64::total_cmp);
         eprintln!("min {:.2} p10 {:.2} p50 {:.2} us", turns[0], turns[turns.len() / 10], turns[turns.len() / 2]);
         std::process::exit(0);

@@ -152,7 +152,8 @@ impl Predicate {
             Ok(cel::Value::Bool(answer)) => Ok(answer),
             Ok(other) => Err(EvaluationError::Failed(format!("yielded {other:?}"))),
             Err(cel::ExecutionError::UndeclaredReference(slot)) => {
-                let reference = slot.strip_prefix(['$', '?']).and_then(|i| self.references.get(i.parse::<usize>().ok()?));
+                let reference =
+                    slot.strip_prefix(['$', '?']).and_then(|i| self.references.get(i.parse::<usize>().ok()?));
                 Err(EvaluationError::Missing(reference.map_or_else(|| slot.to_string(), Reference::to_string)))
             }
             Err(other) => Err(EvaluationError::Failed(other.to_string())),
@@ -276,9 +277,7 @@ impl Checker<'_> {
         match (call.func_name.as_str(), types.as_slice()) {
             ("_&&_" | "_||_", [BOOLEAN, BOOLEAN]) | ("!_", [BOOLEAN]) => Ok(BOOLEAN),
             ("_==_" | "_!=_", [a, b]) if a.compares_with(*b) => Ok(BOOLEAN),
-            ("_<_" | "_<=_" | "_>_" | "_>=_", [a, b])
-                if a.compares_with(*b) && !matches!(a, Type::List(_)) =>
-            {
+            ("_<_" | "_<=_" | "_>_" | "_>=_", [a, b]) if a.compares_with(*b) && !matches!(a, Type::List(_)) => {
                 Ok(BOOLEAN)
             }
             ("_+_" | "_-_" | "_*_" | "_/_", [a, b]) if a == b && a.is_numeric() => Ok(*a),

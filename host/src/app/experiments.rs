@@ -63,12 +63,13 @@ pub(super) fn bind(
             continue;
         };
         let edited = before(&candidate.path).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id);
-        let mut verdict = match edited.as_ref().and_then(|(old, _)| spec.fixed_key_changed(old)) {
-            Some(key) => Verdict::Invalid(format!(
-                "{key} may not change while the experiment runs: conclude it, and start another id"
-            )),
-            None => judge(config, versions, models, &bound.running, &spec),
-        };
+        let mut verdict = judge(config, versions, models, &bound.running, &spec);
+        if let (Verdict::Runs(_), Some((old, _))) = (&verdict, &edited)
+            && let Some(key) = spec.fixed_key_changed(old)
+        {
+            let why = format!("{key} may not change while the experiment runs: conclude it, and start another id");
+            verdict = Verdict::Invalid(why);
+        }
         let (mut spec, mut text) = (spec, text);
         if let Verdict::Waits(why) | Verdict::Invalid(why) = &verdict
             && let Some((old, old_text)) = edited

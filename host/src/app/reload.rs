@@ -98,13 +98,7 @@ impl Reloader {
             clock,
             metrics,
             retain: watch::Sender::new(config.retain),
-            inner: Mutex::new(Inner {
-                config,
-                specs,
-                models: HashMap::new(),
-                fingerprint: String::new(),
-                generation,
-            }),
+            inner: Mutex::new(Inner { config, specs, models: HashMap::new(), fingerprint: String::new(), generation }),
         }
     }
 
@@ -121,7 +115,8 @@ impl Reloader {
         let proposed = self.read_config(inner, &mut standing);
         let files = Specs::read(&self.spec_files(inner, &mut standing));
         let candidates = inner.specs.candidates(&files);
-        let pins = wanted(&proposed, &candidates).into_iter().chain(wanted(&inner.config, &[])).chain(inner.specs.pins());
+        let pins =
+            wanted(&proposed, &candidates).into_iter().chain(wanted(&inner.config, &[])).chain(inner.specs.pins());
         self.folder.scan(&pins.collect::<Vec<_>>(), self.clock.now_ms());
 
         let mut built = self.build(inner, &proposed, candidates.clone(), &mut standing);
@@ -185,7 +180,8 @@ impl Reloader {
             point.experiments.iter().find_map(|running| {
                 let status = built.experiments.iter().find(|status| *status.id == *running.id)?;
                 let why = status.error.as_deref().unwrap_or(&status.why);
-                (status.state != ExperimentState::Running).then(|| format!("running experiment '{}': {why}", running.id))
+                (status.state != ExperimentState::Running)
+                    .then(|| format!("running experiment '{}': {why}", running.id))
             })
         })
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serin_core::manifest::{DeclaredScore, ModelId};
+use serin_core::projection;
 use serin_core::record::{Attempt, CallError, FailureKind, Outcome, Record, Role, ScoreRecord};
 use serin_core::value::Value;
-use serin_core::projection;
 
 use super::{Arm, Deployment};
 use crate::clock::{Budget, Stopwatch};
@@ -17,13 +17,7 @@ use crate::sandbox::{Run, Scored, Scorer};
 pub struct CallScorer(pub Arc<ModelSet>);
 
 impl Scorer for CallScorer {
-    fn score(
-        &mut self,
-        _: usize,
-        model: &ModelId,
-        rows: &[Vec<Value>],
-        left: Duration,
-    ) -> Scored {
+    fn score(&mut self, _: usize, model: &ModelId, rows: &[Vec<Value>], left: Duration) -> Scored {
         let Some(model) = self.0.get(model) else {
             return CallError::Unavailable.into();
         };
@@ -35,7 +29,9 @@ impl Scorer for CallScorer {
         for (i, row) in rows.iter().enumerate() {
             match row.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>() {
                 Some(row) => numbers.push(row),
-                None => return reached(Err(CallError::InvalidRow(format!("row {i}: a value is missing or text"))), None),
+                None => {
+                    return reached(Err(CallError::InvalidRow(format!("row {i}: a value is missing or text"))), None);
+                }
             }
         }
         match model.score(&numbers, left) {

@@ -17,5 +17,5 @@ pub use deployment::{
 };
 pub use pipeline::{Decided, decide};
 pub use pool::{Decision, Pool, Refused};
-pub use request::{DecisionRequest, Force, RequestError};
+pub use request::{DecisionRequest, Force, MAX_OFFSET, RequestError};
 pub use route::verify_arm;

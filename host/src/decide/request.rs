@@ -64,6 +64,8 @@ pub(super) struct Admitted {
     pub context: IndexMap<Name, Value>,
 }
 
+/// No local time is farther from UTC than this many minutes.
+pub const MAX_OFFSET: i32 = 24 * 60;
 /// Ids longer than this are not ids.
 const MAX_ID: usize = 256;
 
@@ -114,8 +116,8 @@ pub(super) fn admit(deployment: &Deployment, request: &DecisionRequest) -> Resul
         let all: Vec<&str> = point.context.keys().map(|k| &**k).collect();
         return invalid(format!("context.{}", clip(unknown)), format!("is not declared; declared: {}", all.join(", ")));
     }
-    if !(-24 * 60..=24 * 60).contains(&request.utc_offset_minutes) {
-        return invalid("utc_offset_minutes", "valid: -1440 to 1440");
+    if !(-MAX_OFFSET..=MAX_OFFSET).contains(&request.utc_offset_minutes) {
+        return invalid("utc_offset_minutes", format!("valid: -{MAX_OFFSET} to {MAX_OFFSET}"));
     }
     Ok(Admitted { point: Arc::clone(point), entities, context })
 }

@@ -138,10 +138,7 @@ fn cell_value(column: &str, value_type: ValueType, cell: &str) -> Result<Value, 
     parsed.ok_or_else(|| format!("column '{column}': '{cell}' is not {value_type}"))
 }
 
-fn parquet_rows(
-    file: File,
-    spec: &ViewSpec,
-) -> Result<impl Iterator<Item = Result<RawRow, String>> + use<>, String> {
+fn parquet_rows(file: File, spec: &ViewSpec) -> Result<impl Iterator<Item = Result<RawRow, String>> + use<>, String> {
     let reader = SerializedFileReader::new(file).map_err(|e| format!("not a Parquet file: {e}"))?;
     let columns = reader.metadata().file_metadata().schema().get_fields();
     if let Some(nested) = columns.iter().find(|field| !field.is_primitive()) {

@@ -129,6 +129,7 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
         "models": standing.models.iter().map(|model| json!({
             "id": model.id, "digest": model.digest, "error": model.error, "stale": model.stale,
         })).collect::<Vec<_>>(),
+        "requests_in_flight": service.in_flight(),
         "waiting_decisions": service.pool.waiting(),
     }))
 }
@@ -200,7 +201,10 @@ async fn find(service: &Arc<Service>, id: String) -> Result<StoredRecord, Proble
 }
 
 /// The whole record of a decision.
-pub(super) async fn decision(State(service): State<Arc<Service>>, InPath(id): InPath<String>) -> Result<Response, Problem> {
+pub(super) async fn decision(
+    State(service): State<Arc<Service>>,
+    InPath(id): InPath<String>,
+) -> Result<Response, Problem> {
     Ok(Json(raw(find(&service, id).await?)?).into_response())
 }
 
@@ -243,6 +247,8 @@ pub(super) async fn metrics(State(service): State<Arc<Service>>) -> Response {
         service.metrics.artifacts.get_or_create(&StateLabels { state: state.to_owned() }).set(count as i64);
     }
     service.metrics.generation.set(service.deployment.load().generation as i64);
+    service.metrics.requests_in_flight.set(service.in_flight() as i64);
+    service.metrics.waiting_decisions.set(service.pool.waiting() as i64);
     service.metrics.live_versions.set(crate::registry::live_versions() as i64);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], service.metrics.encode())
         .into_response()

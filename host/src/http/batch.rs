@@ -60,10 +60,11 @@ pub struct WireBatchItem {
 #[utoipa::path(post, path = "/v1/decisions/batch", tag = "decisions", request_body = WireBatch,
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Covers the whole batch", pattern = "^[!-~]{1,255}$", nullable = false),
-        ("Serin-Deadline-Ms" = Option<u32>, Header, description = "Milliseconds that the batch has; what was not begun in time is a 503 item", minimum = 1, nullable = false),
+        ("Serin-Deadline-Ms" = Option<u64>, Header, description = "Milliseconds that the batch has; what was not begun in time is a 503 item", minimum = 1, maximum = 4294967295_i64, nullable = false),
         ("traceparent" = Option<String>, Header, description = "W3C trace context", nullable = false)),
     responses(
-        (status = 200, description = "One result a request, in order, after all are committed", body = WireBatchAnswer),
+        (status = 200, description = "One result a request, in order, after all are committed", body = WireBatchAnswer,
+            headers(("Idempotent-Replayed" = bool, description = "The answer that is kept under the request's Idempotency-Key"))),
         (status = 409, description = "The key was used for another body", body = Problem, content_type = "application/problem+json"),
         BodyRefusal))]
 pub(super) async fn decide_batch(

@@ -26,10 +26,11 @@ const COMMIT_WAIT: Duration = Duration::from_secs(3);
 #[utoipa::path(post, path = "/v1/decisions", tag = "decisions", request_body = WireRequest,
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Kept 24 h: the same key and body get the stored answer", pattern = "^[!-~]{1,255}$", nullable = false),
-        ("Serin-Deadline-Ms" = Option<u32>, Header, description = "Milliseconds that this decision has, at most the decision point's own deadline", minimum = 1, nullable = false),
+        ("Serin-Deadline-Ms" = Option<u64>, Header, description = "Milliseconds that this decision has, at most the decision point's own deadline", minimum = 1, maximum = 4294967295_i64, nullable = false),
         ("traceparent" = Option<String>, Header, description = "W3C trace context", nullable = false)),
     responses(
-        (status = 200, description = "The decision, after its record is committed", body = WireDecision<'static>),
+        (status = 200, description = "The decision, after its record is committed", body = WireDecision<'static>,
+            headers(("Idempotent-Replayed" = bool, description = "The answer that is kept under the request's Idempotency-Key"))),
         (status = 403, description = "`force` and `dry_run` are for the admin listener", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The key was used for another body", body = Problem, content_type = "application/problem+json"),
         BodyRefusal))]
@@ -64,23 +65,26 @@ async fn one(
     let deadline = deadline_of(&headers).map_err(refuse)?;
     let request: WireRequest = body.parse().map_err(refuse)?;
     guard(&request, is_admin).map_err(refuse)?;
+    if headers.contains_key("idempotency-key") {
+        keeps_keys(&service, &request.decision_point).map_err(refuse)?;
+    }
     let held = match look_up(&service, &headers, "/v1/decisions", &body.bytes).await.map_err(refuse)? {
         Known::None => None,
         Known::New(held) => Some(held),
         Known::Answered(status, body) => return Ok(stored(status, body)),
     };
     let dry_run = request.dry_run == Some(true);
-    let decided = match held.as_ref().map(|_| keeps_keys(&service, &request.decision_point)) {
-        Some(Err(problem)) => Err(problem),
-        _ => run(&service, request, deadline, arrived, trace_id).await.map_err(Problem::from),
-    };
-    let decided = match decided {
+    let decided = match run(&service, request, deadline, arrived, trace_id).await.map_err(Problem::from) {
         Ok(decided) => decided,
         // The same request gets the same refusal, too, unless trying again may help.
         Err(problem) => {
             if let Some(held) = held.filter(|_| problem.status < 500) {
                 let body = serde_json::to_vec(&problem).map_err(|_| internal())?;
-                let commit = Commit { answer: Some(keep(&service, &held, problem.status, &body)), guard: Some(held.guard), decisions: Vec::new() };
+                let commit = Commit {
+                    answer: Some(keep(&service, &held, problem.status, &body)),
+                    guard: Some(held.guard),
+                    decisions: Vec::new(),
+                };
                 record(&service, commit, true).await.map_err(refuse)?;
             }
             return Err(refuse(problem));

@@ -151,6 +151,7 @@ pub(super) enum BodyRefusal {
     #[response(status = 422, content_type = "application/problem+json")]
     Unfit(Problem),
     /// Overloaded, out of time, or what is needed is down; see Retry-After
-    #[response(status = 503, content_type = "application/problem+json")]
+    #[response(status = 503, content_type = "application/problem+json",
+        headers(("Retry-After" = u32, description = "Seconds after which trying again makes sense")))]
     Unavailable(Problem),
 }

@@ -55,9 +55,13 @@ pub async fn look_up(service: &Arc<Service>, headers: &HeaderMap, path: &str, bo
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(Known::None);
     };
-    let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len())).ok_or_else(|| {
-        Problem::invalid("Idempotency-Key", "Idempotency-Key: 1 to 255 visible ASCII characters are needed")
-    })?;
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()))
+        .ok_or_else(|| {
+            Problem::invalid("Idempotency-Key", "Idempotency-Key: 1 to 255 visible ASCII characters are needed")
+        })?;
     let guard = service.keys.lock(key).await;
     let request = serin_core::digest(&[path.as_bytes(), b"\n", body].concat());
     let since = service.clock.now_ms().saturating_sub(KEPT_MS);

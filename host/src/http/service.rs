@@ -87,6 +87,7 @@ pub struct Service {
     pub(super) max_body_bytes: usize,
     pub(super) keys: KeyLocks,
     in_flight: Arc<Semaphore>,
+    max_concurrent: usize,
     stopping: AtomicBool,
 }
 
@@ -106,6 +107,7 @@ impl Service {
             max_body_bytes: parts.max_body_bytes,
             keys: KeyLocks::default(),
             in_flight: Arc::new(Semaphore::new(parts.max_concurrent)),
+            max_concurrent: parts.max_concurrent,
             stopping: AtomicBool::new(false),
         })
     }
@@ -120,6 +122,11 @@ impl Service {
         Arc::clone(&self.in_flight)
             .try_acquire_owned()
             .map_err(|_| self.refuse(Problem::unavailable("overloaded", "too many requests are in flight")))
+    }
+
+    /// How many requests are in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.max_concurrent - self.in_flight.available_permits()
     }
 
     /// Counts a refusal on its way out.

@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use indexmap::IndexMap;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::{self, DeserializeOwned, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serin_core::record::Record;
 use serin_core::value::Value;
@@ -21,14 +21,18 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
 use super::{Problem, Service};
-use crate::decide::{DecisionRequest, Force};
+use crate::decide::{DecisionRequest, Force, MAX_OFFSET};
 
 /// A decision request.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "decision_point": "collections-outreach",
+    "entities": { "borrower": "b-17", "loan": "l-88" },
+    "context": { "days_past_due": 12, "channel": "batch" }
+}))]
 pub struct WireRequest {
     /// The decision point.
-    #[schema(example = "collections-outreach", max_length = 64)]
     pub decision_point: String,
     /// Ids by kind of entity.
     #[schema(value_type = std::collections::HashMap<String, String>)]
@@ -38,7 +42,7 @@ pub struct WireRequest {
     #[schema(value_type = std::collections::HashMap<String, WireValue>)]
     pub context: IndexMap<String, Value>,
     /// The unit's local offset from UTC, in minutes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "offset")]
     #[schema(minimum = -1440, maximum = 1440)]
     pub utc_offset_minutes: i32,
     /// An arm chosen by hand; on the admin listener only.
@@ -175,6 +179,28 @@ impl<'a> From<&'a Record> for WireDecision<'a> {
     }
 }
 
+/// Reads an offset, written in either way that JSON has for a whole number: 120 or 120.0.
+fn offset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    struct Minutes;
+    impl Visitor<'_> for Minutes {
+        type Value = i32;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number of minutes; valid: -1440 to 1440")
+        }
+        fn visit_i64<E: de::Error>(self, v: i64) -> Result<i32, E> {
+            self.visit_f64(v as f64)
+        }
+        fn visit_u64<E: de::Error>(self, v: u64) -> Result<i32, E> {
+            self.visit_f64(v as f64)
+        }
+        fn visit_f64<E: de::Error>(self, v: f64) -> Result<i32, E> {
+            let fits = v.fract() == 0.0 && v.abs() <= f64::from(MAX_OFFSET);
+            if fits { Ok(v as i32) } else { Err(E::invalid_value(Unexpected::Float(v), &self)) }
+        }
+    }
+    deserializer.deserialize_any(Minutes)
+}
+
 /// Parts of the path, with a problem document where they are not text.
 pub struct InPath<T>(pub T);
 
@@ -252,9 +278,10 @@ impl FromRequest<Arc<Service>> for Body {
 }
 
 async fn read(request: Request, service: &Arc<Service>) -> Result<Bytes, Problem> {
-    let is_json = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-        value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
-    });
+    let is_json =
+        request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+            value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
+        });
     if !is_json {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -125,7 +125,9 @@ fn apply(transaction: &Connection, job: &Job) -> Result<Applied, rusqlite::Error
             ] {
                 let Some(before_ms) = before_ms else { break };
                 deleted = deleted.max(transaction.execute(
-                    &format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {time} < ?1 LIMIT ?2)"),
+                    &format!(
+                        "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {time} < ?1 LIMIT ?2)"
+                    ),
                     params![*before_ms as i64, EXPIRE_ROWS],
                 )?);
             }

@@ -31,13 +31,7 @@ pub struct CaseResult {
 struct Scripted(std::vec::IntoIter<CaseCall>);
 
 impl Scorer for Scripted {
-    fn score(
-        &mut self,
-        _: usize,
-        model: &ModelId,
-        rows: &[Vec<Value>],
-        _: Duration,
-    ) -> Scored {
+    fn score(&mut self, _: usize, model: &ModelId, rows: &[Vec<Value>], _: Duration) -> Scored {
         match self.0.next() {
             Some(call) if call.model == *model.name && call.rows == rows => {
                 Scored { digest: None, answer: Ok(call.scores), cause: None }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serin_core::answer::{draw, serve};
 use serin_core::manifest::ModelId;
+use serin_core::projection;
 use serin_core::record::{Answer, Attempt, CallError, FailureKind, ModelCall, Outcome, Record, Role, ServedBy};
 use serin_core::value::Value;
-use serin_core::projection;
 
 use crate::clock::Budget;
 use crate::registry::Plugin;
@@ -45,16 +45,12 @@ pub enum Verdict {
 struct Transcript(Vec<ModelCall>);
 
 impl Scorer for Transcript {
-    fn score(
-        &mut self,
-        call: usize,
-        _: &ModelId,
-        _: &[Vec<Value>],
-        _: Duration,
-    ) -> Scored {
+    fn score(&mut self, call: usize, _: &ModelId, _: &[Vec<Value>], _: Duration) -> Scored {
         // A call with other rows shows when the transcripts are compared.
         match self.0.get(call) {
-            Some(call) => Scored { digest: call.digest.clone(), answer: call.answer.clone(), cause: call.cause.clone() },
+            Some(call) => {
+                Scored { digest: call.digest.clone(), answer: call.answer.clone(), cause: call.cause.clone() }
+            }
             None => CallError::Unavailable.into(),
         }
     }

@@ -17,13 +17,7 @@ use crate::clock::Budget;
 /// Who answers calls of the `models` import.
 pub trait Scorer: Send + 'static {
     /// Scores `rows` by `model`. `call` is the call's place in the transcript.
-    fn score(
-        &mut self,
-        call: usize,
-        model: &ModelId,
-        rows: &[Vec<Value>],
-        left: Duration,
-    ) -> Scored;
+    fn score(&mut self, call: usize, model: &ModelId, rows: &[Vec<Value>], left: Duration) -> Scored;
 }
 
 /// What a call of the `models` import came to.
