@@ -10,6 +10,12 @@ use serin_core::record::{Record, SCHEMA};
 
 use crate::support::root;
 
+/// The experiment that the records are of.
+fn spec() -> serin_core::experiment::Experiment {
+    let text = std::fs::read_to_string(root().join("host/demo/experiments/outreach-score.toml")).expect("the demo's");
+    serin_core::experiment::Experiment::parse(&text).expect("valid")
+}
+
 #[test]
 fn a_record_of_every_schema_replays_on_its_archived_artifact() {
     for schema in 1..=SCHEMA {
@@ -22,13 +28,16 @@ fn a_record_of_every_schema_replays_on_its_archived_artifact() {
         let digest = archive.put(&read("artifact.wasm")).expect("archived");
         assert_eq!(*digest, *record.attempts[0].strategy.digest, "the artifact is the one that decided");
         let versions = Versions::new(Arc::new(Engines::new(2).expect("engines")), archive);
-        assert_eq!(replay(&record, |digest| versions.get(digest)), Verdict::Identical { environmental: 0 });
+        assert_eq!(
+            replay(&record, |digest| versions.get(digest), |_| Some(spec())),
+            Verdict::Identical { environmental: 0 }
+        );
 
         // The same, with one feature altered: the risk that it was decided on is another one.
         let mut altered = record;
         let profile = altered.features.get_mut("borrower-profile").expect("read for every arm");
         profile.values.insert("interest_rate".into(), serin_core::value::Value::Number(28.0));
-        match replay(&altered, |digest| versions.get(digest)) {
+        match replay(&altered, |digest| versions.get(digest), |_| Some(spec())) {
             Verdict::Different(differences) => {
                 assert!(differences.iter().any(|d| d.field.contains("interest_rate")), "{differences:?}");
             }

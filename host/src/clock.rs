@@ -1,5 +1,6 @@
 //! System time and entropy. Nothing else in the host touches either.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +12,9 @@ pub trait Clock: Send + Sync + 'static {
     fn entropy(&self) -> u64;
 }
 
+/// Draws that one call of the operating system yields.
+const BATCH: usize = 32;
+
 /// The machine's clock and the operating system's random bits.
 #[derive(Debug, Default)]
 pub struct SystemClock;
@@ -21,10 +25,16 @@ impl Clock for SystemClock {
     }
 
     fn entropy(&self) -> u64 {
-        // Version 4 ids draw 122 bits from the operating system; the low 62 and some of the
-        // high ones are folded so that none of the fixed version bits remain.
-        let bits = uuid::Uuid::new_v4().as_u128();
-        (bits as u64).rotate_left(2) ^ (bits >> 64) as u64 ^ ((bits >> 80) as u64) << 12
+        // Drawn in batches: a decision needs three, and a system call for each shows.
+        thread_local!(static DRAWN: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) });
+        DRAWN.with_borrow_mut(|drawn| {
+            drawn.pop().unwrap_or_else(|| {
+                let mut bytes = [0; 8 * BATCH];
+                getrandom::fill(&mut bytes).expect("the operating system's random bits");
+                drawn.extend(bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default())));
+                drawn.pop().unwrap_or_default()
+            })
+        })
     }
 }
 

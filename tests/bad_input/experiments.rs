@@ -101,15 +101,22 @@ const CASES: &[Case] = &[
     ),
 ];
 
+/// All in one deployment: one broken file holds up only itself.
 #[test]
 fn check_refuses_each_mistake_with_its_key_and_what_is_valid() {
-    for (from, to, needles) in CASES {
-        let deployment = collections();
-        deployment.edit("experiments/outreach-score.toml", from, to);
-        let findings = findings(&deployment);
-        blamed(&findings, FILE, needles);
-        assert_eq!(findings.len(), 1, "{findings:#?}");
+    let deployment = collections();
+    let good = deployment.read("experiments/outreach-score.toml");
+    deployment.remove("experiments/outreach-score.toml");
+    for (i, (from, to, _)) in CASES.iter().enumerate() {
+        assert!(good.contains(from), "{from}");
+        let text = good.replacen(from, to, 1).replace("id = \"outreach-score\"", &format!("id = \"case-{i}\""));
+        deployment.write(&format!("experiments/case-{i}.toml"), text);
     }
+    let findings = findings(&deployment);
+    for (i, (_, _, needles)) in CASES.iter().enumerate() {
+        blamed(&findings, &format!("/case-{i}.toml"), needles);
+    }
+    assert_eq!(findings.len(), CASES.len(), "{findings:#?}");
 }
 
 fn experiment(admin: &Client, what: &str, fits: impl Fn(&Value) -> bool) -> Value {

@@ -48,7 +48,7 @@ fn decisions_are_found_by_unit_point_and_time_newest_first() {
         list(&host, query).iter().map(|r| r["decision_id"].as_str().expect("an id").to_owned()).collect()
     };
     let last = last["decision_id"].as_str().expect("an id").to_owned();
-    assert_eq!(found("?point=elsewhere"), [last.clone()]);
+    assert_eq!(found("?point=elsewhere"), std::slice::from_ref(&last));
     assert_eq!(found("?unit=b-1&point=collections-outreach"), [ids[2].clone(), ids[0].clone()]);
     assert_eq!(found("?unit=b-1"), [last.clone(), ids[2].clone(), ids[0].clone()]);
     assert_eq!(found("?unit=nobody"), Vec::<String>::new());

@@ -65,8 +65,8 @@ pub fn collections() -> Deployment {
     let read = |name: &str| std::fs::read(demo.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
     let config = String::from_utf8(read("serin.toml")).expect("text");
     // Under load on a busy machine the demo's deadline would speak in tests about other things.
-    let deployment = Deployment::new(&config.replace("deadline = \"50ms\"", "deadline = \"5s\""));
-    deployment.edit("serin.toml", "[plugins]", "[limits]\nwall_ms = 2000\n\n[plugins]");
+    let deployment = Deployment::new(&config.replace("deadline = \"250ms\"", "deadline = \"5s\""));
+    deployment.edit("serin.toml", "wall_ms = 100 ", "wall_ms = 2000 ");
     deployment.write("experiments/outreach-score.toml", read("experiments/outreach-score.toml"));
     for name in ["models/default-risk.onnx", "models/default-risk.golden.json"] {
         deployment.write(name, read(name));

@@ -26,7 +26,7 @@ impl SourceFile {
 
 /// The line up to `//`, unless that is in a string, as in a URL.
 fn uncommented(line: &str) -> &str {
-    let end = line.match_indices("//").map(|(at, _)| at).find(|at| line[..*at].matches('"').count() % 2 == 0);
+    let end = line.match_indices("//").map(|(at, _)| at).find(|at| line[..*at].matches('"').count().is_multiple_of(2));
     end.map_or(line, |at| &line[..at])
 }
 

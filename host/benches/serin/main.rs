@@ -3,18 +3,26 @@
 //!
 //! `SERIN_BENCH_SECONDS` shortens the run: how long the open loop lasts, 60 by default.
 
+mod bare_http;
+mod client;
+mod commits;
+mod handoff;
 mod inprocess;
+mod load;
 mod measure;
+mod process;
+mod replay;
 mod table;
 mod world;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use world::{Failure, Folders, World};
 
 fn main() -> ExitCode {
-    match run() {
+    match if bare_http::is_wanted() { bare_http::serve() } else { run() } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -24,15 +32,41 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
+    let seconds = match std::env::var("SERIN_BENCH_SECONDS") {
+        Ok(text) => {
+            text.parse().ok().filter(|n| *n > 0).ok_or("SERIN_BENCH_SECONDS: a whole number from 1 is needed")?
+        }
+        Err(_) => 60,
+    };
+    let lasts = Duration::from_secs(seconds);
     let mut table = table::Table::default();
     let folders = Folders::lay_out()?;
-    {
+    let (parts, commit, bodies) = {
         let world = World::open(&folders)?;
-        inprocess::measure(&world, 100, &mut table)?;
-    }
+        progress("one decision, on one thread");
+        let parts = inprocess::measure(&world, 100, &mut table)?;
+        progress("hand-off between threads");
+        handoff::measure(&world, lasts / 120, &mut table)?;
+        progress("commits");
+        let commit = commits::measure(&world, &folders.path("bench.db"), lasts / 60, &mut table)?;
+        (parts, commit, world.decided.iter().map(|(request, _)| world::body(request)).collect())
+    };
+    progress("HTTP: closed and open loops");
+    let recorded = load::measure(&folders, bodies, parts, commit, lasts, &mut table)?;
+    progress("replay");
+    replay::measure(&folders, &recorded, parts, &mut table)?;
     table.print();
     // Beside the build, wherever that is.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no build folder")?;
     table.write(&target.join("bench.json"))?;
+    match table.missed() {
+        missed if missed.is_empty() => println!("\nEvery target is met."),
+        missed => println!("\nMissed: {}", missed.join("; ")),
+    }
     Ok(())
+}
+
+/// Says what is being measured: a run takes minutes.
+fn progress(what: &str) {
+    eprintln!("bench: {what}");
 }

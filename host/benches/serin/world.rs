@@ -24,6 +24,10 @@ pub const POINT: &str = "collections-outreach";
 /// The arm whose decisions are measured: a strategy with a declared score.
 pub const ARM: &str = "score";
 
+/// Borrowers that are decided about in turn: enough that no row is special, and few enough that
+/// a request is as warm in the cache as one that was just received.
+const SUBJECTS: usize = 64;
+
 /// What any of this may fail with.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -115,8 +119,6 @@ fn artifact(plugin: &str, file: &str) -> Result<PathBuf, Failure> {
 /// The deployment in this process, as `serve` builds it, and requests that the experiment's
 /// arm serves.
 pub struct World {
-    /// Keeps the deployment's parts alive.
-    pub reloader: Reloader,
     /// The deployment.
     pub deployment: Arc<Deployment>,
     /// Requests of borrowers that are assigned to [`ARM`], with what was recorded of them.
@@ -147,10 +149,11 @@ impl World {
                 decided.push((request, record));
             }
         }
-        if decided.len() < 100 {
+        if decided.len() < SUBJECTS {
             return Err(format!("only {} of 2000 borrowers are served by arm '{ARM}'", decided.len()).into());
         }
-        Ok(Self { reloader, deployment, decided })
+        decided.truncate(SUBJECTS);
+        Ok(Self { deployment, decided })
     }
 
     /// The arm that is measured.

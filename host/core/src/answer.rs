@@ -3,8 +3,7 @@
 
 use std::collections::HashSet;
 
-use indexmap::IndexMap;
-
+use crate::NameMap;
 use crate::limits::Limits;
 use crate::manifest::Manifest;
 use crate::record::{
@@ -119,7 +118,7 @@ fn check_candidate(raw: RawCandidate, manifest: &Manifest) -> Result<Candidate, 
             action.parameters.len()
         ));
     }
-    let mut parameters = IndexMap::with_capacity(raw.parameters.len());
+    let mut parameters = NameMap::with_capacity_and_hasher(raw.parameters.len(), Default::default());
     for ((name, value_type), value) in action.parameters.iter().zip(raw.parameters) {
         match value_type.admit(value) {
             Ok(Value::Missing) => return Err(format!("'{}' parameter '{name}' has no value", action.name)),

@@ -18,6 +18,10 @@ pub mod value;
 /// A name from a manifest, a configuration or a request: shared, never copied.
 pub type Name = std::sync::Arc<str>;
 
+/// What is known by name, in order. The names are an operator's or an author's, never a
+/// client's, so that the hash need not withstand chosen keys, and can be quick.
+pub type NameMap<V> = indexmap::IndexMap<Name, V, rustc_hash::FxBuildHasher>;
+
 /// Lower-case hexadecimal SHA-256 of `bytes`, with the `sha256:` prefix that every
 /// digest in Serin carries.
 pub fn digest(bytes: &[u8]) -> String {

@@ -61,14 +61,7 @@ struct RawFeature {
     name: String,
     r#type: ValueType,
     max_age: Option<String>,
-    on_missing: Option<RawOnMissing>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RawOnMissing {
-    Word(String),
-    Default { default: Value },
+    on_missing: Option<toml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -352,26 +345,7 @@ fn features(raw: Vec<RawFeature>) -> Result<Vec<Feature>, ManifestError> {
                 }
                 Some(text) => Some(duration_ms(&text).map_err(|e| ManifestError(format!("{at}: max_age: {e}")))?),
             };
-            let on_missing = match raw.on_missing {
-                None => OnMissing::Pass,
-                Some(RawOnMissing::Word(word)) if word == "error" => OnMissing::Error,
-                Some(RawOnMissing::Word(word)) if word == "pass" => OnMissing::Pass,
-                Some(RawOnMissing::Word(word)) => {
-                    return bad(format!(
-                        "{at}: on_missing = \"{word}\"; valid: \"error\", \"pass\" or {{ default = VALUE }}"
-                    ));
-                }
-                Some(RawOnMissing::Default { default }) => match raw.r#type.admit(default) {
-                    Ok(value) if !value.is_missing() => OnMissing::Default(value),
-                    Ok(_) => return bad(format!("{at}: the default has no value")),
-                    Err(is) => {
-                        return bad(format!(
-                            "{at}: the default is {is}, and the feature is declared as {}",
-                            raw.r#type
-                        ));
-                    }
-                },
-            };
+            let on_missing = on_missing(&at, raw.r#type, raw.on_missing)?;
             Ok(Feature {
                 view: named("features.view", raw.view)?,
                 name: named("features.name", raw.name)?,
@@ -381,6 +355,24 @@ fn features(raw: Vec<RawFeature>) -> Result<Vec<Feature>, ManifestError> {
             })
         })
         .collect()
+}
+
+fn on_missing(at: &str, value_type: ValueType, raw: Option<toml::Value>) -> Result<OnMissing, ManifestError> {
+    let Some(written) = raw else { return Ok(OnMissing::Pass) };
+    let default = match &written {
+        toml::Value::String(word) if word == "error" => return Ok(OnMissing::Error),
+        toml::Value::String(word) if word == "pass" => return Ok(OnMissing::Pass),
+        toml::Value::Table(table) if table.len() == 1 => table.get("default").cloned(),
+        _ => None,
+    };
+    let Some(default) = default.and_then(|d| Value::deserialize(d).ok()) else {
+        return bad(format!("{at}: on_missing = {written}; valid: \"error\", \"pass\" or {{ default = VALUE }}"));
+    };
+    match value_type.admit(default) {
+        Ok(value) if !value.is_missing() => Ok(OnMissing::Default(value)),
+        Ok(_) => bad(format!("{at}: the default has no value")),
+        Err(is) => bad(format!("{at}: the default is {is}, and the feature is declared as {value_type}")),
+    }
 }
 
 fn models(raw: Vec<RawModel>, features: &[Feature]) -> Result<(Vec<DeclaredScore>, Vec<CallableModel>), ManifestError> {

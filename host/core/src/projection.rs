@@ -1,8 +1,6 @@
 //! What one strategy sees of a record: its manifest's features and scores, by position.
 
-use indexmap::IndexMap;
-
-use crate::Name;
+use crate::NameMap;
 use crate::manifest::{CONTEXT_VIEW, DeclaredScore, Manifest, OnMissing};
 use crate::record::{FailureKind, Record, RowStatus, ScoreRecord};
 use crate::value::Value;
@@ -85,7 +83,7 @@ fn look_up<'r>(
 }
 
 /// The inputs of a declared score, by the model's names; none where one of them is missing.
-pub fn model_inputs(score: &DeclaredScore, features: &[Value]) -> Option<IndexMap<Name, f64>> {
+pub fn model_inputs(score: &DeclaredScore, features: &[Value]) -> Option<NameMap<f64>> {
     score.inputs.iter().map(|(input, position)| Some((input.clone(), features.get(*position)?.as_f64()?))).collect()
 }
 

@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::Name;
 use crate::limits::Limits;
 use crate::manifest::ModelId;
 use crate::value::Value;
+use crate::{Name, NameMap};
 
 /// The version of the record's shape. Older ones stay readable and replayable.
 pub const SCHEMA: u32 = 1;
@@ -35,11 +34,11 @@ pub struct Record {
     /// Milliseconds that the decision was given.
     pub deadline_ms: u64,
     /// Whom it is about, by kind.
-    pub entities: IndexMap<Name, String>,
+    pub entities: NameMap<String>,
     /// The request's context.
-    pub context: IndexMap<Name, Value>,
+    pub context: NameMap<Value>,
     /// The rows that were read, by feature view: the union of what anybody here needs.
-    pub features: IndexMap<Name, FeatureRow>,
+    pub features: NameMap<FeatureRow>,
     /// How the unit was routed.
     pub routing: Routing,
     /// The runs, in order.
@@ -49,7 +48,7 @@ pub struct Record {
     /// What was answered.
     pub answer: Answer,
     /// Microseconds spent in each stage.
-    pub timings_us: IndexMap<Name, u64>,
+    pub timings_us: NameMap<u64>,
 }
 
 /// 64 random bits. Hexadecimal in JSON, since not every reader of JSON keeps 64 bits.
@@ -87,7 +86,7 @@ pub struct FeatureRow {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub event_time_ms: Option<u64>,
     /// The values that the point's union names. Null: the row has none.
-    pub values: IndexMap<Name, Value>,
+    pub values: NameMap<Value>,
 }
 
 /// Standing of a feature row.
@@ -112,7 +111,7 @@ pub struct ScoreRecord {
     /// SHA-256 of the model's file.
     pub digest: Name,
     /// The model's inputs, in the order of the manifest's mapping.
-    pub inputs: IndexMap<Name, f64>,
+    pub inputs: NameMap<f64>,
     /// The score; none where the model failed.
     pub value: Option<f64>,
     /// What happened to a score that is none: `timeout`, `unavailable`, `not_finite` or
@@ -385,7 +384,7 @@ pub struct Candidate {
     /// Probability of drawing it.
     pub probability: f64,
     /// The action's parameters.
-    pub parameters: IndexMap<Name, Value>,
+    pub parameters: NameMap<Value>,
     /// Why.
     pub reasons: Vec<ReasonWeight>,
 }
@@ -434,7 +433,7 @@ pub struct Answer {
     /// The action.
     pub action: Name,
     /// Its parameters.
-    pub parameters: IndexMap<Name, Value>,
+    pub parameters: NameMap<Value>,
     /// Why.
     pub reasons: Vec<AnswerReason>,
     /// The strategy that served; none where the fallback action did.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
+use serin_core::limits::Limits;
 use serin_core::record::{Outcome as Attempted, Record};
 
 use super::{Format, Outcome, ReplayArgs, progress};
@@ -51,7 +52,7 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
     let total = ledger.count(&filter)?;
     let bar = progress(Some(total), "decisions");
     match &args.candidate {
-        Some(file) => against(args, &ledger, &filter, &engines, file, &bar, cores),
+        Some(file) => against(args, &ledger, filter, &engines, file, config.limits, &bar),
         None => verify(args, &ledger, &filter, &Versions::new(engines, archive), &bar, cores),
     }
 }
@@ -95,7 +96,7 @@ fn verify(
     let tally = Tally::default();
     in_parallel(ledger, filter, cores, bar, |stored| {
         let verdict = match stored.parse() {
-            Ok(record) => replay(&record, |digest| versions.get(digest)),
+            Ok(record) => replay(&record, |digest| versions.get(digest), |digest| versions.spec(digest)),
             Err(why) => Verdict::Different(vec![Difference {
                 field: "record".to_owned(),
                 recorded: why,
@@ -156,24 +157,32 @@ fn verify(
 fn against(
     args: &ReplayArgs,
     ledger: &LedgerReader,
-    filter: &DecisionFilter,
+    mut filter: DecisionFilter,
     engines: &Engines,
     file: &Path,
+    allowed: Limits,
     bar: &indicatif::ProgressBar,
-    cores: usize,
 ) -> Outcome {
     let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let candidate = Plugin::load(engines, &bytes).map_err(|e| format!("{}: {e}", file.display()))?;
+    // Decisions of other points are none that it would ever make.
+    filter.point.get_or_insert_with(|| candidate.manifest().decision_point.to_string());
+    bar.set_length(ledger.count(&filter)?);
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let matrix: Mutex<BTreeMap<(String, String), u64>> = Mutex::default();
     let reasons: Mutex<BTreeMap<String, u64>> = Mutex::default();
-    in_parallel(ledger, filter, cores, bar, |stored| {
-        let Ok(record) = stored.parse() else { return };
-        match compare(&record, &candidate) {
-            Comparison::Answered(outcome) => {
+    in_parallel(ledger, &filter, cores, bar, |stored| {
+        let compared = match stored.parse() {
+            Ok(record) => (compare(&record, &candidate, allowed), Some(record)),
+            Err(why) => (Comparison::NotComparable(why), None),
+        };
+        match compared {
+            (Comparison::Answered(outcome), Some(record)) => {
                 let pair = (record.answer.action.to_string(), proposed(&record, &outcome));
                 *matrix.lock().unwrap_or_else(PoisonError::into_inner).entry(pair).or_default() += 1;
             }
-            Comparison::NotComparable(why) => {
+            (Comparison::Answered(_), None) => {}
+            (Comparison::NotComparable(why), _) => {
                 *reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_default() += 1;
             }
         }

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::{LogFormat, Outcome, ServeArgs};
 use crate::app::{Host, Options};
@@ -31,7 +33,11 @@ pub(super) fn run(args: ServeArgs) -> Outcome {
 fn start_logging(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error>> {
     let filter =
         EnvFilter::try_new(filter).map_err(|e| format!("--log {filter}: {e}; valid: info, debug, serin=debug"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Stages are spans below the request's: their ends tell how long each took. Only where
+    // somebody looks that closely; at the default level a request leaves no line.
+    let is_close = filter.max_level_hint() >= Some(LevelFilter::DEBUG);
+    let ends = if is_close { FmtSpan::CLOSE } else { FmtSpan::NONE };
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(ends).with_writer(std::io::stderr);
     match format {
         LogFormat::Human => logs.with_target(false).init(),
         LogFormat::Json => logs.json().with_current_span(true).init(),

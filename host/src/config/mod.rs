@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serin_core::Name;
 use serin_core::experiment::Pin;
 use serin_core::expression::Predicate;
 use serin_core::limits::Limits;
 use serin_core::manifest::ModelId;
+use serin_core::{Name, NameMap};
 
 use crate::decide::{ContextField, FallbackAction, Layer};
 use crate::features::ViewSpec;
@@ -114,7 +114,7 @@ pub struct PointSpec {
     /// The kinds of entity.
     pub entities: Vec<Name>,
     /// The typed context.
-    pub context: IndexMap<Name, ContextField>,
+    pub context: NameMap<ContextField>,
     /// The actions.
     pub actions: Vec<Name>,
     /// Whom no strategy decides about.

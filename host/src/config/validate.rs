@@ -12,7 +12,7 @@ use serin_core::expression::Predicate;
 use serin_core::limits::Limits;
 use serin_core::manifest::{CONTEXT_VIEW, ModelId, duration_ms};
 use serin_core::value::ValueType;
-use serin_core::{NAME_RULE, Name, is_name};
+use serin_core::{NAME_RULE, Name, NameMap, is_name};
 
 use super::raw::{RawConfig, RawLayer, RawPoint, RawView};
 use super::{Config, Fixed, PointSpec};
@@ -125,7 +125,7 @@ fn view_spec(view: &str, raw: RawView) -> Result<ViewSpec, String> {
     }
     name(&format!("{key}.entity"), &raw.entity)?;
     let ttl_ms = raw.ttl.as_deref().map(|t| duration_ms(t).map_err(|e| format!("{key}.ttl: {e}"))).transpose()?;
-    let mut columns = IndexMap::new();
+    let mut columns = NameMap::default();
     for (column, written) in raw.columns {
         name(&format!("{key}.columns"), &column)?;
         let value_type = ValueType::parse(&written)
@@ -155,9 +155,14 @@ fn point_spec(
     if raw.entities.is_empty() || raw.actions.is_empty() {
         return Err(format!("{key}: entities and actions need at least one name each"));
     }
+    for (list, names) in [("entities", &raw.entities), ("actions", &raw.actions)] {
+        if let Some(twice) = names.iter().enumerate().find_map(|(i, name)| names[..i].contains(name).then_some(name)) {
+            return Err(format!("{key}.{list}: '{twice}' is there twice"));
+        }
+    }
     let entities: Vec<Name> = raw.entities.iter().map(|e| e.as_str().into()).collect();
     let actions: Vec<Name> = raw.actions.iter().map(|a| a.as_str().into()).collect();
-    let mut context = IndexMap::new();
+    let mut context = NameMap::default();
     for (field, written) in raw.context {
         name(&format!("{key}.context"), &field)?;
         let (written, optional) = written.strip_suffix('?').map_or((written.as_str(), false), |w| (w, true));

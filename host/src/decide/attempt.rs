@@ -135,11 +135,13 @@ fn score(
     budget: Budget,
     earlier: &[Attempt],
 ) -> ScoreRecord {
+    let model = deployment.models.get(&declared.model);
     let inputs = projection::model_inputs(declared, features);
+    let is_complete = inputs.is_some();
     let mut record = ScoreRecord {
         model: declared.model.clone(),
-        digest: deployment.models.get(&declared.model).map_or_else(|| "".into(), |m| m.digest.clone()),
-        inputs: inputs.clone().unwrap_or_default(),
+        digest: model.map_or_else(|| "".into(), |m| m.digest.clone()),
+        inputs: inputs.unwrap_or_default(),
         value: None,
         error: None,
     };
@@ -148,12 +150,12 @@ fn score(
     if let Some(known) = earlier.iter().flat_map(|a| &a.scores).find(same) {
         return ScoreRecord { model: declared.model.clone(), ..known.clone() };
     }
-    let answer = match (deployment.models.get(&declared.model), inputs) {
-        (None, _) => Err("unavailable"),
-        (Some(_), None) => Err("input_missing"),
-        (Some(_), _) if budget.left().is_zero() => Err("timeout"),
-        (Some(model), Some(inputs)) => {
-            let scored = model.arrange(&inputs).and_then(|row| model.score(&[row], budget.left()));
+    let answer = match model {
+        None => Err("unavailable"),
+        Some(_) if !is_complete => Err("input_missing"),
+        Some(_) if budget.left().is_zero() => Err("timeout"),
+        Some(model) => {
+            let scored = model.arrange(&record.inputs).and_then(|row| model.score(&[row], budget.left()));
             scored.map(|scores| scores[0]).map_err(|error| match error {
                 ScoreError::Timeout => "timeout",
                 ScoreError::NotFinite => "not_finite",

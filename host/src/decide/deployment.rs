@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serin_core::Name;
 use serin_core::experiment::Pin;
 use serin_core::expression::{Predicate, Reference, Schema};
 use serin_core::limits::Limits;
 use serin_core::manifest::{CONTEXT_VIEW, Manifest};
 use serin_core::value::{Value, ValueType};
+use serin_core::{Name, NameMap};
 
 use crate::features::{EmbeddedStore, ViewSpec};
 use crate::models::ModelSet;
 use crate::registry::Plugin;
+use crate::sandbox::Size;
 
 /// Everything that decisions need.
 pub struct Deployment {
@@ -40,7 +41,7 @@ pub struct Point {
     /// The kinds of entity that a request must name.
     pub entities: Vec<Name>,
     /// The typed context.
-    pub context: IndexMap<Name, ContextField>,
+    pub context: NameMap<ContextField>,
     /// The actions that may be served.
     pub actions: Vec<Name>,
     /// Served where nothing else is.
@@ -80,7 +81,7 @@ pub struct FallbackAction {
     /// The action.
     pub action: Name,
     /// Its parameters.
-    pub parameters: IndexMap<Name, Value>,
+    pub parameters: NameMap<Value>,
 }
 
 /// A layer: a space of units that experiments share out.
@@ -147,7 +148,7 @@ pub struct BindError(pub String);
 /// What expressions at a decision point can refer to.
 pub struct PointSchema<'a> {
     /// The context.
-    pub context: &'a IndexMap<Name, ContextField>,
+    pub context: &'a NameMap<ContextField>,
     /// The kinds of entity.
     pub entities: &'a [Name],
     /// The feature views.
@@ -204,12 +205,22 @@ pub fn bind_arm(
     check_features(manifest, schema).map_err(fail)?;
     check_models(manifest, models).map_err(fail)?;
     let parameters = manifest.parameters_with(overrides).map_err(fail)?;
-    let limits = manifest.limits.within(allowed);
+    let mut limits = manifest.limits.within(allowed);
+    // What a pool slot does not have cannot be granted.
+    limits.memory_bytes = limits.memory_bytes.min(Size::of(plugin.contents.size).memory_bytes());
     Ok(Arm { name: name.into(), parameters, limits, weight, plugin })
 }
 
 fn check_features(manifest: &Manifest, schema: &PointSchema<'_>) -> Result<(), String> {
     for feature in &manifest.features {
+        if let Some(view) = schema.views.get(&feature.view)
+            && !schema.entities.contains(&view.entity)
+        {
+            return Err(format!(
+                "feature view '{}' is of entity '{}', which the decision point's requests do not name",
+                view.name, view.entity
+            ));
+        }
         let reference = if *feature.view == *CONTEXT_VIEW {
             Reference::Context(feature.name.to_string())
         } else {

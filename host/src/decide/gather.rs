@@ -1,8 +1,7 @@
 //! Gathering: one batched read of everything that anybody at the point needs. It comes before
 //! routing, so that what is read is not shaped by the arm.
 
-use indexmap::IndexMap;
-use serin_core::Name;
+use serin_core::NameMap;
 use serin_core::record::{FeatureRow, RowStatus};
 use serin_core::value::Value;
 
@@ -11,11 +10,11 @@ use super::{Deployment, Point};
 pub(super) fn gather(
     deployment: &Deployment,
     point: &Point,
-    entities: &IndexMap<Name, String>,
+    entities: &NameMap<String>,
     now_ms: u64,
     has_time: bool,
-) -> IndexMap<Name, FeatureRow> {
-    let mut rows = IndexMap::with_capacity(point.union.len());
+) -> NameMap<FeatureRow> {
+    let mut rows = NameMap::with_capacity_and_hasher(point.union.len(), Default::default());
     let keyed: Vec<_> = point.union.iter().filter_map(|view| Some((view, entities.get(&view.spec.entity)?))).collect();
     let keys: Vec<_> =
         keyed.iter().map(|(view, entity)| (&view.spec.name, entity.as_str(), view.columns.as_slice())).collect();

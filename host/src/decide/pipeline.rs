@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use indexmap::IndexMap;
-use serin_core::Name;
 use serin_core::answer::{draw, serve};
 use serin_core::record::{Answer, Entropy, Outcome, Record, Role, Routing, SCHEMA, ServedBy};
-use serin_core::value::Value;
+use serin_core::{Name, NameMap};
 
 use super::attempt::{Attempted, attempt};
 use super::request::admit;
@@ -51,9 +49,7 @@ pub fn decide(
     drop(span);
     timings.note("gather", watch.lap_us());
 
-    let ids: IndexMap<Name, Value> =
-        admitted.entities.iter().map(|(kind, id)| (kind.clone(), Value::Text(id.clone()))).collect();
-    let known = Known { entities: &ids, context: &admitted.context, features: &features };
+    let known = Known::new(&admitted.entities, &admitted.context, &features);
     let span = tracing::debug_span!("route").entered();
     let routed = route(&point, &admitted.entities, &known, request.force.as_ref())?;
     drop(span);
@@ -75,7 +71,7 @@ pub fn decide(
         attempts: Vec::with_capacity(1),
         entropy: Entropy(clock.entropy()),
         answer: fallback(&point, ServedBy::FallbackAction, Vec::new()),
-        timings_us: IndexMap::new(),
+        timings_us: NameMap::default(),
     };
     record.answer = if record.routing.excluded.is_some() {
         let degraded = excluded_by_doubt(&record.routing);
@@ -148,29 +144,31 @@ fn answer(
         drop(span);
         timings.note("score", score_us);
         timings.note("run", run_us);
-        let served = match &attempt.outcome {
-            Outcome::Candidates(candidates) => Some(candidates[draw(candidates, record.entropy)].clone()),
+        let answer = match &attempt.outcome {
+            Outcome::Candidates(candidates) => {
+                let candidate = &candidates[draw(candidates, record.entropy)];
+                let degraded = failed.drain(..).chain(degraded).collect();
+                Some(serve(candidate, arm.plugin.manifest(), attempt.strategy.clone(), served_by, degraded))
+            }
             _ => {
                 failed.push(attempt.trouble());
                 None
             }
         };
-        let id = attempt.strategy.clone();
         record.attempts.push(attempt);
-        if let Some(candidate) = served {
-            failed.extend(degraded);
-            return serve(&candidate, arm.plugin.manifest(), id, served_by, failed);
+        if let Some(answer) = answer {
+            return answer;
         }
     }
     fallback(point, ServedBy::FallbackAction, failed)
 }
 
 /// Microseconds a stage; a stage that is passed twice is summed.
-struct Timings(IndexMap<Name, u64>);
+struct Timings(NameMap<u64>);
 
 impl Timings {
     fn new(queue_us: u64) -> Self {
-        let mut timings = Self(IndexMap::with_capacity(5));
+        let mut timings = Self(NameMap::with_capacity_and_hasher(5, Default::default()));
         timings.note("queue", queue_us);
         timings
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serin_core::Name;
+use serin_core::NameMap;
 use serin_core::value::Value;
 
 use super::{Deployment, Point};
@@ -60,8 +60,8 @@ fn invalid<T>(key: impl Into<String>, why: impl Into<String>) -> Result<T, Reque
 /// A request that fits its point.
 pub(super) struct Admitted {
     pub point: Arc<Point>,
-    pub entities: IndexMap<Name, String>,
-    pub context: IndexMap<Name, Value>,
+    pub entities: NameMap<String>,
+    pub context: NameMap<Value>,
 }
 
 /// No local time is farther from UTC than this many minutes.
@@ -75,7 +75,7 @@ pub(super) fn admit(deployment: &Deployment, request: &DecisionRequest) -> Resul
         known.sort_unstable();
         return Err(RequestError::UnknownPoint { name: clip(&request.decision_point), known: known.join(", ") });
     };
-    let mut entities = IndexMap::with_capacity(point.entities.len());
+    let mut entities = NameMap::with_capacity_and_hasher(point.entities.len(), Default::default());
     for kind in &point.entities {
         match request.entities.get(&**kind) {
             Some(id) if id.is_empty() || id.len() > MAX_ID => {
@@ -98,7 +98,7 @@ pub(super) fn admit(deployment: &Deployment, request: &DecisionRequest) -> Resul
             format!("is not an entity of '{}'; its entities: {}", point.name, all.join(", ")),
         );
     }
-    let mut context = IndexMap::with_capacity(point.context.len());
+    let mut context = NameMap::with_capacity_and_hasher(point.context.len(), Default::default());
     for (name, field) in &point.context {
         let given = request.context.get(&**name).cloned().unwrap_or(Value::Missing);
         match field.value_type.admit(given) {

@@ -1,7 +1,8 @@
 //! Routing: which arm a unit falls to, from ids, salts and specs alone.
 
-use indexmap::IndexMap;
-use serin_core::Name;
+use std::sync::OnceLock;
+
+use serin_core::NameMap;
 use serin_core::allocation::{Purpose, admitted, pick, place};
 use serin_core::experiment::Experiment;
 use serin_core::expression::{Reference, Scope};
@@ -12,9 +13,22 @@ use super::{Arm, Force, Point, RequestError, RunningExperiment};
 
 /// What expressions see of a decision. A stale value is not known.
 pub(super) struct Known<'a> {
-    pub entities: &'a IndexMap<Name, Value>,
-    pub context: &'a IndexMap<Name, Value>,
-    pub features: &'a IndexMap<Name, FeatureRow>,
+    entities: &'a NameMap<String>,
+    context: &'a NameMap<Value>,
+    features: &'a NameMap<FeatureRow>,
+    /// The entities as values: few expressions refer to one.
+    ids: OnceLock<NameMap<Value>>,
+}
+
+impl<'a> Known<'a> {
+    pub fn new(entities: &'a NameMap<String>, context: &'a NameMap<Value>, features: &'a NameMap<FeatureRow>) -> Self {
+        Self { entities, context, features, ids: OnceLock::new() }
+    }
+
+    fn ids(&self) -> &NameMap<Value> {
+        let ids = || self.entities.iter().map(|(kind, id)| (kind.clone(), Value::Text(id.clone()))).collect();
+        self.ids.get_or_init(ids)
+    }
 }
 
 static MISSING: Value = Value::Missing;
@@ -23,7 +37,7 @@ impl Scope for Known<'_> {
     fn value(&self, reference: &Reference) -> &Value {
         match reference {
             Reference::Context(name) => self.context.get(name.as_str()),
-            Reference::Entity(kind) => self.entities.get(kind.as_str()),
+            Reference::Entity(kind) => self.ids().get(kind.as_str()),
             Reference::Feature(view, name) => self
                 .features
                 .get(view.as_str())
@@ -52,7 +66,7 @@ pub(super) struct Routed<'p> {
 
 pub(super) fn route<'p>(
     point: &'p Point,
-    entities: &IndexMap<Name, String>,
+    entities: &NameMap<String>,
     known: &Known<'_>,
     force: Option<&Force>,
 ) -> Result<Routed<'p>, RequestError> {
@@ -137,17 +151,14 @@ fn forced<'p>(point: &'p Point, force: &Force) -> Result<(&'p RunningExperiment,
 }
 
 /// Computes a recorded assignment again from its spec: an assignment is a hash, not a row.
+///
+/// # Errors
+/// The arm that the spec assigns instead.
 pub fn verify_arm(spec: &Experiment, unit: &Unit, assignment: &Assignment) -> Result<(), String> {
     let drawn = place(Purpose::Arm, &spec.salt, &unit.kind, &unit.id);
     let arm = pick(drawn, spec.arms.iter().map(|arm| arm.weight)).map(|i| &spec.arms[i]);
     match arm {
         Some(arm) if arm.name == assignment.arm || assignment.forced => Ok(()),
-        other => Err(format!(
-            "the spec assigns {} '{}' to arm '{}', and the record says '{}'",
-            unit.kind,
-            unit.id,
-            other.map_or("none", |arm| &*arm.name),
-            assignment.arm
-        )),
+        other => Err(other.map_or("none", |arm| &*arm.name).to_owned()),
     }
 }

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indexmap::IndexMap;
 use rusqlite::{Connection, params};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
-use serin_core::Name;
 use serin_core::value::Value;
+use serin_core::{Name, NameMap};
 
 use super::{FeatureInput, StoreError, StoredRow, Upserted};
 
@@ -55,7 +54,9 @@ impl EmbeddedStore {
             Some(reader) => reader,
             None => {
                 let reader = Connection::open(&self.path)?;
-                reader.busy_timeout(BUSY)?;
+                // A reader of a write-ahead log waits for nobody but a recovery; decisions have no
+                // time for that.
+                reader.busy_timeout(Duration::from_millis(20))?;
                 reader.pragma_update(None, "query_only", true)?;
                 reader.pragma_update(None, "mmap_size", 256 << 20)?;
                 reader
@@ -159,21 +160,21 @@ fn point_reads(n: usize) -> &'static str {
 }
 
 /// Parses a stored row, keeping only `columns`, in their order; those it lacks are missing.
-fn parse(text: &str, columns: &[Name]) -> Result<IndexMap<Name, Value>, serde_json::Error> {
+fn parse(text: &str, columns: &[Name]) -> Result<NameMap<Value>, serde_json::Error> {
     struct Wanted<'a>(&'a [Name]);
     impl<'de> DeserializeSeed<'de> for Wanted<'_> {
-        type Value = IndexMap<Name, Value>;
+        type Value = NameMap<Value>;
         fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
             deserializer.deserialize_map(self)
         }
     }
     impl<'de> Visitor<'de> for Wanted<'_> {
-        type Value = IndexMap<Name, Value>;
+        type Value = NameMap<Value>;
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("a row of values")
         }
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut values: IndexMap<Name, Value> = self.0.iter().map(|c| (c.clone(), Value::Missing)).collect();
+            let mut values: NameMap<Value> = self.0.iter().map(|c| (c.clone(), Value::Missing)).collect();
             while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
                 match values.get_mut(&*key) {
                     Some(slot) => *slot = map.next_value()?,

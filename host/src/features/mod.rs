@@ -5,8 +5,8 @@ mod embedded;
 mod load;
 
 use indexmap::IndexMap;
-use serin_core::Name;
 use serin_core::value::{Value, ValueType};
+use serin_core::{Name, NameMap};
 
 pub use embedded::EmbeddedStore;
 pub use load::{LoadError, load_file};
@@ -24,7 +24,7 @@ pub struct ViewSpec {
     /// How old a row may be, in milliseconds; none: for ever.
     pub ttl_ms: Option<u64>,
     /// The columns and their types.
-    pub columns: IndexMap<Name, ValueType>,
+    pub columns: NameMap<ValueType>,
 }
 
 /// A row on its way in.
@@ -35,7 +35,7 @@ pub struct FeatureInput {
     /// When its values were true, in milliseconds since the Unix epoch.
     pub event_time_ms: u64,
     /// The values; columns left out are not known.
-    pub values: IndexMap<Name, Value>,
+    pub values: NameMap<Value>,
 }
 
 /// A row as it is kept.
@@ -44,7 +44,7 @@ pub struct StoredRow {
     /// When its values were true.
     pub event_time_ms: u64,
     /// The values of the columns asked for.
-    pub values: IndexMap<Name, Value>,
+    pub values: NameMap<Value>,
 }
 
 /// What became of pushed rows.
@@ -109,7 +109,7 @@ impl ViewSpec {
         if event_time_ms > now_ms + FUTURE_MS {
             return Err(format!("event_time: {event_time} lies more than a day in the future"));
         }
-        let mut admitted = IndexMap::with_capacity(values.len());
+        let mut admitted = NameMap::with_capacity_and_hasher(values.len(), Default::default());
         for (column, value) in values {
             let (name, value_type) = self.column(&column)?;
             let value = value_type.admit(value).map_err(|is| format!("column '{column}' is {is}, not {value_type}"))?;

@@ -222,12 +222,15 @@ pub(super) async fn replay(
     InPath(id): InPath<String>,
 ) -> Result<Json<WireReplay>, Problem> {
     let stored = find(&service, id).await?;
+    // Closed only when the host is gone.
+    let _place =
+        service.replays.acquire().await.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))?;
     let verdict = blocking(&service, move |service| {
         let record = match stored.parse() {
             Ok(record) => record,
             Err(why) => return Verdict::NotReplayable(why),
         };
-        crate::replay::replay(&record, |digest| service.versions.get(digest))
+        crate::replay::replay(&record, |digest| service.versions.get(digest), |digest| service.versions.spec(digest))
     })
     .await?;
     match verdict {

@@ -236,7 +236,8 @@ pub(super) async fn record(service: &Service, commit: Commit, waits: bool) -> Re
     }
     let started = Instant::now();
     let done = service.ledger.commit(commit)?;
-    let committed = tokio::time::timeout(COMMIT_WAIT, done).await.map_err(|_| {
+    let waited = tokio::time::timeout(COMMIT_WAIT, done).instrument(tracing::debug_span!("commit")).await;
+    let committed = waited.map_err(|_| {
         service.ledger.suspect();
         Problem::unavailable("ledger-unavailable", "the ledger did not commit in time")
     })?;

@@ -19,6 +19,9 @@ use crate::registry::Folder;
 use crate::replay::Versions;
 use crate::telemetry::Metrics;
 
+/// Replays that the admin listener runs at once.
+const MAX_REPLAYS: usize = 2;
+
 /// The standing of what the deployment was built from.
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
@@ -86,6 +89,8 @@ pub struct Service {
     pub(super) versions: Arc<Versions>,
     pub(super) max_body_bytes: usize,
     pub(super) keys: KeyLocks,
+    /// Replays under way: they take instances and cores from decisions.
+    pub(super) replays: Semaphore,
     in_flight: Arc<Semaphore>,
     max_concurrent: usize,
     stopping: AtomicBool,
@@ -106,6 +111,7 @@ impl Service {
             versions: parts.versions,
             max_body_bytes: parts.max_body_bytes,
             keys: KeyLocks::default(),
+            replays: Semaphore::new(MAX_REPLAYS),
             in_flight: Arc::new(Semaphore::new(parts.max_concurrent)),
             max_concurrent: parts.max_concurrent,
             stopping: AtomicBool::new(false),

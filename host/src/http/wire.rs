@@ -13,6 +13,7 @@ use indexmap::IndexMap;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeOwned, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serin_core::NameMap;
 use serin_core::record::Record;
 use serin_core::value::Value;
 use tokio::sync::OwnedSemaphorePermit;
@@ -100,7 +101,7 @@ pub struct WireDecision<'a> {
     pub action: &'a str,
     /// Its parameters.
     #[schema(value_type = std::collections::HashMap<String, WireValue>)]
-    pub parameters: &'a IndexMap<serin_core::Name, Value>,
+    pub parameters: &'a NameMap<Value>,
     /// Why, most important first.
     pub reasons: Vec<WireReason<'a>>,
     /// The strategy that decided; null where the fallback action or a constraint did.

@@ -8,9 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indexmap::IndexMap;
-use serin_core::Name;
 use serin_core::manifest::ModelId;
+use serin_core::{Name, NameMap};
 
 pub use golden::Golden;
 pub use onnx::{Runtime, RuntimeError};
@@ -118,7 +117,7 @@ impl Model {
     ///
     /// # Errors
     /// The input that is missing or not the model's.
-    pub fn arrange(&self, inputs: &IndexMap<Name, f64>) -> Result<Vec<f64>, ScoreError> {
+    pub fn arrange(&self, inputs: &NameMap<f64>) -> Result<Vec<f64>, ScoreError> {
         self.inputs
             .iter()
             .map(|name| inputs.get(name).copied().ok_or_else(|| ScoreError::InvalidRow(format!("no input '{name}'"))))

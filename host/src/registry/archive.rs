@@ -47,7 +47,8 @@ impl Archive {
     pub fn put(&self, bytes: &[u8]) -> Result<String, ArchiveError> {
         let digest = serin_core::digest(bytes);
         let path = self.blob(&digest);
-        if !path.exists() {
+        // Read back, where there is one: a blob that is no longer what it was is written anew.
+        if self.get(&digest).is_none() {
             write_whole(&path, bytes)?;
         }
         Ok(digest)
@@ -102,5 +103,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ArchiveError> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.and_then(|()| std::fs::rename(&part, path)).map_err(|e| failed(path, e))
+    let renamed = written.and_then(|()| std::fs::rename(&part, path));
+    // The name is the folder's: without this a power cut could take it back.
+    let kept = renamed.and_then(|()| path.parent().map_or(Ok(()), |dir| std::fs::File::open(dir)?.sync_all()));
+    kept.map_err(|e| failed(path, e))
 }

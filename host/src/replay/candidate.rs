@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serin_core::limits::Limits;
 use serin_core::projection;
 use serin_core::record::{Outcome, Record, ScoreRecord};
 
@@ -18,9 +19,15 @@ pub enum Comparison {
     NotComparable(String),
 }
 
-/// Runs `candidate` on a record, with its own default parameters.
-pub fn compare(record: &Record, candidate: &Plugin) -> Comparison {
+/// Runs `candidate` on a record, with its own default parameters and the operator's limits.
+pub fn compare(record: &Record, candidate: &Plugin, allowed: Limits) -> Comparison {
     let manifest = candidate.manifest();
+    if record.routing.excluded.is_some() {
+        return Comparison::NotComparable("a constraint decided, and no strategy would have".to_owned());
+    }
+    if record.routing.assignment.as_ref().is_some_and(|assignment| assignment.forced) {
+        return Comparison::NotComparable("the arm was chosen by hand".to_owned());
+    }
     for feature in &manifest.features {
         if record.feature(&feature.view, &feature.name).is_none() {
             return Comparison::NotComparable(format!("the record lacks {}.{}", feature.view, feature.name));
@@ -52,8 +59,8 @@ pub fn compare(record: &Record, candidate: &Plugin) -> Comparison {
     }
     let parameters: Vec<_> = manifest.parameters.iter().map(|p| p.default.clone()).collect();
     let run = Run::of(record, &inputs.features, &scores, &parameters);
-    let limits =
-        serin_core::limits::Limits { wall_ms: 60_000, ..manifest.limits.within(serin_core::limits::Limits::default()) };
+    // Fuel is the limit that reproduces; wall-clock time is this machine's, and is not held against it.
+    let limits = Limits { wall_ms: 60_000, ..manifest.limits.within(allowed) };
     Comparison::Answered(
         candidate.linked.run(&run, manifest, limits, Budget::new(Duration::from_secs(60)), None).outcome,
     )

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use candidate::{Comparison, compare};
 pub use run::{Difference, Verdict, replay};
 
+use serin_core::experiment::Experiment;
+
 use crate::registry::{Archive, Plugin};
 use crate::sandbox::Engines;
 
@@ -27,6 +29,11 @@ impl Versions {
     /// Versions from an archive.
     pub fn new(engines: Arc<Engines>, archive: Archive) -> Self {
         Self { engines, archive, loaded: Mutex::new(HashMap::new()) }
+    }
+
+    /// The experiment spec with this digest; none where the archive does not have it.
+    pub fn spec(&self, digest: &str) -> Option<Experiment> {
+        Experiment::parse(&String::from_utf8(self.archive.get(digest)?).ok()?).ok()
     }
 
     /// The version with this digest; none where the archive does not have it.

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serin_core::answer::{draw, serve};
+use serin_core::experiment::Experiment;
 use serin_core::manifest::ModelId;
 use serin_core::projection;
 use serin_core::record::{Answer, Attempt, CallError, FailureKind, ModelCall, Outcome, Record, Role, ServedBy};
 use serin_core::value::Value;
 
 use crate::clock::Budget;
+use crate::decide::verify_arm;
 use crate::registry::Plugin;
 use crate::sandbox::{Run, Scored, Scorer};
 
@@ -56,9 +58,25 @@ impl Scorer for Transcript {
     }
 }
 
-/// Replays a record. `version` finds an artifact by its digest.
-pub fn replay(record: &Record, version: impl Fn(&str) -> Option<Arc<Plugin>>) -> Verdict {
+/// Replays a record. `version` finds an artifact by its digest, and `spec` an experiment's.
+pub fn replay(
+    record: &Record,
+    version: impl Fn(&str) -> Option<Arc<Plugin>>,
+    spec: impl Fn(&str) -> Option<Experiment>,
+) -> Verdict {
     let mut differences = Vec::new();
+    // An assignment is a hash, not a row: it follows from the spec again.
+    if let (Some(assignment), Some(unit)) = (&record.routing.assignment, record.unit()) {
+        match spec(&assignment.spec_digest).map(|spec| verify_arm(&spec, unit, assignment)) {
+            None => return Verdict::NotReplayable(format!("spec {} is not in the archive", assignment.spec_digest)),
+            Some(Ok(())) => {}
+            Some(Err(arm)) => differences.push(Difference {
+                field: "routing.assignment.arm".to_owned(),
+                recorded: assignment.arm.to_string(),
+                replayed: arm,
+            }),
+        }
+    }
     let mut environmental = 0;
     let mut served: Option<(usize, Arc<Plugin>, Vec<String>)> = None;
     let mut failed = Vec::new();

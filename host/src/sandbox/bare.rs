@@ -26,11 +26,12 @@ impl<'l> Bare<'l> {
         Self { linked, context: context(run), limits }
     }
 
-    fn start(&self, fuel: u64, ticks: u64) -> Result<(Store<State>, Strategy)> {
+    fn start(&self, fuel: u64) -> Result<(Store<State>, Strategy)> {
         let state = State::new(self.limits, Budget::new(Duration::ZERO), Arc::clone(&self.linked.callable), None);
         let mut store = Store::new(&self.linked.engine, state);
         store.set_fuel(fuel)?;
-        store.set_epoch_deadline(ticks);
+        // An hour: a busy machine must not end a measurement.
+        store.set_epoch_deadline(3_600_000);
         let instance = self.linked.pre.instantiate(&mut store)?;
         Ok((store, instance))
     }
@@ -40,7 +41,7 @@ impl<'l> Bare<'l> {
     /// # Errors
     /// What wasmtime says.
     pub fn instantiate(&self) -> Result<()> {
-        self.start(self.limits.fuel, self.limits.wall_ms).map(drop)
+        self.start(self.limits.fuel).map(drop)
     }
 
     /// Instantiates, calls and drops; the number of candidates.
@@ -48,7 +49,7 @@ impl<'l> Bare<'l> {
     /// # Errors
     /// What wasmtime says.
     pub fn call(&self) -> Result<usize> {
-        let (mut store, instance) = self.start(self.limits.fuel, self.limits.wall_ms)?;
+        let (mut store, instance) = self.start(self.limits.fuel)?;
         Ok(instance.call_decide(&mut store, &self.context)?.map_or(0, |decision| decision.candidates.len()))
     }
 
@@ -57,7 +58,7 @@ impl<'l> Bare<'l> {
     /// # Errors
     /// What wasmtime says.
     pub fn resident(self) -> Result<impl FnMut() -> Result<usize>> {
-        let (mut store, instance) = self.start(u64::MAX, u64::MAX >> 1)?;
+        let (mut store, instance) = self.start(u64::MAX)?;
         Ok(move || Ok(instance.call_decide(&mut store, &self.context)?.map_or(0, |decision| decision.candidates.len())))
     }
 }

@@ -19,6 +19,14 @@ pub enum Size {
 }
 
 impl Size {
+    /// Bytes of linear memory that a pool slot has.
+    pub fn memory_bytes(self) -> u64 {
+        match self {
+            Self::Small => 64 << 20,
+            Self::Large => 512 << 20,
+        }
+    }
+
     /// Chooses by the artifact's size: an interpreter does not fit into 2 MiB.
     pub fn of(artifact_bytes: usize) -> Self {
         if artifact_bytes <= 2 << 20 { Self::Small } else { Self::Large }
@@ -96,9 +104,9 @@ fn deterministic() -> Config {
 
 fn build(size: Size, slots: u32) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
-    let (cores, tables, instance_bytes, memory_bytes, resident) = match size {
-        Size::Small => (8, 8, 1 << 20, 64 << 20, 64 << 10),
-        Size::Large => (100, 40, 16 << 20, 512 << 20, 2 << 20),
+    let (cores, tables, instance_bytes, resident) = match size {
+        Size::Small => (8, 8, 1 << 20, 64 << 10),
+        Size::Large => (100, 40, 16 << 20, 2 << 20),
     };
     pool.total_component_instances(slots)
         .total_core_instances(slots * cores)
@@ -107,7 +115,7 @@ fn build(size: Size, slots: u32) -> wasmtime::Result<Engine> {
         .max_core_instance_size(instance_bytes)
         .total_memories(slots)
         .max_memories_per_component(1)
-        .max_memory_size(memory_bytes)
+        .max_memory_size(size.memory_bytes() as usize)
         .total_tables(slots * tables)
         .max_tables_per_component(tables)
         .linear_memory_keep_resident(resident)

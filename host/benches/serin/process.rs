@@ -1,0 +1,76 @@
+//! What the operating system says of a process: CPU time, and memory that is in use.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::world::{Failure, serin};
+
+/// Clock ticks a second in `/proc`: 100 on every Linux that Rust runs on.
+const TICKS: f64 = 100.0;
+
+/// Seconds of CPU time that a process has used, in user and in kernel mode.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name, in parentheses, may hold anything; the fields are counted from behind it.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    (ticks(11) + ticks(12)) / TICKS
+}
+
+/// Mebibytes of a process that are resident.
+pub fn resident_mb(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kb = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
+    kb.unwrap_or(f64::NAN) / 1024.0
+}
+
+/// A server in a process of its own. Killed when it is dropped.
+pub struct Server {
+    child: Child,
+    /// The addresses that it printed, in order.
+    pub addresses: Vec<String>,
+}
+
+impl Server {
+    /// `serin serve` on free ports, ready.
+    pub fn serin(config: &Path) -> Result<Self, Failure> {
+        let mut command = Command::new(serin());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config"]);
+        let server = Self::start(command.arg(config).stderr(Stdio::null()))?;
+        let end = Instant::now() + Duration::from_secs(30);
+        while ureq::get(format!("http://{}/readyz", server.addresses[0])).call().is_err() {
+            if Instant::now() > end {
+                return Err("the host did not get ready".into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(server)
+    }
+
+    /// Starts `command`, which prints a line with the addresses that it listens on.
+    pub fn start(command: &mut Command) -> Result<Self, Failure> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().ok_or("piped")?).read_line(&mut line)?;
+        let addresses: Vec<String> =
+            line.split("http://").skip(1).filter_map(|rest| Some(rest.split([',', '\n']).next()?.to_owned())).collect();
+        let server = Self { child, addresses };
+        if server.addresses.is_empty() { Err("the server did not start".into()) } else { Ok(server) }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already, and then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
