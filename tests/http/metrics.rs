@@ -65,7 +65,17 @@ fn a_callers_trace_is_in_the_record_and_in_the_log() {
     let log = host.log();
     let lines: Vec<Value> =
         log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
-    let said: Vec<&Value> =
-        lines.iter().filter(|line| line["span"]["trace_id"] == trace).map(|line| &line["fields"]["message"]).collect();
-    assert_eq!(said, ["decided"], "{log}");
+    // Every stage's span ends within the caller's trace.
+    let is_traced = |line: &&Value| {
+        line["span"]["trace_id"] == trace
+            || line["spans"].as_array().is_some_and(|spans| spans.iter().any(|span| span["trace_id"] == trace))
+    };
+    let ended: Vec<&Value> = lines
+        .iter()
+        .filter(is_traced)
+        .filter(|line| line["fields"]["message"] == "close")
+        .map(|line| &line["span"]["name"])
+        .collect();
+    assert_eq!(ended, ["gather", "route", "score", "run", "attempt", "commit", "request"], "{log}");
+    assert_eq!(lines.iter().filter(is_traced).filter(|line| line["fields"]["message"] == "decided").count(), 1);
 }

@@ -235,13 +235,15 @@ pub(super) async fn record(service: &Service, commit: Commit, waits: bool) -> Re
         return Ok(());
     }
     let started = Instant::now();
-    let done = service.ledger.commit(commit)?;
-    let waited = tokio::time::timeout(COMMIT_WAIT, done).instrument(tracing::debug_span!("commit")).await;
-    let committed = waited.map_err(|_| {
-        service.ledger.suspect();
-        Problem::unavailable("ledger-unavailable", "the ledger did not commit in time")
-    })?;
-    committed.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
+    let committed = async {
+        let done = service.ledger.commit(commit)?;
+        let waited = tokio::time::timeout(COMMIT_WAIT, done).await.map_err(|_| {
+            service.ledger.suspect();
+            Problem::unavailable("ledger-unavailable", "the ledger did not commit in time")
+        })?;
+        Ok::<_, Problem>(waited.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??)
+    };
+    committed.instrument(tracing::debug_span!("commit")).await?;
     service
         .metrics
         .stage_seconds
