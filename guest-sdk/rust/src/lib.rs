@@ -42,6 +42,8 @@
 pub mod bindings;
 pub mod boundary;
 mod decision;
+#[cfg(all(target_arch = "wasm32", feature = "heap"))]
+mod heap;
 pub mod log;
 mod models;
 #[cfg(not(target_arch = "wasm32"))]

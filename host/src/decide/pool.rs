@@ -9,10 +9,11 @@
 //! workers. `make bench` measures it against `spawn_blocking`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::lines::{Lines, Next};
@@ -70,22 +71,17 @@ struct Shared {
 }
 
 impl Shared {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The next decision for a free thread; none where the pool has stopped and nobody waits.
     fn next(&self) -> Option<(Arc<str>, Decision)> {
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         loop {
             let cap = self.deployment.load().slots_per_version;
-            waiting = match waiting.lines.next(cap, Instant::now()) {
+            match waiting.lines.next(cap, Instant::now()) {
                 Next::Take(point, decision) => return Some((point, decision)),
                 Next::Wait if waiting.stopping => return None,
-                Next::Wait => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Next::Wait => self.changed.wait(&mut waiting),
                 Next::WaitUntil(time) => {
-                    let wait = time.saturating_duration_since(Instant::now());
-                    self.changed.wait_timeout(waiting, wait).unwrap_or_else(PoisonError::into_inner).0
+                    let _ = self.changed.wait_until(&mut waiting, time);
                 }
             };
         }
@@ -97,7 +93,7 @@ struct Running<'a>(&'a Shared, Arc<str>);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.0.waiting.lock();
         waiting.lines.done(&self.1);
         let is_more = waiting.lines.waiting() > 0;
         drop(waiting);
@@ -152,7 +148,7 @@ impl Pool {
         let patience = smaller(own, deadline).mul_f64(PATIENCE);
         let point = request.decision_point.clone();
         let decision = Decision { request, deadline, trace_id, span: tracing::Span::current(), reply, arrived };
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.0.waiting.lock();
         if waiting.lines.waiting() >= self.0.capacity {
             return Err(Refused::QueueFull);
         }
@@ -164,14 +160,14 @@ impl Pool {
 
     /// How many decisions wait.
     pub fn waiting(&self) -> usize {
-        self.0.waiting().lines.waiting()
+        self.0.waiting.lock().lines.waiting()
     }
 }
 
 impl Drop for Pool {
     /// The threads end when nobody waits any more.
     fn drop(&mut self) {
-        self.0.waiting().stopping = true;
+        self.0.waiting.lock().stopping = true;
         self.0.changed.notify_all();
     }
 }

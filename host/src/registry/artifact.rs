@@ -1,9 +1,10 @@
 //! One artifact: read, validated, compiled and linked.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use serin_core::Name;
 use serin_core::case::Case;
 use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest, ManifestError};
@@ -203,13 +204,12 @@ impl Plugin {
     /// Takes one of `cap` slots of this version, waiting for one at most `wait`; none where
     /// all stayed taken. One version cannot take all threads for longer than that.
     pub fn slot(&self, cap: usize, wait: Duration) -> Option<Slot<'_>> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut running, timeout) = self
-            .freed
-            .wait_timeout_while(running, wait, |running| *running >= cap)
-            .unwrap_or_else(PoisonError::into_inner);
-        if timeout.timed_out() && *running >= cap {
-            return None;
+        let mut running = self.running.lock();
+        if *running >= cap {
+            let _ = self.freed.wait_while_for(&mut running, |running| *running >= cap, wait);
+            if *running >= cap {
+                return None;
+            }
         }
         *running += 1;
         Some(Slot(self))
@@ -227,7 +227,7 @@ pub struct Slot<'a>(&'a Plugin);
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        *self.0.running.lock() -= 1;
         self.0.freed.notify_one();
     }
 }
