@@ -76,6 +76,10 @@ fn a_published_version_does_not_change_without_dev() {
     assert_eq!(host.decide(&request())["strategy"]["digest"], *published);
     assert_eq!(host.stop(), Some(0));
 
+    let checked = run(["check", "--config", deployment.config().to_str().expect("text")]);
+    assert_eq!(checked.code, Some(1), "{}", checked.stdout);
+    assert!(checked.stdout.contains("was published as"), "{}{}", checked.stdout, checked.stderr);
+
     // Not after a restart either, though nothing of the old file is in the folder any more.
     let host = Host::start(&deployment).ready();
     plugin(&host, "outreach-rules-1.0.0.wasm", "failed");

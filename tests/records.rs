@@ -29,7 +29,7 @@ fn a_record_of_every_schema_replays_on_its_archived_artifact() {
         assert_eq!(*digest, *record.attempts[0].strategy.digest, "the artifact is the one that decided");
         let versions = Versions::new(Arc::new(Engines::new(2).expect("engines")), archive);
         assert_eq!(
-            replay(&record, |digest| versions.get(digest), |_| Some(spec())),
+            replay(&record, |digest| versions.get(digest), |_| Some(Arc::new(spec()))),
             Verdict::Identical { environmental: 0 }
         );
 
@@ -37,7 +37,7 @@ fn a_record_of_every_schema_replays_on_its_archived_artifact() {
         let mut altered = record;
         let profile = altered.features.get_mut("borrower-profile").expect("read for every arm");
         profile.values.insert("interest_rate".into(), serin_core::value::Value::Number(28.0));
-        match replay(&altered, |digest| versions.get(digest), |_| Some(spec())) {
+        match replay(&altered, |digest| versions.get(digest), |_| Some(Arc::new(spec()))) {
             Verdict::Different(differences) => {
                 assert!(differences.iter().any(|d| d.field.contains("interest_rate")), "{differences:?}");
             }

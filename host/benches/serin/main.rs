@@ -21,6 +21,10 @@ use std::time::Duration;
 
 use world::{Failure, Folders, World};
 
+/// The program's own.
+#[global_allocator]
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match if bare_http::is_wanted() { bare_http::serve() } else { run() } {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,32 +47,6 @@ fn run() -> Result<(), Failure> {
     let folders = Folders::lay_out()?;
     let (parts, commit, bodies) = {
         let world = World::open(&folders)?;
-        if let Ok(n) = std::env::var("PROFILE_N") {
-            let threads: usize = std::env::var("PROFILE_T").map_or(1, |t| t.parse().unwrap());
-            let n: usize = n.parse().unwrap();
-            let started = std::time::Instant::now();
-            std::thread::scope(|s| {
-                for _ in 0..threads {
-                    s.spawn(|| {
-                        for i in 0..n {
-                            let r = &world.decided[i % world.decided.len()].0;
-                            std::hint::black_box(
-                                serin::decide::decide(
-                                    &world.deployment,
-                                    r,
-                                    &serin::clock::SystemClock,
-                                    world::budget(),
-                                    world::DEADLINE,
-                                )
-                                .unwrap(),
-                            );
-                        }
-                    });
-                }
-            });
-            println!("{} us wall a decision", started.elapsed().as_secs_f64() * 1e6 / (n * threads) as f64);
-            return Ok(());
-        }
         progress("one decision, on one thread");
         let parts = inprocess::measure(&world, 100, &mut table)?;
         progress("hand-off between threads");

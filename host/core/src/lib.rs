@@ -22,6 +22,15 @@ pub type Name = std::sync::Arc<str>;
 /// client's, so that the hash need not withstand chosen keys, and can be quick.
 pub type NameMap<V> = indexmap::IndexMap<Name, V, rustc_hash::FxBuildHasher>;
 
+/// The place and the value of `name`, looked for at `near` first: whoever goes through names in
+/// the map's own order, as most do, needs no hash.
+pub fn find_near<'m, V>(map: &'m NameMap<V>, near: usize, name: &str) -> Option<(usize, &'m V)> {
+    match map.get_index(near) {
+        Some((found, value)) if **found == *name => Some((near, value)),
+        _ => map.get_full(name).map(|(at, _, value)| (at, value)),
+    }
+}
+
 /// Lower-case hexadecimal SHA-256 of `bytes`, with the `sha256:` prefix that every
 /// digest in Serin carries.
 pub fn digest(bytes: &[u8]) -> String {

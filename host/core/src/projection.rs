@@ -1,9 +1,9 @@
 //! What one strategy sees of a record: its manifest's features and scores, by position.
 
-use crate::NameMap;
-use crate::manifest::{CONTEXT_VIEW, DeclaredScore, Manifest, OnMissing};
+use crate::manifest::{CONTEXT_VIEW, DeclaredScore, Feature, Manifest, OnMissing};
 use crate::record::{FailureKind, Record, RowStatus, ScoreRecord};
 use crate::value::Value;
+use crate::{NameMap, find_near};
 
 /// A strategy's inputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,8 +27,9 @@ pub type Unfit = (FailureKind, String);
 pub fn features(record: &Record, manifest: &Manifest) -> Result<Inputs, Unfit> {
     let mut inputs =
         Inputs { features: Vec::with_capacity(manifest.features.len()), defaulted: Vec::new(), degraded: Vec::new() };
+    let mut near = Near::default();
     for (position, feature) in manifest.features.iter().enumerate() {
-        let (value, trouble) = look_up(record, &feature.view, &feature.name, feature.max_age_ms);
+        let (value, trouble) = look_up(record, feature, &mut near);
         let (value, trouble) = match value.map(|v| feature.value_type.admit(v.clone())) {
             Some(Ok(value)) => (value, trouble),
             Some(Err(_)) => (Value::Missing, Some("error")),
@@ -59,32 +60,46 @@ pub fn features(record: &Record, manifest: &Manifest) -> Result<Inputs, Unfit> {
     Ok(inputs)
 }
 
+/// Where the next feature is likely to be: behind the one before it.
+#[derive(Default)]
+struct Near {
+    view: usize,
+    column: usize,
+}
+
 /// A value that may be used, and what is wrong with its row.
-fn look_up<'r>(
-    record: &'r Record,
-    view: &str,
-    name: &str,
-    max_age_ms: Option<u64>,
-) -> (Option<&'r Value>, Option<&'static str>) {
-    if view == CONTEXT_VIEW {
+fn look_up<'r>(record: &'r Record, feature: &Feature, near: &mut Near) -> (Option<&'r Value>, Option<&'static str>) {
+    let name = &*feature.name;
+    if *feature.view == *CONTEXT_VIEW {
         return (record.context.get(name), None);
     }
-    let Some(row) = record.features.get(view) else {
+    let Some((view, row)) = find_near(&record.features, near.view, &feature.view) else {
         return (None, None);
     };
+    if view != near.view {
+        *near = Near { view, column: 0 };
+    }
     let age_ms = record.time_ms.saturating_sub(row.event_time_ms.unwrap_or(record.time_ms));
     match row.status {
         RowStatus::Missing => (None, None),
         RowStatus::Error => (None, Some("error")),
         RowStatus::Stale => (None, Some("stale")),
-        RowStatus::Present if max_age_ms.is_some_and(|max| age_ms > max) => (None, Some("stale")),
-        RowStatus::Present => (row.values.get(name), None),
+        RowStatus::Present if feature.max_age_ms.is_some_and(|max| age_ms > max) => (None, Some("stale")),
+        RowStatus::Present => {
+            let found = find_near(&row.values, near.column, name);
+            near.column = found.map_or(0, |(column, _)| column + 1);
+            (found.map(|(_, value)| value), None)
+        }
     }
 }
 
 /// The inputs of a declared score, by the model's names; none where one of them is missing.
 pub fn model_inputs(score: &DeclaredScore, features: &[Value]) -> Option<NameMap<f64>> {
-    score.inputs.iter().map(|(input, position)| Some((input.clone(), features.get(*position)?.as_f64()?))).collect()
+    let mut inputs = NameMap::with_capacity_and_hasher(score.inputs.len(), Default::default());
+    for (input, position) in &score.inputs {
+        inputs.insert(input.clone(), features.get(*position)?.as_f64()?);
+    }
+    Some(inputs)
 }
 
 /// The scores that the strategy sees, by position, from those recorded; and what was degraded.

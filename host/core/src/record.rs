@@ -467,11 +467,17 @@ impl Record {
         struct Head {
             schema: u32,
         }
+        // Nearly all are of this schema: only where one is not is its head looked at.
+        let wrong = match serde_json::from_slice::<Self>(bytes) {
+            Ok(record) if record.schema == SCHEMA => return Ok(record),
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
         let head: Head = serde_json::from_slice(bytes).map_err(|e| format!("not a record: {e}"))?;
-        match head.schema {
-            SCHEMA => serde_json::from_slice(bytes).map_err(|e| format!("not a record of schema {SCHEMA}: {e}")),
-            newer => Err(format!("schema {newer} is not known here; known: {SCHEMA}")),
-        }
+        Err(match (head.schema, wrong) {
+            (SCHEMA, Some(error)) => format!("not a record of schema {SCHEMA}: {error}"),
+            (other, _) => format!("schema {other} is not known here; known: {SCHEMA}"),
+        })
     }
 
     /// The value of a feature as recorded, and its row; the request's context is the view

@@ -12,7 +12,7 @@ use super::experiments::bind;
 use crate::config::Config;
 use crate::experiments::{ExperimentState, Specs};
 use crate::models::{Model, ModelSet, Runtime, golden_path};
-use crate::registry::{Plugin, check_size, files_in};
+use crate::registry::{Archive, Plugin, check_size, files_in};
 use crate::sandbox::Engines;
 
 /// What was found of a file.
@@ -65,6 +65,7 @@ fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> Versions {
             return versions;
         }
     };
+    let archive = Archive::at(&config.fixed.data_dir().join("archive"));
     let mut seen: BTreeMap<Pin, String> = BTreeMap::new();
     for file in files {
         let loaded = std::fs::metadata(&file)
@@ -77,8 +78,9 @@ fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> Versions {
                 let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
                 let digest = plugin.id.digest.to_string();
                 let taken = seen.get(&pin).filter(|known| **known != digest);
-                let error =
-                    taken.map(|known| format!("{pin} is {known} in another file; a published version does not change"));
+                let error = taken
+                    .map(|known| format!("{pin} is {known} in another file; a published version does not change"))
+                    .or_else(|| archive.as_ref()?.admits(&pin, &digest).err());
                 findings.push(finding(&file, format!("plugin {pin}"), error));
                 seen.entry(pin.clone()).or_insert(digest);
                 versions.entry(pin).or_insert_with(|| Arc::new(plugin));

@@ -19,8 +19,10 @@ use crate::sandbox::Engines;
 
 /// Differences that are printed; all are counted.
 const SHOWN: usize = 20;
-/// Records that wait for a worker.
-const QUEUE: usize = 1024;
+/// Records that a worker takes at once: the way to another thread costs as much as a run.
+const AT_ONCE: usize = 64;
+/// Such batches that wait for a worker.
+const QUEUE: usize = 16;
 
 #[derive(Default)]
 struct Tally {
@@ -65,19 +67,26 @@ fn in_parallel(
     bar: &indicatif::ProgressBar,
     work: impl Fn(StoredRecord) + Sync,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let (sender, receiver) = crossbeam_channel::bounded::<StoredRecord>(QUEUE);
+    let (sender, receiver) = crossbeam_channel::bounded::<Vec<StoredRecord>>(QUEUE);
     std::thread::scope(|scope| {
         for _ in 0..cores {
             let (receiver, work) = (receiver.clone(), &work);
             scope.spawn(move || {
-                for record in receiver {
-                    work(record);
-                    bar.inc(1);
+                for records in receiver {
+                    let n = records.len() as u64;
+                    records.into_iter().for_each(work);
+                    bar.inc(n);
                 }
             });
         }
         drop(receiver);
-        let read = ledger.for_each(filter, |record| sender.send(record).is_ok());
+        let mut some = Vec::with_capacity(AT_ONCE);
+        let read = ledger.for_each(filter, |record| {
+            some.push(record);
+            some.len() < AT_ONCE || sender.send(std::mem::replace(&mut some, Vec::with_capacity(AT_ONCE))).is_ok()
+        });
+        // The workers are there until the sender is gone.
+        let _ = sender.send(some);
         drop(sender);
         read
     })?;

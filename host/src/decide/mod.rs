@@ -16,6 +16,6 @@ pub use deployment::{
     bind_arm,
 };
 pub use pipeline::{Decided, decide};
-pub use pool::{Decision, Pool, Refused};
+pub use pool::{Decision, Pool, Refused, Then};
 pub use request::{DecisionRequest, Force, MAX_OFFSET, RequestError};
 pub use route::verify_arm;

@@ -29,9 +29,12 @@ pub struct Decision {
     /// The caller's trace.
     pub trace_id: Option<String>,
     span: tracing::Span,
-    reply: oneshot::Sender<Result<Decided, Refused>>,
+    then: Then,
     arrived: Instant,
 }
+
+/// What is done with a decision, on the thread that made it.
+pub type Then = Box<dyn FnOnce(Result<Decided, Refused>) + Send>;
 
 /// Why a decision was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -144,10 +147,29 @@ impl Pool {
         trace_id: Option<String>,
     ) -> Result<oneshot::Receiver<Result<Decided, Refused>>, Refused> {
         let (reply, wait) = oneshot::channel();
+        // Whoever asked may have hung up.
+        let then = move |answer| drop(reply.send(answer));
+        self.submit_then(request, deadline, arrived, trace_id, Box::new(then))?;
+        Ok(wait)
+    }
+
+    /// As [`Self::submit`], but what comes of it is given to `then`, on the deciding thread:
+    /// what has to be done with it next needs no other thread first.
+    ///
+    /// # Errors
+    /// That the queue is full; then `then` is not called.
+    pub fn submit_then(
+        &self,
+        request: DecisionRequest,
+        deadline: Option<Duration>,
+        arrived: Instant,
+        trace_id: Option<String>,
+        then: Then,
+    ) -> Result<(), Refused> {
         let own = self.0.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
         let patience = smaller(own, deadline).mul_f64(PATIENCE);
         let point = request.decision_point.clone();
-        let decision = Decision { request, deadline, trace_id, span: tracing::Span::current(), reply, arrived };
+        let decision = Decision { request, deadline, trace_id, span: tracing::Span::current(), then, arrived };
         let mut waiting = self.0.waiting.lock();
         if waiting.lines.waiting() >= self.0.capacity {
             return Err(Refused::QueueFull);
@@ -155,7 +177,7 @@ impl Pool {
         waiting.lines.push(&point, arrived + patience, decision);
         drop(waiting);
         self.0.changed.notify_one();
-        Ok(wait)
+        Ok(())
     }
 
     /// How many decisions wait.
@@ -201,7 +223,8 @@ fn work(shared: &Shared, clock: &dyn Clock) {
                 decided
             })
         };
-        // Whoever asked may have hung up.
-        let _ = decision.reply.send(answer);
+        // Whoever waits for a defect's answer sees that nobody is there to give it.
+        let then = decision.then;
+        let _ = catch_unwind(AssertUnwindSafe(|| then(answer)));
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serin_core::record::Record;
+use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use super::error::BodyRefusal;
@@ -74,33 +75,107 @@ async fn one(
         Known::Answered(status, body) => return Ok(stored(status, body)),
     };
     let dry_run = request.dry_run == Some(true);
-    let decided = match run(&service, request, deadline, arrived, trace_id).await.map_err(Problem::from) {
-        Ok(decided) => decided,
-        // The same request gets the same refusal, too, unless trying again may help.
-        Err(problem) => {
-            if let Some(held) = held.filter(|_| problem.status < 500) {
-                let body = serde_json::to_vec(&problem).map_err(|_| internal())?;
-                let commit = Commit {
-                    answer: Some(keep(&service, &held, problem.status, &body)),
-                    guard: Some(held.guard),
-                    decisions: Vec::new(),
-                };
-                record(&service, commit, true).await.map_err(refuse)?;
-            }
-            return Err(refuse(problem));
-        }
-    };
-    let answer = serde_json::to_vec(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
-    if !dry_run {
-        let (waits, took) = (decided.must_log, DecisionTook::of(&decided.record, arrived));
-        let kept = held.as_ref().map(|held| keep(&service, held, StatusCode::OK.as_u16(), &answer));
-        let guard = held.map(|held| held.guard);
-        let commit = Commit { answer: kept, decisions: vec![row(&decided.record)?], guard };
-        drop(decided);
-        record(&service, commit, waits).await.map_err(refuse)?;
+    let own = service.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
+    let (reply, wait) = oneshot::channel();
+    let finish = Finish { service: Arc::clone(&service), held, dry_run, arrived, reply };
+    let then = Box::new(move |decided| finish.run(decided));
+    service.pool.submit_then(request.into(), deadline, arrived, trace_id, then).map_err(|why| refuse(why.into()))?;
+    let end = arrived + own.unwrap_or_default() + COMMIT_WAIT;
+    let answered = tokio::time::timeout_at(end.into(), wait).await.map_err(|_| {
+        service.ledger.suspect();
+        refuse(uncommitted())
+    })?;
+    let answered = answered.unwrap_or_else(|_| Err(stopping())).map_err(refuse)?;
+    if let Some(Committed { took, began, span }) = answered.committed {
+        drop(span);
+        committed(&service.metrics, began);
         took.observe(&service.metrics);
     }
-    Ok(json(StatusCode::OK, answer))
+    Ok(json(StatusCode::OK, answered.body))
+}
+
+/// What comes after a decision, without a way back over the listener's threads: on the thread
+/// that decided it is put into bytes and given to the ledger, and from there the answer leaves.
+struct Finish {
+    service: Arc<Service>,
+    held: Option<Held>,
+    dry_run: bool,
+    arrived: Instant,
+    reply: oneshot::Sender<Result<Answered, Problem>>,
+}
+
+struct Answered {
+    body: Vec<u8>,
+    committed: Option<Committed>,
+}
+
+struct Committed {
+    took: DecisionTook,
+    began: Instant,
+    span: tracing::Span,
+}
+
+impl Finish {
+    fn run(self, decided: Result<Decided, Refused>) {
+        let decided = match decided {
+            Ok(decided) => decided,
+            Err(why) => return self.refuse(why.into()),
+        };
+        note(&self.service.metrics, &decided.record);
+        let Ok(body) = serde_json::to_vec(&WireDecision::from(&decided.record)) else {
+            return self.answer(Err(internal()));
+        };
+        if self.dry_run {
+            return self.answer(Ok(Answered { body, committed: None }));
+        }
+        let row = match row(&decided.record) {
+            Ok(row) => row,
+            Err(problem) => return self.answer(Err(problem)),
+        };
+        let answer = self.held.as_ref().map(|held| keep(&self.service, held, StatusCode::OK.as_u16(), &body));
+        let took = DecisionTook::of(&decided.record, self.arrived);
+        let (span, began) = (tracing::debug_span!("commit"), Instant::now());
+        let answered = Answered { body, committed: Some(Committed { took, began, span }) };
+        self.commit(vec![row], answer, decided.must_log, Ok(answered));
+    }
+
+    /// The same request gets the same refusal, too, unless trying again may help.
+    fn refuse(self, problem: Problem) {
+        let Some(held) = self.held.as_ref().filter(|_| problem.status < 500) else {
+            return self.answer(Err(problem));
+        };
+        let Ok(body) = serde_json::to_vec(&problem) else {
+            return self.answer(Err(internal()));
+        };
+        let kept = keep(&self.service, held, problem.status, &body);
+        self.commit(Vec::new(), Some(kept), true, Err(problem));
+    }
+
+    /// Commits; with `waits`, the answer leaves only then. The commit holds the request's key
+    /// until it is done, also where the client has hung up or was told to come back: the same
+    /// request sent again must not be decided a second time.
+    fn commit(
+        self,
+        decisions: Vec<DecisionRow>,
+        answer: Option<IdempotentAnswer>,
+        waits: bool,
+        answered: Result<Answered, Problem>,
+    ) {
+        let Self { service, held, reply, .. } = self;
+        let commit = Commit { decisions, answer, guard: held.map(|held| held.guard) };
+        if !waits {
+            unwaited(&service, commit);
+            return drop(reply.send(answered));
+        }
+        // Whoever asked may have hung up; what is committed stays committed.
+        let then = |result: Result<(), _>| drop(reply.send(result.map_err(Problem::from).and(answered)));
+        service.ledger.commit_then(commit, Box::new(then));
+    }
+
+    fn answer(self, answer: Result<Answered, Problem>) {
+        // Whoever asked may have hung up.
+        let _ = self.reply.send(answer);
+    }
 }
 
 /// Measures a decision from its arrival until its record is committed.
@@ -169,13 +244,14 @@ pub(super) async fn run(
 ) -> Result<Decided, Refused> {
     let wait = service.pool.submit(request.into(), deadline, arrived, trace_id)?;
     let decided = wait.await.map_err(|_| Refused::Stopping)??;
-    let Record { decision_id, decision_point, answer, .. } = &decided.record;
-    tracing::debug!(%decision_id, %decision_point, served_by = answer.served_by.as_str(), "decided");
-    count(&service.metrics, &decided.record);
+    note(&service.metrics, &decided.record);
     Ok(decided)
 }
 
-fn count(metrics: &Metrics, record: &Record) {
+/// Tells of a decision in the log and in the metrics.
+fn note(metrics: &Metrics, record: &Record) {
+    let Record { decision_id, decision_point, answer, .. } = record;
+    tracing::debug!(%decision_id, %decision_point, served_by = answer.served_by.as_str(), "decided");
     let arm = record.routing.assignment.as_ref().map_or("", |a| &*a.arm);
     for attempt in &record.attempts {
         let labels = AttemptLabels {
@@ -223,32 +299,43 @@ pub(super) fn keep(service: &Service, held: &Held, status: u16, body: &[u8]) -> 
     }
 }
 
+fn unwaited(service: &Service, commit: Commit) {
+    let records = commit.decisions.len() as u64;
+    if service.ledger.commit_unwaited(commit).is_err() {
+        service.metrics.records_dropped.inc_by(records);
+    }
+}
+
+fn uncommitted() -> Problem {
+    Problem::unavailable("ledger-unavailable", "the ledger did not commit in time")
+}
+
+fn stopping() -> Problem {
+    Problem::unavailable("stopping", "the host is stopping")
+}
+
+fn committed(metrics: &Metrics, began: Instant) {
+    metrics.stage_seconds.get_or_create(&StageLabels { stage: "commit" }).observe(began.elapsed().as_secs_f64());
+}
+
 /// Commits. With `waits`, an answer leaves only after this has returned. The commit holds the
-/// request's key until it is done, also where the client has hung up or was told to come back:
-/// the same request sent again must not be decided a second time.
+/// request's key until it is done, as a single decision's does.
 pub(super) async fn record(service: &Service, commit: Commit, waits: bool) -> Result<(), Problem> {
     if !waits {
-        let records = commit.decisions.len() as u64;
-        if service.ledger.commit_unwaited(commit).is_err() {
-            service.metrics.records_dropped.inc_by(records);
-        }
+        unwaited(service, commit);
         return Ok(());
     }
-    let started = Instant::now();
-    let committed = async {
+    let began = Instant::now();
+    let commit = async {
         let done = service.ledger.commit(commit)?;
         let waited = tokio::time::timeout(COMMIT_WAIT, done).await.map_err(|_| {
             service.ledger.suspect();
-            Problem::unavailable("ledger-unavailable", "the ledger did not commit in time")
+            uncommitted()
         })?;
-        Ok::<_, Problem>(waited.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??)
+        Ok::<_, Problem>(waited.map_err(|_| stopping())??)
     };
-    committed.instrument(tracing::debug_span!("commit")).await?;
-    service
-        .metrics
-        .stage_seconds
-        .get_or_create(&StageLabels { stage: "commit" })
-        .observe(started.elapsed().as_secs_f64());
+    commit.instrument(tracing::debug_span!("commit")).await?;
+    committed(&service.metrics, began);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The ledger: where decisions, exposures and outcomes are kept. One writer commits for
 //! everybody who waits, in groups; an answer leaves only after its commit.
 
+mod checkpoint;
 mod events;
 mod read;
 mod schema;
@@ -18,6 +19,7 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
 pub use read::{DecisionFilter, StoredAnswer, StoredRecord};
+pub use writer::Then;
 
 use crate::telemetry::Metrics;
 use writer::Job;
@@ -137,6 +139,7 @@ pub struct Ledger {
     path: PathBuf,
     jobs: Option<mpsc::SyncSender<Job>>,
     writer: Option<std::thread::JoinHandle<()>>,
+    checkpoints: Option<(mpsc::Sender<()>, std::thread::JoinHandle<()>)>,
     readers: Mutex<Vec<Connection>>,
     healthy: Arc<AtomicBool>,
     _lock: File,
@@ -155,17 +158,26 @@ impl Ledger {
         let lock = File::create(path.with_extension("lock")).map_err(failed)?;
         lock.try_lock().map_err(|_| LedgerError::Locked(path.display().to_string()))?;
         let connection = schema::open(path, durability)?;
+        let beside = schema::connect(path, durability)?;
+        let finish = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = mpsc::channel();
+        let asked = Arc::clone(&finish);
+        let checkpoints = std::thread::Builder::new()
+            .name("serin-checkpoint".into())
+            .spawn(move || checkpoint::run(&beside, &stopped, &asked))
+            .map_err(failed)?;
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
         let healthy = Arc::new(AtomicBool::new(true));
         let health = Arc::clone(&healthy);
         let writer = std::thread::Builder::new()
             .name("serin-ledger".into())
-            .spawn(move || writer::run(connection, &queue, &metrics, &health))
+            .spawn(move || writer::run(connection, &queue, &metrics, &health, &finish))
             .map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
             jobs: Some(jobs),
             writer: Some(writer),
+            checkpoints: Some((stop, checkpoints)),
             readers: Mutex::new(Vec::new()),
             healthy,
             _lock: lock,
@@ -182,14 +194,19 @@ impl Ledger {
         self.healthy.store(false, Ordering::Relaxed);
     }
 
-    fn send(&self, job: Job) -> Result<(), LedgerError> {
+    /// Queues a job; one that was not taken is given back with the reason.
+    fn offer(&self, job: Job) -> Result<(), (Job, LedgerError)> {
         let Some(jobs) = &self.jobs else {
-            return Err(LedgerError::Database("closed".to_owned()));
+            return Err((job, LedgerError::Database("closed".to_owned())));
         };
         jobs.try_send(job).map_err(|error| match error {
-            mpsc::TrySendError::Full(_) => LedgerError::QueueFull,
-            mpsc::TrySendError::Disconnected(_) => LedgerError::Database("the writer has stopped".to_owned()),
+            mpsc::TrySendError::Full(job) => (job, LedgerError::QueueFull),
+            mpsc::TrySendError::Disconnected(job) => (job, LedgerError::Database("the writer has stopped".to_owned())),
         })
+    }
+
+    fn send(&self, job: Job) -> Result<(), LedgerError> {
+        self.offer(job).map_err(|(_, error)| error)
     }
 
     /// Queues a commit. The receiver learns when it is durable.
@@ -198,8 +215,17 @@ impl Ledger {
     /// That the queue is full; then nothing is going to be committed.
     pub fn commit(&self, commit: Commit) -> Result<oneshot::Receiver<Result<(), LedgerError>>, LedgerError> {
         let (done, wait) = oneshot::channel();
-        self.send(Job::Commit(commit, Some(done)))?;
+        // Whoever waited may be gone; what is committed stays committed.
+        self.send(Job::Commit(commit, Some(Box::new(move |result| drop(done.send(result))))))?;
         Ok(wait)
+    }
+
+    /// Queues a commit. `then` learns of its end on the writer's thread, and so does little; or
+    /// at once, that the queue is full.
+    pub fn commit_then(&self, commit: Commit, then: Then) {
+        if let Err((Job::Commit(_, Some(then)), error)) = self.offer(Job::Commit(commit, Some(then))) {
+            then(Err(error));
+        }
     }
 
     /// Queues a commit that nobody waits for.
@@ -283,6 +309,10 @@ fn reader(path: &Path) -> Result<Connection, LedgerError> {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
+        if let Some((stop, checkpoints)) = self.checkpoints.take() {
+            drop(stop);
+            let _ = checkpoints.join();
+        }
         self.jobs = None;
         if let Some(writer) = self.writer.take() {
             // A writer that panicked has said so on its own thread.

@@ -52,10 +52,9 @@ CREATE TABLE probe (time_ms INTEGER NOT NULL);
 INSERT INTO probe VALUES (0);
 "];
 
-/// Opens the database, and brings it to the newest schema.
-pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
-    let mut connection =
-        Connection::open(path).map_err(|e| LedgerError::Database(format!("{}: {e}", path.display())))?;
+/// A connection that writes.
+pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
+    let connection = Connection::open(path).map_err(|e| LedgerError::Database(format!("{}: {e}", path.display())))?;
     // Only another program's lock can be in the way; decisions wait behind it.
     connection.busy_timeout(std::time::Duration::from_secs(1))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -66,7 +65,14 @@ pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, Le
         Durability::Power => "FULL",
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
-    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    // A thread of its own does it.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(connection)
+}
+
+/// Opens the database, and brings it to the newest schema.
+pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
+    let mut connection = connect(path, durability)?;
     let version = check_version(&connection)?;
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version as usize) {
         let transaction = connection.transaction()?;

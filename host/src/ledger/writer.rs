@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::oneshot;
 
+use super::checkpoint;
 use super::events::{Event, EventResult, store_event};
 use super::{Commit, LedgerError};
 use crate::telemetry::Metrics;
@@ -19,10 +20,12 @@ const GROUP_ROWS: usize = 12_000;
 /// Rows that one expiry deletes, so that commits never wait long behind it.
 const EXPIRE_ROWS: i64 = 2_000;
 
+/// Learns of a commit's end.
+pub type Then = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
 type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 pub(super) enum Job {
-    Commit(Commit, Option<Done<()>>),
+    Commit(Commit, Option<Then>),
     Events(Vec<Event>, u64, Done<Vec<EventResult>>),
     Expire { before_ms: Option<u64>, keys_before_ms: u64, done: Done<bool> },
 }
@@ -42,7 +45,13 @@ impl Job {
 }
 
 /// Runs until every sender is gone and the queue is empty.
-pub(super) fn run(mut connection: Connection, queue: &Receiver<Job>, metrics: &Metrics, healthy: &AtomicBool) {
+pub(super) fn run(
+    mut connection: Connection,
+    queue: &Receiver<Job>,
+    metrics: &Metrics,
+    healthy: &AtomicBool,
+    finish: &AtomicBool,
+) {
     while let Ok(first) = queue.recv() {
         let (mut rows, mut group) = (first.rows(), vec![first]);
         while group.len() < GROUP && rows < GROUP_ROWS {
@@ -51,6 +60,11 @@ pub(super) fn run(mut connection: Connection, queue: &Receiver<Job>, metrics: &M
             group.push(job);
         }
         commit_group(&mut connection, group, metrics, healthy);
+        if finish.swap(false, Ordering::Relaxed)
+            && let Err(error) = checkpoint::round(&connection)
+        {
+            tracing::warn!(%error, "the ledger's log was not checkpointed");
+        }
     }
 }
 
@@ -170,7 +184,7 @@ fn store_commit(transaction: &Connection, commit: &Commit) -> Result<(), rusqlit
 fn answer(job: Job, result: Result<Applied, LedgerError>) {
     // Whoever waited may be gone; what is committed stays committed.
     match (job, result) {
-        (Job::Commit(_, Some(done)), result) => drop(done.send(result.map(drop))),
+        (Job::Commit(_, Some(done)), result) => done(result.map(drop)),
         (Job::Commit(_, None), _) => {}
         (Job::Events(_, _, done), Ok(Applied::Events(results))) => drop(done.send(Ok(results))),
         (Job::Expire { done, .. }, Ok(Applied::Expire(more))) => drop(done.send(Ok(more))),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serin_core::manifest::ModelId;
-use serin_core::{Name, NameMap};
+use serin_core::{Name, NameMap, find_near};
 
 pub use golden::Golden;
 pub use onnx::{Runtime, RuntimeError};
@@ -118,10 +118,11 @@ impl Model {
     /// # Errors
     /// The input that is missing or not the model's.
     pub fn arrange(&self, inputs: &NameMap<f64>) -> Result<Vec<f64>, ScoreError> {
-        self.inputs
-            .iter()
-            .map(|name| inputs.get(name).copied().ok_or_else(|| ScoreError::InvalidRow(format!("no input '{name}'"))))
-            .collect()
+        let value = |(at, name): (usize, &Name)| {
+            let value = find_near(inputs, at, name).map(|(_, value)| *value);
+            value.ok_or_else(|| ScoreError::InvalidRow(format!("no input '{name}'")))
+        };
+        self.inputs.iter().enumerate().map(value).collect()
     }
 
     /// Checks that a manifest's mapping feeds exactly this model's inputs.

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
 use ort::environment::Environment;
 use ort::session::Session;
 use ort::value::{Shape, TensorElementType, TensorRef, ValueType};
+use parking_lot::{Condvar, Mutex};
 
 use super::{Golden, ScoreError};
 
@@ -46,9 +46,11 @@ fn library() -> Option<PathBuf> {
     program.ancestors().map(|dir| dir.join("onnxruntime/libonnxruntime.so")).find(|path: &PathBuf| Path::exists(path))
 }
 
-/// A pool of sessions of one model. A session runs one batch at a time.
+/// A pool of sessions of one model. A session runs one batch at a time. The one that was used
+/// last is used next: what it works on is still in the processor's caches.
 pub(super) struct Sessions {
-    free: (Sender<Session>, Receiver<Session>),
+    free: Mutex<Vec<Session>>,
+    freed: Condvar,
     columns: usize,
     output: String,
     column: usize,
@@ -56,7 +58,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(runtime: &Runtime, onnx: &[u8], golden: &Golden, count: usize) -> Result<Self, String> {
-        let free = crossbeam_channel::bounded(count.max(1));
+        let mut free = Vec::with_capacity(count.max(1));
         let columns = golden.inputs.len();
         for _ in 0..count.max(1) {
             let mut session = open(runtime, onnx)?;
@@ -64,19 +66,27 @@ impl Sessions {
             // The first run of a session allocates and plans; it must not be a decision's.
             run(&mut session, &golden.rows[..1], columns, &golden.output.name, golden.output.column)
                 .map_err(|e| format!("warm-up: {e}"))?;
-            free.0.send(session).map_err(|_| "session pool is closed".to_owned())?;
+            free.push(session);
         }
-        Ok(Self { free, columns, output: golden.output.name.clone(), column: golden.output.column })
+        Ok(Self {
+            free: Mutex::new(free),
+            freed: Condvar::new(),
+            columns,
+            output: golden.output.name.clone(),
+            column: golden.output.column,
+        })
     }
 
     pub(super) fn run(&self, rows: &[Vec<f64>], left: Duration) -> Result<Vec<f64>, ScoreError> {
-        let mut session = match self.free.1.try_recv() {
-            Ok(session) => session,
-            Err(_) => self.free.1.recv_timeout(left).map_err(|_| ScoreError::Timeout)?,
-        };
+        let mut free = self.free.lock();
+        if free.is_empty() {
+            let _ = self.freed.wait_while_for(&mut free, |free| free.is_empty(), left);
+        }
+        let mut session = free.pop().ok_or(ScoreError::Timeout)?;
+        drop(free);
         let scores = run(&mut session, rows, self.columns, &self.output, self.column);
-        // The channel holds as many as there are sessions, so this never waits.
-        let _ = self.free.0.send(session);
+        self.free.lock().push(session);
+        self.freed.notify_one();
         scores.map_err(ScoreError::Failed)
     }
 }

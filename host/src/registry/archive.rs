@@ -4,6 +4,8 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use serin_core::experiment::Pin;
+
 /// Why the archive could not be used.
 #[derive(Debug, thiserror::Error)]
 #[error("archive {path}: {why}")]
@@ -19,6 +21,11 @@ pub struct Archive {
 }
 
 impl Archive {
+    /// The archive at `root`, to be read; none where no host has made one there.
+    pub fn at(root: &Path) -> Option<Self> {
+        root.is_dir().then(|| Self { root: root.to_owned() })
+    }
+
     /// The archive at `root`; the folders are made.
     ///
     /// # Errors
@@ -75,6 +82,24 @@ impl Archive {
     pub fn applied(&self, kind: &str, name: &str) -> Option<Vec<String>> {
         let text = std::fs::read_to_string(self.pointer(kind, name)).ok()?;
         Some(text.lines().map(str::to_owned).collect())
+    }
+
+    /// The digest with which a version of a strategy was published; none where it never was.
+    pub fn published(&self, pin: &Pin) -> Option<String> {
+        self.applied("plugin", &pin.to_string())?.into_iter().next()
+    }
+
+    /// A published version is immutable, across restarts too.
+    ///
+    /// # Errors
+    /// The digest that it was published with, where `digest` is another.
+    pub fn admits(&self, pin: &Pin, digest: &str) -> Result<(), String> {
+        match self.published(pin) {
+            Some(published) if published != digest => Err(format!(
+                "{pin} was published as {published} already, and this file is {digest}; a published version does not change: raise the version (or run 'serin serve --dev')"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The names of a kind that were ever applied.

@@ -172,9 +172,11 @@ impl Folder {
     fn load(&self, file: &str, bytes: &[u8], digest: &str, now_ms: u64) -> bool {
         self.note(file, digest.to_owned(), ArtifactState::Loading, None, None, now_ms);
         let loaded = Plugin::load(&self.engines, bytes).map_err(|e| e.to_string()).and_then(|plugin| {
-            self.admit(&plugin)?;
-            self.archive.put(bytes).map_err(|e| e.to_string())?;
             let pin = pin_of(&plugin);
+            if !self.dev {
+                self.archive.admits(&pin, digest)?;
+            }
+            self.archive.put(bytes).map_err(|e| e.to_string())?;
             self.archive.apply("plugin", &pin.to_string(), &[digest]).map_err(|e| e.to_string())?;
             Ok((pin, plugin))
         });
@@ -206,19 +208,6 @@ impl Folder {
         }
     }
 
-    /// A published version is immutable, across restarts too.
-    fn admit(&self, plugin: &Plugin) -> Result<(), String> {
-        let pin = pin_of(plugin);
-        let published = self.archive.applied("plugin", &pin.to_string()).and_then(|digests| digests.into_iter().next());
-        match published {
-            Some(digest) if digest != *plugin.id.digest && !self.dev => Err(format!(
-                "{pin} was published as {digest} already, and this file is {}; a published version does not change: raise the version (or run 'serin serve --dev')",
-                plugin.id.digest
-            )),
-            _ => Ok(()),
-        }
-    }
-
     /// Takes wanted versions from the archive that the folder does not have.
     fn recover(&self, wanted: &[Pin], now_ms: u64) -> bool {
         let mut changed = false;
@@ -226,10 +215,7 @@ impl Folder {
             if self.inner().active.contains_key(pin) {
                 continue;
             }
-            let Some(digest) = self.archive.applied("plugin", &pin.to_string()).and_then(|d| d.into_iter().next())
-            else {
-                continue;
-            };
+            let Some(digest) = self.archive.published(pin) else { continue };
             let plugin = self.archive.get(&digest).and_then(|bytes| Plugin::load(&self.engines, &bytes).ok());
             let Some(plugin) = plugin else {
                 tracing::error!(%pin, digest, "the archive does not have this version either");

@@ -5,49 +5,62 @@ mod candidate;
 mod run;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 pub use candidate::{Comparison, compare};
 pub use run::{Difference, Verdict, replay};
 
+use parking_lot::Mutex;
 use serin_core::experiment::Experiment;
 
 use crate::registry::{Archive, Plugin};
 use crate::sandbox::Engines;
 
-/// Versions by digest, from the archive, compiled once.
+/// Versions and specs by digest, from the archive, each compiled or parsed once.
 pub struct Versions {
     engines: Arc<Engines>,
     archive: Archive,
-    loaded: Mutex<HashMap<String, Option<Arc<Plugin>>>>,
+    plugins: ByDigest<Plugin>,
+    specs: ByDigest<Experiment>,
 }
 
-/// Versions kept compiled; a ledger with more is read with the rest compiled again.
+/// What is kept of a kind; a ledger with more is read with the rest made again.
 const KEPT: usize = 64;
+
+/// What was found by a digest, or that nothing was.
+struct ByDigest<T>(Mutex<HashMap<String, Option<Arc<T>>>>);
+
+impl<T> ByDigest<T> {
+    fn get(&self, digest: &str, make: impl FnOnce() -> Option<T>) -> Option<Arc<T>> {
+        // Held while making, so that workers that meet a new digest make it once.
+        let mut known = self.0.lock();
+        if let Some(found) = known.get(digest) {
+            return found.clone();
+        }
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        let made = make().map(Arc::new);
+        known.insert(digest.to_owned(), made.clone());
+        made
+    }
+}
 
 impl Versions {
     /// Versions from an archive.
     pub fn new(engines: Arc<Engines>, archive: Archive) -> Self {
-        Self { engines, archive, loaded: Mutex::new(HashMap::new()) }
+        let (plugins, specs) = (ByDigest(Mutex::default()), ByDigest(Mutex::default()));
+        Self { engines, archive, plugins, specs }
     }
 
     /// The experiment spec with this digest; none where the archive does not have it.
-    pub fn spec(&self, digest: &str) -> Option<Experiment> {
-        Experiment::parse(&String::from_utf8(self.archive.get(digest)?).ok()?).ok()
+    pub fn spec(&self, digest: &str) -> Option<Arc<Experiment>> {
+        let parse = |bytes| Experiment::parse(&String::from_utf8(bytes).ok()?).ok();
+        self.specs.get(digest, || self.archive.get(digest).and_then(parse))
     }
 
     /// The version with this digest; none where the archive does not have it.
     pub fn get(&self, digest: &str) -> Option<Arc<Plugin>> {
-        // Held while compiling, so that workers that meet a new version compile it once.
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plugin) = loaded.get(digest) {
-            return plugin.clone();
-        }
-        if loaded.len() >= KEPT {
-            loaded.clear();
-        }
-        let plugin = self.archive.get(digest).and_then(|bytes| Plugin::link(&self.engines, &bytes).ok()).map(Arc::new);
-        loaded.insert(digest.to_owned(), plugin.clone());
-        plugin
+        self.plugins.get(digest, || Plugin::link(&self.engines, &self.archive.get(digest)?).ok())
     }
 }

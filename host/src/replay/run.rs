@@ -62,7 +62,7 @@ impl Scorer for Transcript {
 pub fn replay(
     record: &Record,
     version: impl Fn(&str) -> Option<Arc<Plugin>>,
-    spec: impl Fn(&str) -> Option<Experiment>,
+    spec: impl Fn(&str) -> Option<Arc<Experiment>>,
 ) -> Verdict {
     let mut differences = Vec::new();
     // An assignment is a hash, not a row: it follows from the spec again.
