@@ -78,7 +78,7 @@ fn a_published_version_does_not_change_without_dev() {
 
     let checked = run(["check", "--config", deployment.config().to_str().expect("text")]);
     assert_eq!(checked.code, Some(1), "{}", checked.stdout);
-    assert!(checked.stdout.contains("was published as"), "{}{}", checked.stdout, checked.stderr);
+    assert!(checked.stderr.contains("was published as"), "{}{}", checked.stdout, checked.stderr);
 
     // Not after a restart either, though nothing of the old file is in the folder any more.
     let host = Host::start(&deployment).ready();

@@ -470,8 +470,7 @@ impl Record {
         // Nearly all are of this schema: only where one is not is its head looked at.
         let wrong = match serde_json::from_slice::<Self>(bytes) {
             Ok(record) if record.schema == SCHEMA => return Ok(record),
-            Ok(_) => None,
-            Err(error) => Some(error),
+            read => read.err(),
         };
         let head: Head = serde_json::from_slice(bytes).map_err(|e| format!("not a record: {e}"))?;
         Err(match (head.schema, wrong) {

@@ -2,19 +2,18 @@
 //! writer itself, as SQLite does unless told otherwise, it keeps everybody who waits for a
 //! commit waiting for some ten milliseconds several times a second under load.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-/// How long between two rounds.
+/// How long between two rounds where the writer asks for none.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Pages in the log (128 MiB) from which it should begin anew. That is possible only where all
+/// Pages in the log (64 MiB) from which it should begin anew. That is possible only where all
 /// of it is moved and nobody writes, and under load there is no such moment by chance.
-const MANY_PAGES: i64 = 32_768;
+const MANY_PAGES: i64 = 16_384;
 
 /// Pages that the writer moves in a millisecond or two.
 const FEW_PAGES: i64 = 128;
@@ -22,9 +21,9 @@ const FEW_PAGES: i64 = 128;
 /// Rounds in a row; each leaves less behind than the one before it.
 const ROUNDS: usize = 6;
 
-/// Runs until `stop` is hung up. `finish` asks the writer for the last [`round`].
-pub(super) fn run(connection: &Connection, stop: &Receiver<()>, finish: &Arc<AtomicBool>) {
-    while stop.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+/// Runs until the writer, who nudges, is gone. `finish` asks it for the last [`round`].
+pub(super) fn run(connection: &Connection, nudges: &Receiver<()>, finish: &AtomicBool) {
+    while nudges.recv_timeout(EVERY) != Err(RecvTimeoutError::Disconnected) {
         match rounds(connection) {
             Ok(true) => finish.store(true, Ordering::Relaxed),
             Ok(false) => {}

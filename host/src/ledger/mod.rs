@@ -139,7 +139,7 @@ pub struct Ledger {
     path: PathBuf,
     jobs: Option<mpsc::SyncSender<Job>>,
     writer: Option<std::thread::JoinHandle<()>>,
-    checkpoints: Option<(mpsc::Sender<()>, std::thread::JoinHandle<()>)>,
+    checkpoints: Option<std::thread::JoinHandle<()>>,
     readers: Mutex<Vec<Connection>>,
     healthy: Arc<AtomicBool>,
     _lock: File,
@@ -160,24 +160,24 @@ impl Ledger {
         let connection = schema::open(path, durability)?;
         let beside = schema::connect(path, durability)?;
         let finish = Arc::new(AtomicBool::new(false));
-        let (stop, stopped) = mpsc::channel();
+        let (nudge, nudges) = mpsc::sync_channel(1);
         let asked = Arc::clone(&finish);
         let checkpoints = std::thread::Builder::new()
             .name("serin-checkpoint".into())
-            .spawn(move || checkpoint::run(&beside, &stopped, &asked))
+            .spawn(move || checkpoint::run(&beside, &nudges, &asked))
             .map_err(failed)?;
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
         let healthy = Arc::new(AtomicBool::new(true));
         let health = Arc::clone(&healthy);
         let writer = std::thread::Builder::new()
             .name("serin-ledger".into())
-            .spawn(move || writer::run(connection, &queue, &metrics, &health, &finish))
+            .spawn(move || writer::run(connection, &queue, &metrics, &health, &finish, &nudge))
             .map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
             jobs: Some(jobs),
             writer: Some(writer),
-            checkpoints: Some((stop, checkpoints)),
+            checkpoints: Some(checkpoints),
             readers: Mutex::new(Vec::new()),
             healthy,
             _lock: lock,
@@ -195,18 +195,18 @@ impl Ledger {
     }
 
     /// Queues a job; one that was not taken is given back with the reason.
-    fn offer(&self, job: Job) -> Result<(), (Job, LedgerError)> {
+    fn offer(&self, job: Job) -> Option<(Job, LedgerError)> {
         let Some(jobs) = &self.jobs else {
-            return Err((job, LedgerError::Database("closed".to_owned())));
+            return Some((job, LedgerError::Database("closed".to_owned())));
         };
-        jobs.try_send(job).map_err(|error| match error {
+        Some(match jobs.try_send(job).err()? {
             mpsc::TrySendError::Full(job) => (job, LedgerError::QueueFull),
             mpsc::TrySendError::Disconnected(job) => (job, LedgerError::Database("the writer has stopped".to_owned())),
         })
     }
 
     fn send(&self, job: Job) -> Result<(), LedgerError> {
-        self.offer(job).map_err(|(_, error)| error)
+        self.offer(job).map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Queues a commit. The receiver learns when it is durable.
@@ -223,7 +223,7 @@ impl Ledger {
     /// Queues a commit. `then` learns of its end on the writer's thread, and so does little; or
     /// at once, that the queue is full.
     pub fn commit_then(&self, commit: Commit, then: Then) {
-        if let Err((Job::Commit(_, Some(then)), error)) = self.offer(Job::Commit(commit, Some(then))) {
+        if let Some((Job::Commit(_, Some(then)), error)) = self.offer(Job::Commit(commit, Some(then))) {
             then(Err(error));
         }
     }
@@ -309,14 +309,11 @@ fn reader(path: &Path) -> Result<Connection, LedgerError> {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if let Some((stop, checkpoints)) = self.checkpoints.take() {
-            drop(stop);
-            let _ = checkpoints.join();
-        }
         self.jobs = None;
-        if let Some(writer) = self.writer.take() {
-            // A writer that panicked has said so on its own thread.
-            let _ = writer.join();
+        // The writer ends with its queue, and the other with the writer.
+        for thread in [self.writer.take(), self.checkpoints.take()].into_iter().flatten() {
+            // One that panicked has said so on its own thread.
+            let _ = thread.join();
         }
     }
 }

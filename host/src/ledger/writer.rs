@@ -3,7 +3,7 @@
 //! nobody waits for company.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::oneshot;
@@ -17,6 +17,9 @@ use crate::telemetry::Metrics;
 const GROUP: usize = 512;
 /// Rows in one transaction: what comes after them is never behind more than this.
 const GROUP_ROWS: usize = 12_000;
+/// Rows after which the log's content is moved on. A write that meets a page on its way to the
+/// disk waits for it, and for all that went before: what goes at once has to be little.
+const MOVE_ROWS: usize = 128;
 /// Rows that one expiry deletes, so that commits never wait long behind it.
 const EXPIRE_ROWS: i64 = 2_000;
 
@@ -51,7 +54,9 @@ pub(super) fn run(
     metrics: &Metrics,
     healthy: &AtomicBool,
     finish: &AtomicBool,
+    nudge: &SyncSender<()>,
 ) {
+    let mut unmoved = 0;
     while let Ok(first) = queue.recv() {
         let (mut rows, mut group) = (first.rows(), vec![first]);
         while group.len() < GROUP && rows < GROUP_ROWS {
@@ -59,7 +64,13 @@ pub(super) fn run(
             rows += job.rows();
             group.push(job);
         }
+        unmoved += rows;
         commit_group(&mut connection, group, metrics, healthy);
+        if unmoved >= MOVE_ROWS {
+            unmoved = 0;
+            // One nudge that is not yet taken stands for all.
+            let _ = nudge.try_send(());
+        }
         if finish.swap(false, Ordering::Relaxed)
             && let Err(error) = checkpoint::round(&connection)
         {
