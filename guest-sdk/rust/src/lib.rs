@@ -36,6 +36,9 @@
 //! - `models`: a function for each callable model, which returns its [`Model`]. A
 //!   strategy that calls none, and does not [`log`], imports nothing and starts faster.
 //!
+//! The feature `heap`, on unless you turn it off, brings the allocator; a strategy that brings
+//! its own turns it off.
+//!
 //! On any target but Wasm nothing is exported or imported, so that unit tests run
 //! natively; [`testing`] stands in for the host.
 
