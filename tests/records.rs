@@ -36,7 +36,7 @@ fn a_record_of_every_schema_replays_on_its_archived_artifact() {
         // The same, with one feature altered: the risk that it was decided on is another one.
         let mut altered = record;
         let profile = altered.features.get_mut("borrower-profile").expect("read for every arm");
-        profile.values.insert("interest_rate".into(), serin_core::value::Value::Number(28.0));
+        profile.values.replace("interest_rate", serin_core::value::Value::Number(28.0));
         match replay(&altered, |digest| versions.get(digest), |_| Some(Arc::new(spec()))) {
             Verdict::Different(differences) => {
                 assert!(differences.iter().any(|d| d.field.contains("interest_rate")), "{differences:?}");

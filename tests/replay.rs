@@ -115,11 +115,11 @@ fn altered_record_is_found(deployment: &Deployment, database: &Connection) {
     type Alter = fn(&mut Record);
     let contacts: Alter = |record| {
         let row = record.features.get_mut("servicing").expect("the view");
-        assert_eq!(row.values.insert("contacts_7d".into(), Feature::Integer(5)), Some(Feature::Integer(0)));
+        assert_eq!(row.values.replace("contacts_7d", Feature::Integer(5)), Some(Feature::Integer(0)));
     };
     let interest: Alter = |record| {
         let row = record.features.get_mut("borrower-profile").expect("the view");
-        assert!(row.values.insert("interest_rate".into(), Feature::Number(29.0)).is_some());
+        assert!(row.values.replace("interest_rate", Feature::Number(29.0)).is_some());
     };
     let served_by_rules = "experiment IS NULL AND json_extract(record, '$.answer.action') = 'email'";
     let scored =

@@ -135,8 +135,7 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
         Box::new(move || assert_eq!(resident().expect("runs"), 1)),
         Box::new(|| {
             let ids = keys.next();
-            let keys: Vec<_> =
-                union.iter().zip(ids).map(|(v, id)| (&v.spec.name, id.as_str(), v.columns.as_slice())).collect();
+            let keys: Vec<_> = union.iter().zip(ids).map(|(v, id)| (&v.spec.name, id.as_str(), &v.columns)).collect();
             black_box(store.read(&keys).expect("reads"));
         }),
         Box::new(|| {
@@ -147,8 +146,7 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
         }),
         Box::new(|| {
             let ids = keys.next();
-            let keys: Vec<_> =
-                union.iter().zip(ids).map(|(v, id)| (&v.spec.name, id.as_str(), v.columns.as_slice())).collect();
+            let keys: Vec<_> = union.iter().zip(ids).map(|(v, id)| (&v.spec.name, id.as_str(), &v.columns)).collect();
             black_box(store.read(&keys).expect("reads"));
             black_box(model.score(rows.next(), DEADLINE).expect("scores"));
             assert_eq!(bares.next().call().expect("runs"), 1)

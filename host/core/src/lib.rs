@@ -13,6 +13,7 @@ pub mod limits;
 pub mod manifest;
 pub mod projection;
 pub mod record;
+pub mod row;
 pub mod value;
 
 /// A name from a manifest, a configuration or a request: shared, never copied.

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::PartialLimits;
+use crate::row::Row;
 use crate::value::{Value, ValueType};
 use crate::{NAME_RULE, Name, is_name};
 
@@ -180,7 +181,7 @@ pub struct DeclaredScore {
     /// The model.
     pub model: ModelId,
     /// For each of the model's inputs, the position of the feature that feeds it.
-    pub inputs: Vec<(Name, usize)>,
+    pub inputs: Row<usize>,
     /// The score where the model cannot answer; without it the strategy does not run.
     pub fallback: Option<f64>,
 }

@@ -2,8 +2,11 @@
 
 use crate::manifest::{CONTEXT_VIEW, DeclaredScore, Feature, Manifest, OnMissing};
 use crate::record::{FailureKind, Record, RowStatus, ScoreRecord};
+use crate::row::Row;
 use crate::value::Value;
-use crate::{NameMap, find_near};
+use std::sync::Arc;
+
+use crate::find_near;
 
 /// A strategy's inputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +89,7 @@ fn look_up<'r>(record: &'r Record, feature: &Feature, near: &mut Near) -> (Optio
         RowStatus::Stale => (None, Some("stale")),
         RowStatus::Present if feature.max_age_ms.is_some_and(|max| age_ms > max) => (None, Some("stale")),
         RowStatus::Present => {
-            let found = find_near(&row.values, near.column, name);
+            let found = row.values.find(near.column, name);
             near.column = found.map_or(0, |(column, _)| column + 1);
             (found.map(|(_, value)| value), None)
         }
@@ -94,12 +97,9 @@ fn look_up<'r>(record: &'r Record, feature: &Feature, near: &mut Near) -> (Optio
 }
 
 /// The inputs of a declared score, by the model's names; none where one of them is missing.
-pub fn model_inputs(score: &DeclaredScore, features: &[Value]) -> Option<NameMap<f64>> {
-    let mut inputs = NameMap::with_capacity_and_hasher(score.inputs.len(), Default::default());
-    for (input, position) in &score.inputs {
-        inputs.insert(input.clone(), features.get(*position)?.as_f64()?);
-    }
-    Some(inputs)
+pub fn model_inputs(score: &DeclaredScore, features: &[Value]) -> Option<Row<f64>> {
+    let values = score.inputs.iter().map(|(_, position)| features.get(*position)?.as_f64());
+    Some(Row::new(Arc::clone(score.inputs.names()), values.collect::<Option<_>>()?))
 }
 
 /// The scores that the strategy sees, by position, from those recorded; and what was degraded.

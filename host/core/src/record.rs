@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 use crate::manifest::ModelId;
+use crate::row::Row;
 use crate::value::Value;
 use crate::{Name, NameMap};
 
@@ -86,7 +87,7 @@ pub struct FeatureRow {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub event_time_ms: Option<u64>,
     /// The values that the point's union names. Null: the row has none.
-    pub values: NameMap<Value>,
+    pub values: Row<Value>,
 }
 
 /// Standing of a feature row.
@@ -111,7 +112,7 @@ pub struct ScoreRecord {
     /// SHA-256 of the model's file.
     pub digest: Name,
     /// The model's inputs, in the order of the manifest's mapping.
-    pub inputs: NameMap<f64>,
+    pub inputs: Row<f64>,
     /// The score; none where the model failed.
     pub value: Option<f64>,
     /// What happened to a score that is none: `timeout`, `unavailable`, `not_finite` or
@@ -479,8 +480,7 @@ impl Record {
         })
     }
 
-    /// The value of a feature as recorded, and its row; the request's context is the view
-    /// `context`.
+    /// The value of a feature as recorded; the request's context is the view `context`.
     pub fn feature(&self, view: &str, name: &str) -> Option<&Value> {
         if view == crate::manifest::CONTEXT_VIEW {
             return self.context.get(name);

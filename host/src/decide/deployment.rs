@@ -137,7 +137,7 @@ pub struct UnionView {
     /// The view.
     pub spec: Arc<ViewSpec>,
     /// The columns.
-    pub columns: Vec<Name>,
+    pub columns: Arc<[Name]>,
 }
 
 /// Why a version cannot be used at a decision point.
@@ -244,7 +244,7 @@ fn check_features(manifest: &Manifest, schema: &PointSchema<'_>) -> Result<(), S
 fn check_models(manifest: &Manifest, models: &ModelSet) -> Result<(), String> {
     for score in &manifest.scores {
         match models.get(&score.model) {
-            Some(model) => model.accepts(score.inputs.iter().map(|(input, _)| input))?,
+            Some(model) => model.accepts(score.inputs.names())?,
             None => return Err(unknown_model(&score.model.to_string(), models)),
         }
     }
@@ -298,7 +298,9 @@ impl Point {
         }
         wanted
             .into_iter()
-            .filter_map(|(view, columns)| Some(UnionView { spec: Arc::clone(views.get(&view)?), columns }))
+            .filter_map(|(view, columns)| {
+                Some(UnionView { spec: Arc::clone(views.get(&view)?), columns: columns.into() })
+            })
             .collect()
     }
 }

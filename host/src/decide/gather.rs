@@ -1,8 +1,11 @@
 //! Gathering: one batched read of everything that anybody at the point needs. It comes before
 //! routing, so that what is read is not shaped by the arm.
 
+use std::sync::Arc;
+
 use serin_core::NameMap;
 use serin_core::record::{FeatureRow, RowStatus};
+use serin_core::row::Row;
 use serin_core::value::Value;
 
 use super::{Deployment, Point};
@@ -16,8 +19,7 @@ pub(super) fn gather(
 ) -> NameMap<FeatureRow> {
     let mut rows = NameMap::with_capacity_and_hasher(point.union.len(), Default::default());
     let keyed: Vec<_> = point.union.iter().filter_map(|view| Some((view, entities.get(&view.spec.entity)?))).collect();
-    let keys: Vec<_> =
-        keyed.iter().map(|(view, entity)| (&view.spec.name, entity.as_str(), view.columns.as_slice())).collect();
+    let keys: Vec<_> = keyed.iter().map(|(view, entity)| (&view.spec.name, entity.as_str(), &view.columns)).collect();
     let read = if has_time { deployment.store.read(&keys) } else { Ok(Vec::new()) };
     let mut read = match read {
         Ok(found) if found.len() == keys.len() => found.into_iter(),
@@ -31,7 +33,7 @@ pub(super) fn gather(
         let entity = entities.get(&view.spec.entity).cloned();
         // A point whose requests have no such entity knows nothing from this view.
         let found = entity.is_some().then(|| read.next());
-        let nothing = || view.columns.iter().map(|c| (c.clone(), Value::Missing)).collect();
+        let nothing = || Row::new(Arc::clone(&view.columns), vec![Value::Missing; view.columns.len()]);
         let row = match found {
             None | Some(Some(None)) => {
                 FeatureRow { entity, status: RowStatus::Missing, event_time_ms: None, values: nothing() }

@@ -2,13 +2,14 @@
 //! that loading features never waits for decisions and the other way round.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serin_core::Name;
+use serin_core::row::{self, Row};
 use serin_core::value::Value;
-use serin_core::{Name, NameMap};
 
 use super::{FeatureInput, StoreError, StoredRow, Upserted};
 
@@ -75,7 +76,7 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// What SQLite says, or a row that cannot be read.
-    pub fn read(&self, keys: &[(&Name, &str, &[Name])]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+    pub fn read(&self, keys: &[(&Name, &str, &Arc<[Name]>)]) -> Result<Vec<Option<StoredRow>>, StoreError> {
         let mut rows = vec![None; keys.len()];
         if keys.is_empty() {
             return Ok(rows);
@@ -160,32 +161,63 @@ fn point_reads(n: usize) -> &'static str {
 }
 
 /// Parses a stored row, keeping only `columns`, in their order; those it lacks are missing.
-fn parse(text: &str, columns: &[Name]) -> Result<NameMap<Value>, serde_json::Error> {
-    struct Wanted<'a>(&'a [Name]);
-    impl<'de> DeserializeSeed<'de> for Wanted<'_> {
-        type Value = NameMap<Value>;
-        fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-            deserializer.deserialize_map(self)
-        }
-    }
-    impl<'de> Visitor<'de> for Wanted<'_> {
-        type Value = NameMap<Value>;
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a row of values")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut values: NameMap<Value> = self.0.iter().map(|c| (c.clone(), Value::Missing)).collect();
-            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                match values.get_mut(&*key) {
-                    Some(slot) => *slot = map.next_value()?,
-                    None => drop(map.next_value::<IgnoredAny>()?),
-                }
-            }
-            Ok(values)
-        }
-    }
+fn parse(text: &str, columns: &Arc<[Name]>) -> Result<Row<Value>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    Wanted(columns).deserialize(&mut deserializer)
+    let values = Wanted(columns).deserialize(&mut deserializer)?;
+    Ok(Row::new(Arc::clone(columns), values))
+}
+
+/// The values of some columns, out of an object.
+struct Wanted<'a>(&'a [Name]);
+
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = Vec<Value>;
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Wanted<'_> {
+    type Value = Vec<Value>;
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a row of values")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut values, mut near) = (vec![Value::Missing; self.0.len()], 0);
+        while let Some(place) = map.next_key_seed(Place { columns: self.0, near })? {
+            match place {
+                Some(place) => {
+                    values[place] = map.next_value()?;
+                    near = place + 1;
+                }
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// A key's place among the columns, without a copy of the key.
+struct Place<'a> {
+    columns: &'a [Name],
+    near: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Place<'_> {
+    type Value = Option<usize>;
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Place<'_> {
+    type Value = Option<usize>;
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a column's name")
+    }
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(row::find(self.columns, self.near, name))
+    }
 }
 
 #[cfg(test)]
@@ -206,12 +238,12 @@ mod tests {
         store.upsert(&view, [row("b-1", 200, 2.0)].into_iter()).expect("writes");
         let second = store.upsert(&view, [row("b-1", 100, 1.0), row("b-2", 100, 5.0)].into_iter()).expect("writes");
         assert_eq!(second, Upserted { written: 1, older: 1 });
-        let columns: Vec<Name> = vec!["dti".into(), "absent".into()];
+        let columns: Arc<[Name]> = ["absent".into(), "dti".into()].into();
         let rows = store.read(&[(&view, "b-1", &columns), (&view, "nobody", &columns)]).expect("reads");
         let first = rows[0].as_ref().expect("there");
-        assert_eq!((first.event_time_ms, &first.values["dti"]), (200, &Value::Number(2.0)));
-        assert_eq!(first.values["absent"], Value::Missing);
-        assert!(!first.values.contains_key("state"), "only what was asked for");
+        assert_eq!((first.event_time_ms, first.values.get("dti")), (200, Some(&Value::Number(2.0))));
+        assert_eq!(first.values.get("absent"), Some(&Value::Missing));
+        assert!(first.values.get("state").is_none(), "only what was asked for");
         assert_eq!(rows[1], None);
     }
 
@@ -222,6 +254,6 @@ mod tests {
         let view: Name = "profile".into();
         let broken = StoreError::Row { view: view.clone(), why: "broken".into() };
         assert!(store.upsert(&view, [row("b-1", 1, 1.0), Err(broken)].into_iter()).is_err());
-        assert_eq!(store.read(&[(&view, "b-1", &[])]).expect("reads"), [None]);
+        assert_eq!(store.read(&[(&view, "b-1", &Arc::default())]).expect("reads"), [None]);
     }
 }

@@ -5,6 +5,7 @@ mod embedded;
 mod load;
 
 use indexmap::IndexMap;
+use serin_core::row::Row;
 use serin_core::value::{Value, ValueType};
 use serin_core::{Name, NameMap};
 
@@ -44,7 +45,7 @@ pub struct StoredRow {
     /// When its values were true.
     pub event_time_ms: u64,
     /// The values of the columns asked for.
-    pub values: NameMap<Value>,
+    pub values: Row<Value>,
 }
 
 /// What became of pushed rows.

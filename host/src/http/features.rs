@@ -134,7 +134,7 @@ pub(super) async fn show(
     InPath((view, entity)): InPath<(String, String)>,
 ) -> Result<Json<WireFeatures>, Problem> {
     let spec = view_of(&service, &view)?;
-    let columns: Vec<serin_core::Name> = spec.columns.keys().cloned().collect();
+    let columns: Arc<[serin_core::Name]> = spec.columns.keys().cloned().collect();
     let (shared, name, key) = (Arc::clone(&service), spec.name.clone(), entity.clone());
     let rows = tokio::task::spawn_blocking(move || shared.store.read(&[(&name, &key, &columns)]))
         .await
@@ -157,8 +157,8 @@ pub(super) async fn show(
         age_s: age_ms / 1000,
         values: row
             .values
-            .into_iter()
-            .map(|(c, value)| (c.to_string(), WireFeature { status: status(&value), value }))
+            .iter()
+            .map(|(c, value)| (c.to_string(), WireFeature { status: status(value), value: value.clone() }))
             .collect(),
     }))
 }

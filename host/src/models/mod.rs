@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serin_core::Name;
 use serin_core::manifest::ModelId;
-use serin_core::{Name, NameMap, find_near};
+use serin_core::row::Row;
 
 pub use golden::Golden;
 pub use onnx::{Runtime, RuntimeError};
@@ -117,9 +118,9 @@ impl Model {
     ///
     /// # Errors
     /// The input that is missing or not the model's.
-    pub fn arrange(&self, inputs: &NameMap<f64>) -> Result<Vec<f64>, ScoreError> {
+    pub fn arrange(&self, inputs: &Row<f64>) -> Result<Vec<f64>, ScoreError> {
         let value = |(at, name): (usize, &Name)| {
-            let value = find_near(inputs, at, name).map(|(_, value)| *value);
+            let value = inputs.find(at, name).map(|(_, value)| *value);
             value.ok_or_else(|| ScoreError::InvalidRow(format!("no input '{name}'")))
         };
         self.inputs.iter().enumerate().map(value).collect()
@@ -129,12 +130,12 @@ impl Model {
     ///
     /// # Errors
     /// The input that is missing or unknown.
-    pub fn accepts<'a>(&self, mut mapped: impl Iterator<Item = &'a Name> + Clone) -> Result<(), String> {
+    pub fn accepts(&self, mapped: &[Name]) -> Result<(), String> {
         let listed = || self.inputs.iter().map(|i| &**i).collect::<Vec<_>>().join(", ");
-        if let Some(missing) = self.inputs.iter().find(|input| !mapped.clone().any(|m| m == *input)) {
+        if let Some(missing) = self.inputs.iter().find(|input| !mapped.contains(input)) {
             return Err(format!("model {}: input '{missing}' is not mapped; its inputs: {}", self.id, listed()));
         }
-        match mapped.find(|m| !self.inputs.contains(m)) {
+        match mapped.iter().find(|m| !self.inputs.contains(m)) {
             Some(unknown) => Err(format!("model {}: has no input '{unknown}'; its inputs: {}", self.id, listed())),
             None => Ok(()),
         }
