@@ -186,18 +186,25 @@ fn decisions_are_kept_as_long_as_the_file_says() {
     assert_eq!(host.stop(), Some(0));
     const DAY: i64 = 24 * 60 * 60 * 1000;
     let copy = |new_id: &str, days: i64| {
-        let insert = "INSERT INTO decisions SELECT ?1, time_ms - ?2, point, unit, experiment, arm, served_by, digest, record \
+        let insert = "INSERT INTO decisions \
+                      SELECT ?1, time_ms - ?2, point, unit, experiment, arm, served_by, digest, record, dictionary \
                       FROM decisions WHERE decision_id = ?3";
         database(&deployment).execute(insert, params![new_id, days * DAY, id]).expect("inserts");
     };
-    copy("old", 31);
-    copy("not-so-old", 29);
+    // An id begins with its time, in milliseconds.
+    let ago = |days: i64| {
+        let ms = jiff::Timestamp::now().as_millisecond() - days * DAY;
+        format!("{:08x}-{:04x}-7000-8000-000000000000", ms >> 16, ms & 0xffff)
+    };
+    let (old, not_so_old) = (ago(31), ago(29));
+    copy(&old, 31);
+    copy(&not_so_old, 29);
     let host = Host::start(&deployment).ready();
     let status = |id: &str| host.admin.get(&format!("/v1/decisions/{id}")).status;
-    eventually("the old one goes", Duration::from_secs(10), || (status("old") == 404).then_some(()));
-    assert_eq!((status("not-so-old"), status(&id)), (200, 200));
+    eventually("the old one goes", Duration::from_secs(10), || (status(&old) == 404).then_some(()));
+    assert_eq!((status(&not_so_old), status(&id)), (200, 200));
     // The time may be changed while the host runs.
     deployment.edit("serin.toml", "30d", "7d");
-    eventually("it goes, too", Duration::from_secs(10), || (status("not-so-old") == 404).then_some(()));
+    eventually("it goes, too", Duration::from_secs(10), || (status(&not_so_old) == 404).then_some(()));
     assert_eq!(status(&id), 200);
 }

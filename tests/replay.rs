@@ -3,7 +3,8 @@
 
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
-use serin_core::record::Record;
+use serin::ledger::{DecisionFilter, LedgerReader};
+use serin_core::record::{Record, ServedBy};
 use serin_core::value::Value as Feature;
 
 use crate::support::{Cli, Deployment, Host, collections, misbehave, misbehaving, root, run};
@@ -121,29 +122,40 @@ fn altered_record_is_found(deployment: &Deployment, database: &Connection) {
         let row = record.features.get_mut("borrower-profile").expect("the view");
         assert!(row.values.replace("interest_rate", Feature::Number(29.0)).is_some());
     };
-    let served_by_rules = "experiment IS NULL AND json_extract(record, '$.answer.action') = 'email'";
-    let scored =
-        "arm = 'score' AND json_extract(record, '$.attempts[0].scores[0].value') IS NOT NULL AND served_by = 'arm'";
+    type Is = fn(&Record) -> bool;
+    let served_by_rules: Is = |record| record.routing.assignment.is_none() && *record.answer.action == *"email";
+    let scored: Is = |record| {
+        let arm = record.routing.assignment.as_ref().is_some_and(|a| *a.arm == *"score");
+        arm && record.answer.served_by == ServedBy::Arm && record.attempts[0].scores[0].value.is_some()
+    };
     for (which, alter, forged, field) in [
         (served_by_rules, contacts, false, "record"),
         (served_by_rules, contacts, true, "attempts[0].outcome.candidates[0].action"),
         (scored, interest, true, "attempts[0].scores[0].inputs.interest_rate"),
     ] {
-        let (id, time_ms, bytes, digest): (String, i64, Vec<u8>, String) = database
-            .query_row(
-                &format!("SELECT decision_id, time_ms, record, digest FROM decisions WHERE point = 'collections-outreach' AND {which} LIMIT 1"),
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
-            )
-            .expect("a decision of this kind");
-        let mut record = Record::parse(&bytes).expect("a record");
+        let mut found = None;
+        let point = DecisionFilter { point: Some("collections-outreach".into()), ..DecisionFilter::default() };
+        let search =
+            LedgerReader::open(&deployment.path().join("data/serin.db")).expect("opens").for_each(&point, |stored| {
+                found = stored.parse().ok().filter(which);
+                found.is_none()
+            });
+        search.expect("reads");
+        let mut record = found.expect("a decision of this kind");
+        let (id, time_ms) = (record.decision_id.clone(), record.time_ms);
+        let (packed, digest, dictionary): (Vec<u8>, String, Option<i64>) = database
+            .query_row("SELECT record, digest, dictionary FROM decisions WHERE decision_id = ?1", [&id], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .expect("its row");
         alter(&mut record);
         let altered = serde_json::to_vec(&record).expect("JSON");
-        let set = |bytes: &[u8], digest: &str| {
-            let update = "UPDATE decisions SET record = ?2, digest = ?3 WHERE decision_id = ?1";
-            database.execute(update, params![id, bytes, digest]).expect("updates");
+        let set = |bytes: &[u8], digest: &str, dictionary: Option<i64>| {
+            let update = "UPDATE decisions SET record = ?2, digest = ?3, dictionary = ?4 WHERE decision_id = ?1";
+            database.execute(update, params![id, bytes, digest, dictionary]).expect("updates");
         };
-        set(&altered, if forged { serin_core::digest(&altered) } else { digest.clone() }.as_str());
+        // Without a dictionary, a record lies there as it is.
+        set(&altered, if forged { serin_core::digest(&altered) } else { digest.clone() }.as_str(), None);
         let (since, until) = (time_ms.to_string(), (time_ms + 1).to_string());
         let window = ["--verify", "--since", &since, "--until", &until];
         let found = replay(deployment, &window);
@@ -155,7 +167,7 @@ fn altered_record_is_found(deployment: &Deployment, database: &Connection) {
         let config = deployment.config();
         let text = run(["replay", "--config", config.to_str().expect("a path")].iter().chain(&window));
         assert!(text.stderr.contains(&id) && text.stderr.contains(field), "people are told, too: {}", text.stderr);
-        set(&bytes, &digest);
+        set(&packed, &digest, dictionary);
         assert_eq!(replay(deployment, &window).code, Some(0));
     }
 }

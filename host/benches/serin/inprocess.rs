@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serin::clock::SystemClock;
 use serin::decide::decide;
-use serin::ledger::{DecisionRow, StoredRecord};
+use serin::ledger::{DecisionRow, Packer, StoredRecord};
 use serin::sandbox::{Bare, Run};
 use serin_core::projection;
 use serin_core::record::Record;
@@ -105,13 +105,14 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
     }));
     let requests = Round::new(world.decided.iter().map(|(request, _)| request));
     let whole = Round::new(records.iter().copied());
+    let packer = Packer::default();
     let stored = Round::new(
         records
             .iter()
-            .map(|record| DecisionRow::of(record))
+            .map(|record| DecisionRow::of(record, &packer))
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
-            .map(|row| StoredRecord { decision_id: row.decision_id, bytes: row.record, digest: row.digest }),
+            .map(StoredRecord::from),
     );
     let store = Arc::clone(&world.deployment.store);
 
@@ -152,7 +153,7 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
             assert_eq!(bares.next().call().expect("runs"), 1)
         }),
         Box::new(|| {
-            black_box(DecisionRow::of(whole.next()).expect("serializes"));
+            black_box(DecisionRow::of(whole.next(), &packer).expect("serializes"));
         }),
         Box::new(|| {
             black_box(stored.next().parse().expect("parses"));

@@ -49,6 +49,14 @@ impl<V> Row<V> {
         find(&self.names, 0, name).map(|place| std::mem::replace(&mut self.values[place], value))
     }
 
+    /// Puts one value in the place of all.
+    pub fn fill(&mut self, value: &V)
+    where
+        V: Clone,
+    {
+        self.values.fill(value.clone());
+    }
+
     /// The names with their values, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Name, &V)> {
         self.names.iter().zip(&self.values)

@@ -152,7 +152,8 @@ pub fn parse_time(text: &str) -> Option<u64> {
 }
 
 fn raw(record: StoredRecord) -> Result<Box<RawValue>, Problem> {
-    let text = String::from_utf8(record.bytes).ok().and_then(|text| RawValue::from_string(text).ok());
+    let text = record.json().ok().and_then(|json| String::from_utf8(json.into_owned()).ok());
+    let text = text.and_then(|text| RawValue::from_string(text).ok());
     text.ok_or_else(|| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable-record", "the stored record is not JSON")
     })

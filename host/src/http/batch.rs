@@ -108,7 +108,7 @@ async fn batch(
             Ok(decided) => {
                 waits |= decided.must_log;
                 took.push(DecisionTook::of(&decided.record, arrived));
-                rows.push(row(&decided.record)?);
+                rows.push(row(&service, &decided.record)?);
                 let raw =
                     serde_json::value::to_raw_value(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
                 WireBatchItem { status: 200, decision: Some(raw), error: None }

@@ -128,7 +128,7 @@ impl Finish {
         if self.dry_run {
             return self.answer(Ok(Answered { body, committed: None }));
         }
-        let row = match row(&decided.record) {
+        let row = match row(&self.service, &decided.record) {
             Ok(row) => row,
             Err(problem) => return self.answer(Err(problem)),
         };
@@ -285,8 +285,8 @@ fn note(metrics: &Metrics, record: &Record) {
     }
 }
 
-pub(super) fn row(record: &Record) -> Result<DecisionRow, Problem> {
-    DecisionRow::of(record).map_err(|_| internal())
+pub(super) fn row(service: &Service, record: &Record) -> Result<DecisionRow, Problem> {
+    service.ledger.row(record).map_err(|_| internal())
 }
 
 pub(super) fn keep(service: &Service, held: &Held, status: u16, body: &[u8]) -> IdempotentAnswer {

@@ -3,8 +3,10 @@
 
 mod checkpoint;
 mod events;
+mod packing;
 mod read;
 mod schema;
+mod store;
 mod writer;
 
 use std::fs::File;
@@ -18,6 +20,7 @@ use serin_core::record::Record;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
+pub use packing::{Dictionary, Packer};
 pub use read::{DecisionFilter, StoredAnswer, StoredRecord};
 pub use writer::Then;
 
@@ -81,9 +84,11 @@ pub struct DecisionRow {
     pub assignment: Option<(String, String)>,
     /// Who served.
     pub served_by: &'static str,
-    /// The record, as JSON.
+    /// The record's JSON, packed.
     pub record: Vec<u8>,
-    /// SHA-256 of the record's bytes.
+    /// What it is unpacked with; none where it lies there as it is.
+    pub dictionary: Option<Arc<Dictionary>>,
+    /// SHA-256 of the record's JSON.
     pub digest: String,
 }
 
@@ -92,8 +97,10 @@ impl DecisionRow {
     ///
     /// # Errors
     /// That the record has no form in JSON, which a finished one always has.
-    pub fn of(record: &Record) -> serde_json::Result<Self> {
+    pub fn of(record: &Record, packer: &Packer) -> serde_json::Result<Self> {
         let bytes = serde_json::to_vec(record)?;
+        let digest = serin_core::digest(&bytes);
+        let (bytes, dictionary) = packer.pack(record, bytes);
         Ok(Self {
             decision_id: record.decision_id.clone(),
             time_ms: record.time_ms,
@@ -101,8 +108,9 @@ impl DecisionRow {
             unit: record.unit().map(|unit| unit.id.clone()),
             assignment: record.routing.assignment.as_ref().map(|a| (a.experiment.to_string(), a.arm.to_string())),
             served_by: record.answer.served_by.as_str(),
-            digest: serin_core::digest(&bytes),
             record: bytes,
+            dictionary,
+            digest,
         })
     }
 }
@@ -141,6 +149,8 @@ pub struct Ledger {
     writer: Option<std::thread::JoinHandle<()>>,
     checkpoints: Option<std::thread::JoinHandle<()>>,
     readers: Mutex<Vec<Connection>>,
+    packer: Packer,
+    dictionaries: read::Dictionaries,
     healthy: Arc<AtomicBool>,
     _lock: File,
 }
@@ -179,6 +189,8 @@ impl Ledger {
             writer: Some(writer),
             checkpoints: Some(checkpoints),
             readers: Mutex::new(Vec::new()),
+            packer: Packer::default(),
+            dictionaries: read::Dictionaries::default(),
             healthy,
             _lock: lock,
         })
@@ -192,6 +204,14 @@ impl Ledger {
     /// Notes that a commit was waited for in vain. The next one that succeeds clears it.
     pub fn suspect(&self) {
         self.healthy.store(false, Ordering::Relaxed);
+    }
+
+    /// The row of a record, to be committed.
+    ///
+    /// # Errors
+    /// That the record has no form in JSON, which a finished one always has.
+    pub fn row(&self, record: &Record) -> serde_json::Result<DecisionRow> {
+        DecisionRow::of(record, &self.packer)
     }
 
     /// Queues a job; one that was not taken is given back with the reason.
@@ -282,7 +302,10 @@ impl Ledger {
 }
 
 /// A reading view of a ledger, of a stopped host's or beside a running one.
-pub struct LedgerReader(Connection);
+pub struct LedgerReader {
+    connection: Connection,
+    dictionaries: read::Dictionaries,
+}
 
 impl LedgerReader {
     /// Opens the ledger at `path` for reading.
@@ -292,7 +315,7 @@ impl LedgerReader {
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let connection = reader(path)?;
         schema::check_version(&connection)?;
-        Ok(Self(connection))
+        Ok(Self { connection, dictionaries: read::Dictionaries::default() })
     }
 }
 

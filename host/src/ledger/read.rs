@@ -1,10 +1,16 @@
 //! Reading decisions and stored answers.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serin_core::record::Record;
 
-use super::{Ledger, LedgerError, LedgerReader};
+use super::packing::unpack;
+use super::{DecisionRow, Ledger, LedgerError, LedgerReader};
 
 /// Which decisions to read.
 #[derive(Debug, Clone, Default)]
@@ -35,23 +41,95 @@ pub struct StoredAnswer {
 pub struct StoredRecord {
     /// Id of the decision.
     pub decision_id: String,
-    /// The record's bytes.
-    pub bytes: Vec<u8>,
-    /// SHA-256 that was stored with them.
-    pub digest: String,
+    /// The record's JSON, packed.
+    packed: Vec<u8>,
+    /// What it is unpacked with; none where it lies there as it is.
+    dictionary: Option<Arc<[u8]>>,
+    /// SHA-256 of the record's JSON that was stored with it.
+    digest: String,
+}
+
+impl From<DecisionRow> for StoredRecord {
+    fn from(row: DecisionRow) -> Self {
+        let dictionary = row.dictionary.map(|dictionary| dictionary.bytes.as_slice().into());
+        Self { decision_id: row.decision_id, packed: row.record, dictionary, digest: row.digest }
+    }
 }
 
 impl StoredRecord {
-    /// The record, its bytes compared with their digest.
+    /// The record's JSON.
     ///
     /// # Errors
-    /// That the bytes are not those that were stored, or are not a record.
+    /// That what is stored is not what was packed.
+    pub fn json(&self) -> Result<Cow<'_, [u8]>, String> {
+        match &self.dictionary {
+            Some(dictionary) => unpack(&self.packed, dictionary).map(Cow::Owned),
+            None => Ok(Cow::Borrowed(&self.packed)),
+        }
+    }
+
+    /// The record, its JSON compared with its digest.
+    ///
+    /// # Errors
+    /// That it is not what was stored, or is not a record.
     pub fn parse(&self) -> Result<Record, String> {
-        let found = serin_core::digest(&self.bytes);
+        let json = self.json()?;
+        let found = serin_core::digest(&json);
         if found != self.digest {
             return Err(format!("the record was altered: its digest is {found}, and {} was stored", self.digest));
         }
-        Record::parse(&self.bytes)
+        Record::parse(&json)
+    }
+}
+
+/// The ids of decisions made at `ms` or later are not before this one: a UUID of version 7
+/// begins with its time.
+pub(super) fn first_id(ms: u64) -> String {
+    format!("{:08x}-{:04x}", ms >> 16, ms & 0xffff)
+}
+
+/// Dictionaries that were read.
+#[derive(Debug, Default)]
+pub(super) struct Dictionaries(Mutex<HashMap<i64, Arc<[u8]>>>);
+
+/// Dictionaries that are remembered.
+const DICTIONARIES: usize = 256;
+
+impl Dictionaries {
+    fn get(&self, db: &Connection, id: i64) -> rusqlite::Result<Arc<[u8]>> {
+        if let Some(found) = self.0.lock().get(&id) {
+            return Ok(Arc::clone(found));
+        }
+        let sql = "SELECT bytes FROM dictionaries WHERE id = ?1";
+        let read: Option<Vec<u8>> = db.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
+        let Some(read) = read else {
+            // Without it the record is not readable, which its digest tells.
+            return Ok(Arc::default());
+        };
+        let read: Arc<[u8]> = read.into();
+        let mut known = self.0.lock();
+        if known.len() >= DICTIONARIES {
+            known.clear();
+        }
+        known.insert(id, Arc::clone(&read));
+        Ok(read)
+    }
+
+    fn stored(&self, db: &Connection, row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
+        let dictionary: Option<i64> = row.get(3)?;
+        Ok(StoredRecord {
+            decision_id: row.get(0)?,
+            digest: row.get(1)?,
+            packed: row.get(2)?,
+            dictionary: dictionary.map(|id| self.get(db, id)).transpose()?,
+        })
+    }
+
+    fn decision(&self, db: &Connection, id: &str) -> Result<Option<StoredRecord>, LedgerError> {
+        Ok(db
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM decisions WHERE decision_id = ?1"))?
+            .query_row([id], |row| self.stored(db, row))
+            .optional()?)
     }
 }
 
@@ -69,8 +147,8 @@ impl DecisionFilter {
         };
         add("unit = ?", self.unit.clone().map(SqlValue::from));
         add("point = ?", self.point.clone().map(SqlValue::from));
-        add("time_ms >= ?", self.since_ms.map(|ms| SqlValue::from(ms as i64)));
-        add("time_ms < ?", self.until_ms.map(|ms| SqlValue::from(ms as i64)));
+        add("decision_id >= ?", self.since_ms.map(|ms| SqlValue::from(first_id(ms))));
+        add("decision_id < ?", self.until_ms.map(|ms| SqlValue::from(first_id(ms))));
         (conditions.join(" AND "), values)
     }
 }
@@ -78,18 +156,7 @@ impl DecisionFilter {
 /// Records of one page.
 const PAGE: usize = 2_000;
 
-const COLUMNS: &str = "decision_id, digest, record";
-
-fn stored(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
-    Ok(StoredRecord { decision_id: row.get(0)?, digest: row.get(1)?, bytes: row.get(2)? })
-}
-
-fn decision(db: &Connection, id: &str) -> Result<Option<StoredRecord>, LedgerError> {
-    Ok(db
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM decisions WHERE decision_id = ?1"))?
-        .query_row([id], stored)
-        .optional()?)
-}
+const COLUMNS: &str = "decision_id, digest, record, dictionary";
 
 impl Ledger {
     /// The record of a decision.
@@ -97,7 +164,7 @@ impl Ledger {
     /// # Errors
     /// What SQLite says.
     pub fn decision(&self, id: &str) -> Result<Option<StoredRecord>, LedgerError> {
-        self.with_reader(|db| decision(db, id))
+        self.with_reader(|db| self.dictionaries.decision(db, id))
     }
 
     /// The newest records that match, at most `limit`.
@@ -108,9 +175,9 @@ impl Ledger {
         let (conditions, values) = filter.conditions();
         self.with_reader(|db| {
             let mut statement = db.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM decisions WHERE {conditions} ORDER BY time_ms DESC, decision_id DESC LIMIT {limit}"
+                "SELECT {COLUMNS} FROM decisions WHERE {conditions} ORDER BY decision_id DESC LIMIT {limit}"
             ))?;
-            let rows = statement.query_map(params_from_iter(values), stored)?;
+            let rows = statement.query_map(params_from_iter(values), |row| self.dictionaries.stored(db, row))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
@@ -137,7 +204,7 @@ impl LedgerReader {
     /// # Errors
     /// What SQLite says.
     pub fn decision(&self, id: &str) -> Result<Option<StoredRecord>, LedgerError> {
-        decision(&self.0, id)
+        self.dictionaries.decision(&self.connection, id)
     }
 
     /// How many records match.
@@ -147,7 +214,7 @@ impl LedgerReader {
     pub fn count(&self, filter: &DecisionFilter) -> Result<u64, LedgerError> {
         let (conditions, values) = filter.conditions();
         let sql = format!("SELECT count(*) FROM decisions WHERE {conditions}");
-        let count: i64 = self.0.query_row(&sql, params_from_iter(values), |row| row.get(0))?;
+        let count: i64 = self.connection.query_row(&sql, params_from_iter(values), |row| row.get(0))?;
         Ok(count as u64)
     }
 
@@ -162,20 +229,19 @@ impl LedgerReader {
         mut each: impl FnMut(StoredRecord) -> bool,
     ) -> Result<(), LedgerError> {
         let (conditions, values) = filter.conditions();
-        let mut statement = self.0.prepare(&format!(
-            "SELECT {COLUMNS}, time_ms FROM decisions WHERE {conditions} AND (time_ms, decision_id) > (?, ?)
-             ORDER BY time_ms, decision_id LIMIT {PAGE}"
+        let mut statement = self.connection.prepare(&format!(
+            "SELECT {COLUMNS} FROM decisions WHERE {conditions} AND decision_id > ? ORDER BY decision_id LIMIT {PAGE}"
         ))?;
-        let mut last = (-1_i64, String::new());
+        let mut last = String::new();
         loop {
             let mut page = values.clone();
-            page.extend([SqlValue::from(last.0), SqlValue::from(last.1.clone())]);
+            page.push(SqlValue::from(last.clone()));
             let mut rows = statement.query(params_from_iter(page))?;
             let mut read = 0;
             while let Some(row) = rows.next()? {
                 read += 1;
-                let record = stored(row)?;
-                last = (row.get(3)?, record.decision_id.clone());
+                let record = self.dictionaries.stored(&self.connection, row)?;
+                last.clone_from(&record.decision_id);
                 if !each(record) {
                     return Ok(());
                 }

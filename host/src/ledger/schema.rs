@@ -17,10 +17,15 @@ CREATE TABLE decisions (
   arm TEXT,
   served_by TEXT NOT NULL,
   digest TEXT NOT NULL,
-  record BLOB NOT NULL
+  record BLOB NOT NULL,
+  dictionary INTEGER
 );
-CREATE INDEX decisions_by_time ON decisions (time_ms);
-CREATE INDEX decisions_by_unit ON decisions (unit, time_ms);
+CREATE INDEX decisions_by_unit ON decisions (unit);
+CREATE TABLE dictionaries (
+  id INTEGER NOT NULL PRIMARY KEY,
+  time_ms INTEGER NOT NULL,
+  bytes BLOB NOT NULL
+);
 CREATE TABLE answers (
   key TEXT NOT NULL PRIMARY KEY,
   request TEXT NOT NULL,
@@ -65,6 +70,8 @@ pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection,
         Durability::Power => "FULL",
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
+    // Units come in no order, and so do the pages that a new decision changes.
+    connection.pragma_update(None, "cache_size", -32_768)?;
     // A thread of its own does it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)

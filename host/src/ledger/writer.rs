@@ -5,11 +5,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::checkpoint;
 use super::events::{Event, EventResult, store_event};
+use super::store::{EXPIRE_ROWS, Written, expire, store_commit};
 use super::{Commit, LedgerError};
 use crate::telemetry::Metrics;
 
@@ -20,9 +21,6 @@ const GROUP_ROWS: usize = 12_000;
 /// Rows after which the log's content is moved on. A write that meets a page on its way to the
 /// disk waits for it, and for all that went before: what goes at once has to be little.
 const MOVE_ROWS: usize = 128;
-/// Rows that one expiry deletes, so that commits never wait long behind it.
-const EXPIRE_ROWS: i64 = 2_000;
-
 /// Learns of a commit's end.
 pub type Then = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
 type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
@@ -57,6 +55,7 @@ pub(super) fn run(
     nudge: &SyncSender<()>,
 ) {
     let mut unmoved = 0;
+    let mut written = Written::default();
     while let Ok(first) = queue.recv() {
         let (mut rows, mut group) = (first.rows(), vec![first]);
         while group.len() < GROUP && rows < GROUP_ROWS {
@@ -65,7 +64,7 @@ pub(super) fn run(
             group.push(job);
         }
         unmoved += rows;
-        commit_group(&mut connection, group, metrics, healthy);
+        commit_group(&mut connection, &mut written, group, metrics, healthy);
         if unmoved >= MOVE_ROWS {
             unmoved = 0;
             // One nudge that is not yet taken stands for all.
@@ -81,11 +80,17 @@ pub(super) fn run(
 
 /// One transaction for all. Where a job breaks a constraint, each is tried again by itself, so
 /// that it does not take its neighbours along; a full disk or a lock would only fail again.
-fn commit_group(connection: &mut Connection, jobs: Vec<Job>, metrics: &Metrics, healthy: &AtomicBool) {
+fn commit_group(
+    connection: &mut Connection,
+    written: &mut Written,
+    jobs: Vec<Job>,
+    metrics: &Metrics,
+    healthy: &AtomicBool,
+) {
     let records: usize = jobs.iter().map(Job::records).sum();
     let attempt = (|| {
         let transaction = connection.transaction()?;
-        let results = jobs.iter().map(|job| apply(&transaction, job)).collect::<Result<Vec<_>, _>>()?;
+        let results = jobs.iter().map(|job| apply(&transaction, written, job)).collect::<Result<Vec<_>, _>>()?;
         transaction.commit()?;
         Ok::<_, rusqlite::Error>(results)
     })();
@@ -102,12 +107,14 @@ fn commit_group(connection: &mut Connection, jobs: Vec<Job>, metrics: &Metrics, 
         }
         Err(error) if jobs.len() > 1 && error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             tracing::warn!(%error, "a group did not commit; each of its jobs is tried alone");
+            written.clear();
             for job in jobs {
-                commit_group(connection, vec![job], metrics, healthy);
+                commit_group(connection, written, vec![job], metrics, healthy);
             }
         }
         Err(error) => {
             healthy.store(false, Ordering::Relaxed);
+            written.clear();
             tracing::error!(%error, records, "the ledger did not commit");
             for job in jobs {
                 if matches!(job, Job::Commit(_, None)) {
@@ -126,70 +133,19 @@ enum Applied {
     Expire(bool),
 }
 
-fn apply(transaction: &Connection, job: &Job) -> Result<Applied, rusqlite::Error> {
+fn apply(transaction: &Connection, written: &mut Written, job: &Job) -> Result<Applied, rusqlite::Error> {
     match job {
         Job::Commit(commit, _) => {
-            store_commit(transaction, commit)?;
+            store_commit(transaction, written, commit)?;
             Ok(Applied::Commit)
         }
         Job::Events(events, now_ms, _) => Ok(Applied::Events(
             events.iter().map(|event| store_event(transaction, event, *now_ms)).collect::<Result<_, _>>()?,
         )),
         Job::Expire { before_ms, keys_before_ms, .. } => {
-            // Written even where nothing is deleted: whether a commit succeeds is what
-            // readiness goes by, and one that writes no page succeeds on a full disk.
-            transaction.execute("UPDATE probe SET time_ms = ?1", [*keys_before_ms as i64])?;
-            let mut deleted = transaction.execute(
-                "DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE time_ms < ?1 LIMIT ?2)",
-                params![*keys_before_ms as i64, EXPIRE_ROWS],
-            )?;
-            for (table, key, time) in [
-                ("decisions", "rowid", "time_ms"),
-                ("outcomes", "rowid", "received_ms"),
-                ("exposures", "decision_id", "received_ms"),
-            ] {
-                let Some(before_ms) = before_ms else { break };
-                deleted = deleted.max(transaction.execute(
-                    &format!(
-                        "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {time} < ?1 LIMIT ?2)"
-                    ),
-                    params![*before_ms as i64, EXPIRE_ROWS],
-                )?);
-            }
-            Ok(Applied::Expire(deleted as i64 == EXPIRE_ROWS))
+            expire(transaction, *before_ms, *keys_before_ms).map(Applied::Expire)
         }
     }
-}
-
-fn store_commit(transaction: &Connection, commit: &Commit) -> Result<(), rusqlite::Error> {
-    if !commit.decisions.is_empty() {
-        let mut statement = transaction.prepare_cached(
-            "INSERT INTO decisions (decision_id, time_ms, point, unit, experiment, arm, served_by, digest, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?;
-        for row in &commit.decisions {
-            let (experiment, arm) = row.assignment.as_ref().map_or((None, None), |(e, a)| (Some(e), Some(a)));
-            statement.execute(params![
-                row.decision_id,
-                row.time_ms as i64,
-                row.point,
-                row.unit,
-                experiment,
-                arm,
-                row.served_by,
-                row.digest,
-                row.record
-            ])?;
-        }
-    }
-    if let Some(answer) = &commit.answer {
-        transaction
-            .prepare_cached(
-                "INSERT OR REPLACE INTO answers (key, request, status, body, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![answer.key, answer.request, answer.status, answer.body, answer.time_ms as i64])?;
-    }
-    Ok(())
 }
 
 fn answer(job: Job, result: Result<Applied, LedgerError>) {

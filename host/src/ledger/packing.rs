@@ -1,0 +1,139 @@
+//! Records as they lie in the ledger. Those of one kind are nearly the same text: the names, the
+//! digests, the limits. So each is compressed (LZ4) against a dictionary that its kind shares,
+//! to a fifth of its size, and a commit writes that much less. A dictionary is a record of its
+//! kind without anything about whom it was made about.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serin_core::NameMap;
+use serin_core::record::{Entropy, Outcome, Record};
+use serin_core::value::Value;
+use sha2::Digest as _;
+
+/// Kinds that are known at a time; with more, all are learned again.
+const KINDS: usize = 256;
+
+/// A kind's dictionary is written anew every day, so that those that records still need are the
+/// young ones.
+pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Bytes of a record that are compressed, and those that are made room for when one is read.
+const MAX_BYTES: usize = 64 << 20;
+
+/// What the records of a kind have in common.
+#[derive(Debug)]
+pub struct Dictionary {
+    /// The beginning of the SHA-256 of its bytes.
+    pub(super) id: i64,
+    /// When it was last learned.
+    pub(super) time_ms: u64,
+    /// The text.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Finds the dictionary of a record's kind, or makes it.
+#[derive(Debug, Default)]
+pub struct Packer {
+    known: Mutex<HashMap<u64, Arc<Dictionary>>>,
+}
+
+impl Packer {
+    /// A record's `bytes`, compressed, and the dictionary to read them with; as they are, without.
+    pub(super) fn pack(&self, record: &Record, bytes: Vec<u8>) -> (Vec<u8>, Option<Arc<Dictionary>>) {
+        if bytes.len() > MAX_BYTES {
+            return (bytes, None);
+        }
+        let Some(dictionary) = self.dictionary(record) else {
+            return (bytes, None);
+        };
+        (lz4_flex::block::compress_prepend_size_with_dict(&bytes, &dictionary.bytes), Some(dictionary))
+    }
+
+    fn dictionary(&self, record: &Record) -> Option<Arc<Dictionary>> {
+        let kind = kind(record);
+        if let Some(found) = self.known.lock().get(&kind) {
+            return Some(Arc::clone(found));
+        }
+        let bytes = serde_json::to_vec(&without_anybody(record)).ok()?;
+        let digest = sha2::Sha256::digest(&bytes);
+        let id = i64::from_be_bytes(digest[..8].try_into().ok()?);
+        let made = Arc::new(Dictionary { id, time_ms: record.time_ms, bytes });
+        let mut known = self.known.lock();
+        if known.len() >= KINDS {
+            known.clear();
+        }
+        known.insert(kind, Arc::clone(&made));
+        Some(made)
+    }
+}
+
+/// The bytes that were packed.
+pub(super) fn unpack(packed: &[u8], dictionary: &[u8]) -> Result<Vec<u8>, String> {
+    let (size, rest) = lz4_flex::block::uncompressed_size(packed).map_err(|e| format!("the record is broken: {e}"))?;
+    if size > MAX_BYTES {
+        return Err(format!("the record is broken: {size} bytes, {MAX_BYTES} at most"));
+    }
+    lz4_flex::block::decompress_with_dict(rest, size, dictionary).map_err(|e| format!("the record is broken: {e}"))
+}
+
+/// Records that are alike: what made them is the same, and made on the same day.
+fn kind(record: &Record) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (record.time_ms / DAY_MS, record.generation, &record.decision_point).hash(&mut hasher);
+    if let Some(assignment) = &record.routing.assignment {
+        (&assignment.spec_digest, &assignment.arm).hash(&mut hasher);
+    }
+    for attempt in &record.attempts {
+        (&attempt.strategy.digest, attempt.outcome.label()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// A record with its kind's names and nothing else: no value that was read, sent or computed.
+fn without_anybody(record: &Record) -> Record {
+    let missing = |values: &NameMap<Value>| values.keys().map(|name| (name.clone(), Value::Missing)).collect();
+    let mut blank = record.clone();
+    blank.decision_id.clear();
+    blank.trace_id = None;
+    blank.time_ms = 0;
+    blank.generation = 0;
+    blank.entities.values_mut().for_each(String::clear);
+    blank.context = missing(&record.context);
+    for row in blank.features.values_mut() {
+        row.entity = row.entity.as_ref().map(|_| String::new());
+        row.event_time_ms = row.event_time_ms.map(|_| 0);
+        row.values.fill(&Value::Missing);
+    }
+    blank.routing.excluded = None;
+    blank.routing.not_enrolled = None;
+    blank.routing.place = blank.routing.place.map(|_| 0.0);
+    if let Some(unit) = &mut blank.routing.unit {
+        unit.id.clear();
+    }
+    for attempt in &mut blank.attempts {
+        for score in &mut attempt.scores {
+            score.inputs.fill(&0.0);
+            score.value = score.value.map(|_| 0.0);
+        }
+        attempt.transcript.clear();
+        attempt.logs.clear();
+        match &mut attempt.outcome {
+            Outcome::Candidates(candidates) => {
+                for candidate in candidates {
+                    candidate.parameters = missing(&candidate.parameters);
+                    candidate.reasons.iter_mut().for_each(|reason| reason.weight = 0.0);
+                }
+            }
+            Outcome::Refusal { message: text, .. } | Outcome::Failure { detail: text, .. } => text.clear(),
+        }
+        (attempt.fuel, attempt.time_us) = (0, 0);
+    }
+    blank.entropy = Entropy(0);
+    blank.answer.parameters = missing(&record.answer.parameters);
+    blank.answer.reasons.iter_mut().for_each(|reason| reason.weight = 0.0);
+    blank.timings_us.values_mut().for_each(|us| *us = 0);
+    blank
+}
