@@ -7,6 +7,7 @@ mod contract;
 mod crash;
 mod demo;
 mod docs;
+mod experiments;
 mod features;
 mod http;
 mod last_good;

@@ -9,7 +9,9 @@ use serin::app::Reloader;
 use serin::clock::{Clock as _, SystemClock};
 use serin::config::Config;
 use serin::decide::{Arm, DecisionRequest, Deployment, decide};
+use serin::experiments::Controller;
 use serin::features::{EmbeddedStore, FeatureInput, StoreError, load_file};
+use serin::ledger::{Durability, Ledger};
 use serin::models::Runtime;
 use serin::registry::{Archive, Folder};
 use serin::sandbox::Engines;
@@ -134,7 +136,10 @@ impl World {
         let folder = Arc::new(Folder::new(config.fixed.plugins.clone(), engines, archive.clone(), false));
         let store = Arc::new(EmbeddedStore::open(&folders.path("data/features.db"))?);
         let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::default()));
-        let reloader = Reloader::new(config, folder, archive, store, Some(Runtime::load()?), clock, metrics);
+        let ledger = Ledger::open(&folders.path("data/serin.db"), Durability::Process, Arc::clone(&metrics))?;
+        let controller = Arc::new(Controller::open(Arc::new(ledger), clock.clone())?);
+        let reloader =
+            Reloader::new(config, folder, archive, store, Some(Runtime::load()?), clock, metrics, controller);
         reloader.reload();
         let deployment = reloader.deployment.load_full();
         if !deployment.unready().is_empty() {

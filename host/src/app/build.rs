@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use serin_core::experiment::{Experiment, Pin};
+use serin_core::experiment::{Experiment, Pin, Status};
 use serin_core::manifest::ModelId;
 
 use super::experiments::{Bound, bind};
@@ -50,9 +50,10 @@ pub(super) fn build(
     models: Arc<ModelSet>,
     candidates: Vec<Candidate>,
     before: impl Fn(&std::path::PathBuf) -> Option<(Arc<Experiment>, String)>,
+    life: impl Fn(&str) -> Status,
     store: Arc<EmbeddedStore>,
 ) -> Built {
-    let Bound { mut running, statuses, applied } = bind(config, versions, &models, candidates, before);
+    let Bound { mut running, statuses, applied } = bind(config, versions, &models, candidates, before, life);
     let mut points = HashMap::new();
     for (name, spec) in &config.points {
         let experiments = running.remove(name).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use serin_core::experiment::Pin;
+use serin_core::experiment::{Pin, Status};
 
 use super::build::{Versions, build_pinned};
 use super::experiments::bind;
@@ -131,7 +131,7 @@ fn check_experiments(config: &Config, versions: &Versions, models: &ModelSet, fi
         Err(error) => return findings.push(finding(dir, "experiments folder", Some(error.to_string()))),
     };
     let candidates = Specs::default().candidates(&Specs::read(&files));
-    for status in bind(config, versions, models, candidates, |_| None).statuses {
+    for status in bind(config, versions, models, candidates, |_| None, |_| Status::default()).statuses {
         let waits = (status.state == ExperimentState::Waiting).then_some(status.why);
         let mut found = finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits));
         found.notes = status.spec.map(|spec| spec.not_acted_upon.clone()).unwrap_or_default();

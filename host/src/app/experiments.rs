@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serin_core::Name;
-use serin_core::experiment::Experiment;
+use serin_core::experiment::{Command, Experiment, State, Status};
 use serin_core::expression::Predicate;
 
 use crate::config::Config;
@@ -36,6 +36,7 @@ pub(super) fn bind(
     models: &ModelSet,
     mut candidates: Vec<Candidate>,
     before: impl Fn(&PathBuf) -> Option<(Arc<Experiment>, String)>,
+    life: impl Fn(&str) -> Status,
 ) -> Bound {
     // Who is in force keeps its slot: a new file must not take it by sorting first.
     candidates.sort_by_key(|candidate| match (before(&candidate.path), &candidate.spec) {
@@ -44,6 +45,7 @@ pub(super) fn bind(
         (None, _) => 2,
     });
     let mut bound = Bound { running: HashMap::new(), statuses: Vec::new(), applied: Vec::new() };
+    let mut slots = Vec::new();
     for candidate in candidates {
         let file = candidate.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let mut status = ExperimentStatus {
@@ -54,7 +56,7 @@ pub(super) fn bind(
             error: candidate.error,
             spec: None,
             source: None,
-            phase: 0,
+            status: Status::default(),
             stale: false,
         };
         let Some((spec, text)) = candidate.spec else {
@@ -63,7 +65,8 @@ pub(super) fn bind(
             continue;
         };
         let edited = before(&candidate.path).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id);
-        let mut verdict = judge(config, versions, models, &bound.running, &spec);
+        let mut now = effective(&spec, life(&spec.id));
+        let mut verdict = judge(config, versions, models, &slots, &spec, &now);
         if let (Verdict::Runs(_), Some((old, _))) = (&verdict, &edited)
             && let Some(key) = spec.fixed_key_changed(old)
         {
@@ -73,20 +76,23 @@ pub(super) fn bind(
         let (mut spec, mut text) = (spec, text);
         if let Verdict::Waits(why) | Verdict::Invalid(why) = &verdict
             && let Some((old, old_text)) = edited
-            && let runs @ Verdict::Runs(_) = judge(config, versions, models, &bound.running, &old)
+            && let runs @ Verdict::Runs(_) = judge(config, versions, models, &slots, &old, &now)
         {
+            now = effective(&old, life(&old.id));
             status.error = Some(format!("the edit is not applied: {why}"));
             (spec, text, verdict) = (old, old_text, runs);
         }
         status.id = spec.id.to_string();
         match verdict {
             Verdict::Runs(running) => {
-                status.state = ExperimentState::Running;
-                status.phase = 1;
+                status.state = ExperimentState::Life(now.state);
                 status.stale = status.error.is_some();
-                status.why = format!("applied; coverage {} of its slot", spec.coverage);
+                status.why = why(&spec, &now);
                 bound.applied.push((candidate.path, Arc::clone(&spec), text.clone()));
-                bound.running.entry(spec.decision_point.clone()).or_default().push(*running);
+                slots.push(Held::of(config, &spec, &now));
+                if now.state.takes_units() {
+                    bound.running.entry(spec.decision_point.clone()).or_default().push(*running);
+                }
             }
             Verdict::Waits(why) => {
                 status.state = ExperimentState::Waiting;
@@ -98,18 +104,67 @@ pub(super) fn bind(
             }
         }
         status.spec = Some(spec);
+        status.status = now;
         status.source = Some(text);
         bound.statuses.push(status);
     }
     bound
 }
 
+/// The status that a spec has once it is in force: one that starts when it is applied is
+/// started then, and recorded so.
+fn effective(spec: &Experiment, status: Status) -> Status {
+    match status.state {
+        State::Draft if !spec.manual_start => status.after(&Command::Start, spec, status.since_ms).unwrap_or(status),
+        _ => status,
+    }
+}
+
+fn why(spec: &Experiment, now: &Status) -> String {
+    let step = || match spec.ramp.len() {
+        1 => String::new(),
+        steps => format!(", step {} of {steps}", now.step + 1),
+    };
+    match now.state {
+        State::Draft => format!("applied; waits for: serin experiment start {} --reason TEXT", spec.id),
+        State::Running => format!("applied; coverage {} of its slot{}", now.coverage(spec), step()),
+        State::Paused => format!("its ramp stands still; coverage {} of its slot{}", now.coverage(spec), step()),
+        State::Aborted => "ended: everybody is on the pinned strategy".to_owned(),
+        State::Concluded => format!(
+            "ended, arm '{}' won: everybody is on the pinned strategy until serin.toml pins another",
+            now.winner.as_deref().unwrap_or_default()
+        ),
+    }
+}
+
+/// A part of a layer that a new experiment cannot have.
+struct Held {
+    layer: Name,
+    slot: [f64; 2],
+    id: Name,
+    note: String,
+}
+
+impl Held {
+    fn of(config: &Config, spec: &Experiment, now: &Status) -> Self {
+        let layer = config.points.get(&spec.decision_point).map(|point| point.layer.name.clone()).unwrap_or_default();
+        let longest = spec.metrics.iter().map(|metric| metric.window_ms + metric.lag_ms).max().unwrap_or(0);
+        // What it did to its units lasts: in a new experiment it would be noise.
+        let note = now.ended_ms.map_or_else(String::new, |_| {
+            let days = longest as f64 / 86_400_000.0;
+            format!("; it has ended: remove its file when its longest window, {days:.1} days, has passed")
+        });
+        Self { layer, slot: spec.slot, id: spec.id.clone(), note }
+    }
+}
+
 fn judge(
     config: &Config,
     versions: &Versions,
     models: &ModelSet,
-    running: &HashMap<Name, Vec<RunningExperiment>>,
+    slots: &[Held],
     spec: &Experiment,
+    now: &Status,
 ) -> Verdict {
     let Some(point) = config.points.get(&spec.decision_point) else {
         let known: Vec<&str> = config.points.keys().map(|p| &**p).collect();
@@ -126,13 +181,11 @@ fn judge(
         ));
     }
     // Slots are of a layer, which several decision points may share.
-    let in_layer =
-        running.iter().filter(|(other, _)| config.points.get(*other).is_some_and(|p| p.layer.name == point.layer.name));
-    for other in in_layer.flat_map(|(_, running)| running) {
-        if spec.slot[0] < other.slot[1] && other.slot[0] < spec.slot[1] {
+    for other in slots.iter().filter(|other| other.layer == point.layer.name) {
+        if !now.state.is_ended() && spec.slot[0] < other.slot[1] && other.slot[0] < spec.slot[1] {
             return Verdict::Invalid(format!(
-                "slot = {:?} overlaps that of '{}', {:?}; slots of a layer are disjoint",
-                spec.slot, other.id, other.slot
+                "slot = {:?} overlaps that of '{}', {:?}; slots of a layer are disjoint{}",
+                spec.slot, other.id, other.slot, other.note
             ));
         }
     }
@@ -167,16 +220,11 @@ fn judge(
             Err(error) => return Verdict::Invalid(format!("arm '{}': {error}", arm.name)),
         }
     }
-    if spec.manual_start {
-        return Verdict::Waits(
-            "start = \"manual\": starting by command is not supported yet; use start = \"on_apply\"".to_owned(),
-        );
-    }
     Verdict::Runs(Box::new(RunningExperiment {
         id: spec.id.clone(),
         slot: spec.slot,
-        coverage: spec.coverage,
-        phase: 1,
+        coverage: now.coverage(spec),
+        phase: now.phase,
         spec_digest: spec.digest.clone(),
         salt: spec.salt.clone(),
         eligible,

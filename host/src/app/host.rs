@@ -12,6 +12,7 @@ use super::Reloader;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::decide::Pool;
+use crate::experiments::Controller;
 use crate::features::{EmbeddedStore, StoreError};
 use crate::http::{self, Service, ServiceParts};
 use crate::ledger::{Ledger, LedgerError};
@@ -115,6 +116,7 @@ impl Host {
         // One instance a deciding thread, and a few for cases and replays.
         let engines = Engines::new(fixed.threads as u32 + 8).map_err(|e| HostError::Sandbox(format!("{e:#}")))?;
         let engines = Arc::new(engines);
+        let controller = Arc::new(Controller::open(Arc::clone(&ledger), Arc::clone(&clock))?);
         let folder = Arc::new(Folder::new(fixed.plugins.clone(), Arc::clone(&engines), archive.clone(), options.dev));
         let watched = watched_folders(&config);
         let reloader = Arc::new(Reloader::new(
@@ -125,6 +127,7 @@ impl Host {
             runtime,
             Arc::clone(&clock),
             Arc::clone(&metrics),
+            Arc::clone(&controller),
         ));
         reloader.reload();
         let watcher = watch_files(&reloader, &watched);
@@ -142,6 +145,11 @@ impl Host {
             versions: Arc::new(Versions::new(engines, archive)),
             max_concurrent: fixed.max_concurrent,
             max_body_bytes: fixed.max_body_bytes,
+            controller,
+            reload: {
+                let reloader = Arc::downgrade(&reloader);
+                Box::new(move || reloader.upgrade().into_iter().for_each(|reloader| reloader.reload()))
+            },
         });
         let (stop, stopped) = watch::channel(false);
         let (listen, public) = serve(listen, http::public(Arc::clone(&service)), stopped.clone()).await?;

@@ -15,7 +15,7 @@ use super::build::{Built, build, load_model, wanted};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Deployment;
-use crate::experiments::{Candidate, ExperimentState, ExperimentStatus, SpecFile, Specs};
+use crate::experiments::{Candidate, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs};
 use crate::features::EmbeddedStore;
 use crate::http::{ModelStatus, Standing};
 use crate::models::{Model, ModelSet, Runtime, golden_path};
@@ -52,6 +52,7 @@ pub struct Reloader {
     runtime: Option<Runtime>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    controller: Arc<Controller>,
     retain: watch::Sender<Option<Duration>>,
     inner: Mutex<Inner>,
 }
@@ -67,6 +68,7 @@ impl Reloader {
         runtime: Option<Runtime>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        controller: Arc<Controller>,
     ) -> Self {
         let generation =
             archive.applied("deployment", "generation").and_then(|lines| lines.first()?.parse().ok()).unwrap_or(0);
@@ -97,6 +99,7 @@ impl Reloader {
             runtime,
             clock,
             metrics,
+            controller,
             retain: watch::Sender::new(config.retain),
             inner: Mutex::new(Inner { config, specs, models: HashMap::new(), fingerprint: String::new(), generation }),
         }
@@ -134,9 +137,10 @@ impl Reloader {
         inner.models.retain(|(id, path), _| config.models.get(id) == Some(path));
 
         standing.experiments = built.experiments;
-        standing.experiments.extend(missing(&inner.specs, &files, &standing.experiments));
+        standing.experiments.extend(missing(&inner.specs, &files, &standing.experiments, &self.controller));
         self.archive_specs(&built.applied);
         for (path, spec, text) in built.applied {
+            self.controller.applied(&spec);
             inner.specs.apply(path, spec, text);
         }
         let fingerprint = fingerprint(&inner.config, &built.deployment);
@@ -164,7 +168,16 @@ impl Reloader {
         let models = self.load_models(inner, config, standing);
         let before = |path: &PathBuf| inner.specs.applied(path).cloned();
         let (generation, store) = (inner.generation + 1, Arc::clone(&self.store));
-        build(config, generation, &self.folder.active(), Arc::new(models), candidates, before, store)
+        build(
+            config,
+            generation,
+            &self.folder.active(),
+            Arc::new(models),
+            candidates,
+            before,
+            |id| self.controller.status(id),
+            store,
+        )
     }
 
     /// What the deployment in force can serve, and this one cannot: a point's strategy, or a
@@ -180,7 +193,7 @@ impl Reloader {
             point.experiments.iter().find_map(|running| {
                 let status = built.experiments.iter().find(|status| *status.id == *running.id)?;
                 let why = status.error.as_deref().unwrap_or(&status.why);
-                (status.state != ExperimentState::Running)
+                (!matches!(status.state, ExperimentState::Life(_)))
                     .then(|| format!("running experiment '{}': {why}", running.id))
             })
         })
@@ -291,7 +304,12 @@ impl Reloader {
 }
 
 /// The experiments whose file is gone. A file that has another name now is not.
-fn missing(specs: &Specs, files: &[SpecFile], known: &[ExperimentStatus]) -> Vec<ExperimentStatus> {
+fn missing(
+    specs: &Specs,
+    files: &[SpecFile],
+    known: &[ExperimentStatus],
+    controller: &Controller,
+) -> Vec<ExperimentStatus> {
     let gone = specs.missing(files).into_iter().filter(|(_, spec)| !known.iter().any(|status| *status.id == *spec.id));
     gone.map(|(path, spec)| ExperimentStatus {
         id: spec.id.to_string(),
@@ -299,9 +317,9 @@ fn missing(specs: &Specs, files: &[SpecFile], known: &[ExperimentStatus]) -> Vec
         state: ExperimentState::SpecMissing,
         why: "its file is gone: new decisions are on the pinned strategy; put the file back to go on".to_owned(),
         error: None,
+        status: controller.status(&spec.id),
         spec: Some(spec),
         source: None,
-        phase: 0,
         stale: false,
     })
     .collect()
@@ -322,7 +340,10 @@ fn fingerprint(config: &Config, deployment: &Deployment) -> String {
         };
         let mut part = format!("{}:{strategy}", point.name);
         for experiment in &point.experiments {
-            part.push_str(&format!(";{}:{}", experiment.id, experiment.spec_digest));
+            part.push_str(&format!(
+                ";{}:{}:{}:{}",
+                experiment.id, experiment.spec_digest, experiment.phase, experiment.coverage
+            ));
             for arm in &experiment.arms {
                 part.push_str(&format!(",{}", arm.plugin.id.digest));
             }

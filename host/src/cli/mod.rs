@@ -46,7 +46,7 @@ enum Command {
     /// Build and look at plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
-    /// Look at the experiments of a running host
+    /// Look at the experiments of a running host, and change their course
     #[command(subcommand)]
     Experiment(ExperimentCommand),
     /// Run recorded decisions again
@@ -119,6 +119,38 @@ enum ExperimentCommand {
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Begin an experiment whose file says start = "manual"
+    Start(ChangeArgs),
+    /// Go on to the ramp's next step
+    Promote(ChangeArgs),
+    /// Stop the ramp where it is; who is in stays in
+    Pause(ChangeArgs),
+    /// Let the ramp go on
+    Resume(ChangeArgs),
+    /// End it: every new decision is on the pinned strategy
+    Abort(ChangeArgs),
+    /// End it with a winner; what is pinned is changed in serin.toml
+    Conclude {
+        /// The arm that won
+        #[arg(long, value_name = "ARM")]
+        winner: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(Args)]
+struct ChangeArgs {
+    /// The experiment's id
+    id: String,
+    /// Why; it is recorded
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who; it is recorded
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true, default_value = "cli")]
+    by: String,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(Args)]

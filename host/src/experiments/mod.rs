@@ -1,18 +1,21 @@
 //! Experiment files and their standing. A file is applied whole; one that is broken leaves
 //! what was applied before in force, and says so.
 
+mod controller;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serin_core::experiment::{Experiment, Pin};
+pub use controller::{CommandError, Controller, HOST, Motive};
+use serin_core::experiment::{Experiment, Pin, State, Status};
 
 /// What the host makes of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExperimentState {
-    /// Takes units.
-    Running,
-    /// Waits for `start`, or for an artifact that is not there yet.
+    /// As the controller has it: a draft that waits for `start`, running, paused, or ended.
+    Life(State),
+    /// Waits for an artifact that is not there yet.
     Waiting,
     /// The file has a mistake and nothing was applied before it.
     Invalid,
@@ -24,7 +27,7 @@ impl ExperimentState {
     /// The name in answers.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Running => "running",
+            Self::Life(state) => state.as_str(),
             Self::Waiting => "waiting",
             Self::Invalid => "invalid",
             Self::SpecMissing => "spec_missing",
@@ -49,8 +52,8 @@ pub struct ExperimentStatus {
     pub spec: Option<Arc<Experiment>>,
     /// The file's text that is in force.
     pub source: Option<String>,
-    /// The phase, from 1; 0 where it never ran.
-    pub phase: u32,
+    /// How far it has come.
+    pub status: Status,
     /// In force, though its file says something else now, or nothing that can be applied.
     pub stale: bool,
 }

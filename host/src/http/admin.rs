@@ -12,7 +12,6 @@ use serde_json::value::RawValue;
 
 use super::wire::InPath;
 use super::{Problem, Service};
-use crate::experiments::ExperimentStatus;
 use crate::ledger::{DecisionFilter, StoredRecord};
 use crate::replay::{Difference, Verdict};
 use crate::telemetry::StateLabels;
@@ -55,58 +54,6 @@ pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Json<serde_j
         })
         .collect();
     Json(json!({ "plugins": plugins }))
-}
-
-fn experiment_json(status: &ExperimentStatus) -> serde_json::Value {
-    let spec = status.spec.as_ref().map(|spec| {
-        json!({
-            "id": &*spec.id,
-            "decision_point": &*spec.decision_point,
-            "owner": spec.owner,
-            "slot": spec.slot,
-            "salt": spec.salt,
-            "eligible": spec.eligible,
-            "arms": spec.arms.iter().map(|arm| json!({
-                "name": &*arm.name, "strategy": arm.strategy.to_string(), "weight": arm.weight, "parameters": arm.parameters,
-            })).collect::<Vec<_>>(),
-            "digest": &*spec.digest,
-        })
-    });
-    json!({
-        "id": status.id,
-        "file": status.file,
-        "state": status.state.as_str(),
-        "phase": status.phase,
-        "coverage": status.spec.as_ref().map(|spec| spec.coverage),
-        "why": status.why,
-        "error": status.error,
-        "stale": status.stale,
-        "not_acted_upon": status.spec.as_ref().map(|spec| spec.not_acted_upon.clone()).unwrap_or_default(),
-        "spec": spec,
-    })
-}
-
-/// Every experiment.
-pub(super) async fn experiments(State(service): State<Arc<Service>>) -> Json<serde_json::Value> {
-    let standing = service.standing.load();
-    Json(json!({ "experiments": standing.experiments.iter().map(experiment_json).collect::<Vec<_>>() }))
-}
-
-/// One experiment.
-pub(super) async fn experiment(
-    State(service): State<Arc<Service>>,
-    InPath(id): InPath<String>,
-) -> Result<Json<serde_json::Value>, Problem> {
-    let standing = service.standing.load();
-    let found = standing.experiments.iter().find(|status| status.id == id).map(experiment_json);
-    found.map(Json).ok_or_else(|| {
-        let known: Vec<&str> = standing.experiments.iter().map(|e| e.id.as_str()).collect();
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "unknown-experiment",
-            format!("no such experiment; known: {}", known.join(", ")),
-        )
-    })
 }
 
 /// The deployment in force, and what of the files is not.
@@ -186,7 +133,7 @@ pub(super) async fn decisions(
     Ok(Json(List { decisions: records }).into_response())
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     service: &Arc<Service>,
     work: impl FnOnce(&Service) -> T + Send + 'static,
 ) -> Result<T, Problem> {

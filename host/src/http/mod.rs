@@ -5,6 +5,7 @@ mod batch;
 mod decisions;
 mod error;
 mod events;
+mod experiments;
 mod features;
 mod idempotency;
 mod listener;
@@ -48,8 +49,9 @@ pub fn admin(service: Arc<Service>) -> Router {
     let limit = service.max_body_bytes;
     Router::new()
         .route("/v1/plugins", get(admin::plugins))
-        .route("/v1/experiments", get(admin::experiments))
-        .route("/v1/experiments/{id}", get(admin::experiment))
+        .route("/v1/experiments", get(experiments::list))
+        .route("/v1/experiments/{id}", get(experiments::show))
+        .route("/v1/experiments/{id}/{command}", post(experiments::command))
         .route("/v1/deployment", get(admin::deployment))
         .route("/v1/decisions", get(admin::decisions).post(decisions::decide_admin))
         .route("/v1/decisions/{id}", get(admin::decision))

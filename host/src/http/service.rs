@@ -12,7 +12,7 @@ use super::Problem;
 use super::idempotency::KeyLocks;
 use crate::clock::Clock;
 use crate::decide::{Deployment, Pool};
-use crate::experiments::ExperimentStatus;
+use crate::experiments::{Controller, ExperimentStatus};
 use crate::features::EmbeddedStore;
 use crate::ledger::Ledger;
 use crate::registry::Folder;
@@ -74,6 +74,10 @@ pub struct ServiceParts {
     pub max_concurrent: usize,
     /// Bytes of a body.
     pub max_body_bytes: usize,
+    /// Statuses of experiments.
+    pub controller: Arc<Controller>,
+    /// Looks at the files and statuses again, and returns when what changed is in force.
+    pub reload: Box<dyn Fn() + Send + Sync>,
 }
 
 /// What the handlers share.
@@ -88,6 +92,8 @@ pub struct Service {
     pub(super) standing: Arc<ArcSwap<Standing>>,
     pub(super) versions: Arc<Versions>,
     pub(super) max_body_bytes: usize,
+    pub(super) controller: Arc<Controller>,
+    pub(super) reload: Box<dyn Fn() + Send + Sync>,
     pub(super) keys: KeyLocks,
     /// Replays under way: they take instances and cores from decisions.
     pub(super) replays: Semaphore,
@@ -110,6 +116,8 @@ impl Service {
             standing: parts.standing,
             versions: parts.versions,
             max_body_bytes: parts.max_body_bytes,
+            controller: parts.controller,
+            reload: parts.reload,
             keys: KeyLocks::default(),
             replays: Semaphore::new(MAX_REPLAYS),
             in_flight: Arc::new(Semaphore::new(parts.max_concurrent)),

@@ -3,10 +3,12 @@
 
 mod checkpoint;
 mod events;
+mod facts;
 mod packing;
 mod read;
 mod schema;
 mod store;
+mod transitions;
 mod writer;
 
 use std::fs::File;
@@ -16,12 +18,15 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use serin_core::Name;
 use serin_core::record::Record;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
+pub use facts::{DecisionFact, OutcomeFact};
 pub use packing::{Dictionary, Packer};
 pub use read::{DecisionFilter, StoredAnswer, StoredRecord};
+pub use transitions::{Transition, TransitionRow};
 pub use writer::Then;
 
 use crate::telemetry::Metrics;
@@ -84,6 +89,14 @@ pub struct DecisionRow {
     pub assignment: Option<(String, String)>,
     /// Who served.
     pub served_by: &'static str,
+    /// What came of the first attempt; none where nothing was tried.
+    pub outcome: Option<&'static str>,
+    /// The action.
+    pub action: Name,
+    /// Microseconds that it took.
+    pub took_us: u64,
+    /// Whether its arm was chosen by hand.
+    pub forced: bool,
     /// The record's JSON, packed.
     pub record: Vec<u8>,
     /// What it is unpacked with; none where it lies there as it is.
@@ -108,6 +121,10 @@ impl DecisionRow {
             unit: record.unit().map(|unit| unit.id.clone()),
             assignment: record.routing.assignment.as_ref().map(|a| (a.experiment.to_string(), a.arm.to_string())),
             served_by: record.answer.served_by.as_str(),
+            outcome: record.attempts.first().map(|attempt| attempt.outcome.label()),
+            action: record.answer.action.clone(),
+            took_us: record.timings_us.values().sum(),
+            forced: record.routing.assignment.as_ref().is_some_and(|a| a.forced),
             record: bytes,
             dictionary,
             digest,
@@ -283,6 +300,17 @@ impl Ledger {
         let (done, wait) = oneshot::channel();
         self.send(Job::Expire { before_ms, keys_before_ms, done })?;
         Ok(wait)
+    }
+
+    /// Commits a change of an experiment's status, and waits for it; says whether it was still the one that
+    /// the change is from.
+    ///
+    /// # Errors
+    /// That the queue is full, or what SQLite says.
+    pub fn transition(&self, transition: Transition) -> Result<bool, LedgerError> {
+        let (done, wait) = mpsc::sync_channel(1);
+        self.send(Job::Transition(Box::new(transition), done))?;
+        wait.recv().unwrap_or_else(|_| Err(LedgerError::Database("the writer has stopped".to_owned())))
     }
 
     /// Runs `read` on a reading connection.

@@ -16,9 +16,13 @@ CREATE TABLE decisions (
   experiment TEXT,
   arm TEXT,
   served_by TEXT NOT NULL,
+  outcome TEXT,
+  action TEXT NOT NULL,
+  took_us INTEGER NOT NULL,
+  forced INTEGER NOT NULL,
   digest TEXT NOT NULL,
-  record BLOB NOT NULL,
-  dictionary INTEGER
+  dictionary INTEGER,
+  record BLOB NOT NULL
 );
 CREATE INDEX decisions_by_unit ON decisions (unit);
 CREATE TABLE dictionaries (
@@ -53,6 +57,26 @@ CREATE TABLE exposures (
   received_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX exposures_by_time ON exposures (received_ms);
+CREATE TABLE experiments (
+  id TEXT NOT NULL PRIMARY KEY,
+  state TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  status TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE transitions (
+  experiment TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  time_ms INTEGER NOT NULL,
+  command TEXT NOT NULL,
+  from_state TEXT NOT NULL,
+  to_state TEXT NOT NULL,
+  phase INTEGER NOT NULL,
+  by TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  spec TEXT NOT NULL,
+  evidence TEXT NOT NULL,
+  PRIMARY KEY (experiment, generation)
+) WITHOUT ROWID;
 CREATE TABLE probe (time_ms INTEGER NOT NULL);
 INSERT INTO probe VALUES (0);
 "];

@@ -24,8 +24,9 @@ pub(super) fn store_commit(
     if !commit.decisions.is_empty() {
         let mut statement = transaction.prepare_cached(
             "INSERT INTO decisions
-             (decision_id, time_ms, point, unit, experiment, arm, served_by, digest, record, dictionary)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             (decision_id, time_ms, point, unit, experiment, arm, served_by, outcome, action, took_us, forced,
+              digest, dictionary, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?;
         for row in &commit.decisions {
             if let Some(dictionary) = &row.dictionary {
@@ -40,9 +41,13 @@ pub(super) fn store_commit(
                 experiment,
                 arm,
                 row.served_by,
+                row.outcome,
+                row.action,
+                row.took_us as i64,
+                row.forced,
                 row.digest,
-                row.record,
-                row.dictionary.as_ref().map(|dictionary| dictionary.id)
+                row.dictionary.as_ref().map(|dictionary| dictionary.id),
+                row.record
             ])?;
         }
     }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::checkpoint;
 use super::events::{Event, EventResult, store_event};
 use super::store::{EXPIRE_ROWS, Written, expire, store_commit};
+use super::transitions::{Transition, store_transition};
 use super::{Commit, LedgerError};
 use crate::telemetry::Metrics;
 
@@ -29,6 +30,7 @@ pub(super) enum Job {
     Commit(Commit, Option<Then>),
     Events(Vec<Event>, u64, Done<Vec<EventResult>>),
     Expire { before_ms: Option<u64>, keys_before_ms: u64, done: Done<bool> },
+    Transition(Box<Transition>, SyncSender<Result<bool, LedgerError>>),
 }
 
 impl Job {
@@ -37,6 +39,7 @@ impl Job {
             Self::Commit(commit, _) => commit.decisions.len(),
             Self::Events(events, ..) => events.len(),
             Self::Expire { .. } => EXPIRE_ROWS as usize,
+            Self::Transition(..) => 1,
         }
     }
 
@@ -131,6 +134,7 @@ enum Applied {
     Commit,
     Events(Vec<EventResult>),
     Expire(bool),
+    Transition(bool),
 }
 
 fn apply(transaction: &Connection, written: &mut Written, job: &Job) -> Result<Applied, rusqlite::Error> {
@@ -145,6 +149,7 @@ fn apply(transaction: &Connection, written: &mut Written, job: &Job) -> Result<A
         Job::Expire { before_ms, keys_before_ms, .. } => {
             expire(transaction, *before_ms, *keys_before_ms).map(Applied::Expire)
         }
+        Job::Transition(transition, _) => store_transition(transaction, transition).map(Applied::Transition),
     }
 }
 
@@ -155,8 +160,10 @@ fn answer(job: Job, result: Result<Applied, LedgerError>) {
         (Job::Commit(_, None), _) => {}
         (Job::Events(_, _, done), Ok(Applied::Events(results))) => drop(done.send(Ok(results))),
         (Job::Expire { done, .. }, Ok(Applied::Expire(more))) => drop(done.send(Ok(more))),
+        (Job::Transition(_, done), Ok(Applied::Transition(changed))) => drop(done.send(Ok(changed))),
+        (Job::Transition(_, done), Err(error)) => drop(done.send(Err(error))),
         (Job::Events(_, _, done), Err(error)) => drop(done.send(Err(error))),
         (Job::Expire { done, .. }, Err(error)) => drop(done.send(Err(error))),
-        (Job::Events(..) | Job::Expire { .. }, Ok(_)) => {}
+        (Job::Events(..) | Job::Expire { .. } | Job::Transition(..), Ok(_)) => {}
     }
 }

@@ -1,115 +1,21 @@
 //! Experiment files: as they are written, then validated.
 //!
-//! The lifecycle, the metrics and the guardrails are read and checked here, and not acted
-//! upon yet. [`Experiment::not_acted_upon`] lists them, so that nothing pretends.
+//! What a file may ask for and this version does not do is read and checked all the same, and
+//! [`Experiment::not_acted_upon`] lists it, so that nothing pretends.
+
+mod lifecycle;
+mod metrics;
+mod raw;
 
 use indexmap::IndexMap;
-use serde::Deserialize;
+
+pub use lifecycle::{Command, Evidence, Next, NotPossible, State, Status};
+pub use metrics::{Aggregate, Guardrail, Margin, Measure, Method, Metric, Missing, Quantity, Role, Source, Watched};
 
 use crate::manifest::duration_ms;
 use crate::value::Value;
 use crate::{NAME_RULE, Name, is_name};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawExperiment {
-    id: String,
-    decision_point: String,
-    #[serde(default)]
-    owner: String,
-    #[serde(default)]
-    description: String,
-    unit: Option<String>,
-    slot: Option<[f64; 2]>,
-    salt: Option<String>,
-    #[serde(default)]
-    start: RawStart,
-    eligible: Option<String>,
-    coverage: Option<f64>,
-    ramp: Option<Vec<RawStep>>,
-    control: Option<String>,
-    min_duration: Option<String>,
-    max_duration: Option<String>,
-    on_success: Option<RawOnSuccess>,
-    holdback: Option<f64>,
-    #[serde(default)]
-    segments: Vec<String>,
-    #[serde(default)]
-    arms: Vec<RawArm>,
-    allocation: Option<toml::Table>,
-    #[serde(default)]
-    metrics: Vec<RawMetric>,
-    #[serde(default)]
-    guardrails: Vec<RawGuardrail>,
-    #[serde(default)]
-    fairness: Vec<RawFairness>,
-    #[serde(default)]
-    notify: Vec<RawNotify>,
-}
-
-#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum RawStart {
-    #[default]
-    OnApply,
-    Manual,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RawOnSuccess {
-    Hold,
-    Ship,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawStep {
-    coverage: f64,
-    hold: Option<String>,
-    #[allow(dead_code, reason = "checked for its type; the lifecycle will read it")]
-    min_units: Option<u64>,
-    gate: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawArm {
-    name: String,
-    strategy: String,
-    weight: Option<f64>,
-    #[serde(default)]
-    parameters: IndexMap<String, Value>,
-    mode: Option<String>,
-    sample: Option<f64>,
-}
-
-macro_rules! checked_only {
-    ($(#[$meta:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        #[allow(dead_code, reason = "read so that a mistake in it is an error; the analysis will use it")]
-        struct $name { $($field: $type),* }
-    };
-}
-
-checked_only!(RawMetric {
-    name: String, role: String, source: Option<String>, outcome: Option<String>, aggregate: Option<String>,
-    numerator: Option<toml::Table>, denominator: Option<toml::Table>, window: Option<String>, lag: Option<String>,
-    missing: Option<String>, cap: Option<f64>, direction: Option<String>, population: Option<String>,
-    cuped: Option<Vec<String>>, method: Option<String>, alpha: Option<f64>, planned_units: Option<u64>,
-});
-checked_only!(RawGuardrail {
-    metric: String, max_increase: Option<f64>, max_decrease: Option<f64>, max_count: Option<u64>,
-    margin_type: Option<String>, alarm: Option<f64>, threshold: Option<toml::Value>, alpha: Option<f64>,
-    min_units: Option<u64>, on_breach: Option<String>,
-});
-checked_only!(RawFairness {
-    attribute: String, reference: String, adverse_actions: Vec<String>, min_ratio: Option<f64>,
-    min_group_units: Option<u64>, on_breach: Option<String>,
-});
-checked_only!(RawNotify { url: String, events: Vec<String> });
+use raw::{RawArm, RawExperiment, RawOnSuccess, RawStart};
 
 /// A validated experiment.
 #[derive(Debug, Clone)]
@@ -132,14 +38,44 @@ pub struct Experiment {
     pub manual_start: bool,
     /// Who may enter, in CEL.
     pub eligible: Option<String>,
-    /// The share of the slot in use: fixed, or the ramp's first step.
-    pub coverage: f64,
+    /// The steps of its coverage; one where it does not change.
+    pub ramp: Vec<Step>,
+    /// The arm that the others are compared with.
+    pub control: Name,
     /// The arms that take units. Their weights sum to 1.
     pub arms: Vec<Arm>,
+    /// What is measured.
+    pub metrics: Vec<Metric>,
+    /// What must not get worse.
+    pub guardrails: Vec<Guardrail>,
     /// What the file asks for and this version does not do.
     pub not_acted_upon: Vec<String>,
     /// SHA-256 of the file.
     pub digest: Name,
+}
+
+/// A step of a ramp.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The share of the slot in use.
+    pub coverage: f64,
+    /// How long it lasts at least, in milliseconds.
+    pub hold_ms: u64,
+    /// Units that have entered before it is left.
+    pub min_units: u64,
+    /// What has to be shown before it is left.
+    pub gate: Gate,
+}
+
+/// What a ramp's step has to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Nothing.
+    None,
+    /// That no guardrail shows harm.
+    Fast,
+    /// That every guardrail holds, on matured outcomes.
+    NonInferior,
 }
 
 /// An arm.
@@ -205,16 +141,26 @@ impl Experiment {
         if !(0.0 <= slot[0] && slot[0] < slot[1] && slot[1] <= 1.0) {
             return Err(format!("slot = {slot:?}; valid: [from, to) with 0 <= from < to <= 1"));
         }
-        let coverage = coverage(&raw)?;
+        let ramp = ramp(&raw)?;
         if raw.allocation.is_some() {
             return Err("allocation: bandit allocation is not supported yet; give each arm a weight".to_owned());
         }
+        let mut metrics: Vec<Metric> = Vec::with_capacity(raw.metrics.len());
+        for metric in &raw.metrics {
+            if metrics.iter().any(|known| *known.name == *metric.name) {
+                return Err(format!("metric '{}': the name is taken by another metric", metric.name));
+            }
+            metrics.push(Metric::of(metric)?);
+        }
+        let guardrails = raw.guardrails.iter().map(|g| Guardrail::of(g, &metrics)).collect::<Result<_, _>>()?;
         let arms = arms(raw.arms, &mut not_acted_upon)?;
         if let Some(control) = &raw.control
             && !arms.iter().any(|arm| *arm.name == **control)
         {
             return Err(format!("control = \"{control}\" is not an arm; arms: {}", listed(&arms)));
         }
+        // The first arm is compared with, unless the file names another.
+        let control = raw.control.map_or_else(|| arms[0].name.clone(), Into::into);
         Ok(Self {
             decision_point: raw.decision_point.into(),
             owner: raw.owner,
@@ -225,8 +171,11 @@ impl Experiment {
             id: raw.id.into(),
             manual_start: raw.start == RawStart::Manual,
             eligible: raw.eligible,
-            coverage,
+            ramp,
+            control,
             arms,
+            metrics,
+            guardrails,
             not_acted_upon,
             digest: crate::digest(text.as_bytes()).into(),
         })
@@ -259,33 +208,36 @@ fn listed(arms: &[Arm]) -> String {
     arms.iter().map(|a| &*a.name).collect::<Vec<_>>().join(", ")
 }
 
-fn coverage(raw: &RawExperiment) -> Result<f64, String> {
+fn ramp(raw: &RawExperiment) -> Result<Vec<Step>, String> {
     let in_range = |c: f64| (0.0..=1.0).contains(&c);
-    match (raw.coverage, &raw.ramp) {
-        (Some(_), Some(_)) => Err("coverage and ramp exclude each other: give one".to_owned()),
-        (Some(c), None) if in_range(c) => Ok(c),
-        (Some(c), None) => Err(format!("coverage = {c}; valid: a share of the slot, from 0 to 1")),
-        (None, None) => Ok(1.0),
-        (None, Some(steps)) => {
-            let mut last = 0.0;
-            for (i, step) in steps.iter().enumerate() {
-                if !in_range(step.coverage) || step.coverage < last {
-                    return Err(format!(
-                        "ramp[{i}].coverage = {}; valid: shares from 0 to 1 that never fall",
-                        step.coverage
-                    ));
-                }
-                last = step.coverage;
-                if let Some(hold) = &step.hold {
-                    duration_ms(hold).map_err(|e| format!("ramp[{i}].hold: {e}"))?;
-                }
-                if let Some(gate) = step.gate.as_deref().filter(|g| !["fast", "non_inferior"].contains(g)) {
-                    return Err(format!("ramp[{i}].gate = \"{gate}\"; valid: fast, non_inferior"));
-                }
-            }
-            steps.first().map(|step| step.coverage).ok_or_else(|| "ramp has no steps".to_owned())
+    let fixed = |coverage| vec![Step { coverage, hold_ms: 0, min_units: 0, gate: Gate::None }];
+    let steps = match (raw.coverage, &raw.ramp) {
+        (Some(_), Some(_)) => return Err("coverage and ramp exclude each other: give one".to_owned()),
+        (Some(c), None) if in_range(c) => return Ok(fixed(c)),
+        (Some(c), None) => return Err(format!("coverage = {c}; valid: a share of the slot, from 0 to 1")),
+        (None, None) => return Ok(fixed(1.0)),
+        (None, Some(steps)) => steps,
+    };
+    let mut ramp: Vec<Step> = Vec::with_capacity(steps.len());
+    for (i, step) in steps.iter().enumerate() {
+        let last = ramp.last().map_or(0.0, |step| step.coverage);
+        if !in_range(step.coverage) || step.coverage < last {
+            return Err(format!("ramp[{i}].coverage = {}; valid: shares from 0 to 1 that never fall", step.coverage));
         }
+        let hold = step.hold.as_deref().map(duration_ms).transpose();
+        ramp.push(Step {
+            coverage: step.coverage,
+            hold_ms: hold.map_err(|e| format!("ramp[{i}].hold: {e}"))?.unwrap_or(0),
+            min_units: step.min_units.unwrap_or(0),
+            gate: match step.gate.as_deref() {
+                None => Gate::None,
+                Some("fast") => Gate::Fast,
+                Some("non_inferior") => Gate::NonInferior,
+                Some(gate) => return Err(format!("ramp[{i}].gate = \"{gate}\"; valid: fast, non_inferior")),
+            },
+        });
     }
+    if ramp.is_empty() { Err("ramp has no steps".to_owned()) } else { Ok(ramp) }
 }
 
 fn arms(raw: Vec<RawArm>, not_acted_upon: &mut Vec<String>) -> Result<Vec<Arm>, String> {
@@ -344,44 +296,6 @@ fn check_texts(raw: &RawExperiment) -> Result<(), String> {
     if let Some(share) = raw.holdback.filter(|h| !(0.0..1.0).contains(h)) {
         return Err(format!("holdback = {share}; valid: a share from 0 to below 1"));
     }
-    for metric in &raw.metrics {
-        let at = |key: &str| format!("metric '{}': {key}", metric.name);
-        one_of(at("role"), &Some(metric.role.clone()), &["goal", "guardrail", "secondary"])?;
-        one_of(at("source"), &metric.source, &["outcomes", "decisions", "exposures"])?;
-        one_of(at("aggregate"), &metric.aggregate, &["any", "sum", "count", "mean", "ratio"])?;
-        one_of(at("missing"), &metric.missing, &["zero", "drop"])?;
-        one_of(at("direction"), &metric.direction, &["increase", "decrease"])?;
-        one_of(at("population"), &metric.population, &["assigned", "exposed"])?;
-        one_of(at("method"), &metric.method, &["asymptotic_cs", "fixed"])?;
-        duration(at("window"), &metric.window)?;
-        duration(at("lag"), &metric.lag)?;
-        if let Some(cap) = metric.cap.filter(|cap| !cap.is_finite()) {
-            return Err(at(&format!("cap = {cap}; valid: a finite number")));
-        }
-        if metric.alpha.is_some_and(|a| !(a > 0.0 && a < 1.0)) {
-            return Err(at("alpha is not between 0 and 1"));
-        }
-    }
-    for guardrail in &raw.guardrails {
-        let at = |key: &str| format!("guardrail on '{}': {key}", guardrail.metric);
-        one_of(at("on_breach"), &guardrail.on_breach, &["abort", "pause"])?;
-        one_of(at("margin_type"), &guardrail.margin_type, &["absolute", "relative"])?;
-        for (key, value) in [
-            ("max_increase", guardrail.max_increase),
-            ("max_decrease", guardrail.max_decrease),
-            ("alarm", guardrail.alarm),
-            ("alpha", guardrail.alpha),
-        ] {
-            if let Some(value) = value.filter(|x| !x.is_finite()) {
-                return Err(at(&format!("{key} = {value}; valid: a finite number")));
-            }
-        }
-        let known = ["failures", "fallbacks", "refusals", "slow"].contains(&guardrail.metric.as_str())
-            || raw.metrics.iter().any(|m| m.name == guardrail.metric);
-        if !known {
-            return Err(at("no such metric; valid: failures, fallbacks, refusals, slow, or one of [[metrics]]"));
-        }
-    }
     for fairness in &raw.fairness {
         let at = |key: &str| format!("fairness on '{}': {key}", fairness.attribute);
         one_of(at("on_breach"), &fairness.on_breach, &["abort", "pause"])?;
@@ -399,9 +313,11 @@ fn not_acted_upon(raw: &RawExperiment) -> Vec<String> {
             list.push(what.to_owned());
         }
     };
-    note(raw.ramp.as_ref().is_some_and(|r| r.len() > 1), "ramp: only its first step's coverage is in force");
-    note(!raw.metrics.is_empty(), "metrics");
-    note(!raw.guardrails.is_empty(), "guardrails");
+    for metric in &raw.metrics {
+        note(metric.cuped.as_ref().is_some_and(|names| !names.is_empty()), &format!("metric '{}': cuped", metric.name));
+        let exposed = metric.population.as_deref() == Some("exposed");
+        note(exposed, &format!("metric '{}': population = \"exposed\"", metric.name));
+    }
     note(!raw.fairness.is_empty(), "fairness");
     note(!raw.notify.is_empty(), "notify");
     note(!raw.segments.is_empty(), "segments");
@@ -438,7 +354,35 @@ mod tests {
 
     #[test]
     fn what_is_not_acted_upon_says_so() {
-        let text = format!("{GOOD}[[guardrails]]\nmetric = \"failures\"\nmax_increase = 0.01\n");
-        assert_eq!(Experiment::parse(&text).expect("valid").not_acted_upon, ["guardrails"]);
+        let text = format!("{GOOD}[[notify]]\nurl = \"http://127.0.0.1:9000\"\nevents = [\"breach\"]\n");
+        assert_eq!(Experiment::parse(&text).expect("valid").not_acted_upon, ["notify"]);
+    }
+
+    #[test]
+    fn metrics_and_guardrails_are_validated() {
+        let goal =
+            "[[metrics]]\nname = \"cured\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"14d\"\nlag = \"2d\"\n";
+        let rail = "[[guardrails]]\nmetric = \"failures\"\nmax_increase = 0.01\n";
+        let spec = Experiment::parse(&format!("{GOOD}{goal}{rail}")).expect("valid");
+        assert_eq!(spec.metrics[0].mature_ms(1000), 1000 + 16 * 24 * 3_600_000);
+        assert_eq!((spec.guardrails[0].alpha, spec.guardrails[0].min_units), (0.01, 300));
+        assert_eq!(&*spec.control, "a", "the first arm, where none is named");
+        for (from, to, needle) in [
+            ("window = \"14d\"\n", "", "window: needed"),
+            ("outcome = \"cured\"", "", "outcome: needed"),
+            ("role = \"goal\"", "role = \"gaol\"", "valid: goal, guardrail, secondary"),
+            ("lag = \"2d\"", "aggregate = \"ratio\"", "numerator.*: needed"),
+            ("lag = \"2d\"", "aggregate = \"median\"", "valid: any, sum, count, mean, ratio"),
+            ("lag = \"2d\"", "alpha = 0.6", "above 0 and below 0.5"),
+            ("lag = \"2d\"", "planned_units = 0", "a number from 1"),
+            ("metric = \"failures\"", "metric = \"slow\"", "threshold: needed"),
+            ("metric = \"failures\"", "metric = \"crashes\"", "no such metric"),
+            ("max_increase = 0.01", "", "give one of max_increase"),
+            ("max_increase = 0.01", "max_increase = -1.0", "a finite number from 0"),
+            ("max_increase = 0.01", "max_decrease = 0.01", "fewer of these is no harm"),
+        ] {
+            let error = Experiment::parse(&format!("{GOOD}{goal}{rail}").replacen(from, to, 1)).expect_err(to);
+            assert!(error.contains(needle), "{to}: {error}");
+        }
     }
 }

@@ -1,0 +1,347 @@
+//! What an experiment measures, and what it must not make worse.
+
+use super::raw::{RawGuardrail, RawMetric, RawPart};
+use crate::manifest::duration_ms;
+use crate::{NAME_RULE, Name, is_name};
+
+/// What a metric is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// What the experiment is to improve.
+    Goal,
+    /// What it must not make worse.
+    Guardrail,
+    /// What is worth knowing.
+    Secondary,
+}
+
+impl Role {
+    /// The name in files and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Goal => "goal",
+            Self::Guardrail => "guardrail",
+            Self::Secondary => "secondary",
+        }
+    }
+}
+
+/// Which rows of the ledger a metric is computed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// Outcomes that applications post.
+    Outcomes,
+    /// The unit's decisions in the experiment; `outcome` names an action, or is left out.
+    Decisions,
+    /// Exposures of the unit's decisions.
+    Exposures,
+}
+
+/// How a unit's rows become one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Aggregate {
+    /// 1 where there is a row with a value other than 0, else 0.
+    Any,
+    /// The sum of the values.
+    Sum,
+    /// The number of rows.
+    Count,
+}
+
+/// One number a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Measure {
+    /// The rows that it is computed from.
+    pub source: Source,
+    /// The outcome's or the action's name; none: all.
+    pub outcome: Option<Name>,
+    /// How they become a number.
+    pub aggregate: Aggregate,
+}
+
+/// What is compared between the arms.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Quantity {
+    /// The mean over units of one number.
+    Mean(Measure),
+    /// The sum over units of one number by that of another; by the delta method.
+    Ratio(Measure, Measure),
+}
+
+/// A mature unit without a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Counts as zero.
+    Zero,
+    /// Is left out.
+    Drop,
+}
+
+/// How an interval is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// An asymptotic confidence sequence: valid however often it is looked at.
+    AsymptoticCs,
+    /// Welch's interval: valid once, when the planned units are mature.
+    Fixed,
+}
+
+impl Method {
+    /// The name in files and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AsymptoticCs => "asymptotic_cs",
+            Self::Fixed => "fixed",
+        }
+    }
+}
+
+/// A metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// Its name.
+    pub name: Name,
+    /// What it is for.
+    pub role: Role,
+    /// What is compared.
+    pub quantity: Quantity,
+    /// From a unit's entry, how long its rows count, in milliseconds.
+    pub window_ms: u64,
+    /// How late an outcome may be posted: mature at entry + window + lag.
+    pub lag_ms: u64,
+    /// A mature unit without a row.
+    pub missing: Missing,
+    /// A unit's number is cut off here.
+    pub cap: Option<f64>,
+    /// Whether more is better.
+    pub more_is_better: bool,
+    /// How the interval is computed.
+    pub method: Method,
+    /// Error rate of the interval.
+    pub alpha: f64,
+    /// Units at which the confidence sequence is tightest.
+    pub planned_units: u64,
+}
+
+/// What a guardrail watches.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Watched {
+    /// Units with a decision whose arm gave no answer.
+    Failures,
+    /// Units with a decision that somebody else than the arm served.
+    Fallbacks,
+    /// Units with a decision that the arm declined.
+    Refusals,
+    /// Units with a decision that took longer than this, in microseconds.
+    Slow(u64),
+    /// One of the metrics, by its position.
+    Metric(usize),
+}
+
+/// A guardrail.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guardrail {
+    /// The name of what it watches.
+    pub name: Name,
+    /// What it watches.
+    pub watched: Watched,
+    /// How much worse is still not worse.
+    pub margin: Margin,
+    /// Error rate of its alarm.
+    pub alpha: f64,
+    /// Units an arm before it may speak.
+    pub min_units: u64,
+    /// Pauses where it would otherwise abort.
+    pub pauses: bool,
+}
+
+/// How much worse an arm may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Margin {
+    /// At most so many units in the new arms; no test, since one more is enough.
+    Count(u64),
+    /// At most this much more (or less) than control.
+    Difference {
+        /// The margin, in the metric's own unit, or as a share of the control's mean.
+        margin: f64,
+        /// A share of the control's mean.
+        is_relative: bool,
+        /// More is harm; else less is.
+        more_is_harm: bool,
+        /// Harm is: worse by more than this.
+        alarm: f64,
+    },
+}
+
+/// The default of `planned_units`.
+const PLANNED_UNITS: u64 = 10_000;
+
+fn one_of<T: Copy>(key: String, value: Option<&str>, valid: &[(&str, T)]) -> Result<T, String> {
+    // The first one is the default.
+    let Some(text) = value else { return Ok(valid[0].1) };
+    valid.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = valid.iter().map(|(name, _)| *name).collect();
+        format!("{key} = \"{text}\"; valid: {}", names.join(", "))
+    })
+}
+
+const SOURCES: [(&str, Source); 3] =
+    [("outcomes", Source::Outcomes), ("decisions", Source::Decisions), ("exposures", Source::Exposures)];
+const AGGREGATES: [(&str, Aggregate); 3] =
+    [("any", Aggregate::Any), ("sum", Aggregate::Sum), ("count", Aggregate::Count)];
+
+fn measure(at: &str, source: Option<&str>, outcome: Option<&str>, aggregate: Option<&str>) -> Result<Measure, String> {
+    let source = one_of(format!("{at}source"), source, &SOURCES)?;
+    let aggregate = one_of(format!("{at}aggregate"), aggregate, &AGGREGATES)?;
+    if source == Source::Outcomes && outcome.is_none() {
+        return Err(format!("{at}outcome: needed where source is outcomes: the name that applications post"));
+    }
+    if source == Source::Exposures && outcome.is_some() {
+        return Err(format!("{at}outcome: exposures have no names; remove it"));
+    }
+    if aggregate == Aggregate::Sum && source != Source::Outcomes {
+        return Err(format!("{at}aggregate = \"sum\": only outcomes have values; valid here: any, count"));
+    }
+    Ok(Measure { source, outcome: outcome.map(Into::into), aggregate })
+}
+
+impl Metric {
+    pub(super) fn of(raw: &RawMetric) -> Result<Self, String> {
+        if !is_name(&raw.name) {
+            return Err(format!("metrics: name = \"{}\" is not a name; valid: {NAME_RULE}", raw.name));
+        }
+        let at = |key: &str| format!("metric '{}': {key}", raw.name);
+        let roles = [("goal", Role::Goal), ("guardrail", Role::Guardrail), ("secondary", Role::Secondary)];
+        let role = one_of(at("role"), Some(&raw.role), &roles)?;
+        let missing =
+            one_of(at("missing"), raw.missing.as_deref(), &[("zero", Missing::Zero), ("drop", Missing::Drop)])?;
+        let more_is_better =
+            one_of(at("direction"), raw.direction.as_deref(), &[("increase", true), ("decrease", false)])?;
+        let methods = [("asymptotic_cs", Method::AsymptoticCs), ("fixed", Method::Fixed)];
+        let method = one_of(at("method"), raw.method.as_deref(), &methods)?;
+        one_of(at("population"), raw.population.as_deref(), &[("assigned", ()), ("exposed", ())])?;
+        let duration = |key: &str, value: &Option<String>| match value {
+            Some(text) => duration_ms(text).map(Some).map_err(|e| format!("{}: {e}", at(key))),
+            None => Ok(None),
+        };
+        if let Some(cap) = raw.cap.filter(|cap| !cap.is_finite()) {
+            return Err(at(&format!("cap = {cap}; valid: a finite number")));
+        }
+        let alpha = raw.alpha.unwrap_or(0.05);
+        if !(alpha > 0.0 && alpha < 0.5) {
+            return Err(at(&format!("alpha = {alpha}; valid: above 0 and below 0.5")));
+        }
+        if raw.planned_units == Some(0) {
+            return Err(at("planned_units = 0; valid: a number from 1"));
+        }
+        let quantity = Self::quantity(raw)?;
+        let window_ms = match (duration("window", &raw.window)?, &quantity) {
+            (Some(0), _) => return Err(at("window = 0; valid: a duration like 14d")),
+            (Some(window), _) => window,
+            (None, _) => return Err(at("window: needed: from a unit's entry, how long its rows count, like 14d")),
+        };
+        Ok(Self {
+            name: raw.name.as_str().into(),
+            role,
+            quantity,
+            window_ms,
+            lag_ms: duration("lag", &raw.lag)?.unwrap_or(0),
+            missing,
+            cap: raw.cap,
+            more_is_better,
+            method,
+            alpha,
+            planned_units: raw.planned_units.unwrap_or(PLANNED_UNITS),
+        })
+    }
+
+    fn quantity(raw: &RawMetric) -> Result<Quantity, String> {
+        let at = format!("metric '{}': ", raw.name);
+        let own = |aggregate| measure(&at, raw.source.as_deref(), raw.outcome.as_deref(), aggregate);
+        let part = |side: &str, part: &Option<RawPart>| {
+            let at = format!("{at}{side}.");
+            let part = part.as_ref().ok_or_else(|| format!("{at}*: needed where aggregate is ratio"))?;
+            measure(&at, part.source.as_deref(), part.outcome.as_deref(), part.aggregate.as_deref())
+        };
+        match raw.aggregate.as_deref() {
+            Some("ratio") => {
+                Ok(Quantity::Ratio(part("numerator", &raw.numerator)?, part("denominator", &raw.denominator)?))
+            }
+            _ if raw.numerator.is_some() || raw.denominator.is_some() => {
+                Err(format!("{at}numerator and denominator are for aggregate = \"ratio\""))
+            }
+            // The mean of the values: what they sum to, by how many there are.
+            Some("mean") => Ok(Quantity::Ratio(own(Some("sum"))?, own(Some("count"))?)),
+            Some(other) if !AGGREGATES.iter().any(|(name, _)| *name == other) => {
+                Err(format!("{at}aggregate = \"{other}\"; valid: any, sum, count, mean, ratio"))
+            }
+            other => own(other).map(Quantity::Mean),
+        }
+    }
+
+    /// When a unit that entered at `entry_ms` is mature: what has not been posted by then is
+    /// taken not to have happened.
+    pub fn mature_ms(&self, entry_ms: u64) -> u64 {
+        entry_ms.saturating_add(self.window_ms).saturating_add(self.lag_ms)
+    }
+}
+
+impl Guardrail {
+    pub(super) fn of(raw: &RawGuardrail, metrics: &[Metric]) -> Result<Self, String> {
+        let at = |key: &str| format!("guardrail on '{}': {key}", raw.metric);
+        let position = metrics.iter().position(|metric| *metric.name == *raw.metric);
+        let slow = || match raw.threshold.as_deref() {
+            Some(text) => {
+                duration_ms(text).map(|ms| Watched::Slow(ms * 1000)).map_err(|e| at(&format!("threshold: {e}")))
+            }
+            None => Err(at("threshold: needed: from when on a decision is slow, like 20ms")),
+        };
+        let watched = match (raw.metric.as_str(), position) {
+            (_, Some(position)) => Watched::Metric(position),
+            ("failures", _) => Watched::Failures,
+            ("fallbacks", _) => Watched::Fallbacks,
+            ("refusals", _) => Watched::Refusals,
+            ("slow", _) => slow()?,
+            _ => return Err(at("no such metric; valid: failures, fallbacks, refusals, slow, or one of [[metrics]]")),
+        };
+        if raw.threshold.is_some() && !matches!(watched, Watched::Slow(_)) {
+            return Err(at("threshold is for slow"));
+        }
+        for (key, value) in
+            [("max_increase", raw.max_increase), ("max_decrease", raw.max_decrease), ("alarm", raw.alarm)]
+        {
+            if let Some(value) = value.filter(|x| !x.is_finite() || *x < 0.0) {
+                return Err(at(&format!("{key} = {value}; valid: a finite number from 0")));
+            }
+        }
+        let alpha = raw.alpha.unwrap_or(0.01);
+        if !(alpha > 0.0 && alpha < 0.5) {
+            return Err(at(&format!("alpha = {alpha}; valid: above 0 and below 0.5")));
+        }
+        let is_relative =
+            one_of(at("margin_type"), raw.margin_type.as_deref(), &[("absolute", false), ("relative", true)])?;
+        let difference = |margin, more_is_harm| Margin::Difference {
+            margin,
+            is_relative,
+            more_is_harm,
+            alarm: raw.alarm.unwrap_or(0.0),
+        };
+        let margin = match (raw.max_increase, raw.max_decrease, raw.max_count) {
+            (Some(margin), None, None) => difference(margin, true),
+            (None, Some(_), None) if !matches!(watched, Watched::Metric(_)) => {
+                return Err(at("max_decrease: fewer of these is no harm; give max_increase"));
+            }
+            (None, Some(margin), None) => difference(margin, false),
+            (None, None, Some(count)) => Margin::Count(count),
+            _ => return Err(at("give one of max_increase, max_decrease and max_count")),
+        };
+        Ok(Self {
+            name: raw.metric.as_str().into(),
+            watched,
+            margin,
+            alpha,
+            min_units: raw.min_units.unwrap_or(300),
+            pauses: one_of(at("on_breach"), raw.on_breach.as_deref(), &[("abort", false), ("pause", true)])?,
+        })
+    }
+}

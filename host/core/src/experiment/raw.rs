@@ -1,0 +1,145 @@
+//! Experiment files as they are written.
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use crate::value::Value;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawExperiment {
+    pub id: String,
+    pub decision_point: String,
+    #[serde(default)]
+    pub owner: String,
+    #[serde(default)]
+    pub description: String,
+    pub unit: Option<String>,
+    pub slot: Option<[f64; 2]>,
+    pub salt: Option<String>,
+    #[serde(default)]
+    pub start: RawStart,
+    pub eligible: Option<String>,
+    pub coverage: Option<f64>,
+    pub ramp: Option<Vec<RawStep>>,
+    pub control: Option<String>,
+    pub min_duration: Option<String>,
+    pub max_duration: Option<String>,
+    pub on_success: Option<RawOnSuccess>,
+    pub holdback: Option<f64>,
+    #[serde(default)]
+    pub segments: Vec<String>,
+    #[serde(default)]
+    pub arms: Vec<RawArm>,
+    pub allocation: Option<toml::Table>,
+    #[serde(default)]
+    pub metrics: Vec<RawMetric>,
+    #[serde(default)]
+    pub guardrails: Vec<RawGuardrail>,
+    #[serde(default)]
+    pub fairness: Vec<RawFairness>,
+    #[serde(default)]
+    pub notify: Vec<RawNotify>,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawStart {
+    #[default]
+    OnApply,
+    Manual,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawOnSuccess {
+    Hold,
+    Ship,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStep {
+    pub coverage: f64,
+    pub hold: Option<String>,
+    pub min_units: Option<u64>,
+    pub gate: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawArm {
+    pub name: String,
+    pub strategy: String,
+    pub weight: Option<f64>,
+    #[serde(default)]
+    pub parameters: IndexMap<String, Value>,
+    pub mode: Option<String>,
+    pub sample: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMetric {
+    pub name: String,
+    pub role: String,
+    pub source: Option<String>,
+    pub outcome: Option<String>,
+    pub aggregate: Option<String>,
+    pub numerator: Option<RawPart>,
+    pub denominator: Option<RawPart>,
+    pub window: Option<String>,
+    pub lag: Option<String>,
+    pub missing: Option<String>,
+    pub cap: Option<f64>,
+    pub direction: Option<String>,
+    pub population: Option<String>,
+    pub cuped: Option<Vec<String>>,
+    pub method: Option<String>,
+    pub alpha: Option<f64>,
+    pub planned_units: Option<u64>,
+}
+
+/// One side of a ratio.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPart {
+    pub source: Option<String>,
+    pub outcome: Option<String>,
+    pub aggregate: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawGuardrail {
+    pub metric: String,
+    pub max_increase: Option<f64>,
+    pub max_decrease: Option<f64>,
+    pub max_count: Option<u64>,
+    pub margin_type: Option<String>,
+    pub alarm: Option<f64>,
+    pub threshold: Option<String>,
+    pub alpha: Option<f64>,
+    pub min_units: Option<u64>,
+    pub on_breach: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "read so that a mistake in it is an error; not acted upon yet")]
+pub(super) struct RawFairness {
+    pub attribute: String,
+    pub reference: String,
+    pub adverse_actions: Vec<String>,
+    pub min_ratio: Option<f64>,
+    pub min_group_units: Option<u64>,
+    pub on_breach: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "read so that a mistake in it is an error; not acted upon yet")]
+pub(super) struct RawNotify {
+    pub url: String,
+    pub events: Vec<String>,
+}

@@ -1,0 +1,116 @@
+//! Who changes statuses: one place for a person's commands and for the host's own. A change is
+//! in the ledger before anybody acts on it, and only where the status is still the one that it
+//! was decided on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serin_core::Name;
+use serin_core::experiment::{Command, Experiment, NotPossible, State, Status};
+
+use crate::clock::Clock;
+use crate::ledger::{Ledger, LedgerError, Transition, TransitionRow};
+
+/// Who the host says it is.
+pub const HOST: &str = "serin";
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The status does not allow it.
+    #[error(transparent)]
+    NotPossible(#[from] NotPossible),
+    /// Somebody else changed the status meanwhile.
+    #[error("the experiment's status was changed meanwhile; look at it again")]
+    Changed,
+    /// It could not be recorded, and so was not done.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Who gives a command, and why.
+#[derive(Debug, Clone)]
+pub struct Motive {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// What it rests on.
+    pub evidence: serde_json::Value,
+}
+
+/// The statuses of a ledger's experiments.
+pub struct Controller {
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+    statuses: Mutex<BTreeMap<Name, Status>>,
+}
+
+impl Controller {
+    /// The statuses as the ledger has them: a restart goes on where it was.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub fn open(ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
+        let statuses = Mutex::new(ledger.statuses()?.into_iter().collect());
+        Ok(Self { ledger, clock, statuses })
+    }
+
+    /// The status of an experiment; a draft's where nothing is known of it.
+    pub fn status(&self, id: &str) -> Status {
+        self.statuses.lock().get(id).cloned().unwrap_or_default()
+    }
+
+    /// The changes of an experiment's status, oldest first.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub fn history(&self, id: &str) -> Result<Vec<TransitionRow>, LedgerError> {
+        self.ledger.transitions(id)
+    }
+
+    /// Starts a spec that is in force, unless it waits for somebody to do so.
+    pub fn applied(&self, spec: &Experiment) {
+        if spec.manual_start || self.status(&spec.id).state != State::Draft {
+            return;
+        }
+        let reason = "its file was applied, and says start = \"on_apply\"".to_owned();
+        let motive = Motive { by: HOST.to_owned(), reason, evidence: serde_json::Value::Null };
+        if let Err(error) = self.command(spec, &Command::Start, motive) {
+            // Tried again at the next look at the files.
+            tracing::error!(%error, experiment = %spec.id, "the start could not be recorded");
+        }
+    }
+
+    /// Carries out a command. It waits for the ledger, so not on a listener's thread.
+    ///
+    /// # Errors
+    /// Why not; then nothing has changed.
+    pub fn command(&self, spec: &Experiment, command: &Command, motive: Motive) -> Result<Status, CommandError> {
+        // Held over the commit: two commands of one host come one after the other.
+        let mut statuses = self.statuses.lock();
+        let from = statuses.get(&spec.id).cloned().unwrap_or_default();
+        let now_ms = self.clock.now_ms();
+        let to = from.after(command, spec, now_ms)?;
+        let Motive { by, reason, evidence } = motive;
+        tracing::info!(experiment = %spec.id, command = command.as_str(), by, reason, state = to.state.as_str(), "experiment");
+        let transition = Transition {
+            experiment: spec.id.clone(),
+            from,
+            to: to.clone(),
+            command: command.as_str(),
+            by,
+            reason,
+            spec_digest: spec.digest.clone(),
+            evidence,
+            time_ms: now_ms,
+        };
+        if !self.ledger.transition(transition)? {
+            *statuses = self.ledger.statuses()?.into_iter().collect();
+            return Err(CommandError::Changed);
+        }
+        statuses.insert(spec.id.clone(), to.clone());
+        Ok(to)
+    }
+}

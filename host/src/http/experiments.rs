@@ -1,0 +1,169 @@
+//! The admin listener's experiments: how they stand, and the commands that change it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use serin_core::experiment::Command;
+
+use super::admin::{blocking, rfc3339};
+use super::wire::{Body, InPath};
+use super::{Problem, Service};
+use crate::experiments::{CommandError, ExperimentStatus, Motive};
+
+/// Bytes of a reason, and of a name.
+const MAX_TEXT: usize = 1024;
+
+fn as_json(status: &ExperimentStatus) -> Value {
+    let time = |ms: Option<u64>| ms.map(rfc3339);
+    let spec = status.spec.as_ref().map(|spec| {
+        json!({
+            "id": &*spec.id,
+            "decision_point": &*spec.decision_point,
+            "owner": spec.owner,
+            "slot": spec.slot,
+            "salt": spec.salt,
+            "eligible": spec.eligible,
+            "control": &*spec.control,
+            "ramp": spec.ramp.iter().map(|step| json!({
+                "coverage": step.coverage, "hold_ms": step.hold_ms, "min_units": step.min_units,
+            })).collect::<Vec<_>>(),
+            "arms": spec.arms.iter().map(|arm| json!({
+                "name": &*arm.name, "strategy": arm.strategy.to_string(), "weight": arm.weight, "parameters": arm.parameters,
+            })).collect::<Vec<_>>(),
+            "metrics": spec.metrics.iter().map(|metric| json!({
+                "name": &*metric.name, "role": metric.role.as_str(),
+            })).collect::<Vec<_>>(),
+            "guardrails": spec.guardrails.iter().map(|guardrail| &*guardrail.name).collect::<Vec<_>>(),
+            "digest": &*spec.digest,
+        })
+    });
+    json!({
+        "id": status.id,
+        "file": status.file,
+        "state": status.state.as_str(),
+        "phase": status.status.phase,
+        "coverage": status.spec.as_ref().map(|spec| status.status.coverage(spec)),
+        "why": status.why,
+        "error": status.error,
+        "stale": status.stale,
+        "started_at": time(status.status.started_ms),
+        "ended_at": time(status.status.ended_ms),
+        "winner": status.status.winner.as_deref(),
+        "generation": status.status.generation,
+        "not_acted_upon": status.spec.as_ref().map(|spec| spec.not_acted_upon.clone()).unwrap_or_default(),
+        "spec": spec,
+    })
+}
+
+fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
+    let standing = service.standing.load();
+    standing.experiments.iter().find(|status| status.id == id).cloned().ok_or_else(|| {
+        let known: Vec<&str> = standing.experiments.iter().map(|e| e.id.as_str()).collect();
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "unknown-experiment",
+            format!("no such experiment; known: {}", known.join(", ")),
+        )
+    })
+}
+
+/// Every experiment.
+pub(super) async fn list(State(service): State<Arc<Service>>) -> Json<Value> {
+    let standing = service.standing.load();
+    Json(json!({ "experiments": standing.experiments.iter().map(as_json).collect::<Vec<_>>() }))
+}
+
+/// One experiment, with every change of its status.
+pub(super) async fn show(
+    State(service): State<Arc<Service>>,
+    InPath(id): InPath<String>,
+) -> Result<Json<Value>, Problem> {
+    whole(&service, id).await.map(Json)
+}
+
+async fn whole(service: &Arc<Service>, id: String) -> Result<Value, Problem> {
+    let mut shown = as_json(&find(service, &id)?);
+    let history = blocking(service, move |service| service.controller.history(&id)).await??;
+    let history: Vec<Value> = history
+        .into_iter()
+        .map(|change| {
+            json!({
+                "at": rfc3339(change.time_ms), "command": change.command, "from": change.from, "to": change.to,
+                "phase": change.phase, "by": change.by, "reason": change.reason,
+                "spec_digest": change.spec_digest, "evidence": change.evidence, "generation": change.generation,
+            })
+        })
+        .collect();
+    shown["history"] = Value::Array(history);
+    Ok(shown)
+}
+
+/// Who gives a command, and why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireCommand {
+    reason: String,
+    by: String,
+    winner: Option<String>,
+}
+
+/// Carries out a command; it is in force when this has returned.
+pub(super) async fn command(
+    State(service): State<Arc<Service>>,
+    InPath((id, name)): InPath<(String, String)>,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    let wire: WireCommand = body.parse()?;
+    for (key, text) in [("reason", &wire.reason), ("by", &wire.by)] {
+        if text.trim().is_empty() || text.len() > MAX_TEXT {
+            return Err(Problem::invalid(key, format!("{key}: 1 to {MAX_TEXT} bytes of text are needed")));
+        }
+    }
+    let command = parse(&name, wire.winner)?;
+    let status = find(&service, &id)?;
+    let Some(spec) = status.spec else {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "not-possible",
+            "its file has a mistake, and nothing is in force",
+        ));
+    };
+    let motive = Motive { by: wire.by, reason: wire.reason, evidence: Value::Null };
+    let done = blocking(&service, move |service| {
+        let done = service.controller.command(&spec, &command, motive);
+        if done.is_ok() {
+            (service.reload)();
+        }
+        done
+    });
+    done.await?.map_err(|error| match error {
+        CommandError::Ledger(error) => error.into(),
+        other => Problem::new(StatusCode::CONFLICT, "not-possible", other.to_string()),
+    })?;
+    whole(&service, id).await.map(Json)
+}
+
+fn parse(name: &str, winner: Option<String>) -> Result<Command, Problem> {
+    if winner.is_some() && name != "conclude" {
+        return Err(Problem::invalid("winner", "winner is for conclude"));
+    }
+    Ok(match name {
+        "start" => Command::Start,
+        "promote" => Command::Promote,
+        "pause" => Command::Pause,
+        "resume" => Command::Resume,
+        "abort" => Command::Abort,
+        "conclude" => match winner {
+            Some(winner) => Command::Conclude { winner: winner.into() },
+            None => return Err(Problem::invalid("winner", "winner: needed: the arm that won")),
+        },
+        _ => {
+            let valid = "no such command; valid: start, promote, pause, resume, abort, conclude";
+            return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-command", valid));
+        }
+    })
+}

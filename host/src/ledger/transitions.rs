@@ -1,0 +1,153 @@
+//! The experiments' statuses, and every change of one: who, when, why, on what evidence.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serin_core::Name;
+use serin_core::experiment::Status;
+
+use super::{Ledger, LedgerError, LedgerReader};
+
+/// A change of an experiment's status.
+#[derive(Debug, Clone)]
+pub struct Transition {
+    /// The experiment.
+    pub experiment: Name,
+    /// The status that is changed.
+    pub from: Status,
+    /// What it becomes.
+    pub to: Status,
+    /// The command.
+    pub command: &'static str,
+    /// Who gave it; `serin` for the host.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// SHA-256 of the spec in force.
+    pub spec_digest: Name,
+    /// What it rests on.
+    pub evidence: serde_json::Value,
+    /// When it was given.
+    pub time_ms: u64,
+}
+
+/// A change as it lies in the ledger.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct TransitionRow {
+    /// The status's generation after it.
+    pub generation: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// The command.
+    pub command: String,
+    /// State before.
+    pub from: String,
+    /// State after.
+    pub to: String,
+    /// Phase after.
+    pub phase: u32,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// SHA-256 of the spec in force.
+    pub spec_digest: String,
+    /// What it rests on.
+    pub evidence: serde_json::Value,
+}
+
+/// Says whether the status was still the one that the change is from.
+pub(super) fn store_transition(db: &Connection, change: &Transition) -> Result<bool, rusqlite::Error> {
+    let known: Option<i64> = db
+        .prepare_cached("SELECT generation FROM experiments WHERE id = ?1")?
+        .query_row([&*change.experiment], |row| row.get(0))
+        .optional()?;
+    if known.unwrap_or(0) != change.from.generation as i64 {
+        return Ok(false);
+    }
+    let status = serde_json::to_string(&change.to).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let generation = change.to.generation as i64;
+    db.prepare_cached("INSERT OR REPLACE INTO experiments (id, state, generation, status) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![&*change.experiment, change.to.state.as_str(), generation, status])?;
+    db.prepare_cached(
+        "INSERT INTO transitions
+         (experiment, generation, time_ms, command, from_state, to_state, phase, by, reason, spec, evidence)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?
+    .execute(params![
+        &*change.experiment,
+        generation,
+        change.time_ms as i64,
+        change.command,
+        change.from.state.as_str(),
+        change.to.state.as_str(),
+        change.to.phase,
+        change.by,
+        change.reason,
+        &*change.spec_digest,
+        change.evidence.to_string(),
+    ])?;
+    Ok(true)
+}
+
+fn statuses(db: &Connection) -> Result<Vec<(Name, Status)>, LedgerError> {
+    let mut statement = db.prepare_cached("SELECT id, status FROM experiments ORDER BY id")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    rows.map(|row| {
+        let (id, status) = row?;
+        let status = serde_json::from_str(&status)
+            .map_err(|e| LedgerError::Database(format!("the status of experiment '{id}': {e}")))?;
+        Ok((id.into(), status))
+    })
+    .collect()
+}
+
+fn transition(row: &Row<'_>) -> rusqlite::Result<TransitionRow> {
+    let evidence: String = row.get(9)?;
+    Ok(TransitionRow {
+        generation: row.get::<_, i64>(0)? as u64,
+        time_ms: row.get::<_, i64>(1)? as u64,
+        command: row.get(2)?,
+        from: row.get(3)?,
+        to: row.get(4)?,
+        phase: row.get(5)?,
+        by: row.get(6)?,
+        reason: row.get(7)?,
+        spec_digest: row.get(8)?,
+        evidence: serde_json::from_str(&evidence).unwrap_or(serde_json::Value::String(evidence)),
+    })
+}
+
+fn transitions(db: &Connection, experiment: &str) -> Result<Vec<TransitionRow>, LedgerError> {
+    let mut statement = db.prepare_cached(
+        "SELECT generation, time_ms, command, from_state, to_state, phase, by, reason, spec, evidence
+         FROM transitions WHERE experiment = ?1 ORDER BY generation",
+    )?;
+    Ok(statement.query_map([experiment], transition)?.collect::<Result<_, _>>()?)
+}
+
+impl Ledger {
+    /// Every experiment's status.
+    ///
+    /// # Errors
+    /// What SQLite says, or that a status is not one.
+    pub fn statuses(&self) -> Result<Vec<(Name, Status)>, LedgerError> {
+        self.with_reader(statuses)
+    }
+
+    /// The changes of an experiment's status, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn transitions(&self, experiment: &str) -> Result<Vec<TransitionRow>, LedgerError> {
+        self.with_reader(|db| transitions(db, experiment))
+    }
+}
+
+impl LedgerReader {
+    /// Every experiment's status.
+    ///
+    /// # Errors
+    /// What SQLite says, or that a status is not one.
+    pub fn statuses(&self) -> Result<Vec<(Name, Status)>, LedgerError> {
+        statuses(&self.connection)
+    }
+}
