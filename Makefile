@@ -2,7 +2,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SERIN := $(TARGET)/release/serin
-PLUGINS := plugins/outreach-rules plugins/outreach-rules-next plugins/outreach-score
+PLUGINS := plugins/outreach-rules plugins/outreach-rules-next plugins/outreach-score plugins/outreach-tenure
 
 .PHONY: setup build demo test bench lint artifacts
 

@@ -11,6 +11,7 @@ fn the_demo_plays_to_its_end() {
     // Built before, so that the demo's own build does not run beside another test's.
     outreach_rules();
     outreach_score();
+    crate::support::artifact("plugins/outreach-tenure", "outreach-tenure-1.0.0.wasm");
     crate::support::artifact("plugins/outreach-rules-next", "outreach-rules-1.1.0.wasm");
     let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").to_string();
     let (listen, admin) = (free(), free());
@@ -23,7 +24,15 @@ fn the_demo_plays_to_its_end() {
         .expect("serin runs");
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{errors}");
-    for part in ["One decision", "one experiment", "none lost", "failed:", "are in the ledger", "0 different"] {
+    for part in [
+        "One decision",
+        "one experiment",
+        "aborted by the host itself",
+        "none lost",
+        "failed:",
+        "are in the ledger",
+        "0 different",
+    ] {
         assert!(said.contains(part), "{part:?} is not in:\n{said}");
     }
 }

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use rusqlite::{Connection, named_params};
 use serde_json::{Value, json};
 
-use crate::support::{Deployment, Host, eventually, run, wat};
+use crate::support::{Deployment, Host, eventually, root, run, wat};
 
 const RAMP: &str = r#"
 id = "e"
@@ -134,4 +135,248 @@ fn an_ended_experiment_keeps_its_slot_and_names_its_winner() {
     assert!(error.contains("overlaps that of 'e'") && error.contains("it has ended"), "{error}");
     deployment.remove("experiments/e.toml");
     eventually("the slot is free", Duration::from_secs(10), || (!taken(&host).is_empty()).then_some(()));
+}
+
+/// Twenty decisions a batch: as many units.
+fn enter(host: &Host, units: std::ops::Range<u32>) {
+    let request = |i: u32| json!({ "decision_point": "p", "entities": { "borrower": format!("b-{i}") } });
+    let requests: Vec<Value> = units.map(request).collect();
+    for some in requests.chunks(100) {
+        let answer = host.public.post("/v1/decisions/batch", &json!({ "requests": some }));
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+}
+
+fn report(host: &Host) -> Value {
+    let answer = host.admin.get("/v1/experiments/e/report");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()
+}
+
+fn state(host: &Host) -> String {
+    host.admin.get("/v1/experiments/e").json()["state"].as_str().unwrap_or_default().to_owned()
+}
+
+const RUNNING: &str = r#"
+id = "e"
+decision_point = "p"
+coverage = 1.0
+
+[[arms]]
+name = "control"
+strategy = "p@1.0.0"
+weight = 0.5
+
+[[arms]]
+name = "next"
+strategy = "q@1.0.0"
+weight = 0.5
+"#;
+
+#[test]
+fn an_arm_that_fails_is_taken_out_by_the_host_itself() {
+    let guardrail = "\n[[guardrails]]\nmetric = \"failures\"\nmax_increase = 0.01\nmin_units = 50\n";
+    let deployment = deployment(&format!("{RUNNING}{guardrail}"), true);
+    let host = Host::start(&deployment).ready();
+    // Too few to speak: whoever is quick to judge would judge here.
+    enter(&host, 0..60);
+    let before = report(&host);
+    assert_eq!(before["guardrails"][0]["state"], "inconclusive", "{before}");
+    assert!(before["guardrails"][0]["why"].as_str().is_some_and(|why| why.contains("50 are needed")), "{before}");
+    enter(&host, 60..400);
+    eventually("it is aborted", Duration::from_secs(20), || (state(&host) == "aborted").then_some(()));
+    assert_eq!(decide(&host, "b-1")["served_by"], "strategy");
+    let after = report(&host);
+    assert_eq!((&after["stopped_by"], &after["verdict"]["decision"]), (&json!("failures"), &json!("stop")), "{after}");
+    let evidence = &host.admin.get("/v1/experiments/e").json()["history"][1];
+    assert_eq!((&evidence["command"], &evidence["by"]), (&json!("abort"), &json!("serin")));
+    let evidence = &evidence["evidence"];
+    assert_eq!((&evidence["arm_mean"], &evidence["control_mean"]), (&json!(1.0), &json!(0.0)), "{evidence}");
+    assert!(evidence["increase_above"].as_f64().is_some_and(|bound| bound > 0.0), "{evidence}");
+    let text = run(["report", "e", "--admin", &format!("http://{}", host.admin.address)]);
+    assert!(text.stdout.contains("STOP: guardrail 'failures' shows harm"), "{}", text.stdout);
+    let page = run(["report", "e", "--format", "html", "--admin", &format!("http://{}", host.admin.address)]).stdout;
+    assert!(
+        page.starts_with("<!doctype html>") && page.contains("<b>STOP</b>") && page.contains("<b>harm</b>"),
+        "{page}"
+    );
+    assert!(!page.contains("http"), "it needs nothing else: {page}");
+    // What a stopped host's ledger says is the same.
+    assert_eq!(host.stop(), Some(0));
+    let config = deployment.config();
+    let stopped = run(["report", "e", "--format", "json", "--config", config.to_str().expect("a path")]);
+    let stopped: Value = serde_json::from_str(&stopped.stdout).expect("JSON");
+    assert_eq!((&stopped["guardrails"], &stopped["units"]), (&after["guardrails"], &after["units"]));
+}
+
+#[test]
+fn a_ramp_goes_on_when_its_step_has_shown_what_it_must() {
+    let ramp = "ramp = [{ coverage = 0.2, min_units = 40, gate = \"fast\" }, { coverage = 1.0 }]";
+    let guardrail = "\n[[guardrails]]\nmetric = \"failures\"\nmax_increase = 0.01\n";
+    let spec = format!("{}{guardrail}", RUNNING.replace("coverage = 1.0", ramp));
+    let deployment = deployment(&spec, false);
+    let host = Host::start(&deployment).ready();
+    enter(&host, 0..100);
+    assert!(report(&host)["units"]["entered"].as_u64().is_some_and(|n| (8..40).contains(&n)), "{}", report(&host));
+    enter(&host, 100..400);
+    eventually("it is promoted", Duration::from_secs(20), || {
+        (host.admin.get("/v1/experiments/e").json()["phase"] == 2).then_some(())
+    });
+    assert_eq!(taken(&host).len(), 100);
+}
+
+#[test]
+fn outcomes_count_by_unit_when_they_are_mature_and_the_counts_reconcile() {
+    let metric = "\n[[metrics]]\nname = \"cured\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"5s\"\nplanned_units = 5000\n\
+                  [[metrics]]\nname = \"paid\"\nrole = \"secondary\"\noutcome = \"paid\"\naggregate = \"sum\"\nwindow = \"30d\"\n";
+    let deployment = deployment(&format!("{RUNNING}{metric}"), false);
+    let host = Host::start(&deployment).ready();
+    enter(&host, 0..200);
+    // Soon after the entry of those to whom it happens, however long the rest takes.
+    let at = jiff::Timestamp::now().to_string();
+    enter(&host, 200..1000);
+    enter(&host, 0..100);
+    let arm: Vec<(u32, String)> = taken(&host);
+    let forced = json!({ "decision_point": "p", "entities": { "borrower": "by-hand" }, "force": { "experiment": "e", "arm": "next" } });
+    assert_eq!(host.admin.post("/v1/decisions", &forced).status, 200);
+    let outcome = |i: u32, name: &str| json!({ "id": format!("{name}-{i}"), "name": name, "value": 1.0, "at": at, "entity": { "borrower": format!("b-{i}") } });
+    // A cure counts once a unit, however often it is posted; one of somebody else, never.
+    let mut outcomes: Vec<Value> = (0..200).map(|i| outcome(i, "cured")).collect();
+    outcomes.extend([outcome(0, "again"), outcome(5000, "cured"), outcome(0, "paid")]);
+    outcomes[200]["name"] = json!("cured");
+    assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": outcomes })).status, 200);
+    let found = eventually("the short window has passed", Duration::from_secs(20), || {
+        let found = report(&host);
+        (found["metrics"][0]["left_out"]["not_mature"] == 0).then_some(found)
+    });
+    let units = &found["units"];
+    let (entered, mature) = (units["entered"].as_u64(), units["mature"].as_u64());
+    assert_eq!(
+        (entered, mature, &units["left_out"]),
+        (Some(1001), Some(0), &json!({ "not_mature": 1000, "forced": 1 }))
+    );
+    assert_eq!(found["metrics"][1]["left_out"]["not_mature"], 1000, "nobody is a zero before the time");
+    let arms = &found["metrics"][0]["arms"];
+    let cured =
+        |name: &str| arms[name]["mean"].as_f64().zip(arms[name]["units"].as_f64()).map(|(mean, n)| (mean * n).round());
+    let in_arm = |name: &str| arm.iter().filter(|(_, arm)| arm == name).count() as f64;
+    assert_eq!(cured("control").zip(cured("next")).map(|(c, n)| c + n), Some(200.0), "{arms}");
+    assert!(cured("control") >= Some(in_arm("control")), "{arms}");
+    let comparison = &found["metrics"][0]["comparisons"][0];
+    assert_eq!((&comparison["arm"], &comparison["against"]), (&json!("next"), &json!("control")));
+    assert!(comparison["interval"][0].as_f64() < comparison["difference"].as_f64(), "{comparison}");
+    assert_eq!(found["verdict"]["decision"], "hold");
+    assert_eq!(host.stop(), Some(0));
+    sql_agrees(&deployment, &found["metrics"][0]);
+}
+
+/// What a statement of its own finds in the ledger's rows is what the report says.
+fn sql_agrees(deployment: &Deployment, metric: &Value) {
+    let ledger = Connection::open(deployment.path().join("data/serin.db")).expect("opens");
+    let sql = std::fs::read_to_string(root().join("tests/data/report.sql")).expect("the statement");
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let parameters = named_params! { ":experiment": "e", ":outcome": "cured", ":window_ms": 5000, ":now_ms": now_ms };
+    let mut statement = ledger.prepare(&sql).expect("a statement");
+    let rows: Vec<(String, u64, f64)> = statement
+        .query_map(parameters, |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64, row.get(2)?)))
+        .and_then(Iterator::collect)
+        .expect("runs");
+    assert_eq!(rows.len(), 2);
+    for (arm, units, mean) in &rows {
+        assert_eq!(metric["arms"][arm]["units"], *units, "{arm}");
+        let said = metric["arms"][arm]["mean"].as_f64().expect("a mean");
+        assert!((said - mean).abs() < 1e-12, "{arm}: {said} and {mean}");
+    }
+    let said = metric["comparisons"][0]["difference"].as_f64().expect("a difference");
+    assert!((said - (rows[1].2 - rows[0].2)).abs() < 1e-12, "{said}: {rows:?}");
+}
+
+#[test]
+fn whom_an_arm_touched_is_listed_and_all_ramps_can_be_stopped_at_once() {
+    let ramp = RUNNING.replace("coverage = 1.0", "ramp = [{ coverage = 1.0, hold = \"1d\" }, { coverage = 1.0 }]");
+    let deployment = deployment(&ramp, false);
+    let host = Host::start(&deployment).ready();
+    enter(&host, 0..1500);
+    let again = decide(&host, "b-7");
+    let outcomes = json!([
+        { "id": "o-1", "name": "complaint", "value": 1.0, "entity": { "borrower": "b-7" } },
+        { "id": "o-2", "name": "paid", "value": 20.5, "decision_id": again["decision_id"] },
+        { "id": "o-3", "name": "paid", "value": 1.0, "entity": { "loan": "b-7" } },
+    ]);
+    assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": outcomes })).status, 200);
+    let admin = format!("http://{}", host.admin.address);
+    let listed = run(["experiment", "affected", "e", "--format", "json", "--admin", &admin]);
+    let units: Vec<Value> = listed.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(units.len(), 1500, "more than one page holds: {}", listed.stderr);
+    let b7 = units.iter().find(|unit| unit["unit"] == "b-7").expect("b-7");
+    assert_eq!(b7["arm"], again["experiment"]["arm"]);
+    assert_eq!(b7["decisions"].as_array().map(Vec::len), Some(2));
+    assert_eq!(b7["decisions"][1], again["decision_id"], "oldest first");
+    let happened: Vec<&Value> = b7["outcomes"].as_array().expect("a list").iter().map(|o| &o["name"]).collect();
+    assert!(
+        happened.len() == 2 && happened.contains(&&json!("complaint")) && happened.contains(&&json!("paid")),
+        "{b7}"
+    );
+    let one = run(["experiment", "affected", "e", "--arm", "next", "--admin", &admin]);
+    let in_next = units.iter().filter(|unit| unit["arm"] == "next").count();
+    assert_eq!(one.stdout.lines().count(), in_next);
+    let wrong = run(["experiment", "affected", "e", "--arm", "nobody", "--admin", &admin]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("arms: control, next"), "{}", wrong.stderr);
+
+    let frozen = run(["freeze", "--reason", "an incident", "--by", "ann", "--admin", &admin]);
+    assert_eq!((frozen.code, frozen.stdout.trim()), (Some(0), "paused: e"), "{}", frozen.stderr);
+    assert_eq!(state(&host), "paused");
+    let again = run(["freeze", "--reason", "an incident", "--admin", &admin]);
+    assert_eq!(again.stdout.trim(), "paused: none was running");
+}
+
+/// The body of the next request to a listener, which is answered.
+fn received(listener: &std::net::TcpListener) -> Value {
+    use std::io::{Read as _, Write as _};
+    let (mut stream, _) = listener.accept().expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("sets");
+    let mut request = Vec::new();
+    let body = loop {
+        let mut some = [0; 4096];
+        let n = stream.read(&mut some).expect("a request");
+        request.extend_from_slice(&some[..n]);
+        let text = String::from_utf8_lossy(&request).into_owned();
+        let whole = text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+        if let Some(body) = whole {
+            break body;
+        }
+        assert!(n > 0, "cut off: {text}");
+    };
+    stream.write_all(b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n").expect("answers");
+    body
+}
+
+#[test]
+fn whoever_asked_to_is_told_and_a_hook_that_hangs_holds_up_nobody() {
+    let listen = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (hook, hangs) = (listen(), listen());
+    let url = |listener: &std::net::TcpListener| format!("http://{}/hook", listener.local_addr().expect("bound"));
+    let spec = format!(
+        "{RUNNING}\n[[guardrails]]\nmetric = \"failures\"\nmax_increase = 0.01\nmin_units = 20\n\
+         [[notify]]\nurl = \"{}\"\nevents = [\"breach\", \"phase\", \"verdict\"]\n\
+         [[notify]]\nurl = \"{}\"\nevents = [\"breach\", \"phase\"]\n",
+        url(&hangs),
+        url(&hook)
+    );
+    let deployment = deployment(&spec, true);
+    let host = Host::start(&deployment).ready();
+    let told = received(&hook);
+    assert_eq!(
+        (&told["event"], &told["command"], &told["experiment"]),
+        (&json!("phase"), &json!("start"), &json!("e"))
+    );
+    enter(&host, 0..200);
+    let told = received(&hook);
+    assert_eq!((&told["event"], &told["state"], &told["by"]), (&json!("breach"), &json!("aborted"), &json!("serin")));
+    assert_eq!(told["evidence"]["guardrail"], "failures");
+    let delivered = || host.metric("serin_notifications_total{reason=\"delivered\"}") == 2.0;
+    eventually("both are known to be delivered", Duration::from_secs(10), || delivered().then_some(()));
+    eventually("it is in force", Duration::from_secs(10), || (state(&host) == "aborted").then_some(()));
+    // Its messages are still under way; that keeps the host from nothing.
+    assert_eq!(host.stop(), Some(0));
 }

@@ -13,5 +13,6 @@ pub mod ledger;
 pub mod models;
 pub mod registry;
 pub mod replay;
+pub mod report;
 pub mod sandbox;
 pub mod telemetry;

@@ -99,6 +99,10 @@ pub struct Metrics {
     pub live_versions: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Outcomes and exposures received, by what came of them.
     pub outcomes: Family<EventLabels, Counter>,
+    /// Changes of experiments' statuses, by command.
+    pub transitions: Family<EventLabels, Counter>,
+    /// Messages to webhooks, by what came of them.
+    pub notifications: Family<EventLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -145,6 +149,8 @@ impl Default for Metrics {
             waiting_decisions: register!("waiting_decisions", "Decisions that wait for a thread", Gauge::default()),
             live_versions: register!("live_versions", "Strategy versions in memory", Gauge::default()),
             outcomes: register!("outcome_events", "Outcomes and exposures received", Family::default()),
+            transitions: register!("experiment_transitions", "Changes of experiments' statuses", Family::default()),
+            notifications: register!("notifications", "Messages to webhooks", Family::default()),
             registry,
         }
     }

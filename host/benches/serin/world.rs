@@ -137,7 +137,7 @@ impl World {
         let store = Arc::new(EmbeddedStore::open(&folders.path("data/features.db"))?);
         let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::default()));
         let ledger = Ledger::open(&folders.path("data/serin.db"), Durability::Process, Arc::clone(&metrics))?;
-        let controller = Arc::new(Controller::open(Arc::new(ledger), clock.clone())?);
+        let controller = Arc::new(Controller::open(Arc::new(ledger), clock.clone(), Arc::clone(&metrics))?);
         let reloader =
             Reloader::new(config, folder, archive, store, Some(Runtime::load()?), clock, metrics, controller);
         reloader.reload();

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allocation;
+pub mod analysis;
 pub mod answer;
 pub mod case;
 pub mod experiment;
@@ -14,6 +15,7 @@ pub mod manifest;
 pub mod projection;
 pub mod record;
 pub mod row;
+pub mod stats;
 pub mod value;
 
 /// A name from a manifest, a configuration or a request: shared, never copied.

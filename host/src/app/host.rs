@@ -12,7 +12,7 @@ use super::Reloader;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::decide::Pool;
-use crate::experiments::Controller;
+use crate::experiments::{Controller, Observer, tick};
 use crate::features::{EmbeddedStore, StoreError};
 use crate::http::{self, Service, ServiceParts};
 use crate::ledger::{Ledger, LedgerError};
@@ -26,6 +26,8 @@ use crate::telemetry::Metrics;
 const RESCAN: Duration = Duration::from_secs(2);
 /// Connections that a listener holds open.
 const MAX_CONNECTIONS: usize = 4096;
+/// How often the experiments' units are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long accepted requests have when the host stops.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How often old records are looked for.
@@ -116,7 +118,8 @@ impl Host {
         // One instance a deciding thread, and a few for cases and replays.
         let engines = Engines::new(fixed.threads as u32 + 8).map_err(|e| HostError::Sandbox(format!("{e:#}")))?;
         let engines = Arc::new(engines);
-        let controller = Arc::new(Controller::open(Arc::clone(&ledger), Arc::clone(&clock))?);
+        let controller = Arc::new(Controller::open(Arc::clone(&ledger), Arc::clone(&clock), Arc::clone(&metrics))?);
+        let observer = Arc::new(Observer::new(Arc::clone(&ledger)));
         let folder = Arc::new(Folder::new(fixed.plugins.clone(), Arc::clone(&engines), archive.clone(), options.dev));
         let watched = watched_folders(&config);
         let reloader = Arc::new(Reloader::new(
@@ -145,12 +148,14 @@ impl Host {
             versions: Arc::new(Versions::new(engines, archive)),
             max_concurrent: fixed.max_concurrent,
             max_body_bytes: fixed.max_body_bytes,
-            controller,
+            controller: Arc::clone(&controller),
+            observer: Arc::clone(&observer),
             reload: {
                 let reloader = Arc::downgrade(&reloader);
                 Box::new(move || reloader.upgrade().into_iter().for_each(|reloader| reloader.reload()))
             },
         });
+        watch_experiments(&reloader, controller, observer, clock.clone())?;
         let (stop, stopped) = watch::channel(false);
         let (listen, public) = serve(listen, http::public(Arc::clone(&service)), stopped.clone()).await?;
         let (admin, private) = serve(admin, http::admin(Arc::clone(&service)), stopped.clone()).await?;
@@ -225,6 +230,31 @@ fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Option<Watcher>
         tracing::error!(%error, "no thread for reloading; files are not watched");
     }
     watcher
+}
+
+/// Looks at the experiments' units, and acts on what they show, from a thread of its own.
+fn watch_experiments(
+    reloader: &Arc<Reloader>,
+    controller: Arc<Controller>,
+    observer: Arc<Observer>,
+    clock: Arc<dyn Clock>,
+) -> Result<(), HostError> {
+    let reloader = Arc::downgrade(reloader);
+    let look = move || {
+        while let Some(reloader) = reloader.upgrade() {
+            let subjects = reloader.standing.load().subjects.clone();
+            if tick(&controller, &observer, &subjects, clock.now_ms()) {
+                reloader.reload();
+            }
+            drop(reloader);
+            std::thread::sleep(LOOK);
+        }
+    };
+    std::thread::Builder::new()
+        .name("serin-experiments".into())
+        .spawn(look)
+        .map(drop)
+        .map_err(system("a thread for the experiments"))
 }
 
 async fn serve(

@@ -15,7 +15,7 @@ use super::build::{Built, build, load_model, wanted};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Deployment;
-use crate::experiments::{Candidate, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs};
+use crate::experiments::{Candidate, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs, Subject};
 use crate::features::EmbeddedStore;
 use crate::http::{ModelStatus, Standing};
 use crate::models::{Model, ModelSet, Runtime, golden_path};
@@ -138,6 +138,7 @@ impl Reloader {
 
         standing.experiments = built.experiments;
         standing.experiments.extend(missing(&inner.specs, &files, &standing.experiments, &self.controller));
+        standing.subjects = subjects(&inner.config, &standing.experiments);
         self.archive_specs(&built.applied);
         for (path, spec, text) in built.applied {
             self.controller.applied(&spec);
@@ -323,6 +324,17 @@ fn missing(
         stale: false,
     })
     .collect()
+}
+
+/// The experiments that have begun, or begin now, and what they randomize by.
+fn subjects(config: &Config, experiments: &[ExperimentStatus]) -> Vec<Subject> {
+    let begun = experiments.iter().filter(|status| status.status.started_ms.is_some());
+    let subject = |status: &ExperimentStatus| {
+        let spec = status.spec.clone()?;
+        let unit = config.points.get(&spec.decision_point)?.layer.unit.clone();
+        Some(Subject { spec, unit })
+    };
+    begun.filter_map(subject).collect()
 }
 
 fn file_name(path: &str) -> String {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::{ChangeArgs, ExperimentCommand, Format, Outcome};
+use super::{AdminArgs, ChangeArgs, ExperimentCommand, Format, Outcome};
 
 pub(super) fn run(command: ExperimentCommand) -> Outcome {
     match command {
@@ -28,6 +28,7 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
             let experiment = Client::new(&admin.admin).get(&format!("/v1/experiments/{id}"))?;
             show(&experiment, admin.format)?;
         }
+        ExperimentCommand::Affected { id, arm, admin } => affected(&id, arm.as_deref(), &admin)?,
         ExperimentCommand::Start(change) => send(&change, "start", None)?,
         ExperimentCommand::Promote(change) => send(&change, "promote", None)?,
         ExperimentCommand::Pause(change) => send(&change, "pause", None)?,
@@ -36,6 +37,63 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
         ExperimentCommand::Conclude { winner, change } => send(&change, "conclude", Some(winner))?,
     }
     Ok(true)
+}
+
+pub(super) fn freeze(reason: &str, by: &str, admin: &AdminArgs) -> Outcome {
+    let answer = Client::new(&admin.admin).post("/v1/freeze", &json!({ "reason": reason, "by": by }))?;
+    if admin.format == Format::Json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+        return Ok(true);
+    }
+    let paused: Vec<String> = answer["paused"].as_array().into_iter().flatten().map(text).collect();
+    println!("paused: {}", if paused.is_empty() { "none was running".to_owned() } else { paused.join(", ") });
+    Ok(true)
+}
+
+/// One line a unit, as they come: there may be more of them than fit into memory.
+fn affected(id: &str, arm: Option<&str>, admin: &AdminArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let client = Client::new(&admin.admin);
+    let mut after: Option<String> = None;
+    loop {
+        let query = [("arm", arm), ("after", after.as_deref())]
+            .into_iter()
+            .filter_map(|(key, value)| Some(format!("&{key}={}", encoded(value?))))
+            .collect::<String>();
+        let page = client.get(&format!("/v1/experiments/{id}/affected?limit=1000{query}"))?;
+        for unit in page["units"].as_array().into_iter().flatten() {
+            if admin.format == Format::Json {
+                println!("{unit}");
+                continue;
+            }
+            let list = |key: &str| unit[key].as_array().cloned().unwrap_or_default();
+            let outcomes: Vec<String> =
+                list("outcomes").iter().map(|o| format!("{}={}", text(&o["name"]), o["value"])).collect();
+            let decisions = list("decisions");
+            let last = decisions.last().map(text).unwrap_or_default();
+            println!(
+                "{:<24} {:<16} {:>4} decisions, the last {last}  {}",
+                text(&unit["unit"]),
+                text(&unit["arm"]),
+                decisions.len(),
+                outcomes.join(" ")
+            );
+        }
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// A query's value: what could end it is written as its bytes.
+fn encoded(value: &str) -> String {
+    value.bytes().fold(String::new(), |mut all, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => all.push(char::from(byte)),
+            _ => all.push_str(&format!("%{byte:02X}")),
+        }
+        all
+    })
 }
 
 fn send(change: &ChangeArgs, command: &str, winner: Option<String>) -> Result<(), Box<dyn std::error::Error>> {

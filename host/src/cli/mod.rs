@@ -8,6 +8,7 @@ mod experiment;
 mod features;
 mod plugin;
 mod replay;
+mod report;
 mod serve;
 mod toolchain;
 
@@ -49,6 +50,19 @@ enum Command {
     /// Look at the experiments of a running host, and change their course
     #[command(subcommand)]
     Experiment(ExperimentCommand),
+    /// Stop every ramp of a running host where it is
+    Freeze {
+        /// Why; it is recorded
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Who; it is recorded
+        #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true, default_value = "cli")]
+        by: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Say what an experiment has shown, and what follows
+    Report(ReportArgs),
     /// Run recorded decisions again
     Replay(ReplayArgs),
     /// Load features
@@ -129,6 +143,16 @@ enum ExperimentCommand {
     Resume(ChangeArgs),
     /// End it: every new decision is on the pinned strategy
     Abort(ChangeArgs),
+    /// List whom it touched, with their decisions and what happened to them
+    Affected {
+        /// The experiment's id
+        id: String,
+        /// Only this arm's
+        #[arg(long)]
+        arm: Option<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
     /// End it with a winner; what is pinned is changed in serin.toml
     Conclude {
         /// The arm that won
@@ -188,6 +212,21 @@ struct ReplayArgs {
     format: Format,
 }
 
+#[derive(Args)]
+struct ReportArgs {
+    /// The experiment's id
+    id: String,
+    /// The admin listener of the host that runs it
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", conflicts_with = "config")]
+    admin: String,
+    /// The serin.toml of a stopped host: its ledger is read
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: ReportFormat,
+}
+
 #[derive(Subcommand)]
 enum FeaturesCommand {
     /// Load a file into a feature view, whole or not at all; the host may be running
@@ -225,6 +264,17 @@ enum Format {
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum ReportFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// One page that needs nothing else
+    Html,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     /// For people
     #[default]
@@ -243,6 +293,8 @@ pub fn main() -> ExitCode {
         Command::Check { config, format } => check::run(&config, format),
         Command::Plugin(command) => plugin::run(command),
         Command::Experiment(command) => experiment::run(command),
+        Command::Freeze { reason, by, admin } => experiment::freeze(&reason, &by, &admin),
+        Command::Report(args) => report::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Features(FeaturesCommand::Load { view, file, config }) => features::load(&view, &file, &config),
         Command::Demo(args) => demo::run(&args),

@@ -6,11 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use serde_json::json;
 use serin_core::Name;
-use serin_core::experiment::{Command, Experiment, NotPossible, State, Status};
+use serin_core::analysis::{Decide, Verdict};
+use serin_core::experiment::{Command, Experiment, NotPossible, NotifyEvent, State, Status};
 
+use super::hooks::Notifier;
 use crate::clock::Clock;
 use crate::ledger::{Ledger, LedgerError, Transition, TransitionRow};
+use crate::telemetry::Metrics;
 
 /// Who the host says it is.
 pub const HOST: &str = "serin";
@@ -44,7 +48,10 @@ pub struct Motive {
 pub struct Controller {
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    notifier: Notifier,
     statuses: Mutex<BTreeMap<Name, Status>>,
+    verdicts: Mutex<BTreeMap<Name, Decide>>,
 }
 
 impl Controller {
@@ -52,9 +59,10 @@ impl Controller {
     ///
     /// # Errors
     /// What the ledger says.
-    pub fn open(ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
+    pub fn open(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, LedgerError> {
         let statuses = Mutex::new(ledger.statuses()?.into_iter().collect());
-        Ok(Self { ledger, clock, statuses })
+        let verdicts = Mutex::default();
+        Ok(Self { ledger, clock, metrics, notifier: Notifier::default(), statuses, verdicts })
     }
 
     /// The status of an experiment; a draft's where nothing is known of it.
@@ -93,7 +101,7 @@ impl Controller {
         let from = statuses.get(&spec.id).cloned().unwrap_or_default();
         let now_ms = self.clock.now_ms();
         let to = from.after(command, spec, now_ms)?;
-        let Motive { by, reason, evidence } = motive;
+        let Motive { by, reason, evidence } = motive.clone();
         tracing::info!(experiment = %spec.id, command = command.as_str(), by, reason, state = to.state.as_str(), "experiment");
         let transition = Transition {
             experiment: spec.id.clone(),
@@ -111,6 +119,36 @@ impl Controller {
             return Err(CommandError::Changed);
         }
         statuses.insert(spec.id.clone(), to.clone());
+        drop(statuses);
+        Metrics::count(&self.metrics.transitions, command.as_str());
+        self.tell(spec, &to, command, &motive, now_ms);
         Ok(to)
+    }
+
+    fn tell(&self, spec: &Experiment, to: &Status, command: &Command, motive: &Motive, now_ms: u64) {
+        let event = match command {
+            Command::Abort | Command::Pause if motive.by == HOST => NotifyEvent::Breach,
+            Command::Start | Command::Promote | Command::Pause | Command::Resume => NotifyEvent::Phase,
+            Command::Abort | Command::Conclude { .. } => NotifyEvent::Verdict,
+        };
+        let message = json!({
+            "event": event.as_str(), "experiment": &*spec.id, "command": command.as_str(),
+            "state": to.state.as_str(), "phase": to.phase, "coverage": to.coverage(spec), "by": motive.by,
+            "reason": motive.reason, "evidence": motive.evidence, "at_ms": now_ms, "generation": to.generation,
+        });
+        self.notifier.send(spec, event, &message, &self.metrics);
+    }
+
+    /// Notes what follows from an experiment, and tells of it where that is something else than
+    /// before. A restart begins with `hold`, which nobody is told of.
+    pub(super) fn verdict(&self, spec: &Experiment, verdict: &Verdict) {
+        let before = self.verdicts.lock().insert(spec.id.clone(), verdict.decision).unwrap_or(Decide::Hold);
+        if before != verdict.decision {
+            let message = json!({
+                "event": NotifyEvent::Verdict.as_str(), "experiment": &*spec.id,
+                "verdict": verdict.decision.as_str(), "why": verdict.why, "at_ms": self.clock.now_ms(),
+            });
+            self.notifier.send(spec, NotifyEvent::Verdict, &message, &self.metrics);
+        }
     }
 }

@@ -2,13 +2,19 @@
 //! what was applied before in force, and says so.
 
 mod controller;
+mod hooks;
+mod observer;
+mod tick;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use controller::{CommandError, Controller, HOST, Motive};
+pub use hooks::Notifier;
+pub use observer::{Observations, Observer, Subject};
 use serin_core::experiment::{Experiment, Pin, State, Status};
+pub use tick::{evidence, tick};
 
 /// What the host makes of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use serin_core::experiment::Command;
+use serin_core::experiment::{self, Command, Experiment};
 
 use super::admin::{blocking, rfc3339};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
 use crate::experiments::{CommandError, ExperimentStatus, Motive};
+use crate::ledger::AffectedOutcome;
+use crate::report::Report;
 
+/// Units of one answer.
+const MAX_AFFECTED: u32 = 10_000;
 /// Bytes of a reason, and of a name.
 const MAX_TEXT: usize = 1024;
 
@@ -102,6 +107,96 @@ async fn whole(service: &Arc<Service>, id: String) -> Result<Value, Problem> {
     Ok(shown)
 }
 
+/// What an experiment has shown.
+pub(super) async fn report(
+    State(service): State<Arc<Service>>,
+    InPath(id): InPath<String>,
+) -> Result<Json<Report>, Problem> {
+    let status = find(&service, &id)?.status;
+    let report = blocking(&service, move |service| {
+        let history = service.controller.history(&id)?;
+        let (subjects, now_ms) = (service.standing.load().subjects.clone(), service.clock.now_ms());
+        service.observer.look(&subjects, |observations| {
+            observations.get(&id).map(|observed| Report::new(observed, &status, &history, now_ms))
+        })
+    });
+    report.await??.map(Json).ok_or_else(|| {
+        Problem::new(StatusCode::CONFLICT, "not-begun", "it has not begun: there is nothing to report yet")
+    })
+}
+
+/// Which units to list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AffectedQuery {
+    arm: Option<String>,
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+/// Whom an experiment touched, with decisions and outcomes.
+pub(super) async fn affected(
+    State(service): State<Arc<Service>>,
+    InPath(id): InPath<String>,
+    query: Result<Query<AffectedQuery>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(query) = query.map_err(|e| Problem::invalid("", e.body_text()))?;
+    let limit = query.limit.unwrap_or(1000);
+    if !(1..=MAX_AFFECTED).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("limit: valid: 1 to {MAX_AFFECTED}")));
+    }
+    let status = find(&service, &id)?;
+    if let (Some(arm), Some(spec)) = (&query.arm, &status.spec)
+        && !spec.arms.iter().any(|known| *known.name == **arm)
+    {
+        let arms = spec.arms.iter().map(|arm| &*arm.name).collect::<Vec<_>>().join(", ");
+        return Err(Problem::invalid("arm", format!("arm: '{arm}' is not one of {id}; arms: {arms}")));
+    }
+    let kind = {
+        let standing = service.standing.load();
+        standing.subjects.iter().find(|subject| *subject.spec.id == *id).map(|subject| subject.unit.clone())
+    };
+    let Some(kind) = kind else {
+        return Ok(Json(json!({ "units": [], "next": null })));
+    };
+    let units = blocking(&service, move |service| {
+        service.ledger.affected(&kind, &id, query.arm.as_deref(), query.after.as_deref().unwrap_or_default(), limit)
+    });
+    let units = units.await??;
+    let next = units.last().filter(|_| units.len() == limit as usize).map(|unit| unit.unit.clone());
+    let listed: Vec<Value> = units
+        .into_iter()
+        .map(|unit| {
+            let outcome = |o: AffectedOutcome| json!({ "name": o.name, "value": o.value, "at": rfc3339(o.at_ms) });
+            let outcomes: Vec<Value> = unit.outcomes.into_iter().map(outcome).collect();
+            json!({ "unit": unit.unit, "arm": unit.arm, "decisions": unit.decisions, "outcomes": outcomes })
+        })
+        .collect();
+    Ok(Json(json!({ "units": listed, "next": next })))
+}
+
+/// Stops every ramp where it is.
+pub(super) async fn freeze(State(service): State<Arc<Service>>, body: Body) -> Result<Json<Value>, Problem> {
+    let motive = body.parse::<WireCommand>()?.motive()?;
+    let running: Vec<_> = {
+        let standing = service.standing.load();
+        let running = standing.experiments.iter().filter(|e| e.status.state == experiment::State::Running);
+        running.filter_map(|e| e.spec.clone()).collect()
+    };
+    let paused = blocking(&service, move |service| {
+        let pause = |spec: &Arc<Experiment>| match service.controller.command(spec, &Command::Pause, motive.clone()) {
+            Ok(_) => Ok(Some(spec.id.to_string())),
+            // It has ended, or is paused, meanwhile.
+            Err(CommandError::NotPossible(_) | CommandError::Changed) => Ok(None),
+            Err(CommandError::Ledger(error)) => Err(error),
+        };
+        let paused = running.iter().filter_map(|spec| pause(spec).transpose()).collect::<Result<Vec<_>, _>>();
+        (service.reload)();
+        paused
+    });
+    Ok(Json(json!({ "paused": paused.await?? })))
+}
+
 /// Who gives a command, and why.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,6 +206,17 @@ struct WireCommand {
     winner: Option<String>,
 }
 
+impl WireCommand {
+    fn motive(self) -> Result<Motive, Problem> {
+        for (key, text) in [("reason", &self.reason), ("by", &self.by)] {
+            if text.trim().is_empty() || text.len() > MAX_TEXT {
+                return Err(Problem::invalid(key, format!("{key}: 1 to {MAX_TEXT} bytes of text are needed")));
+            }
+        }
+        Ok(Motive { by: self.by, reason: self.reason, evidence: Value::Null })
+    }
+}
+
 /// Carries out a command; it is in force when this has returned.
 pub(super) async fn command(
     State(service): State<Arc<Service>>,
@@ -118,12 +224,8 @@ pub(super) async fn command(
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     let wire: WireCommand = body.parse()?;
-    for (key, text) in [("reason", &wire.reason), ("by", &wire.by)] {
-        if text.trim().is_empty() || text.len() > MAX_TEXT {
-            return Err(Problem::invalid(key, format!("{key}: 1 to {MAX_TEXT} bytes of text are needed")));
-        }
-    }
-    let command = parse(&name, wire.winner)?;
+    let command = parse(&name, wire.winner.clone())?;
+    let motive = wire.motive()?;
     let status = find(&service, &id)?;
     let Some(spec) = status.spec else {
         return Err(Problem::new(
@@ -132,7 +234,6 @@ pub(super) async fn command(
             "its file has a mistake, and nothing is in force",
         ));
     };
-    let motive = Motive { by: wire.by, reason: wire.reason, evidence: Value::Null };
     let done = blocking(&service, move |service| {
         let done = service.controller.command(&spec, &command, motive);
         if done.is_ok() {

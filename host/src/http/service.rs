@@ -12,7 +12,7 @@ use super::Problem;
 use super::idempotency::KeyLocks;
 use crate::clock::Clock;
 use crate::decide::{Deployment, Pool};
-use crate::experiments::{Controller, ExperimentStatus};
+use crate::experiments::{Controller, ExperimentStatus, Observer, Subject};
 use crate::features::EmbeddedStore;
 use crate::ledger::Ledger;
 use crate::registry::Folder;
@@ -33,6 +33,8 @@ pub struct Standing {
     pub experiments_error: Option<String>,
     /// The experiments.
     pub experiments: Vec<ExperimentStatus>,
+    /// Those that have begun, to be analysed.
+    pub subjects: Vec<Subject>,
     /// The models.
     pub models: Vec<ModelStatus>,
 }
@@ -76,6 +78,8 @@ pub struct ServiceParts {
     pub max_body_bytes: usize,
     /// Statuses of experiments.
     pub controller: Arc<Controller>,
+    /// Their units.
+    pub observer: Arc<Observer>,
     /// Looks at the files and statuses again, and returns when what changed is in force.
     pub reload: Box<dyn Fn() + Send + Sync>,
 }
@@ -93,6 +97,7 @@ pub struct Service {
     pub(super) versions: Arc<Versions>,
     pub(super) max_body_bytes: usize,
     pub(super) controller: Arc<Controller>,
+    pub(super) observer: Arc<Observer>,
     pub(super) reload: Box<dyn Fn() + Send + Sync>,
     pub(super) keys: KeyLocks,
     /// Replays under way: they take instances and cores from decisions.
@@ -117,6 +122,7 @@ impl Service {
             versions: parts.versions,
             max_body_bytes: parts.max_body_bytes,
             controller: parts.controller,
+            observer: parts.observer,
             reload: parts.reload,
             keys: KeyLocks::default(),
             replays: Semaphore::new(MAX_REPLAYS),

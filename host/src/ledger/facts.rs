@@ -7,8 +7,6 @@ use super::{Ledger, LedgerError, LedgerReader};
 /// A decision inside an experiment.
 #[derive(Debug, Clone, Copy)]
 pub struct DecisionFact<'r> {
-    /// Its place in the ledger; later ones have larger ones.
-    pub place: i64,
     /// When it was made.
     pub time_ms: u64,
     /// The experiment.
@@ -32,8 +30,6 @@ pub struct DecisionFact<'r> {
 /// An outcome, or an exposure, and whom it is about.
 #[derive(Debug, Clone, Copy)]
 pub struct OutcomeFact<'r> {
-    /// Its place in the ledger; later ones have larger ones.
-    pub place: i64,
     /// Its name; none for an exposure.
     pub name: Option<&'r str>,
     /// How much.
@@ -46,59 +42,66 @@ pub struct OutcomeFact<'r> {
     pub unit: &'r str,
 }
 
-fn decisions(db: &Connection, after: i64, mut each: impl FnMut(DecisionFact<'_>)) -> Result<(), LedgerError> {
+/// The newest row's place: what comes meanwhile is for the next look.
+fn newest(db: &Connection, table: &str, after: i64) -> Result<i64, LedgerError> {
+    let sql = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
+    let newest: i64 = db.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
+    Ok(newest.max(after))
+}
+
+fn decisions(db: &Connection, after: i64, mut each: impl FnMut(DecisionFact<'_>)) -> Result<i64, LedgerError> {
+    let newest = newest(db, "decisions", after)?;
     let mut statement = db.prepare_cached(
-        "SELECT rowid, time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced FROM decisions
-         WHERE rowid > ?1 AND experiment IS NOT NULL AND unit IS NOT NULL ORDER BY rowid",
+        "SELECT time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced FROM decisions
+         WHERE rowid > ?1 AND rowid <= ?2 AND experiment IS NOT NULL AND unit IS NOT NULL ORDER BY rowid",
     )?;
-    let mut rows = statement.query([after])?;
+    let mut rows = statement.query([after, newest])?;
     while let Some(row) = rows.next()? {
         let text = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
         each(DecisionFact {
-            place: row.get(0)?,
-            time_ms: row.get::<_, i64>(1)? as u64,
-            experiment: text(2)?,
-            arm: text(3)?,
-            unit: text(4)?,
-            served_by: text(5)?,
-            outcome: row.get_ref(6)?.as_str_or_null().map_err(rusqlite::Error::from)?.unwrap_or_default(),
-            action: text(7)?,
-            took_us: row.get::<_, i64>(8)? as u64,
-            forced: row.get(9)?,
+            time_ms: row.get::<_, i64>(0)? as u64,
+            experiment: text(1)?,
+            arm: text(2)?,
+            unit: text(3)?,
+            served_by: text(4)?,
+            outcome: row.get_ref(5)?.as_str_or_null().map_err(rusqlite::Error::from)?.unwrap_or_default(),
+            action: text(6)?,
+            took_us: row.get::<_, i64>(7)? as u64,
+            forced: row.get(8)?,
         });
     }
-    Ok(())
+    Ok(newest)
 }
 
-fn outcomes(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<(), LedgerError> {
+fn outcomes(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
+    let newest = newest(db, "outcomes", after)?;
     let mut statement = db.prepare_cached(
-        "SELECT o.rowid, o.name, o.value, o.at_ms, o.entity_kind, coalesce(o.entity, d.unit) FROM outcomes o
+        "SELECT o.name, o.value, o.at_ms, o.entity_kind, coalesce(o.entity, d.unit) FROM outcomes o
          LEFT JOIN decisions d ON d.decision_id = o.decision_id
-         WHERE o.rowid > ?1 AND coalesce(o.entity, d.unit) IS NOT NULL ORDER BY o.rowid",
+         WHERE o.rowid > ?1 AND o.rowid <= ?2 AND coalesce(o.entity, d.unit) IS NOT NULL ORDER BY o.rowid",
     )?;
-    let mut rows = statement.query([after])?;
+    let mut rows = statement.query([after, newest])?;
     while let Some(row) = rows.next()? {
         each(OutcomeFact {
-            place: row.get(0)?,
-            name: Some(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?),
-            value: row.get(2)?,
-            at_ms: row.get::<_, i64>(3)? as u64,
-            kind: row.get_ref(4)?.as_str_or_null().map_err(rusqlite::Error::from)?,
-            unit: row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)?,
+            name: Some(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?),
+            value: row.get(1)?,
+            at_ms: row.get::<_, i64>(2)? as u64,
+            kind: row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?,
+            unit: row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?,
         });
     }
-    Ok(())
+    Ok(newest)
 }
 
-fn exposures(db: &Connection, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<(), LedgerError> {
+fn exposures(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
+    let newest = newest(db, "exposures", after)?;
     let mut statement = db.prepare_cached(
         "SELECT e.at_ms, d.unit FROM exposures e JOIN decisions d ON d.decision_id = e.decision_id
-         WHERE d.unit IS NOT NULL",
+         WHERE e.rowid > ?1 AND e.rowid <= ?2 AND d.unit IS NOT NULL ORDER BY e.rowid",
     )?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([after, newest])?;
     while let Some(row) = rows.next()? {
         each(OutcomeFact {
-            place: 0,
             name: None,
             value: 1.0,
             at_ms: row.get::<_, i64>(0)? as u64,
@@ -106,32 +109,32 @@ fn exposures(db: &Connection, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<(
             unit: row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
         });
     }
-    Ok(())
+    Ok(newest)
 }
 
 impl Ledger {
-    /// Calls `each` with every decision inside an experiment that came after a place.
+    /// Calls `each` with every decision inside an experiment that came after a place; the place of the newest.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn decision_facts(&self, after: i64, each: impl FnMut(DecisionFact<'_>)) -> Result<(), LedgerError> {
+    pub fn decision_facts(&self, after: i64, each: impl FnMut(DecisionFact<'_>)) -> Result<i64, LedgerError> {
         self.with_reader(|db| decisions(db, after, each))
     }
 
-    /// Calls `each` with every outcome about a unit that came after a place.
+    /// Calls `each` with every outcome about a unit that came after a place; the place of the newest.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn outcome_facts(&self, after: i64, each: impl FnMut(OutcomeFact<'_>)) -> Result<(), LedgerError> {
+    pub fn outcome_facts(&self, after: i64, each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
         self.with_reader(|db| outcomes(db, after, each))
     }
 
-    /// Calls `each` with every exposure of a unit.
+    /// Calls `each` with every exposure of a unit that came after a place; the place of the newest.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn exposure_facts(&self, each: impl FnMut(OutcomeFact<'_>)) -> Result<(), LedgerError> {
-        self.with_reader(|db| exposures(db, each))
+    pub fn exposure_facts(&self, after: i64, each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
+        self.with_reader(|db| exposures(db, after, each))
     }
 }
 
@@ -140,7 +143,7 @@ impl LedgerReader {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn decision_facts(&self, each: impl FnMut(DecisionFact<'_>)) -> Result<(), LedgerError> {
+    pub fn decision_facts(&self, each: impl FnMut(DecisionFact<'_>)) -> Result<i64, LedgerError> {
         decisions(&self.connection, 0, each)
     }
 
@@ -148,7 +151,7 @@ impl LedgerReader {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn outcome_facts(&self, each: impl FnMut(OutcomeFact<'_>)) -> Result<(), LedgerError> {
+    pub fn outcome_facts(&self, each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
         outcomes(&self.connection, 0, each)
     }
 
@@ -156,7 +159,7 @@ impl LedgerReader {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn exposure_facts(&self, each: impl FnMut(OutcomeFact<'_>)) -> Result<(), LedgerError> {
-        exposures(&self.connection, each)
+    pub fn exposure_facts(&self, each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
+        exposures(&self.connection, 0, each)
     }
 }

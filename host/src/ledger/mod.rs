@@ -1,6 +1,7 @@
 //! The ledger: where decisions, exposures and outcomes are kept. One writer commits for
 //! everybody who waits, in groups; an answer leaves only after its commit.
 
+mod affected;
 mod checkpoint;
 mod events;
 mod facts;
@@ -22,6 +23,7 @@ use serin_core::Name;
 use serin_core::record::Record;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
+pub use affected::{AffectedOutcome, AffectedUnit};
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
 pub use facts::{DecisionFact, OutcomeFact};
 pub use packing::{Dictionary, Packer};

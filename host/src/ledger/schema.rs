@@ -55,7 +55,7 @@ CREATE TABLE exposures (
   decision_id TEXT NOT NULL PRIMARY KEY,
   at_ms INTEGER NOT NULL,
   received_ms INTEGER NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX exposures_by_time ON exposures (received_ms);
 CREATE TABLE experiments (
   id TEXT NOT NULL PRIMARY KEY,

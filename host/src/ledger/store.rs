@@ -96,7 +96,7 @@ pub(super) fn expire(
     let Some(before_ms) = before_ms else {
         return Ok(deleted as i64 == EXPIRE_ROWS);
     };
-    for (table, key) in [("outcomes", "rowid"), ("exposures", "decision_id")] {
+    for (table, key) in [("outcomes", "rowid"), ("exposures", "rowid")] {
         deleted = deleted.max(transaction.execute(
             &format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE received_ms < ?1 LIMIT ?2)"),
             params![before_ms as i64, EXPIRE_ROWS],

@@ -150,4 +150,12 @@ impl LedgerReader {
     pub fn statuses(&self) -> Result<Vec<(Name, Status)>, LedgerError> {
         statuses(&self.connection)
     }
+
+    /// The changes of an experiment's status, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn transitions(&self, experiment: &str) -> Result<Vec<TransitionRow>, LedgerError> {
+        transitions(&self.connection, experiment)
+    }
 }

@@ -277,7 +277,7 @@ impl Status {
 }
 
 fn span(ms: u64) -> String {
-    humantime::format_duration(std::time::Duration::from_millis(ms)).to_string()
+    humantime::format_duration(core::time::Duration::from_millis(ms)).to_string()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub use metrics::{Aggregate, Guardrail, Margin, Measure, Method, Metric, Missing
 use crate::manifest::duration_ms;
 use crate::value::Value;
 use crate::{NAME_RULE, Name, is_name};
-use raw::{RawArm, RawExperiment, RawOnSuccess, RawStart};
+use raw::{RawArm, RawExperiment, RawNotify, RawOnSuccess, RawStart};
 
 /// A validated experiment.
 #[derive(Debug, Clone)]
@@ -48,10 +48,45 @@ pub struct Experiment {
     pub metrics: Vec<Metric>,
     /// What must not get worse.
     pub guardrails: Vec<Guardrail>,
+    /// Who is told of what.
+    pub notify: Vec<Hook>,
     /// What the file asks for and this version does not do.
     pub not_acted_upon: Vec<String>,
     /// SHA-256 of the file.
     pub digest: Name,
+}
+
+/// A webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// Where to.
+    pub url: String,
+    /// Of what it is told.
+    pub events: Vec<NotifyEvent>,
+    /// The environment variable with the secret that messages are signed with.
+    pub secret_env: Option<String>,
+}
+
+/// Of what a webhook may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotifyEvent {
+    /// The host stopped an experiment, or its ramp, for what it did.
+    Breach,
+    /// It started, went on to another step, was paused or resumed.
+    Phase,
+    /// What follows from it has changed, or it was ended by hand.
+    Verdict,
+}
+
+impl NotifyEvent {
+    /// The name in files and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Breach => "breach",
+            Self::Phase => "phase",
+            Self::Verdict => "verdict",
+        }
+    }
 }
 
 /// A step of a ramp.
@@ -153,6 +188,7 @@ impl Experiment {
             metrics.push(Metric::of(metric)?);
         }
         let guardrails = raw.guardrails.iter().map(|g| Guardrail::of(g, &metrics)).collect::<Result<_, _>>()?;
+        let notify = raw.notify.into_iter().enumerate().map(hook).collect::<Result<_, _>>()?;
         let arms = arms(raw.arms, &mut not_acted_upon)?;
         if let Some(control) = &raw.control
             && !arms.iter().any(|arm| *arm.name == **control)
@@ -176,6 +212,7 @@ impl Experiment {
             arms,
             metrics,
             guardrails,
+            notify,
             not_acted_upon,
             digest: crate::digest(text.as_bytes()).into(),
         })
@@ -206,6 +243,20 @@ impl Experiment {
 
 fn listed(arms: &[Arm]) -> String {
     arms.iter().map(|a| &*a.name).collect::<Vec<_>>().join(", ")
+}
+
+fn hook((i, raw): (usize, RawNotify)) -> Result<Hook, String> {
+    if !(raw.url.starts_with("http://") || raw.url.starts_with("https://")) {
+        return Err(format!("notify[{i}].url = \"{}\"; valid: http://… or https://…", raw.url));
+    }
+    let event = |text: &String| match text.as_str() {
+        "breach" => Ok(NotifyEvent::Breach),
+        "phase" => Ok(NotifyEvent::Phase),
+        "verdict" => Ok(NotifyEvent::Verdict),
+        other => Err(format!("notify[{i}].events: \"{other}\"; valid: breach, phase, verdict")),
+    };
+    let events = raw.events.iter().map(event).collect::<Result<_, _>>()?;
+    Ok(Hook { url: raw.url, events, secret_env: raw.secret_env })
 }
 
 fn ramp(raw: &RawExperiment) -> Result<Vec<Step>, String> {
@@ -319,7 +370,6 @@ fn not_acted_upon(raw: &RawExperiment) -> Vec<String> {
         note(exposed, &format!("metric '{}': population = \"exposed\"", metric.name));
     }
     note(!raw.fairness.is_empty(), "fairness");
-    note(!raw.notify.is_empty(), "notify");
     note(!raw.segments.is_empty(), "segments");
     note(raw.min_duration.is_some() || raw.max_duration.is_some(), "min_duration, max_duration");
     note(matches!(raw.on_success, Some(RawOnSuccess::Ship)), "on_success = \"ship\"");
@@ -354,8 +404,10 @@ mod tests {
 
     #[test]
     fn what_is_not_acted_upon_says_so() {
-        let text = format!("{GOOD}[[notify]]\nurl = \"http://127.0.0.1:9000\"\nevents = [\"breach\"]\n");
-        assert_eq!(Experiment::parse(&text).expect("valid").not_acted_upon, ["notify"]);
+        let text = format!(
+            "{GOOD}[[fairness]]\nattribute = \"features.m.a\"\nreference = \"b\"\nadverse_actions = [\"call\"]\n"
+        );
+        assert_eq!(Experiment::parse(&text).expect("valid").not_acted_upon, ["fairness"]);
     }
 
     #[test]

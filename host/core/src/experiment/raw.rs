@@ -138,8 +138,8 @@ pub(super) struct RawFairness {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "read so that a mistake in it is an error; not acted upon yet")]
 pub(super) struct RawNotify {
     pub url: String,
     pub events: Vec<String>,
+    pub secret_env: Option<String>,
 }

@@ -37,6 +37,9 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err(Failure(what())) }
 }
 
+/// The canary's experiment file.
+const CANARY: &[u8] = include_bytes!("../../../demo/canary/outreach-tenure.toml");
+
 struct Demo {
     stage: Stage,
     listen: SocketAddr,
@@ -67,6 +70,7 @@ pub(super) fn run(args: &DemoArgs) -> Outcome {
     let host = demo.deploy()?;
     demo.one_decision()?;
     demo.split()?;
+    demo.canary()?;
     demo.hot_reload()?;
     demo.refuse_broken()?;
     let host = demo.kill_and_restart(host)?;
@@ -207,13 +211,60 @@ impl Demo {
             };
             println!("   {action:<16} {:>9} {:>9}", of("control", control), of("score", score));
         }
-        println!("   Metrics, guardrails and ramps are not acted upon in this version; GET /v1/experiments says so.");
+        Ok(())
+    }
+
+    /// A canary that traps on some borrowers; the host itself takes it out.
+    fn canary(&mut self) -> Result<(), Failure> {
+        step(
+            4,
+            "A canary that crashes",
+            "outreach-tenure 1.0.0 passes its own cases, and forgets that an employment length may be missing. Its\n\
+             experiment file gives it a quarter of the borrowers, a control, and one guardrail: failures.",
+        );
+        let (file, id) = ("outreach-tenure-1.0.0.wasm", "outreach-tenure");
+        self.stage.write(&format!("plugins/{file}"), &artifact(id, file)?)?;
+        self.stage.write(&format!("experiments/{id}.toml"), CANARY)?;
+        let path = format!("/v1/experiments/{id}");
+        wait_for("the canary runs", || {
+            // Until its file was read there is no such experiment.
+            let (_, canary) = self.admin.get_any(&path)?;
+            Ok((canary["state"] == "running").then_some(()))
+        })?;
+        shown(&format!("experiments/{id}.toml: running, phase 1 of 2, half of its half of the borrowers"));
+        let traffic = Traffic::start(&self.base, 5);
+        let aborted = wait_for("the host takes it out", || {
+            let canary = self.admin.get(&path)?;
+            Ok((canary["state"] == "aborted").then_some(canary))
+        })?;
+        let tally = traffic.finish()?;
+        self.answered += tally.answered();
+        ensure(tally.failed() == 0 && tally.fallbacks() > 0, || format!("answers: {:?}", tally.served_by))?;
+        let last = aborted["history"].as_array().and_then(|history| history.last()).cloned().unwrap_or_default();
+        ensure(last["command"] == "abort" && last["by"] == "serin", || format!("history: {last}"))?;
+        shown(&format!("aborted by the host itself: {}", text(&last["reason"])));
+        shown(&format!(
+            "{} decisions meanwhile, none unanswered: where it crashed, {} times, the pinned strategy served",
+            tally.answered(),
+            tally.fallbacks()
+        ));
+        let report = self.admin.get(&format!("{path}/report"))?;
+        ensure(report["stopped_by"] == "failures", || format!("report: {report}"))?;
+        let evidence = &report["guardrails"][0]["evidence"];
+        let rate = |key: &str| evidence[key].as_f64().unwrap_or_default() * 100.0;
+        shown(&format!(
+            "serin report {id}: {:.1} % of {} borrowers failed, {:.1} % of {} in control",
+            rate("arm_mean"),
+            evidence["arm_units"],
+            rate("control_mean"),
+            evidence["control_units"]
+        ));
         Ok(())
     }
 
     fn hot_reload(&mut self) -> Result<(), Failure> {
         step(
-            4,
+            5,
             "A new version, under load",
             "outreach-rules 1.1.0 is copied into plugins/. It is checked, compiled and tested off the request path. Then\n\
              the pin in serin.toml is edited: exact versions only, nothing rolls out by itself.",
@@ -249,7 +300,7 @@ impl Demo {
     }
 
     fn refuse_broken(&mut self) -> Result<(), Failure> {
-        step(4 + 1, "A broken version", "Half of a file arrives as outreach-rules 1.2.0.");
+        step(6, "A broken version", "Half of a file arrives as outreach-rules 1.2.0.");
         let traffic = Traffic::start(&self.base, 3);
         let whole = artifact("outreach-rules-next", "outreach-rules-1.1.0.wasm")?;
         let file = "outreach-rules-1.2.0.wasm";
@@ -268,7 +319,7 @@ impl Demo {
 
     fn kill_and_restart(&mut self, host: HostProcess) -> Result<HostProcess, Failure> {
         step(
-            6,
+            7,
             "The host is killed",
             "kill -9, under load. An answer leaves only after its record is committed, so every answer that arrived is\n\
              in the ledger.",
@@ -293,7 +344,7 @@ impl Demo {
 
     fn replay_all(&mut self) -> Result<(), Failure> {
         step(
-            7,
+            8,
             "Everything again",
             "A decision is a pure function of its record. Each is run again on the artifact of the recorded digest, and\n\
              compared byte for byte.",
@@ -317,7 +368,7 @@ impl Demo {
              curl -s {}/v1/decisions -H 'content-type: application/json' -d '{{\n  \"decision_point\": \"collections-outreach\",\n  \
              \"entities\": {{ \"borrower\": \"b-17\", \"loan\": \"l-17\" }},\n  \"context\": {{ \"days_past_due\": 12, \"channel\": \"sms\" }} }}'\n\n\
              curl -s http://{}/v1/decisions?limit=1     # the whole record of the last decision\n\
-             curl -s http://{}/v1/experiments          # the experiment, and what it does not do yet\n\
+             curl -s http://{}/v1/experiments          # the experiments, and how they stand\n\
              curl -s http://{}/metrics\n\nThe deployment is in {}: change a file and watch.",
             self.base,
             self.admin_address,

@@ -1,0 +1,206 @@
+//! Guardrails: harm, holds, or inconclusive. Each is tested in one direction, by unit, and may
+//! be looked at after every decision.
+
+use super::metrics::Summed;
+use super::observed::Observed;
+use crate::Name;
+use crate::experiment::{Guardrail, Margin, Watched};
+use crate::stats::conditional;
+use crate::stats::rare::{Counts, difference_bounds};
+use crate::stats::{Estimate, lower, upper};
+
+/// What a guardrail says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// The new arm is not worse by the margin.
+    Holds,
+    /// Neither is shown.
+    Inconclusive,
+    /// The new arm is worse.
+    Harm,
+}
+
+impl Standing {
+    /// The name in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Inconclusive => "inconclusive",
+            Self::Harm => "harm",
+        }
+    }
+}
+
+/// A guardrail in one arm.
+#[derive(Debug, Clone)]
+pub struct GuardrailResult {
+    /// Position in the spec.
+    pub guardrail: usize,
+    /// The arm.
+    pub arm: Name,
+    /// What it says.
+    pub standing: Standing,
+    /// Units in control and in the arm.
+    pub units: [u64; 2],
+    /// Their means or rates; none where there is none.
+    pub means: [Option<f64>; 2],
+    /// p of "no increase", valid at any time, where events are counted and the alarm is at 0.
+    pub p: Option<f64>,
+    /// The increase is above this, at the alarm's share of alpha.
+    pub lower: Option<f64>,
+    /// The increase is below this, at alpha.
+    pub upper: Option<f64>,
+    /// What the upper bound has to stay under.
+    pub margin: Option<f64>,
+    /// Why it cannot say more yet.
+    pub why: Option<String>,
+}
+
+/// A guardrail in each arm but control.
+pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms: u64) -> Vec<GuardrailResult> {
+    let spec = &observed.spec;
+    let guardrail = &spec.guardrails[position];
+    let arms: Vec<usize> = (0..spec.arms.len()).filter(|arm| *arm != control).collect();
+    // Each of them may raise an alarm, so they share the rate of false ones. That all hold has
+    // to be shown by each alone.
+    let alarm_alpha = guardrail.alpha / (spec.guardrails.len() * arms.len().max(1)) as f64;
+    let summed = match guardrail.watched {
+        Watched::Metric(metric) => Some(Summed::of(observed, metric, now_ms)),
+        _ => None,
+    };
+    let counts = match &summed {
+        None => hits(observed, guardrail),
+        Some(_) => Vec::new(),
+    };
+    let judge = |arm: usize| {
+        let mut result = GuardrailResult {
+            guardrail: position,
+            arm: spec.arms[arm].name.clone(),
+            standing: Standing::Inconclusive,
+            units: [0; 2],
+            means: [None; 2],
+            p: None,
+            lower: None,
+            upper: None,
+            margin: None,
+            why: None,
+        };
+        match &summed {
+            None => {
+                let (weight, of_control) = (spec.arms[arm].weight, spec.arms[control].weight);
+                let share = weight / (weight + of_control);
+                by_counts(&mut result, guardrail, counts[control], counts[arm], share, alarm_alpha);
+            }
+            Some(summed) => by_metric(&mut result, guardrail, summed, [control, arm], observed, alarm_alpha),
+        }
+        result
+    };
+    arms.into_iter().map(judge).collect()
+}
+
+/// Units, and those that count, by arm.
+fn hits(observed: &Observed, guardrail: &Guardrail) -> Vec<Counts> {
+    let mut counts = vec![Counts { units: 0, events: 0 }; observed.spec.arms.len()];
+    for unit in observed.units.values() {
+        counts[unit.arm].units += 1;
+        counts[unit.arm].events += u64::from(unit.is_hit(&guardrail.watched));
+    }
+    counts
+}
+
+/// `share` is the arm's part of the units that fall to it or to control.
+fn by_counts(
+    result: &mut GuardrailResult,
+    guardrail: &Guardrail,
+    control: Counts,
+    arm: Counts,
+    share: f64,
+    alarm_alpha: f64,
+) {
+    let rate = |counts: Counts| (counts.units > 0).then(|| counts.events as f64 / counts.units as f64);
+    result.units = [control.units, arm.units];
+    result.means = [rate(control), rate(arm)];
+    let (margin, is_relative, alarm) = match guardrail.margin {
+        Margin::Count(most) => return count(result, arm.events, most),
+        Margin::Difference { margin, is_relative, alarm, .. } => (margin, is_relative, alarm),
+    };
+    if !is_enough(result, guardrail) {
+        return;
+    }
+    let (mut low, _) = difference_bounds(control, arm, alarm_alpha);
+    let (_, high) = difference_bounds(control, arm, guardrail.alpha);
+    if alarm == 0.0 && share > 0.0 && share < 1.0 {
+        // Any increase is harm: the events alone tell, and sooner than two bounds of which each
+        // has to allow for its own arm's luck.
+        let p = conditional::p(control.events, arm.events, share);
+        result.p = Some(p);
+        low = if p <= alarm_alpha { low.max(f64::MIN_POSITIVE) } else { low.min(0.0) };
+    }
+    conclude(result, low, high, scaled(margin, is_relative, result.means[0]), alarm);
+}
+
+fn by_metric(
+    result: &mut GuardrailResult,
+    guardrail: &Guardrail,
+    summed: &Summed,
+    [control, arm]: [usize; 2],
+    observed: &Observed,
+    alarm_alpha: f64,
+) {
+    let Watched::Metric(position) = guardrail.watched else { return };
+    let of = |arm: usize| summed.arm(&summed.arms[arm]);
+    result.units = [of(control).units, of(arm).units];
+    result.means = [of(control).mean, of(arm).mean];
+    let (margin, is_relative, more_is_harm, alarm) = match guardrail.margin {
+        Margin::Count(most) => {
+            let events = result.means[1].unwrap_or(0.0) * result.units[1] as f64;
+            return count(result, events.round() as u64, most);
+        }
+        Margin::Difference { margin, is_relative, more_is_harm, alarm } => (margin, is_relative, more_is_harm, alarm),
+    };
+    if !is_enough(result, guardrail) {
+        return;
+    }
+    let estimate = match summed.estimate(control, arm) {
+        Ok(estimate) if more_is_harm => estimate,
+        // Harm is less of it: everything is looked at from the other side.
+        Ok(estimate) => Estimate { difference: -estimate.difference, ..estimate },
+        Err(why) => {
+            result.why = Some(why.to_string());
+            return;
+        }
+    };
+    let planned = observed.spec.metrics[position].planned_units;
+    let (low, high) = (lower(&estimate, alarm_alpha, planned), upper(&estimate, guardrail.alpha, planned));
+    conclude(result, low, high, scaled(margin, is_relative, result.means[0]), alarm);
+}
+
+fn scaled(margin: f64, is_relative: bool, control: Option<f64>) -> f64 {
+    if is_relative { margin * control.unwrap_or(0.0).abs() } else { margin }
+}
+
+/// One more than allowed is enough: there is nothing to test.
+fn count(result: &mut GuardrailResult, events: u64, most: u64) {
+    result.standing = if events > most { Standing::Harm } else { Standing::Holds };
+    result.margin = Some(most as f64);
+    result.lower = Some(events as f64);
+}
+
+fn is_enough(result: &mut GuardrailResult, guardrail: &Guardrail) -> bool {
+    let fewest = result.units[0].min(result.units[1]);
+    if fewest < guardrail.min_units {
+        result.why = Some(format!("{fewest} units in the smaller arm; {} are needed", guardrail.min_units));
+    }
+    fewest >= guardrail.min_units
+}
+
+fn conclude(result: &mut GuardrailResult, low: f64, high: f64, margin: f64, alarm: f64) {
+    (result.lower, result.upper, result.margin) = (Some(low), Some(high), Some(margin));
+    if low > alarm {
+        result.standing = Standing::Harm;
+    } else if high < margin {
+        result.standing = Standing::Holds;
+    } else {
+        result.why = Some(format!("the increase lies in [{low:.5}, {high:.5}]; the margin is {margin}"));
+    }
+}

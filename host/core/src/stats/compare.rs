@@ -1,0 +1,214 @@
+//! How far two arms are apart, and how well that is known.
+//!
+//! The functions that estimate take one arm's sufficient statistics each, over units, and give an
+//! [`Estimate`] in the metric's own unit. [`welch`] makes an interval of it for one look at a time
+//! that was fixed beforehand; for more looks than one there is [`super::sequence`].
+
+use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
+use thiserror::Error;
+
+use super::moments::{Joint, Moments};
+
+/// Why there is no answer yet.
+#[derive(Debug, Clone, Copy, PartialEq, Error)]
+pub enum NotEnough {
+    /// An arm has too few units.
+    #[error("an arm has {have} units, and {need} are needed")]
+    Units {
+        /// Units in the smaller arm.
+        have: u64,
+        /// Units needed in each.
+        need: u64,
+    },
+    /// Too few events, or too few units without one, are to be expected.
+    #[error("{have:.1} events are expected in the smaller arm, and {need} are needed")]
+    Events {
+        /// Expected in the smaller arm, of whichever of the two is rarer.
+        have: f64,
+        /// Needed there.
+        need: f64,
+    },
+    /// Nothing varies, or numbers are not finite, so that nothing can be said about chance.
+    #[error("there is no variance to measure a difference by")]
+    Variance,
+    /// A ratio's denominator is zero.
+    #[error("the denominator of an arm's ratio is zero")]
+    Denominator,
+}
+
+/// The difference between two arms, with what its uncertainty is computed from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Treatment less control, in the metric's unit.
+    pub difference: f64,
+    /// The standard error of the difference, in the same unit; above 0.
+    pub se: f64,
+    /// Units of both arms together.
+    pub n: u64,
+    /// The control's mean or ratio; adjusted where a covariate is.
+    pub control: f64,
+    /// The treatment's mean or ratio; adjusted where a covariate is.
+    pub treatment: f64,
+    /// Degrees of freedom by Welch and Satterthwaite.
+    pub df: f64,
+}
+
+/// An interval for a difference, and how compatible no difference at all is with the data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// The lower end, in the metric's unit.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+    /// The two-sided p-value of the difference 0.
+    pub p: f64,
+}
+
+/// What a unit's number is, which says how its variance is estimated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// 0 or 1: the variance is p(1 − p).
+    Proportion,
+    /// Any number: the variance is the unbiased one.
+    Mean,
+}
+
+/// The difference of two means or two proportions, over independent units. Arms may differ in
+/// size and in variance (Welch, Biometrika 34, 1947).
+///
+/// # Errors
+/// [`NotEnough::Units`] with fewer than two units in an arm, [`NotEnough::Variance`] where neither
+/// arm varies. One arm may be constant: whether there is enough of it is [`super::may_speak`]'s
+/// question.
+pub fn difference(control: &Moments, treatment: &Moments, kind: Kind) -> Result<Estimate, NotEnough> {
+    let arm = |arm: &Moments| Arm {
+        n: arm.n,
+        mean: arm.mean,
+        variance: match kind {
+            Kind::Proportion => arm.mean * (1.0 - arm.mean),
+            Kind::Mean => arm.variance().unwrap_or_default(),
+        },
+    };
+    estimate(arm(control), arm(treatment))
+}
+
+/// The difference of two ratios Σy / Σx, by the delta method: with R = Σy / Σx, the variance of a
+/// unit's part is (Var y − 2R Cov(y, x) + R² Var x) / x̄² (Deng, Knoblich & Lu, KDD 2018). `y` and
+/// `x` are a unit's own sums: its crashes and its decisions, say.
+///
+/// # Errors
+/// [`NotEnough::Units`] with fewer than two units in an arm, [`NotEnough::Denominator`] where the
+/// sum of an arm's `x` is zero, [`NotEnough::Variance`] where neither arm's ratio varies.
+pub fn ratio_difference(control: &Joint, treatment: &Joint) -> Result<Estimate, NotEnough> {
+    enough_units(control.n, treatment.n)?;
+    if control.x_mean == 0.0 || treatment.x_mean == 0.0 {
+        return Err(NotEnough::Denominator);
+    }
+    let arm = |arm: &Joint| {
+        let ratio = arm.y_mean / arm.x_mean;
+        Arm { n: arm.n, mean: ratio, variance: residual(arm, ratio) / (arm.x_mean * arm.x_mean) }
+    };
+    estimate(arm(control), arm(treatment))
+}
+
+/// The difference of the means of `y` with what a covariate `x` foretells taken out (CUPED: Deng,
+/// Xu, Kohavi & Walker, WSDM 2013). θ is Cov(y, x) / Var(x) within the arms, pooled; an arm's
+/// adjusted mean is ȳ − θ(x̄ − x̄ of both arms). The covariate has to be known when a unit enters:
+/// what the treatment can change takes a part of the effect away with it.
+///
+/// # Errors
+/// [`NotEnough::Units`] with fewer than two units in an arm, [`NotEnough::Variance`] where the
+/// covariate does not vary or nothing is left to vary without it.
+pub fn cuped(control: &Joint, treatment: &Joint) -> Result<Estimate, NotEnough> {
+    enough_units(control.n, treatment.n)?;
+    let x_m2 = control.x_m2 + treatment.x_m2;
+    if x_m2 <= 0.0 {
+        return Err(NotEnough::Variance);
+    }
+    let theta = (control.cross + treatment.cross) / x_m2;
+    let x_mean = (control.x() + treatment.x()).mean;
+    let arm = |arm: &Joint| Arm {
+        n: arm.n,
+        mean: arm.y_mean - theta * (arm.x_mean - x_mean),
+        variance: residual(arm, theta),
+    };
+    estimate(arm(control), arm(treatment))
+}
+
+/// The interval and p-value of one look at a time that was fixed before the first unit came
+/// (Welch's t, two-sided). `alpha`, between 0 and 1, is the share of such intervals that miss the
+/// true difference. Looked at repeatedly it errs far more often than that.
+pub fn welch(estimate: &Estimate, alpha: f64) -> Interval {
+    let reach = critical(alpha, estimate.df) * estimate.se;
+    Interval {
+        low: estimate.difference - reach,
+        high: estimate.difference + reach,
+        p: 2.0 * upper_tail((estimate.difference / estimate.se).abs(), estimate.df),
+    }
+}
+
+/// One arm, as all methods see it in the end.
+struct Arm {
+    n: u64,
+    mean: f64,
+    /// Of one unit.
+    variance: f64,
+}
+
+fn enough_units(control: u64, treatment: u64) -> Result<(), NotEnough> {
+    let have = control.min(treatment);
+    if have < 2 { Err(NotEnough::Units { have, need: 2 }) } else { Ok(()) }
+}
+
+/// The variance of y − slope · x. What is left of larger numbers but their rounding is no variance.
+fn residual(arm: &Joint, slope: f64) -> f64 {
+    let of_x = slope * slope * arm.x_m2;
+    let m2 = arm.y_m2 - 2.0 * slope * arm.cross + of_x;
+    if m2 <= 1e-13 * (arm.y_m2 + of_x) { 0.0 } else { m2 / (arm.n - 1) as f64 }
+}
+
+fn estimate(control: Arm, treatment: Arm) -> Result<Estimate, NotEnough> {
+    enough_units(control.n, treatment.n)?;
+    let of_mean = |arm: &Arm| arm.variance / arm.n as f64;
+    let (a, b) = (of_mean(&control), of_mean(&treatment));
+    let (difference, se) = (treatment.mean - control.mean, (a + b).sqrt());
+    let df = (a + b) * (a + b) / (a * a / (control.n - 1) as f64 + b * b / (treatment.n - 1) as f64);
+    // There are no degrees of freedom where a variance is so small that its square is 0, either.
+    let is_known = difference.is_finite() && se.is_finite() && se > 0.0 && df.is_finite() && df > 0.0;
+    if !is_known {
+        return Err(NotEnough::Variance);
+    }
+    let n = control.n + treatment.n;
+    Ok(Estimate { difference, se, n, control: control.mean, treatment: treatment.mean, df })
+}
+
+/// Above so many degrees of freedom Student's distribution is taken for the normal one. The
+/// incomplete beta function loses digits there, more than the two differ by.
+const NORMAL_FROM: f64 = 1e8;
+
+/// The chance that Student's t exceeds `t`, from the survival function; NaN where `df` is no
+/// positive number.
+fn upper_tail(t: f64, df: f64) -> f64 {
+    if df > NORMAL_FROM {
+        return Normal::standard().sf(t);
+    }
+    StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |student| student.sf(t))
+}
+
+/// What |t| exceeds with probability `alpha`, by bisection: the closed inversions of Student's
+/// distribution are wrong by percents, or don't end, with millions of degrees of freedom.
+/// Infinite where that is not defined.
+fn critical(alpha: f64, df: f64) -> f64 {
+    if alpha <= 0.0 || upper_tail(0.0, df).is_nan() {
+        return f64::INFINITY;
+    }
+    let (mut low, mut high) = (0.0, 1.0);
+    while upper_tail(high, df) * 2.0 > alpha {
+        (low, high) = (high, high * 2.0);
+    }
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if upper_tail(middle, df) * 2.0 > alpha { low = middle } else { high = middle }
+    }
+    high
+}

@@ -1,0 +1,198 @@
+//! Whether rare events, failures above all, became more frequent: exact at any count, looked at
+//! after every unit.
+//!
+//! With three failures among a thousand units no normal approximation holds, and an alarm can't
+//! wait until one does. Here nothing is approximated. Each arm's units are taken as independent,
+//! with a rate that stays. For any two rates, the likelihood of all data under a mixture of all
+//! rates, over the likelihood under these two, is a martingale that begins at 1; it exceeds
+//! 1 / α at any time with probability at most α if these two are true (Ville). A hypothesis is
+//! given up when this holds for all pairs of rates that it allows, which is an e-value that may
+//! be looked at all the time. E-values of two samples: Turner, Ly & Grünwald, arXiv 2106.02693;
+//! the maximum of the likelihood below a mixture: Wasserman, Ramdas & Balakrishnan, Universal
+//! inference, arXiv 1912.11436; mixtures by Beta: Howard, Ramdas, McAuliffe & Sekhon, arXiv
+//! 1810.08240. It needs no pairs or blocks of units, just counts, which merge.
+//!
+//! The mixture says what is looked for, and has no part in what is promised. Half of it are all
+//! rates alike, Beta(½, ½), and half are rare ones, Beta(½, 49½), whose mean is a percent. With
+//! the first alone a rise from 0.1 % to 0.6 % is found half as often.
+
+use std::ops::Add;
+
+use serde::{Deserialize, Serialize};
+use statrs::function::beta::ln_beta;
+
+/// Halvings of an interval of rates: to the last digit of any that are met.
+const HALVINGS: u32 = 60;
+
+/// Beta's parameters for rates of which none is preferred.
+const ALIKE: [f64; 2] = [0.5, 0.5];
+/// Beta's parameters for rates of a percent or less.
+const RARE: [f64; 2] = [0.5, 49.5];
+
+/// One arm: units, and those of them that had the event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// All units.
+    pub units: u64,
+    /// Units with the event; never more than all.
+    pub events: u64,
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { units: self.units + other.units, events: self.events + other.events }
+    }
+}
+
+impl Counts {
+    fn without(self) -> u64 {
+        self.units.saturating_sub(self.events)
+    }
+
+    /// The share of units with the event, or `unknown` where there are no units.
+    fn rate(self, unknown: f64) -> f64 {
+        if self.units == 0 { unknown } else { self.events as f64 / self.units as f64 }
+    }
+
+    /// ln of the likelihood at `rate`.
+    fn log_likelihood(self, rate: f64) -> f64 {
+        let term = |count: u64, ln: f64| if count == 0 { 0.0 } else { count as f64 * ln };
+        term(self.events, rate.ln()) + term(self.without(), (-rate).ln_1p())
+    }
+
+    /// The likelihood's slope at `rate`, as a logarithm.
+    fn slope(self, rate: f64) -> f64 {
+        let term = |count: u64, of: f64| if count == 0 { 0.0 } else { count as f64 / of };
+        term(self.events, rate) - term(self.without(), 1.0 - rate)
+    }
+
+    /// ln of the likelihood, averaged over all rates as [`RARE`] and [`ALIKE`] weigh them.
+    fn log_mixture(self) -> f64 {
+        let (s, f) = (self.events as f64, self.without() as f64);
+        let under = |[a, b]: [f64; 2]| ln_beta(a + s, b + f) - ln_beta(a, b);
+        let (one, other) = (under(ALIKE), under(RARE));
+        one.max(other) + (-(one - other).abs()).exp().ln_1p() - std::f64::consts::LN_2
+    }
+}
+
+/// The natural logarithm of the e-value against "the treatment's rate is at most the control's
+/// plus `alarm`". At or above ln(1 / α) that is given up at level α, at any time that it happens.
+/// `alarm` is a difference of rates, such as 0.01 for a percentage point; it is brought to
+/// [−1, 1].
+pub fn log_e_value(control: Counts, treatment: Counts, alarm: f64) -> f64 {
+    let alarm = alarm.clamp(-1.0, 1.0);
+    // An arm without units is whatever suits the hypothesis best.
+    let (base, raised) = (control.rate(1.0), treatment.rate(0.0));
+    let (base, raised) = if raised <= base + alarm {
+        (base, raised)
+    } else {
+        let base = likeliest(control, treatment, alarm, (base, raised - alarm));
+        (base, (base + alarm).clamp(0.0, 1.0))
+    };
+    let likelihood = control.log_likelihood(base) + treatment.log_likelihood(raised);
+    control.log_mixture() + treatment.log_mixture() - likelihood
+}
+
+/// Says whether the treatment's rate is above the control's by more than `alarm`. Where that is
+/// not so, this is ever said with probability at most `alpha`, however often it is asked.
+pub fn harm(control: Counts, treatment: Counts, alarm: f64, alpha: f64) -> bool {
+    log_e_value(control, treatment, alarm) >= -alpha.ln()
+}
+
+/// Bounds of one arm's rate that hold at all times with probability at least 1 − `alpha`: the
+/// rates whose martingale is below 1 / `alpha`. (0, 1) without units.
+pub fn bounds(counts: Counts, alpha: f64) -> (f64, f64) {
+    let rate = counts.rate(0.5);
+    let is_out = |p: f64| counts.log_mixture() - counts.log_likelihood(p) >= -alpha.ln();
+    (edge(0.0, rate, is_out), edge(1.0, rate, is_out))
+}
+
+/// Bounds of the treatment's rate less the control's. Both hold together, at all times, with
+/// probability at least 1 − `alpha`: they are the outermost differences of one region of pairs of
+/// rates. At the same level, [`harm`] is said of every alarm below the lower one.
+pub fn difference_bounds(control: Counts, treatment: Counts, alpha: f64) -> (f64, f64) {
+    let lowest = |control: Counts, treatment: Counts| {
+        // At this difference, and below it, the data speak for the hypothesis, not against it.
+        let within = treatment.rate(0.0) - control.rate(1.0);
+        edge(-1.0, within, |alarm| harm(control, treatment, alarm, alpha))
+    };
+    (lowest(control, treatment), -lowest(treatment, control))
+}
+
+/// The control's rate in `within` at which both arms' data are likeliest, if the treatment's is
+/// higher by `alarm`. Each arm's likelihood alone is greatest at one end, so that both together
+/// are greatest in between.
+fn likeliest(control: Counts, treatment: Counts, alarm: f64, within: (f64, f64)) -> f64 {
+    let (least, most) = ((-alarm).max(0.0), (1.0 - alarm).min(1.0));
+    let (mut low, mut high) = (within.0.clamp(least, most), within.1.clamp(least, most));
+    // The likelihood is flat there, so that a near place is as good.
+    for _ in 0..HALVINGS / 2 {
+        let middle = 0.5 * (low + high);
+        if control.slope(middle) + treatment.slope(middle + alarm) > 0.0 { low = middle } else { high = middle }
+    }
+    0.5 * (low + high)
+}
+
+/// Where `is_out` ends between `far` and `near`, which is not out, on the side of what is out.
+fn edge(far: f64, near: f64, is_out: impl Fn(f64) -> bool) -> f64 {
+    let (mut out, mut inside) = (far, near);
+    if !is_out(out) {
+        return out;
+    }
+    for _ in 0..HALVINGS {
+        let middle = 0.5 * (out + inside);
+        if is_out(middle) { out = middle } else { inside = middle }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The chances of 0 to `units` events, as logarithms, without the likelihood.
+    fn ways(units: u64) -> impl Iterator<Item = (Counts, f64)> {
+        (0..=units).scan(0.0, move |ln, events| {
+            let now = *ln;
+            *ln += ((units - events) as f64 / (events + 1) as f64).ln();
+            Some((Counts { units, events }, now))
+        })
+    }
+
+    #[test]
+    fn a_mixture_is_a_probability() {
+        for units in [0, 1, 7, 300] {
+            let all: f64 = ways(units).map(|(counts, ways)| (ways + counts.log_mixture()).exp()).sum();
+            assert!((all - 1.0).abs() < 1e-10, "{units}: {all}");
+        }
+    }
+
+    #[test]
+    fn an_e_value_is_at_most_one_on_average() {
+        // Over all that can happen to 40 units of the control and 25 of the treatment.
+        let mean = |base: f64, raised: f64, alarm: f64| -> f64 {
+            let chances = |units, rate| ways(units).map(move |(c, ways)| (c, (ways + c.log_likelihood(rate)).exp()));
+            chances(40, base)
+                .flat_map(|(c, p)| chances(25, raised).map(move |(t, q)| (c, t, p * q)))
+                .filter(|(.., chance)| *chance > 0.0)
+                .map(|(c, t, chance)| chance * log_e_value(c, t, alarm).exp())
+                .sum()
+        };
+        for (base, alarm) in [(0.01, 0.0), (0.3, 0.1), (0.9, -0.2), (0.0, 0.02), (1.0, 0.0)] {
+            let found = mean(base, base + alarm, alarm);
+            assert!(found > 0.0 && found <= 1.0, "{base} {alarm}: {found}");
+        }
+        let harmful = mean(0.01, 0.4, 0.1);
+        assert!(harmful > 20.0, "{harmful}");
+    }
+
+    #[test]
+    fn an_e_value_falls_as_the_alarm_rises() {
+        let (control, treatment) = (Counts { units: 5000, events: 5 }, Counts { units: 5000, events: 105 });
+        let all: Vec<f64> = (-100..=100).map(|step| log_e_value(control, treatment, f64::from(step) / 100.0)).collect();
+        assert!(all.windows(2).all(|pair| pair[0] >= pair[1]), "{all:?}");
+        assert!(all[100] > 30.0 && all[200] < 0.0 && all[0] > 1000.0, "{} {} {}", all[0], all[100], all[200]);
+    }
+}

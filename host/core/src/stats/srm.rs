@@ -1,0 +1,113 @@
+//! Whether units fall to the arms as the weights say: tests for a sample ratio mismatch.
+//!
+//! A mismatch says that units were lost or counted twice on the way, in one arm more than in
+//! another, and that no comparison of the arms can be trusted. Weights are the ones that
+//! assignment used, as logged, in any unit: only their proportions matter.
+
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ChiSquared, ContinuousCDF as _};
+use statrs::function::gamma::ln_gamma;
+
+use super::compare::NotEnough;
+
+/// Units to be expected in each arm before χ² is what the statistic is distributed as (Cochran,
+/// Biometrics 10, 1954).
+const EXPECTED: f64 = 5.0;
+
+/// The p-value of Pearson's χ² for the units counted in each arm: for one look at the end. The
+/// degrees of freedom are the arms with a weight above 0, less one. A unit in an arm of weight 0
+/// cannot have been assigned to it: p is 0.
+///
+/// # Errors
+/// [`NotEnough::Units`] where an arm with a weight expects fewer than 5 units;
+/// [`NotEnough::Variance`] where only one arm has a weight, so that nothing can be split wrongly.
+///
+/// # Panics
+/// Where there are more or fewer weights than counts: that is the caller's mistake.
+pub fn chi_squared(counts: &[u64], weights: &[f64]) -> Result<f64, NotEnough> {
+    if has_impossible(counts, weights) {
+        return Ok(0.0);
+    }
+    let units = counts.iter().sum::<u64>() as f64;
+    let (mut statistic, mut arms, mut fewest) = (0.0, 0_u32, f64::INFINITY);
+    for (count, share) in shares(counts, weights) {
+        let expected = units * share;
+        fewest = fewest.min(expected);
+        statistic += (count as f64 - expected).powi(2) / expected;
+        arms += 1;
+    }
+    if fewest < EXPECTED {
+        return Err(NotEnough::Units { have: fewest as u64, need: EXPECTED as u64 });
+    }
+    let df = f64::from(arms.saturating_sub(1));
+    ChiSquared::new(df).map(|chi| chi.sf(statistic)).map_err(|_| NotEnough::Variance)
+}
+
+/// The natural logarithm of the Bayes factor for a split other than the weights say, against one
+/// as they say: Dirichlet-multinomial over multinomial (Lindon & Malek, Anytime-valid inference
+/// for multinomial count data, NeurIPS 2022). `k`, above 0, is the prior's concentration: it
+/// counts like that many units seen at the weights' split, so that a large one looks for small
+/// mismatches. With a = k · weight and n units in all,
+/// ln Γ(k) − ln Γ(k + n) + Σ (ln Γ(a + count) − ln Γ(a) − count · ln weight).
+///
+/// `counts` are cumulative. Taking the rows of one split in one after the other, each with the
+/// prior that the rows before it leave, comes to the factor of their sum; a product of factors
+/// that each begin anew does not, and finds a mismatch later. Only batches with weights of their own are
+/// combined so: the logarithms of their factors add up.
+///
+/// Infinite where there is a unit in an arm of weight 0; 0, nothing being known, without units.
+///
+/// # Panics
+/// Where there are more or fewer weights than counts: that is the caller's mistake.
+pub fn log_bayes_factor(counts: &[u64], weights: &[f64], k: f64) -> f64 {
+    if has_impossible(counts, weights) {
+        return f64::INFINITY;
+    }
+    let units = counts.iter().sum::<u64>() as f64;
+    let arms = shares(counts, weights).map(|(count, share)| {
+        let (prior, count) = (k * share, count as f64);
+        ln_gamma(prior + count) - ln_gamma(prior) - count * share.ln()
+    });
+    arms.sum::<f64>() + ln_gamma(k) - ln_gamma(k + units)
+}
+
+/// The p-value of a split that is looked at all the time: the running minimum of 1 / Bayes
+/// factor. Whoever stops when it is at most α errs in at most a share α of all experiments,
+/// however often they look.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sequential {
+    /// The p-value so far.
+    pub smallest: f64,
+}
+
+impl Default for Sequential {
+    fn default() -> Self {
+        Self { smallest: 1.0 }
+    }
+}
+
+impl Sequential {
+    /// Takes in the logarithm of the Bayes factor of all counts until now, see
+    /// [`log_bayes_factor`], and gives the p-value so far.
+    pub fn observe(&mut self, log_bf: f64) -> f64 {
+        self.smallest = self.smallest.min((-log_bf).exp());
+        self.smallest
+    }
+}
+
+/// Says whether an arm of this weight takes units.
+fn takes(weight: f64) -> bool {
+    weight > 0.0
+}
+
+/// Says whether a unit is in an arm that takes none.
+fn has_impossible(counts: &[u64], weights: &[f64]) -> bool {
+    assert_eq!(counts.len(), weights.len(), "one weight for each count");
+    counts.iter().zip(weights).any(|(count, weight)| *count > 0 && !takes(*weight))
+}
+
+/// The counts of the arms that take units, with their shares of all of them.
+fn shares<'a>(counts: &'a [u64], weights: &'a [f64]) -> impl Iterator<Item = (u64, f64)> + 'a {
+    let all: f64 = weights.iter().filter(|weight| takes(**weight)).sum();
+    counts.iter().zip(weights).filter(|(_, weight)| takes(**weight)).map(move |(count, weight)| (*count, weight / all))
+}

@@ -1,0 +1,11 @@
+//! The statistics against numbers that were computed another way, and against simulations with
+//! known truths. Each simulation also shows that a wrong method fails its bound.
+
+mod answers;
+mod draw;
+mod failures;
+mod fixed;
+mod golden;
+mod merging;
+mod peeking;
+mod split;

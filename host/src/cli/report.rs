@@ -1,0 +1,57 @@
+//! `serin report`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serin_core::experiment::Experiment;
+
+use super::client::Client;
+use super::{Outcome, ReportArgs, ReportFormat};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Config;
+use crate::experiments::{Observations, Subject};
+use crate::ledger::LedgerReader;
+use crate::registry::Archive;
+use crate::report::Report;
+
+type Failure = Box<dyn std::error::Error>;
+
+pub(super) fn run(args: &ReportArgs) -> Outcome {
+    let report = match &args.config {
+        Some(config) => of_ledger(config, &args.id)?,
+        None => {
+            let answer = Client::new(&args.admin).get(&format!("/v1/experiments/{}/report", args.id))?;
+            serde_json::from_value(answer).map_err(|e| format!("{}: not a report: {e}", args.admin))?
+        }
+    };
+    match args.format {
+        ReportFormat::Text => print!("{report}"),
+        ReportFormat::Html => print!("{}", report.html()),
+        ReportFormat::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+    }
+    Ok(true)
+}
+
+/// Analyses the ledger of a host that is not running, by the spec that was in force.
+fn of_ledger(config: &Path, id: &str) -> Result<Report, Failure> {
+    let config = Config::load(config)?;
+    let archive = Archive::open(&config.fixed.data_dir().join("archive"))?;
+    let specs: Vec<Experiment> = archive
+        .names("experiment")
+        .iter()
+        .filter_map(|name| archive.get(archive.applied("experiment", name)?.first()?))
+        .filter_map(|bytes| Experiment::parse(&String::from_utf8(bytes).ok()?).ok())
+        .collect();
+    let known = specs.iter().map(|spec| spec.id.to_string()).collect::<Vec<_>>().join(", ");
+    let spec = specs.into_iter().find(|spec| *spec.id == *id);
+    let spec = Arc::new(spec.ok_or_else(|| format!("no experiment '{id}' was applied here; applied: {known}"))?);
+    let point = config.points.get(&spec.decision_point);
+    let point =
+        point.ok_or_else(|| format!("decision point '{}' is not in {}", spec.decision_point, config.path.display()))?;
+    let ledger = LedgerReader::open(&config.fixed.ledger)?;
+    let status = ledger.statuses()?.into_iter().find(|(known, _)| **known == *id).map(|(_, status)| status);
+    let subject = Subject { spec, unit: point.layer.unit.clone() };
+    let observations = Observations::read(&ledger, &[subject])?;
+    let observed = observations.get(id).ok_or("it has not begun: there is nothing to report yet")?;
+    Ok(Report::new(observed, &status.unwrap_or_default(), &ledger.transitions(id)?, SystemClock.now_ms()))
+}

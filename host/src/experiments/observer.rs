@@ -1,0 +1,127 @@
+//! What the ledger knows of the experiments' units, kept up to date a little at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serin_core::Name;
+use serin_core::analysis::{Decision, Observed};
+use serin_core::experiment::Experiment;
+
+use crate::ledger::{DecisionFact, Ledger, LedgerError, LedgerReader, OutcomeFact};
+
+/// A spec that is analysed, and the kind of entity that it randomizes by.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The spec.
+    pub spec: Arc<Experiment>,
+    /// The unit's kind.
+    pub unit: Name,
+}
+
+/// The units of some experiments.
+#[derive(Default)]
+pub struct Observations {
+    by_id: BTreeMap<Name, (Subject, Observed)>,
+}
+
+impl Observations {
+    fn new(subjects: &[Subject]) -> Self {
+        let observed = |subject: &Subject| (subject.clone(), Observed::new(Arc::clone(&subject.spec)));
+        Self { by_id: subjects.iter().map(|subject| (subject.spec.id.clone(), observed(subject))).collect() }
+    }
+
+    /// All that a ledger has.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn read(ledger: &LedgerReader, subjects: &[Subject]) -> Result<Self, LedgerError> {
+        let mut all = Self::new(subjects);
+        ledger.decision_facts(|fact| all.decision(&fact))?;
+        ledger.outcome_facts(|fact| all.outcome(&fact))?;
+        ledger.exposure_facts(|fact| all.outcome(&fact))?;
+        Ok(all)
+    }
+
+    /// An experiment's units.
+    pub fn get(&self, id: &str) -> Option<&Observed> {
+        self.by_id.get(id).map(|(_, observed)| observed)
+    }
+
+    fn is_of(&self, subjects: &[Subject]) -> bool {
+        let same = |subject: &Subject| {
+            let known = self.by_id.get(&subject.spec.id);
+            known.is_some_and(|(known, _)| known.spec.digest == subject.spec.digest && known.unit == subject.unit)
+        };
+        self.by_id.len() == subjects.len() && subjects.iter().all(same)
+    }
+
+    fn decision(&mut self, fact: &DecisionFact<'_>) {
+        if let Some((_, observed)) = self.by_id.get_mut(fact.experiment) {
+            observed.decision(&Decision {
+                unit: fact.unit,
+                arm: fact.arm,
+                time_ms: fact.time_ms,
+                action: fact.action,
+                outcome: fact.outcome,
+                fell_back: fact.served_by.starts_with("fallback"),
+                took_us: fact.took_us,
+                forced: fact.forced,
+            });
+        }
+    }
+
+    fn outcome(&mut self, fact: &OutcomeFact<'_>) {
+        for (subject, observed) in self.by_id.values_mut() {
+            if fact.kind.is_some_and(|kind| *kind != *subject.unit) {
+                continue;
+            }
+            match fact.name {
+                Some(name) => observed.outcome(fact.unit, name, fact.value, fact.at_ms),
+                None => observed.exposure(fact.unit, fact.at_ms),
+            }
+        }
+    }
+}
+
+/// How far the ledger was read.
+#[derive(Default)]
+struct Read {
+    observations: Observations,
+    decisions: i64,
+    outcomes: i64,
+    exposures: i64,
+}
+
+/// Follows a running host's ledger.
+pub struct Observer {
+    ledger: Arc<Ledger>,
+    read: Mutex<Read>,
+}
+
+impl Observer {
+    /// Follows `ledger`.
+    pub fn new(ledger: Arc<Ledger>) -> Self {
+        Self { ledger, read: Mutex::default() }
+    }
+
+    /// Reads what is new, and gives all to `look`. Where the
+    /// specs are others than before, all is read again: what is counted follows from them.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn look<T>(&self, subjects: &[Subject], look: impl FnOnce(&Observations) -> T) -> Result<T, LedgerError> {
+        let mut read = self.read.lock();
+        if !read.observations.is_of(subjects) {
+            *read = Read { observations: Observations::new(subjects), ..Read::default() };
+        }
+        let Read { observations, decisions, outcomes, exposures } = &mut *read;
+        if !subjects.is_empty() {
+            // Decisions first: what follows from one never comes before it.
+            *decisions = self.ledger.decision_facts(*decisions, |fact| observations.decision(&fact))?;
+            *outcomes = self.ledger.outcome_facts(*outcomes, |fact| observations.outcome(&fact))?;
+            *exposures = self.ledger.exposure_facts(*exposures, |fact| observations.outcome(&fact))?;
+        }
+        Ok(look(observations))
+    }
+}

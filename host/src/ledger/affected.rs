@@ -1,0 +1,91 @@
+//! Whom an experiment touched: for whoever has to make good on it.
+
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+use super::{Ledger, LedgerError};
+
+/// A unit that an arm touched.
+#[derive(Debug, Clone, Serialize)]
+pub struct AffectedUnit {
+    /// Its id.
+    pub unit: String,
+    /// The arm.
+    pub arm: String,
+    /// Its decisions in the experiment, oldest first.
+    pub decisions: Vec<String>,
+    /// What was posted about it, or about one of these decisions, since its first one.
+    pub outcomes: Vec<AffectedOutcome>,
+}
+
+/// An outcome of such a unit.
+#[derive(Debug, Clone, Serialize)]
+pub struct AffectedOutcome {
+    /// What happened.
+    pub name: String,
+    /// How much.
+    pub value: f64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+fn units(
+    db: &Connection,
+    kind: &str,
+    experiment: &str,
+    arm: Option<&str>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<AffectedUnit>, LedgerError> {
+    let mut statement = db.prepare_cached(
+        "SELECT unit, arm, group_concat(decision_id), min(time_ms) FROM
+           (SELECT unit, arm, decision_id, time_ms FROM decisions
+            WHERE experiment = ?1 AND (?2 IS NULL OR arm = ?2) AND unit > ?3 ORDER BY decision_id)
+         GROUP BY unit, arm ORDER BY unit, arm LIMIT ?4",
+    )?;
+    let rows = statement.query_map(params![experiment, arm, after, limit], |row| {
+        let ids: String = row.get(2)?;
+        let unit = AffectedUnit {
+            unit: row.get(0)?,
+            arm: row.get(1)?,
+            decisions: ids.split(',').map(str::to_owned).collect(),
+            outcomes: Vec::new(),
+        };
+        Ok((unit, row.get::<_, i64>(3)?))
+    })?;
+    let mut outcomes = db.prepare_cached(
+        "SELECT name, value, at_ms FROM outcomes WHERE entity_kind = ?1 AND entity = ?2 AND at_ms >= ?3
+         UNION ALL
+         SELECT o.name, o.value, o.at_ms FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
+         WHERE d.unit = ?2 AND d.experiment = ?4
+         ORDER BY at_ms",
+    )?;
+    let mut all = Vec::new();
+    for row in rows {
+        let (mut unit, since_ms) = row?;
+        let found = outcomes.query_map(params![kind, unit.unit, since_ms, experiment], |row| {
+            Ok(AffectedOutcome { name: row.get(0)?, value: row.get(1)?, at_ms: row.get::<_, i64>(2)? as u64 })
+        })?;
+        unit.outcomes = found.collect::<Result<_, _>>()?;
+        all.push(unit);
+    }
+    Ok(all)
+}
+
+impl Ledger {
+    /// The units that an experiment, or one of its arms, touched: those after a unit's id, in
+    /// the ids' order, at most `limit`. `kind` is what the experiment randomizes by.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn affected(
+        &self,
+        kind: &str,
+        experiment: &str,
+        arm: Option<&str>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<AffectedUnit>, LedgerError> {
+        self.with_reader(|db| units(db, kind, experiment, arm, after, limit))
+    }
+}

@@ -1,0 +1,253 @@
+//! Reports: what an experiment has shown, in the form that people and programs read. Each number
+//! says its method, its n and what it leaves out.
+
+mod html;
+mod text;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serin_core::analysis::{Analysis, Found, MetricResult, Observed, SRM_ALPHA, analyse};
+use serin_core::experiment::{Experiment, Status};
+
+use crate::experiments::{HOST, evidence};
+use crate::ledger::TransitionRow;
+
+/// A report.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The experiment.
+    pub experiment: String,
+    /// Its state.
+    pub state: String,
+    /// Its phase.
+    pub phase: u32,
+    /// When it was analysed.
+    pub as_of: String,
+    /// SHA-256 of the spec that it was analysed by.
+    pub spec_digest: String,
+    /// The guardrail that the host stopped it for.
+    pub stopped_by: Option<String>,
+    /// Units, and why some are not in the metrics yet.
+    pub units: Units,
+    /// Whether units fall to the arms as the weights say.
+    pub srm: Srm,
+    /// The metrics.
+    pub metrics: Vec<Metric>,
+    /// The guardrails, arm by arm.
+    pub guardrails: Vec<Guardrail>,
+    /// Decisions by action, by arm.
+    pub actions: IndexMap<String, IndexMap<String, u64>>,
+    /// What a reader has to know.
+    pub warnings: Vec<String>,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+/// Units: entered = mature + everything left out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Units {
+    /// Units with a decision in the experiment.
+    pub entered: u64,
+    /// Those that every metric has waited for.
+    pub mature: u64,
+    /// The others.
+    pub left_out: LeftOut,
+}
+
+/// Units that are left out, and why.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// A metric's window and lag have not passed.
+    pub not_mature: u64,
+    /// They were decided about by hand only.
+    pub forced: u64,
+}
+
+/// Sample ratio mismatch.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Srm {
+    /// Chi-squared, looked at once; none where there is too little.
+    pub p: Option<f64>,
+    /// Valid however often it is looked at.
+    pub sequential_p: f64,
+    /// Units by arm.
+    pub counts: IndexMap<String, u64>,
+    /// Weights by arm.
+    pub expected: IndexMap<String, f64>,
+}
+
+/// A metric.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Metric {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: String,
+    /// How the intervals are made.
+    pub method: String,
+    /// Error rate of each interval.
+    pub alpha: f64,
+    /// Units at which the confidence sequence is tightest.
+    pub planned_units: u64,
+    /// By arm.
+    pub arms: IndexMap<String, Arm>,
+    /// Units that are left out here, and why.
+    pub left_out: IndexMap<String, u64>,
+    /// Each arm against control.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// A metric in one arm.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Arm {
+    /// Mature units.
+    pub units: u64,
+    /// Their mean or ratio.
+    pub mean: Option<f64>,
+}
+
+/// An arm against control.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The arm.
+    pub arm: String,
+    /// Control.
+    pub against: String,
+    /// The difference of the means; none where there is not enough data.
+    pub difference: Option<f64>,
+    /// As a share of control's.
+    pub relative: Option<f64>,
+    /// Its interval.
+    pub interval: Option<[f64; 2]>,
+    /// Its p.
+    pub p: Option<f64>,
+    /// The interval does not hold zero.
+    pub significant: bool,
+    /// Why nothing can be said yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_enough: Option<String>,
+}
+
+/// A guardrail in one arm.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Guardrail {
+    /// What it watches.
+    pub metric: String,
+    /// The arm.
+    pub arm: String,
+    /// harm, holds or inconclusive.
+    pub state: String,
+    /// What that rests on.
+    pub evidence: Value,
+    /// Why it says no more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<String>,
+}
+
+/// What follows.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// ship, hold or stop.
+    pub decision: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Report {
+    /// Analyses what is known at `now_ms`.
+    pub fn new(observed: &Observed, status: &Status, history: &[TransitionRow], now_ms: u64) -> Self {
+        let (spec, analysis) = (&observed.spec, analyse(observed, now_ms));
+        let names = || spec.arms.iter().map(|arm| arm.name.to_string());
+        let guardrail = |found: &serin_core::analysis::GuardrailResult| Guardrail {
+            metric: spec.guardrails[found.guardrail].name.to_string(),
+            arm: found.arm.to_string(),
+            state: found.standing.as_str().to_owned(),
+            evidence: evidence(found, observed),
+            why: found.why.clone(),
+        };
+        let actions = |counts: &std::collections::HashMap<Box<str>, u64, _>| {
+            let mut counts: Vec<(String, u64)> = counts.iter().map(|(name, n)| (name.to_string(), *n)).collect();
+            counts.sort();
+            counts.into_iter().collect()
+        };
+        Self {
+            experiment: spec.id.to_string(),
+            state: status.state.as_str().to_owned(),
+            phase: status.phase,
+            as_of: jiff::Timestamp::from_millisecond(now_ms as i64).map(|t| t.to_string()).unwrap_or_default(),
+            spec_digest: spec.digest.to_string(),
+            stopped_by: stopped_by(history),
+            units: Units {
+                entered: analysis.entered + analysis.forced,
+                mature: analysis.mature,
+                left_out: LeftOut { not_mature: analysis.entered - analysis.mature, forced: analysis.forced },
+            },
+            srm: Srm {
+                p: analysis.srm_p.as_ref().ok().copied(),
+                sequential_p: analysis.srm_sequential_p,
+                counts: names().zip(analysis.counts.iter().copied()).collect(),
+                expected: names().zip(spec.arms.iter().map(|arm| arm.weight)).collect(),
+            },
+            metrics: analysis.metrics.iter().map(|found| metric(spec, found)).collect(),
+            guardrails: analysis.guardrails.iter().map(guardrail).collect(),
+            actions: names().zip(observed.actions.iter().map(actions)).collect(),
+            warnings: warnings(observed, &analysis),
+            verdict: Verdict { decision: analysis.verdict.decision.as_str().to_owned(), why: analysis.verdict.why },
+        }
+    }
+}
+
+fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
+    let metric = &spec.metrics[found.metric];
+    let comparison = |comparison: &serin_core::analysis::Comparison| {
+        let said = comparison.found.as_ref().ok();
+        let of = |f: fn(&Found) -> f64| said.map(f);
+        Comparison {
+            arm: comparison.arm.to_string(),
+            against: spec.control.to_string(),
+            difference: of(|f| f.estimate.difference),
+            relative: said.filter(|f| f.estimate.control != 0.0).map(|f| f.estimate.difference / f.estimate.control),
+            interval: said.map(|f| [f.interval.low, f.interval.high]),
+            p: of(|f| f.interval.p),
+            significant: said.is_some_and(|f| f.significant),
+            not_enough: comparison.found.as_ref().err().map(ToString::to_string),
+        }
+    };
+    let arms = spec.arms.iter().zip(&found.arms);
+    Metric {
+        name: metric.name.to_string(),
+        role: metric.role.as_str().to_owned(),
+        method: metric.method.as_str().to_owned(),
+        alpha: found.alpha,
+        planned_units: metric.planned_units,
+        arms: arms.map(|(arm, a)| (arm.name.to_string(), Arm { units: a.units, mean: a.mean })).collect(),
+        left_out: [("not_mature", found.not_mature), ("no_row", found.no_row)]
+            .map(|(why, n)| (why.to_owned(), n))
+            .into(),
+        comparisons: found.comparisons.iter().map(comparison).collect(),
+    }
+}
+
+/// The guardrail in the evidence of the host's own last stop.
+fn stopped_by(history: &[TransitionRow]) -> Option<String> {
+    let last = history.iter().rev().find(|change| matches!(change.to.as_str(), "aborted" | "paused"))?;
+    let guardrail = last.evidence["guardrail"].as_str().filter(|_| last.by == HOST);
+    guardrail.or(last.evidence.get("srm").map(|_| "srm")).map(str::to_owned)
+}
+
+fn warnings(observed: &Observed, analysis: &Analysis) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if analysis.srm_sequential_p < SRM_ALPHA {
+        warnings
+            .push("units do not fall to the arms as the weights say: no difference below can be trusted".to_owned());
+    }
+    if observed.astray > 0 {
+        warnings
+            .push(format!("{} decisions are of an arm that the spec does not have for their unit", observed.astray));
+    }
+    for part in &observed.spec.not_acted_upon {
+        warnings.push(format!("the file asks for what this version does not do: {part}"));
+    }
+    warnings
+}
