@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod boundary;
+mod canaries;
 mod contract;
 mod crash;
 mod demo;
