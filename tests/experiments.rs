@@ -266,8 +266,38 @@ fn outcomes_count_by_unit_when_they_are_mature_and_the_counts_reconcile() {
     assert_eq!((&comparison["arm"], &comparison["against"]), (&json!("next"), &json!("control")));
     assert!(comparison["interval"][0].as_f64() < comparison["difference"].as_f64(), "{comparison}");
     assert_eq!(found["verdict"]["decision"], "hold");
+    let found = reversed(&host, &at);
     assert_eq!(host.stop(), Some(0));
     sql_agrees(&deployment, &found["metrics"][0]);
+    let config = deployment.config();
+    let stopped = run(["report", "e", "--format", "json", "--config", config.to_str().expect("a path")]);
+    let stopped: Value = serde_json::from_str(&stopped.stdout).expect("JSON");
+    assert_eq!(stopped["metrics"], found["metrics"], "read at once, it is the same as bit by bit");
+}
+
+/// Takes one cure back after it was counted, and another one before it comes.
+fn reversed(host: &Host, at: &str) -> Value {
+    let post = |outcomes: Value| host.public.post("/v1/outcomes", &json!({ "outcomes": outcomes })).json();
+    let taken_back = post(json!([
+        { "id": "r-1", "reverses": "cured-3" },
+        { "id": "r-2", "reverses": "late" },
+        { "id": "r-1", "reverses": "cured-3" },
+        { "id": "r-1", "reverses": "cured-4" },
+        { "id": "r-3", "reverses": "cured-5", "value": 1.0 },
+        { "id": "r-4", "reverses": "cured-150" },
+    ]));
+    assert_eq!((&taken_back["stored"], &taken_back["duplicates"]), (&json!(3), &json!(1)), "{taken_back}");
+    let refused: Vec<&Value> = taken_back["refused"].as_array().expect("a list").iter().map(|r| &r["index"]).collect();
+    assert_eq!(refused, [&json!(3), &json!(4)], "{taken_back}");
+    report(host);
+    post(json!([{ "id": "late", "name": "cured", "value": 1.0, "at": at, "entity": { "borrower": "b-150" } },
+                { "id": "of-nobody", "name": "cured", "value": 1.0, "at": at, "decision_id": "nothing" }]));
+    let found = report(host);
+    let arms = found["metrics"][0]["arms"].as_object().expect("arms");
+    let cured: f64 =
+        arms.values().filter_map(|arm| Some(arm["mean"].as_f64()? * arm["units"].as_f64()?)).map(f64::round).sum();
+    assert_eq!(cured, 198.0, "neither b-3 nor b-150, whose second cure was taken back before it came");
+    found
 }
 
 /// What a statement of its own finds in the ledger's rows is what the report says.

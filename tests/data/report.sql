@@ -8,14 +8,15 @@ WITH entries AS (
 ),
 mature AS (SELECT * FROM entries WHERE entry_ms + :window_ms <= :now_ms),
 happened AS (
-  SELECT name, value, at_ms, entity AS unit FROM outcomes WHERE entity_kind = 'borrower'
+  SELECT id, name, value, at_ms, entity AS unit FROM outcomes WHERE entity_kind = 'borrower'
   UNION ALL
-  SELECT o.name, o.value, o.at_ms, d.unit FROM outcomes o JOIN decisions d USING (decision_id)
+  SELECT o.id, o.name, o.value, o.at_ms, d.unit FROM outcomes o JOIN decisions d USING (decision_id)
 ),
 units AS (
   SELECT m.arm, m.unit, EXISTS (
     SELECT 1 FROM happened h
     WHERE h.unit = m.unit AND h.name = :outcome AND h.value <> 0
+      AND h.id NOT IN (SELECT reverses FROM outcomes WHERE reverses IS NOT NULL)
       AND h.at_ms >= m.entry_ms AND h.at_ms < m.entry_ms + :window_ms
   ) AS hit
   FROM mature m

@@ -6,6 +6,7 @@
 mod bare_http;
 mod client;
 mod commits;
+mod experiments;
 mod handoff;
 mod inprocess;
 mod load;
@@ -59,6 +60,8 @@ fn run() -> Result<(), Failure> {
     let recorded = load::measure(&folders, bodies, parts, commit, lasts, &mut table)?;
     progress("replay");
     replay::measure(&folders, &recorded, parts, &mut table)?;
+    progress("experiments: a million decisions");
+    experiments::measure(&mut table)?;
     table.print();
     // Beside the build, wherever that is.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no build folder")?;

@@ -8,6 +8,7 @@ use serde_json::json;
 #[derive(Clone, Copy)]
 enum Target {
     ValueAtMost(f64),
+    ValueAtLeast(f64),
     RatioAtMost(f64),
     RatioAtLeast(f64),
 }
@@ -47,6 +48,12 @@ impl Row {
         self
     }
 
+    /// The value has to be at least this.
+    pub fn at_least(mut self, bound: f64) -> Self {
+        self.target = Some(Target::ValueAtLeast(bound));
+        self
+    }
+
     /// The ratio may be at most this.
     pub fn ratio_at_most(mut self, bound: f64) -> Self {
         self.target = Some(Target::RatioAtMost(bound));
@@ -62,6 +69,7 @@ impl Row {
     fn is_met(&self) -> Option<bool> {
         Some(match self.target? {
             Target::ValueAtMost(bound) => self.value <= bound,
+            Target::ValueAtLeast(bound) => self.value >= bound,
             Target::RatioAtMost(bound) => self.ratio? <= bound,
             Target::RatioAtLeast(bound) => self.ratio? >= bound,
         })
@@ -71,6 +79,7 @@ impl Row {
         let target = match self.target {
             None => return String::new(),
             Some(Target::ValueAtMost(bound)) => format!("<= {} {}", short(bound), self.unit),
+            Some(Target::ValueAtLeast(bound)) => format!(">= {} {}", short(bound), self.unit),
             Some(Target::RatioAtMost(bound)) => format!("<= {bound:.2} x"),
             Some(Target::RatioAtLeast(bound)) => format!(">= {bound:.2} x"),
         };
@@ -141,6 +150,7 @@ impl Table {
             let target = row.target.map(|target| {
                 let (of, is, bound) = match target {
                     Target::ValueAtMost(bound) => ("value", "at_most", bound),
+                    Target::ValueAtLeast(bound) => ("value", "at_least", bound),
                     Target::RatioAtMost(bound) => ("ratio", "at_most", bound),
                     Target::RatioAtLeast(bound) => ("ratio", "at_least", bound),
                 };

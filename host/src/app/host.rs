@@ -155,7 +155,7 @@ impl Host {
                 Box::new(move || reloader.upgrade().into_iter().for_each(|reloader| reloader.reload()))
             },
         });
-        watch_experiments(&reloader, controller, observer, clock.clone())?;
+        watch_experiments(&reloader, &controller, &observer, Arc::clone(&clock))?;
         let (stop, stopped) = watch::channel(false);
         let (listen, public) = serve(listen, http::public(Arc::clone(&service)), stopped.clone()).await?;
         let (admin, private) = serve(admin, http::admin(Arc::clone(&service)), stopped.clone()).await?;
@@ -235,18 +235,25 @@ fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Option<Watcher>
 /// Looks at the experiments' units, and acts on what they show, from a thread of its own.
 fn watch_experiments(
     reloader: &Arc<Reloader>,
-    controller: Arc<Controller>,
-    observer: Arc<Observer>,
+    controller: &Arc<Controller>,
+    observer: &Arc<Observer>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), HostError> {
-    let reloader = Arc::downgrade(reloader);
+    // Weak, all of them: they hold the ledger, which has to be closed when the host has stopped.
+    let held = (Arc::downgrade(reloader), Arc::downgrade(controller), Arc::downgrade(observer));
     let look = move || {
-        while let Some(reloader) = reloader.upgrade() {
+        while let (Some(reloader), Some(controller), Some(observer)) =
+            (held.0.upgrade(), held.1.upgrade(), held.2.upgrade())
+        {
             let subjects = reloader.standing.load().subjects.clone();
-            if tick(&controller, &observer, &subjects, clock.now_ms()) {
-                reloader.reload();
+            // A defect must not leave canaries unwatched.
+            let look = || tick(&controller, &observer, &subjects, clock.now_ms());
+            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)) {
+                Ok(true) => reloader.reload(),
+                Ok(false) => {}
+                Err(_) => tracing::error!("the experiments could not be looked at"),
             }
-            drop(reloader);
+            drop((reloader, controller, observer));
             std::thread::sleep(LOOK);
         }
     };

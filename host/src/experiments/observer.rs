@@ -77,6 +77,7 @@ impl Observations {
                 continue;
             }
             match fact.name {
+                Some(name) if fact.is_reversed => observed.reversal(fact.unit, name, fact.value, fact.at_ms),
                 Some(name) => observed.outcome(fact.unit, name, fact.value, fact.at_ms),
                 None => observed.exposure(fact.unit, fact.at_ms),
             }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::error::BodyRefusal;
 use super::wire::{Body, Object};
 use super::{Problem, Service};
-use crate::ledger::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
+use crate::ledger::{Event, EventResult, ExposureInput, OutcomeInput, ReversalInput, Subject};
 use crate::telemetry::Metrics;
 
 /// Events of one request.
@@ -41,11 +41,16 @@ pub struct WireOutcome {
     /// The sender's id for it: sent twice, it counts once.
     #[schema(min_length = 1, max_length = 256)]
     id: String,
-    /// What happened.
-    #[schema(example = "cured", min_length = 1, max_length = 64)]
-    name: String,
-    /// How much; 1 for a plain event.
-    value: f64,
+    /// What happened; needed unless `reverses` is given.
+    #[schema(example = "cured", min_length = 1, max_length = 64, nullable = false)]
+    name: Option<String>,
+    /// How much; 1 for a plain event. Needed unless `reverses` is given.
+    #[schema(nullable = false)]
+    value: Option<f64>,
+    /// The outcome that is taken back, by its id; it may be sent later. A correction is a reversal and an
+    /// outcome with a new id.
+    #[schema(min_length = 1, max_length = 256, nullable = false)]
+    reverses: Option<String>,
     /// When, RFC 3339; now where left out.
     #[schema(value_type = Option<String>, format = DateTime)]
     at: Option<String>,
@@ -133,12 +138,19 @@ pub(super) async fn exposures(State(service): State<Arc<Service>>, body: Body) -
 
 fn outcome_of(wire: WireOutcome, now_ms: u64) -> Result<Event, String> {
     id("id", &wire.id)?;
-    if wire.name.is_empty() || wire.name.len() > 64 {
-        return Err("name: 1 to 64 bytes are needed".to_owned());
+    let at_ms = time(wire.at.as_deref(), now_ms)?;
+    if let Some(reverses) = wire.reverses {
+        id("reverses", &reverses)?;
+        if wire.name.is_some() || wire.value.is_some() || wire.decision_id.is_some() || wire.entity.is_some() {
+            return Err(
+                "reverses: the outcome that it names says the rest; only id and at may be given with it".to_owned()
+            );
+        }
+        return Ok(Event::Reversal(ReversalInput { id: wire.id, reverses, at_ms }));
     }
-    if !wire.value.is_finite() {
-        return Err("value: a finite number is needed".to_owned());
-    }
+    let name = wire.name.filter(|name| (1..=64).contains(&name.len()));
+    let name = name.ok_or("name: 1 to 64 bytes are needed")?;
+    let value = wire.value.filter(|value| value.is_finite()).ok_or("value: a finite number is needed")?;
     let subject = match (wire.decision_id, wire.entity) {
         (Some(decision), None) => {
             id("decision_id", &decision)?;
@@ -154,8 +166,7 @@ fn outcome_of(wire: WireOutcome, now_ms: u64) -> Result<Event, String> {
         },
         _ => return Err("either decision_id, or entity with one kind and id, is needed".to_owned()),
     };
-    let at_ms = time(wire.at.as_deref(), now_ms)?;
-    Ok(Event::Outcome(OutcomeInput { id: wire.id, name: wire.name, value: wire.value, at_ms, subject }))
+    Ok(Event::Outcome(OutcomeInput { id: wire.id, name, value, at_ms, subject }))
 }
 
 fn id(key: &str, text: &str) -> Result<(), String> {

@@ -27,6 +27,17 @@ pub struct OutcomeInput {
     pub subject: Subject,
 }
 
+/// The taking back of an outcome, as of a payment that bounced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReversalInput {
+    /// The sender's id for it.
+    pub id: String,
+    /// The outcome that is taken back; it may come later.
+    pub reverses: String,
+    /// When.
+    pub at_ms: u64,
+}
+
 /// An exposure on its way in: somebody saw what a decision led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExposureInput {
@@ -41,6 +52,8 @@ pub struct ExposureInput {
 pub enum Event {
     /// An outcome.
     Outcome(OutcomeInput),
+    /// An outcome that is taken back.
+    Reversal(ReversalInput),
     /// An exposure.
     Exposure(ExposureInput),
 }
@@ -73,6 +86,7 @@ impl EventResult {
 pub(super) fn store_event(db: &Connection, event: &Event, now_ms: u64) -> Result<EventResult, rusqlite::Error> {
     match event {
         Event::Outcome(outcome) => store_outcome(db, outcome, now_ms),
+        Event::Reversal(reversal) => store_reversal(db, reversal, now_ms),
         Event::Exposure(exposure) => {
             let written = db
                 .prepare_cached(
@@ -93,6 +107,21 @@ fn known(db: &Connection, decision_id: &str) -> Result<EventResult, rusqlite::Er
         .query_row([decision_id], |_| Ok(()))
         .optional()?;
     Ok(if found.is_some() { EventResult::Stored } else { EventResult::UnknownDecision })
+}
+
+fn store_reversal(db: &Connection, reversal: &ReversalInput, now_ms: u64) -> Result<EventResult, rusqlite::Error> {
+    let ReversalInput { id, reverses, at_ms } = reversal;
+    let written = db
+        .prepare_cached(
+            "INSERT OR IGNORE INTO outcomes (id, name, value, at_ms, received_ms, reverses) VALUES (?1, '', 0, ?2, ?3, ?4)",
+        )?
+        .execute(params![id, *at_ms as i64, now_ms as i64, reverses])?;
+    if written == 1 {
+        return Ok(EventResult::Stored);
+    }
+    let known = "SELECT reverses FROM outcomes WHERE id = ?1";
+    let known: Option<String> = db.prepare_cached(known)?.query_row([id], |row| row.get(0))?;
+    Ok(if known.as_ref() == Some(reverses) { EventResult::Duplicate } else { EventResult::Conflict })
 }
 
 fn store_outcome(db: &Connection, outcome: &OutcomeInput, now_ms: u64) -> Result<EventResult, rusqlite::Error> {

@@ -40,6 +40,8 @@ pub struct OutcomeFact<'r> {
     pub kind: Option<&'r str>,
     /// The entity's or the unit's id.
     pub unit: &'r str,
+    /// It was told of before, and is taken back.
+    pub is_reversed: bool,
 }
 
 /// The newest row's place: what comes meanwhile is for the next look.
@@ -76,9 +78,18 @@ fn decisions(db: &Connection, after: i64, mut each: impl FnMut(DecisionFact<'_>)
 fn outcomes(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
     let newest = newest(db, "outcomes", after)?;
     let mut statement = db.prepare_cached(
-        "SELECT o.name, o.value, o.at_ms, o.entity_kind, coalesce(o.entity, d.unit) FROM outcomes o
+        // What was taken back is left out, whichever came first; what was told of before the
+        // reversal came is told of once more, as taken back.
+        "SELECT o.name, o.value, o.at_ms, o.entity_kind, coalesce(o.entity, d.unit), 0 FROM outcomes o
          LEFT JOIN decisions d ON d.decision_id = o.decision_id
-         WHERE o.rowid > ?1 AND o.rowid <= ?2 AND coalesce(o.entity, d.unit) IS NOT NULL ORDER BY o.rowid",
+         WHERE o.rowid > ?1 AND o.rowid <= ?2 AND coalesce(o.entity, d.unit) IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM outcomes r WHERE r.reverses = o.id AND r.rowid <= ?2)
+         UNION ALL
+         SELECT o.name, o.value, o.at_ms, o.entity_kind, coalesce(o.entity, d.unit), 1 FROM outcomes r
+         JOIN outcomes o ON o.id = r.reverses LEFT JOIN decisions d ON d.decision_id = o.decision_id
+         WHERE r.reverses IS NOT NULL AND r.rowid > ?1 AND r.rowid <= ?2 AND o.rowid <= ?1
+           AND coalesce(o.entity, d.unit) IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM outcomes s WHERE s.reverses = o.id AND s.rowid < r.rowid)",
     )?;
     let mut rows = statement.query([after, newest])?;
     while let Some(row) = rows.next()? {
@@ -88,6 +99,7 @@ fn outcomes(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) 
             at_ms: row.get::<_, i64>(2)? as u64,
             kind: row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?,
             unit: row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?,
+            is_reversed: row.get(5)?,
         });
     }
     Ok(newest)
@@ -107,6 +119,7 @@ fn exposures(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>))
             at_ms: row.get::<_, i64>(0)? as u64,
             kind: None,
             unit: row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
+            is_reversed: false,
         });
     }
     Ok(newest)

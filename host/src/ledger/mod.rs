@@ -24,7 +24,7 @@ use serin_core::record::Record;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use affected::{AffectedOutcome, AffectedUnit};
-pub use events::{Event, EventResult, ExposureInput, OutcomeInput, Subject};
+pub use events::{Event, EventResult, ExposureInput, OutcomeInput, ReversalInput, Subject};
 pub use facts::{DecisionFact, OutcomeFact};
 pub use packing::{Dictionary, Packer};
 pub use read::{DecisionFilter, StoredAnswer, StoredRecord};

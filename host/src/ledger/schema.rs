@@ -46,8 +46,10 @@ CREATE TABLE outcomes (
   received_ms INTEGER NOT NULL,
   decision_id TEXT,
   entity_kind TEXT,
-  entity TEXT
+  entity TEXT,
+  reverses TEXT
 );
+CREATE INDEX outcomes_by_reversed ON outcomes (reverses) WHERE reverses IS NOT NULL;
 CREATE INDEX outcomes_by_entity ON outcomes (entity_kind, entity, name, at_ms);
 CREATE INDEX outcomes_by_decision ON outcomes (decision_id);
 CREATE INDEX outcomes_by_time ON outcomes (received_ms);

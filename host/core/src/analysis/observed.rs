@@ -48,6 +48,12 @@ impl Total {
         self.sum += value;
     }
 
+    fn remove(&mut self, value: f64) {
+        self.rows = self.rows.saturating_sub(1);
+        self.not_zero = self.not_zero.saturating_sub(u32::from(value != 0.0));
+        self.sum -= value;
+    }
+
     /// The number that an aggregate makes of it.
     pub fn value(&self, aggregate: Aggregate) -> f64 {
         match aggregate {
@@ -206,20 +212,27 @@ impl Observed {
         unit.failed |= !matches!(decision.outcome, "answer" | "refusal");
         unit.fell_back |= decision.fell_back;
         unit.slowest_us = unit.slowest_us.max(decision.took_us);
-        add(&self.slots, unit, Source::Decisions, Some(decision.action), 1.0, decision.time_ms);
+        each(&self.slots, unit, Source::Decisions, Some(decision.action), decision.time_ms, |total| total.add(1.0));
     }
 
     /// Takes an outcome of a unit; of one that has not entered it is none of this experiment's.
     pub fn outcome(&mut self, unit: &str, name: &str, value: f64, at_ms: u64) {
         if let Some(unit) = self.units.get_mut(unit) {
-            add(&self.slots, unit, Source::Outcomes, Some(name), value, at_ms);
+            each(&self.slots, unit, Source::Outcomes, Some(name), at_ms, |total| total.add(value));
+        }
+    }
+
+    /// Takes an outcome back that was taken before.
+    pub fn reversal(&mut self, unit: &str, name: &str, value: f64, at_ms: u64) {
+        if let Some(unit) = self.units.get_mut(unit) {
+            each(&self.slots, unit, Source::Outcomes, Some(name), at_ms, |total| total.remove(value));
         }
     }
 
     /// Takes an exposure of a unit.
     pub fn exposure(&mut self, unit: &str, at_ms: u64) {
         if let Some(unit) = self.units.get_mut(unit) {
-            add(&self.slots, unit, Source::Exposures, None, 1.0, at_ms);
+            each(&self.slots, unit, Source::Exposures, None, at_ms, |total| total.add(1.0));
         }
     }
 
@@ -230,12 +243,19 @@ impl Observed {
 }
 
 /// Outcomes count if entry <= at < entry + window.
-fn add(slots: &[Slot], unit: &mut Unit, source: Source, name: Option<&str>, value: f64, at_ms: u64) {
+fn each(
+    slots: &[Slot],
+    unit: &mut Unit,
+    source: Source,
+    name: Option<&str>,
+    at_ms: u64,
+    mut change: impl FnMut(&mut Total),
+) {
     for (slot, total) in slots.iter().zip(&mut unit.totals) {
         let is_named = slot.name.as_deref().is_none_or(|wanted| Some(wanted) == name);
         let in_time = unit.entry_ms <= at_ms && at_ms - unit.entry_ms < slot.window_ms;
         if slot.source == source && is_named && in_time {
-            total.add(value);
+            change(total);
         }
     }
 }
