@@ -410,3 +410,37 @@ fn whoever_asked_to_is_told_and_a_hook_that_hangs_holds_up_nobody() {
     // Its messages are still under way; that keeps the host from nothing.
     assert_eq!(host.stop(), Some(0));
 }
+
+#[test]
+fn a_file_of_outcomes_is_stored_but_for_its_bad_line() {
+    let deployment = deployment(RUNNING, false);
+    let host = Host::start(&deployment).ready();
+    let mut lines: Vec<String> = (0..25_000).map(|i| format!("o-{i},paid,1.5,borrower,b-{i}")).collect();
+    lines[12_344] = "o-12344,paid,much,borrower,b-1".to_owned();
+    lines[20_000] = "o-20000,paid,1.5,borrower".to_owned();
+    lines[24_999] = "o-7,somebody else's,1.5,borrower,b-7".to_owned();
+    let path = deployment.path().join("outcomes.csv");
+    std::fs::write(&path, format!("id,name,value,entity_kind,entity\n{}\n", lines.join("\n"))).expect("writes");
+    let url = format!("http://{}", host.public.address);
+    let load = || run(["outcomes", "load", path.to_str().expect("a path"), "--url", &url]);
+    let first = load();
+    assert_eq!(
+        first.stdout.trim(),
+        "24997 stored, 0 there already, 0 of unknown decisions, 3 refused",
+        "{}",
+        first.stderr
+    );
+    assert_eq!(first.code, Some(1));
+    for needle in ["line 12346: value: 'much' is not a finite number", "line 20002: 4 values", "line 25001: id: taken"]
+    {
+        assert!(first.stderr.contains(needle), "{needle}: {}", first.stderr);
+    }
+    assert!(load().stdout.starts_with("0 stored, 24997 there already"), "sent twice, it counts once");
+    std::fs::write(&path, "id,nmae\no-1,x\n").expect("writes");
+    let wrong = load();
+    assert!(
+        wrong.code == Some(1) && wrong.stderr.contains("column 'nmae' is not known; valid: id, name"),
+        "{}",
+        wrong.stderr
+    );
+}

@@ -6,6 +6,7 @@ mod client;
 mod demo;
 mod experiment;
 mod features;
+mod outcomes;
 mod plugin;
 mod replay;
 mod report;
@@ -68,6 +69,9 @@ enum Command {
     /// Load features
     #[command(subcommand)]
     Features(FeaturesCommand),
+    /// Load outcomes
+    #[command(subcommand)]
+    Outcomes(OutcomesCommand),
     /// Play the demo: a lender's outreach, from the first decision to a replay
     Demo(DemoArgs),
     /// Print the OpenAPI document of the public listener
@@ -241,6 +245,18 @@ enum FeaturesCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum OutcomesCommand {
+    /// Give a running host a file of outcomes; a bad line is named, and the others are stored
+    Load {
+        /// A CSV file with the columns id, name, value, at, reverses, and decision_id or entity_kind and entity
+        file: PathBuf,
+        /// The public listener
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        url: String,
+    },
+}
+
 #[derive(Args)]
 struct DemoArgs {
     /// Play the scenario to its end, print a summary, and exit
@@ -297,6 +313,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Features(FeaturesCommand::Load { view, file, config }) => features::load(&view, &file, &config),
+        Command::Outcomes(OutcomesCommand::Load { file, url }) => outcomes::load(&file, &url),
         Command::Demo(args) => demo::run(&args),
         Command::Openapi => openapi(),
     };

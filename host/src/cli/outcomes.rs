@@ -1,0 +1,140 @@
+//! `serin outcomes load`: a file of outcomes, given to a running host in batches.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::client::Client;
+use super::{Outcome, progress};
+
+/// Outcomes of one request: the host takes no more.
+const BATCH: usize = 10_000;
+/// Refused lines that are printed; all are counted.
+const SHOWN: usize = 20;
+
+/// A line of the file. Empty is as if it were not there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    id: String,
+    name: Option<String>,
+    value: Option<String>,
+    at: Option<String>,
+    decision_id: Option<String>,
+    entity_kind: Option<String>,
+    entity: Option<String>,
+    reverses: Option<String>,
+}
+
+impl Line {
+    fn outcome(self) -> Result<Value, String> {
+        let mut outcome = Map::new();
+        outcome.insert("id".to_owned(), self.id.into());
+        let texts =
+            [("name", self.name), ("at", self.at), ("decision_id", self.decision_id), ("reverses", self.reverses)];
+        for (key, text) in texts {
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
+                outcome.insert(key.to_owned(), text.into());
+            }
+        }
+        if let Some(text) = self.value.filter(|text| !text.is_empty()) {
+            let value = text.trim().parse::<f64>().ok().filter(|value| value.is_finite());
+            let value = value.ok_or_else(|| format!("value: '{text}' is not a finite number"))?;
+            outcome.insert("value".to_owned(), value.into());
+        }
+        match (self.entity_kind.filter(|t| !t.is_empty()), self.entity.filter(|t| !t.is_empty())) {
+            (Some(kind), Some(entity)) => drop(outcome.insert("entity".to_owned(), json!({ kind: entity }))),
+            (None, None) => {}
+            _ => return Err("entity_kind and entity go together".to_owned()),
+        }
+        Ok(Value::Object(outcome))
+    }
+}
+
+/// What became of the lines.
+#[derive(Default)]
+struct Tally {
+    stored: u64,
+    duplicates: u64,
+    unknown: u64,
+    refused: u64,
+}
+
+impl Tally {
+    fn refuse(&mut self, line: u64, why: &str) {
+        self.refused += 1;
+        if self.refused <= SHOWN as u64 {
+            eprintln!("line {line}: {why}");
+        }
+    }
+
+    /// Sends a batch; each outcome is answered for itself.
+    fn send(&mut self, client: &Client, batch: &mut Vec<(u64, Value)>) -> Result<(), Box<dyn std::error::Error>> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (lines, outcomes): (Vec<u64>, Vec<Value>) = batch.drain(..).unzip();
+        let answer = client.post("/v1/outcomes", &json!({ "outcomes": outcomes }))?;
+        let count = |key: &str| answer[key].as_u64().unwrap_or(0);
+        self.stored += count("stored");
+        self.duplicates += count("duplicates");
+        self.unknown += count("unknown_decisions");
+        for refused in answer["refused"].as_array().into_iter().flatten() {
+            let line = refused["index"].as_u64().and_then(|index| lines.get(index as usize)).copied().unwrap_or(0);
+            self.refuse(line, refused["why"].as_str().unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+/// Loads a file. Whatever is right in it is stored; what is not is named by its line.
+pub(super) fn load(file: &Path, url: &str) -> Outcome {
+    let mut reader =
+        csv::ReaderBuilder::new().flexible(true).from_path(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let headers = reader.headers().map_err(|e| format!("{}: {e}", file.display()))?.clone();
+    let known = ["id", "name", "value", "at", "decision_id", "entity_kind", "entity", "reverses"];
+    if let Some(odd) = headers.iter().find(|name| !known.contains(name)) {
+        return Err(format!("{}: column '{odd}' is not known; valid: {}", file.display(), known.join(", ")).into());
+    }
+    if !headers.iter().any(|name| name == "id") {
+        return Err(format!("{}: there is no column 'id'; valid: {}", file.display(), known.join(", ")).into());
+    }
+    let (client, bar, mut tally) = (Client::new(url), progress(None, "outcomes"), Tally::default());
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut record = csv::StringRecord::new();
+    loop {
+        let line = reader.position().line();
+        match reader.read_record(&mut record) {
+            Ok(false) => break,
+            Ok(true) => {}
+            Err(error) => {
+                tally.refuse(line, &error.to_string());
+                continue;
+            }
+        }
+        let parsed = if record.len() == headers.len() {
+            record.deserialize::<Line>(Some(&headers)).map_err(|e| e.to_string()).and_then(Line::outcome)
+        } else {
+            Err(format!("{} values; there are {} columns", record.len(), headers.len()))
+        };
+        match parsed {
+            Ok(outcome) => batch.push((line, outcome)),
+            Err(why) => tally.refuse(line, &why),
+        }
+        if batch.len() == BATCH {
+            tally.send(&client, &mut batch)?;
+            bar.inc(BATCH as u64);
+        }
+    }
+    tally.send(&client, &mut batch)?;
+    bar.finish_and_clear();
+    if tally.refused > SHOWN as u64 {
+        eprintln!("and {} lines more", tally.refused - SHOWN as u64);
+    }
+    println!(
+        "{} stored, {} there already, {} of unknown decisions, {} refused",
+        tally.stored, tally.duplicates, tally.unknown, tally.refused
+    );
+    Ok(tally.refused == 0)
+}
