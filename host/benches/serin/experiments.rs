@@ -10,11 +10,12 @@ use serin::clock::{Clock as _, SystemClock};
 use serin::ledger::{Commit, DecisionRow, Durability, Ledger};
 use serin::telemetry::Metrics;
 use serin_core::allocation::{Purpose, admitted, pick, place};
+use serin_core::record::Record;
 
 use crate::measure::interleaved;
 use crate::process::{Server, peak_mb};
 use crate::table::{Row, Table};
-use crate::world::{Failure, Folders, World, serin};
+use crate::world::{Failure, Folders, serin};
 
 const UNITS: u64 = 250_000;
 const DECISIONS: u64 = 1_000_000;
@@ -46,13 +47,15 @@ metric = "failures"
 max_increase = 0.01
 "#;
 
-/// Measures in a deployment of its own.
-pub fn measure(table: &mut Table) -> Result<(), Failure> {
+/// Measures in a deployment of its own, whose decisions are all like `decided`.
+pub fn measure(decided: &Record, table: &mut Table) -> Result<(), Failure> {
     let assignment = assignment();
     let folders = Folders::lay_out()?;
     let file = folders.path("experiments/outreach-score.toml");
     std::fs::write(&file, std::fs::read_to_string(&file)? + METRICS)?;
-    fill(&folders)?;
+    // Applies the spec, and begins the experiment.
+    drop(Server::serin(&folders.config())?);
+    fill(&folders, decided)?;
     let host = Server::serin(&folders.config())?;
     // Its first look at all these units is not part of what follows.
     let report = || ureq::get(format!("http://{}/v1/experiments/outreach-score/report", host.addresses[1])).call();
@@ -94,11 +97,9 @@ fn assignment() -> f64 {
 }
 
 /// Writes decisions as a host does, four a unit, from forty days ago on.
-fn fill(folders: &Folders) -> Result<(), Failure> {
-    // Applies the spec, and begins the experiment.
-    let world = World::open(folders)?;
+fn fill(folders: &Folders, decided: &Record) -> Result<(), Failure> {
     let ledger = Ledger::open(&folders.path("data/serin.db"), Durability::Process, Metrics::default().into())?;
-    let row = ledger.row(&world.decided[0].1)?;
+    let row = ledger.row(decided)?;
     let since_ms = SystemClock.now_ms() - 40 * DAY_MS;
     for first in (0..DECISIONS).step_by(ROWS as usize) {
         let row = |i: u64| {

@@ -46,7 +46,7 @@ fn run() -> Result<(), Failure> {
     let lasts = Duration::from_secs(seconds);
     let mut table = table::Table::default();
     let folders = Folders::lay_out()?;
-    let (parts, commit, bodies) = {
+    let (parts, commit, bodies, decided) = {
         let world = World::open(&folders)?;
         progress("one decision, on one thread");
         let parts = inprocess::measure(&world, 100, &mut table)?;
@@ -54,14 +54,15 @@ fn run() -> Result<(), Failure> {
         handoff::measure(&world, lasts / 120, &mut table)?;
         progress("commits");
         let commit = commits::measure(&world, &folders.path("bench.db"), lasts / 60, &mut table)?;
-        (parts, commit, world.decided.iter().map(|(request, _)| world::body(request)).collect())
+        let bodies = world.decided.iter().map(|(request, _)| world::body(request)).collect();
+        (parts, commit, bodies, world.decided[0].1.clone())
     };
     progress("HTTP: closed and open loops");
     let recorded = load::measure(&folders, bodies, parts, commit, lasts, &mut table)?;
     progress("replay");
     replay::measure(&folders, &recorded, parts, &mut table)?;
     progress("experiments: a million decisions");
-    experiments::measure(&mut table)?;
+    experiments::measure(&decided, &mut table)?;
     table.print();
     // Beside the build, wherever that is.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no build folder")?;
