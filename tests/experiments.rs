@@ -444,3 +444,19 @@ fn a_file_of_outcomes_is_stored_but_for_its_bad_line() {
         wrong.stderr
     );
 }
+
+#[test]
+fn another_coverage_in_the_file_begins_another_phase_and_moves_nobody() {
+    let deployment = deployment(&RUNNING.replace("coverage = 1.0", "coverage = 0.3"), false);
+    let host = Host::start(&deployment).ready();
+    let first = taken(&host);
+    deployment.edit("experiments/e.toml", "coverage = 0.3", "coverage = 0.8");
+    eventually("it is applied", Duration::from_secs(10), || {
+        (host.admin.get("/v1/experiments/e").json()["phase"] == 2).then_some(())
+    });
+    let all = taken(&host);
+    assert!(all.len() > first.len() && first.iter().all(|unit| all.contains(unit)), "{} of {}", first.len(), all.len());
+    assert_eq!(decide(&host, &format!("b-{}", first[0].0))["experiment"]["phase"], 2);
+    let history = host.admin.get("/v1/experiments/e").json()["history"].clone();
+    assert_eq!((&history[1]["command"], &history[1]["by"]), (&json!("edit"), &json!("serin")), "{history}");
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serin_core::Name;
-use serin_core::experiment::{Command, Experiment, State, Status};
+use serin_core::experiment::{Experiment, State, Status};
 use serin_core::expression::Predicate;
 
 use crate::config::Config;
@@ -111,13 +111,10 @@ pub(super) fn bind(
     bound
 }
 
-/// The status that a spec has once it is in force: one that starts when it is applied is
-/// started then, and recorded so.
+/// The status that a spec has once it is in force, and which is recorded then.
 fn effective(spec: &Experiment, status: Status) -> Status {
-    match status.state {
-        State::Draft if !spec.manual_start => status.after(&Command::Start, spec, status.since_ms).unwrap_or(status),
-        _ => status,
-    }
+    let due = status.due(spec).and_then(|command| status.after(&command, spec, status.since_ms).ok());
+    due.unwrap_or(status)
 }
 
 fn why(spec: &Experiment, now: &Status) -> String {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::{AdminArgs, ChangeArgs, ExperimentCommand, Format, Outcome};
+use super::{AdminArgs, ChangeArgs, ExperimentCommand, Format, Outcome, WhyArgs};
 
 pub(super) fn run(command: ExperimentCommand) -> Outcome {
     match command {
@@ -39,9 +39,10 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
     Ok(true)
 }
 
-pub(super) fn freeze(reason: &str, by: &str, admin: &AdminArgs) -> Outcome {
-    let answer = Client::new(&admin.admin).post("/v1/freeze", &json!({ "reason": reason, "by": by }))?;
-    if admin.format == Format::Json {
+pub(super) fn freeze(why: &WhyArgs) -> Outcome {
+    let body = json!({ "reason": why.reason, "by": why.by });
+    let answer = Client::new(&why.admin.admin).post("/v1/freeze", &body)?;
+    if why.admin.format == Format::Json {
         println!("{}", serde_json::to_string_pretty(&answer)?);
         return Ok(true);
     }
@@ -97,12 +98,12 @@ fn encoded(value: &str) -> String {
 }
 
 fn send(change: &ChangeArgs, command: &str, winner: Option<String>) -> Result<(), Box<dyn std::error::Error>> {
-    let mut body = json!({ "reason": change.reason, "by": change.by });
+    let mut body = json!({ "reason": change.why.reason, "by": change.why.by });
     if let Some(winner) = winner {
         body["winner"] = winner.into();
     }
     let path = format!("/v1/experiments/{}/{command}", change.id);
-    show(&Client::new(&change.admin.admin).post(&path, &body)?, change.admin.format)
+    show(&Client::new(&change.why.admin.admin).post(&path, &body)?, change.why.admin.format)
 }
 
 fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Error>> {

@@ -52,16 +52,7 @@ enum Command {
     #[command(subcommand)]
     Experiment(ExperimentCommand),
     /// Stop every ramp of a running host where it is
-    Freeze {
-        /// Why; it is recorded
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
-        /// Who; it is recorded
-        #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true, default_value = "cli")]
-        by: String,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
+    Freeze(WhyArgs),
     /// Say what an experiment has shown, and what follows
     Report(ReportArgs),
     /// Run recorded decisions again
@@ -171,6 +162,12 @@ enum ExperimentCommand {
 struct ChangeArgs {
     /// The experiment's id
     id: String,
+    #[command(flatten)]
+    why: WhyArgs,
+}
+
+#[derive(Args)]
+struct WhyArgs {
     /// Why; it is recorded
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -309,7 +306,7 @@ pub fn main() -> ExitCode {
         Command::Check { config, format } => check::run(&config, format),
         Command::Plugin(command) => plugin::run(command),
         Command::Experiment(command) => experiment::run(command),
-        Command::Freeze { reason, by, admin } => experiment::freeze(&reason, &by, &admin),
+        Command::Freeze(why) => experiment::freeze(&why),
         Command::Report(args) => report::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Features(FeaturesCommand::Load { view, file, config }) => features::load(&view, &file, &config),

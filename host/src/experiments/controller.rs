@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use serin_core::Name;
 use serin_core::analysis::{Decide, Verdict};
-use serin_core::experiment::{Command, Experiment, NotPossible, NotifyEvent, State, Status};
+use serin_core::experiment::{Command, Experiment, NotPossible, NotifyEvent, Status};
 
 use super::hooks::Notifier;
 use crate::clock::Clock;
@@ -78,16 +78,18 @@ impl Controller {
         self.ledger.transitions(id)
     }
 
-    /// Starts a spec that is in force, unless it waits for somebody to do so.
+    /// Notes that a spec is in force: it begins, unless it waits for somebody, and where its
+    /// coverage is another one than before, another phase does.
     pub fn applied(&self, spec: &Experiment) {
-        if spec.manual_start || self.status(&spec.id).state != State::Draft {
-            return;
-        }
-        let reason = "its file was applied, and says start = \"on_apply\"".to_owned();
-        let motive = Motive { by: HOST.to_owned(), reason, evidence: serde_json::Value::Null };
-        if let Err(error) = self.command(spec, &Command::Start, motive) {
+        let Some(command) = self.status(&spec.id).due(spec) else { return };
+        let reason = match command {
+            Command::Start => "its file was applied, and says start = \"on_apply\"",
+            _ => "its file was edited, and says another coverage",
+        };
+        let motive = Motive { by: HOST.to_owned(), reason: reason.to_owned(), evidence: serde_json::Value::Null };
+        if let Err(error) = self.command(spec, &command, motive) {
             // Tried again at the next look at the files.
-            tracing::error!(%error, experiment = %spec.id, "the start could not be recorded");
+            tracing::error!(%error, experiment = %spec.id, "what its file says could not be recorded");
         }
     }
 
@@ -128,7 +130,7 @@ impl Controller {
     fn tell(&self, spec: &Experiment, to: &Status, command: &Command, motive: &Motive, now_ms: u64) {
         let event = match command {
             Command::Abort | Command::Pause if motive.by == HOST => NotifyEvent::Breach,
-            Command::Start | Command::Promote | Command::Pause | Command::Resume => NotifyEvent::Phase,
+            Command::Start | Command::Promote | Command::Pause | Command::Resume | Command::Edit => NotifyEvent::Phase,
             Command::Abort | Command::Conclude { .. } => NotifyEvent::Verdict,
         };
         let message = json!({

@@ -73,6 +73,8 @@ pub struct Status {
     pub ended_ms: Option<u64>,
     /// The arm that won; none unless it is concluded.
     pub winner: Option<Name>,
+    /// The share of the slot that this phase takes.
+    pub applied: f64,
     /// Changes so far.
     pub generation: u64,
 }
@@ -88,6 +90,8 @@ pub enum Command {
     Pause,
     /// Lets the ramp go on.
     Resume,
+    /// Takes over another coverage from the edited file: a new phase.
+    Edit,
     /// Ends it: everybody is on the pinned strategy.
     Abort,
     /// Ends it with a winner.
@@ -105,6 +109,7 @@ impl Command {
             Self::Promote => "promote",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Edit => "edit",
             Self::Abort => "abort",
             Self::Conclude { .. } => "conclude",
         }
@@ -150,6 +155,7 @@ impl Default for Status {
             started_ms: None,
             ended_ms: None,
             winner: None,
+            applied: 0.0,
             generation: 0,
         }
     }
@@ -173,7 +179,7 @@ impl Status {
     pub fn after(&self, command: &Command, spec: &Experiment, now_ms: u64) -> Result<Self, NotPossible> {
         let now_ms = now_ms.max(self.since_ms);
         let next = Self { since_ms: now_ms, generation: self.generation + 1, ..self.clone() };
-        match (self.state, command) {
+        let next = match (self.state, command) {
             (State::Draft, Command::Start) => {
                 Ok(Self { state: State::Running, phase: 1, started_ms: Some(now_ms), ..next })
             }
@@ -184,6 +190,7 @@ impl Status {
                     None => Err(NotPossible::LastStep { step: spec.ramp.len() }),
                 }
             }
+            (State::Running | State::Paused, Command::Edit) => Ok(Self { phase: self.phase + 1, ..next }),
             (State::Running, Command::Pause) => Ok(Self { state: State::Paused, ..next }),
             (State::Paused, Command::Resume) => Ok(Self { state: State::Running, ..next }),
             (State::Draft | State::Running | State::Paused, Command::Abort) => {
@@ -201,6 +208,17 @@ impl Status {
                 command: command.as_str(),
                 possible: possible(state).to_owned(),
             }),
+        };
+        next.map(|next| Self { applied: next.coverage(spec), ..next })
+    }
+
+    /// The command that a spec asks for by being in force: to begin, or to take over the coverage
+    /// that its file was edited to.
+    pub fn due(&self, spec: &Experiment) -> Option<Command> {
+        match self.state {
+            State::Draft if !spec.manual_start => Some(Command::Start),
+            State::Running | State::Paused if self.applied != self.coverage(spec) => Some(Command::Edit),
+            _ => None,
         }
     }
 }
@@ -360,6 +378,17 @@ mod tests {
         assert_eq!(paused.next(&spec, &evidence(100, true, true), 4000), Next::Stay);
         let last = second.after(&Command::Promote, &spec, 3000).expect("promotes");
         assert_eq!(last.next(&spec, &evidence(100, true, true), u64::MAX), Next::Stay);
+    }
+
+    #[test]
+    fn another_coverage_in_the_file_is_another_phase() {
+        let (spec, status) = (spec(), started());
+        assert_eq!((status.due(&spec), Status::default().due(&spec)), (None, Some(Command::Start)));
+        let mut edited = spec.clone();
+        edited.ramp[0].coverage = 0.3;
+        assert_eq!(status.due(&edited), Some(Command::Edit));
+        let status = status.after(&Command::Edit, &edited, 2000).expect("takes it over");
+        assert_eq!((status.phase, status.step, status.applied, status.due(&edited)), (2, 0, 0.3, None));
     }
 
     #[test]
