@@ -58,3 +58,14 @@ fn wrong_usage_is_status_2_and_names_what_is_valid() {
         assert!(refused.stderr.contains(needle) && refused.stdout.is_empty(), "{args:?}: {}", refused.stderr);
     }
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_defect() {
+    use std::process::{Command, Stdio};
+    let mut serin = Command::new(crate::support::serin());
+    let mut child = serin.arg("openapi").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("serin runs");
+    // Closed before there is anything to read.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}

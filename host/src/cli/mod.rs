@@ -301,6 +301,7 @@ type Outcome = Result<bool, Box<dyn std::error::Error>>;
 
 /// Runs the program. 0: done; 1: what was checked failed; 2: wrong usage.
 pub fn main() -> ExitCode {
+    end_quietly_with_the_reader();
     let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::Check { config, format } => check::run(&config, format),
@@ -322,6 +323,18 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whoever reads the output may have seen enough, as `head` has: that is no defect.
+fn end_quietly_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let is_closed = |text: &str| text.starts_with("failed printing to stdout: Broken pipe");
+        if panic.payload_as_str().is_some_and(is_closed) {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
 }
 
 fn openapi() -> Outcome {
