@@ -49,7 +49,7 @@ pub struct Found {
     pub estimate: Estimate,
     /// The interval, and p.
     pub interval: Interval,
-    /// The interval does not hold zero.
+    /// The interval does not hold zero, and its method may be looked at now.
     pub significant: bool,
     /// It is significant, and in the direction that is wanted.
     pub better: bool,
@@ -160,7 +160,10 @@ pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_
                 Method::AsymptoticCs => two_sided(&estimate, alpha, metric.planned_units),
                 Method::Fixed => welch(&estimate, alpha),
             };
-            let significant = interval.low > 0.0 || interval.high < 0.0;
+            // Welch's interval is for one look, when the planned units are there: before that it
+            // is shown, and nothing follows from it.
+            let speaks = metric.method == Method::AsymptoticCs || estimate.n >= metric.planned_units;
+            let significant = speaks && (interval.low > 0.0 || interval.high < 0.0);
             let better = significant && (estimate.difference > 0.0) == metric.more_is_better;
             Found { estimate, interval, significant, better }
         });

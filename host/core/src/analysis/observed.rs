@@ -266,7 +266,7 @@ pub(super) struct Balance {
     pub counts: Vec<u64>,
     weights: Vec<f64>,
     entered: f64,
-    log_factor: f64,
+    pub log_factor: f64,
     highest: f64,
 }
 
@@ -274,11 +274,11 @@ pub(super) struct Balance {
 const PRIOR: f64 = 100.0;
 
 impl Balance {
-    fn new(weights: Vec<f64>) -> Self {
+    pub fn new(weights: Vec<f64>) -> Self {
         Self { counts: vec![0; weights.len()], weights, entered: 0.0, log_factor: 0.0, highest: 0.0 }
     }
 
-    fn enter(&mut self, arm: usize) {
+    pub fn enter(&mut self, arm: usize) {
         let weight = self.weights[arm];
         if weight > 0.0 {
             let predicted = (PRIOR * weight + self.counts[arm] as f64) / (PRIOR + self.entered);
