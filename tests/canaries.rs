@@ -133,6 +133,8 @@ fn sixty_days(truth: Truth, borrowers: u64, seed: u64) -> Sixty {
                 fell_back: traps,
                 took_us: 100,
                 forced: false,
+                batch: None,
+                attributes: None,
             });
             if !is_first {
                 continue;

@@ -117,7 +117,8 @@ fn a_person_leads_an_experiment_through_its_life() {
 
 #[test]
 fn an_ended_experiment_keeps_its_slot_and_names_its_winner() {
-    let deployment = deployment(&RAMP.replace("start = \"manual\"", ""), false);
+    let metric = "[[metrics]]\nname = \"m\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"14d\"\n";
+    let deployment = deployment(&format!("{}\n{metric}", RAMP.replace("start = \"manual\"", "")), false);
     let host = Host::start(&deployment).ready();
     assert!(!taken(&host).is_empty(), "it starts when it is applied");
     let (status, refused) = command(&host, "conclude", json!({ "by": "ann", "reason": "won", "winner": "nobody" }));
@@ -132,8 +133,14 @@ fn an_ended_experiment_keeps_its_slot_and_names_its_winner() {
     let error = eventually("the overlap is told of", Duration::from_secs(10), || {
         host.admin.get("/v1/experiments/f").json()["error"].as_str().map(str::to_owned)
     });
-    assert!(error.contains("overlaps that of 'e'") && error.contains("it has ended"), "{error}");
+    assert!(error.contains("overlaps that of 'e'") && error.contains("its effects last until"), "{error}");
+    // That its file is gone ends no effects; whoever knows better says so.
     deployment.remove("experiments/e.toml");
+    eventually("it is gone", Duration::from_secs(10), || {
+        (host.admin.get("/v1/experiments/e").json()["state"] == "spec_missing").then_some(())
+    });
+    assert!(host.admin.get("/v1/experiments/f").json()["error"].is_string());
+    deployment.edit("experiments/f.toml", "id = \"f\"", "id = \"f\"\nreuse_slot = true");
     eventually("the slot is free", Duration::from_secs(10), || (!taken(&host).is_empty()).then_some(()));
 }
 
@@ -253,7 +260,7 @@ fn outcomes_count_by_unit_when_they_are_mature_and_the_counts_reconcile() {
     let (entered, mature) = (units["entered"].as_u64(), units["mature"].as_u64());
     assert_eq!(
         (entered, mature, &units["left_out"]),
-        (Some(1001), Some(0), &json!({ "not_mature": 1000, "forced": 1 }))
+        (Some(1001), Some(0), &json!({ "not_mature": 1000, "forced": 1, "moved": 0 }))
     );
     assert_eq!(found["metrics"][1]["left_out"]["not_mature"], 1000, "nobody is a zero before the time");
     let arms = &found["metrics"][0]["arms"];

@@ -187,8 +187,8 @@ fn decisions_are_kept_as_long_as_the_file_says() {
     const DAY: i64 = 24 * 60 * 60 * 1000;
     let copy = |new_id: &str, days: i64| {
         let insert = "INSERT INTO decisions \
-                      SELECT ?1, time_ms - ?2, point, unit, experiment, arm, served_by, outcome, action, took_us, forced, \
-                      digest, dictionary, record \
+                      SELECT ?1, time_ms - ?2, point, unit, experiment, arm, served_by, outcome, action, took_us, forced, batch, \
+                      attributes, digest, dictionary, record \
                       FROM decisions WHERE decision_id = ?3";
         database(&deployment).execute(insert, params![new_id, days * DAY, id]).expect("inserts");
     };

@@ -101,6 +101,8 @@ pub struct Metrics {
     pub outcomes: Family<EventLabels, Counter>,
     /// Changes of experiments' statuses, by command.
     pub transitions: Family<EventLabels, Counter>,
+    /// Runs of shadow arms, by what came of them.
+    pub shadows: Family<EventLabels, Counter>,
     /// Messages to webhooks, by what came of them.
     pub notifications: Family<EventLabels, Counter>,
 }
@@ -149,6 +151,7 @@ impl Default for Metrics {
             waiting_decisions: register!("waiting_decisions", "Decisions that wait for a thread", Gauge::default()),
             live_versions: register!("live_versions", "Strategy versions in memory", Gauge::default()),
             outcomes: register!("outcome_events", "Outcomes and exposures received", Family::default()),
+            shadows: register!("shadow_runs", "Runs of shadow arms, and those dropped under load", Family::default()),
             transitions: register!("experiment_transitions", "Changes of experiments' statuses", Family::default()),
             notifications: register!("notifications", "Messages to webhooks", Family::default()),
             registry,

@@ -50,7 +50,7 @@ fn run(
 /// Measures, and gives the CPU microseconds of a record in a group.
 pub fn measure(world: &World, path: &Path, lasts: Duration, table: &mut Table) -> Result<f64, Failure> {
     let ledger = Ledger::open(path, Durability::Process, Arc::new(Metrics::default()))?;
-    let rows = world.decided.iter().map(|(_, record)| ledger.row(record)).collect::<Result<Vec<_>, _>>()?;
+    let rows = world.decided.iter().map(|(_, record)| ledger.row(record, &[])).collect::<Result<Vec<_>, _>>()?;
     let mut next = 0;
     let (mut alone, mut together, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..5 {

@@ -99,7 +99,7 @@ fn assignment() -> f64 {
 /// Writes decisions as a host does, four a unit, from forty days ago on.
 fn fill(folders: &Folders, decided: &Record) -> Result<(), Failure> {
     let ledger = Ledger::open(&folders.path("data/serin.db"), Durability::Process, Metrics::default().into())?;
-    let row = ledger.row(decided)?;
+    let row = ledger.row(decided, &[])?;
     let since_ms = SystemClock.now_ms() - 40 * DAY_MS;
     for first in (0..DECISIONS).step_by(ROWS as usize) {
         let row = |i: u64| {

@@ -109,7 +109,7 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
     let stored = Round::new(
         records
             .iter()
-            .map(|record| DecisionRow::of(record, &packer))
+            .map(|record| DecisionRow::of(record, &[], &packer))
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
             .map(StoredRecord::from),
@@ -153,7 +153,7 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
             assert_eq!(bares.next().call().expect("runs"), 1)
         }),
         Box::new(|| {
-            black_box(DecisionRow::of(whole.next(), &packer).expect("serializes"));
+            black_box(DecisionRow::of(whole.next(), &[], &packer).expect("serializes"));
         }),
         Box::new(|| {
             black_box(stored.next().parse().expect("parses"));

@@ -3,7 +3,7 @@
 //! The hash is a contract that outlives versions, so that any program can compute an
 //! assignment. XXH64 with seed 0 over the parts, each preceded by its length in bytes as
 //! a little-endian u32. The parts are a purpose (`serin/layer/1`, `serin/holdout/1`,
-//! `serin/arm/1`), a salt, the unit's kind and the unit's id, in UTF-8. The result read as
+//! `serin/arm/1`, `serin/shadow/1`), a salt, the unit's kind and the unit's id, in UTF-8. The result read as
 //! an unsigned 64-bit fraction is the unit's place in `[0, 1)`. Test vectors:
 //! `tests/data/allocation-vectors.json`.
 //!
@@ -43,6 +43,8 @@ pub enum Purpose {
     Holdout,
     /// Which arm of an experiment takes an admitted unit.
     Arm,
+    /// Whether a shadow arm runs on a decision.
+    Shadow,
 }
 
 /// The place of a unit, for a purpose, under a salt.
@@ -51,6 +53,7 @@ pub fn place(purpose: Purpose, salt: &str, unit_kind: &str, unit: &str) -> Place
         Purpose::Layer => "serin/layer/1",
         Purpose::Holdout => "serin/holdout/1",
         Purpose::Arm => "serin/arm/1",
+        Purpose::Shadow => "serin/shadow/1",
     };
     let mut hash = Xxh64::new(0);
     for part in [purpose, salt, unit_kind, unit] {
@@ -81,6 +84,14 @@ pub fn pick(place: Place, weights: impl Iterator<Item = f64>) -> Option<usize> {
     }
     // Weights summing to 1 - 1e-16 leave a sliver at the top, which is the last one's.
     last
+}
+
+/// Says whether a shipped experiment holds a unit back: the first `holdback` of control's share
+/// stays where it is. So nobody is taken from the winner, and whoever is held back always was in
+/// control.
+pub fn is_held_back(place: Place, weights: impl Iterator<Item = f64>, control: usize, holdback: f64) -> bool {
+    let from: f64 = weights.take(control).sum();
+    place.is_within(from, from + holdback)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serin_core::manifest::ModelId;
 use super::experiments::{Bound, bind};
 use crate::config::Config;
 use crate::decide::{Arm, Deployment, Point, PointSchema, bind_arm};
-use crate::experiments::{Candidate, ExperimentStatus};
+use crate::experiments::{Candidate, ExperimentStatus, Life};
 use crate::features::EmbeddedStore;
 use crate::models::{Model, ModelError, ModelSet, Runtime, golden_path};
 use crate::registry::{Archive, Plugin};
@@ -31,10 +31,10 @@ pub struct Built {
 /// The versions that a configuration and its experiments name.
 pub(super) fn wanted(config: &Config, candidates: &[Candidate]) -> Vec<Pin> {
     let pinned = config.points.values().map(|point| point.strategy.clone());
-    let arms = candidates
-        .iter()
-        .filter_map(|c| c.spec.as_ref())
-        .flat_map(|(spec, _)| spec.arms.iter().map(|arm| arm.strategy.clone()));
+    let arms = candidates.iter().filter_map(|c| c.spec.as_ref()).flat_map(|(spec, _)| {
+        let shadows = spec.shadows.iter().map(|shadow| &shadow.arm);
+        spec.arms.iter().chain(shadows).map(|arm| arm.strategy.clone())
+    });
     let mut wanted: Vec<Pin> = pinned.chain(arms).collect();
     wanted.sort();
     wanted.dedup();
@@ -50,10 +50,13 @@ pub(super) fn build(
     models: Arc<ModelSet>,
     candidates: Vec<Candidate>,
     before: impl Fn(&std::path::PathBuf) -> Option<(Arc<Experiment>, String)>,
-    life: impl Fn(&str) -> Status,
+    life: impl Fn(&Experiment, &str) -> Life,
+    gone: &[(Arc<Experiment>, Status)],
+    now_ms: u64,
     store: Arc<EmbeddedStore>,
 ) -> Built {
-    let Bound { mut running, statuses, applied } = bind(config, versions, &models, candidates, before, life);
+    let Bound { mut running, statuses, applied } =
+        bind(config, versions, &models, candidates, before, life, gone, now_ms);
     let mut points = HashMap::new();
     for (name, spec) in &config.points {
         let experiments = running.remove(name).unwrap_or_default();
@@ -77,6 +80,7 @@ pub(super) fn build(
             unready,
             experiments,
             union,
+            global_holdout: config.global_holdout.clone(),
         };
         points.insert(name.clone(), Arc::new(point));
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use serin_core::experiment::{Pin, Status};
+use serin_core::experiment::Pin;
 
 use super::build::{Versions, build_pinned};
 use super::experiments::bind;
 use crate::config::Config;
-use crate::experiments::{ExperimentState, Specs};
+use crate::experiments::{ExperimentState, Life, Specs};
 use crate::models::{Model, ModelSet, Runtime, golden_path};
 use crate::registry::{Archive, Plugin, check_size, files_in};
 use crate::sandbox::Engines;
@@ -131,10 +131,8 @@ fn check_experiments(config: &Config, versions: &Versions, models: &ModelSet, fi
         Err(error) => return findings.push(finding(dir, "experiments folder", Some(error.to_string()))),
     };
     let candidates = Specs::default().candidates(&Specs::read(&files));
-    for status in bind(config, versions, models, candidates, |_| None, |_| Status::default()).statuses {
+    for status in bind(config, versions, models, candidates, |_| None, |_, _| Life::default(), &[], 0).statuses {
         let waits = (status.state == ExperimentState::Waiting).then_some(status.why);
-        let mut found = finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits));
-        found.notes = status.spec.map(|spec| spec.not_acted_upon.clone()).unwrap_or_default();
-        findings.push(found);
+        findings.push(finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits)));
     }
 }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serin_core::Name;
-use serin_core::experiment::{Experiment, State, Status};
+use serin_core::experiment::{self, Attribute, Experiment, State, Status};
 use serin_core::expression::Predicate;
+use serin_core::manifest::CONTEXT_VIEW;
+use serin_core::value::ValueType;
 
-use crate::config::Config;
-use crate::decide::{PointSchema, RunningExperiment, bind_arm};
-use crate::experiments::{Candidate, ExperimentState, ExperimentStatus};
+use crate::config::{Config, PointSpec};
+use crate::decide::{self, PointSchema, RunningExperiment, ShadowArm, ShippedArm, batch_salt, bind_arm};
+use crate::experiments::{Candidate, ExperimentState, ExperimentStatus, Life};
 use crate::models::ModelSet;
 
 use super::build::Versions;
@@ -29,14 +31,18 @@ enum Verdict {
     Invalid(String),
 }
 
-/// Binds each candidate. A new spec that cannot be applied leaves `before` in force.
+/// Binds each candidate. A new spec that cannot be applied leaves `before` in force. Those whose
+/// file is `gone` hold their slots all the same, until their effects have passed.
+#[allow(clippy::too_many_arguments, reason = "a composition root takes the parts that it composes")]
 pub(super) fn bind(
     config: &Config,
     versions: &Versions,
     models: &ModelSet,
     mut candidates: Vec<Candidate>,
     before: impl Fn(&PathBuf) -> Option<(Arc<Experiment>, String)>,
-    life: impl Fn(&str) -> Status,
+    life: impl Fn(&Experiment, &str) -> Life,
+    gone: &[(Arc<Experiment>, Status)],
+    now_ms: u64,
 ) -> Bound {
     // Who is in force keeps its slot: a new file must not take it by sorting first.
     candidates.sort_by_key(|candidate| match (before(&candidate.path), &candidate.spec) {
@@ -45,7 +51,12 @@ pub(super) fn bind(
         (None, _) => 2,
     });
     let mut bound = Bound { running: HashMap::new(), statuses: Vec::new(), applied: Vec::new() };
-    let mut slots = Vec::new();
+    let is_gone = |spec: &Experiment| !candidates.iter().any(|c| c.spec.as_ref().is_some_and(|(s, _)| s.id == spec.id));
+    let gone = gone.iter().filter(|(spec, _)| is_gone(spec));
+    let mut slots: Vec<Held> = gone.filter_map(|(spec, status)| Held::of(config, spec, status, now_ms, true)).collect();
+    let pin_of = |spec: &Experiment| {
+        config.points.get(&spec.decision_point).map(|point| point.strategy.to_string()).unwrap_or_default()
+    };
     for candidate in candidates {
         let file = candidate.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let mut status = ExperimentStatus {
@@ -65,7 +76,7 @@ pub(super) fn bind(
             continue;
         };
         let edited = before(&candidate.path).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id);
-        let mut now = effective(&spec, life(&spec.id));
+        let Life { status: mut now, mut lacks } = life(&spec, &pin_of(&spec));
         let mut verdict = judge(config, versions, models, &slots, &spec, &now);
         if let (Verdict::Runs(_), Some((old, _))) = (&verdict, &edited)
             && let Some(key) = spec.fixed_key_changed(old)
@@ -78,7 +89,7 @@ pub(super) fn bind(
             && let Some((old, old_text)) = edited
             && let runs @ Verdict::Runs(_) = judge(config, versions, models, &slots, &old, &now)
         {
-            now = effective(&old, life(&old.id));
+            Life { status: now, lacks } = life(&old, &pin_of(&old));
             status.error = Some(format!("the edit is not applied: {why}"));
             (spec, text, verdict) = (old, old_text, runs);
         }
@@ -87,9 +98,9 @@ pub(super) fn bind(
             Verdict::Runs(running) => {
                 status.state = ExperimentState::Life(now.state);
                 status.stale = status.error.is_some();
-                status.why = why(&spec, &now);
+                status.why = why(&spec, &now, lacks.as_deref());
                 bound.applied.push((candidate.path, Arc::clone(&spec), text.clone()));
-                slots.push(Held::of(config, &spec, &now));
+                slots.extend(Held::of(config, &spec, &now, now_ms, false));
                 if now.state.takes_units() {
                     bound.running.entry(spec.decision_point.clone()).or_default().push(*running);
                 }
@@ -111,22 +122,28 @@ pub(super) fn bind(
     bound
 }
 
-/// The status that a spec has once it is in force, and which is recorded then.
-fn effective(spec: &Experiment, status: Status) -> Status {
-    let due = status.due(spec).and_then(|command| status.after(&command, spec, status.since_ms).ok());
-    due.unwrap_or(status)
-}
-
-fn why(spec: &Experiment, now: &Status) -> String {
+fn why(spec: &Experiment, now: &Status, lacks: Option<&str>) -> String {
     let step = || match spec.ramp.len() {
         1 => String::new(),
         steps => format!(", step {} of {steps}", now.step + 1),
     };
+    if let Some(lacks) = lacks {
+        return format!("applied; waits for approval: {lacks}; give it with serin experiment approve {}", spec.id);
+    }
     match now.state {
         State::Draft => format!("applied; waits for: serin experiment start {} --reason TEXT", spec.id),
         State::Running => format!("applied; coverage {} of its slot{}", now.coverage(spec), step()),
+        State::Paused if now.withdrawn => {
+            "the winner was taken back for harm: everybody is on the pinned strategy until somebody decides".to_owned()
+        }
         State::Paused => format!("its ramp stands still; coverage {} of its slot{}", now.coverage(spec), step()),
         State::Aborted => "ended: everybody is on the pinned strategy".to_owned(),
+        State::Shipped => format!(
+            "arm '{}' serves its slot, but for {} of it that is held back, until serin.toml pins another version than {}",
+            now.winner.as_deref().unwrap_or_default(),
+            spec.holdback,
+            now.pin.as_deref().unwrap_or_default()
+        ),
         State::Concluded => format!(
             "ended, arm '{}' won: everybody is on the pinned strategy until serin.toml pins another",
             now.winner.as_deref().unwrap_or_default()
@@ -140,18 +157,31 @@ struct Held {
     slot: [f64; 2],
     id: Name,
     note: String,
+    /// Nobody is in it any more.
+    is_free_for_reuse: bool,
 }
 
 impl Held {
-    fn of(config: &Config, spec: &Experiment, now: &Status) -> Self {
+    /// None where it has ended, and so have its effects.
+    fn of(config: &Config, spec: &Experiment, now: &Status, now_ms: u64, is_gone: bool) -> Option<Self> {
         let layer = config.points.get(&spec.decision_point).map(|point| point.layer.name.clone()).unwrap_or_default();
-        let longest = spec.metrics.iter().map(|metric| metric.window_ms + metric.lag_ms).max().unwrap_or(0);
         // What it did to its units lasts: in a new experiment it would be noise.
-        let note = now.ended_ms.map_or_else(String::new, |_| {
-            let days = longest as f64 / 86_400_000.0;
-            format!("; it has ended: remove its file when its longest window, {days:.1} days, has passed")
-        });
-        Self { layer, slot: spec.slot, id: spec.id.clone(), note }
+        let free_ms = now.ended_ms.map(|ended| ended.saturating_add(spec.longest_ms()));
+        let note = match free_ms {
+            Some(free_ms) if free_ms <= now_ms => return None,
+            Some(free_ms) => {
+                let at = jiff::Timestamp::from_millisecond(free_ms as i64).map(|t| t.to_string()).unwrap_or_default();
+                format!("; it has ended, and its effects last until {at}: wait, or say reuse_slot = true")
+            }
+            // Whoever never took anybody has no effects.
+            None if is_gone && now.started_ms.is_none() => return None,
+            None if is_gone => "; its file is gone, and it has not ended: put the file back and abort it, \
+                                or say reuse_slot = true"
+                .to_owned(),
+            None => String::new(),
+        };
+        let is_free_for_reuse = is_gone || now.ended_ms.is_some();
+        Some(Self { layer, slot: spec.slot, id: spec.id.clone(), note, is_free_for_reuse })
     }
 }
 
@@ -179,6 +209,9 @@ fn judge(
     }
     // Slots are of a layer, which several decision points may share.
     for other in slots.iter().filter(|other| other.layer == point.layer.name) {
+        if spec.reuse_slot && other.is_free_for_reuse {
+            continue;
+        }
         if !now.state.is_ended() && spec.slot[0] < other.slot[1] && other.slot[0] < spec.slot[1] {
             return Verdict::Invalid(format!(
                 "slot = {:?} overlaps that of '{}', {:?}; slots of a layer are disjoint{}",
@@ -191,42 +224,120 @@ fn judge(
         Ok(eligible) => eligible,
         Err(error) => return Verdict::Invalid(format!("eligible: {error}")),
     };
-    let mut arms = Vec::with_capacity(spec.arms.len());
-    for arm in &spec.arms {
+    let bind = |arm: &experiment::Arm, weight: f64| {
         let Some(plugin) = versions.get(&arm.strategy) else {
-            return Verdict::Waits(format!(
-                "arm '{}': strategy {} is not there; {}",
-                arm.name,
-                arm.strategy,
-                listed(versions)
-            ));
+            let listed = listed(versions);
+            return Err(Verdict::Waits(format!(
+                "arm '{}': strategy {} is not there; {listed}",
+                arm.name, arm.strategy
+            )));
         };
-        let bound = bind_arm(
+        bind_arm(
             &arm.name,
             Arc::clone(plugin),
             &arm.parameters,
-            arm.weight,
+            weight,
             &schema,
             &spec.decision_point,
             &point.actions,
             models,
             config.limits,
-        );
-        match bound {
-            Ok(arm) => arms.push(arm),
-            Err(error) => return Verdict::Invalid(format!("arm '{}': {error}", arm.name)),
-        }
+        )
+        .map_err(|error| Verdict::Invalid(format!("arm '{}': {error}", arm.name)))
+    };
+    let weights = now.weights(spec);
+    let arms = match spec.arms.iter().zip(weights).map(|(arm, weight)| bind(arm, weight)).collect::<Result<Vec<_>, _>>()
+    {
+        Ok(arms) => arms,
+        Err(verdict) => return verdict,
+    };
+    let shadow = |shadow: &experiment::Shadow| {
+        let salt = format!("{}/shadow/{}", spec.salt, shadow.arm.name);
+        bind(&shadow.arm, 0.0).map(|arm| ShadowArm { arm, sample: shadow.sample, salt })
+    };
+    let shadows = match spec.shadows.iter().map(shadow).collect::<Result<Vec<_>, _>>() {
+        Ok(shadows) => shadows,
+        Err(verdict) => return verdict,
+    };
+    if let Err(why) = check_attributes(config, point, spec, &arms, &shadows) {
+        return Verdict::Invalid(why);
     }
+    let position = |name: &str| spec.arms.iter().position(|arm| *arm.name == *name);
+    let winner = now.winner.as_deref().filter(|_| now.state == State::Shipped).and_then(position);
+    let shipped = winner.map(|winner| ShippedArm { winner, control: spec.control_at(), holdback: spec.holdback });
     Verdict::Runs(Box::new(RunningExperiment {
         id: spec.id.clone(),
         slot: spec.slot,
-        coverage: now.coverage(spec),
+        coverage: now.applied,
         phase: now.phase,
         spec_digest: spec.digest.clone(),
-        salt: spec.salt.clone(),
+        salt: batch_salt(&spec.salt, now.batch()),
+        batch: now.batch(),
+        shipped,
         eligible,
         arms,
+        shadows,
+        attributes: spec.attributes().into(),
     }))
+}
+
+/// What the analysis looks at has to be declared; covariates are numbers, and what people are
+/// grouped by for fairness is nothing that a strategy reads.
+fn check_attributes(
+    config: &Config,
+    point: &PointSpec,
+    spec: &Experiment,
+    arms: &[decide::Arm],
+    shadows: &[ShadowArm],
+) -> Result<(), String> {
+    let type_of = |attribute: &Attribute| match &*attribute.view {
+        CONTEXT_VIEW => point.context.get(&attribute.name).map(|field| field.value_type),
+        view => {
+            let view = config.views.get(view).filter(|view| point.entities.contains(&view.entity))?;
+            view.columns.get(&attribute.name).copied()
+        }
+    };
+    for attribute in spec.attributes() {
+        if type_of(&attribute).is_none() {
+            let views = config.views.values().filter(|view| point.entities.contains(&view.entity));
+            let mut known: Vec<String> = views
+                .flat_map(|view| view.columns.keys().map(|column| format!("features.{}.{column}", view.name)))
+                .chain(point.context.keys().map(|key| format!("context.{key}")))
+                .collect();
+            known.sort();
+            return Err(format!(
+                "{attribute} is not declared at '{}'; declared: {}",
+                spec.decision_point,
+                known.join(", ")
+            ));
+        }
+    }
+    for (metric, covariate) in spec.metrics.iter().flat_map(|m| m.cuped.iter().map(move |covariate| (m, covariate))) {
+        if type_of(covariate) == Some(ValueType::Text) {
+            return Err(format!(
+                "metric '{}': cuped: {covariate} is text; valid: a number, an integer or a boolean",
+                metric.name
+            ));
+        }
+    }
+    for fairness in &spec.fairness {
+        if let Some(action) = fairness.adverse.iter().find(|action| !point.actions.contains(action)) {
+            let valid = point.actions.iter().map(|action| &**action).collect::<Vec<_>>().join(", ");
+            return Err(format!("fairness: adverse_actions: '{action}'; valid: {valid}"));
+        }
+        let attribute = &fairness.attribute;
+        let reads = |arm: &&decide::Arm| {
+            let mut features = arm.plugin.manifest().features.iter();
+            features.any(|feature| feature.view == attribute.view && feature.name == attribute.name)
+        };
+        if let Some(arm) = arms.iter().chain(shadows.iter().map(|shadow| &shadow.arm)).find(reads) {
+            return Err(format!(
+                "fairness: {attribute} is read by arm '{}': what is monitored is nobody's to decide by",
+                arm.name
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn listed(versions: &Versions) -> String {

@@ -11,16 +11,16 @@ use tokio::sync::watch;
 use super::Reloader;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::decide::Pool;
+use crate::decide::{Pool, ShadowRun, Shadows};
 use crate::experiments::{Controller, Observer, tick};
 use crate::features::{EmbeddedStore, StoreError};
 use crate::http::{self, Service, ServiceParts};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Note, ShadowRow};
 use crate::models::{Runtime, RuntimeError};
 use crate::registry::{Archive, ArchiveError, Folder, Watcher};
 use crate::replay::Versions;
 use crate::sandbox::Engines;
-use crate::telemetry::Metrics;
+use crate::telemetry::{EventLabels, Metrics};
 
 /// How often the folders are looked at where no event told of a change.
 const RESCAN: Duration = Duration::from_secs(2);
@@ -136,6 +136,7 @@ impl Host {
         let watcher = watch_files(&reloader, &watched);
         let pool = Pool::start(fixed.threads, fixed.queue, Arc::clone(&reloader.deployment), Arc::clone(&clock))
             .map_err(system("deciding threads"))?;
+        let shadows = shadows(&ledger, &metrics).map_err(system("a thread for shadows"))?;
         let service = Service::new(ServiceParts {
             deployment: Arc::clone(&reloader.deployment),
             pool,
@@ -150,6 +151,7 @@ impl Host {
             max_body_bytes: fixed.max_body_bytes,
             controller: Arc::clone(&controller),
             observer: Arc::clone(&observer),
+            shadows,
             reload: {
                 let reloader = Arc::downgrade(&reloader);
                 Box::new(move || reloader.upgrade().into_iter().for_each(|reloader| reloader.reload()))
@@ -194,6 +196,36 @@ fn watched_folders(config: &Config) -> Vec<PathBuf> {
         }
     }
     folders
+}
+
+/// Runs shadow arms, and records what they did. The ledger is not held: it has to be closed when
+/// the host has stopped.
+fn shadows(ledger: &Arc<Ledger>, metrics: &Arc<Metrics>) -> std::io::Result<Shadows> {
+    let (ledger, metrics) = (Arc::downgrade(ledger), Arc::clone(metrics));
+    Shadows::start(move |record, runs| {
+        let row = |run: &ShadowRun| {
+            Metrics::count(&metrics.shadows, run.attempt.outcome.label());
+            metrics.shadows.get_or_create(&EventLabels { reason: "dropped".to_owned() }).inc_by(run.dropped);
+            ShadowRow {
+                decision_id: record.decision_id.clone(),
+                experiment: run.experiment.to_string(),
+                arm: run.arm.to_string(),
+                served: record.answer.action.to_string(),
+                action: run.action.as_ref().map(ToString::to_string),
+                outcome: run.attempt.outcome.label(),
+                took_us: run.attempt.time_us,
+                served_us: record.attempts.last().map_or(0, |attempt| attempt.time_us),
+                dropped: run.dropped,
+                attempt: serde_json::to_string(&run.attempt).unwrap_or_default(),
+            }
+        };
+        let rows: Vec<ShadowRow> = runs.iter().map(row).collect();
+        if let Some(ledger) = ledger.upgrade()
+            && let Err(error) = ledger.note(Note::Shadows(rows))
+        {
+            tracing::warn!(%error, "what shadows did is lost");
+        }
+    })
 }
 
 /// Reloads on file events, and on a timer as a safety net, from a thread of its own.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serin_core::experiment::Experiment;
+use serin_core::analysis::Course;
+use serin_core::experiment::{self, Experiment};
 use serin_core::manifest::ModelId;
 use tokio::sync::watch;
 
@@ -122,13 +123,17 @@ impl Reloader {
             wanted(&proposed, &candidates).into_iter().chain(wanted(&inner.config, &[])).chain(inner.specs.pins());
         self.folder.scan(&pins.collect::<Vec<_>>(), self.clock.now_ms());
 
-        let mut built = self.build(inner, &proposed, candidates.clone(), &mut standing);
+        self.controller.govern(proposed.governance.clone());
+        let gone: Vec<_> = inner.specs.missing(&files).into_iter().map(|(_, spec)| spec).collect();
+        let gone: Vec<_> = gone.into_iter().map(|spec| (Arc::clone(&spec), self.controller.status(&spec.id))).collect();
+        let mut built = self.build(inner, &proposed, candidates.clone(), &gone, &mut standing);
         match self.lost(&built).filter(|_| proposed.digest != inner.config.digest) {
             None => inner.config = proposed,
             Some(why) => {
                 // What works is not given up for an edit that does not.
                 standing.config_error = Some(format!("the edit is not applied: {why}"));
-                built = self.build(inner, &inner.config.clone(), candidates, &mut standing);
+                self.controller.govern(inner.config.governance.clone());
+                built = self.build(inner, &inner.config.clone(), candidates, &gone, &mut standing);
             }
         }
         self.say(&standing);
@@ -141,7 +146,8 @@ impl Reloader {
         standing.subjects = subjects(&inner.config, &standing.experiments);
         self.archive_specs(&built.applied);
         for (path, spec, text) in built.applied {
-            self.controller.applied(&spec);
+            let pin = inner.config.points.get(&spec.decision_point).map(|point| point.strategy.to_string());
+            self.controller.applied(&spec, &pin.unwrap_or_default());
             inner.specs.apply(path, spec, text);
         }
         let fingerprint = fingerprint(&inner.config, &built.deployment);
@@ -165,7 +171,14 @@ impl Reloader {
         })
     }
 
-    fn build(&self, inner: &mut Inner, config: &Config, candidates: Vec<Candidate>, standing: &mut Standing) -> Built {
+    fn build(
+        &self,
+        inner: &mut Inner,
+        config: &Config,
+        candidates: Vec<Candidate>,
+        gone: &[(Arc<Experiment>, experiment::Status)],
+        standing: &mut Standing,
+    ) -> Built {
         let models = self.load_models(inner, config, standing);
         let before = |path: &PathBuf| inner.specs.applied(path).cloned();
         let (generation, store) = (inner.generation + 1, Arc::clone(&self.store));
@@ -176,7 +189,9 @@ impl Reloader {
             Arc::new(models),
             candidates,
             before,
-            |id| self.controller.status(id),
+            |spec, pin| self.controller.life(spec, pin),
+            gone,
+            self.clock.now_ms(),
             store,
         )
     }
@@ -331,8 +346,9 @@ fn subjects(config: &Config, experiments: &[ExperimentStatus]) -> Vec<Subject> {
     let begun = experiments.iter().filter(|status| status.status.started_ms.is_some());
     let subject = |status: &ExperimentStatus| {
         let spec = status.spec.clone()?;
-        let unit = config.points.get(&spec.decision_point)?.layer.unit.clone();
-        Some(Subject { spec, unit })
+        let point = config.points.get(&spec.decision_point)?;
+        let (course, pin) = (Course::of(&status.status, &point.layer.unit), point.strategy.to_string());
+        Some(Subject { spec, course, pin })
     };
     begun.filter_map(subject).collect()
 }
@@ -353,10 +369,10 @@ fn fingerprint(config: &Config, deployment: &Deployment) -> String {
         let mut part = format!("{}:{strategy}", point.name);
         for experiment in &point.experiments {
             part.push_str(&format!(
-                ";{}:{}:{}:{}",
-                experiment.id, experiment.spec_digest, experiment.phase, experiment.coverage
+                ";{}:{}:{}:{}:{:?}",
+                experiment.id, experiment.spec_digest, experiment.phase, experiment.coverage, experiment.batch
             ));
-            for arm in &experiment.arms {
+            for arm in experiment.arms.iter().chain(experiment.shadows.iter().map(|shadow| &shadow.arm)) {
                 part.push_str(&format!(",{}", arm.plugin.id.digest));
             }
         }

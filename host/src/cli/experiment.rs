@@ -34,6 +34,7 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
         ExperimentCommand::Pause(change) => send(&change, "pause", None)?,
         ExperimentCommand::Resume(change) => send(&change, "resume", None)?,
         ExperimentCommand::Abort(change) => send(&change, "abort", None)?,
+        ExperimentCommand::Approve(change) => send(&change, "approve", None)?,
         ExperimentCommand::Conclude { winner, change } => send(&change, "conclude", Some(winner))?,
     }
     Ok(true)
@@ -119,8 +120,27 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
     for arm in experiment["spec"]["arms"].as_array().into_iter().flatten() {
         println!("{:<16} {} = {} (weight {})", "arm", text(&arm["name"]), text(&arm["strategy"]), arm["weight"]);
     }
-    for part in experiment["not_acted_upon"].as_array().into_iter().flatten() {
-        println!("{:<16} {}", "not acted upon", text(part));
+    for shadow in experiment["spec"]["shadows"].as_array().into_iter().flatten() {
+        println!(
+            "{:<16} {} = {} (on {})",
+            "shadow",
+            text(&shadow["name"]),
+            text(&shadow["strategy"]),
+            shadow["sample"]
+        );
+    }
+    for approval in experiment["approvals"].as_array().into_iter().flatten() {
+        println!(
+            "{:<16} {}  by {}: {} ({})",
+            "approved",
+            text(&approval["at"]),
+            text(&approval["by"]),
+            text(&approval["reason"]),
+            text(&approval["spec_digest"])
+        );
+    }
+    if let Some(lacks) = experiment["lacks"].as_str() {
+        println!("{:<16} {lacks}", "lacks");
     }
     for change in experiment["history"].as_array().into_iter().flatten() {
         println!(

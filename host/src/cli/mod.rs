@@ -136,6 +136,8 @@ enum ExperimentCommand {
     Pause(ChangeArgs),
     /// Let the ramp go on
     Resume(ChangeArgs),
+    /// Agree to its spec as it is, where serin.toml asks for people's agreement
+    Approve(ChangeArgs),
     /// End it: every new decision is on the pinned strategy
     Abort(ChangeArgs),
     /// List whom it touched, with their decisions and what happened to them

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serin_core::analysis::Course;
 use serin_core::experiment::Experiment;
 
 use super::client::Client;
@@ -12,7 +13,7 @@ use crate::config::Config;
 use crate::experiments::{Observations, Subject};
 use crate::ledger::LedgerReader;
 use crate::registry::Archive;
-use crate::report::Report;
+use crate::report::{Beside, Report, shadows};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -50,8 +51,15 @@ fn of_ledger(config: &Path, id: &str) -> Result<Report, Failure> {
         point.ok_or_else(|| format!("decision point '{}' is not in {}", spec.decision_point, config.path.display()))?;
     let ledger = LedgerReader::open(&config.fixed.ledger)?;
     let status = ledger.statuses()?.into_iter().find(|(known, _)| **known == *id).map(|(_, status)| status);
-    let subject = Subject { spec, unit: point.layer.unit.clone() };
+    let status = status.unwrap_or_default();
+    let course = Course::of(&status, &point.layer.unit);
+    let subject = Subject { spec, course, pin: point.strategy.to_string() };
     let observations = Observations::read(&ledger, &[subject])?;
     let observed = observations.get(id).ok_or("it has not begun: there is nothing to report yet")?;
-    Ok(Report::new(observed, &status.unwrap_or_default(), &ledger.transitions(id)?, SystemClock.now_ms()))
+    let beside = Beside {
+        changes: ledger.transitions(id)?,
+        moments: ledger.moments(id)?,
+        shadows: shadows(ledger.shadow_counts(id)?, |arm| ledger.shadow_latency(id, arm))?,
+    };
+    Ok(Report::new(observed, &status, beside, SystemClock.now_ms()))
 }

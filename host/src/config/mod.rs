@@ -16,7 +16,8 @@ use serin_core::limits::Limits;
 use serin_core::manifest::ModelId;
 use serin_core::{Name, NameMap};
 
-use crate::decide::{ContextField, FallbackAction, Layer};
+use crate::decide::{ContextField, FallbackAction, GlobalHoldout, Layer};
+use crate::experiments::Governance;
 use crate::features::ViewSpec;
 use crate::ledger::Durability;
 
@@ -51,6 +52,10 @@ pub struct Config {
     pub views: HashMap<Name, Arc<ViewSpec>>,
     /// Decision points.
     pub points: IndexMap<Name, PointSpec>,
+    /// Who is kept out of all experiments.
+    pub global_holdout: Option<GlobalHoldout>,
+    /// Whose agreement experiments need.
+    pub governance: Option<Governance>,
 }
 
 /// Settings whose change needs a restart.

@@ -22,6 +22,8 @@ pub(super) struct RawConfig {
     pub models: IndexMap<String, IndexMap<String, RawModel>>,
     #[serde(default)]
     pub features: IndexMap<String, RawView>,
+    pub global_holdout: Option<RawGlobalHoldout>,
+    pub governance: Option<RawGovernance>,
     #[serde(default)]
     pub layers: IndexMap<String, RawLayer>,
     #[serde(default)]
@@ -64,6 +66,8 @@ pub(super) struct RawModel {
 pub(super) struct RawView {
     pub entity: String,
     pub ttl: Option<String>,
+    #[serde(default)]
+    pub analysis_only: bool,
     pub columns: IndexMap<String, String>,
 }
 
@@ -74,6 +78,22 @@ pub(super) struct RawLayer {
     pub salt: Option<String>,
     #[serde(default)]
     pub holdout: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawGlobalHoldout {
+    pub unit: String,
+    pub share: f64,
+    pub salt: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawGovernance {
+    pub approvals: usize,
+    #[serde(default)]
+    pub approvers: Vec<String>,
 }
 
 #[derive(Deserialize)]

@@ -14,9 +14,10 @@ use serin_core::manifest::{CONTEXT_VIEW, ModelId, duration_ms};
 use serin_core::value::ValueType;
 use serin_core::{NAME_RULE, Name, NameMap, is_name};
 
-use super::raw::{RawConfig, RawLayer, RawPoint, RawView};
+use super::raw::{RawConfig, RawGlobalHoldout, RawGovernance, RawLayer, RawPoint, RawView};
 use super::{Config, Fixed, PointSpec};
-use crate::decide::{ContextField, FallbackAction, Layer, PointSchema};
+use crate::decide::{ContextField, FallbackAction, GlobalHoldout, Layer, PointSchema};
+use crate::experiments::Governance;
 use crate::features::ViewSpec;
 use crate::ledger::Durability;
 
@@ -51,6 +52,8 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) ->
             return Err(format!("{key}.holdout = {}; valid: a share from 0 to below 1", spec.holdout));
         }
     }
+    let global_holdout = raw.global_holdout.map(global_holdout).transpose()?;
+    let governance = raw.governance.map(governance).transpose()?;
     let mut points = IndexMap::new();
     if raw.decision_points.is_empty() {
         return Err("no decision points; add one as [decision_points.NAME]".to_owned());
@@ -69,7 +72,27 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) ->
         models,
         views,
         points,
+        global_holdout,
+        governance,
     })
+}
+
+fn global_holdout(raw: RawGlobalHoldout) -> Result<GlobalHoldout, String> {
+    name("global_holdout.unit", &raw.unit)?;
+    if !(0.0..1.0).contains(&raw.share) {
+        return Err(format!("global_holdout.share = {}; valid: a share from 0 to below 1", raw.share));
+    }
+    let salt = raw.salt.unwrap_or_else(|| "global".to_owned());
+    Ok(GlobalHoldout { unit: raw.unit.into(), salt, share: raw.share })
+}
+
+fn governance(raw: RawGovernance) -> Result<Governance, String> {
+    // With a list of people, no more can agree than there are.
+    let most = if raw.approvers.is_empty() { 16 } else { raw.approvers.len() };
+    if !(1..=most).contains(&raw.approvals) {
+        return Err(format!("governance.approvals = {}; valid: 1 to {most}", raw.approvals));
+    }
+    Ok(Governance { approvals: raw.approvals, approvers: raw.approvers })
 }
 
 fn name(key: &str, text: &str) -> Result<(), String> {
@@ -135,7 +158,8 @@ fn view_spec(view: &str, raw: RawView) -> Result<ViewSpec, String> {
     if columns.is_empty() {
         return Err(format!("{key}.columns: at least one column is needed"));
     }
-    Ok(ViewSpec { name: view.into(), entity: raw.entity.into(), ttl_ms, columns })
+    let analysis_only = raw.analysis_only;
+    Ok(ViewSpec { name: view.into(), entity: raw.entity.into(), ttl_ms, columns, analysis_only })
 }
 
 fn point_spec(

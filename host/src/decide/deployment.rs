@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serin_core::experiment::Pin;
+use serin_core::experiment::{Attribute, Pin};
 use serin_core::expression::{Predicate, Reference, Schema};
 use serin_core::limits::Limits;
 use serin_core::manifest::{CONTEXT_VIEW, Manifest};
@@ -54,6 +54,8 @@ pub struct Point {
     pub exclude: Option<Predicate>,
     /// Its layer.
     pub layer: Layer,
+    /// Who is kept out of the experiments of all layers.
+    pub global_holdout: Option<GlobalHoldout>,
     /// The version that it is pinned to, as the file has it.
     pub pin: Pin,
     /// The pinned strategy; none while it is not loaded.
@@ -97,6 +99,17 @@ pub struct Layer {
     pub holdout: f64,
 }
 
+/// Units that are kept out of all experiments, of whatever layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GlobalHoldout {
+    /// The kind of entity that is the unit.
+    pub unit: Name,
+    /// Salt of the draw.
+    pub salt: String,
+    /// Share kept out.
+    pub share: f64,
+}
+
 /// A version with its parameters and limits.
 pub struct Arm {
     /// The arm's name; the point's own strategy has none.
@@ -123,12 +136,41 @@ pub struct RunningExperiment {
     pub phase: u32,
     /// SHA-256 of the spec.
     pub spec_digest: Name,
-    /// Salt of the split.
+    /// Salt of the split; each batch has its own.
     pub salt: String,
+    /// The batch, where the arms' shares follow from what was seen.
+    pub batch: Option<u32>,
+    /// The winner, where it is shipped.
+    pub shipped: Option<ShippedArm>,
     /// Who may enter.
     pub eligible: Option<Predicate>,
     /// The arms.
     pub arms: Vec<Arm>,
+    /// The arms that run beside, without effect.
+    pub shadows: Vec<ShadowArm>,
+    /// What its analysis looks at of a unit.
+    pub attributes: Arc<[Attribute]>,
+}
+
+/// A winner that serves the slot, less the holdback.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ShippedArm {
+    /// Its position.
+    pub winner: usize,
+    /// Position of the control.
+    pub control: usize,
+    /// The share that stays with control.
+    pub holdback: f64,
+}
+
+/// An arm that is run beside the one that serves.
+pub struct ShadowArm {
+    /// The arm.
+    pub arm: Arm,
+    /// The share of decisions that it is run on.
+    pub sample: f64,
+    /// Salt of that draw.
+    pub salt: String,
 }
 
 /// The columns to read of a view.
@@ -160,14 +202,18 @@ impl Schema for PointSchema<'_> {
         match reference {
             Reference::Context(name) => self.context.get(name.as_str()).map(|field| field.value_type),
             Reference::Entity(kind) => self.entities.iter().any(|e| **e == **kind).then_some(ValueType::Text),
-            Reference::Feature(view, name) => self.views.get(view.as_str())?.columns.get(name.as_str()).copied(),
+            // What is for analysis alone is nobody's to decide by, in an expression either.
+            Reference::Feature(view, name) => {
+                let view = self.views.get(view.as_str()).filter(|view| !view.analysis_only)?;
+                view.columns.get(name.as_str()).copied()
+            }
         }
     }
 
     fn declared(&self) -> String {
         let context = self.context.keys().map(|name| format!("context.{name}"));
         let entities = self.entities.iter().map(|kind| format!("entities.{kind}"));
-        let mut views: Vec<&Arc<ViewSpec>> = self.views.values().collect();
+        let mut views: Vec<&Arc<ViewSpec>> = self.views.values().filter(|view| !view.analysis_only).collect();
         views.sort_by_key(|view| view.name.clone());
         let features = views.iter().flat_map(|view| {
             view.columns.keys().map(|column| Reference::Feature(view.name.to_string(), column.to_string()).to_string())
@@ -213,6 +259,9 @@ pub fn bind_arm(
 
 fn check_features(manifest: &Manifest, schema: &PointSchema<'_>) -> Result<(), String> {
     for feature in &manifest.features {
+        if schema.views.get(&feature.view).is_some_and(|view| view.analysis_only) {
+            return Err(format!("feature view '{}' is for analysis only: no strategy can read it", feature.view));
+        }
         if let Some(view) = schema.views.get(&feature.view)
             && !schema.entities.contains(&view.entity)
         {
@@ -267,7 +316,7 @@ fn unknown_model(model: &str, models: &ModelSet) -> String {
 
 impl Point {
     /// Computes what to read for a decision: the union of what the pinned strategy, all arms,
-    /// eligibility and `exclude` need. Every arm's decisions read the same, so that a record
+    /// eligibility, `exclude`, shadows and analyses need. Every arm's decisions read the same, so that a record
     /// can serve any candidate later.
     pub fn union_of(
         strategy: Option<&Arm>,
@@ -286,7 +335,8 @@ impl Point {
                 }
             }
         };
-        let arms = strategy.into_iter().chain(experiments.iter().flat_map(|e| &e.arms));
+        let shadows = experiments.iter().flat_map(|e| &e.shadows).map(|shadow| &shadow.arm);
+        let arms = strategy.into_iter().chain(experiments.iter().flat_map(|e| &e.arms)).chain(shadows);
         for feature in arms.flat_map(|arm| &arm.plugin.manifest().features) {
             want(&feature.view, &feature.name);
         }
@@ -295,6 +345,9 @@ impl Point {
             if let Reference::Feature(view, name) = reference {
                 want(view, name);
             }
+        }
+        for attribute in experiments.iter().flat_map(|e| e.attributes.iter()) {
+            want(&attribute.view, &attribute.name);
         }
         wanted
             .into_iter()

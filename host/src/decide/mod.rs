@@ -9,13 +9,15 @@ mod pipeline;
 mod pool;
 mod request;
 mod route;
+mod shadow;
 
 pub use attempt::CallScorer;
 pub use deployment::{
-    Arm, BindError, ContextField, Deployment, FallbackAction, Layer, Point, PointSchema, RunningExperiment, UnionView,
-    bind_arm,
+    Arm, BindError, ContextField, Deployment, FallbackAction, GlobalHoldout, Layer, Point, PointSchema,
+    RunningExperiment, ShadowArm, ShippedArm, UnionView, bind_arm,
 };
 pub use pipeline::{Decided, decide};
 pub use pool::{Decision, Pool, Refused, Then};
 pub use request::{DecisionRequest, Force, MAX_OFFSET, RequestError};
-pub use route::verify_arm;
+pub use route::{batch_salt, verify_arm};
+pub use shadow::{ShadowRun, Shadowed, Shadows};

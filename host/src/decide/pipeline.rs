@@ -1,14 +1,17 @@
 //! One decision, from a request to a finished record.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serin_core::answer::{draw, serve};
+use serin_core::experiment::Attribute;
 use serin_core::record::{Answer, Entropy, Outcome, Record, Role, Routing, SCHEMA, ServedBy};
 use serin_core::{Name, NameMap};
 
 use super::attempt::{Attempted, attempt};
 use super::request::admit;
 use super::route::{Known, route};
+use super::shadow::{Shadowed, sampled};
 use super::{Arm, DecisionRequest, Deployment, Point, RequestError, gather};
 use crate::clock::{Budget, Clock, Stopwatch, decision_id};
 
@@ -23,6 +26,10 @@ pub struct Decided {
     pub record: Record,
     /// Whether the answer waits for it.
     pub must_log: bool,
+    /// What its experiment's analysis looks at of the unit.
+    pub attributes: Option<Arc<[Attribute]>>,
+    /// The shadow arms that run on it after the answer has left.
+    pub shadowed: Option<Shadowed>,
 }
 
 /// Decides. `budget` began when the request arrived; `deadline` is what it was given in all.
@@ -30,7 +37,7 @@ pub struct Decided {
 /// # Errors
 /// That the request does not fit its decision point. Whatever fails later is answered.
 pub fn decide(
-    deployment: &Deployment,
+    deployment: &Arc<Deployment>,
     request: &DecisionRequest,
     clock: &dyn Clock,
     budget: Budget,
@@ -55,6 +62,7 @@ pub fn decide(
     drop(span);
     timings.note("route", watch.lap_us());
 
+    let experiment = routed.experiment;
     let mut record = Record {
         schema: SCHEMA,
         trace_id: None,
@@ -81,7 +89,9 @@ pub fn decide(
         answer(deployment, &point, &mut record, plan, &mut timings)
     };
     record.timings_us = timings.0;
-    Ok(Decided { must_log: point.must_log, record })
+    let attributes = experiment.filter(|e| !e.attributes.is_empty()).map(|e| Arc::clone(&e.attributes));
+    let shadowed = experiment.and_then(|e| sampled(deployment, &point, e, &record.decision_id));
+    Ok(Decided { must_log: point.must_log, attributes, shadowed, record })
 }
 
 fn fallback(point: &Point, served_by: ServedBy, degraded: Vec<String>) -> Answer {

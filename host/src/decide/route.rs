@@ -3,13 +3,13 @@
 use std::sync::OnceLock;
 
 use serin_core::NameMap;
-use serin_core::allocation::{Purpose, admitted, pick, place};
+use serin_core::allocation::{Purpose, admitted, is_held_back, pick, place};
 use serin_core::experiment::Experiment;
 use serin_core::expression::{Reference, Scope};
 use serin_core::record::{Assignment, FeatureRow, NotEnrolled, Routing, RowStatus, Unit};
 use serin_core::value::Value;
 
-use super::{Arm, Force, Point, RequestError, RunningExperiment};
+use super::{Arm, Force, Point, RequestError, RunningExperiment, ShippedArm};
 
 /// What expressions see of a decision. A stale value is not known.
 pub(super) struct Known<'a> {
@@ -58,10 +58,11 @@ impl Scope for Known<'_> {
     }
 }
 
-/// The routing, and the arm that was assigned.
+/// The routing, the arm that was assigned, and the experiment whose shadows may run beside it.
 pub(super) struct Routed<'p> {
     pub routing: Routing,
     pub arm: Option<&'p Arm>,
+    pub experiment: Option<&'p RunningExperiment>,
 }
 
 pub(super) fn route<'p>(
@@ -76,8 +77,9 @@ pub(super) fn route<'p>(
     if let Some(force) = force {
         let (experiment, arm) = forced(point, force)?;
         routing.assignment = Some(assignment(experiment, arm, true));
-        return Ok(Routed { routing, arm: Some(arm) });
+        return Ok(Routed { routing, arm: Some(arm), experiment: Some(experiment) });
     }
+    let nobody = |routing| Ok(Routed { routing, arm: None, experiment: None });
     if let Some(exclude) = &point.exclude {
         match exclude.evaluate(known) {
             Ok(false) => {}
@@ -86,26 +88,29 @@ pub(super) fn route<'p>(
             Err(error) => routing.excluded = Some(error.to_string()),
         }
         if routing.excluded.is_some() {
-            return Ok(Routed { routing, arm: None });
+            return nobody(routing);
         }
     }
-    let Some(id) = routing.unit.as_ref().map(|unit| unit.id.clone()) else {
-        return Ok(Routed { routing, arm: None });
-    };
+    let Some(id) = routing.unit.as_ref().map(|unit| unit.id.clone()) else { return nobody(routing) };
     let place_in_layer = place(Purpose::Layer, &layer.salt, &layer.unit, &id);
     routing.place = Some(place_in_layer.as_f64());
     // The slots are disjoint, so at most one experiment holds the place; it is found before
     // any expression is evaluated.
-    let holder = point.experiments.iter().find(|experiment| {
-        let [from, to] = admitted(experiment.slot, experiment.coverage);
-        place_in_layer.is_within(from, to)
+    let holder = point.experiments.iter().find(|e| place_in_layer.is_within(e.slot[0], e.slot[1]));
+    let Some(experiment) = holder else { return nobody(routing) };
+    routing.held_out_globally = point.global_holdout.as_ref().is_some_and(|holdout| {
+        let unit = entities.get(&holdout.unit);
+        unit.is_some_and(|id| place(Purpose::Holdout, &holdout.salt, &holdout.unit, id).is_below(holdout.share))
     });
-    let Some(experiment) = holder else {
-        return Ok(Routed { routing, arm: None });
-    };
-    if place(Purpose::Holdout, &layer.salt, &layer.unit, &id).is_below(layer.holdout) {
-        routing.held_out = true;
-        return Ok(Routed { routing, arm: None });
+    routing.held_out =
+        routing.held_out_globally || place(Purpose::Holdout, &layer.salt, &layer.unit, &id).is_below(layer.holdout);
+    let [from, to] = admitted(experiment.slot, experiment.coverage);
+    let is_admitted = place_in_layer.is_within(from, to);
+    // Shadows run on all of the slot, before a single unit is exposed to what they try.
+    if routing.held_out || (!is_admitted && experiment.shadows.is_empty()) {
+        routing.held_out &= is_admitted;
+        routing.held_out_globally &= is_admitted;
+        return nobody(routing);
     }
     let why = match experiment.eligible.as_ref().map(|eligible| eligible.evaluate(known)) {
         None | Some(Ok(true)) => None,
@@ -113,13 +118,24 @@ pub(super) fn route<'p>(
         Some(Err(error)) => Some(error.to_string()),
     };
     if let Some(why) = why {
-        routing.not_enrolled = Some(NotEnrolled { experiment: experiment.id.clone(), why });
-        return Ok(Routed { routing, arm: None });
+        routing.not_enrolled = is_admitted.then(|| NotEnrolled { experiment: experiment.id.clone(), why });
+        return nobody(routing);
     }
-    let drawn = place(Purpose::Arm, &experiment.salt, &layer.unit, &id);
-    let arm = pick(drawn, experiment.arms.iter().map(|arm| arm.weight)).map(|i| &experiment.arms[i]);
+    let arm = if is_admitted { drawn(experiment, &layer.unit, &id) } else { None };
     routing.assignment = arm.map(|arm| assignment(experiment, arm, false));
-    Ok(Routed { routing, arm })
+    Ok(Routed { routing, arm, experiment: Some(experiment) })
+}
+
+/// The arm that a unit falls to.
+fn drawn<'p>(experiment: &'p RunningExperiment, unit: &str, id: &str) -> Option<&'p Arm> {
+    let drawn = place(Purpose::Arm, &experiment.salt, unit, id);
+    let weights = || experiment.arms.iter().map(|arm| arm.weight);
+    let position = match experiment.shipped {
+        None => pick(drawn, weights())?,
+        Some(ShippedArm { control, holdback, .. }) if is_held_back(drawn, weights(), control, holdback) => control,
+        Some(ShippedArm { winner, .. }) => winner,
+    };
+    experiment.arms.get(position)
 }
 
 fn assignment(experiment: &RunningExperiment, arm: &Arm, forced: bool) -> Assignment {
@@ -129,8 +145,21 @@ fn assignment(experiment: &RunningExperiment, arm: &Arm, forced: bool) -> Assign
         phase: experiment.phase,
         spec_digest: experiment.spec_digest.clone(),
         coverage: experiment.coverage,
-        propensity: arm.weight,
+        propensity: propensity(experiment, arm),
+        batch: experiment.batch,
+        shares: experiment.batch.map(|_| experiment.arms.iter().map(|arm| arm.weight).collect()).unwrap_or_default(),
+        shipped: experiment.shipped.is_some(),
         forced,
+    }
+}
+
+fn propensity(experiment: &RunningExperiment, arm: &Arm) -> f64 {
+    match experiment.shipped {
+        None => arm.weight,
+        Some(ShippedArm { control, holdback, .. }) => {
+            let is_control = experiment.arms.get(control).is_some_and(|control| control.name == arm.name);
+            if is_control { holdback } else { 1.0 - holdback }
+        }
     }
 }
 
@@ -150,15 +179,32 @@ fn forced<'p>(point: &'p Point, force: &Force) -> Result<(&'p RunningExperiment,
     Ok((experiment, arm))
 }
 
+/// The salt of a batch's split.
+pub fn batch_salt(salt: &str, batch: Option<u32>) -> String {
+    batch.map_or_else(|| salt.to_owned(), |batch| format!("{salt}/batch/{batch}"))
+}
+
 /// Computes a recorded assignment again from its spec: an assignment is a hash, not a row.
 ///
 /// # Errors
 /// The arm that the spec assigns instead.
 pub fn verify_arm(spec: &Experiment, unit: &Unit, assignment: &Assignment) -> Result<(), String> {
-    let drawn = place(Purpose::Arm, &spec.salt, &unit.kind, &unit.id);
-    let arm = pick(drawn, spec.arms.iter().map(|arm| arm.weight)).map(|i| &spec.arms[i]);
+    if assignment.forced {
+        return Ok(());
+    }
+    let drawn = place(Purpose::Arm, &batch_salt(&spec.salt, assignment.batch), &unit.kind, &unit.id);
+    let own = || spec.arms.iter().map(|arm| arm.weight);
+    let arm = match &assignment.shares[..] {
+        _ if assignment.shipped => match is_held_back(drawn, own(), spec.control_at(), spec.holdback) {
+            true => Some(&spec.control),
+            // Which arm won is the status's to say, and in the ledger's list of changes.
+            false => Some(&assignment.arm),
+        },
+        [] => pick(drawn, own()).map(|i| &spec.arms[i].name),
+        shares => pick(drawn, shares.iter().copied()).and_then(|i| spec.arms.get(i)).map(|arm| &arm.name),
+    };
     match arm {
-        Some(arm) if arm.name == assignment.arm || assignment.forced => Ok(()),
-        other => Err(other.map_or("none", |arm| &*arm.name).to_owned()),
+        Some(arm) if *arm == assignment.arm => Ok(()),
+        other => Err(other.map_or("none", |arm| &**arm).to_owned()),
     }
 }

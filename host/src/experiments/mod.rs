@@ -2,7 +2,9 @@
 //! what was applied before in force, and says so.
 
 mod controller;
+mod governance;
 mod hooks;
+mod moment;
 mod observer;
 mod tick;
 
@@ -10,8 +12,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use controller::{CommandError, Controller, HOST, Motive};
+pub use controller::{CommandError, Controller, HOST, Life, Motive};
+pub use governance::Governance;
 pub use hooks::Notifier;
+pub use moment::{Effect, Moment, counts};
 pub use observer::{Observations, Observer, Subject};
 use serin_core::experiment::{Experiment, Pin, State, Status};
 pub use tick::{evidence, tick};

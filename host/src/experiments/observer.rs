@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serin_core::Name;
-use serin_core::analysis::{Decision, Observed};
+use serin_core::analysis::{Course, Decision, Observed};
 use serin_core::experiment::Experiment;
 
 use crate::ledger::{DecisionFact, Ledger, LedgerError, LedgerReader, OutcomeFact};
 
-/// A spec that is analysed, and the kind of entity that it randomizes by.
+/// A spec that is analysed, and how it was run.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// The spec.
     pub spec: Arc<Experiment>,
-    /// The unit's kind.
-    pub unit: Name,
+    /// How it was run.
+    pub course: Course,
+    /// What its decision point is pinned to.
+    pub pin: String,
 }
 
 /// The units of some experiments.
@@ -27,7 +29,8 @@ pub struct Observations {
 
 impl Observations {
     fn new(subjects: &[Subject]) -> Self {
-        let observed = |subject: &Subject| (subject.clone(), Observed::new(Arc::clone(&subject.spec)));
+        let observed =
+            |subject: &Subject| (subject.clone(), Observed::over(Arc::clone(&subject.spec), subject.course.clone()));
         Self { by_id: subjects.iter().map(|subject| (subject.spec.id.clone(), observed(subject))).collect() }
     }
 
@@ -51,7 +54,7 @@ impl Observations {
     fn is_of(&self, subjects: &[Subject]) -> bool {
         let same = |subject: &Subject| {
             let known = self.by_id.get(&subject.spec.id);
-            known.is_some_and(|(known, _)| known.spec.digest == subject.spec.digest && known.unit == subject.unit)
+            known.is_some_and(|(known, _)| known.spec.digest == subject.spec.digest && known.course == subject.course)
         };
         self.by_id.len() == subjects.len() && subjects.iter().all(same)
     }
@@ -67,13 +70,15 @@ impl Observations {
                 fell_back: fact.served_by.starts_with("fallback"),
                 took_us: fact.took_us,
                 forced: fact.forced,
+                batch: fact.batch,
+                attributes: fact.attributes,
             });
         }
     }
 
     fn outcome(&mut self, fact: &OutcomeFact<'_>) {
         for (subject, observed) in self.by_id.values_mut() {
-            if fact.kind.is_some_and(|kind| *kind != *subject.unit) {
+            if fact.kind.is_some_and(|kind| *kind != *subject.course.unit) {
                 continue;
             }
             match fact.name {

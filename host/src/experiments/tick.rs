@@ -2,8 +2,10 @@
 //! what it has to.
 
 use serde_json::{Value, json};
-use serin_core::analysis::{Analysis, GuardrailResult, Observed, SRM_ALPHA, Standing, analyse};
-use serin_core::experiment::{Command, Next, State};
+use serin_core::analysis::{
+    Analysis, Course, FairnessResult, GuardrailResult, Observed, SRM_ALPHA, Standing, analyse, next_shares,
+};
+use serin_core::experiment::{Command, Experiment, Next, State, Status};
 
 use super::controller::{CommandError, Controller, HOST, Motive};
 use super::observer::{Observer, Subject};
@@ -26,25 +28,47 @@ pub fn evidence(found: &GuardrailResult, observed: &Observed) -> Value {
     })
 }
 
+/// The numbers of a group that fares worse than is allowed.
+fn unfair(found: &FairnessResult, observed: &Observed) -> Value {
+    let fairness = &observed.spec.fairness[found.fairness];
+    json!({
+        "fairness": fairness.attribute.to_string(), "arm": &*found.arm, "group": &*found.group,
+        "reference": &*fairness.reference, "rate": &*found.rate, "units": found.units, "rates": found.rates,
+        "ratio": found.ratio, "ratio_above": found.low, "ratio_below": found.high, "min_ratio": fairness.min_ratio,
+    })
+}
+
+/// Batches of one experiment: each is a line of its status.
+const MAX_BATCHES: usize = 1000;
+
+/// Why a new arm should be taken out, whether a pause is enough, and what that rests on.
+fn harm(observed: &Observed, analysis: &Analysis) -> Option<(bool, String, Value)> {
+    let spec = &observed.spec;
+    let rails = analysis.guardrails.iter().filter(|g| g.standing == Standing::Harm);
+    let rails = rails.map(|g| (spec.guardrails[g.guardrail].pauses, g.describe(observed), evidence(g, observed)));
+    let fair = analysis.fairness.iter().filter(|f| f.is_new && f.standing == Standing::Harm);
+    let fair = fair.map(|f| (spec.fairness[f.fairness].pauses, f.describe(observed), unfair(f, observed)));
+    // One that aborts comes before one that pauses.
+    rails.chain(fair).min_by_key(|(pauses, ..)| *pauses)
+}
+
 /// The command that follows from an analysis, and why.
 fn follows(
     observed: &Observed,
     analysis: &Analysis,
-    controller: &Controller,
+    status: &Status,
+    pin: &str,
     now_ms: u64,
 ) -> Option<(Command, Motive)> {
     let spec = &observed.spec;
-    let status = controller.status(&spec.id);
     let say = |command, reason, evidence| Some((command, Motive { by: HOST.to_owned(), reason, evidence }));
-    let mut harms: Vec<_> = analysis.guardrails.iter().filter(|g| g.standing == Standing::Harm).collect();
-    // One that aborts comes before one that pauses.
-    harms.sort_by_key(|harm| spec.guardrails[harm.guardrail].pauses);
-    if let Some(harm) = harms.first() {
-        let pauses = spec.guardrails[harm.guardrail].pauses;
+    let shipped = status.state == State::Shipped;
+    if let Some((pauses, why, evidence)) = harm(observed, analysis) {
         return match (pauses, status.state) {
+            _ if shipped => say(Command::Reopen, why, evidence),
             (true, State::Paused) => None,
-            (true, _) => say(Command::Pause, harm.describe(observed), evidence(harm, observed)),
-            (false, _) => say(Command::Abort, harm.describe(observed), evidence(harm, observed)),
+            (true, _) => say(Command::Pause, why, evidence),
+            (false, _) => say(Command::Abort, why, evidence),
         };
     }
     if analysis.srm_sequential_p < SRM_ALPHA {
@@ -52,10 +76,38 @@ fn follows(
         let running = status.state == State::Running;
         return if running { say(Command::Pause, analysis.verdict.why.clone(), evidence) } else { None };
     }
+    if shipped || status.withdrawn {
+        return None;
+    }
+    let ran_ms = now_ms.saturating_sub(status.started_ms.unwrap_or(now_ms));
+    let seen = || json!({ "units": analysis.entered, "mature": analysis.mature, "verdict": analysis.verdict.why });
+    let is_last = status.step + 1 >= spec.ramp.len();
+    if let Some(winner) = analysis.winner.clone().filter(|_| spec.ships && is_last && status.state == State::Running) {
+        let why = analysis.verdict.why.clone();
+        return say(Command::Ship { winner, pin: pin.to_owned() }, why, seen());
+    }
+    if spec.max_duration_ms.is_some_and(|most| ran_ms >= most) {
+        let winner = analysis.winner.clone().unwrap_or_else(|| spec.control.clone());
+        let why = format!("max_duration has passed: {}", analysis.verdict.why);
+        return say(Command::Conclude { winner }, why, seen());
+    }
+    if let Some(allocation) = &spec.allocation
+        && now_ms >= status.batch_ms.saturating_add(allocation.update_ms)
+        && status.batches.len() < MAX_BATCHES
+        && let Some(weights) = next_shares(observed, now_ms)
+    {
+        let why = format!("batch {}: {}", status.batches.len(), shares(spec, &weights));
+        return say(Command::Allocate { weights }, why, seen());
+    }
     match status.next(spec, &analysis.evidence(), now_ms) {
         Next::Promote(why) => say(Command::Promote, why, json!({ "units": analysis.entered })),
         Next::Stay | Next::Wait(_) => None,
     }
+}
+
+fn shares(spec: &Experiment, weights: &[f64]) -> String {
+    let named = spec.arms.iter().zip(weights).map(|(arm, weight)| format!("{} {weight:.3}", arm.name));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// Looks at every experiment that takes units; says whether any status has changed. What cannot
@@ -63,13 +115,16 @@ fn follows(
 pub fn tick(controller: &Controller, observer: &Observer, subjects: &[Subject], now_ms: u64) -> bool {
     let decided = observer.look(subjects, |observations| {
         let of = |subject: &Subject| {
-            if !controller.status(&subject.spec.id).state.takes_units() {
+            let status = controller.status(&subject.spec.id);
+            if !status.state.takes_units() || Course::of(&status, &subject.course.unit) != subject.course {
+                // It has ended, or what is read of it is of a course that it has left meanwhile.
                 return None;
             }
             let observed = observations.get(&subject.spec.id)?;
             let analysis = analyse(observed, now_ms);
+            controller.moment(observed, &analysis, &status, now_ms);
             controller.verdict(&subject.spec, &analysis.verdict);
-            follows(observed, &analysis, controller, now_ms)
+            follows(observed, &analysis, &status, &subject.pin, now_ms)
         };
         subjects.iter().filter_map(|subject| Some((subject.spec.clone(), of(subject)?))).collect::<Vec<_>>()
     });
@@ -85,7 +140,8 @@ pub fn tick(controller: &Controller, observer: &Observer, subjects: &[Subject], 
         match controller.command(&spec, &command, motive) {
             Ok(_) => changed = true,
             // A person was quicker: looked at again the next time.
-            Err(CommandError::Changed | CommandError::NotPossible(_)) => {}
+            // Or people have to agree first: what waits for them is shown.
+            Err(CommandError::Changed | CommandError::NotPossible(_) | CommandError::NotApproved(_)) => {}
             Err(error @ CommandError::Ledger(_)) => {
                 tracing::error!(%error, experiment = %spec.id, command = command.as_str(), "it could not be recorded");
             }

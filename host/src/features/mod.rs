@@ -26,6 +26,8 @@ pub struct ViewSpec {
     pub ttl_ms: Option<u64>,
     /// The columns and their types.
     pub columns: NameMap<ValueType>,
+    /// No strategy and no expression can read it: analyses alone do.
+    pub analysis_only: bool,
 }
 
 /// A row on its way in.

@@ -102,15 +102,16 @@ async fn batch(
     let mut rows = Vec::with_capacity(decided.len());
     let mut results = Vec::with_capacity(decided.len());
     let mut took = Vec::with_capacity(decided.len());
-    let mut waits = keyed;
+    let (mut waits, mut shadowed) = (keyed, Vec::new());
     for item in decided {
         results.push(match item {
             Ok(decided) => {
                 waits |= decided.must_log;
                 took.push(DecisionTook::of(&decided.record, arrived));
-                rows.push(row(&service, &decided.record)?);
+                rows.push(row(&service, &decided)?);
                 let raw =
                     serde_json::value::to_raw_value(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
+                shadowed.extend(decided.shadowed.map(|beside| (decided.record, beside)));
                 WireBatchItem { status: 200, decision: Some(raw), error: None }
             }
             Err(problem) => {
@@ -125,6 +126,7 @@ async fn batch(
     let commit = Commit { decisions: rows, answer: kept, guard: held.map(|held| held.guard) };
     record(&service, commit, waits).await.map_err(refuse)?;
     took.iter().for_each(|took| took.observe(&service.metrics));
+    shadowed.into_iter().for_each(|(record, shadowed)| service.shadow(record, shadowed));
     Ok(json(StatusCode::OK, answer))
 }
 

@@ -15,7 +15,7 @@ use super::idempotency::{Held, Known, look_up};
 use super::trace::TraceParent;
 use super::wire::{Body, WireDecision, WireRequest};
 use super::{Problem, Service};
-use crate::decide::{Decided, Refused};
+use crate::decide::{Decided, Refused, Shadowed};
 use crate::ledger::{Commit, DecisionRow, IdempotentAnswer};
 use crate::telemetry::{AttemptLabels, DecisionLabels, Metrics, StageLabels};
 
@@ -128,7 +128,7 @@ impl Finish {
         if self.dry_run {
             return self.answer(Ok(Answered { body, committed: None }));
         }
-        let row = match row(&self.service, &decided.record) {
+        let row = match row(&self.service, &decided) {
             Ok(row) => row,
             Err(problem) => return self.answer(Err(problem)),
         };
@@ -136,7 +136,8 @@ impl Finish {
         let took = DecisionTook::of(&decided.record, self.arrived);
         let (span, began) = (tracing::debug_span!("commit"), Instant::now());
         let answered = Answered { body, committed: Some(Committed { took, began, span }) };
-        self.commit(vec![row], answer, decided.must_log, Ok(answered));
+        let shadowed = decided.shadowed.map(|shadowed| (decided.record, shadowed));
+        self.commit(vec![row], answer, decided.must_log, Ok(answered), shadowed);
     }
 
     /// The same request gets the same refusal, too, unless trying again may help.
@@ -148,7 +149,7 @@ impl Finish {
             return self.answer(Err(internal()));
         };
         let kept = keep(&self.service, held, problem.status, &body);
-        self.commit(Vec::new(), Some(kept), true, Err(problem));
+        self.commit(Vec::new(), Some(kept), true, Err(problem), None);
     }
 
     /// Commits; with `waits`, the answer leaves only then. The commit holds the request's key
@@ -160,15 +161,25 @@ impl Finish {
         answer: Option<IdempotentAnswer>,
         waits: bool,
         answered: Result<Answered, Problem>,
+        shadowed: Option<(Record, Shadowed)>,
     ) {
         let Self { service, held, reply, .. } = self;
+        let beside = Arc::clone(&service);
+        let beside = move || shadowed.into_iter().for_each(|(record, shadowed)| beside.shadow(record, shadowed));
         let commit = Commit { decisions, answer, guard: held.map(|held| held.guard) };
         if !waits {
             unwaited(&service, commit);
-            return drop(reply.send(answered));
+            drop(reply.send(answered));
+            return beside();
         }
         // Whoever asked may have hung up; what is committed stays committed.
-        let then = |result: Result<(), _>| drop(reply.send(result.map_err(Problem::from).and(answered)));
+        let then = move |result: Result<(), _>| {
+            let is_recorded = result.is_ok();
+            drop(reply.send(result.map_err(Problem::from).and(answered)));
+            if is_recorded {
+                beside();
+            }
+        };
         service.ledger.commit_then(commit, Box::new(then));
     }
 
@@ -285,8 +296,9 @@ fn note(metrics: &Metrics, record: &Record) {
     }
 }
 
-pub(super) fn row(service: &Service, record: &Record) -> Result<DecisionRow, Problem> {
-    service.ledger.row(record).map_err(|_| internal())
+pub(super) fn row(service: &Service, decided: &Decided) -> Result<DecisionRow, Problem> {
+    let attributes = decided.attributes.as_deref().unwrap_or_default();
+    service.ledger.row(&decided.record, attributes).map_err(|_| internal())
 }
 
 pub(super) fn keep(service: &Service, held: &Held, status: u16, body: &[u8]) -> IdempotentAnswer {

@@ -14,8 +14,8 @@ use super::admin::{blocking, rfc3339};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
 use crate::experiments::{CommandError, ExperimentStatus, Motive};
-use crate::ledger::AffectedOutcome;
-use crate::report::Report;
+use crate::ledger::{AffectedOutcome, Approval, LedgerError};
+use crate::report::{Beside, Report, shadows};
 
 /// Units of one answer.
 const MAX_AFFECTED: u32 = 10_000;
@@ -39,6 +39,13 @@ fn as_json(status: &ExperimentStatus) -> Value {
             "arms": spec.arms.iter().map(|arm| json!({
                 "name": &*arm.name, "strategy": arm.strategy.to_string(), "weight": arm.weight, "parameters": arm.parameters,
             })).collect::<Vec<_>>(),
+            "shadows": spec.shadows.iter().map(|shadow| json!({
+                "name": &*shadow.arm.name, "strategy": shadow.arm.strategy.to_string(), "sample": shadow.sample,
+            })).collect::<Vec<_>>(),
+            "on_success": if spec.ships { "ship" } else { "hold" },
+            "holdback": spec.holdback,
+            "min_duration_ms": spec.min_duration_ms,
+            "max_duration_ms": spec.max_duration_ms,
             "metrics": spec.metrics.iter().map(|metric| json!({
                 "name": &*metric.name, "role": metric.role.as_str(),
             })).collect::<Vec<_>>(),
@@ -51,7 +58,7 @@ fn as_json(status: &ExperimentStatus) -> Value {
         "file": status.file,
         "state": status.state.as_str(),
         "phase": status.status.phase,
-        "coverage": status.spec.as_ref().map(|spec| status.status.coverage(spec)),
+        "coverage": status.spec.as_ref().map(|_| status.status.applied),
         "why": status.why,
         "error": status.error,
         "stale": status.stale,
@@ -59,7 +66,7 @@ fn as_json(status: &ExperimentStatus) -> Value {
         "ended_at": time(status.status.ended_ms),
         "winner": status.status.winner.as_deref(),
         "generation": status.status.generation,
-        "not_acted_upon": status.spec.as_ref().map(|spec| spec.not_acted_upon.clone()).unwrap_or_default(),
+        "shares": status.spec.as_ref().filter(|spec| spec.allocation.is_some()).map(|spec| status.status.weights(spec)),
         "spec": spec,
     })
 }
@@ -91,8 +98,18 @@ pub(super) async fn show(
 }
 
 async fn whole(service: &Arc<Service>, id: String) -> Result<Value, Problem> {
-    let mut shown = as_json(&find(service, &id)?);
-    let history = blocking(service, move |service| service.controller.history(&id)).await??;
+    let status = find(service, &id)?;
+    let (mut shown, spec) = (as_json(&status), status.spec);
+    let (history, approvals) = blocking(service, move |service| {
+        let approvals = spec.map(|spec| service.controller.approvals(&spec)).transpose()?;
+        Ok::<_, LedgerError>((service.controller.history(&id)?, approvals))
+    })
+    .await??;
+    let (approvals, lacks) = approvals.unwrap_or_default();
+    let approval =
+        |a: Approval| json!({ "at": rfc3339(a.time_ms), "by": a.by, "reason": a.reason, "spec_digest": a.spec_digest });
+    shown["approvals"] = approvals.into_iter().map(approval).collect();
+    shown["lacks"] = json!(lacks);
     let history: Vec<Value> = history
         .into_iter()
         .map(|change| {
@@ -114,10 +131,15 @@ pub(super) async fn report(
 ) -> Result<Json<Report>, Problem> {
     let status = find(&service, &id)?.status;
     let report = blocking(&service, move |service| {
-        let history = service.controller.history(&id)?;
+        let counts = service.ledger.shadow_counts(&id)?;
+        let beside = Beside {
+            changes: service.controller.history(&id)?,
+            moments: service.ledger.moments(&id)?,
+            shadows: shadows(counts, |arm| service.ledger.shadow_latency(&id, arm))?,
+        };
         let (subjects, now_ms) = (service.standing.load().subjects.clone(), service.clock.now_ms());
         service.observer.look(&subjects, |observations| {
-            observations.get(&id).map(|observed| Report::new(observed, &status, &history, now_ms))
+            observations.get(&id).map(|observed| Report::new(observed, &status, beside, now_ms))
         })
     });
     report.await??.map(Json).ok_or_else(|| {
@@ -154,7 +176,7 @@ pub(super) async fn affected(
     }
     let kind = {
         let standing = service.standing.load();
-        standing.subjects.iter().find(|subject| *subject.spec.id == *id).map(|subject| subject.unit.clone())
+        standing.subjects.iter().find(|subject| *subject.spec.id == *id).map(|subject| subject.course.unit.clone())
     };
     let Some(kind) = kind else {
         return Ok(Json(json!({ "units": [], "next": null })));
@@ -187,7 +209,7 @@ pub(super) async fn freeze(State(service): State<Arc<Service>>, body: Body) -> R
         let pause = |spec: &Arc<Experiment>| match service.controller.command(spec, &Command::Pause, motive.clone()) {
             Ok(_) => Ok(Some(spec.id.to_string())),
             // It has ended, or is paused, meanwhile.
-            Err(CommandError::NotPossible(_) | CommandError::Changed) => Ok(None),
+            Err(CommandError::NotPossible(_) | CommandError::Changed | CommandError::NotApproved(_)) => Ok(None),
             Err(CommandError::Ledger(error)) => Err(error),
         };
         let paused = running.iter().filter_map(|spec| pause(spec).transpose()).collect::<Result<Vec<_>, _>>();
@@ -224,7 +246,8 @@ pub(super) async fn command(
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     let wire: WireCommand = body.parse()?;
-    let command = parse(&name, wire.winner.clone())?;
+    let approves = name == "approve";
+    let command = if approves { None } else { Some(parse(&name, wire.winner.clone())?) };
     let motive = wire.motive()?;
     let status = find(&service, &id)?;
     let Some(spec) = status.spec else {
@@ -235,7 +258,10 @@ pub(super) async fn command(
         ));
     };
     let done = blocking(&service, move |service| {
-        let done = service.controller.command(&spec, &command, motive);
+        let done = match command {
+            Some(command) => service.controller.command(&spec, &command, motive).map(drop),
+            None => service.controller.approve(&spec, motive.by, motive.reason),
+        };
         if done.is_ok() {
             (service.reload)();
         }
@@ -243,6 +269,7 @@ pub(super) async fn command(
     });
     done.await?.map_err(|error| match error {
         CommandError::Ledger(error) => error.into(),
+        lacks @ CommandError::NotApproved(_) => Problem::new(StatusCode::CONFLICT, "not-approved", lacks.to_string()),
         other => Problem::new(StatusCode::CONFLICT, "not-possible", other.to_string()),
     })?;
     whole(&service, id).await.map(Json)
@@ -263,7 +290,7 @@ fn parse(name: &str, winner: Option<String>) -> Result<Command, Problem> {
             None => return Err(Problem::invalid("winner", "winner: needed: the arm that won")),
         },
         _ => {
-            let valid = "no such command; valid: start, promote, pause, resume, abort, conclude";
+            let valid = "no such command; valid: start, promote, pause, resume, abort, conclude, approve";
             return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-command", valid));
         }
     })

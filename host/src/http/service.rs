@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serin_core::record::Record;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Problem;
 use super::idempotency::KeyLocks;
 use crate::clock::Clock;
-use crate::decide::{Deployment, Pool};
+use crate::decide::{Deployment, Pool, Shadowed, Shadows};
 use crate::experiments::{Controller, ExperimentStatus, Observer, Subject};
 use crate::features::EmbeddedStore;
 use crate::ledger::Ledger;
@@ -80,6 +81,8 @@ pub struct ServiceParts {
     pub controller: Arc<Controller>,
     /// Their units.
     pub observer: Arc<Observer>,
+    /// What runs beside decisions.
+    pub shadows: Shadows,
     /// Looks at the files and statuses again, and returns when what changed is in force.
     pub reload: Box<dyn Fn() + Send + Sync>,
 }
@@ -100,6 +103,7 @@ pub struct Service {
     pub(super) observer: Arc<Observer>,
     pub(super) reload: Box<dyn Fn() + Send + Sync>,
     pub(super) keys: KeyLocks,
+    shadows: Shadows,
     /// Replays under way: they take instances and cores from decisions.
     pub(super) replays: Semaphore,
     in_flight: Arc<Semaphore>,
@@ -124,6 +128,7 @@ impl Service {
             controller: parts.controller,
             observer: parts.observer,
             reload: parts.reload,
+            shadows: parts.shadows,
             keys: KeyLocks::default(),
             replays: Semaphore::new(MAX_REPLAYS),
             in_flight: Arc::new(Semaphore::new(parts.max_concurrent)),
@@ -147,6 +152,11 @@ impl Service {
     /// How many requests are in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.max_concurrent - self.in_flight.available_permits()
+    }
+
+    /// Runs shadow arms on a decision whose answer has left, where nobody waits for a thread.
+    pub(super) fn shadow(&self, record: Record, shadowed: Shadowed) {
+        self.shadows.offer(record, shadowed, self.pool.waiting() > 0);
     }
 
     /// Counts a refusal on its way out.

@@ -25,6 +25,10 @@ pub struct DecisionFact<'r> {
     pub took_us: u64,
     /// Its arm was chosen by hand.
     pub forced: bool,
+    /// The batch that its arm was drawn in.
+    pub batch: Option<u32>,
+    /// What analysis looks at of the unit, as JSON.
+    pub attributes: Option<&'r str>,
 }
 
 /// An outcome, or an exposure, and whom it is about.
@@ -54,7 +58,8 @@ fn newest(db: &Connection, table: &str, after: i64) -> Result<i64, LedgerError> 
 fn decisions(db: &Connection, after: i64, mut each: impl FnMut(DecisionFact<'_>)) -> Result<i64, LedgerError> {
     let newest = newest(db, "decisions", after)?;
     let mut statement = db.prepare_cached(
-        "SELECT time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced FROM decisions
+        "SELECT time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced,
+                batch, attributes FROM decisions
          WHERE rowid > ?1 AND rowid <= ?2 AND experiment IS NOT NULL AND unit IS NOT NULL ORDER BY rowid",
     )?;
     let mut rows = statement.query([after, newest])?;
@@ -70,6 +75,8 @@ fn decisions(db: &Connection, after: i64, mut each: impl FnMut(DecisionFact<'_>)
             action: text(6)?,
             took_us: row.get::<_, i64>(7)? as u64,
             forced: row.get(8)?,
+            batch: row.get(9)?,
+            attributes: row.get_ref(10)?.as_str_or_null().map_err(rusqlite::Error::from)?,
         });
     }
     Ok(newest)

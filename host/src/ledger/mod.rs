@@ -5,9 +5,11 @@ mod affected;
 mod checkpoint;
 mod events;
 mod facts;
+mod moments;
 mod packing;
 mod read;
 mod schema;
+mod shadows;
 mod store;
 mod transitions;
 mod writer;
@@ -20,14 +22,17 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use serin_core::Name;
-use serin_core::record::Record;
+use serin_core::experiment::Attribute;
+use serin_core::record::{Record, RowStatus};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use affected::{AffectedOutcome, AffectedUnit};
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, ReversalInput, Subject};
 pub use facts::{DecisionFact, OutcomeFact};
+pub use moments::Approval;
 pub use packing::{Dictionary, Packer};
 pub use read::{DecisionFilter, StoredAnswer, StoredRecord};
+pub use shadows::{ShadowCount, ShadowLatency, ShadowRow};
 pub use transitions::{Transition, TransitionRow};
 pub use writer::Then;
 
@@ -99,6 +104,10 @@ pub struct DecisionRow {
     pub took_us: u64,
     /// Whether its arm was chosen by hand.
     pub forced: bool,
+    /// The batch that its arm was drawn in.
+    pub batch: Option<u32>,
+    /// What its experiment's analysis looks at of the unit, as JSON.
+    pub attributes: Option<String>,
     /// The record's JSON, packed.
     pub record: Vec<u8>,
     /// What it is unpacked with; none where it lies there as it is.
@@ -108,11 +117,11 @@ pub struct DecisionRow {
 }
 
 impl DecisionRow {
-    /// The row of a record.
+    /// The row of a record whose experiment's analysis looks at `attributes`.
     ///
     /// # Errors
     /// That the record has no form in JSON, which a finished one always has.
-    pub fn of(record: &Record, packer: &Packer) -> serde_json::Result<Self> {
+    pub fn of(record: &Record, attributes: &[Attribute], packer: &Packer) -> serde_json::Result<Self> {
         let bytes = serde_json::to_vec(record)?;
         let digest = serin_core::digest(&bytes);
         let (bytes, dictionary) = packer.pack(record, bytes);
@@ -127,11 +136,27 @@ impl DecisionRow {
             action: record.answer.action.clone(),
             took_us: record.timings_us.values().sum(),
             forced: record.routing.assignment.as_ref().is_some_and(|a| a.forced),
+            batch: record.routing.assignment.as_ref().and_then(|a| a.batch),
+            attributes: looked_at(record, attributes),
             record: bytes,
             dictionary,
             digest,
         })
     }
+}
+
+/// A JSON object of the values that are known. A stale one is not.
+fn looked_at(record: &Record, attributes: &[Attribute]) -> Option<String> {
+    if attributes.is_empty() || record.routing.assignment.is_none() {
+        return None;
+    }
+    let value = |attribute: &Attribute| {
+        let row = record.features.get(&attribute.view);
+        let is_fresh = row.is_none_or(|row| row.status == RowStatus::Present);
+        record.feature(&attribute.view, &attribute.name).filter(|value| is_fresh && !value.is_missing())
+    };
+    let known = attributes.iter().filter_map(|attribute| Some((attribute.to_string(), value(attribute)?)));
+    serde_json::to_string(&known.collect::<std::collections::BTreeMap<_, _>>()).ok()
 }
 
 /// An answer to be kept under an idempotency key.
@@ -159,6 +184,17 @@ pub struct Commit {
     /// Held until the commit is done, whether or not anybody still waits for it: the answer's
     /// key must not be looked up in between.
     pub guard: Option<OwnedMutexGuard<()>>,
+}
+
+/// Small things that are written beside decisions.
+#[derive(Debug)]
+pub enum Note {
+    /// What shadow arms did.
+    Shadows(Vec<ShadowRow>),
+    /// What was known of an experiment, as JSON, and when.
+    Moment(Name, u64, String),
+    /// Somebody's agreement to an experiment's spec.
+    Approval(Name, Approval),
 }
 
 /// The ledger of a host. Dropping it commits what is queued.
@@ -225,12 +261,12 @@ impl Ledger {
         self.healthy.store(false, Ordering::Relaxed);
     }
 
-    /// The row of a record, to be committed.
+    /// The row of a record whose experiment's analysis looks at `attributes`, to be committed.
     ///
     /// # Errors
     /// That the record has no form in JSON, which a finished one always has.
-    pub fn row(&self, record: &Record) -> serde_json::Result<DecisionRow> {
-        DecisionRow::of(record, &self.packer)
+    pub fn row(&self, record: &Record, attributes: &[Attribute]) -> serde_json::Result<DecisionRow> {
+        DecisionRow::of(record, attributes, &self.packer)
     }
 
     /// Queues a job; one that was not taken is given back with the reason.
@@ -312,6 +348,24 @@ impl Ledger {
     pub fn transition(&self, transition: Transition) -> Result<bool, LedgerError> {
         let (done, wait) = mpsc::sync_channel(1);
         self.send(Job::Transition(Box::new(transition), done))?;
+        wait.recv().unwrap_or_else(|_| Err(LedgerError::Database("the writer has stopped".to_owned())))
+    }
+
+    /// Queues what nobody waits for: what shadows did, what was known at a moment.
+    ///
+    /// # Errors
+    /// That the queue is full; then it is lost.
+    pub fn note(&self, note: Note) -> Result<(), LedgerError> {
+        self.send(Job::Note(note, None))
+    }
+
+    /// Records an agreement to a spec, and waits until it is.
+    ///
+    /// # Errors
+    /// That the queue is full, or what SQLite says.
+    pub fn approve(&self, experiment: Name, approval: Approval) -> Result<(), LedgerError> {
+        let (done, wait) = mpsc::sync_channel(1);
+        self.send(Job::Note(Note::Approval(experiment, approval), Some(done)))?;
         wait.recv().unwrap_or_else(|_| Err(LedgerError::Database("the writer has stopped".to_owned())))
     }
 

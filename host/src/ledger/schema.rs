@@ -20,6 +20,8 @@ CREATE TABLE decisions (
   action TEXT NOT NULL,
   took_us INTEGER NOT NULL,
   forced INTEGER NOT NULL,
+  batch INTEGER,
+  attributes TEXT,
   digest TEXT NOT NULL,
   dictionary INTEGER,
   record BLOB NOT NULL
@@ -79,6 +81,33 @@ CREATE TABLE transitions (
   evidence TEXT NOT NULL,
   PRIMARY KEY (experiment, generation)
 ) WITHOUT ROWID;
+CREATE TABLE approvals (
+  experiment TEXT NOT NULL,
+  spec TEXT NOT NULL,
+  by TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  time_ms INTEGER NOT NULL,
+  PRIMARY KEY (experiment, spec, by)
+) WITHOUT ROWID;
+CREATE TABLE moments (
+  experiment TEXT NOT NULL,
+  time_ms INTEGER NOT NULL,
+  moment TEXT NOT NULL,
+  PRIMARY KEY (experiment, time_ms)
+) WITHOUT ROWID;
+CREATE TABLE shadows (
+  experiment TEXT NOT NULL,
+  arm TEXT NOT NULL,
+  decision_id TEXT NOT NULL,
+  served TEXT NOT NULL,
+  action TEXT,
+  outcome TEXT NOT NULL,
+  took_us INTEGER NOT NULL,
+  served_us INTEGER NOT NULL,
+  dropped INTEGER NOT NULL,
+  attempt TEXT NOT NULL,
+  PRIMARY KEY (experiment, arm, decision_id)
+);
 CREATE TABLE probe (time_ms INTEGER NOT NULL);
 INSERT INTO probe VALUES (0);
 "];

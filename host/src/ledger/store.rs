@@ -25,8 +25,8 @@ pub(super) fn store_commit(
         let mut statement = transaction.prepare_cached(
             "INSERT INTO decisions
              (decision_id, time_ms, point, unit, experiment, arm, served_by, outcome, action, took_us, forced,
-              digest, dictionary, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+              batch, attributes, digest, dictionary, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?;
         for row in &commit.decisions {
             if let Some(dictionary) = &row.dictionary {
@@ -45,6 +45,8 @@ pub(super) fn store_commit(
                 row.action,
                 row.took_us as i64,
                 row.forced,
+                row.batch,
+                row.attributes,
                 row.digest,
                 row.dictionary.as_ref().map(|dictionary| dictionary.id),
                 row.record
@@ -102,6 +104,8 @@ pub(super) fn expire(
             params![before_ms as i64, EXPIRE_ROWS],
         )?);
     }
+    let shadows = "DELETE FROM shadows WHERE rowid IN (SELECT rowid FROM shadows WHERE decision_id < ?1 LIMIT ?2)";
+    deleted = deleted.max(transaction.execute(shadows, params![first_id(before_ms), EXPIRE_ROWS])?);
     let decisions = transaction.execute(
         "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions WHERE decision_id < ?1 LIMIT ?2)",
         params![first_id(before_ms), EXPIRE_ROWS],

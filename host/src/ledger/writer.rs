@@ -10,9 +10,11 @@ use tokio::sync::oneshot;
 
 use super::checkpoint;
 use super::events::{Event, EventResult, store_event};
+use super::moments::{store_approval, store_moment};
+use super::shadows::store_shadows;
 use super::store::{EXPIRE_ROWS, Written, expire, store_commit};
 use super::transitions::{Transition, store_transition};
-use super::{Commit, LedgerError};
+use super::{Commit, LedgerError, Note};
 use crate::telemetry::Metrics;
 
 /// Jobs in one transaction.
@@ -31,6 +33,7 @@ pub(super) enum Job {
     Events(Vec<Event>, u64, Done<Vec<EventResult>>),
     Expire { before_ms: Option<u64>, keys_before_ms: u64, done: Done<bool> },
     Transition(Box<Transition>, SyncSender<Result<bool, LedgerError>>),
+    Note(Note, Option<SyncSender<Result<(), LedgerError>>>),
 }
 
 impl Job {
@@ -39,7 +42,7 @@ impl Job {
             Self::Commit(commit, _) => commit.decisions.len(),
             Self::Events(events, ..) => events.len(),
             Self::Expire { .. } => EXPIRE_ROWS as usize,
-            Self::Transition(..) => 1,
+            Self::Transition(..) | Self::Note(..) => 1,
         }
     }
 
@@ -135,6 +138,7 @@ enum Applied {
     Events(Vec<EventResult>),
     Expire(bool),
     Transition(bool),
+    Note,
 }
 
 fn apply(transaction: &Connection, written: &mut Written, job: &Job) -> Result<Applied, rusqlite::Error> {
@@ -150,6 +154,14 @@ fn apply(transaction: &Connection, written: &mut Written, job: &Job) -> Result<A
             expire(transaction, *before_ms, *keys_before_ms).map(Applied::Expire)
         }
         Job::Transition(transition, _) => store_transition(transaction, transition).map(Applied::Transition),
+        Job::Note(note, _) => {
+            match note {
+                Note::Shadows(rows) => store_shadows(transaction, rows)?,
+                Note::Moment(experiment, time_ms, json) => store_moment(transaction, experiment, *time_ms, json)?,
+                Note::Approval(experiment, approval) => store_approval(transaction, experiment, approval)?,
+            }
+            Ok(Applied::Note)
+        }
     }
 }
 
@@ -162,6 +174,8 @@ fn answer(job: Job, result: Result<Applied, LedgerError>) {
         (Job::Expire { done, .. }, Ok(Applied::Expire(more))) => drop(done.send(Ok(more))),
         (Job::Transition(_, done), Ok(Applied::Transition(changed))) => drop(done.send(Ok(changed))),
         (Job::Transition(_, done), Err(error)) => drop(done.send(Err(error))),
+        (Job::Note(_, None), _) => {}
+        (Job::Note(_, Some(done)), result) => drop(done.send(result.map(drop))),
         (Job::Events(_, _, done), Err(error)) => drop(done.send(Err(error))),
         (Job::Expire { done, .. }, Err(error)) => drop(done.send(Err(error))),
         (Job::Events(..) | Job::Expire { .. } | Job::Transition(..), Ok(_)) => {}

@@ -177,7 +177,8 @@ fn answer_again(record: &Record, served: Option<(usize, Arc<Plugin>, Vec<String>
             let served_by = match attempt.role {
                 Role::Arm => ServedBy::Arm,
                 Role::Strategy => ServedBy::Strategy,
-                Role::FallbackStrategy => ServedBy::FallbackStrategy,
+                // A shadow serves nobody, and is in no record.
+                Role::Shadow | Role::FallbackStrategy => ServedBy::FallbackStrategy,
             };
             let candidate = &candidates[draw(candidates, record.entropy)];
             let degraded = failed.into_iter().chain(degraded).collect();

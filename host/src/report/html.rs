@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::{Comparison, Metric, Report};
+use super::{Comparison, Metric, Report, plots};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}\
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}\
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}td,th{text-align:left;padding:.2rem .6rem .2rem 0;vertical-align:top}\
 td.n,th.n{text-align:right}.verdict{padding:.7rem 1rem;margin:1rem 0;border-left:6px solid #888;background:#f4f4f4}\
-.ship{border-color:#1b7f3b}.stop{border-color:#b3261e}.small{color:#555;font-size:.85rem}svg{display:block;margin:.4rem 0}\
+.ship{border-color:#1b7f3b}.stop{border-color:#b3261e}.small{color:#555;font-size:.85rem}svg{display:block;margin:.4rem 0}figure{margin:1rem 0;break-inside:avoid}\
 @media print{body{margin:0;max-width:none}h2{break-after:avoid}table,svg,.verdict{break-inside:avoid}}";
 
 /// Text as it may stand in HTML.
@@ -45,9 +45,16 @@ impl Report {
         self.units(&mut page);
         for metric in &self.metrics {
             metric_section(&mut page, metric);
+            for comparison in &metric.comparisons {
+                page.push_str(&plots::over_time(&self.history, &metric.name, &comparison.arm));
+            }
         }
         self.guardrail_section(&mut page);
+        self.fairness_section(&mut page);
+        self.segment_section(&mut page);
+        self.shadow_section(&mut page);
         self.action_section(&mut page);
+        page.push_str(&plots::action_mix(&self.history));
         page.push_str("</body></html>\n");
         page
     }
@@ -56,9 +63,9 @@ impl Report {
         let units = &self.units;
         let _ = write!(
             page,
-            "<h2>Units</h2><p>{} entered = {} mature + {} not mature + {} decided about by hand</p>\
+            "<h2>Units</h2><p>{} entered = {} mature + {} not mature + {} decided about by hand + {} moved by shipping</p>\
              <table><tr><th>arm<th class=n>units<th class=n>share<th class=n>expected</tr>",
-            units.entered, units.mature, units.left_out.not_mature, units.left_out.forced
+            units.entered, units.mature, units.left_out.not_mature, units.left_out.forced, units.left_out.moved
         );
         let total = self.srm.counts.values().sum::<u64>().max(1) as f64;
         for (arm, n) in &self.srm.counts {
@@ -77,6 +84,94 @@ impl Report {
             number(self.srm.p),
             self.srm.sequential_p
         );
+        page.push_str(&plots::allocation(&self.history));
+        page.push_str(&plots::balance(&self.history));
+    }
+
+    fn fairness_section(&self, page: &mut String) {
+        if self.fairness.is_empty() {
+            return;
+        }
+        page.push_str(
+            "<h2>Fairness</h2><p class=\"small\">The well-treated of a group, by those of the reference group in the same \
+             arm; bounds are valid however often they are looked at, and shared out over all comparisons. These are \
+             monitors that somebody chose, not a finding of law.</p><table><tr><th>by<th>arm<th>rate<th>group<th>state\
+             <th class=n>share<th class=n>of the reference<th class=n>ratio<th class=n>above<th class=n>below<th class=n>asked for</tr>",
+        );
+        for found in &self.fairness {
+            let _ = write!(
+                page,
+                "<tr><td>{}<td>{}<td>{}<td>{}<td><b>{}</b><td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}</tr>",
+                escaped(&found.attribute),
+                escaped(&found.arm),
+                escaped(&found.rate),
+                escaped(&found.group),
+                escaped(&found.state),
+                number(found.rates[0]),
+                number(found.rates[1]),
+                number(found.ratio),
+                number(Some(found.interval.0)),
+                number(found.interval.1),
+                found.min_ratio
+            );
+        }
+        page.push_str("</table>");
+    }
+
+    fn segment_section(&self, page: &mut String) {
+        if self.segments.is_empty() {
+            return;
+        }
+        page.push_str(
+            "<h2>Segments</h2><p class=\"small\">Exploratory: whoever looks at enough of them finds something. The last p \
+             is adjusted for all that are shown (Benjamini and Hochberg).</p><table><tr><th>segment<th>goal<th>arm\
+             <th class=n>difference<th class=n>from<th class=n>to<th class=n>p<th class=n>among all</tr>",
+        );
+        for found in &self.segments {
+            let value = found.value.as_deref().unwrap_or("(not known)");
+            let _ = write!(
+                page,
+                "<tr><td>{} = {}<td>{}<td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}</tr>",
+                escaped(&found.attribute),
+                escaped(value),
+                escaped(&found.metric),
+                escaped(&found.arm),
+                number(found.difference),
+                number(found.interval.map(|[low, _]| low)),
+                number(found.interval.map(|[_, high]| high)),
+                number(found.p),
+                number(found.adjusted_p)
+            );
+        }
+        page.push_str("</table>");
+    }
+
+    fn shadow_section(&self, page: &mut String) {
+        for shadow in &self.shadows {
+            let _ = write!(
+                page,
+                "<h2>Shadow arm {}</h2><p>{} decisions, of which {:.2} % would have had the same action; {} runs were dropped, \
+                 since decisions came first. It took {} &micro;s (p50) to {} (p99); what served took {} to {}.</p>",
+                escaped(&shadow.arm),
+                shadow.decisions,
+                shadow.agreement * 100.0,
+                shadow.dropped,
+                shadow.took_us[0],
+                shadow.took_us[1],
+                shadow.served_us[0],
+                shadow.served_us[1]
+            );
+            for (why, n) in &shadow.failures {
+                let _ = write!(page, "<p>No answer, {}: {n}.</p>", escaped(why));
+            }
+            page.push_str("<table><tr><th>served<th>the shadow's action<th class=n>decisions</tr>");
+            for (served, actions) in &shadow.matrix {
+                for (action, n) in actions {
+                    let _ = write!(page, "<tr><td>{}<td>{}<td class=n>{n}</tr>", escaped(served), escaped(action));
+                }
+            }
+            page.push_str("</table>");
+        }
     }
 
     fn guardrail_section(&self, page: &mut String) {
@@ -139,7 +234,13 @@ fn metric_section(page: &mut String, metric: &Metric) {
          <table><tr><th>arm<th class=n>units<th class=n>mean</tr>",
         escaped(&metric.name),
         escaped(&metric.role),
-        escaped(&metric.method),
+        escaped(
+            &[Some(metric.method.as_str()), metric.adjustment.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
         metric.alpha,
         metric.planned_units,
         metric.left_out.iter().map(|(why, n)| format!("{n} {why}")).collect::<Vec<_>>().join(", ").replace('_', " ")

@@ -1,16 +1,20 @@
 //! Reports: what an experiment has shown, in the form that people and programs read. Each number
 //! says its method, its n and what it leaves out.
 
+mod beside;
 mod html;
+mod plots;
 mod text;
+
+pub use beside::{Fairness, Segment, Shadow, shadows};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serin_core::analysis::{Analysis, Found, MetricResult, Observed, SRM_ALPHA, analyse};
+use serin_core::analysis::{Analysis, Found, MetricResult, Observed, SRM_ALPHA, analyse, by_segment};
 use serin_core::experiment::{Experiment, Status};
 
-use crate::experiments::{HOST, evidence};
+use crate::experiments::{HOST, Moment, counts, evidence};
 use crate::ledger::TransitionRow;
 
 /// A report.
@@ -36,12 +40,31 @@ pub struct Report {
     pub metrics: Vec<Metric>,
     /// The guardrails, arm by arm.
     pub guardrails: Vec<Guardrail>,
+    /// How groups of people fare, arm by arm; monitors, not law.
+    pub fairness: Vec<Fairness>,
+    /// Goals by segment: exploratory.
+    pub segments: Vec<Segment>,
+    /// What shadow arms would have done.
+    pub shadows: Vec<Shadow>,
     /// Decisions by action, by arm.
     pub actions: IndexMap<String, IndexMap<String, u64>>,
+    /// What was known before, oldest first.
+    pub history: Vec<Moment>,
     /// What a reader has to know.
     pub warnings: Vec<String>,
     /// What follows.
     pub verdict: Verdict,
+}
+
+/// What a report shows beside the analysis.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// The changes of the experiment's status.
+    pub changes: Vec<TransitionRow>,
+    /// What was known before, as JSON.
+    pub moments: Vec<String>,
+    /// What shadow arms would have done.
+    pub shadows: Vec<Shadow>,
 }
 
 /// Units: entered = mature + everything left out.
@@ -62,6 +85,9 @@ pub struct LeftOut {
     pub not_mature: u64,
     /// They were decided about by hand only.
     pub forced: u64,
+    /// They left their arm when the winner shipped.
+    #[serde(default)]
+    pub moved: u64,
 }
 
 /// Sample ratio mismatch.
@@ -86,6 +112,9 @@ pub struct Metric {
     pub role: String,
     /// How the intervals are made.
     pub method: String,
+    /// What else than the plain difference is compared.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub adjustment: Option<String>,
     /// Error rate of each interval.
     pub alpha: f64,
     /// Units at which the confidence sequence is tightest.
@@ -156,7 +185,7 @@ pub struct Verdict {
 
 impl Report {
     /// Analyses what is known at `now_ms`.
-    pub fn new(observed: &Observed, status: &Status, history: &[TransitionRow], now_ms: u64) -> Self {
+    pub fn new(observed: &Observed, status: &Status, beside: Beside, now_ms: u64) -> Self {
         let (spec, analysis) = (&observed.spec, analyse(observed, now_ms));
         let names = || spec.arms.iter().map(|arm| arm.name.to_string());
         let guardrail = |found: &serin_core::analysis::GuardrailResult| Guardrail {
@@ -166,22 +195,21 @@ impl Report {
             evidence: evidence(found, observed),
             why: found.why.clone(),
         };
-        let actions = |counts: &std::collections::HashMap<Box<str>, u64, _>| {
-            let mut counts: Vec<(String, u64)> = counts.iter().map(|(name, n)| (name.to_string(), *n)).collect();
-            counts.sort();
-            counts.into_iter().collect()
-        };
         Self {
             experiment: spec.id.to_string(),
             state: status.state.as_str().to_owned(),
             phase: status.phase,
             as_of: jiff::Timestamp::from_millisecond(now_ms as i64).map(|t| t.to_string()).unwrap_or_default(),
             spec_digest: spec.digest.to_string(),
-            stopped_by: stopped_by(history),
+            stopped_by: stopped_by(&beside.changes),
             units: Units {
-                entered: analysis.entered + analysis.forced,
+                entered: analysis.entered + analysis.forced + analysis.moved,
                 mature: analysis.mature,
-                left_out: LeftOut { not_mature: analysis.entered - analysis.mature, forced: analysis.forced },
+                left_out: LeftOut {
+                    not_mature: analysis.entered - analysis.mature,
+                    forced: analysis.forced,
+                    moved: analysis.moved,
+                },
             },
             srm: Srm {
                 p: analysis.srm_p.as_ref().ok().copied(),
@@ -191,7 +219,12 @@ impl Report {
             },
             metrics: analysis.metrics.iter().map(|found| metric(spec, found)).collect(),
             guardrails: analysis.guardrails.iter().map(guardrail).collect(),
-            actions: names().zip(observed.actions.iter().map(actions)).collect(),
+            fairness: analysis.fairness.iter().map(|found| Fairness::of(found, observed)).collect(),
+            segments: by_segment(observed, now_ms).iter().map(|found| Segment::of(found, spec)).collect(),
+            shadows: beside.shadows,
+            actions: names().zip(observed.actions.iter().map(counts)).collect(),
+            // A moment of another shape than today's is not shown.
+            history: beside.moments.iter().filter_map(|json| serde_json::from_str(json).ok()).collect(),
             warnings: warnings(observed, &analysis),
             verdict: Verdict { decision: analysis.verdict.decision.as_str().to_owned(), why: analysis.verdict.why },
         }
@@ -219,10 +252,11 @@ fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
         name: metric.name.to_string(),
         role: metric.role.as_str().to_owned(),
         method: metric.method.as_str().to_owned(),
+        adjustment: found.adjustment.clone(),
         alpha: found.alpha,
         planned_units: metric.planned_units,
         arms: arms.map(|(arm, a)| (arm.name.to_string(), Arm { units: a.units, mean: a.mean })).collect(),
-        left_out: [("not_mature", found.not_mature), ("no_row", found.no_row)]
+        left_out: [("not_mature", found.not_mature), ("no_row", found.no_row), ("not_exposed", found.not_exposed)]
             .map(|(why, n)| (why.to_owned(), n))
             .into(),
         comparisons: found.comparisons.iter().map(comparison).collect(),
@@ -232,8 +266,9 @@ fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
 /// The guardrail in the evidence of the host's own last stop.
 fn stopped_by(history: &[TransitionRow]) -> Option<String> {
     let last = history.iter().rev().find(|change| matches!(change.to.as_str(), "aborted" | "paused"))?;
-    let guardrail = last.evidence["guardrail"].as_str().filter(|_| last.by == HOST);
-    guardrail.or(last.evidence.get("srm").map(|_| "srm")).map(str::to_owned)
+    let evidence = Some(&last.evidence).filter(|_| last.by == HOST)?;
+    let named = evidence["guardrail"].as_str().or(evidence["fairness"].as_str());
+    named.or(evidence.get("srm").map(|_| "srm")).map(str::to_owned)
 }
 
 fn warnings(observed: &Observed, analysis: &Analysis) -> Vec<String> {
@@ -246,8 +281,12 @@ fn warnings(observed: &Observed, analysis: &Analysis) -> Vec<String> {
         warnings
             .push(format!("{} decisions are of an arm that the spec does not have for their unit", observed.astray));
     }
-    for part in &observed.spec.not_acted_upon {
-        warnings.push(format!("the file asks for what this version does not do: {part}"));
+    for found in &analysis.metrics {
+        let metric = &observed.spec.metrics[found.metric];
+        if metric.is_exposed && found.not_exposed > 0 && found.arms.iter().any(|arm| arm.units == 0) {
+            warnings
+                .push(format!("metric '{}': an arm has no exposures: who is exposed cannot be compared", metric.name));
+        }
     }
     warnings
 }

@@ -86,9 +86,15 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
             why: None,
         };
         match &summed {
+            None if guardrail.watched == Watched::ActionMix => {
+                by_mix(&mut result, guardrail, observed, [control, arm], alarm_alpha);
+            }
             None => {
                 let (weight, of_control) = (spec.arms[arm].weight, spec.arms[control].weight);
-                let share = weight / (weight + of_control);
+                // Shares that change tell nothing of where an event falls: then each arm's rate
+                // is bounded by itself.
+                let is_fixed = observed.course.batches.is_empty();
+                let share = if is_fixed { weight / (weight + of_control) } else { 0.0 };
                 by_counts(&mut result, guardrail, counts[control], counts[arm], share, alarm_alpha);
             }
             Some(summed) => by_metric(&mut result, guardrail, summed, [control, arm], observed, alarm_alpha),
@@ -139,6 +145,46 @@ fn by_counts(
     conclude(result, low, high, scaled(margin, is_relative, result.means[0]), alarm);
 }
 
+/// The share of units with each action at their entry. It may differ either way, and every action
+/// has a part of the error rate.
+fn by_mix(
+    result: &mut GuardrailResult,
+    guardrail: &Guardrail,
+    observed: &Observed,
+    [control, arm]: [usize; 2],
+    alarm_alpha: f64,
+) {
+    let mut counts = vec![[0_u64; 2]; observed.first_actions.len()];
+    let mut units = [0_u64; 2];
+    for unit in observed.units.values() {
+        let Some(side) = [control, arm].iter().position(|position| *position == unit.arm) else { continue };
+        units[side] += 1;
+        counts[usize::from(unit.first_action)][side] += 1;
+    }
+    result.units = units;
+    let Margin::Difference { margin, alarm, .. } = guardrail.margin else { return };
+    if !is_enough(result, guardrail) {
+        return;
+    }
+    let actions = counts.len().max(1) as f64;
+    let side = |at: usize, events: u64| Counts { units: units[at], events };
+    let (mut low, mut high) = (0.0_f64, 0.0_f64);
+    let mut farthest = 0.0;
+    for [of_control, of_arm] in &counts {
+        let (of_control, of_arm) = (side(0, *of_control), side(1, *of_arm));
+        let (alarm_low, alarm_high) = difference_bounds(of_control, of_arm, alarm_alpha / actions);
+        let (surely_low, surely_high) = difference_bounds(of_control, of_arm, guardrail.alpha / actions);
+        low = low.max(alarm_low).max(-alarm_high);
+        high = high.max(surely_high).max(-surely_low);
+        let rates = [of_control, of_arm].map(|counts| counts.events as f64 / counts.units as f64);
+        if (rates[1] - rates[0]).abs() >= farthest {
+            farthest = (rates[1] - rates[0]).abs();
+            result.means = rates.map(Some);
+        }
+    }
+    conclude(result, low, high, margin, alarm);
+}
+
 fn by_metric(
     result: &mut GuardrailResult,
     guardrail: &Guardrail,
@@ -148,7 +194,7 @@ fn by_metric(
     alarm_alpha: f64,
 ) {
     let Watched::Metric(position) = guardrail.watched else { return };
-    let of = |arm: usize| summed.arm(&summed.arms[arm]);
+    let of = |arm: usize| summed.arm(arm);
     result.units = [of(control).units, of(arm).units];
     result.means = [of(control).mean, of(arm).mean];
     let (margin, is_relative, more_is_harm, alarm) = match guardrail.margin {

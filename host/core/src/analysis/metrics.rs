@@ -3,8 +3,11 @@
 use super::observed::{Observed, Slots, Unit};
 use crate::Name;
 use crate::experiment::{Aggregate, Method, Metric, Missing, Role};
+use crate::stats::bandit::{Batch, value, value_difference};
+use crate::stats::regression::{Cross, adjusted};
 use crate::stats::{
-    Estimate, Interval, Joint, Kind, Moments, NotEnough, difference, may_speak, ratio_difference, two_sided, welch,
+    Estimate, Interval, Joint, Kind, Moments, NotEnough, cuped, difference, may_speak, ratio_difference, two_sided,
+    welch,
 };
 
 /// What a metric came to.
@@ -20,6 +23,10 @@ pub struct MetricResult {
     pub not_mature: u64,
     /// Mature units without a row, where those are left out.
     pub no_row: u64,
+    /// Mature units that were not exposed, where only the others count.
+    pub not_exposed: u64,
+    /// What else than the plain difference is compared.
+    pub adjustment: Option<String>,
     /// Each arm against control.
     pub comparisons: Vec<Comparison>,
 }
@@ -56,10 +63,25 @@ pub struct Found {
 }
 
 /// A metric's numbers in one arm, in the form that can be added up.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Summary {
     pub moments: Moments,
     pub joint: Joint,
+    cross: Cross,
+}
+
+/// How a unit's number is compared between arms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum By {
+    /// The numbers themselves.
+    Plain,
+    /// Two sums' ratio.
+    Ratio,
+    /// Less what covariates foretell, each with its mean over all units: who lacks one is taken
+    /// to be average.
+    Covariates(Vec<usize>),
+    /// Batch by batch, each with its own shares.
+    Batches,
 }
 
 /// What a metric is summed up to, by arm.
@@ -67,37 +89,64 @@ pub(super) struct Summed {
     pub arms: Vec<Summary>,
     pub not_mature: u64,
     pub no_row: u64,
+    pub not_exposed: u64,
     kind: Kind,
-    is_ratio: bool,
+    by: By,
+    batches: Vec<Batch>,
 }
 
 impl Summed {
     /// Sums up the mature units.
     pub fn of(observed: &Observed, position: usize, now_ms: u64) -> Self {
+        Self::among(observed, position, now_ms, |_| true)
+    }
+
+    /// Sums up the mature units that `is_in`.
+    pub fn among(observed: &Observed, position: usize, now_ms: u64, is_in: impl Fn(&Unit) -> bool) -> Self {
         let metric = &observed.spec.metrics[position];
         let slots = observed.of_metric[position];
         let kind = match slots {
             Slots::One(_, Aggregate::Any) => Kind::Proportion,
             _ => Kind::Mean,
         };
-        let mut summed = Self {
-            arms: vec![Summary::default(); observed.spec.arms.len()],
-            not_mature: 0,
-            no_row: 0,
-            kind,
-            is_ratio: matches!(slots, Slots::Two(_)),
+        let places = observed.attributes.places(&metric.cuped);
+        let (arms, k) = (observed.spec.arms.len(), places.len());
+        let of_batch = |weights: &Vec<f64>| Batch { weights: weights.clone(), arms: vec![Moments::default(); arms] };
+        let batches: Vec<Batch> = observed.course.batches.iter().map(of_batch).collect();
+        let by = match slots {
+            Slots::Two(_) => By::Ratio,
+            Slots::One(..) if !batches.is_empty() => By::Batches,
+            Slots::One(..) if k > 0 => By::Covariates(places),
+            Slots::One(..) => By::Plain,
         };
-        for unit in observed.units.values() {
+        let empty = Summary { moments: Moments::default(), joint: Joint::default(), cross: Cross::new(k) };
+        let mut summed = Self { arms: vec![empty; arms], not_mature: 0, no_row: 0, not_exposed: 0, kind, by, batches };
+        let averages = summed.averages(observed);
+        for unit in observed.units.values().filter(|unit| is_in(unit)) {
             if metric.mature_ms(unit.entry_ms) > now_ms {
                 summed.not_mature += 1;
+            } else if metric.is_exposed && !unit.exposed {
+                summed.not_exposed += 1;
             } else {
-                summed.take(unit, slots, metric);
+                summed.take(unit, slots, metric, &averages);
             }
         }
         summed
     }
 
-    fn take(&mut self, unit: &Unit, slots: Slots, metric: &Metric) {
+    /// The covariates' means over all units of whom they are known, whatever their arm.
+    fn averages(&self, observed: &Observed) -> Vec<f64> {
+        let By::Covariates(places) = &self.by else { return Vec::new() };
+        let mean = |place: &usize| {
+            let mut known = Moments::default();
+            let numbers = observed.units.values().map(|unit| unit.known.number(*place));
+            numbers.filter(|x| !x.is_nan()).for_each(|x| known.push(x));
+            known.mean
+        };
+        places.iter().map(mean).collect()
+    }
+
+    fn take(&mut self, unit: &Unit, slots: Slots, metric: &Metric, averages: &[f64]) {
         let cap = |value: f64| metric.cap.map_or(value, |cap| value.min(cap));
         let arm = &mut self.arms[unit.arm];
         match slots {
@@ -105,8 +154,26 @@ impl Summed {
                 let total = unit.total(at);
                 if total.rows == 0 && metric.missing == Missing::Drop {
                     self.no_row += 1;
-                } else {
-                    arm.moments.push(cap(total.value(aggregate)));
+                    return;
+                }
+                let y = cap(total.value(aggregate));
+                arm.moments.push(y);
+                match &self.by {
+                    By::Plain | By::Ratio => {}
+                    By::Batches => {
+                        if let Some(batch) = self.batches.get_mut(unit.batch as usize) {
+                            batch.arms[unit.arm].push(y);
+                        }
+                    }
+                    By::Covariates(places) => {
+                        let known = |(place, average): (&usize, &f64)| {
+                            let x = unit.known.number(*place);
+                            if x.is_nan() { *average } else { x }
+                        };
+                        let x: Vec<f64> = places.iter().zip(averages).map(known).collect();
+                        arm.joint.push(y, x[0]);
+                        arm.cross.push(y, &x);
+                    }
                 }
             }
             Slots::Two([(over, over_by), (under, under_by)]) => {
@@ -122,24 +189,83 @@ impl Summed {
 
     /// An arm against control.
     pub fn estimate(&self, control: usize, arm: usize) -> Result<Estimate, NotEnough> {
-        let (control, arm) = (&self.arms[control], &self.arms[arm]);
-        if self.is_ratio {
-            may_speak(&control.joint.y(), &arm.joint.y(), Kind::Mean)?;
-            return ratio_difference(&control.joint, &arm.joint);
+        let (of_control, of_arm) = (&self.arms[control], &self.arms[arm]);
+        if self.by == By::Ratio {
+            may_speak(&of_control.joint.y(), &of_arm.joint.y(), Kind::Mean)?;
+            return ratio_difference(&of_control.joint, &of_arm.joint);
         }
-        may_speak(&control.moments, &arm.moments, self.kind)?;
-        difference(&control.moments, &arm.moments, self.kind)
+        may_speak(&of_control.moments, &of_arm.moments, self.kind)?;
+        let plain = || difference(&of_control.moments, &of_arm.moments, self.kind);
+        match &self.by {
+            By::Batches => value_difference(&self.batches, control, arm),
+            // A covariate that does not vary foretells nothing.
+            By::Covariates(places) if places.len() == 1 => cuped(&of_control.joint, &of_arm.joint).or_else(|_| plain()),
+            By::Covariates(_) => adjusted(&of_control.cross, &of_arm.cross).or_else(|_| plain()),
+            By::Plain | By::Ratio => plain(),
+        }
     }
 
-    /// An arm by itself.
-    pub fn arm(&self, arm: &Summary) -> ArmResult {
-        if self.is_ratio {
-            let under = arm.joint.x().sum();
-            ArmResult { units: arm.joint.n, mean: (under != 0.0).then(|| arm.joint.y().sum() / under) }
-        } else {
-            ArmResult { units: arm.moments.n, mean: (arm.moments.n > 0).then_some(arm.moments.mean) }
+    /// An arm by itself: its plain mean, or ratio. Where shares follow from what was seen, a plain
+    /// mean is biased, and it is the value that takes that into account.
+    pub fn arm(&self, position: usize) -> ArmResult {
+        let arm = &self.arms[position];
+        match self.by {
+            By::Ratio => {
+                let under = arm.joint.x().sum();
+                ArmResult { units: arm.joint.n, mean: (under != 0.0).then(|| arm.joint.y().sum() / under) }
+            }
+            By::Batches => {
+                let mean = value(&self.batches, position).ok().map(|value| value.mean);
+                ArmResult { units: arm.moments.n, mean }
+            }
+            By::Plain | By::Covariates(_) => {
+                ArmResult { units: arm.moments.n, mean: (arm.moments.n > 0).then_some(arm.moments.mean) }
+            }
         }
     }
+
+    /// The rewards of each arm, whatever the batch.
+    pub fn rewards(&self) -> Vec<Moments> {
+        self.arms.iter().map(|arm| arm.moments).collect()
+    }
+
+    /// What a unit's number is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+/// How a metric is compared, in words.
+fn adjustment(observed: &Observed, metric: &Metric) -> Option<String> {
+    let names = || metric.cuped.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match metric.cuped.len() {
+        _ if !observed.course.batches.is_empty() => Some("batch by batch, adaptively weighted AIPW".to_owned()),
+        0 => None,
+        1 => Some(format!("CUPED by {}", names())),
+        _ => Some(format!("regression on {} in each arm (Lin)", names())),
+    }
+}
+
+/// A metric's difference in an arm, with its interval at `alpha`.
+pub(super) fn find(
+    summed: &Summed,
+    metric: &Metric,
+    control: usize,
+    arm: usize,
+    alpha: f64,
+) -> Result<Found, NotEnough> {
+    summed.estimate(control, arm).map(|estimate| {
+        let interval = match metric.method {
+            Method::AsymptoticCs => two_sided(&estimate, alpha, metric.planned_units),
+            Method::Fixed => welch(&estimate, alpha),
+        };
+        // Welch's interval is for one look, when the planned units are there: before that it
+        // is shown, and nothing follows from it.
+        let speaks = metric.method == Method::AsymptoticCs || estimate.n >= metric.planned_units;
+        let significant = speaks && (interval.low > 0.0 || interval.high < 0.0);
+        let better = significant && (estimate.difference > 0.0) == metric.more_is_better;
+        Found { estimate, interval, significant, better }
+    })
 }
 
 /// A metric, with the share of its error rate that each comparison has.
@@ -154,27 +280,16 @@ pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_
         Role::Goal => metric.alpha / (goals * candidates.max(1)) as f64,
         Role::Guardrail | Role::Secondary => metric.alpha,
     };
-    let compare = |arm: usize| {
-        let found = summed.estimate(control, arm).map(|estimate| {
-            let interval = match metric.method {
-                Method::AsymptoticCs => two_sided(&estimate, alpha, metric.planned_units),
-                Method::Fixed => welch(&estimate, alpha),
-            };
-            // Welch's interval is for one look, when the planned units are there: before that it
-            // is shown, and nothing follows from it.
-            let speaks = metric.method == Method::AsymptoticCs || estimate.n >= metric.planned_units;
-            let significant = speaks && (interval.low > 0.0 || interval.high < 0.0);
-            let better = significant && (estimate.difference > 0.0) == metric.more_is_better;
-            Found { estimate, interval, significant, better }
-        });
-        Comparison { arm: spec.arms[arm].name.clone(), found }
-    };
+    let compare =
+        |arm: usize| Comparison { arm: spec.arms[arm].name.clone(), found: find(&summed, metric, control, arm, alpha) };
     MetricResult {
         metric: position,
         alpha,
-        arms: summed.arms.iter().map(|arm| summed.arm(arm)).collect(),
+        arms: (0..spec.arms.len()).map(|arm| summed.arm(arm)).collect(),
         not_mature: summed.not_mature,
         no_row: summed.no_row,
+        not_exposed: summed.not_exposed,
+        adjustment: adjustment(observed, metric),
         comparisons: (0..spec.arms.len()).filter(|arm| *arm != control).map(compare).collect(),
     }
 }

@@ -1,13 +1,23 @@
 //! What an experiment has shown, by its units: pure, so that a live host, a stopped one's ledger
 //! and a simulation are analysed by the same code.
 
+mod allocate;
+mod balance;
+mod course;
+mod entry;
+mod fairness;
 mod guardrails;
 mod metrics;
 mod observed;
+mod segments;
 
+pub use allocate::next_shares;
+pub use course::Course;
+pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
 pub use guardrails::{GuardrailResult, Standing};
 pub use metrics::{ArmResult, Comparison, Found, MetricResult};
 pub use observed::{Decision, Observed, Total, Unit};
+pub use segments::{SegmentResult, by_segment};
 
 use crate::experiment::{Evidence, Role};
 use crate::stats::{NotEnough, chi_squared};
@@ -24,6 +34,8 @@ pub struct Analysis {
     pub mature: u64,
     /// Units that were only decided about by hand.
     pub forced: u64,
+    /// Units that left their arm when a winner shipped.
+    pub moved: u64,
     /// Units by arm.
     pub counts: Vec<u64>,
     /// p of the counts under the weights, looked at once.
@@ -34,6 +46,10 @@ pub struct Analysis {
     pub metrics: Vec<MetricResult>,
     /// The guardrails, arm by arm.
     pub guardrails: Vec<GuardrailResult>,
+    /// How groups of people fare, arm by arm.
+    pub fairness: Vec<FairnessResult>,
+    /// The arm that is better, where a goal is reached and nothing got worse.
+    pub winner: Option<crate::Name>,
     /// What follows.
     pub verdict: Verdict,
 }
@@ -72,8 +88,7 @@ impl Decide {
 /// Analyses what is known at `now_ms`.
 pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
     let spec = &observed.spec;
-    let control = spec.arms.iter().position(|arm| arm.name == spec.control).unwrap_or(0);
-    let weights: Vec<f64> = spec.arms.iter().map(|arm| arm.weight).collect();
+    let control = spec.control_at();
     let metrics: Vec<_> =
         (0..spec.metrics.len()).map(|metric| metrics::measure(observed, metric, control, now_ms)).collect();
     let guardrails: Vec<_> = (0..spec.guardrails.len())
@@ -84,22 +99,36 @@ pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
         entered: observed.units.len() as u64,
         mature: observed.units.values().filter(is_mature).count() as u64,
         forced: observed.forced.len() as u64,
+        moved: observed.moved.len() as u64,
         counts: observed.entered().to_vec(),
-        srm_p: chi_squared(observed.entered(), &weights),
+        srm_p: chi_squared(observed.entered(), &expected_shares(observed)),
         srm_sequential_p: observed.srm.p(),
         metrics,
         guardrails,
+        fairness: fairness::judge(observed, now_ms),
+        winner: None,
         verdict: Verdict { decision: Decide::Hold, why: String::new() },
     };
-    analysis.verdict = verdict(observed, &analysis);
+    (analysis.verdict, analysis.winner) = verdict(observed, &analysis, now_ms);
     analysis
+}
+
+/// The shares of the units that the weights in force foretell; over batches, what they come to.
+fn expected_shares(observed: &Observed) -> Vec<f64> {
+    let expected = observed.srm.expected();
+    let total: f64 = expected.iter().sum();
+    if total > 0.0 {
+        expected.iter().map(|units| units / total).collect()
+    } else {
+        observed.spec.arms.iter().map(|arm| arm.weight).collect()
+    }
 }
 
 /// Ship: at least one goal is significantly better, and every guardrail holds. What is
 /// inconclusive holds.
-fn verdict(observed: &Observed, analysis: &Analysis) -> Verdict {
+fn verdict(observed: &Observed, analysis: &Analysis, now_ms: u64) -> (Verdict, Option<crate::Name>) {
     let spec = &observed.spec;
-    let say = |decision, why| Verdict { decision, why };
+    let say = |decision, why| (Verdict { decision, why }, None);
     if analysis.srm_sequential_p < SRM_ALPHA {
         let why = format!(
             "units do not fall to the arms as the weights say (sequential p = {:.2e}): nothing else can be trusted",
@@ -108,6 +137,9 @@ fn verdict(observed: &Observed, analysis: &Analysis) -> Verdict {
         return say(Decide::Stop, why);
     }
     if let Some(harm) = analysis.guardrails.iter().find(|g| g.standing == Standing::Harm) {
+        return say(Decide::Stop, harm.describe(observed));
+    }
+    if let Some(harm) = analysis.unfair() {
         return say(Decide::Stop, harm.describe(observed));
     }
     let goals = || analysis.metrics.iter().filter(|m| spec.metrics[m.metric].role == Role::Goal);
@@ -129,10 +161,44 @@ fn verdict(observed: &Observed, analysis: &Analysis) -> Verdict {
         );
     };
     let won = format!("'{}' is better in arm '{}'", spec.metrics[metric.metric].name, comparison.arm);
-    match analysis.guardrails.iter().find(|g| g.standing != Standing::Holds) {
+    // Another arm that is not shown to be harmless does not keep this one from being shipped.
+    let open = analysis.guardrails.iter().find(|g| g.arm == comparison.arm && g.standing != Standing::Holds);
+    let ran_ms = observed.course.started_ms.map_or(u64::MAX, |started| now_ms.saturating_sub(started));
+    match open {
         Some(open) => say(Decide::Hold, format!("{won}, and {}", open.describe(observed))),
-        None if spec.guardrails.is_empty() => say(Decide::Ship, format!("{won}; no guardrail is declared")),
-        None => say(Decide::Ship, format!("{won}, and every guardrail holds")),
+        None if ran_ms < spec.min_duration_ms => {
+            let days = |ms: u64| ms as f64 / 86_400_000.0;
+            let why = format!("{won}, and it has run {:.1} of {:.1} days", days(ran_ms), days(spec.min_duration_ms));
+            say(Decide::Hold, why)
+        }
+        None => {
+            let rest = match spec.guardrails.is_empty() {
+                true => "; no guardrail is declared",
+                false => ", and every guardrail holds",
+            };
+            let verdict = Verdict { decision: Decide::Ship, why: format!("{won}{rest}") };
+            (verdict, Some(comparison.arm.clone()))
+        }
+    }
+}
+
+impl FairnessResult {
+    /// What it says, in a sentence.
+    pub fn describe(&self, observed: &Observed) -> String {
+        let fairness = &observed.spec.fairness[self.fairness];
+        let share = |at: usize| self.rates[at].map_or_else(|| "-".to_owned(), |rate| format!("{rate:.4}"));
+        format!(
+            "fairness by {}: of '{}' in arm '{}' {} are well treated ({}), of '{}' {}; the ratio is below {:.4}, and {} is asked for",
+            fairness.attribute,
+            self.group,
+            self.arm,
+            share(0),
+            self.rate,
+            fairness.reference,
+            share(1),
+            self.high,
+            fairness.min_ratio
+        )
     }
 }
 
@@ -152,13 +218,18 @@ impl GuardrailResult {
 }
 
 impl Analysis {
+    /// A group that a new arm treats worse than is allowed.
+    pub fn unfair(&self) -> Option<&FairnessResult> {
+        self.fairness.iter().find(|found| found.is_new && found.standing == Standing::Harm)
+    }
+
     /// What a ramp's step is judged by.
     pub fn evidence(&self) -> Evidence {
-        let sound = self.srm_sequential_p >= SRM_ALPHA;
+        let fair = self.srm_sequential_p >= SRM_ALPHA && self.unfair().is_none();
         Evidence {
             units: self.entered,
-            no_harm: sound && self.guardrails.iter().all(|g| g.standing != Standing::Harm),
-            non_inferior: sound && self.guardrails.iter().all(|g| g.standing == Standing::Holds),
+            no_harm: fair && self.guardrails.iter().all(|g| g.standing != Standing::Harm),
+            non_inferior: fair && self.guardrails.iter().all(|g| g.standing == Standing::Holds),
         }
     }
 }
@@ -169,7 +240,6 @@ mod tests {
 
     use super::*;
     use crate::experiment::Experiment;
-    use crate::stats::log_bayes_factor;
 
     /// A thousand units an arm, of which 200 and 300 are cured.
     fn observed(method: &str, planned: u64) -> Observed {
@@ -192,6 +262,8 @@ mod tests {
                 fell_back: false,
                 took_us: 1,
                 forced: false,
+                batch: None,
+                attributes: None,
             });
             if i / 2 < if arm == "a" { 200 } else { 300 } {
                 observed.outcome(&unit, "cured", 1.0, 1000 + i);
@@ -206,16 +278,5 @@ mod tests {
         assert_eq!(decided("fixed", 2001), Decide::Hold);
         assert_eq!(decided("fixed", 2000), Decide::Ship);
         assert_eq!(decided("asymptotic_cs", 5000), Decide::Ship, "it may be looked at any time");
-    }
-
-    #[test]
-    fn the_balance_kept_unit_by_unit_is_that_of_the_counts() {
-        let mut balance = observed::Balance::new(vec![0.3, 0.7]);
-        for i in 0..1000 {
-            balance.enter(usize::from(i % 5 != 0));
-        }
-        let whole = log_bayes_factor(&[200, 800], &[0.3, 0.7], 100.0);
-        assert!((balance.log_factor - whole).abs() < 1e-9, "{} and {whole}", balance.log_factor);
-        assert!(balance.p() <= (-whole).exp(), "the smallest so far");
     }
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
+use super::balance::Balance;
+use super::course::{Course, Shipped};
+use super::entry::{Attributes, Known};
 use crate::experiment::{Aggregate, Experiment, Measure, Metric, Quantity, Source, Watched};
 
 /// A decision inside the experiment.
@@ -28,6 +31,10 @@ pub struct Decision<'a> {
     pub took_us: u64,
     /// Its arm was chosen by hand: it stays out of analysis.
     pub forced: bool,
+    /// The batch that its arm was drawn in; none where shares are fixed.
+    pub batch: Option<u32>,
+    /// What analysis looks at of the unit, as a JSON object of [`Experiment::attributes`].
+    pub attributes: Option<&'a str>,
 }
 
 /// A running total of one measure.
@@ -79,6 +86,16 @@ pub struct Unit {
     pub refused: bool,
     /// Its slowest decision, in microseconds.
     pub slowest_us: u64,
+    /// It was exposed to what was decided.
+    pub exposed: bool,
+    /// The batch that its arm was drawn in.
+    pub batch: u32,
+    /// Position of the action at its entry.
+    pub(super) first_action: u16,
+    /// Which fairness guardrails' adverse actions it had, one bit each.
+    pub(super) adverse: u8,
+    /// What was known of it at its entry.
+    pub(super) known: Known,
     totals: Vec<Total>,
 }
 
@@ -95,7 +112,7 @@ impl Unit {
             Watched::Fallbacks => self.fell_back,
             Watched::Refusals => self.refused,
             Watched::Slow(us) => self.slowest_us > *us,
-            Watched::Metric(_) => false,
+            Watched::Metric(_) | Watched::ActionMix => false,
         }
     }
 }
@@ -120,23 +137,41 @@ pub(super) enum Slots {
 pub struct Observed {
     /// The spec that it is analysed by.
     pub spec: Arc<Experiment>,
-    /// Units, by id.
+    /// How it was run.
+    pub course: Course,
+    /// Units, by id; a unit that several batches drew an arm for is one of each.
     pub units: HashMap<Box<str>, Unit, FxBuildHasher>,
     /// Units that only had decisions whose arm was chosen by hand.
     pub forced: HashMap<Box<str>, (), FxBuildHasher>,
+    /// Units that left their arm when the winner shipped: they are nobody's any more.
+    pub moved: HashMap<Box<str>, (), FxBuildHasher>,
     /// Decisions in arms that the spec does not have, or of a unit that changed its arm: there
     /// should be none.
     pub astray: u64,
     /// Actions served, by arm.
     pub actions: Vec<HashMap<Box<str>, u64, FxBuildHasher>>,
+    /// The actions at units' entries.
+    pub(super) first_actions: Vec<Box<str>>,
+    pub(super) attributes: Attributes,
+    shipped: Option<Shipped>,
+    /// The batches that drew an arm for a unit, where there are any.
+    batches_of: HashMap<Box<str>, Vec<u32>, FxBuildHasher>,
     slots: Vec<Slot>,
     pub(super) of_metric: Vec<Slots>,
     pub(super) srm: Balance,
 }
 
 impl Observed {
-    /// Nothing yet.
+    /// Nothing yet, of an experiment whose arms and shares are those of its spec.
     pub fn new(spec: Arc<Experiment>) -> Self {
+        Self::over(spec, Course::default())
+    }
+
+    /// Nothing yet, of an experiment that was run in this way.
+    pub fn over(spec: Arc<Experiment>, course: Course) -> Self {
+        // What a winner is compared with once it serves everybody else is what was held back.
+        let shipped = course.shipped.as_ref().and_then(|winner| Shipped::of(&spec, winner, &course.unit));
+        let spec = shipped.as_ref().map_or(spec, |shipped| Arc::clone(&shipped.spec));
         let mut slots: Vec<Slot> = Vec::new();
         let mut slot = |measure: &Measure, metric: &Metric| {
             let (source, name, window_ms) = (measure.source, measure.outcome.clone(), metric.window_ms);
@@ -158,12 +193,19 @@ impl Observed {
                 Quantity::Ratio(over, under) => Slots::Two([slot(over, metric), slot(under, metric)]),
             })
             .collect();
-        let srm = Balance::new(spec.arms.iter().map(|arm| arm.weight).collect());
+        let fixed = || vec![spec.arms.iter().map(|arm| arm.weight).collect()];
+        let srm = Balance::new(if course.batches.is_empty() { fixed() } else { course.batches.clone() });
         Self {
             units: HashMap::default(),
             forced: HashMap::default(),
+            moved: HashMap::default(),
             astray: 0,
             actions: vec![HashMap::default(); spec.arms.len()],
+            first_actions: Vec::new(),
+            attributes: Attributes::of(&spec),
+            batches_of: HashMap::default(),
+            shipped,
+            course,
             slots,
             of_metric,
             srm,
@@ -173,9 +215,25 @@ impl Observed {
 
     /// Takes a decision.
     pub fn decision(&mut self, decision: &Decision<'_>) {
+        let unit = decision.unit;
+        if self.shipped.as_ref().is_some_and(|shipped| shipped.moves(unit)) {
+            if !decision.forced && !self.moved.contains_key(unit) {
+                self.moved.insert(unit.into(), ());
+            }
+            return;
+        }
+        let drawn_for: String;
+        let key = match decision.batch {
+            Some(batch) if !self.course.batches.is_empty() => {
+                drawn_for = in_batch(unit, batch);
+                &*drawn_for
+            }
+            _ => unit,
+        };
         if decision.forced {
-            if !self.units.contains_key(decision.unit) {
-                self.forced.insert(decision.unit.into(), ());
+            let has_entered = self.units.contains_key(key) || self.batches_of.contains_key(unit);
+            if !has_entered && !self.forced.contains_key(unit) {
+                self.forced.insert(unit.into(), ());
             }
             return;
         }
@@ -187,53 +245,89 @@ impl Observed {
             Some(count) => count,
             None => self.actions[arm].entry(decision.action.into()).or_default(),
         } += 1;
-        if !self.units.contains_key(decision.unit) {
-            self.forced.remove(decision.unit);
-            self.srm.enter(arm);
-            let totals = vec![Total::default(); self.slots.len()];
-            let unit = Unit {
-                arm,
-                entry_ms: decision.time_ms,
-                failed: false,
-                fell_back: false,
-                refused: false,
-                slowest_us: 0,
-                totals,
-            };
-            self.units.insert(decision.unit.into(), unit);
+        if !self.units.contains_key(key) {
+            self.enter(key, arm, decision);
         }
-        let Some(unit) = self.units.get_mut(decision.unit) else { return };
-        if unit.arm != arm {
+        let Some(known) = self.units.get_mut(key) else { return };
+        if known.arm != arm {
             self.astray += 1;
             return;
         }
-        unit.entry_ms = unit.entry_ms.min(decision.time_ms);
-        unit.refused |= decision.outcome == "refusal";
-        unit.failed |= !matches!(decision.outcome, "answer" | "refusal");
-        unit.fell_back |= decision.fell_back;
-        unit.slowest_us = unit.slowest_us.max(decision.took_us);
-        each(&self.slots, unit, Source::Decisions, Some(decision.action), decision.time_ms, |total| total.add(1.0));
+        known.entry_ms = known.entry_ms.min(decision.time_ms);
+        known.refused |= decision.outcome == "refusal";
+        known.failed |= !matches!(decision.outcome, "answer" | "refusal");
+        known.fell_back |= decision.fell_back;
+        known.slowest_us = known.slowest_us.max(decision.took_us);
+        for (bit, fairness) in self.spec.fairness.iter().enumerate() {
+            known.adverse |= u8::from(fairness.adverse.iter().any(|action| **action == *decision.action)) << bit;
+        }
+        each(&self.slots, known, Source::Decisions, Some(decision.action), decision.time_ms, |total| total.add(1.0));
+    }
+
+    fn enter(&mut self, key: &str, arm: usize, decision: &Decision<'_>) {
+        self.forced.remove(decision.unit);
+        let batch = decision.batch.filter(|_| !self.course.batches.is_empty());
+        if let Some(batch) = batch {
+            self.batches_of.entry(decision.unit.into()).or_default().push(batch);
+        }
+        let batch = batch.unwrap_or(0);
+        self.srm.enter(arm, batch as usize);
+        let first_action = self.first_actions.iter().position(|known| **known == *decision.action);
+        let first_action = first_action.unwrap_or_else(|| {
+            self.first_actions.push(decision.action.into());
+            self.first_actions.len() - 1
+        });
+        let unit = Unit {
+            arm,
+            entry_ms: decision.time_ms,
+            failed: false,
+            fell_back: false,
+            refused: false,
+            slowest_us: 0,
+            exposed: false,
+            batch,
+            // A decision point has far fewer actions.
+            first_action: u16::try_from(first_action).unwrap_or(u16::MAX),
+            adverse: 0,
+            known: self.attributes.read(decision.attributes),
+            totals: vec![Total::default(); self.slots.len()],
+        };
+        self.units.insert(key.into(), unit);
+    }
+
+    /// Calls `change` with what is known of a unit, once for each batch that drew an arm for it.
+    fn of_unit(&mut self, unit: &str, mut change: impl FnMut(&[Slot], &mut Unit)) {
+        match self.batches_of.get(unit) {
+            None => self.units.get_mut(unit).into_iter().for_each(|unit| change(&self.slots, unit)),
+            Some(batches) => {
+                for batch in batches {
+                    let unit = self.units.get_mut(&*in_batch(unit, *batch));
+                    unit.into_iter().for_each(|unit| change(&self.slots, unit));
+                }
+            }
+        }
     }
 
     /// Takes an outcome of a unit; of one that has not entered it is none of this experiment's.
     pub fn outcome(&mut self, unit: &str, name: &str, value: f64, at_ms: u64) {
-        if let Some(unit) = self.units.get_mut(unit) {
-            each(&self.slots, unit, Source::Outcomes, Some(name), at_ms, |total| total.add(value));
-        }
+        self.of_unit(unit, |slots, unit| {
+            each(slots, unit, Source::Outcomes, Some(name), at_ms, |total| total.add(value));
+        });
     }
 
     /// Takes an outcome back that was taken before.
     pub fn reversal(&mut self, unit: &str, name: &str, value: f64, at_ms: u64) {
-        if let Some(unit) = self.units.get_mut(unit) {
-            each(&self.slots, unit, Source::Outcomes, Some(name), at_ms, |total| total.remove(value));
-        }
+        self.of_unit(unit, |slots, unit| {
+            each(slots, unit, Source::Outcomes, Some(name), at_ms, |total| total.remove(value));
+        });
     }
 
     /// Takes an exposure of a unit.
     pub fn exposure(&mut self, unit: &str, at_ms: u64) {
-        if let Some(unit) = self.units.get_mut(unit) {
-            each(&self.slots, unit, Source::Exposures, None, at_ms, |total| total.add(1.0));
-        }
+        self.of_unit(unit, |slots, unit| {
+            unit.exposed |= unit.entry_ms <= at_ms;
+            each(slots, unit, Source::Exposures, None, at_ms, |total| total.add(1.0));
+        });
     }
 
     /// Units that entered, by arm.
@@ -260,39 +354,7 @@ fn each(
     }
 }
 
-/// Whether units fall to the arms as the weights say, looked at after every one of them: the
-/// Dirichlet-multinomial Bayes factor of Lindon and Malek (2022), one predictive factor a unit.
-pub(super) struct Balance {
-    pub counts: Vec<u64>,
-    weights: Vec<f64>,
-    entered: f64,
-    pub log_factor: f64,
-    highest: f64,
-}
-
-/// Units that the prior is worth.
-const PRIOR: f64 = 100.0;
-
-impl Balance {
-    pub fn new(weights: Vec<f64>) -> Self {
-        Self { counts: vec![0; weights.len()], weights, entered: 0.0, log_factor: 0.0, highest: 0.0 }
-    }
-
-    pub fn enter(&mut self, arm: usize) {
-        let weight = self.weights[arm];
-        if weight > 0.0 {
-            let predicted = (PRIOR * weight + self.counts[arm] as f64) / (PRIOR + self.entered);
-            self.log_factor += (predicted / weight).ln();
-        } else {
-            self.log_factor = f64::INFINITY;
-        }
-        self.counts[arm] += 1;
-        self.entered += 1.0;
-        self.highest = self.highest.max(self.log_factor);
-    }
-
-    /// The smallest p so far; valid however often it is looked at.
-    pub fn p(&self) -> f64 {
-        (-self.highest).exp().min(1.0)
-    }
+/// The key of a unit in a batch. No id holds this character.
+fn in_batch(unit: &str, batch: u32) -> String {
+    format!("{unit}\u{1f}{batch}")
 }

@@ -22,6 +22,8 @@ pub enum State {
     Paused,
     /// Ended for harm, or by hand. New decisions are on the pinned strategy.
     Aborted,
+    /// The winner serves the whole slot, but for the holdback, until the pin is edited.
+    Shipped,
     /// Ended with a winner. New decisions are on the pinned strategy.
     Concluded,
 }
@@ -34,20 +36,21 @@ impl State {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Aborted => "aborted",
+            Self::Shipped => "shipped",
             Self::Concluded => "concluded",
         }
     }
 
     /// The state of this name.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Draft, Self::Running, Self::Paused, Self::Aborted, Self::Concluded]
+        [Self::Draft, Self::Running, Self::Paused, Self::Aborted, Self::Shipped, Self::Concluded]
             .into_iter()
             .find(|state| state.as_str() == text)
     }
 
     /// Says whether new units may enter, and those that are in stay in.
     pub fn takes_units(self) -> bool {
-        matches!(self, Self::Running | Self::Paused)
+        matches!(self, Self::Running | Self::Paused | Self::Shipped)
     }
 
     /// Says whether nothing can follow.
@@ -71,8 +74,20 @@ pub struct Status {
     pub started_ms: Option<u64>,
     /// When it ended.
     pub ended_ms: Option<u64>,
-    /// The arm that won; none unless it is concluded.
+    /// The arm that won; none unless it is shipped or concluded.
     pub winner: Option<Name>,
+    /// What the decision point was pinned to when the winner was shipped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pin: Option<String>,
+    /// It takes nobody: the host took a shipped winner back.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub withdrawn: bool,
+    /// The arms' shares by batch, where they follow from what was seen.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub batches: Vec<Vec<f64>>,
+    /// When the last batch began.
+    #[serde(default)]
+    pub batch_ms: u64,
     /// The share of the slot that this phase takes.
     pub applied: f64,
     /// Changes so far.
@@ -92,6 +107,20 @@ pub enum Command {
     Resume,
     /// Takes over another coverage from the edited file: a new phase.
     Edit,
+    /// Begins another batch, with other shares.
+    Allocate {
+        /// The arms' shares.
+        weights: Vec<f64>,
+    },
+    /// Lets the winner serve the slot, less the holdback.
+    Ship {
+        /// The arm.
+        winner: Name,
+        /// What the decision point is pinned to.
+        pin: String,
+    },
+    /// Takes a shipped winner back: everybody is on the pinned strategy, and a person decides.
+    Reopen,
     /// Ends it: everybody is on the pinned strategy.
     Abort,
     /// Ends it with a winner.
@@ -110,6 +139,9 @@ impl Command {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Edit => "edit",
+            Self::Allocate { .. } => "allocate",
+            Self::Ship { .. } => "ship",
+            Self::Reopen => "reopen",
             Self::Abort => "abort",
             Self::Conclude { .. } => "conclude",
         }
@@ -155,6 +187,10 @@ impl Default for Status {
             started_ms: None,
             ended_ms: None,
             winner: None,
+            pin: None,
+            withdrawn: false,
+            batches: Vec::new(),
+            batch_ms: 0,
             applied: 0.0,
             generation: 0,
         }
@@ -164,11 +200,24 @@ impl Default for Status {
 impl Status {
     /// The share of its slot that the experiment takes now.
     pub fn coverage(&self, spec: &Experiment) -> f64 {
-        if !self.state.takes_units() {
+        if !self.state.takes_units() || self.withdrawn {
             return 0.0;
+        }
+        if self.state == State::Shipped {
+            return 1.0;
         }
         // A ramp's later steps may be edited away while it runs.
         spec.ramp.get(self.step).or(spec.ramp.last()).map_or(0.0, |step| step.coverage)
+    }
+
+    /// The arms' shares of the units that enter now.
+    pub fn weights(&self, spec: &Experiment) -> Vec<f64> {
+        self.batches.last().cloned().unwrap_or_else(|| spec.arms.iter().map(|arm| arm.weight).collect())
+    }
+
+    /// Position of the batch in force; none where shares are fixed.
+    pub fn batch(&self) -> Option<u32> {
+        self.batches.len().checked_sub(1).and_then(|batch| u32::try_from(batch).ok())
     }
 
     /// The status after `command` at `now_ms`. A clock that went back does not undo time: what
@@ -181,9 +230,11 @@ impl Status {
         let next = Self { since_ms: now_ms, generation: self.generation + 1, ..self.clone() };
         let next = match (self.state, command) {
             (State::Draft, Command::Start) => {
-                Ok(Self { state: State::Running, phase: 1, started_ms: Some(now_ms), ..next })
+                let batches = spec.allocation.iter().map(|_| self.weights(spec)).collect();
+                let (phase, started_ms) = (1, Some(now_ms));
+                Ok(Self { state: State::Running, phase, started_ms, batches, batch_ms: now_ms, ..next })
             }
-            (State::Running | State::Paused, Command::Promote) => {
+            (State::Running | State::Paused, Command::Promote) if !self.withdrawn => {
                 let step = self.step + 1;
                 match spec.ramp.get(step) {
                     Some(_) => Ok(Self { state: State::Running, phase: self.phase + 1, step, ..next }),
@@ -191,31 +242,50 @@ impl Status {
                 }
             }
             (State::Running | State::Paused, Command::Edit) => Ok(Self { phase: self.phase + 1, ..next }),
+            (State::Running | State::Paused, Command::Allocate { weights }) => {
+                let mut batches = self.batches.clone();
+                batches.push(weights.clone());
+                // The ramp's step goes on as it was.
+                Ok(Self { batches, batch_ms: now_ms, since_ms: self.since_ms, ..next })
+            }
+            (State::Running, Command::Ship { winner, pin }) => {
+                known_arm(spec, winner)?;
+                let (winner, pin) = (Some(winner.clone()), Some(pin.clone()));
+                Ok(Self { state: State::Shipped, phase: self.phase + 1, winner, pin, ..next })
+            }
+            (State::Shipped, Command::Reopen) => {
+                let phase = self.phase + 1;
+                Ok(Self { state: State::Paused, phase, winner: None, pin: None, withdrawn: true, ..next })
+            }
+            (State::Paused, Command::Resume) if self.withdrawn => {
+                Ok(Self { state: State::Running, phase: self.phase + 1, step: 0, withdrawn: false, ..next })
+            }
             (State::Running, Command::Pause) => Ok(Self { state: State::Paused, ..next }),
             (State::Paused, Command::Resume) => Ok(Self { state: State::Running, ..next }),
-            (State::Draft | State::Running | State::Paused, Command::Abort) => {
+            (State::Draft | State::Running | State::Paused | State::Shipped, Command::Abort) => {
                 Ok(Self { state: State::Aborted, ended_ms: Some(now_ms), ..next })
             }
-            (State::Running | State::Paused, Command::Conclude { winner }) => {
-                if !spec.arms.iter().any(|arm| arm.name == *winner) {
-                    let arms = spec.arms.iter().map(|arm| &*arm.name).collect::<Vec<_>>().join(", ");
-                    return Err(NotPossible::UnknownArm { winner: winner.to_string(), arms });
-                }
+            (State::Running | State::Paused | State::Shipped, Command::Conclude { winner }) => {
+                known_arm(spec, winner)?;
                 Ok(Self { state: State::Concluded, ended_ms: Some(now_ms), winner: Some(winner.clone()), ..next })
             }
             (state, command) => Err(NotPossible::State {
                 state: state.as_str(),
                 command: command.as_str(),
-                possible: possible(state).to_owned(),
+                possible: possible(state, self.withdrawn).to_owned(),
             }),
         };
         next.map(|next| Self { applied: next.coverage(spec), ..next })
     }
 
-    /// The command that a spec asks for by being in force: to begin, or to take over the coverage
-    /// that its file was edited to.
-    pub fn due(&self, spec: &Experiment) -> Option<Command> {
+    /// The command that a spec asks for by being in force, at a decision point that is pinned to
+    /// `pin`: to begin, to take over the coverage that its file was edited to, or, once shipped, to
+    /// end with the pin that it waited for.
+    pub fn due(&self, spec: &Experiment, pin: &str) -> Option<Command> {
         match self.state {
+            State::Shipped if self.pin.as_deref().is_some_and(|before| before != pin) => {
+                self.winner.clone().map(|winner| Command::Conclude { winner })
+            }
             State::Draft if !spec.manual_start => Some(Command::Start),
             State::Running | State::Paused if self.applied != self.coverage(spec) => Some(Command::Edit),
             _ => None,
@@ -223,8 +293,18 @@ impl Status {
     }
 }
 
-fn possible(state: State) -> &'static str {
+fn known_arm(spec: &Experiment, winner: &Name) -> Result<(), NotPossible> {
+    if spec.arms.iter().any(|arm| arm.name == *winner) {
+        return Ok(());
+    }
+    let arms = spec.arms.iter().map(|arm| &*arm.name).collect::<Vec<_>>().join(", ");
+    Err(NotPossible::UnknownArm { winner: winner.to_string(), arms })
+}
+
+fn possible(state: State, withdrawn: bool) -> &'static str {
     match state {
+        State::Paused if withdrawn => "resume, abort, conclude",
+        State::Shipped => "abort, conclude",
         State::Draft => "start, abort",
         State::Running => "promote, pause, abort, conclude",
         State::Paused => "resume, promote, abort, conclude",
@@ -296,104 +376,4 @@ impl Status {
 
 fn span(ms: u64) -> String {
     humantime::format_duration(core::time::Duration::from_millis(ms)).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec() -> Experiment {
-        Experiment::parse(
-            "id = \"e\"\ndecision_point = \"d\"\n\
-             ramp = [{ coverage = 0.1, hold = \"1h\", min_units = 100, gate = \"fast\" }, { coverage = 0.5, gate = \"non_inferior\" }, { coverage = 1.0 }]\n\
-             [[arms]]\nname = \"a\"\nstrategy = \"p@1.0.0\"\nweight = 0.5\n[[arms]]\nname = \"b\"\nstrategy = \"q@1.1.0\"\nweight = 0.5\n",
-        )
-        .expect("valid")
-    }
-
-    const HOUR: u64 = 3_600_000;
-
-    fn started() -> Status {
-        Status::default().after(&Command::Start, &spec(), 1000).expect("starts")
-    }
-
-    #[test]
-    fn a_life_from_draft_to_conclusion() {
-        let spec = spec();
-        let status = started();
-        assert_eq!(
-            (status.state, status.phase, status.generation, status.coverage(&spec)),
-            (State::Running, 1, 1, 0.1)
-        );
-        let status = status.after(&Command::Promote, &spec, 2000).expect("promotes");
-        assert_eq!((status.phase, status.coverage(&spec), status.since_ms), (2, 0.5, 2000));
-        let paused = status.after(&Command::Pause, &spec, 3000).expect("pauses");
-        assert_eq!((paused.state, paused.coverage(&spec)), (State::Paused, 0.5), "who is in stays in");
-        let status = paused.after(&Command::Resume, &spec, 4000).expect("resumes");
-        let conclude = Command::Conclude { winner: "b".into() };
-        let status = status.after(&conclude, &spec, 5000).expect("concludes");
-        assert_eq!(
-            (status.state, status.coverage(&spec), status.winner.as_deref()),
-            (State::Concluded, 0.0, Some("b"))
-        );
-        assert_eq!((status.started_ms, status.ended_ms, status.generation), (Some(1000), Some(5000), 5));
-    }
-
-    #[test]
-    fn what_is_not_possible_says_what_is() {
-        let spec = spec();
-        let refused =
-            |status: &Status, command: &Command| status.after(command, &spec, 9000).expect_err("refused").to_string();
-        let draft = Status::default();
-        assert!(refused(&draft, &Command::Promote).contains("is draft, and cannot promote; possible: start, abort"));
-        let aborted = started().after(&Command::Abort, &spec, 2000).expect("aborts");
-        for command in [Command::Start, Command::Promote, Command::Resume, Command::Abort] {
-            assert!(refused(&aborted, &command).contains("it has ended: start another id"), "{command:?}");
-        }
-        let winner = Command::Conclude { winner: "c".into() };
-        assert!(refused(&started(), &winner).contains("winner = \"c\" is not an arm; arms: a, b"));
-        let mut last = started();
-        for _ in 0..2 {
-            last = last.after(&Command::Promote, &spec, 2000).expect("promotes");
-        }
-        assert!(refused(&last, &Command::Promote).contains("last step, 3 of 3"));
-    }
-
-    #[test]
-    fn a_step_is_left_when_it_has_shown_what_it_must() {
-        let (spec, status) = (spec(), started());
-        let evidence = |units, no_harm, non_inferior| Evidence { units, no_harm, non_inferior };
-        let waits = |status: &Status, e: Evidence, at: u64| match status.next(&spec, &e, at) {
-            Next::Wait(why) => why,
-            other => panic!("{other:?}"),
-        };
-        assert!(waits(&status, evidence(500, true, true), 1000 + HOUR - 1).contains("held"));
-        assert!(waits(&status, evidence(99, true, true), 1000 + HOUR).contains("99 of 100 units"));
-        assert!(waits(&status, evidence(100, false, true), 1000 + HOUR).contains("shows harm"));
-        assert!(matches!(status.next(&spec, &evidence(100, true, false), 1000 + HOUR), Next::Promote(_)));
-        let second = status.after(&Command::Promote, &spec, 2000).expect("promotes");
-        assert!(waits(&second, evidence(100, true, false), 3000).contains("inconclusive holds"));
-        assert!(matches!(second.next(&spec, &evidence(100, true, true), 3000), Next::Promote(_)));
-        let paused = second.after(&Command::Pause, &spec, 3000).expect("pauses");
-        assert_eq!(paused.next(&spec, &evidence(100, true, true), 4000), Next::Stay);
-        let last = second.after(&Command::Promote, &spec, 3000).expect("promotes");
-        assert_eq!(last.next(&spec, &evidence(100, true, true), u64::MAX), Next::Stay);
-    }
-
-    #[test]
-    fn another_coverage_in_the_file_is_another_phase() {
-        let (spec, status) = (spec(), started());
-        assert_eq!((status.due(&spec), Status::default().due(&spec)), (None, Some(Command::Start)));
-        let mut edited = spec.clone();
-        edited.ramp[0].coverage = 0.3;
-        assert_eq!(status.due(&edited), Some(Command::Edit));
-        let status = status.after(&Command::Edit, &edited, 2000).expect("takes it over");
-        assert_eq!((status.phase, status.step, status.applied, status.due(&edited)), (2, 0, 0.3, None));
-    }
-
-    #[test]
-    fn a_clock_that_goes_back_undoes_nothing() {
-        let paused = started().after(&Command::Pause, &spec(), 10).expect("pauses");
-        assert_eq!(paused.since_ms, 1000);
-    }
 }

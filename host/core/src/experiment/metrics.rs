@@ -1,5 +1,6 @@
 //! What an experiment measures, and what it must not make worse.
 
+use super::attribute::Attribute;
 use super::raw::{RawGuardrail, RawMetric, RawPart};
 use crate::manifest::duration_ms;
 use crate::{NAME_RULE, Name, is_name};
@@ -121,6 +122,10 @@ pub struct Metric {
     pub alpha: f64,
     /// Units at which the confidence sequence is tightest.
     pub planned_units: u64,
+    /// Only units that were exposed count; else all that were assigned.
+    pub is_exposed: bool,
+    /// What was known of a unit at its entry, and foretells a part of its number.
+    pub cuped: Vec<Attribute>,
 }
 
 /// What a guardrail watches.
@@ -134,6 +139,8 @@ pub enum Watched {
     Refusals,
     /// Units with a decision that took longer than this, in microseconds.
     Slow(u64),
+    /// The share of units with each action at their entry.
+    ActionMix,
     /// One of the metrics, by its position.
     Metric(usize),
 }
@@ -173,6 +180,8 @@ pub enum Margin {
     },
 }
 
+/// Covariates of one metric.
+const MAX_COVARIATES: usize = 8;
 /// The default of `planned_units`.
 const PLANNED_UNITS: u64 = 10_000;
 
@@ -219,7 +228,8 @@ impl Metric {
             one_of(at("direction"), raw.direction.as_deref(), &[("increase", true), ("decrease", false)])?;
         let methods = [("asymptotic_cs", Method::AsymptoticCs), ("fixed", Method::Fixed)];
         let method = one_of(at("method"), raw.method.as_deref(), &methods)?;
-        one_of(at("population"), raw.population.as_deref(), &[("assigned", ()), ("exposed", ())])?;
+        let is_exposed =
+            one_of(at("population"), raw.population.as_deref(), &[("assigned", false), ("exposed", true)])?;
         let duration = |key: &str, value: &Option<String>| match value {
             Some(text) => duration_ms(text).map(Some).map_err(|e| format!("{}: {e}", at(key))),
             None => Ok(None),
@@ -235,6 +245,14 @@ impl Metric {
             return Err(at("planned_units = 0; valid: a number from 1"));
         }
         let quantity = Self::quantity(raw)?;
+        let named = raw.cuped.iter().flatten().map(|text| Attribute::parse(text));
+        let cuped = named.collect::<Result<Vec<_>, _>>().map_err(|e| at(&format!("cuped: {e}")))?;
+        if cuped.len() > MAX_COVARIATES {
+            return Err(at(&format!("cuped: {} covariates; at most {MAX_COVARIATES}", cuped.len())));
+        }
+        if !cuped.is_empty() && matches!(quantity, Quantity::Ratio(..)) {
+            return Err(at("cuped is for one number a unit: any, sum or count"));
+        }
         let window_ms = match (duration("window", &raw.window)?, &quantity) {
             (Some(0), _) => return Err(at("window = 0; valid: a duration like 14d")),
             (Some(window), _) => window,
@@ -252,6 +270,8 @@ impl Metric {
             method,
             alpha,
             planned_units: raw.planned_units.unwrap_or(PLANNED_UNITS),
+            is_exposed,
+            cuped,
         })
     }
 
@@ -302,7 +322,11 @@ impl Guardrail {
             ("fallbacks", _) => Watched::Fallbacks,
             ("refusals", _) => Watched::Refusals,
             ("slow", _) => slow()?,
-            _ => return Err(at("no such metric; valid: failures, fallbacks, refusals, slow, or one of [[metrics]]")),
+            ("action_mix", _) => Watched::ActionMix,
+            _ => {
+                let valid = "failures, fallbacks, refusals, slow, action_mix, or one of [[metrics]]";
+                return Err(at(&format!("no such metric; valid: {valid}")));
+            }
         };
         if raw.threshold.is_some() && !matches!(watched, Watched::Slow(_)) {
             return Err(at("threshold is for slow"));
@@ -320,12 +344,15 @@ impl Guardrail {
         }
         let is_relative =
             one_of(at("margin_type"), raw.margin_type.as_deref(), &[("absolute", false), ("relative", true)])?;
-        let difference = |margin, more_is_harm| Margin::Difference {
-            margin,
-            is_relative,
-            more_is_harm,
-            alarm: raw.alarm.unwrap_or(0.0),
-        };
+        // Another mix of actions is what a new strategy is for: harm is only what is beyond the
+        // margin. More failures than control's are harm at once.
+        let is_mix = watched == Watched::ActionMix;
+        let alarm = |margin| raw.alarm.unwrap_or(if is_mix { margin } else { 0.0 });
+        let difference =
+            |margin, more_is_harm| Margin::Difference { margin, is_relative, more_is_harm, alarm: alarm(margin) };
+        if is_mix && (is_relative || raw.max_count.is_some()) {
+            return Err(at("valid: max_increase, a difference of shares, with margin_type = \"absolute\""));
+        }
         let margin = match (raw.max_increase, raw.max_decrease, raw.max_count) {
             (Some(margin), None, None) => difference(margin, true),
             (None, Some(_), None) if !matches!(watched, Watched::Metric(_)) => {

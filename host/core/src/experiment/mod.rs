@@ -1,21 +1,26 @@
 //! Experiment files: as they are written, then validated.
-//!
-//! What a file may ask for and this version does not do is read and checked all the same, and
-//! [`Experiment::not_acted_upon`] lists it, so that nothing pretends.
 
+mod arms;
+mod attribute;
+mod fairness;
+#[cfg(test)]
+mod life;
 mod lifecycle;
 mod metrics;
+mod ramp;
 mod raw;
 
-use indexmap::IndexMap;
-
+pub use arms::{Allocation, Arm, Pin, Shadow};
+pub use attribute::Attribute;
+pub use fairness::{Fairness, MAX_FAIRNESS};
 pub use lifecycle::{Command, Evidence, Next, NotPossible, State, Status};
 pub use metrics::{Aggregate, Guardrail, Margin, Measure, Method, Metric, Missing, Quantity, Role, Source, Watched};
 
+pub use ramp::{Gate, Step};
+
 use crate::manifest::duration_ms;
-use crate::value::Value;
 use crate::{NAME_RULE, Name, is_name};
-use raw::{RawArm, RawExperiment, RawNotify, RawOnSuccess, RawStart};
+use raw::{RawExperiment, RawNotify, RawOnSuccess, RawStart};
 
 /// A validated experiment.
 #[derive(Debug, Clone)]
@@ -44,14 +49,30 @@ pub struct Experiment {
     pub control: Name,
     /// The arms that take units. Their weights sum to 1.
     pub arms: Vec<Arm>,
+    /// The arms that run beside, without effect.
+    pub shadows: Vec<Shadow>,
+    /// How the arms' shares follow from what was seen; none: they stay as they are.
+    pub allocation: Option<Allocation>,
     /// What is measured.
     pub metrics: Vec<Metric>,
     /// What must not get worse.
     pub guardrails: Vec<Guardrail>,
+    /// How groups of people may fare.
+    pub fairness: Vec<Fairness>,
+    /// What results are broken down by.
+    pub segments: Vec<Attribute>,
+    /// No winner before it has run so long, in milliseconds.
+    pub min_duration_ms: u64,
+    /// It ends when it has run so long, in milliseconds.
+    pub max_duration_ms: Option<u64>,
+    /// A winner serves the whole slot, but for the holdback.
+    pub ships: bool,
+    /// The share of the slot's units that a shipped experiment leaves with control.
+    pub holdback: f64,
+    /// It may take a slot whose last experiment still has its effects.
+    pub reuse_slot: bool,
     /// Who is told of what.
     pub notify: Vec<Hook>,
-    /// What the file asks for and this version does not do.
-    pub not_acted_upon: Vec<String>,
     /// SHA-256 of the file.
     pub digest: Name,
 }
@@ -89,77 +110,6 @@ impl NotifyEvent {
     }
 }
 
-/// A step of a ramp.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// The share of the slot in use.
-    pub coverage: f64,
-    /// How long it lasts at least, in milliseconds.
-    pub hold_ms: u64,
-    /// Units that have entered before it is left.
-    pub min_units: u64,
-    /// What has to be shown before it is left.
-    pub gate: Gate,
-}
-
-/// What a ramp's step has to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// Nothing.
-    None,
-    /// That no guardrail shows harm.
-    Fast,
-    /// That every guardrail holds, on matured outcomes.
-    NonInferior,
-}
-
-/// An arm.
-#[derive(Debug, Clone)]
-pub struct Arm {
-    /// Its name.
-    pub name: Name,
-    /// The strategy's exact version.
-    pub strategy: Pin,
-    /// Its share of the units that enter.
-    pub weight: f64,
-    /// Parameters in place of the manifest's defaults.
-    pub parameters: IndexMap<String, Value>,
-}
-
-/// An exact version of a plugin, written `name@1.2.3`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pin {
-    /// The plugin's name.
-    pub name: Name,
-    /// Its version.
-    pub version: semver::Version,
-}
-
-impl Pin {
-    /// Reads `name@1.2.3`.
-    ///
-    /// # Errors
-    /// What is wrong, and what would be valid.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let valid = "valid: NAME@MAJOR.MINOR.PATCH, an exact version, like outreach-rules@1.0.0";
-        let (name, version) = text.split_once('@').ok_or_else(|| format!("'{text}' has no version; {valid}"))?;
-        if !is_name(name) {
-            return Err(format!("'{name}' is not a name; {valid}"));
-        }
-        let version = semver::Version::parse(version).map_err(|e| format!("'{text}': {e}; {valid}"))?;
-        Ok(Self { name: name.into(), version })
-    }
-}
-
-impl std::fmt::Display for Pin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}", self.name, self.version)
-    }
-}
-
-/// How far the weights' sum may be from 1.
-const WEIGHT_TOLERANCE: f64 = 1e-9;
-
 impl Experiment {
     /// Reads and validates the text of an experiment file.
     ///
@@ -170,16 +120,11 @@ impl Experiment {
         if !is_name(&raw.id) {
             return Err(format!("id = \"{}\" is not a name; valid: {NAME_RULE}", raw.id));
         }
-        let mut not_acted_upon = not_acted_upon(&raw);
-        check_texts(&raw)?;
         let slot = raw.slot.unwrap_or([0.0, 1.0]);
         if !(0.0 <= slot[0] && slot[0] < slot[1] && slot[1] <= 1.0) {
             return Err(format!("slot = {slot:?}; valid: [from, to) with 0 <= from < to <= 1"));
         }
-        let ramp = ramp(&raw)?;
-        if raw.allocation.is_some() {
-            return Err("allocation: bandit allocation is not supported yet; give each arm a weight".to_owned());
-        }
+        let ramp = ramp::ramp(&raw)?;
         let mut metrics: Vec<Metric> = Vec::with_capacity(raw.metrics.len());
         for metric in &raw.metrics {
             if metrics.iter().any(|known| *known.name == *metric.name) {
@@ -188,15 +133,27 @@ impl Experiment {
             metrics.push(Metric::of(metric)?);
         }
         let guardrails = raw.guardrails.iter().map(|g| Guardrail::of(g, &metrics)).collect::<Result<_, _>>()?;
-        let notify = raw.notify.into_iter().enumerate().map(hook).collect::<Result<_, _>>()?;
-        let arms = arms(raw.arms, &mut not_acted_upon)?;
+        let fairness = fairness(&raw)?;
+        let segments = raw.segments.iter().map(|text| Attribute::parse(text));
+        let segments = segments.collect::<Result<_, _>>().map_err(|e| format!("segments: {e}"))?;
+        let (min_duration_ms, max_duration_ms) = durations(&raw)?;
+        let arms::Arms { mut arms, shadows } = arms::arms(raw.arms, raw.allocation.is_some())?;
         if let Some(control) = &raw.control
             && !arms.iter().any(|arm| *arm.name == **control)
         {
             return Err(format!("control = \"{control}\" is not an arm; arms: {}", listed(&arms)));
         }
         // The first arm is compared with, unless the file names another.
-        let control = raw.control.map_or_else(|| arms[0].name.clone(), Into::into);
+        let control: Name = raw.control.map_or_else(|| arms[0].name.clone(), Into::into);
+        let allocation = raw.allocation.map(|raw| Allocation::of(&raw, &metrics, &mut arms, &control)).transpose()?;
+        let ships = matches!(raw.on_success, Some(RawOnSuccess::Ship));
+        let of_control = arms.iter().find(|arm| arm.name == control).map_or(0.0, |arm| arm.weight);
+        let holdback = raw.holdback.unwrap_or(0.0);
+        if !(0.0..=of_control).contains(&holdback) {
+            // Nobody is taken from the winner to be held back.
+            return Err(format!("holdback = {holdback}; valid: from 0 to control's weight, {of_control}"));
+        }
+        let notify = raw.notify.into_iter().enumerate().map(hook).collect::<Result<_, _>>()?;
         Ok(Self {
             decision_point: raw.decision_point.into(),
             owner: raw.owner,
@@ -210,12 +167,47 @@ impl Experiment {
             ramp,
             control,
             arms,
+            shadows,
+            allocation,
             metrics,
             guardrails,
+            fairness,
+            segments,
+            min_duration_ms,
+            max_duration_ms,
+            ships,
+            holdback,
+            reuse_slot: raw.reuse_slot,
             notify,
-            not_acted_upon,
             digest: crate::digest(text.as_bytes()).into(),
         })
+    }
+}
+
+impl Experiment {
+    /// What the analysis looks at of a unit at its entry: covariates, segments, and what people
+    /// are grouped by; each once, in this order.
+    pub fn attributes(&self) -> Vec<Attribute> {
+        let covariates = self.metrics.iter().flat_map(|metric| &metric.cuped);
+        let groups = self.segments.iter().chain(self.fairness.iter().map(|fairness| &fairness.attribute));
+        let mut all: Vec<Attribute> = Vec::new();
+        for attribute in covariates.chain(groups) {
+            if !all.contains(attribute) {
+                all.push(attribute.clone());
+            }
+        }
+        all
+    }
+
+    /// The longest time from a unit's entry to its maturity, in milliseconds: how long the
+    /// experiment's effects last.
+    pub fn longest_ms(&self) -> u64 {
+        self.metrics.iter().map(|metric| metric.mature_ms(0)).max().unwrap_or(0)
+    }
+
+    /// Position of the control.
+    pub fn control_at(&self) -> usize {
+        self.arms.iter().position(|arm| arm.name == self.control).unwrap_or(0)
     }
 }
 
@@ -235,6 +227,8 @@ impl Experiment {
             ("slot", self.slot == running.slot),
             ("arms", same_arms),
             ("weight", same_weights),
+            ("allocation", self.allocation == running.allocation),
+            ("holdback", self.holdback == running.holdback),
         ]
         .into_iter()
         .find_map(|(key, same)| (!same).then_some(key))
@@ -259,122 +253,24 @@ fn hook((i, raw): (usize, RawNotify)) -> Result<Hook, String> {
     Ok(Hook { url: raw.url, events, secret_env: raw.secret_env })
 }
 
-fn ramp(raw: &RawExperiment) -> Result<Vec<Step>, String> {
-    let in_range = |c: f64| (0.0..=1.0).contains(&c);
-    let fixed = |coverage| vec![Step { coverage, hold_ms: 0, min_units: 0, gate: Gate::None }];
-    let steps = match (raw.coverage, &raw.ramp) {
-        (Some(_), Some(_)) => return Err("coverage and ramp exclude each other: give one".to_owned()),
-        (Some(c), None) if in_range(c) => return Ok(fixed(c)),
-        (Some(c), None) => return Err(format!("coverage = {c}; valid: a share of the slot, from 0 to 1")),
-        (None, None) => return Ok(fixed(1.0)),
-        (None, Some(steps)) => steps,
-    };
-    let mut ramp: Vec<Step> = Vec::with_capacity(steps.len());
-    for (i, step) in steps.iter().enumerate() {
-        let last = ramp.last().map_or(0.0, |step| step.coverage);
-        if !in_range(step.coverage) || step.coverage < last {
-            return Err(format!("ramp[{i}].coverage = {}; valid: shares from 0 to 1 that never fall", step.coverage));
-        }
-        let hold = step.hold.as_deref().map(duration_ms).transpose();
-        ramp.push(Step {
-            coverage: step.coverage,
-            hold_ms: hold.map_err(|e| format!("ramp[{i}].hold: {e}"))?.unwrap_or(0),
-            min_units: step.min_units.unwrap_or(0),
-            gate: match step.gate.as_deref() {
-                None => Gate::None,
-                Some("fast") => Gate::Fast,
-                Some("non_inferior") => Gate::NonInferior,
-                Some(gate) => return Err(format!("ramp[{i}].gate = \"{gate}\"; valid: fast, non_inferior")),
-            },
-        });
+fn fairness(raw: &RawExperiment) -> Result<Vec<Fairness>, String> {
+    match raw.fairness.len() {
+        0..=MAX_FAIRNESS => raw.fairness.iter().map(Fairness::of).collect(),
+        many => Err(format!("fairness: {many} of them; at most {MAX_FAIRNESS}")),
     }
-    if ramp.is_empty() { Err("ramp has no steps".to_owned()) } else { Ok(ramp) }
 }
 
-fn arms(raw: Vec<RawArm>, not_acted_upon: &mut Vec<String>) -> Result<Vec<Arm>, String> {
-    let mut arms: Vec<Arm> = Vec::new();
-    for (i, arm) in raw.into_iter().enumerate() {
-        if !is_name(&arm.name) {
-            return Err(format!("arms[{i}].name = \"{}\" is not a name; valid: {NAME_RULE}", arm.name));
-        }
-        let strategy = Pin::parse(&arm.strategy).map_err(|e| format!("arms[{i}].strategy: {e}"))?;
-        match arm.mode.as_deref() {
-            None => {}
-            Some("shadow") => {
-                if arm.weight.is_some() {
-                    return Err(format!("arms[{i}]: a shadow arm has no weight; remove it"));
-                }
-                if let Some(sample) = arm.sample.filter(|sample| !(0.0..=1.0).contains(sample)) {
-                    return Err(format!("arms[{i}].sample = {sample}; valid: a share from 0 to 1"));
-                }
-                not_acted_upon.push(format!("arms[{i}] '{}': shadow mode", arm.name));
-                continue;
-            }
-            Some(mode) => return Err(format!("arms[{i}].mode = \"{mode}\"; valid: shadow, or leave it out")),
-        }
-        if arm.sample.is_some() {
-            return Err(format!("arms[{i}].sample is for shadow arms"));
-        }
-        let Some(weight) = arm.weight.filter(|w| (0.0..=1.0).contains(w)) else {
-            return Err(format!("arms[{i}] '{}': needs a weight from 0 to 1", arm.name));
-        };
-        if arms.iter().any(|known| *known.name == *arm.name) {
-            return Err(format!("arms[{i}].name = \"{}\" is taken by another arm", arm.name));
-        }
-        arms.push(Arm { name: arm.name.into(), strategy, weight, parameters: arm.parameters });
-    }
-    let total: f64 = arms.iter().map(|arm| arm.weight).sum();
-    if arms.is_empty() {
-        return Err("no arms; add at least one [[arms]] with name, strategy and weight".to_owned());
-    }
-    if (total - 1.0).abs() > WEIGHT_TOLERANCE {
-        return Err(format!("the arms' weights sum to {total}; valid: 1"));
-    }
-    Ok(arms)
-}
-
-fn check_texts(raw: &RawExperiment) -> Result<(), String> {
-    let one_of = |key: String, value: &Option<String>, valid: &[&str]| match value.as_deref() {
-        Some(text) if !valid.contains(&text) => Err(format!("{key} = \"{text}\"; valid: {}", valid.join(", "))),
-        _ => Ok(()),
+fn durations(raw: &RawExperiment) -> Result<(u64, Option<u64>), String> {
+    let read = |key: &str, text: &Option<String>| {
+        text.as_deref().map(|text| duration_ms(text).map_err(|e| format!("{key}: {e}"))).transpose()
     };
-    let duration = |key: String, value: &Option<String>| match value {
-        Some(text) => duration_ms(text).map(drop).map_err(|e| format!("{key}: {e}")),
-        None => Ok(()),
-    };
-    duration("min_duration".into(), &raw.min_duration)?;
-    duration("max_duration".into(), &raw.max_duration)?;
-    if let Some(share) = raw.holdback.filter(|h| !(0.0..1.0).contains(h)) {
-        return Err(format!("holdback = {share}; valid: a share from 0 to below 1"));
+    let least = read("min_duration", &raw.min_duration)?.unwrap_or(0);
+    let most = read("max_duration", &raw.max_duration)?;
+    match most {
+        Some(most) if most < least => Err("max_duration is below min_duration".to_owned()),
+        Some(0) => Err("max_duration = 0; valid: a duration like 90d".to_owned()),
+        most => Ok((least, most)),
     }
-    for fairness in &raw.fairness {
-        let at = |key: &str| format!("fairness on '{}': {key}", fairness.attribute);
-        one_of(at("on_breach"), &fairness.on_breach, &["abort", "pause"])?;
-        if let Some(ratio) = fairness.min_ratio.filter(|ratio| !(0.0..=1.0).contains(ratio)) {
-            return Err(at(&format!("min_ratio = {ratio}; valid: a ratio from 0 to 1")));
-        }
-    }
-    Ok(())
-}
-
-fn not_acted_upon(raw: &RawExperiment) -> Vec<String> {
-    let mut list = Vec::new();
-    let mut note = |is_there: bool, what: &str| {
-        if is_there {
-            list.push(what.to_owned());
-        }
-    };
-    for metric in &raw.metrics {
-        note(metric.cuped.as_ref().is_some_and(|names| !names.is_empty()), &format!("metric '{}': cuped", metric.name));
-        let exposed = metric.population.as_deref() == Some("exposed");
-        note(exposed, &format!("metric '{}': population = \"exposed\"", metric.name));
-    }
-    note(!raw.fairness.is_empty(), "fairness");
-    note(!raw.segments.is_empty(), "segments");
-    note(raw.min_duration.is_some() || raw.max_duration.is_some(), "min_duration, max_duration");
-    note(matches!(raw.on_success, Some(RawOnSuccess::Ship)), "on_success = \"ship\"");
-    note(raw.holdback.is_some(), "holdback");
-    list
 }
 
 #[cfg(test)]
@@ -403,11 +299,62 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_acted_upon_says_so() {
+    fn a_winner_ships_less_a_part_of_control() {
+        let ship = GOOD.replace("coverage = 0.2", "on_success = \"ship\"\nholdback = 0.1\nmin_duration = \"14d\"");
+        let spec = Experiment::parse(&ship).expect("valid");
+        assert_eq!((spec.ships, spec.holdback, spec.min_duration_ms), (true, 0.1, 14 * 86_400_000));
+        for (from, to, needle) in [
+            ("holdback = 0.1", "holdback = 0.6", "to control's weight, 0.5"),
+            ("min_duration = \"14d\"", "min_duration = \"14d\"\nmax_duration = \"7d\"", "below min_duration"),
+            ("min_duration = \"14d\"", "min_duration = \"soon\"", "min_duration:"),
+        ] {
+            let error = Experiment::parse(&ship.replacen(from, to, 1)).expect_err(to);
+            assert!(error.contains(needle), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_looked_at_of_a_unit_is_gathered_once() {
         let text = format!(
-            "{GOOD}[[fairness]]\nattribute = \"features.m.a\"\nreference = \"b\"\nadverse_actions = [\"call\"]\n"
+            "segments = [\"context.stage\"]\n{GOOD}\
+             [[metrics]]\nname = \"m\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"1d\"\ncuped = [\"features.v.dti\"]\n\
+             [[fairness]]\nattribute = \"features.m.age\"\nreference = \"b\"\nadverse_actions = [\"call\"]\n\
+             [[fairness]]\nattribute = \"context.stage\"\nreference = \"early\"\nadverse_actions = [\"call\"]\n"
         );
-        assert_eq!(Experiment::parse(&text).expect("valid").not_acted_upon, ["fairness"]);
+        let spec = Experiment::parse(&text).expect("valid");
+        let all: Vec<String> = spec.attributes().iter().map(ToString::to_string).collect();
+        assert_eq!(all, ["features.v.dti", "context.stage", "features.m.age"]);
+        for (from, to, needle) in [
+            ("context.stage\"]", "stage\"]", "valid: features.VIEW.NAME or context.NAME"),
+            ("features.v.dti", "features.v", "cuped: \"features.v\""),
+            ("adverse_actions = [\"call\"]", "adverse_actions = []", "name at least one action"),
+            ("reference = \"b\"", "reference = \"b\"\nmin_ratio = 1.5", "a ratio above 0"),
+        ] {
+            let error = Experiment::parse(&text.replacen(from, to, 1)).expect_err(to);
+            assert!(error.contains(needle), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_allocation_takes_the_place_of_weights() {
+        let arms = ["a", "b", "c"].map(|arm| format!("[[arms]]\nname = \"{arm}\"\nstrategy = \"p@1.0.0\"\n")).concat();
+        let text = format!(
+            "id = \"e\"\ndecision_point = \"d\"\n\
+             allocation = {{ policy = \"thompson\", metric = \"m\", update_every = \"1d\", floor = 0.05, control_share = 0.2 }}\n{arms}\
+             [[metrics]]\nname = \"m\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"1d\"\n"
+        );
+        let spec = Experiment::parse(&text).expect("valid");
+        assert_eq!(spec.arms.iter().map(|arm| arm.weight).collect::<Vec<_>>(), [0.2, 0.4, 0.4]);
+        for (from, to, needle) in [
+            ("thompson", "ucb", "valid: thompson"),
+            ("metric = \"m\", up", "metric = \"n\", up", "no ratio: m"),
+            ("floor = 0.05", "floor = 0.5", "up to 0.4000"),
+            ("name = \"a\"", "name = \"a\"\nweight = 0.5", "takes the place of weights"),
+            ("update_every = \"1d\"", "update_every = \"1ms\"", "from 1s"),
+        ] {
+            let error = Experiment::parse(&text.replacen(from, to, 1)).expect_err(to);
+            assert!(error.contains(needle), "{to}: {error}");
+        }
     }
 
     #[test]

@@ -28,10 +28,12 @@ pub(super) struct RawExperiment {
     pub on_success: Option<RawOnSuccess>,
     pub holdback: Option<f64>,
     #[serde(default)]
+    pub reuse_slot: bool,
+    #[serde(default)]
     pub segments: Vec<String>,
     #[serde(default)]
     pub arms: Vec<RawArm>,
-    pub allocation: Option<toml::Table>,
+    pub allocation: Option<RawAllocation>,
     #[serde(default)]
     pub metrics: Vec<RawMetric>,
     #[serde(default)]
@@ -126,7 +128,6 @@ pub(super) struct RawGuardrail {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "read so that a mistake in it is an error; not acted upon yet")]
 pub(super) struct RawFairness {
     pub attribute: String,
     pub reference: String,
@@ -134,6 +135,17 @@ pub(super) struct RawFairness {
     pub min_ratio: Option<f64>,
     pub min_group_units: Option<u64>,
     pub on_breach: Option<String>,
+}
+
+/// Shares that follow from what was seen, in place of the arms' weights.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAllocation {
+    pub policy: String,
+    pub metric: String,
+    pub update_every: String,
+    pub floor: Option<f64>,
+    pub control_share: Option<f64>,
 }
 
 #[derive(Deserialize)]

@@ -83,6 +83,7 @@ pub enum Kind {
 pub fn difference(control: &Moments, treatment: &Moments, kind: Kind) -> Result<Estimate, NotEnough> {
     let arm = |arm: &Moments| Arm {
         n: arm.n,
+        df: arm.n.saturating_sub(1),
         mean: arm.mean,
         variance: match kind {
             Kind::Proportion => arm.mean * (1.0 - arm.mean),
@@ -106,7 +107,8 @@ pub fn ratio_difference(control: &Joint, treatment: &Joint) -> Result<Estimate, 
     }
     let arm = |arm: &Joint| {
         let ratio = arm.y_mean / arm.x_mean;
-        Arm { n: arm.n, mean: ratio, variance: residual(arm, ratio) / (arm.x_mean * arm.x_mean) }
+        let variance = residual(arm, ratio) / (arm.x_mean * arm.x_mean);
+        Arm { n: arm.n, df: arm.n - 1, mean: ratio, variance }
     };
     estimate(arm(control), arm(treatment))
 }
@@ -129,6 +131,7 @@ pub fn cuped(control: &Joint, treatment: &Joint) -> Result<Estimate, NotEnough> 
     let x_mean = (control.x() + treatment.x()).mean;
     let arm = |arm: &Joint| Arm {
         n: arm.n,
+        df: arm.n - 1,
         mean: arm.y_mean - theta * (arm.x_mean - x_mean),
         variance: residual(arm, theta),
     };
@@ -148,11 +151,13 @@ pub fn welch(estimate: &Estimate, alpha: f64) -> Interval {
 }
 
 /// One arm, as all methods see it in the end.
-struct Arm {
-    n: u64,
-    mean: f64,
+pub(super) struct Arm {
+    pub(super) n: u64,
+    pub(super) mean: f64,
     /// Of one unit.
-    variance: f64,
+    pub(super) variance: f64,
+    /// Degrees of freedom that the variance was computed with: n − 1, less what slopes took.
+    pub(super) df: u64,
 }
 
 fn enough_units(control: u64, treatment: u64) -> Result<(), NotEnough> {
@@ -167,12 +172,12 @@ fn residual(arm: &Joint, slope: f64) -> f64 {
     if m2 <= 1e-13 * (arm.y_m2 + of_x) { 0.0 } else { m2 / (arm.n - 1) as f64 }
 }
 
-fn estimate(control: Arm, treatment: Arm) -> Result<Estimate, NotEnough> {
+pub(super) fn estimate(control: Arm, treatment: Arm) -> Result<Estimate, NotEnough> {
     enough_units(control.n, treatment.n)?;
     let of_mean = |arm: &Arm| arm.variance / arm.n as f64;
     let (a, b) = (of_mean(&control), of_mean(&treatment));
     let (difference, se) = (treatment.mean - control.mean, (a + b).sqrt());
-    let df = (a + b) * (a + b) / (a * a / (control.n - 1) as f64 + b * b / (treatment.n - 1) as f64);
+    let df = (a + b) * (a + b) / (a * a / control.df as f64 + b * b / treatment.df as f64);
     // There are no degrees of freedom where a variance is so small that its square is 0, either.
     let is_known = difference.is_finite() && se.is_finite() && se > 0.0 && df.is_finite() && df > 0.0;
     if !is_known {

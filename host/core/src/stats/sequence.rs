@@ -55,7 +55,7 @@ pub fn upper(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
 
 /// Says whether there is enough data for what the functions here promise.
 ///
-/// Proportions need 10 events and 10 units without one, expected in the smaller arm at the rate
+/// Proportions need 20 events and 20 units without one, expected in the smaller arm at the rate
 /// of both arms together. At a split of 5:95 and a rate of 2 %, looked at from the first units
 /// on, a sequence for 5 % errs in almost half of all experiments without this, and in 5 % with
 /// it, nearly always where the small arm has fewer events than it should.

@@ -2,10 +2,12 @@
 //! known truths. Each simulation also shows that a wrong method fails its bound.
 
 mod answers;
+mod bandit;
 mod draw;
 mod failures;
 mod fixed;
 mod golden;
 mod merging;
 mod peeking;
+mod regression;
 mod split;

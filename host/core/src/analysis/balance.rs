@@ -1,0 +1,91 @@
+//! Whether units fall to the arms as the weights say, looked at after every one of them: the
+//! Dirichlet-multinomial Bayes factor of Lindon and Malek (2022), one predictive factor a unit.
+//! Batches with other weights are factors of one product.
+
+/// Units that the prior is worth.
+const PRIOR: f64 = 100.0;
+
+/// Units by arm, and what they say of the weights.
+pub(super) struct Balance {
+    /// By arm, over all batches.
+    pub counts: Vec<u64>,
+    /// Weights and counts, a batch each.
+    batches: Vec<(Vec<f64>, Vec<u64>)>,
+    /// The logarithm of the product of all factors.
+    pub log_factor: f64,
+    highest: f64,
+}
+
+impl Balance {
+    /// Nobody yet; `weights` of each batch, at least one.
+    pub fn new(weights: Vec<Vec<f64>>) -> Self {
+        let arms = weights.first().map_or(0, Vec::len);
+        let batches = weights.into_iter().map(|weights| (weights, vec![0; arms])).collect();
+        Self { counts: vec![0; arms], batches, log_factor: 0.0, highest: 0.0 }
+    }
+
+    /// A unit entered.
+    pub fn enter(&mut self, arm: usize, batch: usize) {
+        let last = self.batches.len() - 1;
+        let (weights, counts) = &mut self.batches[batch.min(last)];
+        let weight = weights[arm];
+        if weight > 0.0 {
+            let entered: u64 = counts.iter().sum();
+            let predicted = (PRIOR * weight + counts[arm] as f64) / (PRIOR + entered as f64);
+            self.log_factor += (predicted / weight).ln();
+        } else {
+            self.log_factor = f64::INFINITY;
+        }
+        counts[arm] += 1;
+        self.counts[arm] += 1;
+        self.highest = self.highest.max(self.log_factor);
+    }
+
+    /// Units that the weights foretell, by arm.
+    pub fn expected(&self) -> Vec<f64> {
+        let mut expected = vec![0.0; self.counts.len()];
+        for (weights, counts) in &self.batches {
+            let entered: u64 = counts.iter().sum();
+            for (expected, weight) in expected.iter_mut().zip(weights) {
+                *expected += weight * entered as f64;
+            }
+        }
+        expected
+    }
+
+    /// The smallest p so far; valid however often it is looked at.
+    pub fn p(&self) -> f64 {
+        (-self.highest).exp().min(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::log_bayes_factor;
+
+    #[test]
+    fn the_balance_kept_unit_by_unit_is_that_of_the_counts() {
+        let mut balance = Balance::new(vec![vec![0.3, 0.7]]);
+        for i in 0..1000 {
+            balance.enter(usize::from(i % 5 != 0), 0);
+        }
+        let whole = log_bayes_factor(&[200, 800], &[0.3, 0.7], 100.0);
+        assert!((balance.log_factor - whole).abs() < 1e-9, "{} and {whole}", balance.log_factor);
+        assert!(balance.p() <= (-whole).exp(), "the smallest so far");
+    }
+
+    #[test]
+    fn batches_with_other_weights_are_factors_of_one_product() {
+        let mut balance = Balance::new(vec![vec![0.5, 0.5], vec![0.1, 0.9]]);
+        for i in 0..1000 {
+            balance.enter(i % 2, 0);
+            balance.enter(usize::from(i % 10 != 0), 1);
+        }
+        let product =
+            log_bayes_factor(&[500, 500], &[0.5, 0.5], 100.0) + log_bayes_factor(&[100, 900], &[0.1, 0.9], 100.0);
+        assert!((balance.log_factor - product).abs() < 1e-9);
+        assert_eq!((&*balance.counts, &*balance.expected()), (&[600, 1400][..], &[600.0, 1400.0][..]));
+        assert!(balance.p() > 0.05, "each batch is as its weights say: {}", balance.p());
+    }
+}

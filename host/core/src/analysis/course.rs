@@ -1,0 +1,67 @@
+//! How an experiment was run, where its spec alone does not say.
+
+use std::sync::Arc;
+
+use crate::Name;
+use crate::allocation::{Purpose, is_held_back, place};
+use crate::experiment::{Arm, Experiment, Status};
+
+/// What an analysis needs to know of an experiment's status.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Course {
+    /// What it randomizes by.
+    pub unit: Name,
+    /// When it first took units.
+    pub started_ms: Option<u64>,
+    /// The arms' shares by batch; none where they are fixed.
+    pub batches: Vec<Vec<f64>>,
+    /// The arm that serves all but the holdback.
+    pub shipped: Option<Name>,
+}
+
+impl Course {
+    /// The course that an experiment which randomizes by `unit` has taken.
+    pub fn of(status: &Status, unit: &Name) -> Self {
+        Self {
+            unit: unit.clone(),
+            started_ms: status.started_ms,
+            batches: status.batches.clone(),
+            shipped: status.winner.clone().filter(|_| status.pin.is_some()),
+        }
+    }
+}
+
+/// An experiment whose winner serves everybody but the holdback. What is still a comparison is
+/// between those who were always in the winner's arm and those who always are in control. All
+/// others moved to the winner when it shipped, and are left out.
+pub(super) struct Shipped {
+    /// The two arms that are left, with their shares of those who stayed.
+    pub spec: Arc<Experiment>,
+    whole: Arc<Experiment>,
+    winner: usize,
+    unit: Name,
+}
+
+impl Shipped {
+    pub fn of(spec: &Arc<Experiment>, winner: &str, unit: &Name) -> Option<Self> {
+        let at = spec.arms.iter().position(|arm| *arm.name == *winner)?;
+        let control = spec.control_at();
+        if at == control || spec.holdback <= 0.0 {
+            // There is nobody to compare with: what was known is what is known.
+            return None;
+        }
+        let stayed = spec.holdback + spec.arms[at].weight;
+        let arm = |position: usize, weight: f64| Arm { weight: weight / stayed, ..spec.arms[position].clone() };
+        let arms = vec![arm(control, spec.holdback), arm(at, spec.arms[at].weight)];
+        let left = Arc::new(Experiment { arms, ..(**spec).clone() });
+        Some(Self { spec: left, whole: Arc::clone(spec), winner: at, unit: unit.clone() })
+    }
+
+    /// Says whether a unit is in another arm since.
+    pub fn moves(&self, unit: &str) -> bool {
+        let place = place(Purpose::Arm, &self.whole.salt, &self.unit, unit);
+        let weights = || self.whole.arms.iter().map(|arm| arm.weight);
+        let is_winners = crate::allocation::pick(place, weights()) == Some(self.winner);
+        !is_winners && !is_held_back(place, weights(), self.whole.control_at(), self.whole.holdback)
+    }
+}

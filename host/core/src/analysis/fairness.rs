@@ -1,0 +1,127 @@
+//! How groups of people fare: each group's share of the well-treated against the reference
+//! group's, with bounds that may be looked at after every decision.
+//!
+//! Well-treated is who had none of the adverse actions; and, for each goal that is yes or no, whom
+//! it was reached for. Thresholds are monitors that somebody chose, not a finding of law. Each
+//! group is compared for itself, and all share the error rate: the smallest of several ratios
+//! would always look bad.
+
+use super::entry::UNKNOWN;
+use super::guardrails::Standing;
+use super::observed::{Observed, Slots};
+use crate::Name;
+use crate::experiment::{Aggregate, Role};
+use crate::stats::rare::{Counts, bounds};
+
+/// Error rate of all of an experiment's fairness alarms together.
+pub const FAIRNESS_ALPHA: f64 = 0.05;
+
+/// A group in an arm, against the reference group in the same arm.
+#[derive(Debug, Clone)]
+pub struct FairnessResult {
+    /// Position in the spec.
+    pub fairness: usize,
+    /// The arm.
+    pub arm: Name,
+    /// Whether this arm can stop anything: control shows what was there before.
+    pub is_new: bool,
+    /// The group.
+    pub group: Box<str>,
+    /// The rate that is compared: `selection`, or a goal's name.
+    pub rate: Name,
+    /// Units of the group and of the reference.
+    pub units: [u64; 2],
+    /// The well-treated among them, as shares.
+    pub rates: [Option<f64>; 2],
+    /// The first share by the second, and bounds of that ratio that hold at any time.
+    pub ratio: Option<f64>,
+    /// The ratio is above this.
+    pub low: f64,
+    /// The ratio is below this.
+    pub high: f64,
+    /// What it says: harm is a ratio surely below the smallest one that is allowed.
+    pub standing: Standing,
+}
+
+/// Every group of every fairness guardrail, in every arm.
+pub(super) fn judge(observed: &Observed, now_ms: u64) -> Vec<FairnessResult> {
+    (0..observed.spec.fairness.len()).flat_map(|at| judge_one(observed, at, now_ms)).collect()
+}
+
+fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult> {
+    let spec = &observed.spec;
+    let fairness = &spec.fairness[at];
+    let Some((place, groups)) = observed.attributes.grouping(&fairness.attribute) else { return Vec::new() };
+    let Some(reference) = groups.iter().position(|group| **group == *fairness.reference) else { return Vec::new() };
+    let rates = rates(observed, at, place, groups.len(), now_ms);
+    let comparisons = (groups.len() - 1) * spec.arms.len() * rates.len() * spec.fairness.len();
+    let alpha = FAIRNESS_ALPHA / comparisons.max(1) as f64;
+    let control = spec.control_at();
+    let mut results = Vec::new();
+    for (rate, counts) in rates {
+        for (arm, of_arm) in counts.iter().enumerate() {
+            for (group, counts) in of_arm.iter().enumerate().filter(|(group, _)| *group != reference) {
+                let base = of_arm[reference];
+                // Half of alpha for each of the two rates.
+                let ((low, high), (base_low, base_high)) = (bounds(*counts, alpha / 2.0), bounds(base, alpha / 2.0));
+                let by = |a: f64, b: f64| if b > 0.0 { a / b } else { f64::INFINITY };
+                let (low, high) = (by(low, base_high), by(high, base_low));
+                let share = |counts: Counts| (counts.units > 0).then(|| counts.events as f64 / counts.units as f64);
+                let shares = [share(*counts), share(base)];
+                let enough = counts.units.min(base.units) >= fairness.min_units;
+                results.push(FairnessResult {
+                    fairness: at,
+                    arm: spec.arms[arm].name.clone(),
+                    is_new: arm != control,
+                    group: groups[group].clone(),
+                    rate: rate.clone(),
+                    units: [counts.units, base.units],
+                    rates: shares,
+                    ratio: shares[0].zip(shares[1]).filter(|(_, base)| *base > 0.0).map(|(rate, base)| rate / base),
+                    low,
+                    high,
+                    standing: match () {
+                        () if enough && high < fairness.min_ratio => Standing::Harm,
+                        () if enough && low >= fairness.min_ratio => Standing::Holds,
+                        () => Standing::Inconclusive,
+                    },
+                });
+            }
+        }
+    }
+    results
+}
+
+/// The well-treated, by rate, arm and group.
+fn rates(observed: &Observed, at: usize, place: usize, groups: usize, now_ms: u64) -> Vec<(Name, Vec<Vec<Counts>>)> {
+    let spec = &observed.spec;
+    let is_goal = |position: &usize| {
+        let metric = &spec.metrics[*position];
+        metric.role == Role::Goal && matches!(observed.of_metric[*position], Slots::One(_, Aggregate::Any))
+    };
+    let goals: Vec<usize> = (0..spec.metrics.len()).filter(is_goal).collect();
+    let empty = || vec![vec![Counts { units: 0, events: 0 }; groups]; spec.arms.len()];
+    let mut rates: Vec<(Name, Vec<Vec<Counts>>)> = vec![("selection".into(), empty())];
+    rates.extend(goals.iter().map(|goal| (spec.metrics[*goal].name.clone(), empty())));
+    for unit in observed.units.values() {
+        let group = unit.known.group(place);
+        if group == UNKNOWN {
+            continue;
+        }
+        let mut count = |rate: usize, is_well: bool| {
+            let counts = &mut rates[rate].1[unit.arm][usize::from(group)];
+            counts.units += 1;
+            counts.events += u64::from(is_well);
+        };
+        count(0, unit.adverse & (1 << at) == 0);
+        for (rate, goal) in goals.iter().enumerate() {
+            let metric = &spec.metrics[*goal];
+            if metric.mature_ms(unit.entry_ms) <= now_ms
+                && let Slots::One(slot, aggregate) = observed.of_metric[*goal]
+            {
+                count(rate + 1, (unit.total(slot).value(aggregate) != 0.0) == metric.more_is_better);
+            }
+        }
+    }
+    rates
+}

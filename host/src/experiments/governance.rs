@@ -1,0 +1,50 @@
+//! Whose agreement an experiment needs before it starts, widens or ships.
+
+use serin_core::experiment::{Command, Experiment, Status};
+
+use crate::ledger::Approval;
+
+/// What `[governance]` asks for. Names are taken as they are given: the admin listener is for
+/// people who may be trusted with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Governance {
+    /// People who have to agree to a spec as it is.
+    pub approvals: usize,
+    /// Who may; everybody where it names nobody.
+    pub approvers: Vec<String>,
+}
+
+impl Governance {
+    /// Says whether `by` may agree.
+    ///
+    /// # Errors
+    /// Who may.
+    pub fn admits(&self, by: &str) -> Result<(), String> {
+        if self.approvers.is_empty() || self.approvers.iter().any(|name| name == by) {
+            return Ok(());
+        }
+        Err(format!("by: '{by}' is not among governance.approvers: {}", self.approvers.join(", ")))
+    }
+
+    /// What is lacking for this very spec; none where enough people have agreed. An edited file
+    /// is another spec.
+    pub fn lacks(&self, spec: &Experiment, approvals: &[Approval]) -> Option<String> {
+        let of_spec = approvals.iter().filter(|a| *a.spec_digest == *spec.digest && self.admits(&a.by).is_ok());
+        let have = of_spec.count();
+        (have < self.approvals).then(|| format!("{have} of {} approvals of spec {}", self.approvals, spec.digest))
+    }
+}
+
+/// Says whether a command starts, widens or ships.
+pub(super) fn widens(command: &Command, status: &Status, spec: &Experiment, now_ms: u64) -> bool {
+    match command {
+        Command::Start | Command::Promote | Command::Ship { .. } => true,
+        Command::Edit | Command::Resume => {
+            let after = status.after(command, spec, now_ms);
+            after.is_ok_and(|after| after.applied > status.applied)
+        }
+        Command::Pause | Command::Allocate { .. } | Command::Reopen | Command::Abort | Command::Conclude { .. } => {
+            false
+        }
+    }
+}

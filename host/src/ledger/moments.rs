@@ -1,0 +1,89 @@
+//! What was known of experiments in the course of time, and who agreed to them.
+
+use rusqlite::{Connection, params};
+
+use super::{Ledger, LedgerError, LedgerReader};
+
+/// Moments that are kept of one experiment; beyond, every second one goes.
+const MAX_MOMENTS: i64 = 400;
+
+/// Somebody's agreement to a spec as it is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Approval {
+    /// SHA-256 of the spec that was agreed to.
+    pub spec_digest: String,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+}
+
+pub(super) fn store_moment(db: &Connection, experiment: &str, time_ms: u64, json: &str) -> Result<(), rusqlite::Error> {
+    db.prepare_cached("INSERT OR REPLACE INTO moments (experiment, time_ms, moment) VALUES (?1, ?2, ?3)")?
+        .execute(params![experiment, time_ms as i64, json])?;
+    let count: i64 = db
+        .prepare_cached("SELECT count(*) FROM moments WHERE experiment = ?1")?
+        .query_row([experiment], |row| row.get(0))?;
+    if count > MAX_MOMENTS {
+        // The first and the last stay: they are what the others lie between.
+        db.execute(
+            "DELETE FROM moments WHERE experiment = ?1 AND time_ms IN
+               (SELECT time_ms FROM (SELECT time_ms, row_number() OVER (ORDER BY time_ms) AS n FROM moments
+                WHERE experiment = ?1) WHERE n % 2 = 0 AND n < ?2)",
+            params![experiment, count],
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn store_approval(db: &Connection, experiment: &str, approval: &Approval) -> Result<(), rusqlite::Error> {
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO approvals (experiment, spec, by, reason, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![experiment, approval.spec_digest, approval.by, approval.reason, approval.time_ms as i64])?;
+    Ok(())
+}
+
+fn moments(db: &Connection, experiment: &str) -> Result<Vec<String>, LedgerError> {
+    let mut statement = db.prepare_cached("SELECT moment FROM moments WHERE experiment = ?1 ORDER BY time_ms")?;
+    Ok(statement.query_map([experiment], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+impl Ledger {
+    /// What was known of an experiment in the course of time, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn moments(&self, experiment: &str) -> Result<Vec<String>, LedgerError> {
+        self.with_reader(|db| moments(db, experiment))
+    }
+
+    /// Who agreed to an experiment's specs.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn approvals(&self, experiment: &str) -> Result<Vec<Approval>, LedgerError> {
+        self.with_reader(|db| {
+            let mut statement = db.prepare_cached(
+                "SELECT spec, by, reason, time_ms FROM approvals WHERE experiment = ?1 ORDER BY time_ms, by",
+            )?;
+            let approval = |row: &rusqlite::Row<'_>| {
+                let time_ms = row.get::<_, i64>(3)? as u64;
+                Ok(Approval { spec_digest: row.get(0)?, by: row.get(1)?, reason: row.get(2)?, time_ms })
+            };
+            Ok(statement.query_map([experiment], approval)?.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+impl LedgerReader {
+    /// What was known of an experiment in the course of time, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn moments(&self, experiment: &str) -> Result<Vec<String>, LedgerError> {
+        moments(&self.connection, experiment)
+    }
+}

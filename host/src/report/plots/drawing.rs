@@ -1,0 +1,202 @@
+//! A plot as SVG. Lines differ in colour and in dash, and bear their names beside the plot, so
+//! that they are told apart in grey print too.
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::axis::{Ticks, ends, time, times};
+use crate::experiments::Moment;
+
+pub(super) type Points = Vec<(f64, f64)>;
+
+/// Pixels of the page have this many steps in the drawing: the backend rounds to whole ones.
+const FINE: u32 = 2;
+const WIDTH: u32 = 760 * FINE;
+const LEFT: u32 = 50 * FINE;
+/// For the lines' names; the same in each plot, so that equal times stand below each other.
+const RIGHT: u32 = 150 * FINE;
+/// The backend divides by 1.24.
+const TEXT: f64 = 11.0 * FINE as f64 * 1.24;
+const GREY: RGBColor = RGBColor(0x55, 0x55, 0x55);
+const GRID: RGBColor = RGBColor(0xE6, 0xE6, 0xE6);
+/// By Okabe and Ito, without the yellow, which is too pale for a line; with the dashes of each.
+pub(super) const STYLES: [(RGBColor, &str); 7] = [
+    (RGBColor(0x00, 0x72, 0xB2), ""),
+    (RGBColor(0xD5, 0x5E, 0x00), "16 6"),
+    (RGBColor(0x00, 0x9E, 0x73), "4 5"),
+    (RGBColor(0xCC, 0x79, 0xA7), "20 5 4 5"),
+    (RGBColor(0x00, 0x00, 0x00), "9 9"),
+    (RGBColor(0xE6, 0x9F, 0x00), "30 8"),
+    (RGBColor(0x56, 0xB4, 0xE9), "16 5 4 5 4 5"),
+];
+
+/// One plot.
+pub(super) struct Plot {
+    /// HTML.
+    pub(super) caption: String,
+    /// In pixels of the page.
+    pub(super) height: u32,
+    pub(super) y: Ticks,
+    /// As many as there are styles.
+    pub(super) lines: Vec<(String, Points)>,
+    /// Around: the low ends, then the high ones backwards.
+    pub(super) band: Points,
+    /// What the lines are to be compared with.
+    pub(super) rule: Option<f64>,
+}
+
+impl Plot {
+    pub(super) fn new(caption: String, height: u32, y: Ticks, lines: Vec<(String, Points)>) -> Self {
+        Self { caption, height, y, lines, band: Vec::new(), rule: None }
+    }
+
+    /// The plot with its caption; nothing where there is nothing over time.
+    pub(super) fn figure(&self, moments: &[&Moment]) -> String {
+        let (Some(first), Some(last)) = (moments.first(), moments.last()) else { return String::new() };
+        if moments.len() < 2 || self.lines.iter().all(|line| line.1.is_empty()) {
+            return String::new();
+        }
+        // Drawing into a String does not fail.
+        let svg = self.drawn(moments, first.at_ms, last.at_ms).unwrap_or_default();
+        // The backend's own tag has a namespace, which a page does not need, and a fixed size.
+        let mut inner = svg.split_once('>').map_or("", |(_, inner)| inner).to_owned();
+        for (RGBColor(red, green, blue), dash) in &STYLES[1..] {
+            let stroke = format!("stroke=\"#{red:02X}{green:02X}{blue:02X}\"");
+            inner = inner.replace(&stroke, &format!("{stroke} stroke-dasharray=\"{dash}\""));
+        }
+        let [from, to] = [first, last].map(|moment| time(moment.at_ms, "%b %-d, %Y"));
+        let period = if from == to { from } else { format!("{from} to {to}") };
+        let caption = format!("{}. {period} (UTC).", self.caption);
+        format!(
+            "<figure><figcaption class=\"small\">{caption}</figcaption><svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" \
+             aria-label=\"{}\" style=\"width:100%;max-width:{}px;height:auto\">{inner}</figure>\n",
+            self.height * FINE,
+            caption.replace("<b>", "").replace("</b>", ""),
+            WIDTH / FINE
+        )
+    }
+
+    fn drawn(&self, moments: &[&Moment], from: u64, to: u64) -> Result<String, DrawingAreaErrorKind<std::io::Error>> {
+        let mut svg = String::with_capacity(16 << 10);
+        let root = SVGBackend::with_string(&mut svg, (WIDTH, self.height * FINE)).into_drawing_area();
+        let ((left, right), (low, high)) = ((from as f64, (to as f64).max(from as f64 + 1.0)), ends(&self.y));
+        let mut chart = ChartBuilder::on(&root)
+            .margin_top(14 * FINE)
+            .margin_bottom(18 * FINE)
+            .margin_left(LEFT)
+            .margin_right(RIGHT)
+            .build_cartesian_2d(left..right, low..high)?;
+        let pixel = |steps: i32| steps * FINE as i32;
+        let font = FontDesc::new(FontFamily::Name("system-ui,sans-serif"), TEXT, FontStyle::Normal);
+        let text = |h, v| TextStyle::from(font.clone()).color(&GREY).pos(Pos::new(h, v));
+        for (value, label) in &self.y {
+            chart.draw_series([PathElement::new([(left, *value), (right, *value)], GRID.stroke_width(FINE))])?;
+            let (x, y) = chart.backend_coord(&(left, *value));
+            root.draw_text(label, &text(HPos::Right, VPos::Center), (x - pixel(6), y))?;
+        }
+        for (at, label) in times(from, to) {
+            chart.draw_series([PathElement::new([(at, low), (at, high)], GRID.stroke_width(FINE))])?;
+            let (x, y) = chart.backend_coord(&(at, low));
+            root.draw_text(&label, &text(HPos::Center, VPos::Top), (x, y + pixel(5)))?;
+        }
+        let mut free = 0;
+        for pair in moments.windows(2).filter(|pair| pair[0].phase != pair[1].phase) {
+            let at = pair[1].at_ms as f64;
+            chart.draw_series([PathElement::new([(at, low), (at, high)], GREY.mix(0.5).stroke_width(FINE))])?;
+            let (x, y) = chart.backend_coord(&(at, high));
+            if x >= free {
+                root.draw_text(&format!("phase {}", pair[1].phase), &text(HPos::Center, VPos::Bottom), (x, y))?;
+                free = x + pixel(60);
+            }
+        }
+        let inside = |points: &Points| points.iter().map(|(x, y)| (*x, y.clamp(low, high))).collect::<Vec<_>>();
+        if !self.band.is_empty() {
+            chart.draw_series([Polygon::new(inside(&self.band), STYLES[0].0.mix(0.2))])?;
+        }
+        if let Some(rule) = self.rule {
+            chart.draw_series([PathElement::new([(left, rule), (right, rule)], GREY.stroke_width(FINE))])?;
+        }
+        let mut names = Vec::with_capacity(self.lines.len());
+        for ((name, points), (colour, _)) in self.lines.iter().zip(STYLES) {
+            let points = inside(points);
+            let Some(last) = points.last() else { continue };
+            names.push((chart.backend_coord(last).1, name, colour));
+            chart.draw_series([PathElement::new(points, colour.stroke_width(2 * FINE))])?;
+        }
+        names.sort_by_key(|name| name.0);
+        let bottom = chart.backend_coord(&(left, low)).1;
+        let heights = spread(names.iter().map(|name| name.0).collect(), pixel(14), bottom);
+        let x = (WIDTH - RIGHT) as i32 + pixel(8);
+        for ((_, name, colour), y) in names.into_iter().zip(heights) {
+            root.draw(&PathElement::new([(x, y), (x + pixel(24), y)], colour.stroke_width(2 * FINE)))?;
+            let style = text(HPos::Left, VPos::Center).color(&BLACK);
+            root.draw_text(&shortened(name), &style, (x + pixel(29), y))?;
+        }
+        root.present()?;
+        drop((chart, root));
+        Ok(svg)
+    }
+}
+
+/// The heights of labels, in order, so that none covers another.
+fn spread(mut heights: Vec<i32>, gap: i32, bottom: i32) -> Vec<i32> {
+    for i in 1..heights.len() {
+        heights[i] = heights[i].max(heights[i - 1] + gap);
+    }
+    let mut below = bottom + gap;
+    for height in heights.iter_mut().rev() {
+        *height = (*height).min(below - gap);
+        below = *height;
+    }
+    heights
+}
+
+/// A name that fits the margin. Names often differ at their ends only, so the middle goes.
+fn shortened(name: &str) -> String {
+    const ROOM: u32 = 110;
+    // Nothing measures text here: these are about what letters of common fonts take.
+    let width = |letter: &char| match letter {
+        'i' | 'j' | 'l' | 't' | 'f' | 'r' | ' ' | '.' | ',' | '-' | ':' => 5,
+        'm' | 'w' | 'M' | 'W' | '@' | '%' => 10,
+        'A'..='Z' => 8,
+        _ if letter.is_ascii() => 7,
+        _ => 12,
+    };
+    let letters: Vec<char> = name.chars().filter(|letter| !letter.is_control()).collect();
+    if letters.iter().map(width).sum::<u32>() <= ROOM {
+        return letters.into_iter().collect();
+    }
+    let fits = |left: &mut u32, letter: &char| {
+        *left = left.checked_sub(width(letter))?;
+        Some(*letter)
+    };
+    let half = ROOM / 2 - 5;
+    let start: String = letters.iter().scan(half, fits).collect();
+    let end: Vec<char> = letters.iter().rev().scan(half, fits).collect();
+    format!("{start}\u{2026}{}", end.into_iter().rev().collect::<String>())
+}
+
+/// Text as it may stand in HTML.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_keep_their_distance_and_stay_above_the_bottom() {
+        assert_eq!(spread(vec![10, 11, 12, 90], 14, 100), [10, 24, 38, 90]);
+        assert_eq!(spread(vec![99, 99, 100], 14, 100), [72, 86, 100]);
+        assert!(spread(Vec::new(), 14, 100).is_empty());
+    }
+
+    #[test]
+    fn a_long_name_keeps_both_ends() {
+        assert_eq!(shortened("treatment"), "treatment");
+        let short = shortened("recommendations-by-embedding-v12");
+        assert!(short.starts_with("recomm") && short.ends_with("-v12") && short.chars().count() < 20, "{short}");
+        assert_eq!(shortened("a\nb\0"), "ab");
+    }
+}

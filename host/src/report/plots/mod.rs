@@ -1,0 +1,293 @@
+//! What an experiment showed over time, as SVG that stands in the page itself.
+
+mod axis;
+mod drawing;
+
+use std::cmp::Reverse;
+
+use indexmap::IndexMap;
+
+use self::axis::{compact, ends, linear, powers, shares};
+use self::drawing::{Plot, Points, STYLES, escaped};
+use crate::experiments::{Effect, Moment};
+
+/// Moments in a plot.
+const MOST: usize = 200;
+
+/// How a metric went in an arm against control, and what that adds up to.
+pub(super) fn over_time(history: &[Moment], metric: &str, arm: &str) -> String {
+    let moments = thinned(history);
+    let of = |moment: &&Moment| {
+        let found = moment.effects.iter().find(|effect| effect.metric == metric && effect.arm == arm)?;
+        Some((moment.at_ms as f64, found.clone()))
+    };
+    let effects: Vec<(f64, Effect)> = moments.iter().filter_map(of).collect();
+    let title = format!("<b>{}</b>, {} against control", escaped(metric), escaped(arm));
+    let each = effect_plot(&effects, "difference", format!("{title}: the difference and its interval"), |_| 1.0);
+    let caption = format!("{title}: what the difference adds up to so far, times the arm's mature units");
+    let total = effect_plot(&effects, "in total", caption, |effect| effect.units as f64);
+    [each, total].into_iter().flatten().map(|plot| plot.figure(&moments)).collect()
+}
+
+fn effect_plot(effects: &[(f64, Effect)], name: &str, mut caption: String, times: fn(&Effect) -> f64) -> Option<Plot> {
+    let line = points(effects.iter().map(|(at, effect)| (*at, effect.difference * times(effect))));
+    let end = |i: usize| effects.iter().map(move |(at, effect)| (*at, effect.interval[i] * times(effect)));
+    let (low, high): (Points, Points) =
+        end(0).zip(end(1)).filter(|(low, high)| plottable(low.1) && plottable(high.1)).unzip();
+    let (_, last) = line.last().filter(|_| line.len() > 1)?;
+    // The first intervals may be so wide that nothing would be seen of the others.
+    let values = |quarter: usize| {
+        let later = [&line, &low, &high].into_iter().flat_map(move |all| all.iter().skip(all.len() * quarter / 4));
+        later.map(|point| point.1)
+    };
+    let (mut y, shown) = (linear(values(0)), linear(values(1).map(|value| value * 1.3)));
+    let height = |axis| ends(axis).1 - ends(axis).0;
+    if height(&shown) * 3.0 < height(&y) {
+        y = shown;
+        caption.push_str("; what is beyond the plot is cut at its edge");
+    }
+    let name = format!("{name} {}", compact(*last, last.abs() / 100.0));
+    let band = low.into_iter().chain(high.into_iter().rev()).collect();
+    Some(Plot { caption, height: 220, y, lines: vec![(name, line)], band, rule: Some(0.0) })
+}
+
+/// How many units entered the arms, and what let them in.
+pub(super) fn allocation(history: &[Moment]) -> String {
+    let moments = thinned(history);
+    let mut counts: IndexMap<&str, u64> = IndexMap::new();
+    for moment in &moments {
+        counts.extend(moment.units.iter().map(|(arm, n)| (arm.as_str(), *n)));
+    }
+    let (arms, rest) = largest(counts);
+    let lines = |of: &dyn Fn(&Moment, &str) -> Option<f64>| -> Vec<(String, Points)> {
+        let line =
+            |arm: &str| points(moments.iter().filter_map(|moment| Some((moment.at_ms as f64, of(moment, arm)?))));
+        arms.iter().map(|arm| ((*arm).to_owned(), line(arm))).collect()
+    };
+    let units = lines(&|moment, arm| moment.units.get(arm).map(|n| *n as f64));
+    let y = linear(values(&units));
+    let mut plots = vec![Plot::new(format!("<b>Units entered</b>, by arm{rest}"), 220, y, units)];
+    let coverage = points(moments.iter().map(|moment| (moment.at_ms as f64, moment.coverage)));
+    let change = moments.windows(2).any(|pair| pair[0].weights != pair[1].weights);
+    if change {
+        let mut weights = lines(&|moment, arm| moment.weights.get(arm).copied());
+        for (_, points) in &mut weights {
+            *points = stepped(points);
+        }
+        plots.push(Plot::new(
+            format!("<b>Shares of units in force</b>, by arm{rest}"),
+            150,
+            shares(values(&weights)),
+            weights,
+        ));
+    }
+    if !change || coverage.iter().any(|point| point.1 != coverage[0].1) {
+        let lines = vec![("coverage".to_owned(), stepped(&coverage))];
+        plots.push(Plot::new(
+            "<b>Coverage</b>: the share of the slot in use".to_owned(),
+            110,
+            shares(values(&lines)),
+            lines,
+        ));
+    }
+    plots.into_iter().map(|plot| plot.figure(&moments)).collect()
+}
+
+/// Whether units fell to the arms as the weights say.
+pub(super) fn balance(history: &[Moment]) -> String {
+    /// Less is drawn as this.
+    const LEAST: f64 = 1e-12;
+    let moments = thinned(history);
+    let p = moments.iter().filter(|moment| moment.srm_sequential_p.is_finite());
+    let line: Points =
+        p.map(|moment| (moment.at_ms as f64, moment.srm_sequential_p.clamp(LEAST, 1.0).log10())).collect();
+    let least = line.iter().fold(-3.0, |least: f64, point| least.min(point.1)).floor();
+    let caption = "<b>Sample ratio mismatch</b>: sequential p, on a log scale; below 0.01 the split is not as planned";
+    let plot = Plot::new(caption.to_owned(), 160, powers(least), vec![("p".to_owned(), line)]);
+    Plot { rule: Some(-2.0), ..plot }.figure(&moments)
+}
+
+/// What was decided in each arm.
+pub(super) fn action_mix(history: &[Moment]) -> String {
+    let moments = thinned(history);
+    let mut arms: IndexMap<&str, IndexMap<&str, u64>> = IndexMap::new();
+    for (arm, actions) in moments.iter().flat_map(|moment| &moment.actions) {
+        arms.entry(arm).or_default().extend(actions.iter().map(|(action, n)| (action.as_str(), *n)));
+    }
+    let mut html = String::new();
+    for (arm, counts) in arms {
+        let (actions, rest) = largest(counts);
+        let part = |moment: &Moment, action: &str| {
+            let actions = moment.actions.get(arm)?;
+            let total: f64 = actions.values().map(|n| *n as f64).sum();
+            Some((moment.at_ms as f64, actions.get(action).map_or(0.0, |n| *n as f64) / total))
+        };
+        let line = |action: &str| points(moments.iter().filter_map(|moment| part(moment, action)));
+        let lines: Vec<_> = actions.into_iter().map(|action| (action.to_owned(), line(action))).collect();
+        let caption = format!("<b>{}</b>: share of each action in the decisions so far{rest}", escaped(arm));
+        html.push_str(&Plot::new(caption, 200, shares(values(&lines)), lines).figure(&moments));
+    }
+    html
+}
+
+/// The moments in order, as many as can be told apart.
+fn thinned(history: &[Moment]) -> Vec<&Moment> {
+    let mut moments: Vec<&Moment> = history.iter().collect();
+    moments.sort_by_key(|moment| moment.at_ms);
+    let last = moments.len().saturating_sub(1);
+    if last < MOST { moments } else { (0..MOST).map(|i| moments[i * last / (MOST - 1)]).collect() }
+}
+
+fn values(lines: &[(String, Points)]) -> impl Iterator<Item = f64> {
+    lines.iter().flat_map(|line| &line.1).map(|point| point.1)
+}
+
+fn plottable(value: f64) -> bool {
+    value.abs() < 1e15
+}
+
+fn points(all: impl Iterator<Item = (f64, f64)>) -> Points {
+    all.filter(|point| plottable(point.1)).collect()
+}
+
+/// What holds until it changes.
+fn stepped(points: &Points) -> Points {
+    let mut steps: Points = points.iter().take(1).copied().collect();
+    for pair in points.windows(2).filter(|pair| pair[0].1 != pair[1].1) {
+        steps.extend([(pair[1].0, pair[0].1), pair[1]]);
+    }
+    steps.extend(points.last());
+    steps
+}
+
+/// As many as there are styles for, the largest, in their order; and what to say of the others.
+fn largest(counts: IndexMap<&str, u64>) -> (Vec<&str>, String) {
+    let mut ranked: Vec<_> = counts.into_iter().enumerate().collect();
+    ranked.sort_by_key(|(_, (_, n))| Reverse(*n));
+    let rest = ranked.len().saturating_sub(STYLES.len());
+    ranked.truncate(STYLES.len());
+    ranked.sort_by_key(|(place, _)| *place);
+    let names = ranked.into_iter().map(|(_, (name, _))| name).collect();
+    (names, if rest > 0 { format!("; smaller ones left out: {rest}") } else { String::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NASTY: &str = "<i>\"&'";
+
+    fn moment(i: u64) -> Moment {
+        let n = i as f64 + 1.0;
+        let effect = |arm: &str| Effect {
+            metric: "orders".to_owned(),
+            arm: arm.to_owned(),
+            difference: 0.02 + (n * 1.7).sin() / (10.0 * n),
+            interval: [0.02 - 1.0 / n.sqrt(), 0.02 + 1.0 / n.sqrt()],
+            units: 40 * i,
+        };
+        let arms = |each: f64| [("control", each), (NASTY, each * 1.1)].map(|(arm, n)| (arm.to_owned(), n));
+        let actions = [("offer", 30 * i + 1), (NASTY, 3 * i), ("none", i * i)].map(|(name, n)| (name.to_owned(), n));
+        Moment {
+            at_ms: 1_795_000_000_000 + i * 3_600_000,
+            phase: 1 + (i > 60) as u32,
+            coverage: if i > 60 { 0.5 } else { 0.1 },
+            units: arms(40.0 * n).into_iter().map(|(arm, n)| (arm, n as u64)).collect(),
+            weights: arms(0.45).into_iter().collect(),
+            actions: arms(0.0).into_iter().map(|(arm, _)| (arm, actions.iter().cloned().collect())).collect(),
+            srm_sequential_p: 10f64.powf(-n / 60.0),
+            effects: vec![effect("control"), effect(NASTY)],
+        }
+    }
+
+    fn history(n: u64) -> Vec<Moment> {
+        (0..n).map(moment).collect()
+    }
+
+    fn all(history: &[Moment]) -> [String; 4] {
+        [over_time(history, "orders", NASTY), allocation(history), balance(history), action_mix(history)]
+    }
+
+    #[test]
+    fn one_moment_is_no_history() {
+        for n in 0..2 {
+            assert_eq!(all(&history(n)), [const { String::new() }; 4]);
+        }
+        assert_eq!(over_time(&history(9), "orders", "no such arm"), "");
+        assert!(all(&history(2)).iter().all(|html| html.contains("<svg ")));
+    }
+
+    #[test]
+    fn a_plot_needs_nothing_else_and_names_of_users_are_text() {
+        for html in all(&history(300)) {
+            assert!(!html.contains("http") && !html.contains("xmlns") && !html.contains("<i"), "{html}");
+            let figures = html.matches("<figure>").count();
+            for tag in ["<svg ", "</svg>", "role=\"img\" aria-label=\"", "</figcaption>", "</figure>"] {
+                assert_eq!(html.matches(tag).count(), figures, "{tag}");
+            }
+            assert!(html.len() < figures * 40_000, "{}", html.len());
+        }
+        // In a caption, an attribute and the drawing.
+        assert!(allocation(&history(9)).contains("\n&lt;i&gt;&quot;&amp;&apos;\n</text>"));
+        assert_eq!(over_time(&history(9), "orders", NASTY).matches("&lt;i&gt;&quot;&amp;'").count(), 4);
+    }
+
+    #[test]
+    fn each_arm_has_a_line_of_its_own_colour_and_dash() {
+        let html = allocation(&history(300));
+        let (units, coverage) = html.split_once("</figure>").unwrap_or_default();
+        for (colour, dash) in [("#0072B2\" ", ""), ("#D55E00\" ", "stroke-dasharray=\"16 6\" ")] {
+            // The line and the piece of it beside the name.
+            assert_eq!(units.matches(&format!("stroke=\"{colour}{dash}stroke-width=\"4\"")).count(), 2);
+        }
+        assert!(coverage.contains(">\nphase 2\n<"), "{coverage}");
+        let mut bandit = history(9);
+        bandit[5].weights["control"] = 0.7;
+        assert!(allocation(&bandit).contains("Shares of units in force"));
+    }
+
+    #[test]
+    fn wide_intervals_at_first_do_not_hide_the_others() {
+        // In the caption and for those who hear it; the total has nothing to cut.
+        assert_eq!(over_time(&history(300), "orders", NASTY).matches("cut at its edge").count(), 2);
+        assert_eq!(over_time(&history(4), "orders", NASTY).matches("cut at its edge").count(), 0);
+    }
+
+    #[test]
+    fn more_than_can_be_told_apart_is_said_and_left_out() {
+        let mut many = history(3);
+        many.iter_mut().for_each(|moment| moment.units = (0..20).map(|i| (format!("arm{i}"), i)).collect());
+        let html = allocation(&many);
+        assert!(
+            html.contains("smaller ones left out: 13.") && html.contains("arm19\n") && !html.contains("arm12\n"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn numbers_that_are_none_do_not_reach_the_page() {
+        let mut wild = history(40);
+        for (moment, value) in
+            wild.iter_mut().zip([f64::NAN, f64::INFINITY, f64::MAX, -0.0, 0.0, f64::MIN].into_iter().cycle())
+        {
+            (moment.coverage, moment.srm_sequential_p) = (value, value);
+            moment.weights.values_mut().for_each(|weight| *weight = value);
+            moment.actions.values_mut().flat_map(IndexMap::values_mut).for_each(|n| *n = 0);
+            for effect in &mut moment.effects {
+                (effect.difference, effect.interval, effect.units) = (value, [-value, value], u64::MAX);
+            }
+        }
+        let mut flat = history(40);
+        for moment in &mut flat {
+            (moment.at_ms, moment.coverage, moment.srm_sequential_p) = (u64::MAX, 0.0, 0.0);
+            moment.units.values_mut().for_each(|n| *n = 0);
+            for effect in &mut moment.effects {
+                (effect.difference, effect.interval) = (0.0, [0.0; 2]);
+            }
+        }
+        assert!(all(&flat).iter().all(|html| html.contains("<svg ")));
+        for html in all(&wild).iter().chain(&all(&flat)) {
+            assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
+        }
+    }
+}
