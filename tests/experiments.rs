@@ -27,7 +27,7 @@ weight = 0.5
 
 /// A decision point `p`, pinned to `p`, and `q`, which is tried in an experiment. `q` answers
 /// the same, or traps.
-fn deployment(experiment: &str, q_traps: bool) -> Deployment {
+pub(crate) fn deployment(experiment: &str, q_traps: bool) -> Deployment {
     let deployment = wat::points(&[("p", wat::go("p", "", "(i32.const 1024)"))]);
     let body = if q_traps { "unreachable" } else { "(i32.const 1024)" };
     let q = wat::guest(&wat::manifest("q", "1.0.0", "p", "go"), &format!("{} {}", wat::PRELUDE, wat::decide(body)));
@@ -36,22 +36,22 @@ fn deployment(experiment: &str, q_traps: bool) -> Deployment {
     deployment
 }
 
-fn decide(host: &Host, unit: &str) -> Value {
+pub(crate) fn decide(host: &Host, unit: &str) -> Value {
     host.decide(&json!({ "decision_point": "p", "entities": { "borrower": unit } }))
 }
 
 /// The units, of a hundred, that the experiment takes, and their arms.
-fn taken(host: &Host) -> Vec<(u32, String)> {
+pub(crate) fn taken(host: &Host) -> Vec<(u32, String)> {
     let arm = |i: u32| Some((i, decide(host, &format!("b-{i}"))["experiment"]["arm"].as_str()?.to_owned()));
     (0..100).filter_map(arm).collect()
 }
 
-fn command(host: &Host, command: &str, body: Value) -> (u16, Value) {
+pub(crate) fn command(host: &Host, command: &str, body: Value) -> (u16, Value) {
     let answer = host.admin.post(&format!("/v1/experiments/e/{command}"), &body);
     (answer.status, answer.json())
 }
 
-fn why() -> Value {
+pub(crate) fn why() -> Value {
     json!({ "by": "ann", "reason": "a test" })
 }
 
@@ -145,7 +145,7 @@ fn an_ended_experiment_keeps_its_slot_and_names_its_winner() {
 }
 
 /// Twenty decisions a batch: as many units.
-fn enter(host: &Host, units: std::ops::Range<u32>) {
+pub(crate) fn enter(host: &Host, units: std::ops::Range<u32>) {
     let request = |i: u32| json!({ "decision_point": "p", "entities": { "borrower": format!("b-{i}") } });
     let requests: Vec<Value> = units.map(request).collect();
     for some in requests.chunks(100) {
@@ -154,17 +154,17 @@ fn enter(host: &Host, units: std::ops::Range<u32>) {
     }
 }
 
-fn report(host: &Host) -> Value {
+pub(crate) fn report(host: &Host) -> Value {
     let answer = host.admin.get("/v1/experiments/e/report");
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer.json()
 }
 
-fn state(host: &Host) -> String {
+pub(crate) fn state(host: &Host) -> String {
     host.admin.get("/v1/experiments/e").json()["state"].as_str().unwrap_or_default().to_owned()
 }
 
-const RUNNING: &str = r#"
+pub(crate) const RUNNING: &str = r#"
 id = "e"
 decision_point = "p"
 coverage = 1.0

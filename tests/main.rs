@@ -2,14 +2,17 @@
 //! the command line, HTTP, and the files that a user touches.
 
 mod bad_input;
+mod bandits;
 mod boundary;
 mod canaries;
 mod contract;
+mod course;
 mod crash;
 mod demo;
 mod docs;
 mod experiments;
 mod features;
+mod groups;
 mod http;
 mod last_good;
 mod ledger;
@@ -20,6 +23,7 @@ mod reload;
 mod replay;
 mod routing;
 mod sandbox;
+mod shadows;
 mod smoke;
 mod support;
 mod tidy;

@@ -199,8 +199,7 @@ fn by_metric(
     result.means = [of(control).mean, of(arm).mean];
     let (margin, is_relative, more_is_harm, alarm) = match guardrail.margin {
         Margin::Count(most) => {
-            let events = result.means[1].unwrap_or(0.0) * result.units[1] as f64;
-            return count(result, events.round() as u64, most);
+            return count(result, summed.so_far(arm), most);
         }
         Margin::Difference { margin, is_relative, more_is_harm, alarm } => (margin, is_relative, more_is_harm, alarm),
     };

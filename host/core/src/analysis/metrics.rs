@@ -90,6 +90,8 @@ pub(super) struct Summed {
     pub not_mature: u64,
     pub no_row: u64,
     pub not_exposed: u64,
+    /// What has happened, by arm, whether or not the unit is mature: one that has happened stays.
+    so_far: Vec<f64>,
     kind: Kind,
     by: By,
     batches: Vec<Batch>,
@@ -120,9 +122,20 @@ impl Summed {
             Slots::One(..) => By::Plain,
         };
         let empty = Summary { moments: Moments::default(), joint: Joint::default(), cross: Cross::new(k) };
-        let mut summed = Self { arms: vec![empty; arms], not_mature: 0, no_row: 0, not_exposed: 0, kind, by, batches };
+        let mut summed = Self {
+            arms: vec![empty; arms],
+            not_mature: 0,
+            no_row: 0,
+            not_exposed: 0,
+            so_far: vec![0.0; arms],
+            kind,
+            by,
+            batches,
+        };
         let averages = summed.averages(observed);
         for unit in observed.units.values().filter(|unit| is_in(unit)) {
+            let (Slots::One(slot, aggregate) | Slots::Two([(slot, aggregate), _])) = slots;
+            summed.so_far[unit.arm] += unit.total(slot).value(aggregate);
             if metric.mature_ms(unit.entry_ms) > now_ms {
                 summed.not_mature += 1;
             } else if metric.is_exposed && !unit.exposed {
@@ -222,6 +235,11 @@ impl Summed {
                 ArmResult { units: arm.moments.n, mean: (arm.moments.n > 0).then_some(arm.moments.mean) }
             }
         }
+    }
+
+    /// What has happened in an arm so far, of units that are not mature, too.
+    pub fn so_far(&self, arm: usize) -> u64 {
+        self.so_far[arm].round().max(0.0) as u64
     }
 
     /// The rewards of each arm, whatever the batch.

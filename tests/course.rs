@@ -1,0 +1,179 @@
+//! How an experiment ends: it ships, is taken back, runs out of time, or waits for people to agree.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::experiments::{RUNNING, command, decide, deployment, enter, report, state, taken, why};
+use crate::support::{Host, eventually, run};
+
+const SHIP: &str = r#"
+[[metrics]]
+name = "cured"
+role = "goal"
+outcome = "cured"
+window = "5s"
+planned_units = 600
+
+[[metrics]]
+name = "complaints"
+role = "guardrail"
+outcome = "complaint"
+window = "1h"
+direction = "decrease"
+
+[[guardrails]]
+metric = "complaints"
+max_count = 0
+"#;
+
+fn won(on_success: &str, more: &str) -> String {
+    let keys = format!("coverage = 1.0\non_success = \"{on_success}\"\nholdback = 0.2\n{more}");
+    RUNNING.replace("coverage = 1.0", &keys) + SHIP
+}
+
+fn arm(host: &Host, i: u32) -> String {
+    decide(host, &format!("b-{i}"))["experiment"]["arm"].as_str().unwrap_or_default().to_owned()
+}
+
+fn post(host: &Host, name: &str, units: &[u32]) {
+    let outcome = |i: &u32| json!({ "id": format!("{name}-{i}"), "name": name, "value": 1.0, "entity": { "borrower": format!("b-{i}") } });
+    let outcomes: Vec<Value> = units.iter().map(outcome).collect();
+    assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": outcomes })).status, 200);
+}
+
+/// Six hundred units enter, of which most in `next` are cured, and few in control.
+fn cure(host: &Host) {
+    enter(host, 0..600);
+    let is_cured = |i: &u32| if arm(host, *i) == "next" { i % 10 != 1 } else { i % 10 == 0 };
+    let cured: Vec<u32> = (0..600).filter(is_cured).collect();
+    post(host, "cured", &cured);
+}
+
+fn is(host: &Host, wanted: &str) {
+    let in_time = Duration::from_secs(20);
+    eventually(&format!("it is {wanted}"), in_time, || (state(host) == wanted).then_some(()));
+}
+
+fn last_change(host: &Host) -> Value {
+    let shown = host.admin.get("/v1/experiments/e").json();
+    shown["history"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_winner_serves_the_slot_less_the_holdback_until_the_pin_is_edited() {
+    let deployment = deployment(&won("hold", ""), false);
+    let host = Host::start(&deployment).ready();
+    cure(&host);
+    let arms = taken(&host);
+    let in_time = Duration::from_secs(20);
+    eventually("it has won", in_time, || (report(&host)["verdict"]["decision"] == "ship").then_some(()));
+    assert_eq!(state(&host), "running", "nothing is shipped that does not say so");
+    deployment.edit("experiments/e.toml", "on_success = \"hold\"", "on_success = \"ship\"");
+    is(&host, "shipped");
+    let shown = host.admin.get("/v1/experiments/e").json();
+    assert_eq!((&shown["winner"], &shown["coverage"], &shown["phase"]), (&json!("next"), &json!(1.0), &json!(2)));
+    let after = taken(&host);
+    assert_eq!(after.len(), 100);
+    let held_back: Vec<_> = after.iter().filter(|(_, arm)| arm == "control").collect();
+    assert!((8..35).contains(&held_back.len()), "a fifth: {}", held_back.len());
+    assert!(held_back.iter().all(|unit| arms.contains(unit)), "nobody is moved to control");
+    let id = decide(&host, &format!("b-{}", held_back[0].0))["decision_id"].as_str().expect("an id").to_owned();
+    let assignment = host.admin.get(&format!("/v1/decisions/{id}")).json()["routing"]["assignment"].clone();
+    assert_eq!((&assignment["shipped"], &assignment["propensity"]), (&json!(true), &json!(0.2)), "{assignment}");
+    // The counts still reconcile, with those who moved left out.
+    let units = report(&host)["units"].clone();
+    let n = |key: &str| units["left_out"][key].as_u64().expect("a count");
+    assert!(n("moved") > 100, "{units}");
+    let sum = units["mature"].as_u64().unwrap_or(0) + n("not_mature") + n("forced") + n("moved");
+    assert_eq!(units["entered"].as_u64(), Some(sum), "{units}");
+
+    // It lasts over a restart, and replays.
+    host.kill();
+    let host = Host::start(&deployment).ready();
+    assert_eq!(taken(&host), after);
+    let config = deployment.config();
+    let replay = run(["replay", "--verify", "--config", config.to_str().expect("a path")]);
+    assert_eq!(replay.code, Some(0), "{} {}", replay.stdout, replay.stderr);
+    // What is pinned changes in serin.toml alone; then the experiment has done its work.
+    deployment.edit("serin.toml", "strategy = \"p@1.0.0\"", "strategy = \"q@1.0.0\"");
+    is(&host, "concluded");
+    assert_eq!(decide(&host, "b-1")["strategy"]["name"], "q");
+    let last = last_change(&host);
+    assert!(last["reason"].as_str().is_some_and(|why| why.contains("pins q@1.0.0")), "{last}");
+}
+
+#[test]
+fn late_harm_against_the_holdback_takes_the_winner_back() {
+    let deployment = deployment(&won("ship", ""), false);
+    let host = Host::start(&deployment).ready();
+    cure(&host);
+    is(&host, "shipped");
+    // Somebody who moved to the winner when it shipped is no evidence; among all of the winner's
+    // are those who always were in its arm.
+    let of_next: Vec<u32> = (0..600).filter(|i| arm(&host, *i) == "next").collect();
+    post(&host, "complaint", &of_next);
+    is(&host, "paused");
+    assert_eq!(decide(&host, "b-1")["served_by"], "strategy", "everybody is on the pinned strategy");
+    let last = last_change(&host);
+    assert_eq!((&last["command"], &last["by"]), (&json!("reopen"), &json!("serin")), "{last}");
+    let shown = host.admin.get("/v1/experiments/e").json();
+    assert!(shown["why"].as_str().is_some_and(|why| why.contains("taken back")), "{shown}");
+    assert_eq!(report(&host)["stopped_by"], "complaints");
+    let (status, refused) = command(&host, "promote", why());
+    let detail = refused["detail"].as_str().unwrap_or_default();
+    assert!(status == 409 && detail.contains("resume, abort, conclude"), "{refused}");
+    assert_eq!(command(&host, "abort", why()).0, 200);
+}
+
+#[test]
+fn no_winner_before_its_time_and_an_end_after_it() {
+    let deployment = deployment(&won("ship", "min_duration = \"1h\""), false);
+    let host = Host::start(&deployment).ready();
+    cure(&host);
+    let why = eventually("it has won, too early", Duration::from_secs(20), || {
+        let why = report(&host)["verdict"]["why"].as_str().unwrap_or_default().to_owned();
+        why.contains("it has run").then_some(why)
+    });
+    assert!(why.contains("'cured' is better in arm 'next'"), "{why}");
+    assert_eq!(state(&host), "running");
+    deployment.write("experiments/e.toml", won("hold", "max_duration = \"1s\""));
+    is(&host, "concluded");
+    let last = last_change(&host);
+    assert!(last["reason"].as_str().is_some_and(|why| why.contains("max_duration has passed")), "{last}");
+    let shown = host.admin.get("/v1/experiments/e").json();
+    assert_eq!(shown["winner"], "next", "what is known by then says who");
+}
+
+#[test]
+fn an_experiment_starts_and_widens_only_when_enough_people_agree_to_it_as_it_is() {
+    let deployment = deployment(&RUNNING.replace("coverage = 1.0", "coverage = 0.3"), false);
+    let governance = "[governance]\napprovals = 2\napprovers = [\"ann\", \"bob\", \"cy\"]\n\n";
+    deployment.write("serin.toml", format!("{governance}{}", deployment.read("serin.toml")));
+    let host = Host::start(&deployment).ready();
+    assert_eq!(taken(&host), []);
+    let shown = host.admin.get("/v1/experiments/e").json();
+    assert!(shown["why"].as_str().is_some_and(|why| why.contains("waits for approval: 0 of 2")), "{shown}");
+    let (status, refused) = command(&host, "start", why());
+    assert_eq!((status, &refused["type"]), (409, &json!("urn:serin:problem:not-approved")), "{refused}");
+    let approve = |by: &str| command(&host, "approve", json!({ "by": by, "reason": "read it" })).0;
+    assert_eq!([approve("mallory"), approve("ann"), approve("ann")], [409, 200, 200]);
+    assert_eq!(taken(&host), [], "said twice, it is one");
+    let admin = format!("http://{}", host.admin.address);
+    let bob = run(["experiment", "approve", "e", "--by", "bob", "--reason", "looks well", "--admin", &admin]);
+    assert!(bob.code == Some(0) && bob.stdout.contains("by bob: looks well"), "{} {}", bob.stdout, bob.stderr);
+    is(&host, "running");
+    let first = taken(&host);
+    assert!(!first.is_empty());
+    // A wider coverage is another spec, which nobody has agreed to.
+    deployment.edit("experiments/e.toml", "coverage = 0.3", "coverage = 1.0");
+    eventually("it waits", Duration::from_secs(10), || {
+        let shown = host.admin.get("/v1/experiments/e").json();
+        shown["why"].as_str().is_some_and(|why| why.contains("0 of 2 approvals")).then_some(())
+    });
+    assert_eq!(taken(&host), first, "what was agreed to goes on");
+    assert_eq!([approve("cy"), approve("ann")], [200, 200]);
+    eventually("it widens", Duration::from_secs(10), || (taken(&host).len() == 100).then_some(()));
+    // To stop what does harm nobody has to be asked.
+    assert_eq!(command(&host, "abort", why()).0, 200);
+}
