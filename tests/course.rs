@@ -45,7 +45,7 @@ fn post(host: &Host, name: &str, units: &[u32]) {
 /// Six hundred units enter, of which most in `next` are cured, and few in control.
 fn cure(host: &Host) {
     enter(host, 0..600);
-    let is_cured = |i: &u32| if arm(host, *i) == "next" { i % 10 != 1 } else { i % 10 == 0 };
+    let is_cured = |i: &u32| if arm(host, *i) == "next" { i % 10 != 1 } else { i.is_multiple_of(10) };
     let cured: Vec<u32> = (0..600).filter(is_cured).collect();
     post(host, "cured", &cured);
 }

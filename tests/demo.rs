@@ -32,6 +32,13 @@ fn the_demo_plays_to_its_end() {
         "failed:",
         "are in the ledger",
         "0 different",
+        "160000 decisions over 60 days",
+        "was taken out after",
+        "shipped on day",
+        "fewer calls",
+        "cured more, and was stopped on day",
+        "replays to the byte",
+        "Serin 1",
     ] {
         assert!(said.contains(part), "{part:?} is not in:\n{said}");
     }

@@ -104,7 +104,7 @@ fn deployment(spec: &str) -> Deployment {
 const UNITS: u64 = 2400;
 
 fn is_old(i: u64) -> bool {
-    i % 3 == 0
+    i.is_multiple_of(3)
 }
 
 /// What a borrower paid before, which foretells most of what is paid next.
@@ -128,7 +128,7 @@ fn push(host: &Host) {
 /// Everybody enters; each unit's arm and decision.
 fn enter(host: &Host) -> Vec<(u64, bool, String)> {
     let request = |i: u64| {
-        let stage = if i % 2 == 0 { "early" } else { "late" };
+        let stage = if i.is_multiple_of(2) { "early" } else { "late" };
         json!({ "decision_point": "p", "entities": { "borrower": format!("b-{i}") }, "context": { "stage": stage } })
     };
     let all: Vec<u64> = (0..UNITS).collect();

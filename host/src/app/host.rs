@@ -44,6 +44,18 @@ pub struct Options {
     pub admin: Option<SocketAddr>,
     /// A version may be replaced by another artifact.
     pub dev: bool,
+    /// Who looks at the experiments.
+    pub looks: Looks,
+}
+
+/// Who looks at the experiments' units, and acts on what they show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Looks {
+    /// The host itself, every second.
+    #[default]
+    EverySecond,
+    /// Whoever calls [`Host::look`]: a simulation, whose seconds are not the machine's.
+    WhenAsked,
 }
 
 /// Why a host did not start.
@@ -91,6 +103,9 @@ pub struct Host {
     /// The deployment and its files.
     pub reloader: Arc<Reloader>,
     service: Arc<Service>,
+    controller: Arc<Controller>,
+    observer: Arc<Observer>,
+    clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
     stop: watch::Sender<bool>,
     servers: Vec<tokio::task::JoinHandle<()>>,
@@ -157,12 +172,28 @@ impl Host {
                 Box::new(move || reloader.upgrade().into_iter().for_each(|reloader| reloader.reload()))
             },
         });
-        watch_experiments(&reloader, &controller, &observer, Arc::clone(&clock))?;
+        if options.looks == Looks::EverySecond {
+            watch_experiments(&reloader, &controller, &observer, Arc::clone(&clock))?;
+        }
         let (stop, stopped) = watch::channel(false);
         let (listen, public) = serve(listen, http::public(Arc::clone(&service)), stopped.clone()).await?;
         let (admin, private) = serve(admin, http::admin(Arc::clone(&service)), stopped.clone()).await?;
-        tokio::spawn(expire(Arc::clone(&ledger), clock, reloader.retain(), stopped));
-        Ok(Self { listen, admin, reloader, service, ledger, stop, servers: vec![public, private], _watcher: watcher })
+        tokio::spawn(expire(Arc::clone(&ledger), Arc::clone(&clock), reloader.retain(), stopped));
+        let servers = vec![public, private];
+        let _watcher = watcher;
+        Ok(Self { listen, admin, reloader, service, controller, observer, clock, ledger, stop, servers, _watcher })
+    }
+
+    /// Looks at the experiments' units, and acts on what they show, until nothing more follows. It
+    /// waits for the ledger, so not on a listener's thread.
+    pub fn look(&self) {
+        loop {
+            let subjects = self.reloader.standing.load().subjects.clone();
+            if !tick(&self.controller, &self.observer, &subjects, self.clock.now_ms()) {
+                return;
+            }
+            self.reloader.reload();
+        }
     }
 
     /// Stops: no new connections, every accepted request answered, every record committed.

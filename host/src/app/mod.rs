@@ -9,5 +9,5 @@ mod reload;
 
 pub use build::Built;
 pub use check::{Finding, check};
-pub use host::{Host, HostError, Options};
+pub use host::{Host, HostError, Looks, Options};
 pub use reload::{Reloader, Status};

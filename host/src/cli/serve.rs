@@ -8,14 +8,15 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::{LogFormat, Outcome, ServeArgs};
-use crate::app::{Host, Options};
+use crate::app::{Host, Looks, Options};
 use crate::clock::SystemClock;
 
 pub(super) fn run(args: ServeArgs) -> Outcome {
     start_logging(&args.log, args.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let options = Options { config: args.config, listen: args.listen, admin: args.admin, dev: args.dev };
+        let (looks, dev) = (Looks::EverySecond, args.dev);
+        let options = Options { config: args.config, listen: args.listen, admin: args.admin, dev, looks };
         let host = Host::start(options, Arc::new(SystemClock)).await?;
         // Scripts wait for this line; it names the ports where 0 was asked for.
         println!("serin listens on http://{}, admin on http://{}", host.listen, host.admin);

@@ -2,6 +2,7 @@
 //! user would touch. Whatever it says, it has checked; its exit status tells.
 
 mod data;
+mod sixty;
 mod stage;
 mod traffic;
 
@@ -75,6 +76,7 @@ pub(super) fn run(args: &DemoArgs) -> Outcome {
     demo.refuse_broken()?;
     let host = demo.kill_and_restart(host)?;
     demo.replay_all()?;
+    demo.answered += sixty::play(&demo.stage, 9)?;
     println!("\nAll of it held, in {:.0} seconds, over {} decisions.", started.elapsed().as_secs_f64(), demo.answered);
     if args.once {
         host.stop()?;
