@@ -18,6 +18,7 @@ mod last_good;
 mod ledger;
 mod openapi_fuzz;
 mod outage;
+mod plan;
 mod records;
 mod reload;
 mod replay;

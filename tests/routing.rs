@@ -1,7 +1,7 @@
 //! Routing: which arm takes a unit, who is left out and why, and who serves where an arm fails.
 
 use serde_json::{Value, json};
-use serin_core::allocation::{Place, Purpose, admitted, pick, place};
+use serin_core::allocation::{Place, Purpose, admitted, is_held_back, pick, place};
 
 use crate::support::{Deployment, Host, collections, root, wat};
 
@@ -26,6 +26,7 @@ fn places_and_arms_are_those_of_an_independent_program() {
         let purpose = match text(vector, "purpose") {
             "layer" => Purpose::Layer,
             "holdout" => Purpose::Holdout,
+            "shadow" => Purpose::Shadow,
             _ => Purpose::Arm,
         };
         let found = place(purpose, text(vector, "salt"), text(vector, "kind"), text(vector, "unit"));
@@ -34,6 +35,89 @@ fn places_and_arms_are_those_of_an_independent_program() {
     for vector in vectors["arms"].as_array().expect("arms") {
         let weights = vector["weights"].as_array().expect("weights").iter().filter_map(Value::as_f64);
         assert_eq!(pick(place_of(vector), weights).map(|arm| json!(arm)), Some(vector["arm"].clone()), "{vector}");
+    }
+}
+
+#[test]
+fn batches_and_holdbacks_are_those_of_an_independent_program() {
+    let vectors = vectors();
+    let weights = |vector: &Value| {
+        vector["weights"].as_array().expect("weights").iter().filter_map(Value::as_f64).collect::<Vec<_>>()
+    };
+    for vector in vectors["batches"].as_array().expect("batches") {
+        let salt = serin::decide::batch_salt(text(vector, "salt"), vector["batch"].as_u64().map(|batch| batch as u32));
+        let drawn = place(Purpose::Arm, &salt, "borrower", text(vector, "unit"));
+        let arm = pick(drawn, weights(vector).into_iter()).map(|arm| json!(arm));
+        assert_eq!(arm, Some(vector["arm"].clone()), "{vector}");
+    }
+    let mut held = 0;
+    for vector in vectors["shipped"].as_array().expect("shipped") {
+        let drawn = place(Purpose::Arm, text(vector, "salt"), "borrower", text(vector, "unit"));
+        let control = vector["control"].as_u64().expect("a position") as usize;
+        let holdback = vector["holdback"].as_f64().expect("a share");
+        let is_held_back = is_held_back(drawn, weights(vector).into_iter(), control, holdback);
+        assert_eq!(json!(is_held_back), vector["held_back"], "{vector}");
+        assert!(!is_held_back || pick(drawn, weights(vector).into_iter()) == Some(control), "nobody leaves the winner");
+        held += u32::from(is_held_back);
+    }
+    assert!(held > 0);
+}
+
+/// What is drawn for a unit: a place for each purpose, under salts that differ and one that all
+/// share.
+fn draws(unit: &str) -> Vec<f64> {
+    let purposes = [Purpose::Layer, Purpose::Holdout, Purpose::Arm, Purpose::Shadow];
+    let of = |salt: &'static str| purposes.map(|purpose| place(purpose, salt, "borrower", unit).as_f64());
+    ["same", "outreach-1", "outreach-2", "s/batch/1", "s/batch/2"].into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn every_draw_is_uniform_and_independent_of_every_other_one() {
+    const UNITS: usize = 40_000;
+    const CELLS: usize = 10;
+    let all: Vec<Vec<f64>> = (0..UNITS).map(|i| draws(&format!("b-{i}"))).collect();
+    let cell = |x: f64| ((x * CELLS as f64) as usize).min(CELLS - 1);
+    // Chi-squared beyond its mean by six standard deviations: a fair hash is there once in millions.
+    let is_fair = |counts: &[u32]| {
+        let expected = UNITS as f64 / counts.len() as f64;
+        let chi: f64 = counts.iter().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();
+        let df = (counts.len() - 1) as f64;
+        chi < df + 6.0 * (2.0 * df).sqrt()
+    };
+    let draws = all[0].len();
+    for first in 0..draws {
+        let mut counts = vec![0; CELLS];
+        all.iter().for_each(|unit| counts[cell(unit[first])] += 1);
+        assert!(is_fair(&counts), "draw {first}: {counts:?}");
+        for second in first + 1..draws {
+            let mut pairs = vec![0; CELLS * CELLS];
+            all.iter().for_each(|unit| pairs[cell(unit[first]) * CELLS + cell(unit[second])] += 1);
+            assert!(is_fair(&pairs), "draws {first} and {second}");
+        }
+    }
+    // The mutant: one hash used twice fills the diagonal alone.
+    let mut tied = vec![0; CELLS * CELLS];
+    all.iter().for_each(|unit| tied[cell(unit[0]) * CELLS + cell(unit[0])] += 1);
+    assert!(!is_fair(&tied));
+}
+
+#[test]
+fn slots_and_ramps_never_share_a_unit_and_never_let_one_go() {
+    let slots = [[0.0, 0.1], [0.1, 0.35], [0.35, 0.351], [0.4, 1.0]];
+    for unit in (0..20_000).map(|i| format!("borrower-{i}")) {
+        let place = place(Purpose::Layer, "layer", "borrower", &unit);
+        let mut holders = 0;
+        for slot in slots {
+            let mut was_in = false;
+            for coverage in [0.0, 0.02, 0.1, 0.5, 0.99, 1.0] {
+                let [from, to] = admitted(slot, coverage);
+                let is_in = place.is_within(from, to);
+                assert!(is_in || !was_in, "{unit} was let go at {coverage} of {slot:?}");
+                was_in = is_in;
+            }
+            holders += u32::from(was_in);
+        }
+        assert!(holders <= 1, "{unit} is in {holders} experiments");
     }
 }
 

@@ -83,6 +83,12 @@ def assigned(unit, layer_salt, holdout, slot, coverage, salt, weights):
     return pick(place("arm", salt, "borrower", unit), weights)
 
 
+def shipped(place_, weights, control, holdback):
+    """Whether a shipped experiment holds the unit back: control's first part stays where it is."""
+    start = sum(weights[:control])
+    return not is_below(place_, start) and is_below(place_, start + holdback)
+
+
 def main():
     # Known answers of XXH64, as its own documentation and test suites have them.
     assert xxh64(b"") == 0xEF46DB3751D8E999
@@ -91,7 +97,7 @@ def main():
     texts = ["", "b-1", "b-17", "ünïcödé-☂", "a\u0000b", "x" * 31, "x" * 32, "x" * 33, "y" * 250]
     places = [
         {"purpose": purpose, "salt": salt, "kind": kind, "unit": unit, "place": f"{place(purpose, salt, kind, unit):016x}"}
-        for purpose in ("layer", "holdout", "arm")
+        for purpose in ("layer", "holdout", "arm", "shadow")
         for salt in ("", "outreach-1", "a salt of more than thirty-two bytes")
         for kind in ("borrower", "loan")
         for unit in texts
@@ -103,8 +109,18 @@ def main():
     demo = {"layer_salt": "outreach-1", "holdout": 0.02, "slot": [0.0, 0.5], "salt": "outreach-score", "weights": [0.5, 0.5]}
     coverages = [0.3, 1.0]
     units = {f"b-{i}": [assigned(f"b-{i}", coverage=c, **demo) for c in coverages] for i in range(400)}
+    # The arms of batches, whose salt names the batch; and who is held back once the second arm ships.
+    batches = [
+        {"salt": "s", "batch": batch, "unit": f"b-{i}", "weights": [0.2, 0.5, 0.3], "arm": pick(place("arm", f"s/batch/{batch}", "borrower", f"b-{i}"), [0.2, 0.5, 0.3])}
+        for batch in (0, 1, 17)
+        for i in range(20)
+    ]
+    held = [
+        {"salt": "s", "unit": f"b-{i}", "weights": [0.5, 0.5], "control": 0, "holdback": 0.1, "held_back": shipped(place("arm", "s", "borrower", f"b-{i}"), [0.5, 0.5], 0, 0.1)}
+        for i in range(60)
+    ]
     line = lambda items: ",\n  ".join(json.dumps(item) for item in items)
-    sys.stdout.write(f'{{"places": [\n  {line(places)}\n],\n"arms": [\n  {line(arms)}\n],\n"demo": {json.dumps({**demo, "coverages": coverages, "units": units})}\n}}\n')
+    sys.stdout.write(f'{{"places": [\n  {line(places)}\n],\n"arms": [\n  {line(arms)}\n],\n"batches": [\n  {line(batches)}\n],\n"shipped": [\n  {line(held)}\n],\n"demo": {json.dumps({**demo, "coverages": coverages, "units": units})}\n}}\n')
 
 
 if __name__ == "__main__":

@@ -123,6 +123,10 @@ const CORE: &[&str] = &[
     "eprintln!",
 ];
 
+/// A file of the core, a word that it may use, and why.
+const CORE_ALLOWED: &[(&str, &str, &str)] =
+    &[("host/core/src/plan/scenario.rs", "std::thread", "runs share two threads, and each depends on its seed alone")];
+
 /// Says whether a line names `word`, not merely something that ends like it.
 fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
@@ -139,7 +143,9 @@ fn touching(file: &SourceFile) -> Vec<String> {
                 found.push(format!("{}:{number} touches {}: {}", file.path, ban.what, line.trim()));
             }
         }
-        if file.path.starts_with("host/core/") && CORE.iter().any(|word| names(line, word)) {
+        let is_allowed = |word: &str| CORE_ALLOWED.iter().any(|(path, known, _)| *path == file.path && *known == word);
+        let banned = |word: &&&str| names(line, word) && !is_allowed(word);
+        if file.path.starts_with("host/core/") && CORE.iter().find(banned).is_some() {
             found.push(format!("{}:{number} is in the core, which is arithmetic alone: {}", file.path, line.trim()));
         }
     }

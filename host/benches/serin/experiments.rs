@@ -3,19 +3,21 @@
 
 use std::hint::black_box;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use serin::clock::{Clock as _, SystemClock};
+use serin::decide::{self, Deployment};
 use serin::ledger::{Commit, DecisionRow, Durability, Ledger};
 use serin::telemetry::Metrics;
 use serin_core::allocation::{Purpose, admitted, pick, place};
 use serin_core::record::Record;
 
-use crate::measure::interleaved;
+use crate::measure::{Subject, interleaved};
 use crate::process::{Server, peak_mb};
 use crate::table::{Row, Table};
-use crate::world::{Failure, Folders, serin};
+use crate::world::{Failure, Folders, POINT, World, serin};
 
 const UNITS: u64 = 250_000;
 const DECISIONS: u64 = 1_000_000;
@@ -46,6 +48,32 @@ window = "14d"
 metric = "failures"
 max_increase = 0.01
 "#;
+
+/// Experiments at one decision point.
+const MANY: usize = 100;
+
+/// What routing costs with many experiments at the point, against one.
+pub fn routing(world: &World, folders: &Folders, table: &mut Table) -> Result<(), Failure> {
+    let many = world.with_experiments(folders, MANY)?;
+    let route = |deployment: &Arc<Deployment>| -> Subject<'_> {
+        let (point, mut at) = (Arc::clone(&deployment.points[POINT]), 0);
+        Box::new(move || {
+            at = (at + 1) % world.decided.len();
+            let record = &world.decided[at].1;
+            black_box(decide::routing(&point, &record.entities, &record.context, &record.features).expect("routes"));
+        })
+    };
+    let timed = interleaved(50, vec![route(&world.deployment), route(&many)]);
+    table.section(
+        format!("routing at a point with {MANY} experiments"),
+        vec![
+            Row::new("one experiment", timed.us(0) * 1e3, "ns"),
+            Row::new(format!("{MANY} experiments"), timed.us(1) * 1e3, "ns"),
+            Row::new("  against one", timed.ratio(1, &[0]), "x").at_most(1.2),
+        ],
+    );
+    Ok(())
+}
 
 /// Measures in a deployment of its own, whose decisions are all like `decided`.
 pub fn measure(decided: &Record, table: &mut Table) -> Result<(), Failure> {

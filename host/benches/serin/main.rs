@@ -54,6 +54,8 @@ fn run() -> Result<(), Failure> {
         handoff::measure(&world, lasts / 120, &mut table)?;
         progress("commits");
         let commit = commits::measure(&world, &folders.path("bench.db"), lasts / 60, &mut table)?;
+        progress("routing among many experiments");
+        experiments::routing(&world, &folders, &mut table)?;
         let bodies = world.decided.iter().map(|(request, _)| world::body(request)).collect();
         (parts, commit, bodies, world.decided[0].1.clone())
     };

@@ -125,6 +125,7 @@ pub struct World {
     pub deployment: Arc<Deployment>,
     /// Requests of borrowers that are assigned to [`ARM`], with what was recorded of them.
     pub decided: Vec<(DecisionRequest, Record)>,
+    reloader: Reloader,
 }
 
 impl World {
@@ -158,7 +159,30 @@ impl World {
             return Err(format!("only {} of 2000 borrowers are served by arm '{ARM}'", decided.len()).into());
         }
         decided.truncate(SUBJECTS);
-        Ok(Self { deployment, decided })
+        Ok(Self { deployment, decided, reloader })
+    }
+
+    /// The same deployment with many experiments in the place of the one, each in a slot of its
+    /// own.
+    pub fn with_experiments(&self, folders: &Folders, many: usize) -> Result<Arc<Deployment>, Failure> {
+        let file = folders.path("experiments/outreach-score.toml");
+        let one = std::fs::read_to_string(&file)?;
+        let written = |i: usize| folders.path(&format!("experiments/e-{i}.toml"));
+        for i in 0..many {
+            let slot = format!("slot = [{}, {}]", i as f64 / many as f64, (i + 1) as f64 / many as f64);
+            let spec = one
+                .replace("id = \"outreach-score\"", &format!("id = \"e-{i}\"\nreuse_slot = true"))
+                .replace("slot = [0.0, 0.5]", &slot);
+            std::fs::write(written(i), spec)?;
+        }
+        std::fs::remove_file(&file)?;
+        self.reloader.reload();
+        let deployment = self.reloader.deployment.load_full();
+        // The files that follow are measured with the one.
+        (0..many).try_for_each(|i| std::fs::remove_file(written(i)))?;
+        std::fs::write(&file, one)?;
+        let running = deployment.points[POINT].experiments.len();
+        if running == many { Ok(deployment) } else { Err(format!("{running} of {many} experiments run").into()) }
     }
 
     /// The arm that is measured.

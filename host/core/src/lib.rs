@@ -12,6 +12,7 @@ pub mod experiment;
 pub mod expression;
 pub mod limits;
 pub mod manifest;
+pub mod plan;
 pub mod projection;
 pub mod record;
 pub mod row;

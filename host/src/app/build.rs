@@ -59,7 +59,9 @@ pub(super) fn build(
         bind(config, versions, &models, candidates, before, life, gone, now_ms);
     let mut points = HashMap::new();
     for (name, spec) in &config.points {
-        let experiments = running.remove(name).unwrap_or_default();
+        let mut experiments = running.remove(name).unwrap_or_default();
+        // Who holds a place is searched for by halves.
+        experiments.sort_by(|a, b| a.slot[0].total_cmp(&b.slot[0]));
         let (strategy, unready) = match build_pinned(config, name, versions, &models) {
             Ok(arm) => (Some(arm), None),
             Err(why) => (None, Some(why)),

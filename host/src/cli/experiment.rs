@@ -34,6 +34,7 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
         ExperimentCommand::Pause(change) => send(&change, "pause", None)?,
         ExperimentCommand::Resume(change) => send(&change, "resume", None)?,
         ExperimentCommand::Abort(change) => send(&change, "abort", None)?,
+        ExperimentCommand::Plan(args) => return super::plan::run(&args),
         ExperimentCommand::Approve(change) => send(&change, "approve", None)?,
         ExperimentCommand::Conclude { winner, change } => send(&change, "conclude", Some(winner))?,
     }

@@ -7,6 +7,7 @@ mod demo;
 mod experiment;
 mod features;
 mod outcomes;
+mod plan;
 mod plugin;
 mod replay;
 mod report;
@@ -150,6 +151,8 @@ enum ExperimentCommand {
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Say what it needs and what it can show, by simulating its spec: units, days, false alarms, power
+    Plan(PlanArgs),
     /// End it with a winner; what is pinned is changed in serin.toml
     Conclude {
         /// The arm that won
@@ -158,6 +161,37 @@ enum ExperimentCommand {
         #[command(flatten)]
         change: ChangeArgs,
     },
+}
+
+#[derive(Args)]
+struct PlanArgs {
+    /// The experiment's file; it need not be in a deployment yet
+    file: PathBuf,
+    /// A deployment whose ledger tells of traffic and baselines
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The effect worth knowing, in the goals' own unit and direction
+    #[arg(long, value_name = "NUMBER")]
+    effect: Option<f64>,
+    /// New units a day, in the whole layer; in place of what the ledger says
+    #[arg(long, value_name = "NUMBER")]
+    units_per_day: Option<f64>,
+    /// A metric's mean without the experiment, and its standard deviation where it is no share;
+    /// `failures` for the share of units with a failure; in place of what the ledger says
+    #[arg(long, value_name = "METRIC=MEAN[:SD]", value_parser = plan::baseline)]
+    base: Vec<plan::Base>,
+    /// Days that it may take
+    #[arg(long, value_name = "NUMBER", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=730))]
+    days: u32,
+    /// Experiments simulated of each kind
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    runs: u32,
+    /// Chooses the random numbers: the same one gives the same plan
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 #[derive(Args)]

@@ -62,7 +62,7 @@ pub struct Point {
     pub strategy: Option<Arm>,
     /// Why it is not loaded.
     pub unready: Option<String>,
-    /// The experiments in force.
+    /// The experiments in force, by the beginning of their slots.
     pub experiments: Vec<RunningExperiment>,
     /// The features that anybody here needs, a view at a time.
     pub union: Vec<UnionView>,

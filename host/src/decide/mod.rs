@@ -19,5 +19,5 @@ pub use deployment::{
 pub use pipeline::{Decided, decide};
 pub use pool::{Decision, Pool, Refused, Then};
 pub use request::{DecisionRequest, Force, MAX_OFFSET, RequestError};
-pub use route::{batch_salt, verify_arm};
+pub use route::{batch_salt, routing, verify_arm};
 pub use shadow::{ShadowRun, Shadowed, Shadows};

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use serin_core::NameMap;
-use serin_core::allocation::{Purpose, admitted, is_held_back, pick, place};
+use serin_core::allocation::{Place, Purpose, admitted, is_held_back, pick, place};
 use serin_core::experiment::Experiment;
 use serin_core::expression::{Reference, Scope};
 use serin_core::record::{Assignment, FeatureRow, NotEnrolled, Routing, RowStatus, Unit};
@@ -94,10 +94,7 @@ pub(super) fn route<'p>(
     let Some(id) = routing.unit.as_ref().map(|unit| unit.id.clone()) else { return nobody(routing) };
     let place_in_layer = place(Purpose::Layer, &layer.salt, &layer.unit, &id);
     routing.place = Some(place_in_layer.as_f64());
-    // The slots are disjoint, so at most one experiment holds the place; it is found before
-    // any expression is evaluated.
-    let holder = point.experiments.iter().find(|e| place_in_layer.is_within(e.slot[0], e.slot[1]));
-    let Some(experiment) = holder else { return nobody(routing) };
+    let Some(experiment) = holder(&point.experiments, place_in_layer) else { return nobody(routing) };
     routing.held_out_globally = point.global_holdout.as_ref().is_some_and(|holdout| {
         let unit = entities.get(&holdout.unit);
         unit.is_some_and(|id| place(Purpose::Holdout, &holdout.salt, &holdout.unit, id).is_below(holdout.share))
@@ -124,6 +121,26 @@ pub(super) fn route<'p>(
     let arm = if is_admitted { drawn(experiment, &layer.unit, &id) } else { None };
     routing.assignment = arm.map(|arm| assignment(experiment, arm, false));
     Ok(Routed { routing, arm, experiment: Some(experiment) })
+}
+
+/// The experiment whose slot holds a place. Slots are disjoint and in order, so that at most one
+/// does, and it is found before any expression is evaluated, however many there are.
+fn holder(experiments: &[RunningExperiment], place: Place) -> Option<&RunningExperiment> {
+    let after = experiments.partition_point(|experiment| !place.is_below(experiment.slot[0]));
+    experiments[..after].last().filter(|experiment| place.is_below(experiment.slot[1]))
+}
+
+/// How a unit is routed at a point, by itself.
+///
+/// # Errors
+/// That an experiment or arm that was chosen by hand is not there.
+pub fn routing(
+    point: &Point,
+    entities: &NameMap<String>,
+    context: &NameMap<Value>,
+    features: &NameMap<FeatureRow>,
+) -> Result<Routing, RequestError> {
+    Ok(route(point, entities, &Known::new(entities, context, features), None)?.routing)
 }
 
 /// The arm that a unit falls to.

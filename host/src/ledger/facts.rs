@@ -158,7 +158,47 @@ impl Ledger {
     }
 }
 
+/// A decision about a unit at some decision point, inside an experiment or not.
+#[derive(Debug, Clone, Copy)]
+pub struct UnitFact<'r> {
+    /// When it was made.
+    pub time_ms: u64,
+    /// The unit.
+    pub unit: &'r str,
+    /// What came of the first attempt.
+    pub outcome: &'r str,
+    /// The action.
+    pub action: &'r str,
+}
+
 impl LedgerReader {
+    /// Calls `each` with every decision about a unit at a point, since a time, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn unit_facts(
+        &self,
+        point: &str,
+        since_ms: u64,
+        mut each: impl FnMut(UnitFact<'_>),
+    ) -> Result<(), LedgerError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT time_ms, unit, outcome, action FROM decisions
+             WHERE decision_id >= ?1 AND point = ?2 AND unit IS NOT NULL AND NOT forced ORDER BY decision_id",
+        )?;
+        let mut rows = statement.query(rusqlite::params![super::read::first_id(since_ms), point])?;
+        while let Some(row) = rows.next()? {
+            let text = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+            each(UnitFact {
+                time_ms: row.get::<_, i64>(0)? as u64,
+                unit: text(1)?,
+                outcome: row.get_ref(2)?.as_str_or_null().map_err(rusqlite::Error::from)?.unwrap_or_default(),
+                action: text(3)?,
+            });
+        }
+        Ok(())
+    }
+
     /// Calls `each` with every decision inside an experiment.
     ///
     /// # Errors

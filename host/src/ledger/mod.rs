@@ -28,7 +28,7 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use affected::{AffectedOutcome, AffectedUnit};
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, ReversalInput, Subject};
-pub use facts::{DecisionFact, OutcomeFact};
+pub use facts::{DecisionFact, OutcomeFact, UnitFact};
 pub use moments::Approval;
 pub use packing::{Dictionary, Packer};
 pub use read::{DecisionFilter, StoredAnswer, StoredRecord};

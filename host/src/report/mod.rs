@@ -256,9 +256,14 @@ fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
         alpha: found.alpha,
         planned_units: metric.planned_units,
         arms: arms.map(|(arm, a)| (arm.name.to_string(), Arm { units: a.units, mean: a.mean })).collect(),
-        left_out: [("not_mature", found.not_mature), ("no_row", found.no_row), ("not_exposed", found.not_exposed)]
-            .map(|(why, n)| (why.to_owned(), n))
-            .into(),
+        left_out: [
+            ("not_mature", found.not_mature),
+            ("no_row", found.no_row),
+            ("not_exposed", found.not_exposed),
+            ("unplanned", found.unplanned),
+        ]
+        .map(|(why, n)| (why.to_owned(), n))
+        .into(),
         comparisons: found.comparisons.iter().map(comparison).collect(),
     }
 }

@@ -25,6 +25,8 @@ pub struct MetricResult {
     pub no_row: u64,
     /// Mature units that were not exposed, where only the others count.
     pub not_exposed: u64,
+    /// Units beyond those that one look was planned for.
+    pub unplanned: u64,
     /// What else than the plain difference is compared.
     pub adjustment: Option<String>,
     /// Each arm against control.
@@ -90,6 +92,10 @@ pub(super) struct Summed {
     pub not_mature: u64,
     pub no_row: u64,
     pub not_exposed: u64,
+    /// Units beyond those that one look was planned for.
+    pub unplanned: u64,
+    /// The units that one look was planned for are there, and mature.
+    is_time: bool,
     /// What has happened, by arm, whether or not the unit is mature: one that has happened stays.
     so_far: Vec<f64>,
     kind: Kind,
@@ -98,13 +104,20 @@ pub(super) struct Summed {
 }
 
 impl Summed {
-    /// Sums up the mature units.
+    /// Sums up the mature units, whatever the metric's method: what is looked at all the time.
     pub fn of(observed: &Observed, position: usize, now_ms: u64) -> Self {
-        Self::among(observed, position, now_ms, |_| true)
+        Self::up_to(observed, position, now_ms, u64::MAX, |_| true)
     }
 
-    /// Sums up the mature units that `is_in`.
+    /// Sums up the mature units that `is_in`; where the method is for one look, those of them that
+    /// it was planned for.
     pub fn among(observed: &Observed, position: usize, now_ms: u64, is_in: impl Fn(&Unit) -> bool) -> Self {
+        let metric = &observed.spec.metrics[position];
+        let most = if metric.method == Method::Fixed { metric.planned_units } else { u64::MAX };
+        Self::up_to(observed, position, now_ms, most, is_in)
+    }
+
+    fn up_to(observed: &Observed, position: usize, now_ms: u64, most: u64, is_in: impl Fn(&Unit) -> bool) -> Self {
         let metric = &observed.spec.metrics[position];
         let slots = observed.of_metric[position];
         let kind = match slots {
@@ -127,6 +140,8 @@ impl Summed {
             not_mature: 0,
             no_row: 0,
             not_exposed: 0,
+            unplanned: 0,
+            is_time: false,
             so_far: vec![0.0; arms],
             kind,
             by,
@@ -136,7 +151,9 @@ impl Summed {
         for unit in observed.units.values().filter(|unit| is_in(unit)) {
             let (Slots::One(slot, aggregate) | Slots::Two([(slot, aggregate), _])) = slots;
             summed.so_far[unit.arm] += unit.total(slot).value(aggregate);
-            if metric.mature_ms(unit.entry_ms) > now_ms {
+            if u64::from(unit.ordinal) >= most {
+                summed.unplanned += 1;
+            } else if metric.mature_ms(unit.entry_ms) > now_ms {
                 summed.not_mature += 1;
             } else if metric.is_exposed && !unit.exposed {
                 summed.not_exposed += 1;
@@ -144,6 +161,7 @@ impl Summed {
                 summed.take(unit, slots, metric, &averages);
             }
         }
+        summed.is_time = observed.units.len() as u64 >= metric.planned_units && summed.not_mature == 0;
         summed
     }
 
@@ -253,6 +271,29 @@ impl Summed {
     }
 }
 
+/// A metric's mean over all mature units, whatever their arm, and the standard deviation of a
+/// unit's number; none of either where there are no two such units. A ratio's deviation is that of
+/// a unit's part in it.
+pub fn baseline(observed: &Observed, position: usize, now_ms: u64) -> Option<(f64, Option<f64>)> {
+    let summed = Summed::of(observed, position, now_ms);
+    if summed.by == By::Ratio {
+        let joint = summed.arms.iter().fold(Joint::default(), |all, arm| all + arm.joint);
+        let (over, under) = (joint.y(), joint.x());
+        if joint.n < 2 || under.mean == 0.0 {
+            return None;
+        }
+        let ratio = over.mean / under.mean;
+        let parts = over.variance()? - 2.0 * ratio * joint.covariance()? + ratio * ratio * under.variance()?;
+        return Some((ratio, Some(parts.max(0.0).sqrt() / under.mean)));
+    }
+    let all = summed.arms.iter().fold(Moments::default(), |all, arm| all + arm.moments);
+    let sd = match summed.kind {
+        Kind::Proportion => None,
+        Kind::Mean => Some(all.variance()?.sqrt()),
+    };
+    (all.n > 1).then_some((all.mean, sd))
+}
+
 /// How a metric is compared, in words.
 fn adjustment(observed: &Observed, metric: &Metric) -> Option<String> {
     let names = || metric.cuped.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -277,9 +318,10 @@ pub(super) fn find(
             Method::AsymptoticCs => two_sided(&estimate, alpha, metric.planned_units),
             Method::Fixed => welch(&estimate, alpha),
         };
-        // Welch's interval is for one look, when the planned units are there: before that it
-        // is shown, and nothing follows from it.
-        let speaks = metric.method == Method::AsymptoticCs || estimate.n >= metric.planned_units;
+        // Welch's interval is for one look, at the units that were planned: before they are all
+        // mature it is shown, and nothing follows from it; those who came after them change
+        // nothing any more, so that every later look is the same one.
+        let speaks = metric.method == Method::AsymptoticCs || summed.is_time;
         let significant = speaks && (interval.low > 0.0 || interval.high < 0.0);
         let better = significant && (estimate.difference > 0.0) == metric.more_is_better;
         Found { estimate, interval, significant, better }
@@ -290,7 +332,7 @@ pub(super) fn find(
 pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_ms: u64) -> MetricResult {
     let spec = &observed.spec;
     let metric = &spec.metrics[position];
-    let summed = Summed::of(observed, position, now_ms);
+    let summed = Summed::among(observed, position, now_ms, |_| true);
     let goals = spec.metrics.iter().filter(|metric| metric.role == Role::Goal).count();
     let candidates = spec.arms.len() - 1;
     // "At least one goal in at least one arm" is what a goal is asked for, so all share its alpha.
@@ -307,6 +349,7 @@ pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_
         not_mature: summed.not_mature,
         no_row: summed.no_row,
         not_exposed: summed.not_exposed,
+        unplanned: summed.unplanned,
         adjustment: adjustment(observed, metric),
         comparisons: (0..spec.arms.len()).filter(|arm| *arm != control).map(compare).collect(),
     }

@@ -15,7 +15,7 @@ pub use allocate::next_shares;
 pub use course::Course;
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
 pub use guardrails::{GuardrailResult, Standing};
-pub use metrics::{ArmResult, Comparison, Found, MetricResult};
+pub use metrics::{ArmResult, Comparison, Found, MetricResult, baseline};
 pub use observed::{Decision, Observed, Total, Unit};
 pub use segments::{SegmentResult, by_segment};
 

@@ -88,6 +88,8 @@ pub struct Unit {
     pub slowest_us: u64,
     /// It was exposed to what was decided.
     pub exposed: bool,
+    /// Its place among those who entered, from 0.
+    pub ordinal: u32,
     /// The batch that its arm was drawn in.
     pub batch: u32,
     /// Position of the action at its entry.
@@ -285,6 +287,7 @@ impl Observed {
             refused: false,
             slowest_us: 0,
             exposed: false,
+            ordinal: u32::try_from(self.units.len()).unwrap_or(u32::MAX),
             batch,
             // A decision point has far fewer actions.
             first_action: u16::try_from(first_action).unwrap_or(u16::MAX),

@@ -83,7 +83,7 @@ pub enum Missing {
 pub enum Method {
     /// An asymptotic confidence sequence: valid however often it is looked at.
     AsymptoticCs,
-    /// Welch's interval: valid once, when the planned units are mature.
+    /// Welch's interval: valid once, of the first `planned_units` that entered, when they are mature.
     Fixed,
 }
 

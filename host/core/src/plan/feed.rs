@@ -1,0 +1,90 @@
+//! What happened to a unit, on its way to where a host would have it from the ledger.
+
+use super::DAY;
+use super::model::Rows;
+use super::simulate::Setup;
+use crate::analysis::{Decision, Observed};
+use crate::experiment::{Source, Watched};
+
+/// Two actions. No action that a spec names is written like this.
+const ACTIONS: [&str; 2] = ["(first)", "(second)"];
+
+/// Something that happened to a unit.
+#[derive(Clone, Copy)]
+pub(super) struct Fed {
+    pub unit: u32,
+    pub arm: usize,
+    pub at_ms: u64,
+    /// The batch that its arm was drawn in.
+    pub batch: Option<u32>,
+    pub what: What,
+}
+
+/// What it was.
+#[derive(Clone, Copy)]
+pub(super) enum What {
+    /// A decision of one of two actions, with the model's hits, one bit each.
+    Decision {
+        action: usize,
+        hits: u8,
+    },
+    /// A row of the model's, by position; of a named action, it is a decision.
+    Row {
+        rows: usize,
+        value: f64,
+    },
+    Exposure,
+}
+
+impl Fed {
+    /// Gives it to the analysis, under the unit's id.
+    pub fn give(self, observed: &mut Observed, unit: &str, setup: &Setup<'_>) {
+        let (at_ms, model) = (self.at_ms, setup.model(self.arm));
+        let decision = Decision {
+            unit,
+            arm: &setup.spec.arms[self.arm].name,
+            time_ms: at_ms,
+            action: ACTIONS[0],
+            outcome: "answer",
+            fell_back: false,
+            took_us: 0,
+            forced: false,
+            batch: self.batch,
+            attributes: None,
+        };
+        match self.what {
+            What::Exposure => observed.exposure(unit, at_ms),
+            What::Decision { action, hits } => {
+                let mut served = Decision { action: ACTIONS[action], ..decision };
+                let happened = model.hits.iter().enumerate().filter(|(bit, _)| hits & (1 << bit) != 0);
+                for (_, (watched, _)) in happened {
+                    match watched {
+                        Watched::Failures => (served.outcome, served.fell_back) = ("trap", true),
+                        Watched::Refusals => served.outcome = "refusal",
+                        Watched::Fallbacks => served.fell_back = true,
+                        Watched::Slow(us) => served.took_us = us + 1,
+                        Watched::ActionMix | Watched::Metric(_) => {}
+                    }
+                }
+                observed.decision(&served);
+            }
+            What::Row { rows, value } => {
+                let of = &model.rows[rows];
+                match (of.source, of.name.as_deref()) {
+                    (Source::Outcomes, name) => observed.outcome(unit, name.unwrap_or(""), value, at_ms),
+                    (Source::Exposures, _) => observed.exposure(unit, at_ms),
+                    (Source::Decisions, name) => {
+                        observed.decision(&Decision { action: name.unwrap_or(ACTIONS[0]), ..decision });
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Rows {
+    /// The day on which a row of that time is posted; decisions and exposures are known at once.
+    pub fn posted_on(&self, at_ms: u64) -> u64 {
+        (at_ms + if self.source == Source::Outcomes { self.lag_ms } else { 0 }) / DAY
+    }
+}

@@ -1,0 +1,155 @@
+//! What an experiment can show before it is run: how many units and days an effect takes at the
+//! traffic that there is, how often the spec gives false alarms, and what it misses.
+//!
+//! A formula answers for one test at a fixed time ([`Needs`]). What a host does is more than that:
+//! it looks often, goes through a ramp, waits for outcomes to mature, and holds back what no
+//! guardrail has been shown to survive. So the spec is simulated ([`Scenario`]), with the very code
+//! that a host runs, looked at once a day.
+//!
+//! What is made up: units come evenly over each day, and each is decided about on consecutive days
+//! until it has had its decisions; a unit that the ramp did not admit yet may come in by a later
+//! one. What happens to it is drawn when it enters, evenly over its metric's window, and posted
+//! after the metric's lag. Numbers are lognormal, or normal where their mean is not above 0; what a
+//! metric's `cap` cuts off is cut off by the analysis. An outcome that several metrics are computed
+//! from happens once. A failure, or whatever else a guardrail counts, happens on one of a unit's
+//! decisions. Decisions have two actions, half of the units each. One arm is tried, the first that
+//! is not control; all others are as control is.
+//!
+//! Not simulated: covariates, which would make intervals narrower; segments and fairness, of which
+//! nothing is known beforehand; where shares follow from what is seen, a unit has one decision.
+//! Where the spec does not ship by itself, a person is taken to read the verdict daily and to
+//! follow it; a pause for harm counts as the end.
+
+mod closed;
+mod course;
+mod draw;
+mod feed;
+mod model;
+mod scenario;
+mod simulate;
+mod warnings;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::experiment::Experiment;
+use course::Entries;
+
+pub use closed::{Needed, Needs, POWER, detectable};
+pub use scenario::{Assumed, Point, Scenario};
+
+/// A day in milliseconds.
+const DAY: u64 = 86_400_000;
+
+/// What is known of the traffic, and of control.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traffic {
+    /// Units a day that may enter, new to the whole layer: the slot and the coverage take their
+    /// share of them.
+    pub units_per_day: f64,
+    /// Decisions about each, a day apart; at least one.
+    pub decisions_per_unit: f64,
+    /// What the metrics come to, by position.
+    pub baselines: Vec<Baseline>,
+    /// The share of units with a failed decision.
+    pub failures: f64,
+}
+
+/// What a metric comes to in control.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Baseline {
+    /// Its mean over units, or its ratio; a share from 0 to 1 where it is yes or no.
+    pub mean: f64,
+    /// The standard deviation of a unit's number; none: it is yes or no.
+    pub sd: Option<f64>,
+}
+
+/// What can be expected of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// What the first goal needs by a formula; none without a goal, an arm, or an effect.
+    pub needs: Option<Needs>,
+    /// What was simulated: no effect, the effect, and harm by each guardrail.
+    pub scenarios: Vec<Scenario>,
+    /// Runs of each scenario.
+    pub runs: u32,
+    /// Days of each run, if nothing ended it.
+    pub days: u32,
+    /// Units of all arms that enter in the days that were asked for, or until `max_duration`, if
+    /// nothing keeps the ramp from going on.
+    pub entered: f64,
+    /// What stands in the way, in sentences.
+    pub warnings: Vec<String>,
+}
+
+/// Units that are simulated in all, at most: a minute's work, or so.
+const MOST_ENTRIES: f64 = 10_000_000.0;
+/// Rows and decisions that a unit has for what its analysis costs.
+const ROWS: f64 = 8.0;
+/// Runs that say anything at all.
+const FEWEST_RUNS: u32 = 20;
+
+/// Plans an experiment. `effect` is how much better each goal is in the arm that is tried, in the
+/// goal's own unit and direction. Each scenario is simulated `runs` times over `days`, or fewer
+/// where that is too much work, which is a warning then. `progress` is told how many of all runs
+/// are done, and how many there are. The same arguments give the same plan.
+pub fn plan(
+    spec: &Arc<Experiment>,
+    traffic: &Traffic,
+    effect: f64,
+    runs: u32,
+    days: u32,
+    seed: u64,
+    progress: &mut dyn FnMut(u32, u32),
+) -> Plan {
+    let days = days.max(1);
+    let lasts = spec.max_duration_ms.map_or(days, |most| days.min(most.div_ceil(DAY).try_into().unwrap_or(days)));
+    let entries = Entries::of(spec, traffic, lasts);
+    let mut warnings = warnings::of(spec, traffic, effect, &entries, lasts);
+    let control = spec.control_at();
+    let tried = (0..spec.arms.len()).find(|arm| *arm != control && spec.arms[*arm].weight > 0.0);
+    let effect = if effect > 0.0 { effect } else { 0.0 };
+    let assumed = scenario::all(spec, traffic, tried, effect);
+    let (simulated, fewer_days) = affordable(spec, traffic, assumed.len(), runs.max(1), days);
+    let wanted = (runs.max(1), days);
+    let instead = match (simulated, fewer_days) {
+        done if done == wanted => None,
+        (0, _) => Some("nothing was, and there is only what a formula says".to_owned()),
+        (runs, days) => Some(format!("it was done for {runs} runs of {days} days")),
+    };
+    warnings
+        .extend(instead.map(|instead| format!("{runs} runs of {days} days are too many units to simulate: {instead}")));
+    let seeds = scenario::Seeds { effect, seed, runs: simulated, days: fewer_days };
+    let scenarios = match simulated {
+        0 => Vec::new(),
+        _ => scenario::simulate(spec, traffic, tried, &assumed, seeds, progress),
+    };
+    warnings.extend(warnings::after(spec, &scenarios));
+    let needs = tried.filter(|_| effect > 0.0).and_then(|tried| closed::needs(spec, traffic, tried, effect));
+    Plan { needs, scenarios, runs: simulated, days: fewer_days, entered: entries.all(), warnings }
+}
+
+/// Runs and days that do not take too long; none where a day is too much.
+fn affordable(spec: &Experiment, traffic: &Traffic, scenarios: usize, runs: u32, days: u32) -> (u32, u32) {
+    let counts = spec.metrics.iter().zip(&traffic.baselines).filter(|(metric, _)| model::is_count(metric));
+    let rows = traffic.decisions_per_unit.max(1.0) + counts.map(|(_, baseline)| baseline.mean.max(0.0)).sum::<f64>();
+    // A new batch is an analysis of all units anew.
+    let again = if spec.allocation.is_some() { f64::from(days) / 4.0 } else { 1.0 };
+    let each = (rows / ROWS).max(1.0) * again.max(1.0);
+    // A unit that does not enter is a hash; one that enters is looked at daily.
+    let cost = |days: u32| {
+        let passing = traffic.units_per_day.max(0.0) * f64::from(days) / 20.0;
+        (passing + Entries::of(spec, traffic, days).all() * each).max(1.0) * scenarios as f64
+    };
+    let possible = (MOST_ENTRIES / cost(days)) as u32;
+    let fewest = FEWEST_RUNS.min(runs);
+    if possible >= fewest {
+        return (runs.min(possible), days);
+    }
+    let fits = (1..days).rev().find(|days| cost(*days) * f64::from(fewest) <= MOST_ENTRIES);
+    fits.map_or((0, 0), |days| (fewest, days))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! One experiment, day by day, through the code that a host runs. Only the clock, the units and
+//! what happens to them are made up.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::draw::Draw;
+use super::feed::{Fed, What};
+use super::model::Model;
+use super::{DAY, Traffic};
+use crate::Name;
+use crate::allocation::{Purpose, admitted, pick, place};
+use crate::analysis::{Analysis, Course, Observed, SRM_ALPHA, Standing, analyse, next_shares};
+use crate::experiment::{Command, Experiment, Next, Source, State, Status};
+
+/// What is simulated.
+pub(super) struct Setup<'a> {
+    pub spec: &'a Arc<Experiment>,
+    pub traffic: &'a Traffic,
+    pub days: u32,
+    /// Position of the arm that is not like control.
+    pub tried: usize,
+    /// What is true of control and of all other arms, and of the one that is tried.
+    pub models: [Model; 2],
+}
+
+/// How an experiment came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The verdict was to ship this arm.
+    Won(usize),
+    /// A guardrail, by its position, showed harm.
+    Harm(usize),
+    /// Units did not fall to the arms as the weights say.
+    Unbalanced,
+    /// It ran for `max_duration`, without a winner.
+    Over,
+    /// It would still be running.
+    Open,
+}
+
+/// An experiment that was simulated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ran {
+    pub end: End,
+    /// Days that it took.
+    pub days: u32,
+    pub entered: u64,
+    /// It came to the ramp's last step.
+    pub at_last_step: bool,
+}
+
+/// A decision that is due.
+struct Due {
+    unit: u32,
+    at_ms: u64,
+    /// Decisions that are left, with this one.
+    left: u32,
+    /// The arm, once it is in.
+    arm: Option<usize>,
+    /// On which decision things happen to it, counted down, and which of its model's hits do.
+    hit: (u32, u8),
+    action: usize,
+}
+
+struct Run<'a> {
+    setup: &'a Setup<'a>,
+    draw: Draw,
+    kind: Name,
+    /// Every run has units of its own, so that their places do not repeat.
+    prefix: String,
+    id: String,
+    units: u32,
+    observed: Observed,
+    status: Status,
+    weights: Vec<f64>,
+    salt: String,
+    due: Vec<Vec<Due>>,
+    posts: Vec<Vec<Fed>>,
+    /// All that was taken, where another batch has it analysed anew.
+    log: Vec<Fed>,
+}
+
+/// Simulates one experiment: how it came out, and what was seen of it until then.
+pub(super) fn run(setup: &Setup<'_>, seed: u64) -> (Ran, Observed) {
+    let spec = setup.spec;
+    let kind = spec.unit.clone().unwrap_or_else(|| "unit".into());
+    let mut run = Run {
+        setup,
+        draw: Draw(seed),
+        prefix: format!("{seed:016x}-"),
+        id: String::new(),
+        units: 0,
+        observed: Observed::new(Arc::clone(spec)),
+        status: Status::default(),
+        weights: Vec::new(),
+        salt: String::new(),
+        due: (0..setup.days).map(|_| Vec::new()).collect(),
+        posts: (0..setup.days).map(|_| Vec::new()).collect(),
+        log: Vec::new(),
+        kind,
+    };
+    let mut end = run.command(&Command::Start, 0).unwrap_or(End::Open);
+    let mut day = 0;
+    while day < setup.days && end == End::Open {
+        run.day(day);
+        day += 1;
+        end = run.look(u64::from(day) * DAY);
+    }
+    let at_last_step = run.status.step + 1 >= spec.ramp.len();
+    let entered = run.observed.entered().iter().sum();
+    (Ran { end, days: day, entered, at_last_step }, run.observed)
+}
+
+impl Run<'_> {
+    fn day(&mut self, day: u32) {
+        let begins = u64::from(day) * DAY;
+        for due in std::mem::take(&mut self.due[day as usize]) {
+            self.decide(due);
+        }
+        // What is left of a unit is carried to the next day; a sum of parts may be short of it.
+        let until = |day: u32| (self.setup.traffic.units_per_day.max(0.0) * f64::from(day) + 1e-6).floor() as u64;
+        let today = until(day + 1) - until(day);
+        for i in 0..today {
+            let unit = self.units;
+            self.units += 1;
+            let is_once = self.setup.models[0].counts_decisions || self.setup.spec.allocation.is_some();
+            let left = if is_once { 1 } else { self.draw.whole(self.setup.traffic.decisions_per_unit).max(1) };
+            let at_ms = begins + i * DAY / today;
+            self.decide(Due { unit, at_ms, left, arm: None, hit: (0, 0), action: 0 });
+        }
+        for fed in std::mem::take(&mut self.posts[day as usize]) {
+            self.take(fed);
+        }
+    }
+
+    fn name(&mut self, unit: u32) {
+        self.id.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(self.id, "{}{unit}", self.prefix);
+    }
+
+    fn decide(&mut self, mut due: Due) {
+        if due.arm.is_none() {
+            let spec = self.setup.spec;
+            self.name(due.unit);
+            let in_layer = place(Purpose::Layer, "layer", &self.kind, &self.id);
+            let [from, to] = admitted(spec.slot, self.status.coverage(spec));
+            if in_layer.is_within(from, to) {
+                self.enter(&mut due);
+            } else if !in_layer.is_within(spec.slot[0], spec.slot[1]) {
+                return;
+            }
+        }
+        if let Some(arm) = due.arm {
+            let hits = if due.hit.0 == 0 { due.hit.1 } else { 0 };
+            // A decision has a hit once: after it the count is out of reach.
+            due.hit.0 = due.hit.0.wrapping_sub(1);
+            let (unit, at_ms, action, batch) = (due.unit, due.at_ms, due.action, self.status.batch());
+            self.take(Fed { unit, arm, at_ms, batch, what: What::Decision { action, hits } });
+        }
+        due.left -= 1;
+        due.at_ms += DAY;
+        if due.left > 0
+            && let Some(day) = self.due.get_mut((due.at_ms / DAY) as usize)
+        {
+            day.push(due);
+        }
+    }
+
+    /// A unit comes in: all that will happen to it is drawn.
+    fn enter(&mut self, due: &mut Due) {
+        let drawn = place(Purpose::Arm, &self.salt, &self.kind, &self.id);
+        let Some(arm) = pick(drawn, self.weights.iter().copied()) else { return };
+        due.arm = Some(arm);
+        let setup = self.setup;
+        let model = setup.model(arm);
+        for (bit, (_, share)) in model.hits.iter().enumerate() {
+            due.hit.1 |= u8::from(self.draw.happens(*share)) << bit;
+        }
+        if due.hit.1 != 0 {
+            due.hit.0 = self.draw.between(0, u64::from(due.left)) as u32;
+        }
+        due.action = usize::from(self.draw.happens(model.second));
+        let (unit, entry_ms, batch) = (due.unit, due.at_ms, self.status.batch());
+        let posts = &mut self.posts;
+        let mut post = |fed: Fed, day: u64| posts.get_mut(day as usize).into_iter().for_each(|day| day.push(fed));
+        for (rows, of) in model.rows.iter().enumerate() {
+            // The decision that it enters by is the first of all decisions.
+            let mut skip = u32::from(of.source == Source::Decisions && of.name.is_none());
+            of.draw(&mut self.draw, entry_ms, |value, at_ms| {
+                if skip > 0 {
+                    skip -= 1;
+                } else {
+                    let what = What::Row { rows, value };
+                    post(Fed { unit, arm, at_ms, batch, what }, of.posted_on(at_ms));
+                }
+            });
+        }
+        if model.exposes {
+            post(Fed { unit, arm, at_ms: entry_ms, batch, what: What::Exposure }, entry_ms / DAY);
+        }
+    }
+
+    fn take(&mut self, fed: Fed) {
+        if self.setup.spec.allocation.is_some() {
+            self.log.push(fed);
+        }
+        self.feed(fed);
+    }
+
+    fn feed(&mut self, fed: Fed) {
+        self.name(fed.unit);
+        fed.give(&mut self.observed, &self.id, self.setup);
+    }
+
+    /// What the host does by itself, and whoever waits for a verdict: until nothing more follows.
+    fn look(&mut self, now_ms: u64) -> End {
+        loop {
+            let analysis = analyse(&self.observed, now_ms);
+            let command = match self.follows(&analysis, now_ms) {
+                Ok(Some(command)) => command,
+                Ok(None) => return End::Open,
+                Err(end) => return end,
+            };
+            if let Some(end) = self.command(&command, now_ms) {
+                return end;
+            }
+        }
+    }
+
+    /// The command that follows from an analysis, or how it ends.
+    fn follows(&self, analysis: &Analysis, now_ms: u64) -> Result<Option<Command>, End> {
+        let (spec, status) = (self.setup.spec, &self.status);
+        let harmful = analysis.guardrails.iter().filter(|rail| rail.standing == Standing::Harm);
+        // One that aborts comes before one that pauses. After a pause a person decides.
+        if let Some(rail) = harmful.min_by_key(|rail| spec.guardrails[rail.guardrail].pauses) {
+            return Err(End::Harm(rail.guardrail));
+        }
+        if analysis.srm_sequential_p < SRM_ALPHA {
+            return Err(End::Unbalanced);
+        }
+        let winner = analysis.winner.as_ref().and_then(|winner| spec.arms.iter().position(|arm| arm.name == *winner));
+        let is_last = status.step + 1 >= spec.ramp.len();
+        let is_over = spec.max_duration_ms.is_some_and(|most| now_ms >= most);
+        match winner {
+            // The host ships at the last step. Where it does not, a person reads the same verdict
+            // on any day, and follows it.
+            Some(winner) if is_over || !spec.ships || is_last => return Err(End::Won(winner)),
+            _ if is_over => return Err(End::Over),
+            _ => {}
+        }
+        if let Some(allocation) = &spec.allocation
+            && now_ms >= status.batch_ms.saturating_add(allocation.update_ms)
+            && let Some(weights) = next_shares(&self.observed, now_ms)
+        {
+            return Ok(Some(Command::Allocate { weights }));
+        }
+        match status.next(spec, &analysis.evidence(), now_ms) {
+            Next::Promote(_) => Ok(Some(Command::Promote)),
+            Next::Stay | Next::Wait(_) => Ok(None),
+        }
+    }
+
+    /// Carries out a command; one that is not possible leaves everything as it is.
+    fn command(&mut self, command: &Command, now_ms: u64) -> Option<End> {
+        let spec = self.setup.spec;
+        let Ok(status) = self.status.after(command, spec, now_ms) else { return Some(End::Open) };
+        self.status = status;
+        debug_assert_eq!(self.status.state, State::Running);
+        self.weights = self.status.weights(spec);
+        self.salt =
+            self.status.batch().map_or_else(|| spec.salt.clone(), |batch| format!("{}/batch/{batch}", spec.salt));
+        let course = Course::of(&self.status, &self.kind);
+        if course != self.observed.course {
+            // Another course is another analysis, of all that is known.
+            self.observed = Observed::over(Arc::clone(spec), course);
+            let log = std::mem::take(&mut self.log);
+            log.iter().for_each(|fed| self.feed(*fed));
+            self.log = log;
+        }
+        None
+    }
+}
+
+impl Setup<'_> {
+    /// What is true of an arm.
+    pub fn model(&self, arm: usize) -> &Model {
+        &self.models[usize::from(arm == self.tried)]
+    }
+}

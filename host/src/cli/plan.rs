@@ -1,0 +1,244 @@
+//! `serin experiment plan`: what an experiment needs and what it can show, before it is run.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use serin_core::analysis::{Course, Decision, Observed, baseline as observed_baseline};
+use serin_core::experiment::{Experiment, Quantity};
+use serin_core::plan::{Assumed, Baseline, Needed, POWER, Plan, Scenario, Traffic, detectable, plan};
+
+use super::{Format, Outcome, PlanArgs, progress};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Config;
+use crate::ledger::LedgerReader;
+
+type Failure = Box<dyn std::error::Error>;
+
+const DAY_MS: u64 = 86_400_000;
+/// Days of the ledger that traffic is taken from: four whole weeks.
+const TRAFFIC_DAYS: u64 = 28;
+
+/// What a metric comes to, as it is given on the command line.
+#[derive(Debug, Clone)]
+pub(super) struct Base {
+    metric: String,
+    mean: f64,
+    sd: Option<f64>,
+}
+
+/// Reads `METRIC=MEAN[:SD]`.
+pub(super) fn baseline(text: &str) -> Result<Base, String> {
+    let valid = "valid: METRIC=MEAN or METRIC=MEAN:SD, like cured_14d=0.31 or paid=120:85";
+    let (metric, numbers) = text.split_once('=').ok_or(valid)?;
+    let number = |text: &str| text.parse::<f64>().ok().filter(|x| x.is_finite()).ok_or(valid);
+    let (mean, sd) = match numbers.split_once(':') {
+        Some((mean, sd)) => (number(mean)?, Some(number(sd)?).filter(|sd| *sd > 0.0)),
+        None => (number(numbers)?, None),
+    };
+    Ok(Base { metric: metric.to_owned(), mean, sd })
+}
+
+/// What is known of the traffic, from wherever it is known.
+#[derive(Default)]
+struct Known {
+    units_per_day: Option<f64>,
+    decisions_per_unit: Option<f64>,
+    failures: Option<f64>,
+    baselines: HashMap<String, Baseline>,
+}
+
+pub(super) fn run(args: &PlanArgs) -> Outcome {
+    let text = std::fs::read_to_string(&args.file).map_err(|e| format!("{}: {e}", args.file.display()))?;
+    let spec = Experiment::parse(&text).map_err(|e| format!("{}: {e}", args.file.display()))?;
+    let spec = Arc::new(spec);
+    let mut known = match &args.config {
+        Some(config) => of_ledger(config, &spec)?,
+        None => Known::default(),
+    };
+    known.units_per_day = args.units_per_day.or(known.units_per_day);
+    for base in &args.base {
+        if base.metric == "failures" {
+            known.failures = Some(base.mean);
+        } else if spec.metrics.iter().any(|metric| *metric.name == *base.metric) {
+            known.baselines.insert(base.metric.clone(), Baseline { mean: base.mean, sd: base.sd });
+        } else {
+            let names = spec.metrics.iter().map(|metric| &*metric.name).collect::<Vec<_>>().join(", ");
+            return Err(format!("--base {}: no such metric; valid: {names}, failures", base.metric).into());
+        }
+    }
+    let traffic = traffic(&spec, &known)?;
+    let effect = args.effect.or_else(|| detectable(&spec, &traffic)).unwrap_or(0.0);
+    let bar = progress(Some(1), "experiments simulated");
+    let plan = plan(&spec, &traffic, effect, args.runs, args.days, args.seed, &mut |done, of| {
+        bar.set_length(of.into());
+        bar.set_position(done.into());
+    });
+    bar.finish_and_clear();
+    match args.format {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&as_json(&spec, &traffic, effect, &plan))?),
+        Format::Text => print_plan(&spec, &traffic, effect, &plan),
+    }
+    Ok(true)
+}
+
+/// What the ledger's last four weeks say of the units at the decision point.
+fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<Known, Failure> {
+    let config = Config::load(config)?;
+    let point = config.points.get(&spec.decision_point);
+    let point =
+        point.ok_or_else(|| format!("decision point '{}' is not in {}", spec.decision_point, config.path.display()))?;
+    let ledger = LedgerReader::open(&config.fixed.ledger)?;
+    let now_ms = SystemClock.now_ms();
+    let since_ms = now_ms.saturating_sub(TRAFFIC_DAYS * DAY_MS);
+    // Everybody is in one arm: whoever was decided about, inside an experiment or not.
+    let course = Course { unit: point.layer.unit.clone(), ..Course::default() };
+    let mut observed = Observed::over(Arc::clone(spec), course);
+    let (mut decisions, mut first_ms) = (0_u64, now_ms);
+    ledger.unit_facts(&spec.decision_point, since_ms, |fact| {
+        decisions += 1;
+        first_ms = first_ms.min(fact.time_ms);
+        observed.decision(&Decision {
+            unit: fact.unit,
+            arm: &spec.control,
+            time_ms: fact.time_ms,
+            action: fact.action,
+            outcome: fact.outcome,
+            fell_back: false,
+            took_us: 0,
+            forced: false,
+            batch: None,
+            attributes: None,
+        });
+    })?;
+    let unit = &point.layer.unit;
+    ledger.outcome_facts(|fact| {
+        if let Some(name) = fact.name
+            && fact.kind.is_none_or(|kind| *kind == **unit)
+        {
+            observed.outcome(fact.unit, name, fact.value, fact.at_ms);
+        }
+    })?;
+    ledger.exposure_facts(|fact| observed.exposure(fact.unit, fact.at_ms))?;
+    let units = observed.units.len() as f64;
+    if units == 0.0 {
+        return Ok(Known::default());
+    }
+    let days = (now_ms - first_ms) as f64 / DAY_MS as f64;
+    let failed = observed.units.values().filter(|unit| unit.failed).count() as f64;
+    let baselines = spec.metrics.iter().enumerate().filter_map(|(at, metric)| {
+        let (mean, sd) = observed_baseline(&observed, at, now_ms)?;
+        Some((metric.name.to_string(), Baseline { mean, sd }))
+    });
+    Ok(Known {
+        // Less than a day of traffic says little of a day.
+        units_per_day: Some(units / days.max(1.0)),
+        decisions_per_unit: Some(decisions as f64 / units),
+        failures: Some(failed / units),
+        baselines: baselines.collect(),
+    })
+}
+
+/// What has to be known, or what is not.
+fn traffic(spec: &Experiment, known: &Known) -> Result<Traffic, Failure> {
+    let mut lacks = Vec::new();
+    if !known.units_per_day.is_some_and(|n| n > 0.0 && n.is_finite()) {
+        lacks.push("--units-per-day N".to_owned());
+    }
+    let mut baselines = Vec::with_capacity(spec.metrics.len());
+    for metric in &spec.metrics {
+        let is_share = matches!(&metric.quantity, Quantity::Mean(measure) if measure.aggregate == serin_core::experiment::Aggregate::Any);
+        match known.baselines.get(&*metric.name) {
+            Some(base) if is_share && !(0.0..=1.0).contains(&base.mean) => {
+                return Err(format!("--base {}={}: a share from 0 to 1 is needed", metric.name, base.mean).into());
+            }
+            Some(base) if !is_share && base.sd.is_none() => lacks.push(format!("--base {}=MEAN:SD", metric.name)),
+            Some(base) => baselines.push(*base),
+            None if is_share => lacks.push(format!("--base {}=SHARE", metric.name)),
+            None => lacks.push(format!("--base {}=MEAN:SD", metric.name)),
+        }
+    }
+    if !lacks.is_empty() {
+        let why = "not known, neither from the ledger (--config FILE) nor from the command line";
+        return Err(format!("{why}: {}", lacks.join(", ")).into());
+    }
+    Ok(Traffic {
+        units_per_day: known.units_per_day.unwrap_or_default(),
+        decisions_per_unit: known.decisions_per_unit.unwrap_or(1.0).max(1.0),
+        baselines,
+        failures: known.failures.unwrap_or(0.0).clamp(0.0, 1.0),
+    })
+}
+
+fn as_json(spec: &Experiment, traffic: &Traffic, effect: f64, plan: &Plan) -> serde_json::Value {
+    let bases = spec.metrics.iter().zip(&traffic.baselines);
+    let bases: serde_json::Map<String, serde_json::Value> =
+        bases.map(|(metric, base)| (metric.name.to_string(), json!({ "mean": base.mean, "sd": base.sd }))).collect();
+    json!({
+        "experiment": &*spec.id, "effect": effect, "plan": plan,
+        "traffic": {
+            "units_per_day": traffic.units_per_day, "decisions_per_unit": traffic.decisions_per_unit,
+            "failures": traffic.failures, "baselines": bases,
+        },
+    })
+}
+
+fn print_plan(spec: &Experiment, traffic: &Traffic, effect: f64, plan: &Plan) {
+    println!(
+        "{}: {:.0} new units a day in the layer, {:.1} decisions each, {:.2} % with a failure",
+        spec.id,
+        traffic.units_per_day,
+        traffic.decisions_per_unit,
+        traffic.failures * 100.0
+    );
+    for (metric, base) in spec.metrics.iter().zip(&traffic.baselines) {
+        let sd = base.sd.map(|sd| format!(", standard deviation {sd:.4}")).unwrap_or_default();
+        println!("  {:<24} {} without the experiment{sd}", metric.name, round(base.mean));
+    }
+    if let Some(needs) = &plan.needs {
+        let goal = &spec.metrics[needs.metric].name;
+        let said = |needed: &Needed| {
+            format!("{:.0} units, {:.0} entered, {:.1} days", needed.units, needed.entered, needed.days)
+        };
+        println!("\nan effect of {} on '{goal}', at alpha {}", round(effect), round(needs.alpha));
+        println!("  by one test at the end, power {POWER}: {}", said(&needs.fixed));
+        println!("  by a sequence as wide as the effect:   {}", said(&needs.sequence));
+        println!("  planned_units find {} or more, by one test", round(needs.detectable));
+    }
+    println!("\nthis spec, simulated {} times over {} days", plan.runs, plan.days);
+    for scenario in &plan.scenarios {
+        print_scenario(spec, effect, scenario);
+    }
+    for warning in &plan.warnings {
+        println!("\nwarning: {warning}");
+    }
+}
+
+fn print_scenario(spec: &Experiment, effect: f64, scenario: &Scenario) {
+    let share = |share: f64| {
+        let [low, high] = scenario.bounds(share);
+        format!("{:.1} % ({:.1} to {:.1})", share * 100.0, low * 100.0, high * 100.0)
+    };
+    let title = match scenario.assumed {
+        Assumed::Nothing => "nothing is different".to_owned(),
+        Assumed::Effect => format!("the goals are better by {}", round(effect)),
+        Assumed::Harm { guardrail, by } => {
+            format!("and '{}' is worse by {}", spec.guardrails[guardrail].name, round(by))
+        }
+    };
+    println!("  {title}");
+    println!("    ships what is better   {}", share(scenario.won));
+    println!("    ships what is not      {}", share(scenario.false_wins));
+    println!("    stopped by a guardrail {}", share(scenario.stopped));
+    if let Some(point) = &scenario.median {
+        println!("    half by day {:.0}, with {:.0} units", point.day, point.units);
+    }
+}
+
+/// Enough digits to tell numbers apart.
+fn round(x: f64) -> String {
+    let text = format!("{x:.5}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text.is_empty() { "0".to_owned() } else { text.to_owned() }
+}
