@@ -235,48 +235,4 @@ impl Analysis {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::experiment::Experiment;
-
-    /// A thousand units an arm, of which 200 and 300 are cured.
-    fn observed(method: &str, planned: u64) -> Observed {
-        let text = format!(
-            "id = \"e\"\ndecision_point = \"d\"\n\
-             [[arms]]\nname = \"a\"\nstrategy = \"p@1.0.0\"\nweight = 0.5\n\
-             [[arms]]\nname = \"b\"\nstrategy = \"q@1.1.0\"\nweight = 0.5\n\
-             [[metrics]]\nname = \"m\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"1d\"\n\
-             method = \"{method}\"\nplanned_units = {planned}\n"
-        );
-        let mut observed = Observed::new(Arc::new(Experiment::parse(&text).expect("valid")));
-        for i in 0..2000_u64 {
-            let (unit, arm) = (format!("b-{i}"), if i % 2 == 0 { "a" } else { "b" });
-            observed.decision(&Decision {
-                unit: &unit,
-                arm,
-                time_ms: 1000 + i,
-                action: "call",
-                outcome: "answer",
-                fell_back: false,
-                took_us: 1,
-                forced: false,
-                batch: None,
-                attributes: None,
-            });
-            if i / 2 < if arm == "a" { 200 } else { 300 } {
-                observed.outcome(&unit, "cured", 1.0, 1000 + i);
-            }
-        }
-        observed
-    }
-
-    #[test]
-    fn an_interval_for_one_look_decides_nothing_before_it_is_time() {
-        let decided = |method, planned| analyse(&observed(method, planned), u64::MAX).verdict.decision;
-        assert_eq!(decided("fixed", 2001), Decide::Hold);
-        assert_eq!(decided("fixed", 2000), Decide::Ship);
-        assert_eq!(decided("asymptotic_cs", 5000), Decide::Ship, "it may be looked at any time");
-    }
-}
+mod tests;
