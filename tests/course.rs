@@ -119,7 +119,14 @@ fn late_harm_against_the_holdback_takes_the_winner_back() {
     assert_eq!((&last["command"], &last["by"]), (&json!("reopen"), &json!("serin")), "{last}");
     let shown = host.admin.get("/v1/experiments/e").json();
     assert!(shown["why"].as_str().is_some_and(|why| why.contains("taken back")), "{shown}");
-    assert_eq!(report(&host)["stopped_by"], "complaints");
+    let found = report(&host);
+    assert_eq!(found["stopped_by"], "complaints");
+    // Those who moved when it shipped, and moved back, are nobody's: the balance of the others holds.
+    assert!(found["srm"]["sequential_p"].as_f64() > Some(0.01), "{}", found["srm"]);
+    let looks = || host.metric("serin_experiment_looks_total");
+    let before = looks();
+    eventually("it is looked at again", Duration::from_secs(20), || (looks() >= before + 2.0).then_some(()));
+    assert_eq!(state(&host), "paused", "however often it is looked at, a person decides");
     let (status, refused) = command(&host, "promote", why());
     let detail = refused["detail"].as_str().unwrap_or_default();
     assert!(status == 409 && detail.contains("resume, abort, conclude"), "{refused}");

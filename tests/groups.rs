@@ -193,7 +193,7 @@ fn groups_covariates_and_segments_are_those_of_the_entry_and_harm_to_a_group_pau
     let ratio = of_control["ratio"].as_f64().expect("a ratio");
     assert!(of_control["state"] != "harm" && (0.9..1.1).contains(&ratio), "all fare alike there: {of_control}");
     assert_eq!(row("next", "selection")["state"], "holds", "nobody had an adverse action");
-    let units = row("next", "cured")["units"].clone();
+    let units = row("next", "selection")["units"].clone();
     let known = units[0].as_u64().zip(units[1].as_u64()).map_or(0, |(a, b)| a + b);
     let in_next = entered.iter().filter(|(i, next, _)| *next && i % 50 != 49).count() as u64;
     assert_eq!(known, in_next, "those of whom it is not known are in no group");
@@ -223,6 +223,9 @@ fn groups_covariates_and_segments_are_those_of_the_entry_and_harm_to_a_group_pau
     {
         assert!(page.contains(needle), "{needle}");
     }
+    let served = host.admin.get("/v1/experiments/e/report?format=html");
+    assert!(served.status == 200 && served.text.contains("<h2>Fairness</h2>"), "{}", served.text);
+    assert_eq!(host.admin.get("/v1/experiments/e/report?format=pdf").status, 422);
     assert!(found["history"].as_array().is_some_and(|moments| moments.len() > 1), "{}", found["history"]);
     // No strategy was shown any of it, and the record has it.
     let record = host.admin.get(&format!("/v1/decisions/{}", entered[0].2)).json();

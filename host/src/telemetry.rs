@@ -81,6 +81,8 @@ pub struct Metrics {
     pub not_enrolled: Family<EventLabels, Counter>,
     /// Records that a `best_effort` point lost.
     pub records_dropped: Counter,
+    /// Looks at the experiments' units.
+    pub looks: Counter,
     /// Records committed.
     pub records_committed: Counter,
     /// Records a commit.
@@ -138,6 +140,7 @@ impl Default for Metrics {
             degraded: register!("degraded", "What was not as it should be in answered decisions", Family::default()),
             not_enrolled: register!("not_enrolled", "Units in a slot that were not enrolled", Family::default()),
             records_dropped: register!("records_dropped", "Records lost at best_effort points", Counter::default()),
+            looks: register!("experiment_looks", "Looks at the experiments' units", Counter::default()),
             records_committed: register!("records_committed", "Records committed", Counter::default()),
             commit_size: register!(
                 "commit_records",

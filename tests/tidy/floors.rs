@@ -17,7 +17,6 @@ const FLOORS: &[(&str, u32)] = &[
     ("decide", 5),
     ("replay", 6),
     ("report", 6),
-    ("report", 6),
     ("http", 7),
     ("config", 8),
     ("app", 9),

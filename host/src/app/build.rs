@@ -49,7 +49,7 @@ pub(super) fn build(
     versions: &Versions,
     models: Arc<ModelSet>,
     candidates: Vec<Candidate>,
-    before: impl Fn(&std::path::PathBuf) -> Option<(Arc<Experiment>, String)>,
+    before: impl Fn(&std::path::PathBuf, Option<&str>) -> Option<(Arc<Experiment>, String)>,
     life: impl Fn(&Experiment, &str) -> Life,
     gone: &[(Arc<Experiment>, Status)],
     now_ms: u64,

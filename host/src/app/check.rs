@@ -24,12 +24,10 @@ pub struct Finding {
     pub what: String,
     /// What is wrong.
     pub error: Option<String>,
-    /// What it asks for and is not acted upon.
-    pub notes: Vec<String>,
 }
 
 fn finding(file: &Path, what: impl Into<String>, error: Option<String>) -> Finding {
-    Finding { file: file.display().to_string(), what: what.into(), error, notes: Vec::new() }
+    Finding { file: file.display().to_string(), what: what.into(), error }
 }
 
 /// Checks a deployment.
@@ -131,7 +129,7 @@ fn check_experiments(config: &Config, versions: &Versions, models: &ModelSet, fi
         Err(error) => return findings.push(finding(dir, "experiments folder", Some(error.to_string()))),
     };
     let candidates = Specs::default().candidates(&Specs::read(&files));
-    for status in bind(config, versions, models, candidates, |_| None, |_, _| Life::default(), &[], 0).statuses {
+    for status in bind(config, versions, models, candidates, |_, _| None, |_, _| Life::default(), &[], 0).statuses {
         let waits = (status.state == ExperimentState::Waiting).then_some(status.why);
         findings.push(finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits)));
     }

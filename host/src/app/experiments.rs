@@ -39,13 +39,14 @@ pub(super) fn bind(
     versions: &Versions,
     models: &ModelSet,
     mut candidates: Vec<Candidate>,
-    before: impl Fn(&PathBuf) -> Option<(Arc<Experiment>, String)>,
+    before: impl Fn(&PathBuf, Option<&str>) -> Option<(Arc<Experiment>, String)>,
     life: impl Fn(&Experiment, &str) -> Life,
     gone: &[(Arc<Experiment>, Status)],
     now_ms: u64,
 ) -> Bound {
     // Who is in force keeps its slot: a new file must not take it by sorting first.
-    candidates.sort_by_key(|candidate| match (before(&candidate.path), &candidate.spec) {
+    let known = |candidate: &Candidate| before(&candidate.path, candidate.spec.as_ref().map(|(spec, _)| &*spec.id));
+    candidates.sort_by_key(|candidate| match (known(candidate), &candidate.spec) {
         (Some((old, _)), Some((spec, _))) if old.digest == spec.digest => 0,
         (Some(_), _) => 1,
         (None, _) => 2,
@@ -75,10 +76,13 @@ pub(super) fn bind(
             bound.statuses.push(status);
             continue;
         };
-        let edited = before(&candidate.path).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id);
+        let edited =
+            before(&candidate.path, Some(&spec.id)).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id);
         let Life { status: mut now, mut lacks } = life(&spec, &pin_of(&spec));
         let mut verdict = judge(config, versions, models, &slots, &spec, &now);
+        // Nobody is in a draft: all of it may change.
         if let (Verdict::Runs(_), Some((old, _))) = (&verdict, &edited)
+            && now.started_ms.is_some()
             && let Some(key) = spec.fixed_key_changed(old)
         {
             let why = format!("{key} may not change while the experiment runs: conclude it, and start another id");

@@ -180,7 +180,7 @@ impl Reloader {
         standing: &mut Standing,
     ) -> Built {
         let models = self.load_models(inner, config, standing);
-        let before = |path: &PathBuf| inner.specs.applied(path).cloned();
+        let before = |path: &PathBuf, id: Option<&str>| inner.specs.applied(path, id).cloned();
         let (generation, store) = (inner.generation + 1, Arc::clone(&self.store));
         build(
             config,

@@ -228,7 +228,18 @@ fn folders(dir: &Path) -> Result<(PathBuf, PathBuf), BuildError> {
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|e| bad(e.to_string()))?;
     let folder =
         |key: &str| metadata[key].as_str().map(PathBuf::from).ok_or_else(|| bad(format!("no {key} in cargo's answer")));
-    Ok((folder("workspace_root")?, folder("target_directory")?))
+    let (root, target) = (folder("workspace_root")?, folder("target_directory")?);
+    // A project by itself shares what is compiled with all others: the SDK, and where the target
+    // had to be made from source, the standard library, take a minute that nobody waits for twice.
+    let is_alone = root == dir && std::env::var_os("CARGO_TARGET_DIR").is_none();
+    Ok((root, cache().filter(|_| is_alone).unwrap_or(target)))
+}
+
+/// Where this user's programs keep what can be made again.
+fn cache() -> Option<PathBuf> {
+    let folder = |key| std::env::var_os(key).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    Some(caches.join("serin"))
 }
 
 /// Flags that take this machine's folders out of what is compiled. A later flag wins, and

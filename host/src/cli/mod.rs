@@ -9,6 +9,10 @@ mod features;
 mod outcomes;
 mod plan;
 mod plugin;
+mod plugin_bench;
+mod plugin_test;
+mod plugin_warnings;
+mod project;
 mod replay;
 mod report;
 mod serve;
@@ -102,6 +106,58 @@ enum PluginCommand {
         /// Print the compiler's warnings and errors only
         #[arg(long)]
         quiet: bool,
+    },
+    /// Make a project of a strategy that builds, tests and runs as it is
+    New {
+        /// The strategy's name; the folder's, too
+        name: String,
+        /// The language
+        #[arg(long, value_enum)]
+        lang: project::Language,
+        /// The folder of Serin's SDKs, where it is not found beside this program or above this folder
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+    /// Build, then run DIR/cases/*.json in the host's own sandbox
+    Test {
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Write what came into the cases' expectations
+        #[arg(long)]
+        update: bool,
+        /// Build and test again whenever a file is saved
+        #[arg(long, conflicts_with = "update")]
+        watch: bool,
+        /// Write the results for a CI server, as JUnit XML
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
+    /// Cut a case from a recorded decision
+    Case {
+        /// The decision's id
+        #[arg(long, value_name = "ID")]
+        from_decision: String,
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// The admin listener
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+        admin: String,
+    },
+    /// Measure time and memory a decision, over the cases
+    Bench {
+        /// An artifact, or a plugin's folder whose artifact was built
+        path: PathBuf,
+        /// Another artifact to compare with, on the same cases
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+        /// Runs of each case
+        #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+        runs: u32,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Say what the host would say on loading an artifact: imports, manifest, cases
     Check {

@@ -64,8 +64,9 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
         } else if spec.metrics.iter().any(|metric| *metric.name == *base.metric) {
             known.baselines.insert(base.metric.clone(), Baseline { mean: base.mean, sd: base.sd });
         } else {
-            let names = spec.metrics.iter().map(|metric| &*metric.name).collect::<Vec<_>>().join(", ");
-            return Err(format!("--base {}: no such metric; valid: {names}, failures", base.metric).into());
+            let names = spec.metrics.iter().map(|metric| &*metric.name).chain(["failures"]);
+            let names = names.collect::<Vec<_>>().join(", ");
+            return Err(format!("--base {}: no such metric; valid: {names}", base.metric).into());
         }
     }
     let traffic = traffic(&spec, &known)?;
@@ -120,6 +121,7 @@ fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<Known, Failure> {
             observed.outcome(fact.unit, name, fact.value, fact.at_ms);
         }
     })?;
+    // Nobody is in this experiment yet: what other ones exposed stands for what it will.
     ledger.exposure_facts(|fact| observed.exposure(fact.unit, fact.at_ms))?;
     let units = observed.units.len() as f64;
     if units == 0.0 {

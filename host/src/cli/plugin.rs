@@ -1,11 +1,11 @@
-//! `serin plugin build|check|inspect`.
+//! `serin plugin`.
 
 use std::path::{Path, PathBuf};
 
 use serin_core::manifest::{Manifest, OnMissing};
 
 use super::build::{BuildOptions, build};
-use super::{Format, Outcome, PluginCommand};
+use super::{Format, Outcome, PluginCommand, plugin_bench, plugin_test, plugin_warnings, project};
 use crate::registry::{Contents, Plugin, read, run_case};
 use crate::sandbox::Engines;
 
@@ -15,6 +15,12 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
             let built = build(&dir, BuildOptions { quiet })?;
             println!("{} ({} bytes, {})", built.path.display(), built.size_bytes, built.digest);
             Ok(true)
+        }
+        PluginCommand::New { name, lang, sdk } => project::create(&name, lang, sdk.as_deref()),
+        PluginCommand::Test { dir, update, watch, junit } => plugin_test::run(&dir, update, watch, junit.as_deref()),
+        PluginCommand::Case { from_decision, dir, admin } => plugin_test::cut(&from_decision, &dir, &admin),
+        PluginCommand::Bench { path, against, runs, format } => {
+            plugin_bench::run(&artifact(&path)?, against.as_deref(), runs, format)
         }
         PluginCommand::Check { path } => check(&artifact(&path)?),
         PluginCommand::Inspect { file, format } => inspect(&file, format),
@@ -61,6 +67,9 @@ fn check(file: &Path) -> Outcome {
     }
     if plugin.contents.cases.is_empty() {
         println!("  no cases; a strategy without cases is not self-tested when it is loaded");
+    }
+    for warning in plugin_warnings::of(&plugin, file) {
+        println!("  warning {warning}");
     }
     Ok(failed == 0)
 }

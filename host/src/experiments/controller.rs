@@ -260,6 +260,11 @@ impl Controller {
         }
     }
 
+    /// Counts a look at all experiments.
+    pub(super) fn looked(&self) {
+        self.metrics.looks.inc();
+    }
+
     /// Notes what follows from an experiment, and tells of it where that is something else than
     /// before. A restart begins with `hold`, which nobody is told of.
     pub(super) fn verdict(&self, spec: &Experiment, verdict: &Verdict) {

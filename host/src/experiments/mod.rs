@@ -146,12 +146,18 @@ impl Specs {
 
     /// The versions that the specs in force name.
     pub fn pins(&self) -> impl Iterator<Item = Pin> {
-        self.applied.values().flat_map(|(spec, _)| spec.arms.iter().map(|arm| arm.strategy.clone()))
+        let arms = |spec: &Experiment| {
+            let shadows = spec.shadows.iter().map(|shadow| &shadow.arm);
+            spec.arms.iter().chain(shadows).map(|arm| arm.strategy.clone()).collect::<Vec<_>>()
+        };
+        self.applied.values().flat_map(move |(spec, _)| arms(spec))
     }
 
-    /// The spec of a file that was applied last.
-    pub fn applied(&self, path: &PathBuf) -> Option<&(Arc<Experiment>, String)> {
-        self.applied.get(path)
+    /// The spec of a file that was applied last; of a file that has another name now, by `id`.
+    pub fn applied(&self, path: &PathBuf, id: Option<&str>) -> Option<&(Arc<Experiment>, String)> {
+        let is_same = |spec: &Experiment| id.is_none_or(|id| *spec.id == *id);
+        let here = self.applied.get(path).filter(|(spec, _)| is_same(spec));
+        here.or_else(|| self.applied.values().find(|(spec, _)| id.is_some_and(|id| *spec.id == *id)))
     }
 
     /// Notes that a spec is in force, from this file and from no other.

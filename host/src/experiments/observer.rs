@@ -81,6 +81,10 @@ impl Observations {
             if fact.kind.is_some_and(|kind| *kind != *subject.course.unit) {
                 continue;
             }
+            // Who saw what another experiment led to was not exposed to this one.
+            if fact.experiment.is_some_and(|experiment| *experiment != *subject.spec.id) {
+                continue;
+            }
             match fact.name {
                 Some(name) if fact.is_reversed => observed.reversal(fact.unit, name, fact.value, fact.at_ms),
                 Some(name) => observed.outcome(fact.unit, name, fact.value, fact.at_ms),

@@ -63,6 +63,10 @@ fn follows(
     let spec = &observed.spec;
     let say = |command, reason, evidence| Some((command, Motive { by: HOST.to_owned(), reason, evidence }));
     let shipped = status.state == State::Shipped;
+    if status.withdrawn {
+        // Nobody is in it, and what is done about it is a person's to decide.
+        return None;
+    }
     if let Some((pauses, why, evidence)) = harm(observed, analysis) {
         return match (pauses, status.state) {
             _ if shipped => say(Command::Reopen, why, evidence),
@@ -76,7 +80,7 @@ fn follows(
         let running = status.state == State::Running;
         return if running { say(Command::Pause, analysis.verdict.why.clone(), evidence) } else { None };
     }
-    if shipped || status.withdrawn {
+    if shipped {
         return None;
     }
     let ran_ms = now_ms.saturating_sub(status.started_ms.unwrap_or(now_ms));
@@ -135,6 +139,7 @@ pub fn tick(controller: &Controller, observer: &Observer, subjects: &[Subject], 
             return false;
         }
     };
+    controller.looked();
     let mut changed = false;
     for (spec, (command, motive)) in decided {
         match controller.command(&spec, &command, motive) {

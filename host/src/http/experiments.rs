@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serin_core::experiment::{self, Command, Experiment};
@@ -124,11 +125,30 @@ async fn whole(service: &Arc<Service>, id: String) -> Result<Value, Problem> {
     Ok(shown)
 }
 
+/// In what form to report.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReportQuery {
+    #[serde(default)]
+    format: ReportFormat,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+enum ReportFormat {
+    #[default]
+    Json,
+    Text,
+    Html,
+}
+
 /// What an experiment has shown.
 pub(super) async fn report(
     State(service): State<Arc<Service>>,
     InPath(id): InPath<String>,
-) -> Result<Json<Report>, Problem> {
+    query: Result<Query<ReportQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|e| Problem::invalid("format", e.body_text()))?;
     let status = find(&service, &id)?.status;
     let report = blocking(&service, move |service| {
         let counts = service.ledger.shadow_counts(&id)?;
@@ -142,8 +162,13 @@ pub(super) async fn report(
             observations.get(&id).map(|observed| Report::new(observed, &status, beside, now_ms))
         })
     });
-    report.await??.map(Json).ok_or_else(|| {
+    let report = report.await??.ok_or_else(|| {
         Problem::new(StatusCode::CONFLICT, "not-begun", "it has not begun: there is nothing to report yet")
+    })?;
+    Ok(match query.format {
+        ReportFormat::Json => Json(report).into_response(),
+        ReportFormat::Text => report.to_string().into_response(),
+        ReportFormat::Html => Html(report.html()).into_response(),
     })
 }
 

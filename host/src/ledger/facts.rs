@@ -46,6 +46,8 @@ pub struct OutcomeFact<'r> {
     pub unit: &'r str,
     /// It was told of before, and is taken back.
     pub is_reversed: bool,
+    /// The experiment of the decision that an exposure is of; none for an outcome.
+    pub experiment: Option<&'r str>,
 }
 
 /// The newest row's place: what comes meanwhile is for the next look.
@@ -107,6 +109,7 @@ fn outcomes(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) 
             kind: row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?,
             unit: row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?,
             is_reversed: row.get(5)?,
+            experiment: None,
         });
     }
     Ok(newest)
@@ -115,8 +118,8 @@ fn outcomes(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) 
 fn exposures(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
     let newest = newest(db, "exposures", after)?;
     let mut statement = db.prepare_cached(
-        "SELECT e.at_ms, d.unit FROM exposures e JOIN decisions d ON d.decision_id = e.decision_id
-         WHERE e.rowid > ?1 AND e.rowid <= ?2 AND d.unit IS NOT NULL ORDER BY e.rowid",
+        "SELECT e.at_ms, d.unit, d.experiment FROM exposures e JOIN decisions d ON d.decision_id = e.decision_id
+         WHERE e.rowid > ?1 AND e.rowid <= ?2 AND d.unit IS NOT NULL AND d.experiment IS NOT NULL ORDER BY e.rowid",
     )?;
     let mut rows = statement.query([after, newest])?;
     while let Some(row) = rows.next()? {
@@ -127,6 +130,7 @@ fn exposures(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>))
             kind: None,
             unit: row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
             is_reversed: false,
+            experiment: Some(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?),
         });
     }
     Ok(newest)

@@ -25,6 +25,12 @@ pub struct CaseResult {
     pub fuel: u64,
     /// Microseconds.
     pub time_us: u64,
+    /// Of them, until the instance was there.
+    pub start_us: u64,
+    /// Of them, in answering calls of the `models` import.
+    pub calls_us: u64,
+    /// Bytes of linear memory at its end.
+    pub memory_bytes: u64,
 }
 
 /// Answers calls from the case, in order, and only to the rows that it expects.
@@ -49,7 +55,8 @@ const DEFAULT_TIME_MS: u64 = 1_767_268_800_000;
 
 /// Runs one case.
 pub fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
-    let (outcome, fuel, time_us) = match prepare(plugin, case) {
+    let nothing = |outcome| (outcome, [0; 5]);
+    let (outcome, [fuel, time_us, start_us, calls_us, memory_bytes]) = match prepare(plugin, case) {
         Ok((features, scores, parameters, time_ms)) => {
             // What the manifest asks for, whatever an operator grants: a case is about the
             // strategy, and so is not the machine's wall clock, which only bounds it here.
@@ -65,12 +72,12 @@ pub fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
             let scorer = Box::new(Scripted(case.calls.clone().into_iter()));
             let budget = Budget::new(Duration::from_secs(10));
             let ran = plugin.linked.run(&run, plugin.manifest(), limits, budget, Some(scorer));
-            (ran.outcome, ran.fuel, ran.time_us)
+            (ran.outcome, [ran.fuel, ran.time_us, ran.start_us, ran.calls_us, ran.memory_bytes])
         }
-        Err(outcome) => (outcome, 0, 0),
+        Err(outcome) => nothing(outcome),
     };
     let difference = (!case.expect.is_met_by(&outcome)).then(|| difference(&case.expect, &outcome));
-    CaseResult { name: case.name.clone(), outcome, difference, fuel, time_us }
+    CaseResult { name: case.name.clone(), outcome, difference, fuel, time_us, start_us, calls_us, memory_bytes }
 }
 
 type Prepared = (Vec<Value>, Vec<f64>, Vec<Value>, u64);

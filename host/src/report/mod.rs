@@ -215,7 +215,7 @@ impl Report {
                 p: analysis.srm_p.as_ref().ok().copied(),
                 sequential_p: analysis.srm_sequential_p,
                 counts: names().zip(analysis.counts.iter().copied()).collect(),
-                expected: names().zip(spec.arms.iter().map(|arm| arm.weight)).collect(),
+                expected: names().zip(analysis.expected.iter().copied()).collect(),
             },
             metrics: analysis.metrics.iter().map(|found| metric(spec, found)).collect(),
             guardrails: analysis.guardrails.iter().map(guardrail).collect(),

@@ -104,6 +104,12 @@ pub struct Ran {
     pub fuel: u64,
     /// Microseconds.
     pub time_us: u64,
+    /// Of them, until the instance was there.
+    pub start_us: u64,
+    /// Of them, in answering calls of the `models` import.
+    pub calls_us: u64,
+    /// Bytes of linear memory at its end.
+    pub memory_bytes: u64,
 }
 
 impl Linked {
@@ -160,6 +166,9 @@ impl Linked {
             logs_cut: state.logs_cut,
             fuel,
             time_us: started.elapsed().as_micros() as u64,
+            start_us: state.started.map_or(0, |at| (at - started).as_micros() as u64),
+            calls_us: state.calls_us,
+            memory_bytes: state.memory_bytes,
         }
     }
 
@@ -181,6 +190,7 @@ impl Linked {
         let row_bytes = limits.host_call_rows.saturating_mul(1024);
         store.set_hostcall_fuel(limits.output_bytes.saturating_mul(4).max(row_bytes).try_into().unwrap_or(usize::MAX));
         let instance = self.pre.instantiate(&mut *store)?;
+        store.data_mut().started = Some(Instant::now());
         Ok(match instance.call_decide(store, &context(run))? {
             Ok(decision) => Ok(decision
                 .candidates

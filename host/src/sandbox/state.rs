@@ -12,7 +12,7 @@ use serin_core::value::Value;
 use wasmtime::{ResourceLimiter, Result};
 
 use super::bindings::serin::decision::{log, models, types};
-use crate::clock::Budget;
+use crate::clock::{Budget, Stopwatch};
 
 /// Who answers calls of the `models` import.
 pub trait Scorer: Send + 'static {
@@ -61,7 +61,11 @@ pub enum Reached {
 /// The state of one run.
 pub struct State {
     pub(super) limits: Limits,
-    memory_bytes: u64,
+    pub(super) memory_bytes: u64,
+    /// When its instance was there.
+    pub(super) started: Option<std::time::Instant>,
+    /// Microseconds spent in answering calls of the `models` import.
+    pub(super) calls_us: u64,
     /// Bytes of the growth granted last.
     grown: u64,
     table_elements: u64,
@@ -86,6 +90,8 @@ impl State {
         Self {
             limits,
             memory_bytes: 0,
+            started: None,
+            calls_us: 0,
             grown: 0,
             table_elements: 0,
             budget,
@@ -153,7 +159,12 @@ impl models::Host for State {
         let is_beyond = self.calls > self.limits.host_calls || self.rows > self.limits.host_call_rows;
         let Scored { digest, answer, cause } = match is_beyond {
             true => CallError::LimitReached.into(),
-            false => self.answer(model, &rows),
+            false => {
+                let mut watch = Stopwatch::new();
+                let answer = self.answer(model, &rows);
+                self.calls_us += watch.lap_us();
+                answer
+            }
         };
         // One call beyond the limit is kept, to show it. Rows that were refused are not: they
         // may have no form in the record, or no end.

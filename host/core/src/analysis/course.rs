@@ -15,7 +15,7 @@ pub struct Course {
     pub started_ms: Option<u64>,
     /// The arms' shares by batch; none where they are fixed.
     pub batches: Vec<Vec<f64>>,
-    /// The arm that serves all but the holdback.
+    /// The arm that serves all but the holdback, or did until it was taken back.
     pub shipped: Option<Name>,
 }
 
@@ -26,7 +26,7 @@ impl Course {
             unit: unit.clone(),
             started_ms: status.started_ms,
             batches: status.batches.clone(),
-            shipped: status.winner.clone().filter(|_| status.pin.is_some()),
+            shipped: status.served.clone(),
         }
     }
 }

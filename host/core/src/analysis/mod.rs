@@ -38,6 +38,8 @@ pub struct Analysis {
     pub moved: u64,
     /// Units by arm.
     pub counts: Vec<u64>,
+    /// Shares of the units that the weights foretell, by arm; over batches, what they come to.
+    pub expected: Vec<f64>,
     /// p of the counts under the weights, looked at once.
     pub srm_p: Result<f64, NotEnough>,
     /// The same, valid however often it was looked at.
@@ -101,6 +103,7 @@ pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
         forced: observed.forced.len() as u64,
         moved: observed.moved.len() as u64,
         counts: observed.entered().to_vec(),
+        expected: expected_shares(observed),
         srm_p: chi_squared(observed.entered(), &expected_shares(observed)),
         srm_sequential_p: observed.srm.p(),
         metrics,

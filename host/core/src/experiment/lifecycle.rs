@@ -79,6 +79,9 @@ pub struct Status {
     /// What the decision point was pinned to when the winner was shipped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pin: Option<String>,
+    /// The arm that was ever shipped. Whoever moved to it then is nobody's since.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub served: Option<Name>,
     /// It takes nobody: the host took a shipped winner back.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub withdrawn: bool,
@@ -188,6 +191,7 @@ impl Default for Status {
             ended_ms: None,
             winner: None,
             pin: None,
+            served: None,
             withdrawn: false,
             batches: Vec::new(),
             batch_ms: 0,
@@ -251,7 +255,8 @@ impl Status {
             (State::Running, Command::Ship { winner, pin }) => {
                 known_arm(spec, winner)?;
                 let (winner, pin) = (Some(winner.clone()), Some(pin.clone()));
-                Ok(Self { state: State::Shipped, phase: self.phase + 1, winner, pin, ..next })
+                let served = winner.clone();
+                Ok(Self { state: State::Shipped, phase: self.phase + 1, winner, pin, served, ..next })
             }
             (State::Shipped, Command::Reopen) => {
                 let phase = self.phase + 1;

@@ -147,6 +147,11 @@ impl Experiment {
         let control: Name = raw.control.map_or_else(|| arms[0].name.clone(), Into::into);
         let allocation = raw.allocation.map(|raw| Allocation::of(&raw, &metrics, &mut arms, &control)).transpose()?;
         let ships = matches!(raw.on_success, Some(RawOnSuccess::Ship));
+        if ships && allocation.is_some() {
+            return Err(
+                "on_success = \"ship\" is for fixed weights; with allocation, the shares are the ramp".to_owned()
+            );
+        }
         let of_control = arms.iter().find(|arm| arm.name == control).map_or(0.0, |arm| arm.weight);
         let holdback = raw.holdback.unwrap_or(0.0);
         if !(0.0..=of_control).contains(&holdback) {
@@ -225,6 +230,7 @@ impl Experiment {
             ("unit", self.unit == running.unit),
             ("salt", self.salt == running.salt),
             ("slot", self.slot == running.slot),
+            ("control", self.control == running.control),
             ("arms", same_arms),
             ("weight", same_weights),
             ("allocation", self.allocation == running.allocation),

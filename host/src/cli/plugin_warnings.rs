@@ -1,0 +1,144 @@
+//! What looks like a mistake in an artifact that a host would accept.
+//!
+//! Whether a feature is read cannot be seen from outside. What can be seen is whether anything
+//! depends on it: each case is run again with another value in its place, and neither the answer
+//! nor the fuel differs where nobody looked.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serin_core::case::Case;
+use serin_core::limits::Limits;
+use serin_core::manifest::{CONTEXT_VIEW, Feature};
+use serin_core::record::Outcome;
+use serin_core::value::{Value, ValueType};
+
+use crate::registry::{CaseResult, Plugin, files_in, read, run_case};
+
+/// The share of a limit from which on it is near.
+const NEAR: f64 = 0.5;
+/// An artifact that has grown by more than this against its last version.
+const GROWN: f64 = 1.25;
+
+/// Warnings, each a line.
+pub(super) fn of(plugin: &Plugin, file: &Path) -> Vec<String> {
+    let manifest = plugin.manifest();
+    let cases = &plugin.contents.cases;
+    let mut warnings = Vec::new();
+    if !cases.is_empty() {
+        let mut seen = Seen::default();
+        let plain: Vec<CaseResult> = cases.iter().map(|case| run_case(plugin, case)).collect();
+        plain.iter().for_each(|result| seen.note(&result.outcome));
+        for feature in &manifest.features {
+            if !is_read(plugin, feature, cases, &plain, &mut seen) {
+                warnings.push(format!("feature {}.{}: no case depends on it; is it read?", feature.view, feature.name));
+            }
+        }
+        for reason in manifest.reasons.iter().filter(|reason| !seen.reasons.contains(&*reason.code)) {
+            warnings.push(format!("reason {}: no case comes to it", reason.code));
+        }
+        for action in manifest.actions.iter().filter(|action| !seen.actions.contains(&*action.name)) {
+            warnings.push(format!("action {}: no case comes to it", action.name));
+        }
+        warnings.extend(limits(plugin, &plain));
+    }
+    warnings.extend(size(plugin, file));
+    warnings
+}
+
+/// What the cases came to.
+#[derive(Default)]
+struct Seen {
+    reasons: BTreeSet<String>,
+    actions: BTreeSet<String>,
+}
+
+impl Seen {
+    fn note(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Candidates(candidates) => {
+                for candidate in candidates {
+                    self.actions.insert(candidate.action.to_string());
+                    self.reasons.extend(candidate.reasons.iter().map(|reason| reason.code.to_string()));
+                }
+            }
+            Outcome::Refusal { code, .. } => drop(self.reasons.insert(code.to_string())),
+            Outcome::Failure { .. } => {}
+        }
+    }
+}
+
+/// Other values of the same type, and of the same length where it is text.
+fn others(value_type: ValueType, value: &Value) -> Vec<Value> {
+    match (value_type, value) {
+        (ValueType::Boolean, value) => vec![Value::Boolean(*value != Value::Boolean(true))],
+        (ValueType::Integer, value) => {
+            let now = value.as_f64().unwrap_or(0.0) as i64;
+            [now + 1, now - 1, now + 1000, -now - 1000].map(Value::Integer).into()
+        }
+        (ValueType::Number, value) => {
+            let now = value.as_f64().unwrap_or(0.0);
+            [now + 1.5, now - 1.5, now * 100.0 + 1000.0, -now - 1000.0].map(Value::Number).into()
+        }
+        (ValueType::Text, Value::Text(text)) => vec![Value::Text("z".repeat(text.len()))],
+        (ValueType::Text, _) => vec![Value::Text("z".to_owned()), Value::Text("y".to_owned())],
+    }
+}
+
+fn is_read(plugin: &Plugin, feature: &Feature, cases: &[Case], plain: &[CaseResult], seen: &mut Seen) -> bool {
+    let mut depends = false;
+    for (case, before) in cases.iter().zip(plain) {
+        let is_context = *feature.view == *CONTEXT_VIEW;
+        let given = match is_context {
+            true => case.context.get(&*feature.name),
+            false => case.features.get(&*feature.view).and_then(|values| values.get(&*feature.name)),
+        };
+        let given = given.cloned().unwrap_or(Value::Missing);
+        let mut last = given.is_missing().then_some(None);
+        for other in others(feature.value_type, &given) {
+            let mut changed = case.clone();
+            let values = match is_context {
+                true => &mut changed.context,
+                false => changed.features.entry(feature.view.to_string()).or_default(),
+            };
+            values.insert(feature.name.to_string(), other);
+            let result = run_case(plugin, &changed);
+            seen.note(&result.outcome);
+            // A value in the place of none may cost fuel by itself: then two values are compared.
+            let known = (format!("{:?}", result.outcome), result.fuel);
+            depends |= match &mut last {
+                None => known != (format!("{:?}", before.outcome), before.fuel),
+                Some(last) => last.replace(known.clone()).is_some_and(|before: (String, u64)| before != known),
+            };
+        }
+    }
+    depends
+}
+
+fn limits(plugin: &Plugin, plain: &[CaseResult]) -> Vec<String> {
+    let granted = plugin.manifest().limits.over(Limits::default());
+    let most = |of: fn(&CaseResult) -> u64| plain.iter().map(of).max().unwrap_or(0);
+    [
+        ("fuel", most(|result| result.fuel), granted.fuel),
+        ("memory_bytes", most(|result| result.memory_bytes), granted.memory_bytes),
+    ]
+    .into_iter()
+    .filter(|(_, used, limit)| *used as f64 > NEAR * *limit as f64)
+    .map(|(key, used, limit)| format!("limits.{key}: a case uses {used} of {limit}"))
+    .collect()
+}
+
+/// Against the last version that lies beside it.
+fn size(plugin: &Plugin, file: &Path) -> Option<String> {
+    let manifest = plugin.manifest();
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let others = files_in(folder, "wasm").ok()?;
+    let contents = others.iter().filter_map(|other| read(&std::fs::read(other).ok()?).ok());
+    let last = contents
+        .filter(|other| other.manifest.name == manifest.name && other.manifest.version < manifest.version)
+        .max_by(|a, b| a.manifest.version.cmp(&b.manifest.version))?;
+    let grown = plugin.contents.size as f64 / last.size as f64;
+    (grown > GROWN).then(|| {
+        format!("size: {} bytes, {grown:.2} times those of version {}", plugin.contents.size, last.manifest.version)
+    })
+}

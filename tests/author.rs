@@ -1,0 +1,176 @@
+//! The strategy author's loop: a new project, its cases in the real sandbox, and what looks wrong.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{Host, collections, outreach_rules, root, serin};
+
+/// Builds beside the examples' own, so that nothing is compiled twice.
+fn cargo_target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn plugin(dir: &Path, args: &[&str]) -> Ran {
+    let mut command = Command::new(serin());
+    command.arg("plugin").args(args).current_dir(dir).env("CARGO_TARGET_DIR", cargo_target());
+    let output = command.output().expect("serin runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+fn sdk() -> String {
+    root().join("guest-sdk").display().to_string()
+}
+
+/// A new project in a folder of its own.
+fn new(name: &str, lang: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let made = plugin(dir.path(), &["new", name, "--lang", lang, "--sdk", &sdk()]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let project = dir.path().join(name);
+    (dir, project)
+}
+
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(path).expect("reads");
+    assert!(text.contains(from), "{} has no {from:?}", path.display());
+    std::fs::write(path, text.replace(from, to)).expect("writes");
+}
+
+#[test]
+fn a_new_project_builds_tests_and_says_what_differs() {
+    let (_dir, project) = new("late-texts", "rust");
+    let test = |args: &[&str]| plugin(&project, &[&["test", "."], args].concat());
+    let first = test(&[]);
+    assert_eq!(first.code, Some(0), "{}{}", first.stdout, first.stderr);
+    assert!(first.stdout.contains("late-texts@0.1.0: 2 cases, 0 failed"), "{}", first.stdout);
+    // It passes here, so a host takes it: it is the host's own load path.
+    let checked = plugin(&project, &["check", "."]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+
+    let case = project.join("cases/a-little-late.json");
+    let before = std::fs::read_to_string(&case).expect("reads");
+    edit(&case, "\"template\": \"gentle\"", "\"template\": \"firm\"");
+    let junit = project.join("results.xml");
+    let failed = test(&["--junit", junit.to_str().expect("a path")]);
+    assert_eq!(failed.code, Some(1));
+    for line in ["-         \"template\": \"firm\"", "+         \"template\": \"gentle\""] {
+        assert!(failed.stderr.contains(line), "{}", failed.stderr);
+    }
+    let xml = std::fs::read_to_string(junit).expect("results");
+    assert!(xml.contains("tests=\"2\" failures=\"1\"") && xml.contains("who is a little late gets a text"), "{xml}");
+    assert_eq!(test(&["--update"]).code, Some(0));
+    let after = std::fs::read_to_string(&case).expect("reads");
+    assert!(after.contains("\"context\": { \"days_past_due\": 12 }"), "what the author wrote stays: {after}");
+    let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+    assert_eq!(json(&after), json(&before));
+    assert_eq!(test(&[]).code, Some(0));
+
+    // A mistake in a case is named with its place; so is one in the source, by the compiler.
+    edit(&case, "\"days_past_due\": 12", "\"days_late\": 12");
+    let unknown = test(&[]);
+    assert!(unknown.stderr.contains("context.days_late is not a declared feature"), "{}", unknown.stderr);
+    edit(&case, "\"context\"", "\"kontext\"");
+    assert!(test(&[]).stderr.contains("unknown field `kontext`"));
+    std::fs::write(&case, before).expect("writes");
+    edit(&project.join("src/lib.rs"), "f.days_past_due", "f.days_late");
+    let refused = test(&[]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("src/lib.rs"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("no field `days_late`"), "an undeclared feature: {}", refused.stderr);
+}
+
+#[test]
+fn a_name_that_cannot_be_and_a_folder_that_is_there_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let wrong = plugin(dir.path(), &["new", "1st", "--lang", "rust", "--sdk", &sdk()]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("is not a name; valid: a letter"), "{}", wrong.stderr);
+    std::fs::create_dir(dir.path().join("here")).expect("a folder");
+    let taken = plugin(dir.path(), &["new", "here", "--lang", "rust", "--sdk", &sdk()]);
+    assert!(taken.stderr.contains("is there already"), "{}", taken.stderr);
+    let lost = plugin(dir.path(), &["new", "there", "--lang", "rust", "--sdk", "nowhere"]);
+    assert!(lost.stderr.contains("has no 'rust' in it") && !dir.path().join("there").exists(), "{}", lost.stderr);
+}
+
+#[test]
+fn check_warns_of_what_no_case_depends_on() {
+    let (_dir, project) = new("unread", "rust");
+    let toml = project.join("plugin.toml");
+    let more = "\n[[features]]\nview = \"servicing\"\nname = \"balance_due\"\ntype = \"number\"\n\n[reasons]\n";
+    let text = std::fs::read_to_string(&toml).expect("reads");
+    // Declared, never read; and a reason that nobody gives.
+    let features = more.trim_end_matches("\n[reasons]\n");
+    std::fs::write(&toml, text.replace("LATE = ", "NEVER = \"Never\"\nLATE = ") + features).expect("writes");
+    assert_eq!(plugin(&project, &["build", "--quiet", "."]).code, Some(0));
+    let checked = plugin(&project, &["check", "."]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    for needle in
+        ["warning feature servicing.balance_due: no case depends on it", "warning reason NEVER: no case comes"]
+    {
+        assert!(checked.stdout.contains(needle), "{needle}: {}", checked.stdout);
+    }
+    assert!(!checked.stdout.contains("feature context.days_past_due"), "{}", checked.stdout);
+    // The next version, which is far larger, says so.
+    edit(&toml, "version = \"0.1.0\"", "version = \"0.2.0\"");
+    edit(&project.join("Cargo.toml"), "version = \"0.1.0\"", "version = \"0.2.0\"");
+    let table = "#[used]\nstatic LARGE: [u8; 60_000] = [7; 60_000];\n";
+    edit(&project.join("src/lib.rs"), "#[cfg(test)]", &format!("{table}\n#[cfg(test)]"));
+    assert_eq!(plugin(&project, &["build", "--quiet", "."]).code, Some(0));
+    let checked = plugin(&project, &["check", "."]).stdout;
+    assert!(checked.contains("times those of version 0.1.0"), "{checked}");
+}
+
+#[test]
+fn bench_measures_over_the_cases_and_against_another_artifact() {
+    let (_dir, project) = new("quick", "rust");
+    assert_eq!(plugin(&project, &["build", "--quiet", "."]).code, Some(0));
+    let rules = outreach_rules();
+    let other = project.join("other.wasm");
+    std::fs::write(&other, std::fs::read(project.join("dist/quick-0.1.0.wasm")).expect("built")).expect("writes");
+    let args = ["bench", ".", "--runs", "20", "--format", "json", "--against", other.to_str().expect("a path")];
+    let measured = plugin(&project, &args);
+    assert_eq!(measured.code, Some(0), "{}", measured.stderr);
+    let measured: Value = serde_json::from_str(&measured.stdout).expect("JSON");
+    let of = |at: usize, key: &str| measured[at][key].as_f64().expect("a number");
+    assert_eq!((of(0, "runs"), of(0, "fuel")), (40.0, of(1, "fuel")));
+    assert!(of(0, "p50_us") <= of(0, "p99_us") && of(0, "memory_bytes") >= 65_536.0, "{measured}");
+    let shares = of(0, "start_share") + of(0, "guest_share") + of(0, "calls_share");
+    assert!((shares - 1.0).abs() < 1e-9, "{measured}");
+    drop(rules);
+}
+
+#[test]
+fn a_case_is_cut_from_a_record_and_passes_in_the_sandbox() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let request = json!({
+        "decision_point": "collections-outreach",
+        "entities": { "borrower": "b-nobody", "loan": "l-1" },
+        "context": { "days_past_due": 20, "channel": "email" },
+        "force": { "experiment": "outreach-score", "arm": "control" },
+    });
+    let decided = host.admin.post("/v1/decisions", &request).json();
+    let id = decided["decision_id"].as_str().expect("an id");
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::copy(root().join("plugins/outreach-rules/plugin.toml"), dir.path().join("plugin.toml")).expect("copies");
+    let admin = format!("http://{}", host.admin.address);
+    let cut = plugin(dir.path(), &["case", "--from-decision", id, ".", "--admin", &admin]);
+    assert_eq!(cut.code, Some(0), "{}", cut.stderr);
+    let file = dir.path().join(format!("cases/decision-{id}.json"));
+    let case: Value = serde_json::from_slice(&std::fs::read(&file).expect("the case")).expect("JSON");
+    assert_eq!(case["context"], json!({ "days_past_due": 20, "channel": "email" }));
+    assert_eq!(case["expect"]["candidates"][0]["action"], decided["action"]);
+    let case: serin_core::case::Case = serde_json::from_value(case).expect("a case");
+    let engines = serin::sandbox::Engines::new(2).expect("engines");
+    let rules = serin::registry::Plugin::link(&engines, &outreach_rules()).expect("links");
+    assert_eq!(serin::registry::run_case(&rules, &case).difference, None);
+    let twice = plugin(dir.path(), &["case", "--from-decision", id, ".", "--admin", &admin]);
+    assert!(twice.code == Some(1) && twice.stderr.contains("is there already"), "{}", twice.stderr);
+}
