@@ -147,6 +147,51 @@ fn bench_measures_over_the_cases_and_against_another_artifact() {
 }
 
 #[test]
+fn what_is_saved_is_built_tested_and_served_and_compared_with_what_was_decided() {
+    use std::io::{BufRead as _, BufReader};
+    let (_dir, project) = new("late-texts", "rust");
+    assert_eq!(plugin(&project, &["build", "--quiet", "."]).code, Some(0));
+    let deployment = collections();
+    let artifact = std::fs::read(project.join("dist/late-texts-0.1.0.wasm")).expect("built");
+    deployment.write("plugins/late-texts-0.1.0.wasm", artifact);
+    deployment.edit("serin.toml", "strategy = \"outreach-rules@1.0.0\"", "strategy = \"late-texts@0.1.0\"");
+    deployment.remove("experiments/outreach-score.toml");
+    let mut child = Command::new(serin())
+        .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "off", "--source"])
+        .arg(&project)
+        .arg("--config")
+        .arg(deployment.config())
+        .env("CARGO_TARGET_DIR", cargo_target())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("serin runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("a line"));
+    let address =
+        lines.next().expect("the address").split_whitespace().nth(3).expect("a URL").trim_end_matches(',').to_owned();
+    let mut until =
+        |needle: &str| lines.find(|line| line.contains(needle)).unwrap_or_else(|| panic!("never said: {needle}"));
+    until("served");
+    let public = crate::support::Client::new(address.trim_start_matches("http://"));
+    let decide = |n: u32| {
+        let entities = json!({ "borrower": format!("b-{n}"), "loan": format!("l-{n}") });
+        let request = json!({ "decision_point": "collections-outreach", "entities": entities, "context": { "days_past_due": 20 + n } });
+        public.post("/v1/decisions", &request).json()["action"].clone()
+    };
+    let before: Vec<Value> = (0..20).map(decide).collect();
+    assert_eq!((&before[0], &before[19]), (&json!("sms_reminder"), &json!("call")));
+    edit(&project.join("src/lib.rs"), "days_past_due < 30", "days_past_due < 35");
+    assert!(until("cases pass").contains("late-texts@0.1.0 checked; 2 cases pass"));
+    let took = until("served");
+    let seconds: f64 = took.split_whitespace().nth(3).and_then(|s| s.parse().ok()).expect("seconds");
+    assert!(seconds < 10.0, "{took}");
+    assert!(until("of the last").contains("15 would be the same, 5 not"));
+    assert!(until("->").contains("call -> sms_reminder: 5"));
+    assert_eq!(decide(12), "sms_reminder", "the running host serves it");
+    child.kill().expect("kills");
+    child.wait().expect("ends");
+}
+
+#[test]
 fn a_case_is_cut_from_a_record_and_passes_in_the_sandbox() {
     let deployment = collections();
     let host = Host::start(&deployment).ready();

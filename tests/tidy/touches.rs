@@ -70,6 +70,7 @@ const BANS: &[Ban] = &[
             ("host/src/http/", "latency is measured where requests arrive, and a batch has a deadline"),
             ("host/src/sandbox/mod.rs", "the time of a run is measured around the run alone"),
             ("host/src/cli/demo/", "the demo waits for its host, with a bound"),
+            ("host/src/cli/dev.rs", "the author is told how long a build and a swap took"),
         ],
     },
     Ban {

@@ -132,7 +132,7 @@ impl Host {
         let runtime = if config.models.is_empty() { None } else { Some(Runtime::load()?) };
         // One instance a deciding thread, and a few for cases and replays.
         let engines = Engines::new(fixed.threads as u32 + 8).map_err(|e| HostError::Sandbox(format!("{e:#}")))?;
-        let engines = Arc::new(engines);
+        let engines = Arc::new(engines.cached(&data.join("compiled")));
         let controller = Arc::new(Controller::open(Arc::clone(&ledger), Arc::clone(&clock), Arc::clone(&metrics))?);
         let observer = Arc::new(Observer::new(Arc::clone(&ledger)));
         let folder = Arc::new(Folder::new(fixed.plugins.clone(), Arc::clone(&engines), archive.clone(), options.dev));
@@ -182,6 +182,16 @@ impl Host {
         let servers = vec![public, private];
         let _watcher = watcher;
         Ok(Self { listen, admin, reloader, service, controller, observer, clock, ledger, stop, servers, _watcher })
+    }
+
+    /// The ledger, which is closed when the host stops.
+    pub fn ledger(&self) -> std::sync::Weak<Ledger> {
+        Arc::downgrade(&self.ledger)
+    }
+
+    /// The plugins folder.
+    pub fn plugins(&self) -> PathBuf {
+        self.reloader.plugins()
     }
 
     /// Looks at the experiments' units, and acts on what they show, until nothing more follows. It

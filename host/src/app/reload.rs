@@ -111,6 +111,11 @@ impl Reloader {
         self.retain.subscribe()
     }
 
+    /// The plugins folder.
+    pub fn plugins(&self) -> PathBuf {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).config.fixed.plugins.clone()
+    }
+
     /// Looks at every file, and swaps the deployment where something changed.
     pub fn reload(&self) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod client;
 mod demo;
+mod dev;
 mod experiment;
 mod features;
 mod outcomes;
@@ -88,6 +89,9 @@ struct ServeArgs {
     /// Let another artifact take a version's place without a new version number
     #[arg(long)]
     dev: bool,
+    /// Build a strategy's project whenever a file of it is saved, test it, and serve it at once
+    #[arg(long, value_name = "DIR", requires = "dev")]
+    source: Vec<PathBuf>,
     /// Which log lines to print, as in RUST_LOG
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,

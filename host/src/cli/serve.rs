@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use super::{LogFormat, Outcome, ServeArgs};
+use super::{LogFormat, Outcome, ServeArgs, dev};
 use crate::app::{Host, Looks, Options};
 use crate::clock::SystemClock;
 
@@ -23,6 +23,10 @@ pub(super) fn run(args: ServeArgs) -> Outcome {
         std::io::stdout().flush()?;
         for unready in host.reloader.deployment.load().unready() {
             tracing::warn!("{unready}");
+        }
+        for source in args.source {
+            let (reloader, ledger) = (Arc::downgrade(&host.reloader), host.ledger());
+            dev::watch(source, dev::Served { reloader, ledger, plugins: host.plugins() })?;
         }
         stop_signal().await?;
         tracing::info!("stopping: accepted requests are answered first");

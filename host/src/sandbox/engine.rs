@@ -1,10 +1,14 @@
 //! Engines: deterministic, metered, with pooled memory. Two of them, since a large guest
 //! needs pool slots of a size that would waste address space on small ones.
 
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, RegallocAlgorithm};
+
+use super::cache::Cache;
 
 /// How often epochs tick; the wall clock's resolution for guests.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -39,6 +43,7 @@ pub struct Engines {
     large: std::sync::OnceLock<Engine>,
     ticking: Arc<std::sync::Mutex<Vec<Engine>>>,
     slots: u32,
+    cache: Option<Cache>,
 }
 
 impl Engines {
@@ -51,7 +56,32 @@ impl Engines {
         let small = build(Size::Small, slots)?;
         let ticking = Arc::new(std::sync::Mutex::new(vec![small.clone()]));
         tick(Arc::downgrade(&ticking));
-        Ok(Self { small, large: std::sync::OnceLock::new(), ticking, slots })
+        Ok(Self { small, large: std::sync::OnceLock::new(), ticking, slots, cache: None })
+    }
+
+    /// The same, with compiled code kept in `dir`. Without it, or where it cannot be had, all is
+    /// compiled anew at every start.
+    #[must_use]
+    pub fn cached(mut self, dir: &Path) -> Self {
+        match Cache::open(dir) {
+            Ok(cache) => self.cache = Some(cache),
+            Err(error) => tracing::warn!(%error, dir = %dir.display(), "compiled code is not kept"),
+        }
+        self
+    }
+
+    /// A component's code: what was compiled before, or compiled now.
+    ///
+    /// # Errors
+    /// That it is not a valid component.
+    pub(super) fn compile(&self, engine: &Engine, component: &[u8]) -> wasmtime::Result<Component> {
+        let Some(cache) = &self.cache else { return Component::new(engine, component) };
+        if let Some(known) = cache.get(engine, component) {
+            return Ok(known);
+        }
+        let compiled = Component::new(engine, component)?;
+        cache.put(engine, component, &compiled);
+        Ok(compiled)
     }
 
     /// The engine for guests of `size`; the large one is made when it is first needed.

@@ -3,6 +3,7 @@
 
 mod bare;
 mod bindings;
+mod cache;
 mod engine;
 mod state;
 
@@ -14,7 +15,7 @@ use serin_core::limits::Limits;
 use serin_core::manifest::{Manifest, ModelId};
 use serin_core::record::{FailureKind, LogLine, ModelCall, Outcome, Record};
 use serin_core::value::Value;
-use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
+use wasmtime::component::{HasSelf, Linker, types::ComponentItem};
 use wasmtime::{Engine, Store, Trap};
 
 #[doc(hidden)]
@@ -119,7 +120,7 @@ impl Linked {
     /// The import by name that is not allowed, or what else keeps it from being a strategy.
     pub fn new(engines: &Engines, component: &[u8], manifest: &Manifest) -> Result<Self, LinkError> {
         let engine = engines.get(Size::of(component.len())).map_err(|e| LinkError::Engine(e.to_string()))?;
-        let compiled = Component::new(engine, component).map_err(|e| LinkError::Invalid(format!("{e:#}")))?;
+        let compiled = engines.compile(engine, component).map_err(|e| LinkError::Invalid(format!("{e:#}")))?;
         for (import, item) in compiled.component_type().imports(engine) {
             let ours = import
                 .strip_prefix(PACKAGE)

@@ -1,0 +1,167 @@
+//! `serin serve --dev --source DIR`: what is saved is built, checked, tested and served, and the
+//! terminal shows how it would have decided what was decided last.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use serin_core::answer::draw;
+use serin_core::experiment::Pin;
+use serin_core::record::{Outcome, Record};
+
+use super::build::{BuildOptions, build};
+use crate::app::Reloader;
+use crate::ledger::{DecisionFilter, Ledger};
+use crate::registry::{Plugin, Watcher, run_case};
+use crate::replay::{Comparison, compare};
+use crate::sandbox::Engines;
+
+/// Decisions that a new version is compared on.
+const DECISIONS: u32 = 100;
+/// How long a swap may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the loop needs of a host, without keeping it from stopping.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub reloader: Weak<Reloader>,
+    pub ledger: Weak<Ledger>,
+    /// The plugins folder.
+    pub plugins: PathBuf,
+}
+
+/// Watches a strategy's source from a thread of its own, until the host is gone.
+pub(super) fn watch(source: PathBuf, served: Served) -> std::io::Result<()> {
+    std::thread::Builder::new()
+        .name("serin-dev".into())
+        .spawn(move || {
+            if let Err(error) = run(&source, &served) {
+                eprintln!("dev: {}: {error}", source.display());
+            }
+        })
+        .map(drop)
+}
+
+fn run(source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>> {
+    let engines = Engines::new(4).map_err(|e| format!("{e:#}"))?;
+    let (wake, events) = crossbeam_channel::bounded::<()>(1);
+    let folders = ["", "src", "cases"].iter().map(|folder| source.join(folder)).filter(|folder| folder.is_dir());
+    let _watcher = Watcher::new(&folders.collect::<Vec<_>>(), move || {
+        // A wake that is waiting already covers this change, too.
+        let _ = wake.try_send(());
+    })?;
+    let mut last = None;
+    loop {
+        let stamp = sources(source);
+        // What the build writes into the folder is no change of the source.
+        if last.as_ref() != Some(&stamp) {
+            last = Some(stamp);
+            if let Err(error) = once(&engines, source, served) {
+                eprintln!("dev: {error}");
+            }
+        }
+        loop {
+            match events.recv_timeout(Duration::from_millis(500)) {
+                Ok(()) => break,
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) if served.reloader.strong_count() > 0 => {}
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Times and lengths of the files that a build reads.
+fn sources(dir: &Path) -> BTreeMap<PathBuf, (Option<std::time::SystemTime>, u64)> {
+    let files = ["", "src", "cases"].iter().filter_map(|folder| std::fs::read_dir(dir.join(folder)).ok()).flatten();
+    let files = files.filter_map(Result::ok).map(|entry| entry.path());
+    let is_source = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // Generated from plugin.toml, or a lock.
+        path.is_file() && !name.starts_with('.') && !name.starts_with("plugin.") || name == "plugin.toml"
+    };
+    let stamp = |path: PathBuf| {
+        let meta = std::fs::metadata(&path).ok()?;
+        Some((path, (meta.modified().ok(), meta.len())))
+    };
+    files.filter(is_source).filter(|path| !path.ends_with("Cargo.lock")).filter_map(stamp).collect()
+}
+
+fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>> {
+    let began = Instant::now();
+    let built = build(source, BuildOptions { quiet: true })?;
+    println!("dev: built {} in {:.1} s", built.path.display(), began.elapsed().as_secs_f64());
+    let bytes = std::fs::read(&built.path)?;
+    let plugin = Plugin::link(engines, &bytes)?;
+    let failed: Vec<String> = plugin
+        .contents
+        .cases
+        .iter()
+        .filter_map(|case| Some(format!("{}: {}", case.name, run_case(&plugin, case).difference?)))
+        .collect();
+    if !failed.is_empty() {
+        return Err(format!(
+            "not served, {} of {} cases fail:\n  {}",
+            failed.len(),
+            plugin.contents.cases.len(),
+            failed.join("\n  ")
+        )
+        .into());
+    }
+    println!("dev: {} checked; {} cases pass", plugin.manifest().id(), plugin.contents.cases.len());
+    let Some(reloader) = served.reloader.upgrade() else { return Ok(()) };
+    let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
+    let before = reloader.folder.active().get(&pin).cloned();
+    let swapping = Instant::now();
+    let name = format!("{}-{}.wasm", pin.name, pin.version);
+    let partial = served.plugins.join(format!(".{name}.partial"));
+    std::fs::write(&partial, &bytes)?;
+    std::fs::rename(&partial, served.plugins.join(&name))?;
+    let is_active = || reloader.folder.active().get(&pin).is_some_and(|active| active.id.digest == plugin.id.digest);
+    while !is_active() {
+        if swapping.elapsed() > PATIENCE {
+            return Err(format!("{name}: is not served; see GET /v1/plugins").into());
+        }
+        // Asked for at once, and not left to the next file event.
+        reloader.reload();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!("dev: {pin} served {:.2} s after the build's end", swapping.elapsed().as_secs_f64());
+    if let (Some(before), Some(ledger)) = (before, served.ledger.upgrade()) {
+        difference(&ledger, &before, &plugin)?;
+    }
+    Ok(())
+}
+
+/// How both versions would decide what was decided last.
+fn difference(ledger: &Arc<Ledger>, before: &Plugin, after: &Plugin) -> Result<(), Box<dyn std::error::Error>> {
+    let point = Some(after.manifest().decision_point.to_string());
+    let records = ledger.decisions(&DecisionFilter { point, ..DecisionFilter::default() }, DECISIONS)?;
+    let limits = serin_core::limits::Limits::default();
+    let (mut same, mut other) = (0_u32, BTreeMap::<(String, String), u32>::new());
+    for stored in &records {
+        let record = stored.parse()?;
+        let [was, is] = [before, after].map(|plugin| action(&record, &compare(&record, plugin, limits)));
+        match (was, is) {
+            (Some(was), Some(is)) if was == is => same += 1,
+            (Some(was), Some(is)) => *other.entry((was, is)).or_default() += 1,
+            _ => {}
+        }
+    }
+    let changed: u32 = other.values().sum();
+    println!("dev: of the last {} comparable decisions {same} would be the same, {changed} not", same + changed);
+    for ((was, is), n) in other {
+        println!("dev:   {was} -> {is}: {n}");
+    }
+    Ok(())
+}
+
+fn action(record: &Record, comparison: &Comparison) -> Option<String> {
+    match comparison {
+        Comparison::Answered(Outcome::Candidates(candidates)) => {
+            Some(candidates[draw(candidates, record.entropy)].action.to_string())
+        }
+        Comparison::Answered(other) => Some(other.label().to_owned()),
+        Comparison::NotComparable(_) => None,
+    }
+}
