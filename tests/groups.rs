@@ -181,7 +181,10 @@ fn groups_covariates_and_segments_are_those_of_the_entry_and_harm_to_a_group_pau
     let entered = enter(&host);
     happen(&host, &entered);
     eventually("a group's harm is seen", Duration::from_secs(40), || (state(&host) == "paused").then_some(()));
-    let found = report(&host);
+    let found = eventually("all are mature", Duration::from_secs(40), || {
+        let found = report(&host);
+        (metric(&found, "cured")["left_out"]["not_mature"] == 0).then_some(found)
+    });
     assert_eq!(found["stopped_by"], "features.monitored.age_band");
     assert!(found["verdict"]["why"].as_str().is_some_and(|why| why.contains("'62_and_over' in arm 'next'")), "{found}");
     let row = |arm: &str, rate: &str| {

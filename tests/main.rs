@@ -21,6 +21,7 @@ mod openapi_fuzz;
 mod outage;
 mod plan;
 mod records;
+mod registries;
 mod reload;
 mod replay;
 mod routing;

@@ -1,4 +1,4 @@
-//! `serin plugin build` for Rust: source and `plugin.toml` in, one artifact out.
+//! `serin plugin build`, for Rust: source and `plugin.toml` in, one artifact out.
 //!
 //! The same source gives the same digest wherever it lies: the compiler's settings are given
 //! here and not by the workspace's profile, and paths are remapped.
@@ -67,6 +67,16 @@ pub enum BuildError {
         /// How cargo ended.
         status: std::process::ExitStatus,
     },
+    /// Another language's tool refused the source, or is not there.
+    #[error("{tool} failed on {}: {why}", dir.display())]
+    Tool {
+        /// The tool.
+        tool: &'static str,
+        /// The plugin's folder.
+        dir: PathBuf,
+        /// What it said.
+        why: String,
+    },
     /// Cargo's own account of the project can't be used.
     #[error("cargo metadata in {}: {why}", dir.display())]
     Metadata {
@@ -92,13 +102,13 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         |source| Self::File { path, source }
     }
 }
 
-/// Builds the Rust plugin in `dir`. What the compiler says goes to standard error.
+/// Builds the plugin in `dir`: a Rust crate, or a `strategy.py`. What the compiler says goes to standard error.
 ///
 /// # Errors
 /// What stands in the way, and where.
@@ -108,8 +118,10 @@ pub fn build(dir: &Path, options: BuildOptions) -> Result<Built, BuildError> {
     let text = std::fs::read_to_string(&path).map_err(BuildError::file(&path))?;
     let manifest = Manifest::parse(&text).map_err(|source| BuildError::Manifest { path, source })?;
     let cases = cases(dir)?;
-    let module = compile(dir, options)?;
-    let component = componentize(&module, &manifest)?;
+    let component = match dir.join("strategy.py").exists() {
+        true => super::build_python::component(dir)?,
+        false => componentize(&compile(dir, options)?, &manifest)?,
+    };
     package(dir, &manifest, &text, &cases, component)
 }
 

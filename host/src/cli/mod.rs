@@ -1,12 +1,14 @@
 //! The command line.
 
 mod build;
+mod build_python;
 mod check;
 mod client;
 mod demo;
 mod dev;
 mod experiment;
 mod features;
+mod oci;
 mod outcomes;
 mod plan;
 mod plugin;
@@ -162,6 +164,30 @@ enum PluginCommand {
         /// How to print it
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+    },
+    /// Put an artifact into an OCI registry
+    Push {
+        /// An artifact, or a plugin's folder whose artifact was built
+        path: PathBuf,
+        /// HOST/REPOSITORY:TAG
+        reference: String,
+        /// Without TLS; on this machine that is so anyway
+        #[arg(long)]
+        plain_http: bool,
+    },
+    /// Get an artifact from an OCI registry into a plugins folder, and pin it in its plugins.lock
+    Pull {
+        /// HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:…; all that plugins.lock names, where left out
+        reference: Option<String>,
+        /// The plugins folder
+        #[arg(long, value_name = "DIR", default_value = "plugins")]
+        into: PathBuf,
+        /// Take over a version whose digest has changed
+        #[arg(long)]
+        update: bool,
+        /// Without TLS; on this machine that is so anyway
+        #[arg(long)]
+        plain_http: bool,
     },
     /// Say what the host would say on loading an artifact: imports, manifest, cases
     Check {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serin_core::manifest::{Manifest, OnMissing};
 
 use super::build::{BuildOptions, build};
-use super::{Format, Outcome, PluginCommand, plugin_bench, plugin_test, plugin_warnings, project};
+use super::{Format, Outcome, PluginCommand, oci, plugin_bench, plugin_test, plugin_warnings, project};
 use crate::registry::{Contents, Plugin, read, run_case};
 use crate::sandbox::Engines;
 
@@ -21,6 +21,10 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
         PluginCommand::Case { from_decision, dir, admin } => plugin_test::cut(&from_decision, &dir, &admin),
         PluginCommand::Bench { path, against, runs, format } => {
             plugin_bench::run(&artifact(&path)?, against.as_deref(), runs, format)
+        }
+        PluginCommand::Push { path, reference, plain_http } => oci::push(&artifact(&path)?, &reference, plain_http),
+        PluginCommand::Pull { reference, into, update, plain_http } => {
+            oci::pull(reference.as_deref(), &into, update, plain_http)
         }
         PluginCommand::Check { path } => check(&artifact(&path)?),
         PluginCommand::Inspect { file, format } => inspect(&file, format),

@@ -67,9 +67,14 @@ fn find_sdk(language: Language, given: Option<&Path>) -> Result<PathBuf, Box<dyn
     if let Some(sdks) = given {
         return found(sdks).ok_or_else(|| format!("{}: has no '{}' in it", sdks.display(), language.sdk()).into());
     }
+    sdks()
+        .and_then(|sdks| found(&sdks))
+        .ok_or_else(|| "no folder 'guest-sdk' here or above; give it with --sdk DIR, or where the SDKs are".into())
+}
+
+/// The folder of all SDKs, above this folder or above this program.
+pub(super) fn sdks() -> Option<PathBuf> {
     let starts = [std::path::absolute(".").ok(), std::env::current_exe().ok()];
     let mut above = starts.iter().flatten().flat_map(|start| start.ancestors());
-    above
-        .find_map(|folder| found(&folder.join("guest-sdk")))
-        .ok_or_else(|| "no folder 'guest-sdk' here or above; give it with --sdk DIR, or where the SDKs are".into())
+    above.find_map(|folder| Some(folder.join("guest-sdk")).filter(|sdks| sdks.is_dir()))
 }

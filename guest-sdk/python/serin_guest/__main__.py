@@ -1,0 +1,41 @@
+"""``python -m serin_guest generate|build``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import __version__
+from .build import BuildError, build
+from .generate import generate
+from .manifest import ManifestError
+from .names import NameClash
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line, and gives the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m serin_guest", description="Write a Serin strategy in Python")
+    parser.add_argument("--version", action="version", version=f"serin_guest {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    generates = commands.add_parser("generate", help="Write DIR/plugin.py from DIR/plugin.toml")
+    builds = commands.add_parser("build", help="Generate, and build DIR as a WebAssembly component")
+    for command in (generates, builds):
+        command.add_argument("dir", type=Path, metavar="DIR", help="The strategy's folder")
+    builds.add_argument("--wit", type=Path, required=True, metavar="WITDIR", help="The folder of serin:decision's WIT")
+    builds.add_argument("--out", type=Path, required=True, metavar="FILE", help="The component to write")
+    given = parser.parse_args(arguments)
+    try:
+        if given.command == "generate":
+            print(generate(given.dir))
+        else:
+            build(given.dir, given.wit, given.out)
+            print(given.out)
+    except (BuildError, ManifestError, NameClash) as e:
+        print(e, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
