@@ -85,7 +85,7 @@ const BANS: &[Ban] = &[
         allowed: &[
             ("host/src/models/onnx.rs", "ORT_DYLIB_PATH names the library"),
             ("host/src/experiments/hooks.rs", "an experiment file names the variable that holds a hook's secret"),
-            ("host/src/cli/build_python.rs", "the virtual environment that is active"),
+            ("host/src/cli/build_scripted.rs", "the virtual environment that is active"),
             ("host/src/cli/oci.rs", "a registry's user and password"),
             ("host/src/cli/build.rs", "the compiler's folders are taken out of what is built"),
             ("host/src/cli/demo/", "CARGO_TARGET_DIR is where the demo stages its deployment"),
@@ -101,7 +101,7 @@ const BANS: &[Ban] = &[
         words: &["process::Command", "Command::new"],
         allowed: &[
             ("host/src/cli/build.rs", "it runs the compiler"),
-            ("host/src/cli/build_python.rs", "it runs the SDK's build"),
+            ("host/src/cli/build_scripted.rs", "it runs the SDK's build"),
             ("host/src/cli/toolchain.rs", "it looks for the compiler"),
             ("host/src/cli/demo/", "the demo runs a host of its own"),
         ],

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest, ManifestError};
 use wasm_encoder::{ComponentSection as _, CustomSection};
 
+use super::build_scripted::{self, Scripted};
 use super::toolchain::{Toolchain, ToolchainError};
 
 /// How to build.
@@ -108,7 +109,7 @@ impl BuildError {
     }
 }
 
-/// Builds the plugin in `dir`: a Rust crate, or a `strategy.py`. What the compiler says goes to standard error.
+/// Builds the plugin in `dir`: a Rust crate, or a `strategy.py`, `.js` or `.ts`. What the compiler says goes to standard error.
 ///
 /// # Errors
 /// What stands in the way, and where.
@@ -118,9 +119,9 @@ pub fn build(dir: &Path, options: BuildOptions) -> Result<Built, BuildError> {
     let text = std::fs::read_to_string(&path).map_err(BuildError::file(&path))?;
     let manifest = Manifest::parse(&text).map_err(|source| BuildError::Manifest { path, source })?;
     let cases = cases(dir)?;
-    let component = match dir.join("strategy.py").exists() {
-        true => super::build_python::component(dir)?,
-        false => componentize(&compile(dir, options)?, &manifest)?,
+    let component = match Scripted::of(dir) {
+        Some(language) => build_scripted::component(language, dir)?,
+        None => componentize(&compile(dir, options)?, &manifest)?,
     };
     package(dir, &manifest, &text, &cases, component)
 }

@@ -1,7 +1,7 @@
 //! The command line.
 
 mod build;
-mod build_python;
+mod build_scripted;
 mod check;
 mod client;
 mod demo;
