@@ -6,6 +6,7 @@ mod fairness;
 #[cfg(test)]
 mod life;
 mod lifecycle;
+mod locate;
 mod metrics;
 mod ramp;
 mod raw;
@@ -114,9 +115,13 @@ impl Experiment {
     /// Reads and validates the text of an experiment file.
     ///
     /// # Errors
-    /// The first mistake: its key, and what would be valid.
+    /// The first mistake: its line, its key, and what would be valid.
     pub fn parse(text: &str) -> Result<Self, String> {
         let raw: RawExperiment = toml::from_str(text).map_err(|e| e.to_string())?;
+        Self::of(raw, text).map_err(|why| locate::located(text, why))
+    }
+
+    fn of(raw: RawExperiment, text: &str) -> Result<Self, String> {
         if !is_name(&raw.id) {
             return Err(format!("id = \"{}\" is not a name; valid: {NAME_RULE}", raw.id));
         }
