@@ -332,3 +332,26 @@ fn a_stale_row_does_not_say_that_somebody_may_be_contacted() {
     assert_eq!(stale["degraded"], json!(["exclude:missing: features.servicing.cease_contact"]));
     assert_ne!(about("l-2")["served_by"], "constraint", "a loan without a row is not excluded for it");
 }
+
+#[test]
+fn the_global_holdout_is_kept_out_of_every_layer_by_a_hash_of_its_own() {
+    let deployment = collections();
+    let config = deployment.read("serin.toml");
+    deployment.write("serin.toml", format!("{config}\n[global_holdout]\nunit = \"borrower\"\nshare = 0.5\n"));
+    let host = Host::start(&deployment).ready();
+    let demo = &vectors()["demo"];
+    let units: Vec<&String> = demo["units"].as_object().expect("units").keys().collect();
+    let requests: Vec<Value> = units.iter().map(|unit| request(unit)).collect();
+    let answers = host.public.post("/v1/decisions/batch", &json!({ "requests": requests })).json();
+    for (unit, answer) in units.iter().zip(answers["results"].as_array().expect("results")) {
+        let is_out = place(Purpose::Holdout, "global", "borrower", unit).is_below(0.5);
+        // At full coverage: its arm, "held_out", or nothing.
+        let taken = demo["units"][unit.as_str()][1].is_u64();
+        assert_eq!(answer["decision"]["experiment"].is_null(), is_out || !taken, "{unit}: {answer}");
+    }
+    let out = units.iter().find(|unit| {
+        place(Purpose::Holdout, "global", "borrower", unit).is_below(0.5) && demo["units"][unit.as_str()][1].is_u64()
+    });
+    let routing = host.record(&host.decide(&request(out.expect("somebody"))))["routing"].clone();
+    assert_eq!((&routing["held_out"], &routing["held_out_globally"]), (&json!(true), &json!(true)), "{routing}");
+}
