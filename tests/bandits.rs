@@ -30,7 +30,7 @@ strategy = "p@1.0.0"
 name = "cured"
 role = "goal"
 outcome = "cured"
-window = "1s"
+window = "3s"
 "#;
 
 fn deployment() -> Deployment {

@@ -36,8 +36,12 @@ fn arm(host: &Host, i: u32) -> String {
     decide(host, &format!("b-{i}"))["experiment"]["arm"].as_str().unwrap_or_default().to_owned()
 }
 
-fn post(host: &Host, name: &str, units: &[u32]) {
-    let outcome = |i: &u32| json!({ "id": format!("{name}-{i}"), "name": name, "value": 1.0, "entity": { "borrower": format!("b-{i}") } });
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+fn post(host: &Host, name: &str, units: &[u32], at: &str) {
+    let outcome = |i: &u32| json!({ "id": format!("{name}-{i}"), "name": name, "value": 1.0, "at": at, "entity": { "borrower": format!("b-{i}") } });
     let outcomes: Vec<Value> = units.iter().map(outcome).collect();
     assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": outcomes })).status, 200);
 }
@@ -45,9 +49,11 @@ fn post(host: &Host, name: &str, units: &[u32]) {
 /// Six hundred units enter, of which most in `next` are cured, and few in control.
 fn cure(host: &Host) {
     enter(host, 0..600);
+    // Soon after they entered, however long the rest takes.
+    let at = now();
     let is_cured = |i: &u32| if arm(host, *i) == "next" { i % 10 != 1 } else { i.is_multiple_of(10) };
     let cured: Vec<u32> = (0..600).filter(is_cured).collect();
-    post(host, "cured", &cured);
+    post(host, "cured", &cured, &at);
 }
 
 fn is(host: &Host, wanted: &str) {
@@ -112,7 +118,7 @@ fn late_harm_against_the_holdback_takes_the_winner_back() {
     // Somebody who moved to the winner when it shipped is no evidence; among all of the winner's
     // are those who always were in its arm.
     let of_next: Vec<u32> = (0..600).filter(|i| arm(&host, *i) == "next").collect();
-    post(&host, "complaint", &of_next);
+    post(&host, "complaint", &of_next, &now());
     is(&host, "paused");
     assert_eq!(decide(&host, "b-1")["served_by"], "strategy", "everybody is on the pinned strategy");
     let last = last_change(&host);

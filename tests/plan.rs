@@ -54,8 +54,10 @@ fn a_ledger_tells_of_traffic_and_baselines() {
     let deployment = deployment(&spec, false);
     let host = Host::start(&deployment).ready();
     enter(&host, 0..400);
+    // Soon after they entered, however long the rest takes.
+    let at = jiff::Timestamp::now().to_string();
     enter(&host, 0..400);
-    let outcome = |i: u32| json!({ "id": format!("c-{i}"), "name": "cured", "value": 1.0, "entity": { "borrower": format!("b-{i}") } });
+    let outcome = |i: u32| json!({ "id": format!("c-{i}"), "name": "cured", "value": 1.0, "at": at, "entity": { "borrower": format!("b-{i}") } });
     let outcomes: Vec<Value> = (0..100).map(outcome).collect();
     assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": outcomes })).status, 200);
     assert_eq!(host.stop(), Some(0));
