@@ -131,7 +131,6 @@ fn check_warns_of_what_no_case_depends_on() {
 fn bench_measures_over_the_cases_and_against_another_artifact() {
     let (_dir, project) = new("quick", "rust");
     assert_eq!(plugin(&project, &["build", "--quiet", "."]).code, Some(0));
-    let rules = outreach_rules();
     let other = project.join("other.wasm");
     std::fs::write(&other, std::fs::read(project.join("dist/quick-0.1.0.wasm")).expect("built")).expect("writes");
     let args = ["bench", ".", "--runs", "20", "--format", "json", "--against", other.to_str().expect("a path")];
@@ -143,7 +142,6 @@ fn bench_measures_over_the_cases_and_against_another_artifact() {
     assert!(of(0, "p50_us") <= of(0, "p99_us") && of(0, "memory_bytes") >= 65_536.0, "{measured}");
     let shares = of(0, "start_share") + of(0, "guest_share") + of(0, "calls_share");
     assert!((shares - 1.0).abs() < 1e-9, "{measured}");
-    drop(rules);
 }
 
 #[test]
