@@ -1,4 +1,4 @@
-"""``python -m serin_guest generate|build``."""
+"""``python -m serin_guest generate|check|build``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import __version__
 from .build import BuildError, build
+from .check import CheckError, check
 from .generate import generate
 from .manifest import ManifestError
 from .names import NameClash
@@ -19,8 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"serin_guest {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     generates = commands.add_parser("generate", help="Write DIR/plugin.py from DIR/plugin.toml")
+    checks = commands.add_parser("check", help="Generate, and check the types of DIR/strategy.py")
     builds = commands.add_parser("build", help="Generate, and build DIR as a WebAssembly component")
-    for command in (generates, builds):
+    for command in (generates, checks, builds):
         command.add_argument("dir", type=Path, metavar="DIR", help="The strategy's folder")
     builds.add_argument("--wit", type=Path, required=True, metavar="WITDIR", help="The folder of serin:decision's WIT")
     builds.add_argument("--out", type=Path, required=True, metavar="FILE", help="The component to write")
@@ -28,10 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command == "generate":
             print(generate(given.dir))
+        elif given.command == "check":
+            check(given.dir)
         else:
             build(given.dir, given.wit, given.out)
             print(given.out)
-    except (BuildError, ManifestError, NameClash) as e:
+    except (BuildError, CheckError, ManifestError, NameClash) as e:
         print(e, file=sys.stderr)
         return 1
     return 0

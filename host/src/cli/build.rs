@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest, ManifestError};
 use wasm_encoder::{ComponentSection as _, CustomSection};
 
-use super::build_scripted::{self, Scripted};
+use super::build_scripted::Scripted;
 use super::toolchain::{Toolchain, ToolchainError};
 
 /// How to build.
@@ -68,7 +68,10 @@ pub enum BuildError {
         /// How cargo ended.
         status: std::process::ExitStatus,
     },
-    /// Another language's tool refused the source, or is not there.
+    /// A language's tool, or its SDK, is not there or too old.
+    #[error("{0}")]
+    Missing(String),
+    /// Another language's tool refused the source.
     #[error("{tool} failed on {}: {why}", dir.display())]
     Tool {
         /// The tool.
@@ -120,7 +123,7 @@ pub fn build(dir: &Path, options: BuildOptions) -> Result<Built, BuildError> {
     let manifest = Manifest::parse(&text).map_err(|source| BuildError::Manifest { path, source })?;
     let cases = cases(dir)?;
     let component = match Scripted::of(dir) {
-        Some(language) => build_scripted::component(language, dir)?,
+        Some(language) => language.component(dir)?,
         None => componentize(&compile(dir, options)?, &manifest)?,
     };
     package(dir, &manifest, &text, &cases, component)

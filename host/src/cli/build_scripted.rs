@@ -1,11 +1,19 @@
-//! `serin plugin build` for Python and JavaScript: the SDK's own build makes the component, with
-//! the interpreter inside and already started.
+//! Python and JavaScript strategies: the SDK's own tools make the component, with the interpreter
+//! inside and already started. Here they are found, and told what to do.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::build::BuildError;
-use super::project::sdks;
+use super::sdk;
+
+/// The WIT of this host, which strategies are built against.
+const WIT: [(&str, &str); 4] = [
+    ("log.wit", include_str!("../../../wit/log.wit")),
+    ("models.wit", include_str!("../../../wit/models.wit")),
+    ("types.wit", include_str!("../../../wit/types.wit")),
+    ("world.wit", include_str!("../../../wit/world.wit")),
+];
 
 /// A language whose SDK has a build of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,61 +33,132 @@ impl Scripted {
         }
     }
 
-    /// The SDK's folder, and the tool's name.
-    fn names(self) -> (&'static str, &'static str) {
+    /// The SDK's folder below that of all SDKs.
+    pub(super) fn folder(self) -> &'static str {
         match self {
-            Self::Python => ("python", "Python 3.11 or later"),
-            Self::JavaScript => ("javascript", "Node 20 or later"),
+            Self::Python => "python",
+            Self::JavaScript => "javascript",
         }
     }
 
-    fn command(self, sdk: &Path) -> Command {
+    /// The interpreter's oldest version that will do, and how to get one.
+    fn needed(self) -> ([u32; 2], &'static str) {
         match self {
-            Self::Python => {
-                // The one that has componentize-py: a virtual environment that is active, or the
-                // system's.
-                let active = std::env::var_os("VIRTUAL_ENV").map(|dir| PathBuf::from(dir).join("bin/python"));
-                let python = active.filter(|python| python.exists()).unwrap_or_else(|| "python3".into());
-                let mut command = Command::new(python);
-                command.args(["-m", "serin_guest"]).env("PYTHONPATH", sdk);
-                command
-            }
+            Self::Python => (
+                [3, 11],
+                "Python 3.11 or later, from https://python.org or on Debian: apt-get install python3 python3-venv",
+            ),
             Self::JavaScript => {
-                let mut command = Command::new("node");
-                command.arg(sdk.join("bin/serin-guest.js"));
-                command
+                ([20, 0], "Node 20 or later, from https://nodejs.org or on Debian: apt-get install nodejs npm")
             }
         }
+    }
+
+    /// The interpreter: of the environment that is active, of the project's own, of the one that
+    /// `make setup` makes beside the SDK, or the system's.
+    fn interpreter(self, dir: &Path, sdk: Option<&Path>) -> PathBuf {
+        if self == Self::JavaScript {
+            return "node".into();
+        }
+        let active = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from);
+        let made = target(sdk).map(|target| target.join("python-venv"));
+        let environments = [active, Some(dir.join(".venv")), made];
+        let mut pythons = environments.into_iter().flatten().map(|environment| environment.join("bin/python"));
+        pythons.find(|python| python.exists()).unwrap_or_else(|| "python3".into())
+    }
+
+    /// The SDK's command line, after a look at the interpreter's version.
+    fn command(self, dir: &Path) -> Result<Command, BuildError> {
+        let sdk = sdk::find(self.folder(), dir);
+        let interpreter = self.interpreter(dir, sdk.as_deref());
+        self.check_version(&interpreter)?;
+        let mut command = Command::new(interpreter);
+        command.stdin(Stdio::null());
+        match (self, sdk) {
+            (Self::Python, sdk) => {
+                command.args(["-m", "serin_guest"]);
+                // Else the one that is installed.
+                if let Some(sdk) = sdk {
+                    command.env("PYTHONPATH", sdk);
+                }
+            }
+            (Self::JavaScript, Some(sdk)) => {
+                command.arg(sdk.join("bin/serin-guest.js"));
+                let packages = target(Some(&sdk)).map(|target| target.join("node")).filter(|node| node.is_dir());
+                if let (None, Some(packages)) = (std::env::var_os("SERIN_NODE"), packages) {
+                    command.env("SERIN_NODE", packages);
+                }
+            }
+            (Self::JavaScript, None) => return Err(BuildError::Missing(sdk::missing(self.folder()))),
+        }
+        Ok(command)
+    }
+
+    fn check_version(self, interpreter: &Path) -> Result<(), BuildError> {
+        let (oldest, needed) = self.needed();
+        let bad = |why: String| BuildError::Missing(format!("{}: {why}; needed is {needed}", interpreter.display()));
+        let output = Command::new(interpreter).arg("--version").output().map_err(|e| bad(e.to_string()))?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let numbers = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let numbers: Vec<u32> = numbers.split('.').map_while(|part| part.parse().ok()).collect();
+        match numbers.get(..2) {
+            Some(version) if *version >= oldest[..] => Ok(()),
+            _ if !output.status.success() => Err(bad(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+            _ => Err(bad(format!("it is {text}"))),
+        }
+    }
+
+    fn run(self, dir: &Path, command: &mut Command) -> Result<(), BuildError> {
+        let (_, needed) = self.needed();
+        // What is built is what is printed on standard output, and nothing else.
+        let output = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).output();
+        let output = output.map_err(|e| BuildError::Missing(format!("{e}; needed is {needed}")))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        // Type checkers print what they find.
+        eprint!("{}", String::from_utf8_lossy(&output.stdout));
+        Err(BuildError::Tool {
+            tool: self.folder(),
+            dir: dir.to_owned(),
+            why: format!("{}; what it said is above", output.status),
+        })
+    }
+
+    /// Writes the typed names of `plugin.toml` beside it.
+    pub(super) fn generate(self, dir: &Path) -> Result<(), BuildError> {
+        self.run(dir, self.command(dir)?.arg("generate").arg(dir))
+    }
+
+    /// Checks the source's types.
+    pub(super) fn check(self, dir: &Path) -> Result<(), BuildError> {
+        self.run(dir, self.command(dir)?.arg("check").arg(dir))
+    }
+
+    /// The bare component of the strategy in `dir`. What the tool says goes to standard error, in
+    /// the author's own file and line.
+    pub(super) fn component(self, dir: &Path) -> Result<Vec<u8>, BuildError> {
+        let part = |what: &str| dir.join("dist").join(format!(".{what}.{}.partial", std::process::id()));
+        let (wit, out) = (part("wit"), part("component"));
+        std::fs::create_dir_all(&wit).map_err(BuildError::file(&wit))?;
+        for (name, text) in WIT {
+            let path = wit.join(name);
+            std::fs::write(&path, text).map_err(BuildError::file(&path))?;
+        }
+        let built = self
+            .command(dir)
+            .and_then(|mut command| {
+                self.run(dir, command.arg("build").arg(dir).arg("--wit").arg(&wit).arg("--out").arg(&out))
+            })
+            .and_then(|()| std::fs::read(&out).map_err(BuildError::file(&out)));
+        // Where one is not there, what went wrong has been said.
+        let _ = (std::fs::remove_dir_all(&wit), std::fs::remove_file(&out));
+        built
     }
 }
 
-/// The bare component of the strategy in `dir`. What the tool says goes to standard error, in the
-/// author's own file and line.
-pub(super) fn component(language: Scripted, dir: &Path) -> Result<Vec<u8>, BuildError> {
-    let (folder, tool) = language.names();
-    let failed = |why: String| BuildError::Tool { tool: folder, dir: dir.to_owned(), why };
-    let sdk = sdks().map(|sdks| sdks.join(folder)).filter(|sdk| sdk.is_dir());
-    let sdk = sdk.ok_or_else(|| failed(format!("no folder 'guest-sdk/{folder}' here or above")))?;
-    let out = dir.join("dist").join(format!(".component.{}.partial", std::process::id()));
-    std::fs::create_dir_all(dir.join("dist")).map_err(BuildError::file(dir))?;
-    let status = language
-        .command(&sdk)
-        .arg("build")
-        .arg(dir)
-        .arg("--wit")
-        .arg(sdk.join("../../wit"))
-        .arg("--out")
-        .arg(&out)
-        .stdin(Stdio::null())
-        // What is built is what is printed on standard output, and nothing else.
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|e| failed(format!("{e}; {tool} is needed")))?;
-    let bytes = std::fs::read(&out);
-    // Where it is not there, reading it has said so.
-    let _ = std::fs::remove_file(&out);
-    match status.success() {
-        true => bytes.map_err(BuildError::file(&out)),
-        false => Err(failed(format!("{status}; what it said is above"))),
-    }
+/// Where `make setup` puts what it installs: cargo's target folder of the SDK's repository.
+fn target(sdk: Option<&Path>) -> Option<PathBuf> {
+    let given = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    given.or_else(|| Some(sdk?.join("../../target").canonicalize().ok()?))
 }

@@ -18,6 +18,7 @@ mod plugin_warnings;
 mod project;
 mod replay;
 mod report;
+mod sdk;
 mod serve;
 mod toolchain;
 

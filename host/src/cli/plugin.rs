@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serin_core::manifest::{Manifest, OnMissing};
 
 use super::build::{BuildOptions, build};
+use super::build_scripted::Scripted;
 use super::{Format, Outcome, PluginCommand, oci, plugin_bench, plugin_test, plugin_warnings, project};
 use crate::registry::{Contents, Plugin, read, run_case};
 use crate::sandbox::Engines;
@@ -26,7 +27,13 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
         PluginCommand::Pull { reference, into, update, plain_http } => {
             oci::pull(reference.as_deref(), &into, update, plain_http)
         }
-        PluginCommand::Check { path } => check(&artifact(&path)?),
+        PluginCommand::Check { path } => {
+            // The source's types first, where the path is a project's in a language that builds without them.
+            if let Some(language) = Scripted::of(&path) {
+                language.check(&path)?;
+            }
+            check(&artifact(&path)?)
+        }
         PluginCommand::Inspect { file, format } => inspect(&file, format),
     }
 }

@@ -5,34 +5,68 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serin_core::{NAME_RULE, is_name};
 
-use super::Outcome;
+use super::build_scripted::Scripted;
+use super::{Outcome, sdk};
 
 /// A language that strategies are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Language {
     /// Rust
     Rust,
+    /// Python
+    Python,
+    /// JavaScript, or TypeScript
+    #[value(alias = "typescript")]
+    Javascript,
 }
+
+/// What all languages have: the strategy is the same.
+const COMMON: [(&str, &str); 3] = [
+    ("plugin.toml", include_str!("../../templates/common/plugin.toml")),
+    ("cases/a-little-late.json", include_str!("../../templates/common/cases/a-little-late.json")),
+    ("cases/contacted-often.json", include_str!("../../templates/common/cases/contacted-often.json")),
+];
+
+const RUST: [(&str, &str); 4] = [
+    ("Cargo.toml", include_str!("../../templates/rust/Cargo.toml")),
+    ("src/lib.rs", include_str!("../../templates/rust/src/lib.rs")),
+    ("README.md", include_str!("../../templates/rust/README.md")),
+    (".gitignore", include_str!("../../templates/rust/gitignore")),
+];
+
+const PYTHON: [(&str, &str); 6] = [
+    ("strategy.py", include_str!("../../templates/python/strategy.py")),
+    ("test_strategy.py", include_str!("../../templates/python/test_strategy.py")),
+    ("requirements.txt", include_str!("../../templates/python/requirements.txt")),
+    ("pyproject.toml", include_str!("../../templates/python/pyproject.toml")),
+    ("README.md", include_str!("../../templates/python/README.md")),
+    (".gitignore", include_str!("../../templates/python/gitignore")),
+];
+
+const JAVASCRIPT: [(&str, &str); 6] = [
+    ("strategy.js", include_str!("../../templates/javascript/strategy.js")),
+    ("strategy.test.js", include_str!("../../templates/javascript/strategy.test.js")),
+    ("package.json", include_str!("../../templates/javascript/package.json")),
+    ("jsconfig.json", include_str!("../../templates/javascript/jsconfig.json")),
+    ("README.md", include_str!("../../templates/javascript/README.md")),
+    (".gitignore", include_str!("../../templates/javascript/gitignore")),
+];
 
 impl Language {
     /// The folder of its SDK, below that of all SDKs.
     fn sdk(self) -> &'static str {
         match self {
             Self::Rust => "rust",
+            Self::Python => "python",
+            Self::Javascript => "javascript",
         }
     }
 
     fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Rust => &[
-                ("plugin.toml", include_str!("../../templates/rust/plugin.toml")),
-                ("Cargo.toml", include_str!("../../templates/rust/Cargo.toml")),
-                ("src/lib.rs", include_str!("../../templates/rust/src/lib.rs")),
-                ("cases/a-little-late.json", include_str!("../../templates/rust/cases/a-little-late.json")),
-                ("cases/contacted-often.json", include_str!("../../templates/rust/cases/contacted-often.json")),
-                ("README.md", include_str!("../../templates/rust/README.md")),
-                (".gitignore", include_str!("../../templates/rust/gitignore")),
-            ],
+            Self::Rust => &RUST,
+            Self::Python => &PYTHON,
+            Self::Javascript => &JAVASCRIPT,
         }
     }
 }
@@ -48,7 +82,7 @@ pub(super) fn create(name: &str, language: Language, sdk: Option<&Path>) -> Outc
         return Err(format!("{}: is there already; choose another name", dir.display()).into());
     }
     let sdk = find_sdk(language, sdk)?;
-    for (file, template) in language.files() {
+    for (file, template) in COMMON.iter().chain(language.files()) {
         let path = dir.join(file);
         let failed = |e: std::io::Error| format!("{}: {e}", path.display());
         if let Some(folder) = path.parent() {
@@ -57,24 +91,21 @@ pub(super) fn create(name: &str, language: Language, sdk: Option<&Path>) -> Outc
         let text = template.replace("NAME", &name).replace("SDK", &sdk.display().to_string());
         std::fs::write(&path, text).map_err(failed)?;
     }
+    // The editor knows the names from the beginning; every build writes them again.
+    if let Some(scripted) = Scripted::of(dir)
+        && let Err(error) = scripted.generate(dir)
+    {
+        eprintln!("{}: the names of plugin.toml are not generated yet: {error}", dir.display());
+    }
     println!("{}: a strategy in {}; next: serin plugin test {}", dir.display(), language.sdk(), dir.display());
     Ok(true)
 }
 
-/// The SDK's folder: as it is given, or `guest-sdk` above this folder or above this program.
+/// The SDK's folder: as it is given, or as it is found.
 fn find_sdk(language: Language, given: Option<&Path>) -> Result<PathBuf, Box<dyn std::error::Error>> {
-    let found = |sdks: &Path| sdks.join(language.sdk()).canonicalize().ok();
+    let name = language.sdk();
     if let Some(sdks) = given {
-        return found(sdks).ok_or_else(|| format!("{}: has no '{}' in it", sdks.display(), language.sdk()).into());
+        return sdk::in_folder(name, sdks).ok_or_else(|| format!("{}: has no '{name}' in it", sdks.display()).into());
     }
-    sdks()
-        .and_then(|sdks| found(&sdks))
-        .ok_or_else(|| "no folder 'guest-sdk' here or above; give it with --sdk DIR, or where the SDKs are".into())
-}
-
-/// The folder of all SDKs, above this folder or above this program.
-pub(super) fn sdks() -> Option<PathBuf> {
-    let starts = [std::path::absolute(".").ok(), std::env::current_exe().ok()];
-    let mut above = starts.iter().flatten().flat_map(|start| start.ancestors());
-    above.find_map(|folder| Some(folder.join("guest-sdk")).filter(|sdks| sdks.is_dir()))
+    sdk::find(name, Path::new(".")).ok_or_else(|| format!("{}, or give it with --sdk DIR", sdk::missing(name)).into())
 }

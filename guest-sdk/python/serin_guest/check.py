@@ -1,0 +1,36 @@
+"""Checks a strategy's types, where a type checker is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .generate import generate
+
+
+class CheckError(Exception):
+    """What the type checker found."""
+
+
+def check(folder: Path) -> None:
+    """Generates ``plugin.py``, and has mypy check ``strategy.py`` strictly.
+
+    Without mypy it says so, and checks nothing: an artifact's cases run without it, too.
+    """
+    generate(folder)
+    if importlib.util.find_spec("mypy") is None:
+        print(f"note: the types are not checked; run: {sys.executable} -m pip install mypy", file=sys.stderr)
+        return
+    here = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, [here, os.environ.get("MYPYPATH")]))
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "strategy.py"]
+    found = subprocess.run(
+        command, cwd=folder, env={**os.environ, "MYPYPATH": path}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if found.returncode != 0:
+        # In the author's own path, wherever the command was given.
+        lines = [str(folder / line) if line.startswith("strategy.py:") else line for line in found.stdout.splitlines()]
+        raise CheckError("\n".join([*lines, *found.stderr.splitlines()]))
