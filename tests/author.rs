@@ -12,13 +12,13 @@ fn cargo_target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
-fn plugin(dir: &Path, args: &[&str]) -> Ran {
+pub fn plugin(dir: &Path, args: &[&str]) -> Ran {
     let mut command = Command::new(serin());
     command.arg("plugin").args(args).current_dir(dir).env("CARGO_TARGET_DIR", cargo_target());
     let output = command.output().expect("serin runs");
@@ -31,7 +31,7 @@ fn sdk() -> String {
 }
 
 /// A new project in a folder of its own.
-fn new(name: &str, lang: &str) -> (tempfile::TempDir, PathBuf) {
+pub fn new(name: &str, lang: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a folder");
     let made = plugin(dir.path(), &["new", name, "--lang", lang, "--sdk", &sdk()]);
     assert_eq!(made.code, Some(0), "{}", made.stderr);
@@ -39,7 +39,7 @@ fn new(name: &str, lang: &str) -> (tempfile::TempDir, PathBuf) {
     (dir, project)
 }
 
-fn edit(path: &Path, from: &str, to: &str) {
+pub fn edit(path: &Path, from: &str, to: &str) {
     let text = std::fs::read_to_string(path).expect("reads");
     assert!(text.contains(from), "{} has no {from:?}", path.display());
     std::fs::write(path, text.replace(from, to)).expect("writes");

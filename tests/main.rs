@@ -15,6 +15,7 @@ mod experiments;
 mod features;
 mod groups;
 mod http;
+mod languages;
 mod last_good;
 mod ledger;
 mod openapi_fuzz;

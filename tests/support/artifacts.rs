@@ -30,8 +30,14 @@ pub fn artifact(dir: &str, file: &str) -> Vec<u8> {
         std::fs::File::create(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("artifacts.lock")).expect("a lock file");
     lock.lock().expect("the lock");
     let built = modified(&path);
-    let stale = ["plugin.toml", "src", "cases", "Cargo.toml"].iter().any(|part| newest(&dir.join(part)) > built)
-        || newest(&root().join("guest-sdk/rust")) > built
+    let sdk = match () {
+        () if dir.join("strategy.py").exists() => "guest-sdk/python/serin_guest",
+        () if dir.join("strategy.js").exists() => "guest-sdk/javascript/src",
+        () => "guest-sdk/rust",
+    };
+    let sources = ["plugin.toml", "src", "strategy.py", "strategy.js", "cases", "Cargo.toml"];
+    let stale = sources.iter().any(|part| newest(&dir.join(part)) > built)
+        || newest(&root().join(sdk)) > built
         || newest(&root().join("wit")) > built;
     if stale {
         let output = Command::new(serin()).args(["plugin", "build", "--quiet"]).arg(&dir).output().expect("serin runs");
@@ -45,6 +51,10 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 fn newest(path: &Path) -> Option<SystemTime> {
+    // What Python compiles for itself is no source.
+    if path.ends_with("__pycache__") {
+        return None;
+    }
     if !path.is_dir() {
         return modified(path);
     }

@@ -10,6 +10,7 @@ use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manife
 use wasm_encoder::{ComponentSection as _, CustomSection};
 
 use super::build_scripted::Scripted;
+use super::caches;
 use super::toolchain::{Toolchain, ToolchainError};
 
 /// How to build.
@@ -248,14 +249,7 @@ fn folders(dir: &Path) -> Result<(PathBuf, PathBuf), BuildError> {
     // A project by itself shares what is compiled with all others: the SDK, and where the target
     // had to be made from source, the standard library, take a minute that nobody waits for twice.
     let is_alone = root == dir && std::env::var_os("CARGO_TARGET_DIR").is_none();
-    Ok((root, cache().filter(|_| is_alone).unwrap_or(target)))
-}
-
-/// Where this user's programs keep what can be made again.
-fn cache() -> Option<PathBuf> {
-    let folder = |key| std::env::var_os(key).map(PathBuf::from).filter(|path| path.is_absolute());
-    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
-    Some(caches.join("serin"))
+    Ok((root, caches::folder().filter(|_| is_alone).unwrap_or(target)))
 }
 
 /// Flags that take this machine's folders out of what is compiled. A later flag wins, and

@@ -160,5 +160,5 @@ impl Scripted {
 /// Where `make setup` puts what it installs: cargo's target folder of the SDK's repository.
 fn target(sdk: Option<&Path>) -> Option<PathBuf> {
     let given = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    given.or_else(|| Some(sdk?.join("../../target").canonicalize().ok()?))
+    given.or_else(|| sdk?.join("../../target").canonicalize().ok())
 }

@@ -44,7 +44,8 @@ pub(super) fn watch(source: PathBuf, served: Served) -> std::io::Result<()> {
 }
 
 fn run(source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>> {
-    let engines = Engines::new(4).map_err(|e| format!("{e:#}"))?;
+    // The host's own: what is compiled for the cases is not compiled again to be served.
+    let Some(engines) = served.reloader.upgrade().map(|reloader| reloader.folder.engines()) else { return Ok(()) };
     let (wake, events) = crossbeam_channel::bounded::<()>(1);
     let folders = ["", "src", "cases"].iter().map(|folder| source.join(folder)).filter(|folder| folder.is_dir());
     let _watcher = Watcher::new(&folders.collect::<Vec<_>>(), move || {
@@ -92,7 +93,9 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
     let built = build(source, BuildOptions { quiet: true })?;
     println!("dev: built {} in {:.1} s", built.path.display(), began.elapsed().as_secs_f64());
     let bytes = std::fs::read(&built.path)?;
+    let ended = Instant::now();
     let plugin = Plugin::link(engines, &bytes)?;
+    let compiling = ended.elapsed();
     let failed: Vec<String> = plugin
         .contents
         .cases
@@ -126,7 +129,11 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
         reloader.reload();
         std::thread::sleep(Duration::from_millis(20));
     }
-    println!("dev: {pin} served {:.2} s after the build's end", swapping.elapsed().as_secs_f64());
+    println!(
+        "dev: {pin} served {:.2} s after the build's end, {:.2} of them for machine code",
+        ended.elapsed().as_secs_f64(),
+        compiling.as_secs_f64(),
+    );
     if let (Some(before), Some(ledger)) = (before, served.ledger.upgrade()) {
         difference(&ledger, &before, &plugin)?;
     }

@@ -2,6 +2,7 @@
 
 mod build;
 mod build_scripted;
+mod caches;
 mod check;
 mod client;
 mod demo;

@@ -6,9 +6,8 @@ use serin_core::manifest::{Manifest, OnMissing};
 
 use super::build::{BuildOptions, build};
 use super::build_scripted::Scripted;
-use super::{Format, Outcome, PluginCommand, oci, plugin_bench, plugin_test, plugin_warnings, project};
+use super::{Format, Outcome, PluginCommand, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
 use crate::registry::{Contents, Plugin, read, run_case};
-use crate::sandbox::Engines;
 
 pub(super) fn run(command: PluginCommand) -> Outcome {
     match command {
@@ -56,7 +55,7 @@ fn artifact(path: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
 
 fn check(file: &Path) -> Outcome {
     let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    let engines = Engines::new(4).map_err(|e| format!("{e:#}"))?;
+    let engines = caches::engines()?;
     let plugin = match Plugin::link(&engines, &bytes) {
         Ok(plugin) => plugin,
         Err(error) => {

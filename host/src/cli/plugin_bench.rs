@@ -4,9 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Format, Outcome};
+use super::{Format, Outcome, caches};
 use crate::registry::{CaseResult, Plugin, run_case};
-use crate::sandbox::Engines;
 
 /// Runs before those that count.
 const WARM_UP: u32 = 20;
@@ -32,7 +31,7 @@ struct Measured {
 }
 
 pub(super) fn run(file: &Path, against: Option<&Path>, runs: u32, format: Format) -> Outcome {
-    let engines = Engines::new(4).map_err(|e| format!("{e:#}"))?;
+    let engines = caches::engines()?;
     let load = |file: &Path| -> Result<Plugin, String> {
         let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
         Plugin::link(&engines, &bytes).map_err(|e| format!("{}: {e}", file.display()))

@@ -11,9 +11,9 @@ use serin_core::record::{Outcome as Came, Record};
 use serin_core::value::Value;
 use similar::{ChangeTag, TextDiff};
 
-use super::Outcome;
 use super::build::{BuildOptions, build};
 use super::client::Client;
+use super::{Outcome, caches};
 use crate::registry::{CaseResult, Plugin, Watcher, files_in, run_case};
 use crate::sandbox::Engines;
 
@@ -26,7 +26,7 @@ struct File {
 }
 
 pub(super) fn run(dir: &Path, update: bool, watch: bool, junit: Option<&Path>) -> Outcome {
-    let engines = Engines::new(4).map_err(|e| format!("{e:#}"))?;
+    let engines = caches::engines()?;
     if !watch {
         return once(&engines, dir, update, junit);
     }

@@ -90,6 +90,11 @@ impl Folder {
         Self { dir, engines, archive, dev, inner: Mutex::new(Inner::default()) }
     }
 
+    /// What its artifacts are compiled by.
+    pub fn engines(&self) -> Arc<Engines> {
+        Arc::clone(&self.engines)
+    }
+
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,9 +5,11 @@
 //! key that lies beside it, readable by the host's user alone; a file that another key signed, or
 //! that anything has changed, is compiled anew.
 //!
-//! A file's name follows from the component's digest, the engine's settings and wasmtime's own
-//! compatibility hash: another version of any of them looks for another file.
+//! A file's name follows from the digest of the component's code, the engine's settings and
+//! wasmtime's own compatibility hash: another version of any of them looks for another file. What
+//! lies beside the code, like the manifest and its cases, changes no machine code.
 
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -20,8 +22,8 @@ use wasmtime::component::Component;
 
 use crate::clock::{Clock as _, SystemClock};
 
-/// Files that are kept; the oldest go first.
-const MOST: usize = 128;
+/// Bytes of all files that are kept; what was not used for longest goes first. An interpreter takes some 60 MB.
+const MOST_BYTES: u64 = 2 << 30;
 /// Bytes of an HMAC.
 const MAC: usize = 32;
 
@@ -46,8 +48,18 @@ impl Cache {
                 let mut key = [0; 32];
                 let draws = (0..4).map(|_| SystemClock.entropy());
                 key.chunks_exact_mut(8).zip(draws).for_each(|(part, bits)| part.copy_from_slice(&bits.to_le_bytes()));
-                write(dir, &path, &[&key])?;
-                key
+                let partial = write(dir, &[&key])?;
+                // Another process may have been quicker: one key is for all.
+                let linked = std::fs::hard_link(&partial, &path);
+                std::fs::remove_file(&partial)?;
+                match linked {
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                        let theirs = std::fs::read(&path)?.try_into();
+                        theirs
+                            .map_err(|_| std::io::Error::other(format!("{}: is no key; remove it", path.display())))?
+                    }
+                    linked => linked.map(|()| key)?,
+                }
             }
         };
         Ok(Self { dir: dir.to_owned(), key })
@@ -56,7 +68,7 @@ impl Cache {
     fn path(&self, engine: &Engine, component: &[u8]) -> PathBuf {
         let mut compatible = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut compatible);
-        let name = format!("{:016x}:{}", compatible.finish(), serin_core::digest(component));
+        let name = format!("{:016x}:{}", compatible.finish(), serin_core::digest(&code_of(component)));
         let digest = serin_core::digest(name.as_bytes());
         self.dir.join(digest.trim_start_matches("sha256:")).with_extension("cwasm")
     }
@@ -80,7 +92,12 @@ impl Cache {
         // SAFETY: these bytes are what `Component::serialize` gave to this host: the HMAC was made
         // with a key that nobody else has.
         match unsafe { Component::deserialize(engine, code) } {
-            Ok(component) => Some(component),
+            Ok(component) => {
+                // Used just now. Where that can't be kept, it only goes sooner.
+                let now = std::time::SystemTime::now();
+                let _ = std::fs::File::options().append(true).open(&path).and_then(|file| file.set_modified(now));
+                Some(component)
+            }
             Err(error) => {
                 tracing::warn!(%error, file = %path.display(), "compiled code that does not fit; it is compiled anew");
                 None
@@ -93,7 +110,8 @@ impl Cache {
         let kept = || -> std::io::Result<()> {
             let code = compiled.serialize().map_err(|e| std::io::Error::other(format!("{e:#}")))?;
             let mac = self.mac(&code).ok_or_else(|| std::io::Error::other("no key"))?;
-            write(&self.dir, &self.path(engine, component), &[&mac.finalize().into_bytes(), &code])?;
+            let partial = write(&self.dir, &[&mac.finalize().into_bytes(), &code])?;
+            std::fs::rename(partial, self.path(engine, component))?;
             self.prune()
         };
         if let Err(error) = kept() {
@@ -102,21 +120,77 @@ impl Cache {
     }
 
     fn prune(&self) -> std::io::Result<()> {
-        let mut files: Vec<(std::time::SystemTime, PathBuf)> = std::fs::read_dir(&self.dir)?
+        let mut files: Vec<(std::time::SystemTime, u64, PathBuf)> = std::fs::read_dir(&self.dir)?
             .filter_map(Result::ok)
-            .filter(|entry| entry.path().extension().is_some_and(|e| e == "cwasm"))
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .filter(|entry| entry.path().extension().is_some_and(|e| e == "cwasm" || e == "partial"))
+            .filter_map(|entry| {
+                let meta = entry.metadata().ok()?;
+                Some((meta.modified().ok()?, meta.len(), entry.path()))
+            })
             .collect();
         files.sort();
-        let beyond = files.len().saturating_sub(MOST);
-        files.iter().take(beyond).try_for_each(|(_, path)| std::fs::remove_file(path))
+        let mut all: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, bytes, path) in files {
+            if all <= MOST_BYTES {
+                break;
+            }
+            std::fs::remove_file(path)?;
+            all -= bytes;
+        }
+        Ok(())
     }
 }
 
-/// Writes a file whole or not at all, for the host's user alone.
-fn write(dir: &Path, path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
+/// Writes a file for the host's user alone, to be given its name when it is whole.
+fn write(dir: &Path, parts: &[&[u8]]) -> std::io::Result<PathBuf> {
     let partial = dir.join(format!(".{:016x}.partial", SystemClock.entropy()));
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
     parts.iter().try_for_each(|part| file.write_all(part))?;
-    std::fs::rename(&partial, path)
+    Ok(partial)
+}
+
+/// A component without its own custom sections; those of the modules inside name their functions,
+/// and stay. Whole, where it is no component.
+fn code_of(component: &[u8]) -> Cow<'_, [u8]> {
+    const HEAD: usize = 8;
+    const CUSTOM: u8 = 0;
+    let sections = || -> wasmparser::Result<Vec<u8>> {
+        let mut code = Vec::with_capacity(component.len());
+        let mut reader = wasmparser::BinaryReader::new(component, 0);
+        code.extend_from_slice(reader.read_bytes(HEAD)?);
+        while !reader.eof() {
+            let start = reader.original_position();
+            let id = reader.read_u8()?;
+            let length = reader.read_var_u32()? as usize;
+            reader.read_bytes(length)?;
+            if id != CUSTOM {
+                code.extend_from_slice(&component[start..reader.original_position()]);
+            }
+        }
+        Ok(code)
+    };
+    sections().map_or(Cow::Borrowed(component), Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_encoder::{Component, ComponentSection as _, CustomSection};
+
+    use super::*;
+
+    #[test]
+    fn what_lies_beside_the_code_changes_no_name() {
+        let section = |data: &'static [u8]| CustomSection { name: "serin:cases".into(), data: data.into() };
+        let bare = Component::new().finish();
+        let with = |data| {
+            let mut bytes = bare.clone();
+            section(data).append_to_component(&mut bytes);
+            bytes
+        };
+        assert_eq!(code_of(&with(b"one")), code_of(&with(b"another")));
+        assert_eq!(*code_of(&with(b"one")), *bare);
+        // What can't be read is not taken for something else.
+        let cut = &with(b"one")[..bare.len() + 2];
+        assert_eq!(*code_of(cut), *cut);
+    }
 }

@@ -13,6 +13,11 @@ use super::cache::Cache;
 /// How often epochs tick; the wall clock's resolution for guests.
 pub const TICK: Duration = Duration::from_millis(1);
 
+/// The niceness of what compiles beside decisions: a decision that is due gets nine tenths of a
+/// core that both want, and on a machine that has nothing else to do nothing is lost. Nicer still,
+/// and a host that is always busy would never finish loading a version.
+const NICE: i32 = 10;
+
 /// Which pool a guest runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
@@ -44,6 +49,7 @@ pub struct Engines {
     ticking: Arc<std::sync::Mutex<Vec<Engine>>>,
     slots: u32,
     cache: Option<Cache>,
+    niceness: i32,
 }
 
 impl Engines {
@@ -56,7 +62,7 @@ impl Engines {
         let small = build(Size::Small, slots)?;
         let ticking = Arc::new(std::sync::Mutex::new(vec![small.clone()]));
         tick(Arc::downgrade(&ticking));
-        Ok(Self { small, large: std::sync::OnceLock::new(), ticking, slots, cache: None })
+        Ok(Self { small, large: std::sync::OnceLock::new(), ticking, slots, cache: None, niceness: 0 })
     }
 
     /// The same, with compiled code kept in `dir`. Without it, or where it cannot be had, all is
@@ -70,16 +76,23 @@ impl Engines {
         self
     }
 
+    /// The same, compiling with less priority than everything else: decisions are made meanwhile.
+    #[must_use]
+    pub fn beside_decisions(mut self) -> Self {
+        self.niceness = NICE;
+        self
+    }
+
     /// A component's code: what was compiled before, or compiled now.
     ///
     /// # Errors
     /// That it is not a valid component.
     pub(super) fn compile(&self, engine: &Engine, component: &[u8]) -> wasmtime::Result<Component> {
-        let Some(cache) = &self.cache else { return Component::new(engine, component) };
+        let Some(cache) = &self.cache else { return translate(engine, component, self.niceness) };
         if let Some(known) = cache.get(engine, component) {
             return Ok(known);
         }
-        let compiled = Component::new(engine, component)?;
+        let compiled = translate(engine, component, self.niceness)?;
         cache.put(engine, component, &compiled);
         Ok(compiled)
     }
@@ -98,6 +111,26 @@ impl Engines {
         let engine = build(Size::Large, self.slots)?;
         self.ticking.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(engine.clone());
         Ok(self.large.get_or_init(|| engine))
+    }
+}
+
+/// Compiles on all cores, on threads of its own: an interpreter takes seconds of each.
+fn translate(engine: &Engine, component: &[u8], niceness: i32) -> wasmtime::Result<Component> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .thread_name(|n| format!("serin-compile-{n}"))
+        .start_handler(move |_| {
+            if niceness > 0 {
+                // On Linux a thread's own. Where it is refused, compiling is no less right.
+                let _ = rustix::process::setpriority_process(None, niceness);
+            }
+        })
+        .build();
+    match pool {
+        Ok(pool) => pool.install(|| Component::new(engine, component)),
+        Err(error) => {
+            tracing::warn!(%error, "no threads to compile on; decisions may wait meanwhile");
+            Component::new(engine, component)
+        }
     }
 }
 

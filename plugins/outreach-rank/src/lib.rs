@@ -88,7 +88,7 @@ mod tests {
     fn without_an_answer_or_a_gain_the_usual_offer_is_made() {
         assert_eq!(offered([0.1; 4]), Action::HardshipOffer { months: 3 });
         let down = with_models(|_, _| Err(ScoreError::Unavailable), || decide(&in_hardship()));
-        assert_eq!((down.action, down.reasons[0].0.clone()), (Action::HardshipOffer { months: 3 }, Reason::UsualOffer));
+        assert_eq!((down.action, down.reasons[0].0), (Action::HardshipOffer { months: 3 }, Reason::UsualOffer));
     }
 
     #[test]
