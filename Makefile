@@ -2,9 +2,12 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SERIN := $(TARGET)/release/serin
+PYTHON := $(abspath $(TARGET))/python-venv/bin/python
+PYTHON_PLUGINS := plugins/outreach-hardship plugins/outreach-explore
+JAVASCRIPT_PLUGINS := plugins/outreach-uplift
 PLUGINS := plugins/outreach-rules plugins/outreach-rules-next plugins/outreach-score plugins/outreach-tenure
 
-.PHONY: setup build demo test bench lint artifacts
+.PHONY: setup build demo test test-python test-javascript bench lint
 
 # Installs what is missing, and says what and why. Quick where nothing is.
 setup:
@@ -26,6 +29,20 @@ demo: build
 test: setup lint
 	cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc
+	@$(MAKE) --no-print-directory -j2 test-python test-javascript
+
+# The SDKs' own tests, and the examples' without Wasm.
+test-python:
+	cd guest-sdk/python && $(PYTHON) -m mypy && $(PYTHON) -m pytest -q
+	@for plugin in $(PYTHON_PLUGINS); do (cd $$plugin && export PYTHONPATH=$(CURDIR)/guest-sdk/python && \
+		$(PYTHON) -m serin_guest check . && $(PYTHON) -m pytest -q) || exit 1; done
+
+test-javascript: export SERIN := $(abspath $(TARGET))/debug/serin
+test-javascript: export SERIN_NODE := $(abspath $(TARGET))/node
+test-javascript:
+	node --test guest-sdk/javascript/test/strategy.test.js guest-sdk/javascript/test/build.test.js
+	@for plugin in $(JAVASCRIPT_PLUGINS); do \
+		node guest-sdk/javascript/bin/serin-guest.js check $$plugin && node --test $$plugin/strategy.test.js || exit 1; done
 
 lint:
 	cargo fmt --all --check

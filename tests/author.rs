@@ -68,6 +68,8 @@ fn a_new_project_builds_tests_and_says_what_differs() {
     let xml = std::fs::read_to_string(junit).expect("results");
     assert!(xml.contains("tests=\"2\" failures=\"1\"") && xml.contains("who is a little late gets a text"), "{xml}");
     assert_eq!(test(&["--update"]).code, Some(0));
+    // The artifact that is left has the case as it is now.
+    assert_eq!(plugin(&project, &["check", "."]).code, Some(0));
     let after = std::fs::read_to_string(&case).expect("reads");
     assert!(after.contains("\"context\": { \"days_past_due\": 12 }"), "what the author wrote stays: {after}");
     let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
@@ -78,6 +80,26 @@ fn a_new_project_builds_tests_and_says_what_differs() {
     edit(&case, "\"days_past_due\": 12", "\"days_late\": 12");
     let unknown = test(&[]);
     assert!(unknown.stderr.contains("context.days_late is not a declared feature"), "{}", unknown.stderr);
+    for (wrong, told) in [
+        (
+            json!({ "context": { "days_past_due": "12" } }),
+            "context.days_past_due is text, and it is declared as integer",
+        ),
+        (json!({ "features": { "servicing": { "contacts_7d": 1.5 } } }), "servicing.contacts_7d is number, and it is"),
+        (
+            json!({ "parameters": { "cap": 1 } }),
+            "parameter 'cap' is not declared by late-texts@0.1.0; declared: contact_cap",
+        ),
+        (json!({ "time": "noon" }), "time is 'noon'; valid: RFC 3339"),
+        (json!({ "calls": [{ "model": "m", "rows": [[1]] }] }), "calls[0]: 'm' is no callable model"),
+    ] {
+        let mut bad = json(&before);
+        bad.as_object_mut().expect("a case").extend(wrong.as_object().expect("keys").clone());
+        std::fs::write(&case, bad.to_string()).expect("writes");
+        let refused = test(&[]);
+        assert!(refused.code == Some(1) && refused.stderr.contains(told), "{told}: {}", refused.stderr);
+    }
+    std::fs::write(&case, before.replace("\"days_past_due\": 12", "\"days_late\": 12")).expect("writes");
     edit(&case, "\"context\"", "\"kontext\"");
     assert!(test(&[]).stderr.contains("unknown field `kontext`"));
     std::fs::write(&case, before).expect("writes");

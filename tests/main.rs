@@ -2,6 +2,7 @@
 //! the command line, HTTP, and the files that a user touches.
 
 mod author;
+mod author_docs;
 mod bad_input;
 mod bandits;
 mod boundary;

@@ -1,5 +1,6 @@
 """The generated module: what it holds, and what mypy makes of it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -122,7 +123,10 @@ mypy = pytest.mark.skipif(
 def _mypy(*files: Path) -> str:
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary"]
     command += ["--cache-dir", str(files[0].parent / ".cache"), *[file.name for file in files]]
-    return subprocess.run(command, cwd=files[0].parent, capture_output=True, text=True).stdout
+    # The SDK as it lies here, whether it is installed or not.
+    environment = {**os.environ, "MYPYPATH": str(Path(__file__).parent.parent)}
+    run = subprocess.run(command, cwd=files[0].parent, env=environment, capture_output=True, text=True)
+    return run.stdout
 
 
 @mypy

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{CONTEXT_VIEW, Manifest};
-use crate::record::{Candidate, Outcome};
+use crate::record::{CallError, Candidate, Outcome};
 use crate::value::Value;
 
 /// One case, as its file has it.
@@ -47,8 +47,30 @@ pub struct CaseCall {
     pub model: String,
     /// The rows that the strategy is expected to send.
     pub rows: Vec<Vec<Value>>,
-    /// The scores that it gets.
+    /// The scores that it gets, one a row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<f64>,
+    /// What it gets instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<CallError>,
+}
+
+impl CaseCall {
+    /// What is wrong with it, whatever the strategy does.
+    fn check(&self, manifest: &Manifest) -> Result<(), String> {
+        let Self { model, rows, scores, error } = self;
+        if !manifest.callable.iter().any(|callable| *callable.model.name == **model) {
+            let known: Vec<&str> = manifest.callable.iter().map(|callable| &*callable.model.name).collect();
+            return Err(format!("'{model}' is no callable model; callable: {}", known.join(", ")));
+        }
+        match error {
+            None if scores.len() != rows.len() => {
+                Err(format!("{} rows and {} scores; valid: one score a row, or an error", rows.len(), scores.len()))
+            }
+            Some(_) if !scores.is_empty() => Err("scores and an error; valid: one of them".to_owned()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What has to come of a case.
@@ -115,11 +137,27 @@ impl Case {
         value.cloned().unwrap_or(Value::Missing)
     }
 
-    /// The first key of the case that the manifest does not declare.
+    /// Holds the case to the manifest: names, types, and what parameters and calls may be.
     ///
     /// # Errors
-    /// The key, and what is declared.
-    pub fn check_keys(&self, manifest: &Manifest) -> Result<(), String> {
+    /// The first mistake, and what would be valid.
+    pub fn check(&self, manifest: &Manifest) -> Result<(), String> {
+        self.check_keys(manifest)?;
+        let at = |why: String| format!("case '{}': {why}", self.name);
+        for feature in &manifest.features {
+            if let Err(is) = feature.value_type.admit(self.value(&feature.view, &feature.name)) {
+                let (view, name, declared) = (&feature.view, &feature.name, feature.value_type);
+                return Err(at(format!("{view}.{name} is {is}, and it is declared as {declared}")));
+            }
+        }
+        manifest.parameters_with(&self.parameters).map_err(at)?;
+        for (position, call) in self.calls.iter().enumerate() {
+            call.check(manifest).map_err(|why| at(format!("calls[{position}]: {why}")))?;
+        }
+        Ok(())
+    }
+
+    fn check_keys(&self, manifest: &Manifest) -> Result<(), String> {
         let declared = |view: &str, name: &str| manifest.features.iter().any(|f| *f.view == *view && *f.name == *name);
         let given = self.context.keys().map(|name| (CONTEXT_VIEW, name)).chain(
             self.features.iter().flat_map(|(view, values)| values.keys().map(move |name| (view.as_str(), name))),

@@ -392,6 +392,9 @@ fn models(raw: Vec<RawModel>, features: &[Feature]) -> Result<(Vec<DeclaredScore
         }
         let model = ModelId { name: named("models.name", raw.name)?, version: raw.version.into() };
         match (raw.callable, raw.inputs) {
+            (true, None) if raw.fallback.is_some() => {
+                return bad(format!("{at}: a callable model's errors reach the strategy; remove fallback"));
+            }
             (true, None) => callable.push(CallableModel { model }),
             (true, Some(_)) => {
                 return bad(format!("{at}: a callable model takes its rows from the strategy; remove inputs"));

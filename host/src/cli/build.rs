@@ -118,16 +118,43 @@ impl BuildError {
 /// # Errors
 /// What stands in the way, and where.
 pub fn build(dir: &Path, options: BuildOptions) -> Result<Built, BuildError> {
-    let dir = &dir.canonicalize().map_err(BuildError::file(dir))?;
+    make(dir, options)?.package()
+}
+
+/// What an artifact is made of, but for its cases.
+pub(super) struct Parts {
+    dir: PathBuf,
+    manifest: Manifest,
+    manifest_text: String,
+    component: Vec<u8>,
+}
+
+impl Parts {
+    /// Writes the artifact with the cases as they are now.
+    ///
+    /// # Errors
+    /// What can't be read or written.
+    pub(super) fn package(&self) -> Result<Built, BuildError> {
+        package(&self.dir, &self.manifest, &self.manifest_text, &cases(&self.dir)?, self.component.clone())
+    }
+}
+
+/// Compiles the plugin in `dir`.
+///
+/// # Errors
+/// What stands in the way, and where.
+pub(super) fn make(dir: &Path, options: BuildOptions) -> Result<Parts, BuildError> {
+    let dir = dir.canonicalize().map_err(BuildError::file(dir))?;
     let path = dir.join("plugin.toml");
-    let text = std::fs::read_to_string(&path).map_err(BuildError::file(&path))?;
-    let manifest = Manifest::parse(&text).map_err(|source| BuildError::Manifest { path, source })?;
-    let cases = cases(dir)?;
-    let component = match Scripted::of(dir) {
-        Some(language) => language.component(dir)?,
-        None => componentize(&compile(dir, options)?, &manifest)?,
+    let manifest_text = std::fs::read_to_string(&path).map_err(BuildError::file(&path))?;
+    let manifest = Manifest::parse(&manifest_text).map_err(|source| BuildError::Manifest { path, source })?;
+    // A mistake in a case is told before a minute is spent on compiling.
+    cases(&dir)?;
+    let component = match Scripted::of(&dir) {
+        Some(language) => language.component(&dir)?,
+        None => compile(&dir, options, &manifest)?,
     };
-    package(dir, &manifest, &text, &cases, component)
+    Ok(Parts { dir, manifest, manifest_text, component })
 }
 
 /// All of `dir/cases/*.json` as one JSON array, in the order of the file names; each case's
@@ -182,10 +209,27 @@ pub fn package(
     Ok(Built { path, digest: serin_core::digest(&component), size_bytes: component.len() as u64 })
 }
 
-/// The core module's path.
-fn compile(dir: &Path, options: BuildOptions) -> Result<PathBuf, BuildError> {
+/// The component of a crate.
+fn compile(dir: &Path, options: BuildOptions, manifest: &Manifest) -> Result<Vec<u8>, BuildError> {
     let toolchain = Toolchain::find(dir)?;
     let (root, target) = folders(dir)?;
+    // Cargo names the module by the crate alone: until it is read, no crate of the same name may be built.
+    let lock = target.join("strategies.lock");
+    let locked = std::fs::create_dir_all(&target).and_then(|()| std::fs::File::create(&lock));
+    let lock = locked.and_then(|file| file.lock().map(|()| file)).map_err(BuildError::file(&lock))?;
+    let component = componentize(&cargo(dir, options, &toolchain, &root, &target)?, manifest);
+    drop(lock);
+    component
+}
+
+/// The core module's path.
+fn cargo(
+    dir: &Path,
+    options: BuildOptions,
+    toolchain: &Toolchain,
+    root: &Path,
+    target: &Path,
+) -> Result<PathBuf, BuildError> {
     let manifest_path = dir.join("Cargo.toml");
     let mut cargo = toolchain.cargo_build();
     cargo
@@ -197,7 +241,7 @@ fn compile(dir: &Path, options: BuildOptions) -> Result<PathBuf, BuildError> {
         .arg(target.join("strategies"))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
-        .env("CARGO_ENCODED_RUSTFLAGS", remaps(&root, &target, &toolchain.sysroot))
+        .env("CARGO_ENCODED_RUSTFLAGS", remaps(root, target, &toolchain.sysroot))
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env("CARGO_INCREMENTAL", "0")
         // "debuginfo" keeps the functions' names: they are how a trap's backtrace reaches the author.

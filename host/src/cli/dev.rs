@@ -134,6 +134,8 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
         ended.elapsed().as_secs_f64(),
         compiling.as_secs_f64(),
     );
+    // The first build is often of what is served already.
+    let before = before.filter(|before| before.id.digest != plugin.id.digest);
     if let (Some(before), Some(ledger)) = (before, served.ledger.upgrade()) {
         difference(&ledger, &before, &plugin)?;
     }

@@ -11,10 +11,10 @@ use serin_core::record::{Outcome as Came, Record};
 use serin_core::value::Value;
 use similar::{ChangeTag, TextDiff};
 
-use super::build::{BuildOptions, build};
+use super::build::{BuildOptions, make};
 use super::client::Client;
 use super::{Outcome, caches};
-use crate::registry::{CaseResult, Plugin, Watcher, files_in, run_case};
+use crate::registry::{CaseResult, Plugin, Watcher, check_case, files_in, run_case};
 use crate::sandbox::Engines;
 
 type Failure = Box<dyn std::error::Error>;
@@ -49,7 +49,8 @@ pub(super) fn run(dir: &Path, update: bool, watch: bool, junit: Option<&Path>) -
 }
 
 fn once(engines: &Engines, dir: &Path, update: bool, junit: Option<&Path>) -> Outcome {
-    let built = build(dir, BuildOptions { quiet: true })?;
+    let parts = make(dir, BuildOptions { quiet: true })?;
+    let built = parts.package()?;
     let bytes = std::fs::read(&built.path).map_err(|e| format!("{}: {e}", built.path.display()))?;
     let plugin = Plugin::link(engines, &bytes).map_err(|e| format!("{}: {e}", built.path.display()))?;
     let files = read(&dir.join("cases"), plugin.manifest())?;
@@ -63,12 +64,16 @@ fn once(engines: &Engines, dir: &Path, update: bool, junit: Option<&Path>) -> Ou
                 rewrite(&file.path, &result.outcome)?;
                 println!("written {name}: {}", result.name);
             }
-            Some(_) => eprint!("FAILED  {name}: {}\n{}", result.name, diff(&file.case.expect, &result.outcome)),
+            Some(_) => eprint!("FAILED  {name}: {}\n{}", result.name, diff(&file.case.expect, &result)),
         }
         results.push((name, result));
     }
     let failed = results.iter().filter(|(_, result)| result.difference.is_some() && !update).count();
     println!("{}: {} cases, {failed} failed", plugin.manifest().id(), results.len());
+    if update && results.iter().any(|(_, result)| result.difference.is_some()) {
+        // The artifact carries its cases: those that were written now, too.
+        parts.package()?;
+    }
     if let Some(file) = junit {
         std::fs::write(file, xml(plugin.manifest(), &files, &results)?)
             .map_err(|e| format!("{}: {e}", file.display()))?;
@@ -86,7 +91,7 @@ fn read(folder: &Path, manifest: &Manifest) -> Result<Vec<File>, Failure> {
         let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
         let mut json = serde_json::Deserializer::from_str(&text);
         let case: Case = serde_path_to_error::deserialize(&mut json).map_err(|e| bad(e.to_string()))?;
-        case.check_keys(manifest).map_err(bad)?;
+        check_case(&case, manifest).map_err(bad)?;
         files.push(File { path, case });
     }
     Ok(files)
@@ -101,7 +106,8 @@ fn expectation(outcome: &Came) -> Expectation {
 }
 
 /// Expected and come, line by line.
-fn diff(expected: &Expectation, outcome: &Came) -> String {
+fn diff(expected: &Expectation, result: &CaseResult) -> String {
+    let outcome = &result.outcome;
     let pretty = |value: &Expectation| serde_json::to_string_pretty(value).unwrap_or_default();
     let (before, after) = (pretty(expected), pretty(&expectation(outcome)));
     let mut text = "    - expected\n    + came\n".to_owned();
@@ -115,6 +121,9 @@ fn diff(expected: &Expectation, outcome: &Came) -> String {
     }
     if let Came::Failure { detail, .. } = outcome {
         text.push_str(&format!("    {detail}\n"));
+    }
+    for surprise in &result.surprises {
+        text.push_str(&format!("    {surprise}\n"));
     }
     text
 }
@@ -138,7 +147,7 @@ fn xml(manifest: &Manifest, files: &[File], results: &[(String, CaseResult)]) ->
             None => TestCaseStatus::success(),
             Some(_) => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                status.set_message("not as expected").set_description(diff(&file.case.expect, &result.outcome));
+                status.set_message("not as expected").set_description(diff(&file.case.expect, result));
                 status
             }
         };
@@ -189,8 +198,11 @@ fn case_of(record: &Record, manifest: &Manifest) -> Result<Case, Failure> {
     let parameters = manifest.parameters.iter().zip(&attempt.parameters);
     let calls = attempt.transcript.iter().filter_map(|call| {
         let model = manifest.callable.get(call.model as usize)?;
-        let scores = call.answer.clone().ok()?;
-        Some(CaseCall { model: model.model.name.to_string(), rows: call.rows.clone(), scores })
+        let (scores, error) = match call.answer.clone() {
+            Ok(scores) => (scores, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        Some(CaseCall { model: model.model.name.to_string(), rows: call.rows.clone(), scores, error })
     });
     Ok(Case {
         name: format!("decision {}", record.decision_id),

@@ -16,7 +16,7 @@ use serin_core::value::{Value, ValueType};
 use crate::registry::{CaseResult, Plugin, files_in, read, run_case};
 
 /// The share of a limit from which on it is near.
-const NEAR: f64 = 0.5;
+const NEAR: f64 = 0.8;
 /// An artifact that has grown by more than this against its last version.
 const GROWN: f64 = 1.25;
 
@@ -42,6 +42,7 @@ pub(super) fn of(plugin: &Plugin, file: &Path) -> Vec<String> {
         }
         warnings.extend(limits(plugin, &plain));
     }
+    warnings.extend(asked(plugin));
     warnings.extend(size(plugin, file));
     warnings
 }
@@ -125,6 +126,27 @@ fn limits(plugin: &Plugin, plain: &[CaseResult]) -> Vec<String> {
     .into_iter()
     .filter(|(_, used, limit)| *used as f64 > NEAR * *limit as f64)
     .map(|(key, used, limit)| format!("limits.{key}: a case uses {used} of {limit}"))
+    .collect()
+}
+
+/// More than a host grants by itself: the cases run with what is asked for, decisions with what is granted.
+fn asked(plugin: &Plugin) -> Vec<String> {
+    let (asked, granted) = (plugin.manifest().limits, Limits::default());
+    [
+        ("fuel", asked.fuel, granted.fuel),
+        ("memory_bytes", asked.memory_bytes, granted.memory_bytes),
+        ("table_elements", asked.table_elements, granted.table_elements),
+        ("wall_ms", asked.wall_ms, granted.wall_ms),
+        ("output_bytes", asked.output_bytes, granted.output_bytes),
+        ("candidates", asked.candidates, granted.candidates),
+        ("host_calls", asked.host_calls, granted.host_calls),
+        ("host_call_rows", asked.host_call_rows, granted.host_call_rows),
+    ]
+    .into_iter()
+    .filter_map(|(key, asked, granted)| Some((key, asked.filter(|asked| *asked > granted)?, granted)))
+    .map(|(key, asked, granted)| {
+        format!("limits.{key}: asks for {asked}, and a host grants {granted} unless its [limits] say more")
+    })
     .collect()
 }
 

@@ -1,6 +1,6 @@
 //! `serin serve`.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
@@ -42,7 +42,12 @@ fn start_logging(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::err
     // somebody looks that closely; at the default level a request leaves no line.
     let is_close = filter.max_level_hint() >= Some(LevelFilter::DEBUG);
     let ends = if is_close { FmtSpan::CLOSE } else { FmtSpan::NONE };
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(ends).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(ends)
+        // Colours are for a terminal; in a file they are noise.
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Human => logs.with_target(false).init(),
         LogFormat::Json => logs.json().with_current_span(true).init(),

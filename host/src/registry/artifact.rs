@@ -125,7 +125,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
         None => Vec::new(),
     };
     for case in &cases {
-        case.check_keys(&manifest).map_err(ArtifactError::Cases)?;
+        super::check_case(case, &manifest).map_err(ArtifactError::Cases)?;
     }
     Ok(Contents {
         manifest: Arc::new(manifest),

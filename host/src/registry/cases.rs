@@ -1,10 +1,13 @@
 //! Running a case in the real sandbox.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use serin_core::case::{Case, CaseCall, Expectation};
 use serin_core::limits::Limits;
-use serin_core::manifest::ModelId;
+use serin_core::manifest::{Manifest, ModelId};
 use serin_core::record::{CallError, FailureKind, Outcome};
 use serin_core::value::Value;
 
@@ -21,6 +24,8 @@ pub struct CaseResult {
     pub outcome: Outcome,
     /// What differs from the expectation; none where it is met.
     pub difference: Option<String>,
+    /// Calls that were not the ones that the case answers, each in words.
+    pub surprises: Vec<String>,
     /// Fuel used.
     pub fuel: u64,
     /// Microseconds.
@@ -34,18 +39,32 @@ pub struct CaseResult {
 }
 
 /// Answers calls from the case, in order, and only to the rows that it expects.
-struct Scripted(std::vec::IntoIter<CaseCall>);
+struct Scripted {
+    calls: std::vec::IntoIter<CaseCall>,
+    surprises: Arc<Mutex<Vec<String>>>,
+}
 
 impl Scorer for Scripted {
     fn score(&mut self, _: usize, model: &ModelId, rows: &[Vec<Value>], _: Duration) -> Scored {
-        match self.0.next() {
-            Some(call) if call.model == *model.name && call.rows == rows => {
-                Scored { digest: None, answer: Ok(call.scores), cause: None }
-            }
+        let shown = |model: &str, rows: &[Vec<Value>]| {
+            format!("{model} with rows {}", serde_json::to_string(rows).unwrap_or_default())
+        };
+        match self.calls.next() {
+            Some(call) if call.model == *model.name && call.rows == rows => match call.error {
+                Some(error) => error.into(),
+                None => Scored { digest: None, answer: Ok(call.scores), cause: None },
+            },
             Some(call) => {
-                CallError::InvalidRow(format!("the case expects {} with rows {:?} here", call.model, call.rows)).into()
+                let expected = format!("the case answers {} here", shown(&call.model, &call.rows));
+                self.surprises.lock().push(format!("called {}; {expected}", shown(&model.name, rows)));
+                CallError::InvalidRow(expected).into()
             }
-            None => CallError::Unavailable.into(),
+            None => {
+                self.surprises
+                    .lock()
+                    .push(format!("called {}; the case answers no more calls", shown(&model.name, rows)));
+                CallError::Unavailable.into()
+            }
         }
     }
 }
@@ -56,6 +75,7 @@ const DEFAULT_TIME_MS: u64 = 1_767_268_800_000;
 /// Runs one case.
 pub fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
     let nothing = |outcome| (outcome, [0; 5]);
+    let surprises = Arc::<Mutex<Vec<String>>>::default();
     let (outcome, [fuel, time_us, start_us, calls_us, memory_bytes]) = match prepare(plugin, case) {
         Ok((features, scores, parameters, time_ms)) => {
             // What the manifest asks for, whatever an operator grants: a case is about the
@@ -69,7 +89,8 @@ pub fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
                 scores: &scores,
                 parameters: &parameters,
             };
-            let scorer = Box::new(Scripted(case.calls.clone().into_iter()));
+            let scorer =
+                Box::new(Scripted { calls: case.calls.clone().into_iter(), surprises: Arc::clone(&surprises) });
             let budget = Budget::new(Duration::from_secs(10));
             let ran = plugin.linked.run(&run, plugin.manifest(), limits, budget, Some(scorer));
             (ran.outcome, [ran.fuel, ran.time_us, ran.start_us, ran.calls_us, ran.memory_bytes])
@@ -77,7 +98,33 @@ pub fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
         Err(outcome) => nothing(outcome),
     };
     let difference = (!case.expect.is_met_by(&outcome)).then(|| difference(&case.expect, &outcome));
-    CaseResult { name: case.name.clone(), outcome, difference, fuel, time_us, start_us, calls_us, memory_bytes }
+    let surprises = std::mem::take(&mut *surprises.lock());
+    CaseResult {
+        name: case.name.clone(),
+        outcome,
+        difference,
+        surprises,
+        fuel,
+        time_us,
+        start_us,
+        calls_us,
+        memory_bytes,
+    }
+}
+
+/// Holds a case to the manifest that it is for.
+///
+/// # Errors
+/// The first mistake, and what would be valid.
+pub fn check_case(case: &Case, manifest: &Manifest) -> Result<(), String> {
+    case.check(manifest)?;
+    time_of(case).map(drop)
+}
+
+fn time_of(case: &Case) -> Result<u64, String> {
+    let Some(text) = &case.time else { return Ok(DEFAULT_TIME_MS) };
+    let time = text.parse::<jiff::Timestamp>().ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    time.ok_or_else(|| format!("case '{}': time is '{text}'; valid: RFC 3339, like 2026-01-01T12:00:00Z", case.name))
 }
 
 type Prepared = (Vec<Value>, Vec<f64>, Vec<Value>, u64);
@@ -93,14 +140,7 @@ fn prepare(plugin: &Plugin, case: &Case) -> Result<Prepared, Outcome> {
         .ok_or_else(|| failed(FailureKind::ScoreMissing, "a score without a fallback is missing"))?;
     let parameters =
         manifest.parameters_with(&case.parameters).map_err(|why| failed(FailureKind::OutputInvalid, &why))?;
-    let time_ms = match &case.time {
-        None => DEFAULT_TIME_MS,
-        Some(text) => text
-            .parse::<jiff::Timestamp>()
-            .ok()
-            .and_then(|t| u64::try_from(t.as_millisecond()).ok())
-            .ok_or_else(|| failed(FailureKind::OutputInvalid, "the case's time is not RFC 3339"))?,
-    };
+    let time_ms = time_of(case).map_err(|why| failed(FailureKind::OutputInvalid, &why))?;
     Ok((features, scores, parameters, time_ms))
 }
 

@@ -9,7 +9,7 @@ mod watch;
 
 pub use archive::{Archive, ArchiveError};
 pub use artifact::{ArtifactError, Contents, Plugin, check_size, read};
-pub use cases::{CaseResult, run_case};
+pub use cases::{CaseResult, check_case, run_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
 pub use watch::{Stamp, Watcher, files_in};
 
