@@ -2,6 +2,7 @@
 //! measured in the same run. Prints one table, and writes it as JSON beside the build.
 //!
 //! `SERIN_BENCH_SECONDS` shortens the run: how long the open loop lasts, 60 by default.
+//! `SERIN_BENCH_ONLY` is `decisions` or `languages` where half of it will do.
 
 mod bare_http;
 mod client;
@@ -9,6 +10,7 @@ mod commits;
 mod experiments;
 mod handoff;
 mod inprocess;
+mod languages;
 mod load;
 mod measure;
 mod process;
@@ -46,25 +48,15 @@ fn run() -> Result<(), Failure> {
     let lasts = Duration::from_secs(seconds);
     let mut table = table::Table::default();
     let folders = Folders::lay_out()?;
-    let (parts, commit, bodies, decided) = {
-        let world = World::open(&folders)?;
-        progress("one decision, on one thread");
-        let parts = inprocess::measure(&world, 100, &mut table)?;
-        progress("hand-off between threads");
-        handoff::measure(&world, lasts / 120, &mut table)?;
-        progress("commits");
-        let commit = commits::measure(&world, &folders.path("bench.db"), lasts / 60, &mut table)?;
-        progress("routing among many experiments");
-        experiments::routing(&world, &folders, &mut table)?;
-        let bodies = world.decided.iter().map(|(request, _)| world::body(request)).collect();
-        (parts, commit, bodies, world.decided[0].1.clone())
-    };
-    progress("HTTP: closed and open loops");
-    let recorded = load::measure(&folders, bodies, parts, commit, lasts, &mut table)?;
-    progress("replay");
-    replay::measure(&folders, &recorded, parts, &mut table)?;
-    progress("experiments: a million decisions");
-    experiments::measure(&decided, &mut table)?;
+    match std::env::var("SERIN_BENCH_ONLY").as_deref() {
+        Err(_) => {
+            decisions(&folders, lasts, &mut table)?;
+            in_languages(&folders, lasts, &mut table)?;
+        }
+        Ok("decisions") => decisions(&folders, lasts, &mut table)?,
+        Ok("languages") => in_languages(&folders, lasts, &mut table)?,
+        Ok(other) => return Err(format!("SERIN_BENCH_ONLY={other}; valid: decisions, languages").into()),
+    }
     table.print();
     // Beside the build, wherever that is.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no build folder")?;
@@ -74,6 +66,33 @@ fn run() -> Result<(), Failure> {
         missed => println!("\nMissed: {}", missed.join("; ")),
     }
     Ok(())
+}
+
+fn decisions(folders: &Folders, lasts: Duration, table: &mut table::Table) -> Result<(), Failure> {
+    let (parts, commit, bodies, decided) = {
+        let world = World::open(folders)?;
+        progress("one decision, on one thread");
+        let parts = inprocess::measure(&world, 100, table)?;
+        progress("hand-off between threads");
+        handoff::measure(&world, lasts / 120, table)?;
+        progress("commits");
+        let commit = commits::measure(&world, &folders.path("bench.db"), lasts / 60, table)?;
+        progress("routing among many experiments");
+        experiments::routing(&world, folders, table)?;
+        (parts, commit, world.bodies(), world.decided[0].1.clone())
+    };
+    progress("HTTP: closed and open loops");
+    let recorded = load::measure(folders, bodies, parts, commit, lasts, table)?;
+    progress("replay");
+    replay::measure(folders, &recorded, parts, table)?;
+    progress("experiments: a million decisions");
+    experiments::measure(&decided, table)
+}
+
+fn in_languages(folders: &Folders, lasts: Duration, table: &mut table::Table) -> Result<(), Failure> {
+    progress("strategies in Rust, Python and JavaScript");
+    let bodies = World::open(folders)?.bodies();
+    languages::measure(folders, bodies, 60, lasts / 2, table)
 }
 
 /// Says what is being measured: a run takes minutes.

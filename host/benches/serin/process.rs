@@ -19,6 +19,13 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     (ticks(11) + ticks(12)) / TICKS
 }
 
+/// Page faults of this process so far that needed no disk.
+pub fn faults() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    fields.get(7).and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+}
+
 /// Mebibytes of a process that are resident.
 pub fn resident_mb(pid: u32) -> f64 {
     status_mb(pid, "VmRSS:")

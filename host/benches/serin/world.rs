@@ -106,7 +106,8 @@ impl Folders {
     }
 }
 
-fn artifact(plugin: &str, file: &str) -> Result<PathBuf, Failure> {
+/// An example's artifact, built where it is not there.
+pub fn artifact(plugin: &str, file: &str) -> Result<PathBuf, Failure> {
     let dir = root().join("plugins").join(plugin);
     let path = dir.join("dist").join(file);
     if !path.exists() {
@@ -185,6 +186,11 @@ impl World {
         if running == many { Ok(deployment) } else { Err(format!("{running} of {many} experiments run").into()) }
     }
 
+    /// The requests, as they are sent.
+    pub fn bodies(&self) -> Vec<String> {
+        self.decided.iter().map(|(request, _)| body(request)).collect()
+    }
+
     /// The arm that is measured.
     pub fn arm(&self) -> &Arm {
         let arms = self.deployment.points[POINT].experiments.iter().flat_map(|e| &e.arms);
@@ -216,8 +222,7 @@ fn request(i: u64) -> DecisionRequest {
     }
 }
 
-/// The same request, as it is sent.
-pub fn body(request: &DecisionRequest) -> String {
+fn body(request: &DecisionRequest) -> String {
     serde_json::json!({
         "decision_point": request.decision_point, "entities": request.entities, "context": request.context,
     })
