@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Host, collections, outreach_rules, root, serin};
 
 /// Builds beside the examples' own, so that nothing is compiled twice.
-fn cargo_target() -> PathBuf {
+pub fn cargo_target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 

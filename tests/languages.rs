@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::author::{edit, new, plugin};
+use crate::author::{cargo_target, edit, new, plugin};
 use crate::support::{Host, artifact, collections, eventually, root, run, serin};
 
 const CASES: usize = 1000;
@@ -326,6 +326,34 @@ fn a_mistake_in_the_source_is_told_in_the_authors_file_and_line() {
     edit(&javascript.join("strategy.js"), "=> {", "=> {{ (;");
     let refused = plugin(&javascript, &["build", "."]);
     assert!(refused.code == Some(1) && refused.stderr.contains("strategy.js(6,"), "{}", refused.stderr);
+}
+
+#[test]
+fn the_unit_tests_of_a_new_project_run_without_wasm() {
+    let run = |dir: &Path, program: &Path, args: &[&str]| {
+        let output = std::process::Command::new(program)
+            .args(args)
+            .current_dir(dir)
+            .env("PYTHONPATH", root().join("guest-sdk/python"))
+            .env("MYPYPATH", root().join("guest-sdk/python"))
+            .env("SERIN_NODE", cargo_target().join("node"))
+            .output()
+            .unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(output.status.success(), "{}: {text}", program.display());
+        text
+    };
+    let (_python, python) = new("late", "python");
+    let bin = cargo_target().join("python-venv/bin");
+    assert!(run(&python, &bin.join("python"), &["-m", "pytest", "-q"]).contains("1 passed"));
+    assert!(run(&python, &bin.join("python"), &["-m", "mypy"]).contains("no issues found"));
+    let (_javascript, javascript) = new("late", "javascript");
+    assert!(run(&javascript, Path::new("npm"), &["test"]).contains("# pass 1"));
+    run(&javascript, Path::new("npm"), &["run", "check"]);
+    // TypeScript is one name away.
+    std::fs::rename(javascript.join("strategy.js"), javascript.join("strategy.ts")).expect("renames");
+    assert!(run(&javascript, Path::new("npm"), &["test"]).contains("# pass 1"));
+    run(&javascript, Path::new("npm"), &["run", "check"]);
 }
 
 fn dir_file(dir: &Path, file: &str) -> String {
