@@ -132,7 +132,8 @@ impl Host {
         let runtime = if config.models.is_empty() { None } else { Some(Runtime::load()?) };
         // One instance a deciding thread, and a few for cases and replays.
         let engines = Engines::new(fixed.threads as u32 + 8).map_err(|e| HostError::Sandbox(format!("{e:#}")))?;
-        let engines = Arc::new(engines.cached(&data.join("compiled")).beside_decisions());
+        let engines = engines.cached(&data.join("compiled")).beside_decisions();
+        let engines = Arc::new(if options.dev { engines.drafting() } else { engines });
         let controller = Arc::new(Controller::open(Arc::clone(&ledger), Arc::clone(&clock), Arc::clone(&metrics))?);
         let observer = Arc::new(Observer::new(Arc::clone(&ledger)));
         let folder = Arc::new(Folder::new(fixed.plugins.clone(), Arc::clone(&engines), archive.clone(), options.dev));

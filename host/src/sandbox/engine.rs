@@ -6,7 +6,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use wasmtime::component::Component;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, RegallocAlgorithm};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
+};
 
 use super::cache::Cache;
 
@@ -50,6 +52,7 @@ pub struct Engines {
     slots: u32,
     cache: Option<Cache>,
     niceness: i32,
+    draft: bool,
 }
 
 impl Engines {
@@ -59,10 +62,10 @@ impl Engines {
     /// # Errors
     /// What wasmtime refuses of the settings.
     pub fn new(slots: u32) -> wasmtime::Result<Self> {
-        let small = build(Size::Small, slots)?;
+        let small = build(Size::Small, slots, false)?;
         let ticking = Arc::new(std::sync::Mutex::new(vec![small.clone()]));
         tick(Arc::downgrade(&ticking));
-        Ok(Self { small, large: std::sync::OnceLock::new(), ticking, slots, cache: None, niceness: 0 })
+        Ok(Self { small, large: std::sync::OnceLock::new(), ticking, slots, cache: None, niceness: 0, draft: false })
     }
 
     /// The same, with compiled code kept in `dir`. Without it, or where it cannot be had, all is
@@ -80,6 +83,14 @@ impl Engines {
     #[must_use]
     pub fn beside_decisions(mut self) -> Self {
         self.niceness = NICE;
+        self
+    }
+
+    /// The same, with slower code for large guests that is compiled in half the time: for who
+    /// waits for it at every change. What it does, and its fuel, are the same; its stack is deeper.
+    #[must_use]
+    pub fn drafting(mut self) -> Self {
+        self.draft = true;
         self
     }
 
@@ -108,7 +119,7 @@ impl Engines {
         if let Some(engine) = self.large.get() {
             return Ok(engine);
         }
-        let engine = build(Size::Large, self.slots)?;
+        let engine = build(Size::Large, self.slots, self.draft)?;
         self.ticking.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(engine.clone());
         Ok(self.large.get_or_init(|| engine))
     }
@@ -165,7 +176,7 @@ fn deterministic() -> Config {
     config
 }
 
-fn build(size: Size, slots: u32) -> wasmtime::Result<Engine> {
+fn build(size: Size, slots: u32, draft: bool) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     let (cores, tables, instance_bytes, resident) = match size {
         Size::Small => (8, 8, 1 << 20, 64 << 10),
@@ -184,7 +195,14 @@ fn build(size: Size, slots: u32) -> wasmtime::Result<Engine> {
         .linear_memory_keep_resident(resident)
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
-    let mut config = deterministic();
+    let base = || {
+        let mut config = deterministic();
+        if draft {
+            config.cranelift_opt_level(OptLevel::None).cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+        }
+        config
+    };
+    let mut config = base();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     match Engine::new(&config) {
         Ok(engine) => Ok(engine),
@@ -192,7 +210,7 @@ fn build(size: Size, slots: u32) -> wasmtime::Result<Engine> {
             // Containers with little address space cannot reserve the pool. Slower is better
             // than not at all, and the operator is told.
             tracing::warn!(%error, "no pooled memory here; instances are allocated on demand, which is slower");
-            Engine::new(&deterministic())
+            Engine::new(&base())
         }
     }
 }
