@@ -26,6 +26,7 @@ mod records;
 mod registries;
 mod reload;
 mod replay;
+mod reports;
 mod routing;
 mod sandbox;
 mod shadows;

@@ -59,17 +59,22 @@ impl Client {
         url: String,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<(u16, Value), ClientError> {
-        let unreachable = |error| ClientError::Unreachable { url: url.clone(), error };
-        let mut answer = answer.map_err(unreachable)?;
-        let status = answer.status().as_u16();
-        let text = answer.body_mut().read_to_string().map_err(unreachable)?;
-        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
+        let (status, text) = read(url, answer)?;
+        Ok((status, parsed(text)))
     }
 
     /// `GET`; the body, or what the host says instead.
     pub(super) fn get(&self, path: &str) -> Result<Value, ClientError> {
         let (status, body) = self.get_any(path)?;
         self.accept(path, status, body)
+    }
+
+    /// `GET`; the body as it was sent, or what the host says instead. A [`Value`] would put the
+    /// body's keys into another order.
+    pub(super) fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let (status, text) = read(url.clone(), self.agent.get(&url).call())?;
+        if (200..300).contains(&status) { Ok(text) } else { Err(self.refused(path, status, &parsed(text))) }
     }
 
     /// `POST`; the body, or what the host says instead.
@@ -79,10 +84,27 @@ impl Client {
     }
 
     fn accept(&self, path: &str, status: u16, body: Value) -> Result<Value, ClientError> {
-        if (200..300).contains(&status) {
-            return Ok(body);
-        }
-        let detail = body["detail"].as_str().map_or_else(|| body.to_string(), str::to_owned);
-        Err(ClientError::Refused { url: format!("{}{path}", self.base), status, detail })
+        if (200..300).contains(&status) { Ok(body) } else { Err(self.refused(path, status, &body)) }
     }
+
+    fn refused(&self, path: &str, status: u16, body: &Value) -> ClientError {
+        let detail = body["detail"].as_str().map_or_else(|| body.to_string(), str::to_owned);
+        ClientError::Refused { url: format!("{}{path}", self.base), status, detail }
+    }
+}
+
+/// The status and the body.
+fn read(
+    url: String,
+    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<(u16, String), ClientError> {
+    let unreachable = |error| ClientError::Unreachable { url: url.clone(), error };
+    let mut answer = answer.map_err(unreachable)?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.body_mut().read_to_string().map_err(unreachable)?))
+}
+
+/// A body as JSON; as a text where it is none.
+fn parsed(text: String) -> Value {
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
 }

@@ -21,8 +21,8 @@ pub(super) fn run(args: &ReportArgs) -> Outcome {
     let report = match &args.config {
         Some(config) => of_ledger(config, &args.id)?,
         None => {
-            let answer = Client::new(&args.admin).get(&format!("/v1/experiments/{}/report", args.id))?;
-            serde_json::from_value(answer).map_err(|e| format!("{}: not a report: {e}", args.admin))?
+            let answer = Client::new(&args.admin).get_text(&format!("/v1/experiments/{}/report", args.id))?;
+            serde_json::from_str(&answer).map_err(|e| format!("{}: not a report: {e}", args.admin))?
         }
     };
     match args.format {

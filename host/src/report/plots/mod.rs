@@ -23,9 +23,9 @@ pub(super) fn over_time(history: &[Moment], metric: &str, arm: &str) -> String {
     };
     let effects: Vec<(f64, Effect)> = moments.iter().filter_map(of).collect();
     let title = format!("<b>{}</b>, {} against control", escaped(metric), escaped(arm));
-    let each = effect_plot(&effects, "difference", format!("{title}: the difference and its interval"), |_| 1.0);
+    let each = effect_plot(&effects, "diff.", format!("{title}: the difference and its interval"), |_| 1.0);
     let caption = format!("{title}: what the difference adds up to so far, times the arm's mature units");
-    let total = effect_plot(&effects, "in total", caption, |effect| effect.units as f64);
+    let total = effect_plot(&effects, "total", caption, |effect| effect.units as f64);
     [each, total].into_iter().flatten().map(|plot| plot.figure(&moments)).collect()
 }
 
@@ -244,6 +244,19 @@ mod tests {
         let mut bandit = history(9);
         bandit[5].weights["control"] = 0.7;
         assert!(allocation(&bandit).contains("Shares of units in force"));
+    }
+
+    #[test]
+    fn a_number_beside_a_line_keeps_its_sign_and_its_digits() {
+        for (difference, said) in [(-0.00138, "-0.00138"), (-0.000_012_34, "-1.23e-5"), (-98765.4, "-98765")] {
+            let mut history = history(3);
+            for effect in history.iter_mut().flat_map(|moment| &mut moment.effects) {
+                (effect.difference, effect.units) = (difference, 1_000_000);
+            }
+            let html = over_time(&history, "orders", NASTY);
+            assert!(html.contains(&format!("\ndiff. {said}\n")), "{said}: {html}");
+            assert!(html.contains("\ntotal -") && !html.contains('\u{2026}'), "{html}");
+        }
     }
 
     #[test]
