@@ -16,6 +16,10 @@ pub fn evidence(found: &GuardrailResult, observed: &Observed) -> Value {
     json!({
         "guardrail": &*guardrail.name,
         "arm": &*found.arm,
+        "kind": found.kind.as_str(),
+        "action": found.action,
+        "events": found.count.map(|[events, _]| events),
+        "most": found.count.map(|[_, most]| most),
         "control_units": found.units[0],
         "arm_units": found.units[1],
         "control_mean": found.means[0],
@@ -23,8 +27,10 @@ pub fn evidence(found: &GuardrailResult, observed: &Observed) -> Value {
         "p": found.p,
         "increase_above": found.lower,
         "increase_below": found.upper,
+        "alarm": found.alarm,
         "margin": found.margin,
         "alpha": guardrail.alpha,
+        "alarm_alpha": found.alarm_alpha,
     })
 }
 

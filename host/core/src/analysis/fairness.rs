@@ -41,6 +41,8 @@ pub struct FairnessResult {
     pub high: f64,
     /// What it says: harm is a ratio surely below the smallest one that is allowed.
     pub standing: Standing,
+    /// Why it cannot say more yet.
+    pub why: Option<String>,
 }
 
 /// Every group of every fairness guardrail, in every arm.
@@ -68,7 +70,23 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
                 let (low, high) = (by(low, base_high), by(high, base_low));
                 let share = |counts: Counts| (counts.units > 0).then(|| counts.events as f64 / counts.units as f64);
                 let shares = [share(*counts), share(base)];
-                let enough = counts.units.min(base.units) >= fairness.min_units;
+                let fewest = counts.units.min(base.units);
+                let enough = fewest >= fairness.min_units;
+                let standing = match () {
+                    () if enough && high < fairness.min_ratio => Standing::Harm,
+                    () if enough && low >= fairness.min_ratio => Standing::Holds,
+                    () => Standing::Inconclusive,
+                };
+                let why = match standing {
+                    Standing::Holds | Standing::Harm => None,
+                    Standing::Inconclusive if !enough => {
+                        Some(format!("{fewest} units in the smaller group; {} are needed", fairness.min_units))
+                    }
+                    Standing::Inconclusive if high.is_finite() => {
+                        Some(format!("the ratio lies in [{low:.4}, {high:.4}]"))
+                    }
+                    Standing::Inconclusive => Some(format!("the ratio is above {low:.4}, and nothing bounds it yet")),
+                };
                 results.push(FairnessResult {
                     fairness: at,
                     arm: spec.arms[arm].name.clone(),
@@ -80,11 +98,8 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
                     ratio: shares[0].zip(shares[1]).filter(|(_, base)| *base > 0.0).map(|(rate, base)| rate / base),
                     low,
                     high,
-                    standing: match () {
-                        () if enough && high < fairness.min_ratio => Standing::Harm,
-                        () if enough && low >= fairness.min_ratio => Standing::Holds,
-                        () => Standing::Inconclusive,
-                    },
+                    standing,
+                    why,
                 });
             }
         }

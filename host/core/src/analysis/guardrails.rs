@@ -31,6 +31,40 @@ impl Standing {
     }
 }
 
+/// What a guardrail takes for harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HarmKind {
+    /// It happened too often; nothing is tested.
+    Count,
+    /// More of it than in control.
+    Increase,
+    /// Less of it than in control.
+    Decrease,
+    /// Another share of some action than in control.
+    Mix,
+}
+
+impl HarmKind {
+    /// The name in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Increase => "increase",
+            Self::Decrease => "decrease",
+            Self::Mix => "mix",
+        }
+    }
+
+    /// What is bounded, and has to stay small.
+    pub fn change(self) -> &'static str {
+        match self {
+            Self::Count | Self::Increase => "the increase",
+            Self::Decrease => "the decrease",
+            Self::Mix => "the largest shift of an action's share",
+        }
+    }
+}
+
 /// A guardrail in one arm.
 #[derive(Debug, Clone)]
 pub struct GuardrailResult {
@@ -38,18 +72,28 @@ pub struct GuardrailResult {
     pub guardrail: usize,
     /// The arm.
     pub arm: Name,
+    /// What it takes for harm.
+    pub kind: HarmKind,
     /// What it says.
     pub standing: Standing,
     /// Units in control and in the arm.
     pub units: [u64; 2],
     /// Their means or rates; none where there is none.
     pub means: [Option<f64>; 2],
+    /// The action whose share differs most, where the mix of actions is watched: the means are its.
+    pub action: Option<Box<str>>,
+    /// How often it happened in the arm, and how often it may, where that is all that is asked.
+    pub count: Option<[u64; 2]>,
     /// p of "no increase", valid at any time, where events are counted and the alarm is at 0.
     pub p: Option<f64>,
-    /// The increase is above this, at the alarm's share of alpha.
+    /// The change for the worse is above this, at the alarm's share of alpha.
     pub lower: Option<f64>,
-    /// The increase is below this, at alpha.
+    /// The change for the worse is below this, at alpha.
     pub upper: Option<f64>,
+    /// Harm is a lower bound above this.
+    pub alarm: Option<f64>,
+    /// The alarm's share of alpha.
+    pub alarm_alpha: f64,
     /// What the upper bound has to stay under.
     pub margin: Option<f64>,
     /// Why it cannot say more yet.
@@ -76,18 +120,23 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
         let mut result = GuardrailResult {
             guardrail: position,
             arm: spec.arms[arm].name.clone(),
+            kind: kind(guardrail),
             standing: Standing::Inconclusive,
             units: [0; 2],
             means: [None; 2],
+            action: None,
+            count: None,
             p: None,
             lower: None,
             upper: None,
+            alarm: None,
+            alarm_alpha,
             margin: None,
             why: None,
         };
         match &summed {
             None if guardrail.watched == Watched::ActionMix => {
-                by_mix(&mut result, guardrail, observed, [control, arm], alarm_alpha);
+                by_mix(&mut result, guardrail, observed, [control, arm]);
             }
             None => {
                 let (weight, of_control) = (spec.arms[arm].weight, spec.arms[control].weight);
@@ -95,13 +144,22 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
                 // is bounded by itself.
                 let is_fixed = observed.course.batches.is_empty();
                 let share = if is_fixed { weight / (weight + of_control) } else { 0.0 };
-                by_counts(&mut result, guardrail, counts[control], counts[arm], share, alarm_alpha);
+                by_counts(&mut result, guardrail, counts[control], counts[arm], share);
             }
-            Some(summed) => by_metric(&mut result, guardrail, summed, [control, arm], observed, alarm_alpha),
+            Some(summed) => by_metric(&mut result, guardrail, summed, [control, arm], observed),
         }
         result
     };
     arms.into_iter().map(judge).collect()
+}
+
+fn kind(guardrail: &Guardrail) -> HarmKind {
+    match guardrail.margin {
+        Margin::Count(_) => HarmKind::Count,
+        Margin::Difference { .. } if guardrail.watched == Watched::ActionMix => HarmKind::Mix,
+        Margin::Difference { more_is_harm: true, .. } => HarmKind::Increase,
+        Margin::Difference { .. } => HarmKind::Decrease,
+    }
 }
 
 /// Units, and those that count, by arm.
@@ -115,14 +173,7 @@ fn hits(observed: &Observed, guardrail: &Guardrail) -> Vec<Counts> {
 }
 
 /// `share` is the arm's part of the units that fall to it or to control.
-fn by_counts(
-    result: &mut GuardrailResult,
-    guardrail: &Guardrail,
-    control: Counts,
-    arm: Counts,
-    share: f64,
-    alarm_alpha: f64,
-) {
+fn by_counts(result: &mut GuardrailResult, guardrail: &Guardrail, control: Counts, arm: Counts, share: f64) {
     let rate = |counts: Counts| (counts.units > 0).then(|| counts.events as f64 / counts.units as f64);
     result.units = [control.units, arm.units];
     result.means = [rate(control), rate(arm)];
@@ -133,27 +184,24 @@ fn by_counts(
     if !is_enough(result, guardrail) {
         return;
     }
-    let (mut low, _) = difference_bounds(control, arm, alarm_alpha);
+    let (mut low, _) = difference_bounds(control, arm, result.alarm_alpha);
     let (_, high) = difference_bounds(control, arm, guardrail.alpha);
+    let margin = scaled(margin, is_relative, result.means[0]);
     if alarm == 0.0 && share > 0.0 && share < 1.0 {
         // Any increase is harm: the events alone tell, and sooner than two bounds of which each
         // has to allow for its own arm's luck.
         let p = conditional::p(control.events, arm.events, share);
         result.p = Some(p);
-        low = if p <= alarm_alpha { low.max(f64::MIN_POSITIVE) } else { low.min(0.0) };
+        let is_harm = p <= result.alarm_alpha;
+        low = if is_harm { low.max(0.0) } else { low.min(0.0) };
+        return conclude(result, is_harm, [low, high], margin, alarm);
     }
-    conclude(result, low, high, scaled(margin, is_relative, result.means[0]), alarm);
+    conclude(result, low > alarm, [low, high], margin, alarm);
 }
 
 /// The share of units with each action at their entry. It may differ either way, and every action
 /// has a part of the error rate.
-fn by_mix(
-    result: &mut GuardrailResult,
-    guardrail: &Guardrail,
-    observed: &Observed,
-    [control, arm]: [usize; 2],
-    alarm_alpha: f64,
-) {
+fn by_mix(result: &mut GuardrailResult, guardrail: &Guardrail, observed: &Observed, [control, arm]: [usize; 2]) {
     let mut counts = vec![[0_u64; 2]; observed.first_actions.len()];
     let mut units = [0_u64; 2];
     for unit in observed.units.values() {
@@ -170,9 +218,9 @@ fn by_mix(
     let side = |at: usize, events: u64| Counts { units: units[at], events };
     let (mut low, mut high) = (0.0_f64, 0.0_f64);
     let mut farthest = 0.0;
-    for [of_control, of_arm] in &counts {
+    for ([of_control, of_arm], action) in counts.iter().zip(&observed.first_actions) {
         let (of_control, of_arm) = (side(0, *of_control), side(1, *of_arm));
-        let (alarm_low, alarm_high) = difference_bounds(of_control, of_arm, alarm_alpha / actions);
+        let (alarm_low, alarm_high) = difference_bounds(of_control, of_arm, result.alarm_alpha / actions);
         let (surely_low, surely_high) = difference_bounds(of_control, of_arm, guardrail.alpha / actions);
         low = low.max(alarm_low).max(-alarm_high);
         high = high.max(surely_high).max(-surely_low);
@@ -180,9 +228,10 @@ fn by_mix(
         if (rates[1] - rates[0]).abs() >= farthest {
             farthest = (rates[1] - rates[0]).abs();
             result.means = rates.map(Some);
+            result.action = Some(action.clone());
         }
     }
-    conclude(result, low, high, margin, alarm);
+    conclude(result, low > alarm, [low, high], margin, alarm);
 }
 
 fn by_metric(
@@ -191,7 +240,6 @@ fn by_metric(
     summed: &Summed,
     [control, arm]: [usize; 2],
     observed: &Observed,
-    alarm_alpha: f64,
 ) {
     let Watched::Metric(position) = guardrail.watched else { return };
     let of = |arm: usize| summed.arm(arm);
@@ -216,8 +264,8 @@ fn by_metric(
         }
     };
     let planned = observed.spec.metrics[position].planned_units;
-    let (low, high) = (lower(&estimate, alarm_alpha, planned), upper(&estimate, guardrail.alpha, planned));
-    conclude(result, low, high, scaled(margin, is_relative, result.means[0]), alarm);
+    let (low, high) = (lower(&estimate, result.alarm_alpha, planned), upper(&estimate, guardrail.alpha, planned));
+    conclude(result, low > alarm, [low, high], scaled(margin, is_relative, result.means[0]), alarm);
 }
 
 fn scaled(margin: f64, is_relative: bool, control: Option<f64>) -> f64 {
@@ -227,8 +275,7 @@ fn scaled(margin: f64, is_relative: bool, control: Option<f64>) -> f64 {
 /// One more than allowed is enough: there is nothing to test.
 fn count(result: &mut GuardrailResult, events: u64, most: u64) {
     result.standing = if events > most { Standing::Harm } else { Standing::Holds };
-    result.margin = Some(most as f64);
-    result.lower = Some(events as f64);
+    result.count = Some([events, most]);
 }
 
 fn is_enough(result: &mut GuardrailResult, guardrail: &Guardrail) -> bool {
@@ -239,13 +286,36 @@ fn is_enough(result: &mut GuardrailResult, guardrail: &Guardrail) -> bool {
     fewest >= guardrail.min_units
 }
 
-fn conclude(result: &mut GuardrailResult, low: f64, high: f64, margin: f64, alarm: f64) {
-    (result.lower, result.upper, result.margin) = (Some(low), Some(high), Some(margin));
-    if low > alarm {
+fn conclude(result: &mut GuardrailResult, is_harm: bool, [low, high]: [f64; 2], margin: f64, alarm: f64) {
+    (result.lower, result.upper) = (Some(low), Some(high));
+    (result.margin, result.alarm) = (Some(margin), Some(alarm));
+    if is_harm {
         result.standing = Standing::Harm;
     } else if high < margin {
         result.standing = Standing::Holds;
     } else {
-        result.why = Some(format!("the increase lies in [{low:.5}, {high:.5}]; the margin is {margin}"));
+        let change = result.kind.change();
+        result.why = Some(format!("{change} lies in [{low:.5}, {high:.5}]; the margin is {margin}"));
+    }
+}
+
+impl GuardrailResult {
+    /// What it says, in a sentence.
+    pub fn describe(&self, observed: &Observed) -> String {
+        let (name, arm) = (&observed.spec.guardrails[self.guardrail].name, &self.arm);
+        if let Some([events, most]) = self.count {
+            let times = if events == 1 { "time" } else { "times" };
+            return format!("'{name}' happened {events} {times} in arm '{arm}'; at most {most} are allowed");
+        }
+        let mean = |at: usize| self.means[at].map_or_else(|| "-".to_owned(), |mean| format!("{mean:.4}"));
+        let share = self.action.as_ref().map(|action| format!("share of '{action}': ")).unwrap_or_default();
+        let seen = format!("{share}{} in arm '{arm}', {} in control", mean(1), mean(0));
+        let less = if self.kind == HarmKind::Decrease { " by its decrease" } else { "" };
+        match (self.standing, &self.why) {
+            (Standing::Harm, _) => format!("guardrail '{name}' shows harm{less}: {seen}"),
+            (Standing::Holds, _) => format!("guardrail '{name}' holds: {seen}"),
+            (Standing::Inconclusive, Some(why)) => format!("guardrail '{name}' is inconclusive: {why}"),
+            (Standing::Inconclusive, None) => format!("guardrail '{name}' is inconclusive"),
+        }
     }
 }

@@ -14,7 +14,7 @@ mod segments;
 pub use allocate::next_shares;
 pub use course::Course;
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
-pub use guardrails::{GuardrailResult, Standing};
+pub use guardrails::{GuardrailResult, HarmKind, Standing};
 pub use metrics::{ArmResult, Comparison, Found, MetricResult, baseline};
 pub use observed::{Decision, Observed, Total, Unit};
 pub use segments::{SegmentResult, by_segment};
@@ -202,21 +202,6 @@ impl FairnessResult {
             self.high,
             fairness.min_ratio
         )
-    }
-}
-
-impl GuardrailResult {
-    /// What it says, in a sentence.
-    pub fn describe(&self, observed: &Observed) -> String {
-        let name = &observed.spec.guardrails[self.guardrail].name;
-        let mean = |at: usize| self.means[at].map_or_else(|| "-".to_owned(), |mean| format!("{mean:.4}"));
-        let seen = format!("{} in arm '{}', {} in control", mean(1), self.arm, mean(0));
-        match (self.standing, &self.why) {
-            (Standing::Harm, _) => format!("guardrail '{name}' shows harm: {seen}"),
-            (Standing::Holds, _) => format!("guardrail '{name}' holds: {seen}"),
-            (Standing::Inconclusive, Some(why)) => format!("guardrail '{name}' is inconclusive: {why}"),
-            (Standing::Inconclusive, None) => format!("guardrail '{name}' is inconclusive"),
-        }
     }
 }
 

@@ -333,6 +333,11 @@ impl Observed {
         });
     }
 
+    /// Says whether the winner's own units are compared with those held back, and nobody else.
+    pub fn is_against_held_back(&self) -> bool {
+        self.shipped.is_some()
+    }
+
     /// Units that entered, by arm.
     pub fn entered(&self) -> &[u64] {
         &self.srm.counts

@@ -81,6 +81,18 @@ fn a_group_at_the_edge_of_what_is_allowed_is_seldom_called_harmed_and_one_beyond
     assert!(caught >= 45, "{caught} of 50");
 }
 
+#[test]
+fn a_group_of_which_too_little_is_known_says_so() {
+    let mut observed = observed(FAIR);
+    for i in 0..300 {
+        let age = if i % 10 < 2 { "{\"features.m.age\":\"old\"}" } else { "{\"features.m.age\":\"young\"}" };
+        decide(&mut observed, i, arm(i), "email", Some(age));
+    }
+    let found = analyse(&observed, u64::MAX).fairness;
+    let why: Vec<_> = found.iter().map(|found| found.why.as_deref()).collect();
+    assert_eq!(why, [Some("30 units in the smaller group; 100 are needed"); 2]);
+}
+
 const MIX: &str = "[[guardrails]]\nmetric = \"action_mix\"\nmax_increase = 0.1\nmin_units = 100\n";
 
 fn mix(seed: u64, units: u64, calls: [f64; 2]) -> Standing {
@@ -142,6 +154,93 @@ fn a_covariate_takes_its_share_of_the_variance_out_and_who_lacks_it_stays_in() {
     let ratio = (estimate(1).se / estimate(0).se).powi(2);
     // Nine tenths of 0.49 is taken out.
     assert!((ratio - (1.0 - 0.9 * 0.49)).abs() < 0.04, "{ratio}");
+}
+
+#[test]
+fn a_count_is_told_as_a_count_and_has_no_bounds() {
+    let more = "[[metrics]]\nname = \"sued\"\nrole = \"guardrail\"\noutcome = \"lawsuit\"\nwindow = \"90d\"\n\
+                [[guardrails]]\nmetric = \"sued\"\nmax_count = 2\n";
+    let mut observed = observed(more);
+    (0..10).for_each(|i| decide(&mut observed, i, arm(i), "call", None));
+    for i in [1, 3, 5, 7] {
+        observed.outcome(&format!("b-{i}"), "lawsuit", 1.0, 4000);
+    }
+    let analysis = analyse(&observed, 5000);
+    let found = &analysis.guardrails[0];
+    assert_eq!((found.kind, found.count, found.lower, found.margin), (HarmKind::Count, Some([4, 2]), None, None));
+    assert_eq!(analysis.verdict.why, "'sued' happened 4 times in arm 'b'; at most 2 are allowed");
+}
+
+#[test]
+fn a_decrease_is_told_as_one_and_the_alarm_is_kept() {
+    let more = |alarm: &str| {
+        format!(
+            "[[metrics]]\nname = \"m\"\nrole = \"secondary\"\noutcome = \"cured\"\nwindow = \"1d\"\n\
+             [[guardrails]]\nmetric = \"m\"\nmax_decrease = 0.5\n{alarm}"
+        )
+    };
+    // The new arm loses a half of them; the alarm is the only thing that differs.
+    let judged = |alarm: &str| {
+        let mut observed = observed(&more(alarm));
+        for i in 0..4000_u64 {
+            decide(&mut observed, i, arm(i), "call", None);
+            if i % 4 != 1 {
+                observed.outcome(&format!("b-{i}"), "cured", 1.0, 1000 + i);
+            }
+        }
+        let found = analyse(&observed, u64::MAX).guardrails.remove(0);
+        let said = found.describe(&observed);
+        (found, said)
+    };
+    let (found, said) = judged("");
+    assert_eq!((found.kind, found.standing, found.alarm), (HarmKind::Decrease, Standing::Harm, Some(0.0)));
+    assert_eq!(said, "guardrail 'm' shows harm by its decrease: 0.5000 in arm 'b', 1.0000 in control");
+    let (found, said) = judged("alarm = 0.6\n");
+    assert_eq!((found.standing, found.alarm), (Standing::Inconclusive, Some(0.6)));
+    assert!(said.contains("the decrease lies in [0."), "{said}");
+}
+
+#[test]
+fn the_action_that_shifted_is_named() {
+    let mut observed = observed(MIX);
+    for i in 0..4000 {
+        let action = if arm(i) == "b" && i % 3 > 0 { "call" } else { "email" };
+        decide(&mut observed, i, arm(i), action, None);
+    }
+    let analysis = analyse(&observed, u64::MAX);
+    let found = &analysis.guardrails[0];
+    assert_eq!((found.kind, found.alarm), (HarmKind::Mix, Some(0.1)));
+    assert!(found.action.is_some());
+    let why = &analysis.verdict.why;
+    assert!(why.starts_with("guardrail 'action_mix' shows harm: share of '") && why.contains(" in arm 'b', "), "{why}");
+}
+
+#[test]
+fn where_the_events_decide_no_bound_is_made_up() {
+    let more = "[[guardrails]]\nmetric = \"failures\"\nmax_increase = 0.5\nmin_units = 100\n";
+    let mut observed = observed(more);
+    (0..2000).for_each(|i| decide(&mut observed, i, arm(i), "call", None));
+    // One failure of the new arm after the other, until the host would stop it.
+    let first = (0..100).find_map(|i| {
+        let unit = format!("b-{}", 2 * i + 1);
+        observed.decision(&Decision {
+            unit: &unit,
+            arm: "b",
+            time_ms: 9000,
+            action: "call",
+            outcome: "trap",
+            fell_back: false,
+            took_us: 1,
+            forced: false,
+            batch: None,
+            attributes: None,
+        });
+        let found = analyse(&observed, u64::MAX).guardrails.remove(0);
+        (found.standing == Standing::Harm).then_some(found)
+    });
+    let found = first.expect("it is stopped");
+    assert!(found.p.is_some_and(|p| p <= found.alarm_alpha), "{found:?}");
+    assert_eq!(found.lower, Some(0.0), "the bounds alone do not show it yet");
 }
 
 /// A thousand units an arm, of which 200 and 300 are cured.
