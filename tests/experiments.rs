@@ -12,7 +12,7 @@ const RAMP: &str = r#"
 id = "e"
 decision_point = "p"
 start = "manual"
-ramp = [{ coverage = 0.2 }, { coverage = 1.0 }]
+ramp = [{ coverage = 0.2, hold = "1d" }, { coverage = 1.0 }]
 
 [[arms]]
 name = "control"
