@@ -88,7 +88,17 @@ fn a_winner_serves_the_slot_less_the_holdback_until_the_pin_is_edited() {
     let assignment = host.admin.get(&format!("/v1/decisions/{id}")).json()["routing"]["assignment"].clone();
     assert_eq!((&assignment["shipped"], &assignment["propensity"]), (&json!(true), &json!(0.2)), "{assignment}");
     // The counts still reconcile, with those who moved left out.
-    let units = report(&host)["units"].clone();
+    let found = report(&host);
+    let (units, changes) = (found["units"].clone(), found["changes"].as_array().expect("changes"));
+    let commands: Vec<&Value> = changes.iter().map(|change| &change["command"]).collect();
+    assert_eq!((commands.first(), commands.last()), (Some(&&json!("start")), Some(&&json!("ship"))), "{found}");
+    let text = run(["report", "e", "--admin", &format!("http://{}", host.admin.address)]).stdout;
+    let (shipped, since) = ("\nShipped 20", "\nSince then, against those held back: ");
+    assert!(text.find(shipped).zip(text.find(since)).is_some_and(|(first, then)| first < then), "{text}");
+    assert!(
+        text.contains(" moved by shipping\n") && !text.contains("= 0 ") && !text.contains("+ 0 "),
+        "what is zero is left out: {text}"
+    );
     let n = |key: &str| units["left_out"][key].as_u64().expect("a count");
     assert!(n("moved") > 100, "{units}");
     let sum = units["mature"].as_u64().unwrap_or(0) + n("not_mature") + n("forced") + n("moved");
@@ -123,6 +133,11 @@ fn late_harm_against_the_holdback_takes_the_winner_back() {
     assert_eq!(decide(&host, "b-1")["served_by"], "strategy", "everybody is on the pinned strategy");
     let last = last_change(&host);
     assert_eq!((&last["command"], &last["by"]), (&json!("reopen"), &json!("serin")), "{last}");
+    // A count is told as one, not as a mean.
+    let reason = last["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("'complaints' happened ") && reason.ends_with("at most 0 are allowed"), "{reason}");
+    let evidence = &last["evidence"];
+    assert!(evidence["kind"] == "count" && evidence["events"].as_u64() > Some(0) && evidence["most"] == 0, "{last}");
     let shown = host.admin.get("/v1/experiments/e").json();
     assert!(shown["why"].as_str().is_some_and(|why| why.contains("taken back")), "{shown}");
     let found = report(&host);

@@ -200,13 +200,17 @@ fn an_arm_that_fails_is_taken_out_by_the_host_itself() {
     let evidence = &evidence["evidence"];
     assert_eq!((&evidence["arm_mean"], &evidence["control_mean"]), (&json!(1.0), &json!(0.0)), "{evidence}");
     assert!(evidence["increase_above"].as_f64().is_some_and(|bound| bound > 0.0), "{evidence}");
+    assert_eq!((&evidence["kind"], &evidence["alarm"]), (&json!("increase"), &json!(0.0)), "{evidence}");
     let text = run(["report", "e", "--admin", &format!("http://{}", host.admin.address)]);
-    assert!(text.stdout.contains("STOP: guardrail 'failures' shows harm"), "{}", text.stdout);
+    // What happened comes first, and then how it stands.
+    let said = text.stdout.find("\nAborted 20").zip(text.stdout.find("STOP: guardrail 'failures' shows harm"));
+    assert!(said.is_some_and(|(happened, verdict)| happened < verdict), "{}", text.stdout);
     let page = run(["report", "e", "--format", "html", "--admin", &format!("http://{}", host.admin.address)]).stdout;
     assert!(
         page.starts_with("<!doctype html>") && page.contains("<b>STOP</b>") && page.contains("<b>harm</b>"),
         "{page}"
     );
+    assert!(page.contains("<title>e: ABORTED - Serin report</title>"), "{page}");
     assert!(!page.contains("http"), "it needs nothing else: {page}");
     // What a stopped host's ledger says is the same.
     assert_eq!(host.stop(), Some(0));

@@ -226,6 +226,20 @@ fn groups_covariates_and_segments_are_those_of_the_entry_and_harm_to_a_group_pau
     {
         assert!(page.contains(needle), "{needle}");
     }
+    // What matters most comes first; and whom a row is about is beside its numbers.
+    let titles =
+        ["What happened", "What is tested", "Fairness", "cured", "paid", "Units", "Segments", "Decisions by action"];
+    let at = titles.map(|title| page.find(&format!("<h2>{title}</h2>")).unwrap_or(usize::MAX));
+    assert!(at.is_sorted() && at[7] < usize::MAX, "{at:?}");
+    let units = row("next", "cured")["units"].clone();
+    assert!(page.contains(&format!("<td class=n>{} / {}<td", units[0], units[1])), "{units}: {page}");
+    for needle in [
+        "Reference group: \u{2018}under_62\u{2019}",
+        "<span class=\"small\">stops nothing</span>",
+        "significantly worse",
+    ] {
+        assert!(page.contains(needle), "{needle}: {page}");
+    }
     let served = host.admin.get("/v1/experiments/e/report?format=html");
     assert!(served.status == 200 && served.text.contains("<h2>Fairness</h2>"), "{}", served.text);
     assert_eq!(host.admin.get("/v1/experiments/e/report?format=pdf").status, 422);

@@ -32,6 +32,12 @@ pub struct Fairness {
     pub min_ratio: f64,
     /// harm, holds or inconclusive.
     pub state: String,
+    /// The arm is control: it is shown, and stops nothing.
+    #[serde(default)]
+    pub control: bool,
+    /// Why it says no more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<String>,
 }
 
 impl Fairness {
@@ -49,6 +55,8 @@ impl Fairness {
             interval: (found.low, Some(found.high).filter(|high| high.is_finite())),
             min_ratio: fairness.min_ratio,
             state: found.standing.as_str().to_owned(),
+            control: !found.is_new,
+            why: found.why.clone(),
         }
     }
 }

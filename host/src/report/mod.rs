@@ -4,9 +4,13 @@
 mod beside;
 mod html;
 mod plots;
+mod tables;
 mod text;
+mod tried;
+mod words;
 
 pub use beside::{Fairness, Segment, Shadow, shadows};
+pub use tried::{Change, Version};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -26,12 +30,33 @@ pub struct Report {
     pub state: String,
     /// Its phase.
     pub phase: u32,
+    /// What it is about.
+    #[serde(default)]
+    pub description: String,
+    /// Who answers for it.
+    #[serde(default)]
+    pub owner: String,
+    /// What is tried against what.
+    #[serde(default)]
+    pub versions: Vec<Version>,
     /// When it was analysed.
     pub as_of: String,
     /// SHA-256 of the spec that it was analysed by.
     pub spec_digest: String,
     /// The guardrail that the host stopped it for.
     pub stopped_by: Option<String>,
+    /// What happened, oldest first; the latest ones, where there are many.
+    #[serde(default)]
+    pub changes: Vec<Change>,
+    /// Changes before those that are listed.
+    #[serde(default)]
+    pub changes_before: u64,
+    /// Times that an allocation drew other shares; they are not listed.
+    #[serde(default)]
+    pub allocations: u64,
+    /// A winner has shipped, and its own units are compared with those held back.
+    #[serde(default)]
+    pub against_held_back: bool,
     /// Units, and why some are not in the metrics yet.
     pub units: Units,
     /// Whether units fall to the arms as the weights say.
@@ -119,6 +144,15 @@ pub struct Metric {
     pub alpha: f64,
     /// Units at which the confidence sequence is tightest.
     pub planned_units: u64,
+    /// Which way is better: `increase` or `decrease`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub direction: Option<String>,
+    /// From a unit's entry, how long its rows count.
+    #[serde(default)]
+    pub window_ms: u64,
+    /// How late a row may be posted.
+    #[serde(default)]
+    pub lag_ms: u64,
     /// By arm.
     pub arms: IndexMap<String, Arm>,
     /// Units that are left out here, and why.
@@ -153,6 +187,9 @@ pub struct Comparison {
     pub p: Option<f64>,
     /// The interval does not hold zero.
     pub significant: bool,
+    /// Whether that is the way that is wanted; none where it is not significant.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub better: Option<bool>,
     /// Why nothing can be said yet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_enough: Option<String>,
@@ -187,6 +224,7 @@ impl Report {
     /// Analyses what is known at `now_ms`.
     pub fn new(observed: &Observed, status: &Status, beside: Beside, now_ms: u64) -> Self {
         let (spec, analysis) = (&observed.spec, analyse(observed, now_ms));
+        let (changes, changes_before, allocations) = Change::listed(&beside.changes);
         let names = || spec.arms.iter().map(|arm| arm.name.to_string());
         let guardrail = |found: &serin_core::analysis::GuardrailResult| Guardrail {
             metric: spec.guardrails[found.guardrail].name.to_string(),
@@ -199,9 +237,16 @@ impl Report {
             experiment: spec.id.to_string(),
             state: status.state.as_str().to_owned(),
             phase: status.phase,
-            as_of: jiff::Timestamp::from_millisecond(now_ms as i64).map(|t| t.to_string()).unwrap_or_default(),
+            description: spec.description.clone(),
+            owner: spec.owner.clone(),
+            versions: Version::all(spec),
+            as_of: rfc3339(now_ms),
             spec_digest: spec.digest.to_string(),
             stopped_by: stopped_by(&beside.changes),
+            changes,
+            changes_before,
+            allocations,
+            against_held_back: observed.is_against_held_back(),
             units: Units {
                 entered: analysis.entered + analysis.forced + analysis.moved,
                 mature: analysis.mature,
@@ -231,6 +276,11 @@ impl Report {
     }
 }
 
+fn rfc3339(ms: u64) -> String {
+    let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    time.map(|time| time.to_string()).unwrap_or_default()
+}
+
 fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
     let metric = &spec.metrics[found.metric];
     let comparison = |comparison: &serin_core::analysis::Comparison| {
@@ -244,6 +294,7 @@ fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
             interval: said.map(|f| [f.interval.low, f.interval.high]),
             p: of(|f| f.interval.p),
             significant: said.is_some_and(|f| f.significant),
+            better: said.filter(|f| f.significant).map(|f| f.better),
             not_enough: comparison.found.as_ref().err().map(ToString::to_string),
         }
     };
@@ -255,6 +306,9 @@ fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
         adjustment: found.adjustment.clone(),
         alpha: found.alpha,
         planned_units: metric.planned_units,
+        direction: Some(if metric.more_is_better { "increase" } else { "decrease" }.to_owned()),
+        window_ms: metric.window_ms,
+        lag_ms: metric.lag_ms,
         arms: arms.map(|(arm, a)| (arm.name.to_string(), Arm { units: a.units, mean: a.mean })).collect(),
         left_out: [
             ("not_mature", found.not_mature),

@@ -1,127 +1,178 @@
-//! A report as text.
+//! A report as text: what came of it first, then what it rests on.
 
-use std::fmt;
+use std::fmt::{self, Formatter};
 
-use super::Report;
-
-fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.5}"))
-}
+use super::words::{self, RAILS, Rail, line, number, p_is, probability};
+use super::{Guardrail, Metric, Report};
 
 impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}  {} (phase {}), as of {}", self.experiment, self.state, self.phase, self.as_of)?;
-        writeln!(f, "{}: {}\n", self.verdict.decision.to_uppercase(), self.verdict.why)?;
-        let units = &self.units;
-        writeln!(
-            f,
-            "units      {} entered = {} mature + {} not mature + {} forced + {} moved by shipping",
-            units.entered, units.mature, units.left_out.not_mature, units.left_out.forced, units.left_out.moved
-        )?;
-        let counts: Vec<String> = self.srm.counts.iter().map(|(arm, n)| format!("{arm} {n}")).collect();
-        writeln!(
-            f,
-            "balance    {}; SRM p = {} (once), {:.4} (sequential)",
-            counts.join(", "),
-            number(self.srm.p),
-            self.srm.sequential_p
-        )?;
-        if let Some(guardrail) = &self.stopped_by {
-            writeln!(f, "stopped by {guardrail}")?;
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let as_of = words::second(&self.as_of);
+        writeln!(f, "{}  {} (phase {}), as of {as_of}", self.experiment, self.state, self.phase)?;
+        if !self.description.is_empty() {
+            writeln!(f, "{}", line(&self.description))?;
         }
-        for metric in &self.metrics {
-            writeln!(
-                f,
-                "\n{} ({}; {}{}, alpha {}, planned units {})",
-                metric.name,
-                metric.role,
-                metric.method,
-                metric.adjustment.as_ref().map(|how| format!(", {how}")).unwrap_or_default(),
-                metric.alpha,
-                metric.planned_units
-            )?;
-            for (name, arm) in &metric.arms {
-                writeln!(f, "  {name:<24} {:>9} units   mean {}", arm.units, number(arm.mean))?;
-            }
-            for c in &metric.comparisons {
-                write!(f, "  {:<24} ", format!("{} - {}", c.arm, c.against))?;
-                match (&c.not_enough, c.interval) {
-                    (None, Some([low, high])) => writeln!(
-                        f,
-                        "{} in [{low:.5}, {high:.5}], p = {}{}",
-                        number(c.difference),
-                        number(c.p),
-                        if c.significant { ", significant" } else { "" }
-                    )?,
-                    (why, _) => writeln!(f, "not enough data: {}", why.as_deref().unwrap_or_default())?,
-                }
+        let owner = if self.owner.is_empty() { String::new() } else { format!("owner {}; ", line(&self.owner)) };
+        writeln!(f, "{owner}spec {}\n", self.spec_digest)?;
+        let verdict = format!("{}: {}", self.verdict.decision.to_uppercase(), self.verdict.why);
+        match self.happened() {
+            None => writeln!(f, "{verdict}")?,
+            Some(happened) => {
+                let mut state = happened.state.to_owned();
+                state[..1].make_ascii_uppercase();
+                writeln!(f, "{state} {}\n{}: {verdict}", happened.how, happened.since)?;
             }
         }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        self.changes(f)?;
+        self.tried(f)?;
         if !self.guardrails.is_empty() {
-            writeln!(f, "\nguardrails")?;
+            writeln!(f, "\nguardrails ({RAILS})")?;
         }
         for guardrail in &self.guardrails {
-            let evidence = &guardrail.evidence;
-            writeln!(
-                f,
-                "  {:<24} {:<13} {} {} in {}, {} in control; increase in [{}, {}], margin {}",
-                guardrail.metric,
-                guardrail.state,
-                guardrail.arm,
-                number(evidence["arm_mean"].as_f64()),
-                evidence["arm_units"],
-                number(evidence["control_mean"].as_f64()),
-                number(evidence["increase_above"].as_f64()),
-                number(evidence["increase_below"].as_f64()),
-                number(evidence["margin"].as_f64())
-            )?;
+            rail(f, guardrail)?;
         }
-        self.beside(f)?;
-        for warning in &self.warnings {
-            writeln!(f, "\nwarning: {warning}")?;
+        self.fairness(f)?;
+        for metric in self.goals_first() {
+            measured(f, metric)?;
         }
+        let counts: Vec<String> = self.srm.counts.iter().map(|(arm, n)| format!("{arm} {n}")).collect();
+        let [once, always] = [self.srm.p, Some(self.srm.sequential_p)].map(p_is);
+        writeln!(f, "\nunits      {}", words::units(&self.units))?;
+        writeln!(f, "balance    {}; SRM {once} (once), {always} (sequential)", counts.join(", "))?;
+        self.segments(f)?;
+        self.shadows(f)?;
+        self.actions(f)
+    }
+}
+
+fn rail(f: &mut Formatter<'_>, guardrail: &Guardrail) -> fmt::Result {
+    let rail = Rail::of(guardrail);
+    write!(f, "  {:<24} {:<13} {}: ", guardrail.metric, guardrail.state, guardrail.arm)?;
+    if let Some(count) = rail.count {
+        return writeln!(f, "{count}");
+    }
+    if let Some(action) = &rail.action {
+        write!(f, "share of '{action}' ")?;
+    }
+    let [(control, of_control), (arm, of_arm)] = &rail.means;
+    writeln!(f, "{arm} of {of_arm} units, {control} of {of_control} in control")?;
+    if rail.margin != "-" {
+        let change = if rail.kind == "mix" { "largest shift" } else { rail.kind.as_str() };
+        let alarm = rail.alarm_alpha.map(|part| format!(" ({part} for the alarm)")).unwrap_or_default();
+        let above = if rail.above == "> 0" { "above 0" } else { &format!("above {}", rail.above) };
+        // Why it is inconclusive is in these numbers.
+        writeln!(
+            f,
+            "  {:<24} {change} {above} and below {}; alarm {}, margin {}; p {}, alpha {}{}",
+            "", rail.below, rail.alarm, rail.margin, rail.p, rail.alpha, alarm
+        )
+    } else if let Some(why) = &guardrail.why {
+        writeln!(f, "  {:<24} {why}", "")
+    } else {
         Ok(())
     }
 }
 
+fn measured(f: &mut Formatter<'_>, metric: &Metric) -> fmt::Result {
+    writeln!(f, "\n{} ({})", metric.name, words::metric(metric))?;
+    for (name, arm) in &metric.arms {
+        writeln!(f, "  {name:<24} {:>9} units   mean {}", arm.units, number(arm.mean))?;
+    }
+    for found in &metric.comparisons {
+        let title = format!("{} - {}", found.arm, found.against);
+        writeln!(f, "  {title:<24} {}", words::comparison(found))?;
+    }
+    Ok(())
+}
+
 impl Report {
-    fn beside(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.fairness.is_empty() {
-            writeln!(f, "\nfairness (monitors, not law): the well-treated of a group by those of the reference")?;
+    fn changes(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if !self.changes.is_empty() {
+            writeln!(f, "\nwhat happened")?;
         }
-        for found in &self.fairness {
+        for change in &self.changes {
+            let (at, by, why) = (words::minute(&change.at), line(&change.by), line(&change.reason));
+            writeln!(f, "  {at}  {:<8} phase {:<3} {by}: {why}", change.command, change.phase)?;
+        }
+        if let Some(unlisted) = self.unlisted() {
+            writeln!(f, "  {unlisted}")?;
+        }
+        match &self.stopped_by {
+            Some(guardrail) => writeln!(f, "  stopped by {guardrail}"),
+            None => Ok(()),
+        }
+    }
+
+    fn tried(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if !self.versions.is_empty() {
+            writeln!(f, "\narms")?;
+        }
+        for version in &self.versions {
+            let role = format!("{} ({})", version.arm, version.role);
+            let version = format!("{} {}", version.strategy, line(&version.set()));
+            writeln!(f, "  {role:<24} {}", version.trim_end())?;
+        }
+        Ok(())
+    }
+
+    fn fairness(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (at, found) in self.fairness.iter().enumerate() {
+            let of = |at: usize| self.fairness.get(at).map(|found| (&found.attribute, &found.rate));
+            if at == 0 || of(at) != of(at - 1) {
+                writeln!(
+                    f,
+                    "\nfairness by {}: {} (a monitor, not law): the well-treated of a group by those of '{}', at least {}",
+                    found.attribute,
+                    found.rate,
+                    line(&found.reference),
+                    found.min_ratio
+                )?;
+            }
+            let arm = if found.control { format!("{} (stops nothing)", found.arm) } else { found.arm.clone() };
             writeln!(
                 f,
-                "  {:<24} {:<13} {} of '{}' by '{}' in {}: {} in [{:.4}, {}], at least {}",
-                found.attribute,
+                "  {arm:<24} {:<13} '{}': {} of {} / {} units; ratio {} in [{}, {}]{}",
                 found.state,
-                found.rate,
-                found.group,
-                found.reference,
-                found.arm,
+                line(&found.group),
+                found.rates.map(number).join(" / "),
+                found.units[0],
+                found.units[1],
                 number(found.ratio),
-                found.interval.0,
+                number(Some(found.interval.0)),
                 number(found.interval.1),
-                found.min_ratio
+                found.why.as_ref().map(|why| format!("; {why}")).unwrap_or_default()
             )?;
         }
+        Ok(())
+    }
+
+    fn segments(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if !self.segments.is_empty() {
-            writeln!(f, "\nsegments (exploratory)")?;
+            writeln!(f, "\nsegments (exploratory; units of control / of the arm)")?;
         }
         for found in &self.segments {
-            let value = found.value.as_deref().unwrap_or("(not known)");
-            write!(f, "  {} = {value}: {} in {}: ", found.attribute, found.metric, found.arm)?;
+            let value = found.value.as_deref().map_or_else(|| "(not known)".to_owned(), line);
+            let [control, arm] = found.units;
+            write!(f, "  {} = {value}: {} in {} ({control} / {arm}): ", found.attribute, found.metric, found.arm)?;
             match (&found.not_enough, found.interval) {
-                (None, Some([low, high])) => writeln!(
+                (None, Some(interval)) => writeln!(
                     f,
-                    "{} in [{low:.5}, {high:.5}], p = {}, {} among all",
+                    "{} in [{}], {}, {} among all",
                     number(found.difference),
-                    number(found.p),
-                    number(found.adjusted_p)
+                    interval.map(|end| number(Some(end))).join(", "),
+                    p_is(found.p),
+                    probability(found.adjusted_p)
                 )?,
                 (why, _) => writeln!(f, "not enough data: {}", why.as_deref().unwrap_or_default())?,
             }
         }
+        Ok(())
+    }
+
+    fn shadows(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for shadow in &self.shadows {
             writeln!(
                 f,
@@ -142,6 +193,18 @@ impl Report {
                 let row: Vec<String> = actions.iter().map(|(action, n)| format!("{action} {n}")).collect();
                 writeln!(f, "  served {served:<16} shadow: {}", row.join(", "))?;
             }
+        }
+        Ok(())
+    }
+
+    fn actions(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.actions.values().any(|actions| !actions.is_empty()) {
+            writeln!(f, "\ndecisions by action")?;
+        }
+        for (arm, actions) in self.actions.iter().filter(|(_, actions)| !actions.is_empty()) {
+            let total = actions.values().sum::<u64>().max(1) as f64;
+            let share = |(action, n): (&String, &u64)| format!("{action} {n} ({:.1} %)", *n as f64 / total * 100.0);
+            writeln!(f, "  {arm:<24} {}", actions.iter().map(share).collect::<Vec<_>>().join(", "))?;
         }
         Ok(())
     }

@@ -82,10 +82,9 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
                     Standing::Inconclusive if !enough => {
                         Some(format!("{fewest} units in the smaller group; {} are needed", fairness.min_units))
                     }
-                    Standing::Inconclusive if high.is_finite() => {
-                        Some(format!("the ratio lies in [{low:.4}, {high:.4}]"))
+                    Standing::Inconclusive => {
+                        Some(format!("{} lies within the bounds of the ratio", fairness.min_ratio))
                     }
-                    Standing::Inconclusive => Some(format!("the ratio is above {low:.4}, and nothing bounds it yet")),
                 };
                 results.push(FairnessResult {
                     fairness: at,

@@ -43,21 +43,24 @@ pub(super) struct Plot {
     pub(super) band: Points,
     /// What the lines are to be compared with.
     pub(super) rule: Option<f64>,
+    /// HTML after the caption's period.
+    pub(super) note: String,
 }
 
 impl Plot {
     pub(super) fn new(caption: String, height: u32, y: Ticks, lines: Vec<(String, Points)>) -> Self {
-        Self { caption, height, y, lines, band: Vec::new(), rule: None }
+        Self { caption, height, y, lines, band: Vec::new(), rule: None, note: String::new() }
     }
 
-    /// The plot with its caption; nothing where there is nothing over time.
-    pub(super) fn figure(&self, moments: &[&Moment]) -> String {
+    /// The plot with its caption; nothing where there is nothing over time. In the phases `shipped`
+    /// a winner served.
+    pub(super) fn figure(&self, moments: &[&Moment], shipped: &[u32]) -> String {
         let (Some(first), Some(last)) = (moments.first(), moments.last()) else { return String::new() };
         if moments.len() < 2 || self.lines.iter().all(|line| line.1.is_empty()) {
             return String::new();
         }
         // Drawing into a String does not fail.
-        let svg = self.drawn(moments, first.at_ms, last.at_ms).unwrap_or_default();
+        let svg = self.drawn(moments, shipped, [first.at_ms, last.at_ms]).unwrap_or_default();
         // The backend's own tag has a namespace, which a page does not need, and a fixed size.
         let mut inner = svg.split_once('>').map_or("", |(_, inner)| inner).to_owned();
         for (RGBColor(red, green, blue), dash) in &STYLES[1..] {
@@ -66,7 +69,7 @@ impl Plot {
         }
         let [from, to] = [first, last].map(|moment| time(moment.at_ms, "%b %-d, %Y"));
         let period = if from == to { from } else { format!("{from} to {to}") };
-        let caption = format!("{}. {period} (UTC).", self.caption);
+        let caption = format!("{}. {period} (UTC).{}", self.caption, self.note);
         format!(
             "<figure><figcaption class=\"small\">{caption}</figcaption><svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" \
              aria-label=\"{}\" style=\"width:100%;max-width:{}px;height:auto\">{inner}</figure>\n",
@@ -76,7 +79,12 @@ impl Plot {
         )
     }
 
-    fn drawn(&self, moments: &[&Moment], from: u64, to: u64) -> Result<String, DrawingAreaErrorKind<std::io::Error>> {
+    fn drawn(
+        &self,
+        moments: &[&Moment],
+        shipped: &[u32],
+        [from, to]: [u64; 2],
+    ) -> Result<String, DrawingAreaErrorKind<std::io::Error>> {
         let mut svg = String::with_capacity(16 << 10);
         let root = SVGBackend::with_string(&mut svg, (WIDTH, self.height * FINE)).into_drawing_area();
         let ((left, right), (low, high)) = ((from as f64, (to as f64).max(from as f64 + 1.0)), ends(&self.y));
@@ -99,15 +107,16 @@ impl Plot {
             let (x, y) = chart.backend_coord(&(at, low));
             root.draw_text(&label, &text(HPos::Center, VPos::Top), (x, y + pixel(5)))?;
         }
-        let mut free = 0;
-        for pair in moments.windows(2).filter(|pair| pair[0].phase != pair[1].phase) {
-            let at = pair[1].at_ms as f64;
+        let begun = moments.windows(2).filter(|pair| pair[0].phase != pair[1].phase).map(|pair| pair[1]);
+        let mut phases = Vec::new();
+        for moment in begun {
+            let at = moment.at_ms as f64;
             chart.draw_series([PathElement::new([(at, low), (at, high)], GREY.mix(0.5).stroke_width(FINE))])?;
-            let (x, y) = chart.backend_coord(&(at, high));
-            if x >= free {
-                root.draw_text(&format!("phase {}", pair[1].phase), &text(HPos::Center, VPos::Bottom), (x, y))?;
-                free = x + pixel(60);
-            }
+            phases.push((chart.backend_coord(&(at, high)).0, moment.phase));
+        }
+        let top = chart.backend_coord(&(left, high)).1;
+        for (x, label) in labelled(&phases, shipped) {
+            root.draw_text(&label, &text(HPos::Center, VPos::Bottom), (x, top))?;
         }
         let inside = |points: &Points| points.iter().map(|(x, y)| (*x, y.clamp(low, high))).collect::<Vec<_>>();
         if !self.band.is_empty() {
@@ -136,6 +145,29 @@ impl Plot {
         drop((chart, root));
         Ok(svg)
     }
+}
+
+/// What to write above the lines where phases begin: the number alone, or nothing, where a label
+/// would cover the next one.
+fn labelled(phases: &[(i32, u32)], shipped: &[u32]) -> Vec<(i32, String)> {
+    // Half of what a label takes, and half of what a number of two digits does.
+    const WIDE: i32 = 26 * FINE as i32;
+    const NARROW: i32 = 8 * FINE as i32;
+    let mut labels = Vec::with_capacity(phases.len());
+    let mut free = i32::MIN;
+    for (at, (x, phase)) in phases.iter().enumerate() {
+        let next = phases.get(at + 1).map_or(i32::MAX, |next| next.0 - NARROW);
+        let (half, label) = if x - WIDE >= free && x + WIDE <= next {
+            (WIDE, if shipped.contains(phase) { "shipped".to_owned() } else { format!("phase {phase}") })
+        } else if x - NARROW >= free {
+            (NARROW, phase.to_string())
+        } else {
+            continue;
+        };
+        labels.push((*x, label));
+        free = x + half;
+    }
+    labels
 }
 
 /// The heights of labels, in order, so that none covers another.
@@ -190,6 +222,14 @@ mod tests {
         assert_eq!(spread(vec![10, 11, 12, 90], 14, 100), [10, 24, 38, 90]);
         assert_eq!(spread(vec![99, 99, 100], 14, 100), [72, 86, 100]);
         assert!(spread(Vec::new(), 14, 100).is_empty());
+    }
+
+    #[test]
+    fn phases_that_begin_close_together_are_numbers_and_the_last_one_shipped() {
+        let said = |phases: &[(i32, u32)]| labelled(phases, &[4]).into_iter().map(|label| label.1).collect::<Vec<_>>();
+        assert_eq!(said(&[(100, 2), (300, 3), (500, 4)]), ["phase 2", "phase 3", "shipped"]);
+        assert_eq!(said(&[(100, 2), (140, 3), (500, 4)]), ["2", "3", "shipped"]);
+        assert_eq!(said(&[(100, 2), (140, 3), (150, 4)]), ["2", "3"]);
     }
 
     #[test]

@@ -7,26 +7,64 @@ use std::cmp::Reverse;
 
 use indexmap::IndexMap;
 
-use self::axis::{compact, ends, linear, powers, shares};
+use self::axis::{compact, ends, linear, powers, shares, time};
 use self::drawing::{Plot, Points, STYLES, escaped};
+use super::{Metric, Report};
 use crate::experiments::{Effect, Moment};
 
 /// Moments in a plot.
 const MOST: usize = 200;
 
-/// How a metric went in an arm against control, and what that adds up to.
-pub(super) fn over_time(history: &[Moment], metric: &str, arm: &str) -> String {
-    let moments = thinned(history);
-    let of = |moment: &&Moment| {
-        let found = moment.effects.iter().find(|effect| effect.metric == metric && effect.arm == arm)?;
-        Some((moment.at_ms as f64, found.clone()))
-    };
-    let effects: Vec<(f64, Effect)> = moments.iter().filter_map(of).collect();
-    let title = format!("<b>{}</b>, {} against control", escaped(metric), escaped(arm));
-    let each = effect_plot(&effects, "diff.", format!("{title}: the difference and its interval"), |_| 1.0);
-    let caption = format!("{title}: what the difference adds up to so far, times the arm's mature units");
-    let total = effect_plot(&effects, "total", caption, |effect| effect.units as f64);
-    [each, total].into_iter().flatten().map(|plot| plot.figure(&moments)).collect()
+/// An experiment's life, as far as it was kept.
+pub(super) struct Life<'a> {
+    history: &'a [Moment],
+    /// It has ended.
+    ended: bool,
+    /// Units left their arm when a winner shipped.
+    moved: bool,
+    /// The phases in which a winner served.
+    shipped: Vec<u32>,
+}
+
+impl<'a> Life<'a> {
+    pub(super) fn of(report: &'a Report) -> Self {
+        let ships = report.changes.iter().filter(|change| change.command == "ship");
+        Self {
+            history: &report.history,
+            ended: matches!(report.state.as_str(), "aborted" | "concluded"),
+            moved: report.units.left_out.moved > 0,
+            shipped: ships.map(|change| change.phase).collect(),
+        }
+    }
+
+    /// How a metric went in an arm against control, and what that adds up to.
+    pub(super) fn over_time(&self, metric: &Metric, arm: &str) -> String {
+        let moments = thinned(self.history);
+        let of = |moment: &&Moment| {
+            let found = moment.effects.iter().find(|effect| effect.metric == metric.name && effect.arm == arm)?;
+            Some((moment.at_ms as f64, found.clone()))
+        };
+        let effects: Vec<(f64, Effect)> = moments.iter().filter_map(of).collect();
+        let title = format!("<b>{}</b>, {} against control", escaped(&metric.name), escaped(arm));
+        let each = effect_plot(&effects, "diff.", format!("{title}: the difference and its interval"), |_| 1.0);
+        let caption = format!("{title}: what the difference adds up to so far, times the arm's mature units");
+        let total = effect_plot(&effects, "total", caption, |effect| effect.units as f64);
+        let note = self.note(&effects, metric.arms.get(arm).map(|arm| arm.units));
+        let plots = [each, total].into_iter().flatten().map(|plot| Plot { note: note.clone(), ..plot });
+        plots.map(|plot| plot.figure(&moments, &self.shipped)).collect()
+    }
+
+    /// What is not in a plot, and is in the report.
+    fn note(&self, effects: &[(f64, Effect)], units: Option<u64>) -> String {
+        match effects.last() {
+            Some((at, last)) if Some(last.units) != units => format!(
+                " As of {}{}; what matured since is in the numbers above.",
+                time(*at as u64, "%b %-d %H:%M"),
+                if self.ended { ", when it was stopped" } else { "" }
+            ),
+            _ => String::new(),
+        }
+    }
 }
 
 fn effect_plot(effects: &[(f64, Effect)], name: &str, mut caption: String, times: fn(&Effect) -> f64) -> Option<Plot> {
@@ -34,7 +72,8 @@ fn effect_plot(effects: &[(f64, Effect)], name: &str, mut caption: String, times
     let end = |i: usize| effects.iter().map(move |(at, effect)| (*at, effect.interval[i] * times(effect)));
     let (low, high): (Points, Points) =
         end(0).zip(end(1)).filter(|(low, high)| plottable(low.1) && plottable(high.1)).unzip();
-    let (_, last) = line.last().filter(|_| line.len() > 1)?;
+    // Two are no course.
+    let (_, last) = line.last().filter(|_| line.len() > 2)?;
     // The first intervals may be so wide that nothing would be seen of the others.
     let values = |quarter: usize| {
         let later = [&line, &low, &high].into_iter().flat_map(move |all| all.iter().skip(all.len() * quarter / 4));
@@ -48,86 +87,99 @@ fn effect_plot(effects: &[(f64, Effect)], name: &str, mut caption: String, times
     }
     let name = format!("{name} {}", compact(*last, last.abs() / 100.0));
     let band = low.into_iter().chain(high.into_iter().rev()).collect();
-    Some(Plot { caption, height: 220, y, lines: vec![(name, line)], band, rule: Some(0.0) })
+    Some(Plot { caption, height: 220, y, lines: vec![(name, line)], band, rule: Some(0.0), note: String::new() })
 }
 
-/// How many units entered the arms, and what let them in.
-pub(super) fn allocation(history: &[Moment]) -> String {
-    let moments = thinned(history);
-    let mut counts: IndexMap<&str, u64> = IndexMap::new();
-    for moment in &moments {
-        counts.extend(moment.units.iter().map(|(arm, n)| (arm.as_str(), *n)));
-    }
-    let (arms, rest) = largest(counts);
-    let lines = |of: &dyn Fn(&Moment, &str) -> Option<f64>| -> Vec<(String, Points)> {
-        let line =
-            |arm: &str| points(moments.iter().filter_map(|moment| Some((moment.at_ms as f64, of(moment, arm)?))));
-        arms.iter().map(|arm| ((*arm).to_owned(), line(arm))).collect()
-    };
-    let units = lines(&|moment, arm| moment.units.get(arm).map(|n| *n as f64));
-    let y = linear(values(&units));
-    let mut plots = vec![Plot::new(format!("<b>Units entered</b>, by arm{rest}"), 220, y, units)];
-    let coverage = points(moments.iter().map(|moment| (moment.at_ms as f64, moment.coverage)));
-    let change = moments.windows(2).any(|pair| pair[0].weights != pair[1].weights);
-    if change {
-        let mut weights = lines(&|moment, arm| moment.weights.get(arm).copied());
-        for (_, points) in &mut weights {
-            *points = stepped(points);
+impl Life<'_> {
+    /// How many units entered the arms, and what let them in.
+    pub(super) fn allocation(&self) -> String {
+        let moments = thinned(self.history);
+        let mut counts: IndexMap<&str, u64> = IndexMap::new();
+        for moment in &moments {
+            counts.extend(moment.units.iter().map(|(arm, n)| (arm.as_str(), *n)));
         }
-        plots.push(Plot::new(
-            format!("<b>Shares of units in force</b>, by arm{rest}"),
-            150,
-            shares(values(&weights)),
-            weights,
-        ));
-    }
-    if !change || coverage.iter().any(|point| point.1 != coverage[0].1) {
-        let lines = vec![("coverage".to_owned(), stepped(&coverage))];
-        plots.push(Plot::new(
-            "<b>Coverage</b>: the share of the slot in use".to_owned(),
-            110,
-            shares(values(&lines)),
-            lines,
-        ));
-    }
-    plots.into_iter().map(|plot| plot.figure(&moments)).collect()
-}
-
-/// Whether units fell to the arms as the weights say.
-pub(super) fn balance(history: &[Moment]) -> String {
-    /// Less is drawn as this.
-    const LEAST: f64 = 1e-12;
-    let moments = thinned(history);
-    let p = moments.iter().filter(|moment| moment.srm_sequential_p.is_finite());
-    let line: Points =
-        p.map(|moment| (moment.at_ms as f64, moment.srm_sequential_p.clamp(LEAST, 1.0).log10())).collect();
-    let least = line.iter().fold(-3.0, |least: f64, point| least.min(point.1)).floor();
-    let caption = "<b>Sample ratio mismatch</b>: sequential p, on a log scale; below 0.01 the split is not as planned";
-    let plot = Plot::new(caption.to_owned(), 160, powers(least), vec![("p".to_owned(), line)]);
-    Plot { rule: Some(-2.0), ..plot }.figure(&moments)
-}
-
-/// What was decided in each arm.
-pub(super) fn action_mix(history: &[Moment]) -> String {
-    let moments = thinned(history);
-    let mut arms: IndexMap<&str, IndexMap<&str, u64>> = IndexMap::new();
-    for (arm, actions) in moments.iter().flat_map(|moment| &moment.actions) {
-        arms.entry(arm).or_default().extend(actions.iter().map(|(action, n)| (action.as_str(), *n)));
-    }
-    let mut html = String::new();
-    for (arm, counts) in arms {
-        let (actions, rest) = largest(counts);
-        let part = |moment: &Moment, action: &str| {
-            let actions = moment.actions.get(arm)?;
-            let total: f64 = actions.values().map(|n| *n as f64).sum();
-            Some((moment.at_ms as f64, actions.get(action).map_or(0.0, |n| *n as f64) / total))
+        let (arms, rest) = largest(counts);
+        let lines = |of: &dyn Fn(&Moment, &str) -> Option<f64>| -> Vec<(String, Points)> {
+            let line =
+                |arm: &str| points(moments.iter().filter_map(|moment| Some((moment.at_ms as f64, of(moment, arm)?))));
+            arms.iter().map(|arm| ((*arm).to_owned(), line(arm))).collect()
         };
-        let line = |action: &str| points(moments.iter().filter_map(|moment| part(moment, action)));
-        let lines: Vec<_> = actions.into_iter().map(|action| (action.to_owned(), line(action))).collect();
-        let caption = format!("<b>{}</b>: share of each action in the decisions so far{rest}", escaped(arm));
-        html.push_str(&Plot::new(caption, 200, shares(values(&lines)), lines).figure(&moments));
+        let units = lines(&|moment, arm| moment.units.get(arm).map(|n| *n as f64));
+        let y = linear(values(&units));
+        let left = if self.moved { "; who moved with the winner is left out from that phase on" } else { "" };
+        let title = format!("<b>Units that are compared</b>, by arm{left}{rest}");
+        let mut plots = vec![Plot::new(title, 220, y, units)];
+        let coverage = points(moments.iter().map(|moment| (moment.at_ms as f64, moment.coverage)));
+        let change = moments.windows(2).any(|pair| pair[0].weights != pair[1].weights);
+        if change {
+            let mut weights = lines(&|moment, arm| moment.weights.get(arm).copied());
+            for (_, points) in &mut weights {
+                *points = stepped(points);
+            }
+            plots.push(Plot::new(
+                format!("<b>Shares of units in force</b>, by arm{rest}"),
+                150,
+                shares(values(&weights)),
+                weights,
+            ));
+        }
+        let mut constant = String::new();
+        if coverage.iter().all(|point| point.1 == coverage[0].1) {
+            // A line that never moves is not worth a plot.
+            if let Some((_, share)) = coverage.first().filter(|_| moments.len() > 1) {
+                let percent = (share * 1000.0).round() / 10.0 + 0.0;
+                constant = format!("<p class=\"small\"><b>Coverage</b>: {percent} % of the slot, all the time.</p>\n");
+            }
+        } else {
+            let lines = vec![("coverage".to_owned(), stepped(&coverage))];
+            plots.push(Plot::new(
+                "<b>Coverage</b>: the share of the slot in use".to_owned(),
+                110,
+                shares(values(&lines)),
+                lines,
+            ));
+        }
+        let plots: String = plots.into_iter().map(|plot| plot.figure(&moments, &self.shipped)).collect();
+        plots + &constant
     }
-    html
+
+    /// Whether units fell to the arms as the weights say.
+    pub(super) fn balance(&self) -> String {
+        /// Less is drawn as this.
+        const LEAST: f64 = 1e-12;
+        let moments = thinned(self.history);
+        let p = moments.iter().filter(|moment| moment.srm_sequential_p.is_finite());
+        let line: Points =
+            p.map(|moment| (moment.at_ms as f64, moment.srm_sequential_p.clamp(LEAST, 1.0).log10())).collect();
+        let least = line.iter().fold(-3.0, |least: f64, point| least.min(point.1)).floor();
+        let caption =
+            "<b>Sample ratio mismatch</b>: sequential p, on a log scale; below 0.01 the split is not as planned";
+        let plot = Plot::new(caption.to_owned(), 160, powers(least), vec![("p".to_owned(), line)]);
+        Plot { rule: Some(-2.0), ..plot }.figure(&moments, &self.shipped)
+    }
+
+    /// What was decided in each arm.
+    pub(super) fn action_mix(&self) -> String {
+        let moments = thinned(self.history);
+        let mut arms: IndexMap<&str, IndexMap<&str, u64>> = IndexMap::new();
+        for (arm, actions) in moments.iter().flat_map(|moment| &moment.actions) {
+            arms.entry(arm).or_default().extend(actions.iter().map(|(action, n)| (action.as_str(), *n)));
+        }
+        let mut html = String::new();
+        for (arm, counts) in arms {
+            let (actions, rest) = largest(counts);
+            let part = |moment: &Moment, action: &str| {
+                let actions = moment.actions.get(arm)?;
+                let total: f64 = actions.values().map(|n| *n as f64).sum();
+                Some((moment.at_ms as f64, actions.get(action).map_or(0.0, |n| *n as f64) / total))
+            };
+            let line = |action: &str| points(moments.iter().filter_map(|moment| part(moment, action)));
+            let lines: Vec<_> = actions.into_iter().map(|action| (action.to_owned(), line(action))).collect();
+            let caption = format!("<b>{}</b>: share of each action in the decisions so far{rest}", escaped(arm));
+            html.push_str(&Plot::new(caption, 200, shares(values(&lines)), lines).figure(&moments, &self.shipped));
+        }
+        html
+    }
 }
 
 /// The moments in order, as many as can be told apart.
@@ -204,8 +256,29 @@ mod tests {
         (0..n).map(moment).collect()
     }
 
+    fn life(history: &[Moment]) -> Life<'_> {
+        Life { history, ended: false, moved: false, shipped: vec![2] }
+    }
+
+    fn metric(units: u64) -> Metric {
+        serde_json::from_value(serde_json::json!({
+            "name": "orders", "role": "goal", "method": "asymptotic_cs", "alpha": 0.05, "planned_units": 10,
+            "arms": { NASTY: { "units": units, "mean": 0.1 } }, "left_out": {}, "comparisons": [],
+        }))
+        .expect("a metric")
+    }
+
+    fn over_time(history: &[Moment], arm: &str) -> String {
+        let units = history.last().map_or(0, |moment| moment.effects[0].units);
+        life(history).over_time(&metric(units), arm)
+    }
+
+    fn allocation(history: &[Moment]) -> String {
+        life(history).allocation()
+    }
+
     fn all(history: &[Moment]) -> [String; 4] {
-        [over_time(history, "orders", NASTY), allocation(history), balance(history), action_mix(history)]
+        [over_time(history, NASTY), allocation(history), life(history).balance(), life(history).action_mix()]
     }
 
     #[test]
@@ -213,8 +286,9 @@ mod tests {
         for n in 0..2 {
             assert_eq!(all(&history(n)), [const { String::new() }; 4]);
         }
-        assert_eq!(over_time(&history(9), "orders", "no such arm"), "");
-        assert!(all(&history(2)).iter().all(|html| html.contains("<svg ")));
+        assert_eq!(over_time(&history(9), "no such arm"), "");
+        assert_eq!(over_time(&history(2), NASTY), "", "two effects are no course");
+        assert!(all(&history(3)).iter().all(|html| html.contains("<svg ")));
     }
 
     #[test]
@@ -229,7 +303,7 @@ mod tests {
         }
         // In a caption, an attribute and the drawing.
         assert!(allocation(&history(9)).contains("\n&lt;i&gt;&quot;&amp;&apos;\n</text>"));
-        assert_eq!(over_time(&history(9), "orders", NASTY).matches("&lt;i&gt;&quot;&amp;'").count(), 4);
+        assert_eq!(over_time(&history(9), NASTY).matches("&lt;i&gt;&quot;&amp;'").count(), 4);
     }
 
     #[test]
@@ -240,7 +314,7 @@ mod tests {
             // The line and the piece of it beside the name.
             assert_eq!(units.matches(&format!("stroke=\"{colour}{dash}stroke-width=\"4\"")).count(), 2);
         }
-        assert!(coverage.contains(">\nphase 2\n<"), "{coverage}");
+        assert!(coverage.contains(">\nshipped\n<"), "{coverage}");
         let mut bandit = history(9);
         bandit[5].weights["control"] = 0.7;
         assert!(allocation(&bandit).contains("Shares of units in force"));
@@ -253,17 +327,29 @@ mod tests {
             for effect in history.iter_mut().flat_map(|moment| &mut moment.effects) {
                 (effect.difference, effect.units) = (difference, 1_000_000);
             }
-            let html = over_time(&history, "orders", NASTY);
+            let html = over_time(&history, NASTY);
             assert!(html.contains(&format!("\ndiff. {said}\n")), "{said}: {html}");
             assert!(html.contains("\ntotal -") && !html.contains('\u{2026}'), "{html}");
         }
     }
 
     #[test]
+    fn what_is_not_in_a_plot_is_said_below_it() {
+        let kept = history(9);
+        let ended = |units: u64| Life { ended: true, ..life(&kept) }.over_time(&metric(units), NASTY);
+        // In the caption and for those who hear it, of both plots.
+        let said = "As of Nov 18 19:06, when it was stopped; what matured since is in the numbers above.";
+        assert_eq!((ended(320).matches("As of").count(), ended(321).matches(said).count()), (0, 4), "{}", ended(321));
+        let shipped = Life { moved: true, ..life(&kept) }.allocation();
+        assert!(shipped.contains("who moved with the winner is left out"), "{shipped}");
+        assert!(shipped.contains("10 % of the slot, all the time") && !allocation(&kept).contains("moved"));
+    }
+
+    #[test]
     fn wide_intervals_at_first_do_not_hide_the_others() {
         // In the caption and for those who hear it; the total has nothing to cut.
-        assert_eq!(over_time(&history(300), "orders", NASTY).matches("cut at its edge").count(), 2);
-        assert_eq!(over_time(&history(4), "orders", NASTY).matches("cut at its edge").count(), 0);
+        assert_eq!(over_time(&history(300), NASTY).matches("cut at its edge").count(), 2);
+        assert_eq!(over_time(&history(4), NASTY).matches("cut at its edge").count(), 0);
     }
 
     #[test]

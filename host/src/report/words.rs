@@ -1,0 +1,292 @@
+//! Numbers, times and sentences as both forms of a report have them.
+
+use super::{Change, Comparison, Guardrail, Metric, Report, Units};
+
+/// A number to the digits that matter at its size.
+pub(super) fn number(value: Option<f64>) -> String {
+    let Some(value) = value else { return "-".to_owned() };
+    let decimals = match value.abs() {
+        size if size >= 100.0 => 2,
+        size if size >= 1.0 => 4,
+        _ => 5,
+    };
+    let text = format!("{value:.decimals$}");
+    // What rounds to zero has no sign.
+    match text.strip_prefix('-') {
+        Some(zero) if zero.bytes().all(|digit| matches!(digit, b'0' | b'.')) => zero.to_owned(),
+        _ => text,
+    }
+}
+
+/// A probability. None is zero.
+pub(super) fn probability(p: Option<f64>) -> String {
+    match p {
+        Some(p) if p < 0.0001 => "< 0.0001".to_owned(),
+        Some(p) => format!("{p:.4}"),
+        None => "-".to_owned(),
+    }
+}
+
+/// A probability in a sentence.
+pub(super) fn p_is(p: Option<f64>) -> String {
+    let text = probability(p);
+    if text.starts_with('<') { format!("p {text}") } else { format!("p = {text}") }
+}
+
+/// A duration as a spec writes it.
+pub(super) fn duration(ms: u64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    match units.into_iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None if ms == 0 => "0s".to_owned(),
+        None => format!("{ms}ms"),
+    }
+}
+
+/// A time of a report, to the unit that `format` ends with; as it is where it is none.
+fn time(at: &str, format: &str) -> String {
+    at.parse::<jiff::Timestamp>().map_or_else(|_| line(at), |at| at.strftime(format).to_string())
+}
+
+pub(super) fn second(at: &str) -> String {
+    time(at, "%Y-%m-%d %H:%M:%S UTC")
+}
+
+pub(super) fn minute(at: &str) -> String {
+    time(at, "%Y-%m-%d %H:%M UTC")
+}
+
+/// What somebody wrote, on one line.
+pub(super) fn line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+/// Counts with their names, those that are zero left out.
+pub(super) fn named<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<String> {
+    counts.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{n} {}", name.replace('_', " "))).collect()
+}
+
+/// Units: entered = mature + everything left out.
+pub(super) fn units(units: &Units) -> String {
+    let left = &units.left_out;
+    let parts = named([
+        ("mature", units.mature),
+        ("not mature", left.not_mature),
+        ("decided about by hand", left.forced),
+        ("moved by shipping", left.moved),
+    ]);
+    if parts.is_empty() {
+        return format!("{} entered", units.entered);
+    }
+    format!("{} entered = {}", units.entered, parts.join(" + "))
+}
+
+/// What came of an experiment, where it does not simply run: what happened, and how to call what
+/// has been seen since.
+pub(super) struct Happened {
+    /// `shipped`, `aborted`, …
+    pub state: &'static str,
+    /// When, by whom and why.
+    pub how: String,
+    /// What the verdict is about.
+    pub since: &'static str,
+}
+
+impl Report {
+    pub(super) fn happened(&self) -> Option<Happened> {
+        let words = |change: &&Change| {
+            Some(match (self.state.as_str(), change.command.as_str()) {
+                ("shipped", "ship") => "shipped",
+                ("aborted", "abort") => "aborted",
+                ("concluded", "conclude") => "concluded",
+                ("paused", "pause") => "paused",
+                ("paused", "reopen") => "taken back",
+                _ => return None,
+            })
+        };
+        let (change, state) = self.changes.iter().rev().find_map(|change| Some((change, words(&change)?)))?;
+        let how = format!("{} by {}: \u{201c}{}\u{201d}", minute(&change.at), line(&change.by), line(&change.reason));
+        let since = if self.against_held_back { "Since then, against those held back" } else { "As it stands now" };
+        Some(Happened { state, how, since })
+    }
+
+    /// One word for the page's title.
+    pub(super) fn headline(&self) -> String {
+        self.happened().map_or_else(|| self.verdict.decision.to_uppercase(), |happened| happened.state.to_uppercase())
+    }
+
+    /// Changes that are not listed, in words.
+    pub(super) fn unlisted(&self) -> Option<String> {
+        let counts = [("earlier changes", self.changes_before), ("changes of the arms' shares", self.allocations)];
+        let named = named(counts);
+        (!named.is_empty()).then(|| format!("not listed: {}", named.join(", ")))
+    }
+
+    /// The metrics, goals first.
+    pub(super) fn goals_first(&self) -> impl Iterator<Item = &Metric> {
+        let of = |is_goal: bool| self.metrics.iter().filter(move |metric| (metric.role == "goal") == is_goal);
+        of(true).chain(of(false))
+    }
+}
+
+/// What a metric is, and how it is compared.
+pub(super) fn metric(metric: &Metric) -> String {
+    let mut parts = vec![metric.role.clone()];
+    if let Some(direction) = &metric.direction {
+        parts.push(format!("{} is better", if direction == "decrease" { "less" } else { "more" }));
+        parts.push(format!("window {}, lag {}", duration(metric.window_ms), duration(metric.lag_ms)));
+    }
+    let planned = metric.planned_units;
+    parts.push(match metric.method.as_str() {
+        "fixed" => format!("{}: the first {planned} units, looked at once", metric.method),
+        method => format!("{method}: tightest at {planned} units"),
+    });
+    parts.extend(metric.adjustment.clone());
+    parts.push(format!("alpha {}", metric.alpha));
+    let left_out = named(metric.left_out.iter().map(|(why, n)| (why.as_str(), *n)));
+    if !left_out.is_empty() {
+        parts.push(format!("left out: {}", left_out.join(", ")));
+    }
+    parts.join("; ")
+}
+
+/// What a comparison says.
+pub(super) fn comparison(found: &Comparison) -> String {
+    let (Some(difference), Some([low, high])) = (found.difference, found.interval) else {
+        return format!("not enough data: {}", found.not_enough.as_deref().unwrap_or_default());
+    };
+    let [difference, low, high] = [difference, low, high].map(|value| number(Some(value)));
+    let relative = found.relative.filter(|share| share.is_finite());
+    let relative = relative.map(|share| format!(" ({:+.1} % of control's)", share * 100.0)).unwrap_or_default();
+    let p = p_is(found.p);
+    let reading = match (found.significant, found.better) {
+        (false, _) => "",
+        (true, Some(true)) => ", significantly better",
+        (true, Some(false)) => ", significantly worse",
+        (true, None) => ", significant",
+    };
+    format!("{difference}{relative} in [{low}, {high}], {p}{reading}")
+}
+
+/// A guardrail's numbers, in words.
+pub(super) struct Rail {
+    /// What changed: `increase`, `decrease`, `mix`; or that it is counted.
+    pub kind: String,
+    /// What happened, of what may happen; only where it is counted.
+    pub count: Option<String>,
+    /// The action whose share it is.
+    pub action: Option<String>,
+    /// Mean and units in control, then in the arm.
+    pub means: [(String, String); 2],
+    /// Bounds of the change.
+    pub above: String,
+    pub below: String,
+    pub alarm: String,
+    pub margin: String,
+    pub p: String,
+    pub alpha: String,
+    /// The alarm's part of it, where it is another number.
+    pub alarm_alpha: Option<String>,
+}
+
+impl Rail {
+    pub(super) fn of(guardrail: &Guardrail) -> Self {
+        let evidence = &guardrail.evidence;
+        let value = |key: &str| evidence[key].as_f64();
+        let whole = |key: &str| evidence[key].as_u64();
+        let units = |key: &str| whole(key).map_or_else(|| "-".to_owned(), |n| n.to_string());
+        // Where the events decided, the bounds alone may not show it.
+        let by_events = guardrail.state == "harm" && value("p").is_some() && value("increase_above") <= value("alarm");
+        Self {
+            kind: evidence["kind"].as_str().unwrap_or("increase").to_owned(),
+            count: whole("events").zip(whole("most")).map(|(events, most)| format!("{events} of at most {most}")),
+            action: evidence["action"].as_str().map(line),
+            means: ["control", "arm"]
+                .map(|side| (number(value(&format!("{side}_mean"))), units(&format!("{side}_units")))),
+            above: if by_events { "> 0".to_owned() } else { number(value("increase_above")) },
+            below: number(value("increase_below")),
+            alarm: set(value("alarm")),
+            margin: set(value("margin")),
+            p: probability(value("p")),
+            alpha: value("alpha").map_or_else(|| "-".to_owned(), |alpha| alpha.to_string()),
+            alarm_alpha: value("alarm_alpha").filter(|part| Some(*part) < value("alpha")).map(significant),
+        }
+    }
+}
+
+/// A number that somebody set.
+fn set(value: Option<f64>) -> String {
+    let text = number(value);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// Two digits that say something.
+fn significant(value: f64) -> String {
+    let decimals = (1.0 - value.log10().floor()).clamp(0.0, 12.0) as usize;
+    let text = format!("{value:.decimals$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// How to read the guardrails.
+pub(super) const RAILS: &str = "harm = surely above the alarm (at the alarm's part of alpha; where p is given, by \
+the events alone); holds = surely below the margin (at alpha)";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_digits_that_matter_and_none_is_minus_zero() {
+        let texts = [0.00138, -0.5, 1.25, -127.123, -1e-9].map(|value| number(Some(value)));
+        assert_eq!(texts, ["0.00138", "-0.50000", "1.2500", "-127.12", "0.00000"]);
+        assert_eq!(number(None), "-");
+    }
+
+    #[test]
+    fn no_probability_is_zero() {
+        assert_eq!([Some(0.0), Some(0.00012), None].map(probability), ["< 0.0001", "0.0001", "-"]);
+        assert_eq!([p_is(Some(1e-9)), p_is(Some(0.25))], ["p < 0.0001", "p = 0.2500"]);
+    }
+
+    #[test]
+    fn times_are_written_as_people_write_them() {
+        assert_eq!(
+            [14 * 86_400_000, 36 * 3_600_000, 20_000, 1500, 0].map(duration),
+            ["14d", "36h", "20s", "1500ms", "0s"]
+        );
+        assert_eq!(minute("2026-12-20T08:00:31.123Z"), "2026-12-20 08:00 UTC");
+        assert_eq!(second("no time\n"), "no time ");
+    }
+
+    fn rail(state: &str, evidence: Value) -> Rail {
+        let (metric, arm) = ("m".to_owned(), "b".to_owned());
+        Rail::of(&Guardrail { metric, arm, state: state.to_owned(), evidence, why: None })
+    }
+
+    #[test]
+    fn harm_beside_a_bound_of_zero_is_said_to_be_above_zero() {
+        let evidence = |p: Option<f64>| {
+            json!({ "kind": "increase", "increase_above": 0.0, "alarm": 0.0, "margin": 0.01, "p": p,
+                    "alpha": 0.01, "alarm_alpha": 0.01 / 3.0 })
+        };
+        let by_events = rail("harm", evidence(Some(0.001)));
+        assert_eq!((by_events.above.as_str(), by_events.p.as_str()), ("> 0", "0.0010"));
+        assert_eq!((by_events.alpha.as_str(), by_events.alarm_alpha.as_deref()), ("0.01", Some("0.0033")));
+        assert_eq!((by_events.alarm.as_str(), by_events.margin.as_str()), ("0", "0.01"));
+        assert_eq!(rail("holds", evidence(Some(0.4))).above, "0.00000");
+        // What an older host says has less in it.
+        let old = rail("harm", json!({ "increase_above": 0.5 }));
+        assert_eq!((old.kind.as_str(), old.above.as_str(), old.alpha.as_str()), ("increase", "0.50000", "-"));
+    }
+
+    #[test]
+    fn a_count_is_of_what_is_allowed() {
+        let counted = rail("harm", json!({ "kind": "count", "events": 127, "most": 5 }));
+        assert_eq!(counted.count.as_deref(), Some("127 of at most 5"));
+    }
+}
