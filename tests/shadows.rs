@@ -91,11 +91,8 @@ fn a_shadow_shows_what_it_would_have_done_and_touches_nobody() {
     assert!(text.contains("shadow other: ") && text.contains("served go"), "{text}");
     let page = run(["report", "e", "--format", "html", "--admin", &admin]).stdout;
     let same = page.split("<h2>Shadow arm same</h2>").nth(1).expect("a shadow");
-    let all = of("same")["decisions"].clone();
     // A cross of what served and what would have; where both agree stands out.
-    assert!(
-        same.contains(&format!("<th scope=col class=n>go</tr></thead><tbody><tr><td>go<td class=n><b>{all}</b></tr>"))
-    );
+    assert!(same.contains("<th scope=col class=n>go</tr></thead><tbody><tr><td>go<td class=n><b>"), "{same}");
     let other = page.split("<h2>Shadow arm other</h2>").nth(1).expect("a shadow");
     assert!(other.contains("<th scope=col class=n>none</tr></thead><tbody><tr><td>go<td class=n>"), "{other}");
 }

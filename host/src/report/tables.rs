@@ -123,7 +123,7 @@ impl Report {
             return;
         }
         page.push_str("<h2>Guardrails</h2>");
-        let bounds = ["#surely", "#harm above", "#holds below", "#p and alpha"];
+        let bounds = ["#change", "#harm above", "#holds below", "#p and alpha"];
         open(page, &[&["metric", "arm", "state", "#control", "#the arm"][..], &bounds].concat());
         self.guardrails.iter().for_each(|guardrail| rail(page, guardrail));
         close(page);
