@@ -164,7 +164,8 @@ fn the_examples_pass_in_the_sandbox_and_build_to_the_same_bytes_in_another_folde
 fn each_language_is_served_recorded_and_replayed() {
     let deployment = collections();
     deployment.remove("experiments/outreach-score.toml");
-    let host = Host::start(&deployment).ready();
+    // Compiled in half the time.
+    let host = Host::start_with(&deployment.config(), &["--dev"]).ready();
     let config = deployment.config();
     let config = config.to_str().expect("a path");
     let borrowers = root().join("host/demo/borrowers.csv");
@@ -175,12 +176,8 @@ fn each_language_is_served_recorded_and_replayed() {
     assert_eq!(pushed.status, 200, "{}", pushed.text);
 
     let mut before = "outreach-rules@1.0.0".to_owned();
-    for (name, months) in [
-        ("outreach-hardship", json!(3)),
-        ("outreach-explore", json!(6)),
-        ("outreach-uplift", json!(6)),
-        ("outreach-rank", json!(12)),
-    ] {
+    for (name, months) in [("outreach-hardship", json!(3)), ("outreach-uplift", json!(6)), ("outreach-rank", json!(12))]
+    {
         let file = format!("{name}-1.0.0.wasm");
         deployment.write(&format!("plugins/{file}"), artifact(&format!("plugins/{name}"), &file));
         let pin = format!("{name}@1.0.0");
