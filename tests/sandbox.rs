@@ -163,3 +163,30 @@ fn a_version_that_burns_time_is_capped_and_holds_up_nobody_else() {
         assert!(count("deadline") >= 3 && count("overloaded") >= 6, "{ended:?}");
     });
 }
+
+#[test]
+fn a_version_that_burns_its_fuel_again_and_again_is_left_alone_and_then_tried() {
+    let deployment = misbehaving();
+    let host = Host::start(&deployment).ready();
+    let ended = |mode: &str| outcome(&host.record(&host.decide(&request(mode)))).0;
+    for _ in 0..20 {
+        assert_eq!(ended("spin"), "fuel_exhausted");
+    }
+    let answer = host.decide(&request("ok"));
+    let record = host.record(&answer);
+    assert_eq!(
+        (&answer["served_by"], outcome(&record).0.as_str()),
+        (&json!("fallback_action"), "breaker_open"),
+        "{record}"
+    );
+    // It is the machine's state that had it so, and a replay does not ask for it again.
+    let id = answer["decision_id"].as_str().expect("an id");
+    let replayed = host.admin.post(&format!("/v1/decisions/{id}/replay"), &json!({})).json();
+    assert_eq!(replayed["identical"], true, "{replayed}");
+    let labels = "decision_point=\"misbehave\",strategy=\"misbehave\",version=\"1.0.0\",arm=\"\"";
+    assert_eq!(host.metric(&format!("serin_attempts_total{{{labels},outcome=\"breaker_open\"}}")), 1.0);
+    eventually("it is tried again, and answers", Duration::from_secs(20), || {
+        (host.decide(&request("ok"))["served_by"] == "strategy").then_some(())
+    });
+    assert_ne!(ended("ok"), "breaker_open", "one that answers closes it");
+}

@@ -108,6 +108,9 @@ pub(super) fn attempt(
     if budget.left().is_zero() {
         return Attempted { attempt, degraded, score_us, run_us: 0 };
     }
+    if let Err(why) = arm.plugin.breaker.admit(record.time_ms) {
+        return fail(attempt, degraded, (FailureKind::BreakerOpen, why), score_us);
+    }
     let Some(_slot) = arm.plugin.slot(deployment.slots_per_version, budget.left().mul_f64(SLOT_WAIT_SHARE)) else {
         let detail = format!("{} runs of this version are under way", deployment.slots_per_version);
         return fail(attempt, degraded, (FailureKind::Overloaded, detail), score_us);
@@ -119,6 +122,7 @@ pub(super) fn attempt(
     };
     let _span = tracing::debug_span!("run").entered();
     let ran = arm.plugin.linked.run(&run, manifest, arm.limits, budget, scorer);
+    arm.plugin.breaker.note(&ran.outcome, record.time_ms);
     attempt.transcript = ran.transcript;
     attempt.logs = ran.logs;
     attempt.logs_cut = ran.logs_cut;

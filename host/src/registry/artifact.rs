@@ -11,6 +11,7 @@ use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manife
 use serin_core::record::StrategyId;
 use wasmparser::{CustomSectionReader, Encoding, Parser, Payload, WasmFeatures};
 
+use super::breaker::Breaker;
 use crate::sandbox::{Engines, LinkError, Linked};
 
 /// The largest artifact that is read.
@@ -156,6 +157,8 @@ pub struct Plugin {
     pub id: StrategyId,
     /// The linked code.
     pub linked: Linked,
+    /// Whether it is left alone for a while.
+    pub breaker: Breaker,
     running: Mutex<usize>,
     freed: Condvar,
 }
@@ -193,7 +196,7 @@ impl Plugin {
             digest: contents.digest.clone(),
         };
         LIVE.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { contents, id, linked, running: Mutex::new(0), freed: Condvar::new() })
+        Ok(Self { contents, id, linked, breaker: Breaker::default(), running: Mutex::new(0), freed: Condvar::new() })
     }
 
     /// The manifest.

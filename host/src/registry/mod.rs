@@ -3,6 +3,7 @@
 
 mod archive;
 mod artifact;
+mod breaker;
 mod cases;
 mod folder;
 mod watch;

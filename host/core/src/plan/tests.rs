@@ -284,3 +284,30 @@ fn what_is_too_much_to_simulate_is_cut_down() {
     let plan = planned(&spec, &traffic(1e9, &[share(0.3)]), 0.1, 200, 60);
     assert!(plan.scenarios.is_empty() && plan.warnings.iter().any(|text| text.contains("only what a formula")));
 }
+
+/// The demo's canaries, and what is true of them there.
+fn canary(text: &str, effects: &[f64], failing: f64, right: fn(simulate::End) -> bool) {
+    let spec = spec(text);
+    // Calls are counted, about one a unit; the others are shares of units.
+    let known = [share(0.31), share(0.02), Baseline { mean: 1.2, sd: Some(1.0) }];
+    let traffic = Traffic { decisions_per_unit: 4.0, ..traffic(1000.0, &known[..spec.metrics.len()]) };
+    let hits = (failing > 0.0).then_some((crate::experiment::Watched::Failures, failing));
+    let truth = model::Truth { effects: effects.to_vec(), hits };
+    let model = |truth: &model::Truth| model::Model::of(&spec, &traffic, truth);
+    let models = [model(&model::Truth::default()), model(&truth)];
+    let setup = simulate::Setup { spec: &spec, traffic: &traffic, days: 60, tried: 1, models };
+    let ends: Vec<simulate::End> = (1..=10).map(|seed| simulate::run(&setup, draw::Draw(seed).bits()).0.end).collect();
+    assert!(ends.iter().filter(|end| right(**end)).count() >= 8, "{ends:?}");
+    let is_wrong = |end: &simulate::End| matches!(end, simulate::End::Won(_)) && !right(*end);
+    assert!(!ends.iter().any(is_wrong), "a wrong ship: {ends:?}");
+}
+
+#[test]
+fn ten_fresh_seeds_of_each_of_the_demos_canaries_come_out_right_and_none_ships_wrongly() {
+    use simulate::End;
+    let ships = |end| end == End::Won(1);
+    let is_stopped = |end| matches!(end, End::Harm(_));
+    canary(include_str!("../../../demo/sixty/better.toml"), &[0.03, 0.0, -0.22], 0.0, ships);
+    canary(include_str!("../../../demo/sixty/pushy.toml"), &[0.04, 0.015], 0.0, is_stopped);
+    canary(include_str!("../../../demo/sixty/crashing.toml"), &[], 0.02, is_stopped);
+}

@@ -161,6 +161,8 @@ pub enum FailureKind {
     ScoreMissing,
     /// No slot was free for this version.
     Overloaded,
+    /// This version's last runs all ended without fuel or time, and it is left alone for a while.
+    BreakerOpen,
     /// No time was left to begin.
     NoTime,
     /// The version is not loaded.
@@ -181,6 +183,7 @@ impl FailureKind {
             Self::FeatureMissing => "feature_missing",
             Self::ScoreMissing => "score_missing",
             Self::Overloaded => "overloaded",
+            Self::BreakerOpen => "breaker_open",
             Self::NoTime => "no_time",
             Self::NotLoaded => "not_loaded",
         }
@@ -189,7 +192,7 @@ impl FailureKind {
     /// Says whether the machine's state caused it, not the record: such an outcome need not
     /// come again in a replay.
     pub fn is_environmental(self) -> bool {
-        matches!(self, Self::Deadline | Self::Overloaded | Self::NoTime | Self::NotLoaded)
+        matches!(self, Self::Deadline | Self::Overloaded | Self::BreakerOpen | Self::NoTime | Self::NotLoaded)
     }
 }
 
