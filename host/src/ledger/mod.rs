@@ -227,9 +227,11 @@ impl Ledger {
         let finish = Arc::new(AtomicBool::new(false));
         let (nudge, nudges) = mpsc::sync_channel(1);
         let asked = Arc::clone(&finish);
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
         let checkpoints = std::thread::Builder::new()
             .name("serin-checkpoint".into())
-            .spawn(move || checkpoint::run(&beside, &nudges, &asked))
+            .spawn(move || checkpoint::run(&beside, log.into(), &nudges, &asked))
             .map_err(failed)?;
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
         let healthy = Arc::new(AtomicBool::new(true));
