@@ -120,13 +120,19 @@ fn is_environmental(outcome: &Outcome) -> bool {
 fn run_again(record: &Record, recorded: &Attempt, plugin: &Plugin) -> (Attempt, Vec<String>) {
     let manifest = plugin.manifest();
     let mut again = Attempt {
-        outcome: Outcome::Failure { kind: FailureKind::NoTime, detail: String::new() },
-        fuel: 0,
+        role: recorded.role,
+        strategy: recorded.strategy.clone(),
+        parameters: recorded.parameters.clone(),
+        limits: recorded.limits,
+        defaulted: Vec::new(),
+        scores: recorded.scores.clone(),
+        transcript: Vec::new(),
         logs: Vec::new(),
         logs_cut: false,
-        transcript: Vec::new(),
-        defaulted: Vec::new(),
-        ..recorded.clone()
+        outcome: Outcome::Failure { kind: FailureKind::NoTime, detail: String::new() },
+        fuel: 0,
+        // Measured, not decided.
+        time_us: recorded.time_us,
     };
     let inputs = match projection::features(record, manifest) {
         Ok(inputs) => inputs,
