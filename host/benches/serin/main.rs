@@ -50,11 +50,11 @@ fn run() -> Result<(), Failure> {
     let folders = Folders::lay_out()?;
     match std::env::var("SERIN_BENCH_ONLY").as_deref() {
         Err(_) => {
-            decisions(&folders, lasts, &mut table)?;
-            in_languages(&folders, lasts, &mut table)?;
+            let bodies = decisions(&folders, lasts, &mut table)?;
+            in_languages(&folders, bodies, lasts, &mut table)?;
         }
-        Ok("decisions") => decisions(&folders, lasts, &mut table)?,
-        Ok("languages") => in_languages(&folders, lasts, &mut table)?,
+        Ok("decisions") => drop(decisions(&folders, lasts, &mut table)?),
+        Ok("languages") => in_languages(&folders, World::open(&folders)?.bodies(), lasts, &mut table)?,
         Ok(other) => return Err(format!("SERIN_BENCH_ONLY={other}; valid: decisions, languages").into()),
     }
     table.print();
@@ -68,7 +68,8 @@ fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-fn decisions(folders: &Folders, lasts: Duration, table: &mut table::Table) -> Result<(), Failure> {
+/// Returns the requests: a world can be opened once only, since ONNX Runtime can.
+fn decisions(folders: &Folders, lasts: Duration, table: &mut table::Table) -> Result<Vec<String>, Failure> {
     let (parts, commit, bodies, decided) = {
         let world = World::open(folders)?;
         progress("one decision, on one thread");
@@ -82,16 +83,21 @@ fn decisions(folders: &Folders, lasts: Duration, table: &mut table::Table) -> Re
         (parts, commit, world.bodies(), world.decided[0].1.clone())
     };
     progress("HTTP: closed and open loops");
-    let recorded = load::measure(folders, bodies, parts, commit, lasts, table)?;
+    let recorded = load::measure(folders, bodies.clone(), parts, commit, lasts, table)?;
     progress("replay");
     replay::measure(folders, &recorded, parts, table)?;
     progress("experiments: a million decisions");
-    experiments::measure(&decided, table)
+    experiments::measure(&decided, table)?;
+    Ok(bodies)
 }
 
-fn in_languages(folders: &Folders, lasts: Duration, table: &mut table::Table) -> Result<(), Failure> {
+fn in_languages(
+    folders: &Folders,
+    bodies: Vec<String>,
+    lasts: Duration,
+    table: &mut table::Table,
+) -> Result<(), Failure> {
     progress("strategies in Rust, Python and JavaScript");
-    let bodies = World::open(folders)?.bodies();
     languages::measure(folders, bodies, 60, lasts / 2, table)
 }
 
