@@ -39,13 +39,7 @@ pub fn find_near<'m, V>(map: &'m NameMap<V>, near: usize, name: &str) -> Option<
 /// digest in Serin carries.
 pub fn digest(bytes: &[u8]) -> String {
     use sha2::Digest as _;
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(71);
-    text.push_str("sha256:");
-    for byte in sha2::Sha256::digest(bytes) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("sha256:{:x}", sha2::Sha256::digest(bytes))
 }
 
 /// Says whether `text` can name a plugin, a view, a feature, an action, a reason and the

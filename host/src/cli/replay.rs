@@ -48,9 +48,12 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
         until_ms: time(&args.until, "--until")?,
     };
     let ledger = LedgerReader::open(&config.fixed.ledger)?;
-    let archive = Archive::open(&config.fixed.data_dir().join("archive"))?;
+    let data = config.fixed.data_dir();
+    let archive = Archive::open(&data.join("archive"))?;
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let engines = Arc::new(Engines::new(cores as u32 + 2).map_err(|e| format!("{e:#}"))?);
+    let engines = Engines::new(cores as u32 + 2).map_err(|e| format!("{e:#}"))?;
+    // What the host compiled is there already: seconds of work, where a strategy carries an interpreter.
+    let engines = Arc::new(engines.cached(&data.join("compiled")));
     let total = ledger.count(&filter)?;
     let bar = progress(Some(total), "decisions");
     match &args.candidate {
