@@ -180,8 +180,8 @@ fn build(size: Size, slots: u32, draft: bool) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     // A memory keeps the image of the version that it was used for last, and to give it to another
     // one costs two mappings and an interrupt of all cores: a third of a small guest's run. With
-    // several for each instance, some versions in turn each have their own. They cost addresses
-    // only; of a large guest's, megabytes stay resident.
+    // several for each instance, some versions in turn each have their own. One costs 64 KiB that
+    // stay resident; a large guest's costs megabytes.
     let (cores, tables, memories, instance_bytes, resident) = match size {
         Size::Small => (8, 8, 8, 1 << 20, 64 << 10),
         Size::Large => (100, 40, 1, 16 << 20, 2 << 20),
