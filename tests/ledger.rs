@@ -54,6 +54,64 @@ fn a_ledger_of_a_newer_version_is_refused() {
     assert!(replay.code == Some(1) && replay.stderr.contains("schema 99 is newer"), "{}", replay.stderr);
 }
 
+/// What the first version of the schema had in place of the second's table of decisions.
+const SCHEMA_1: &str = "
+CREATE TABLE decisions_1 (
+  decision_id TEXT NOT NULL PRIMARY KEY, time_ms INTEGER NOT NULL, point TEXT NOT NULL, unit TEXT, experiment TEXT,
+  arm TEXT, served_by TEXT NOT NULL, outcome TEXT, action TEXT NOT NULL, took_us INTEGER NOT NULL,
+  forced INTEGER NOT NULL, batch INTEGER, attributes TEXT, digest TEXT NOT NULL, dictionary INTEGER,
+  record BLOB NOT NULL);
+INSERT INTO decisions_1 SELECT decision_id, time_ms, point, unit, experiment, arm, served_by, outcome, action, took_us,
+  forced, batch, attributes, digest, dictionary, record FROM decisions ORDER BY seq;
+DROP TABLE decisions;
+ALTER TABLE decisions_1 RENAME TO decisions;
+CREATE INDEX decisions_by_unit ON decisions (unit);
+PRAGMA user_version = 1;";
+
+#[test]
+fn a_unit_is_found_in_all_of_a_long_ledger_also_in_one_of_the_first_schema() {
+    let deployment = deployment();
+    let host = Host::start(&deployment).ready();
+    let decide = |host: &Host, rounds: u64| {
+        let requests: Vec<Value> = (0..90).map(|i| request(&format!("b-{}", i % 30))).collect();
+        let ids = |_| -> Vec<String> {
+            let answer = host.public.post("/v1/decisions/batch", &json!({ "requests": requests })).json();
+            let id = |i: usize| answer["results"][i]["decision"]["decision_id"].as_str().expect("an id").to_owned();
+            (0..90).filter(|i| i % 30 == 7).map(id).collect()
+        };
+        (0..rounds).flat_map(ids).collect::<Vec<String>>()
+    };
+    let found = |host: &Host, more: &str| -> Vec<String> {
+        let answer = host.admin.get(&format!("/v1/decisions?unit=b-7&limit=1000{more}")).json();
+        let decisions = answer["decisions"].as_array().expect("a list");
+        decisions.iter().map(|record| record["decision_id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let newest_first = |ids: &[String]| {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids
+    };
+    // More than fits into two runs of the index.
+    let mut ids = decide(&host, 14);
+    assert_eq!(found(&host, ""), newest_first(&ids));
+    assert_eq!(host.stop(), Some(0));
+    database(&deployment).execute_batch(SCHEMA_1).expect("the first schema");
+
+    let host = Host::start(&deployment).ready();
+    let before = ids.len();
+    assert_eq!(found(&host, ""), newest_first(&ids), "nothing is lost on the way");
+    ids.extend(decide(&host, 7));
+    assert_eq!(found(&host, ""), newest_first(&ids));
+    let record = host.admin.get(&format!("/v1/decisions/{}", ids[before])).json();
+    let since = record["time_ms"].as_u64().expect("a time");
+    assert_eq!(found(&host, &format!("&since={since}")), newest_first(&ids[before..]));
+    assert_eq!(host.stop(), Some(0));
+    let config = deployment.config();
+    let replay = run(["replay", "--verify", "--config", config.to_str().expect("a path")]);
+    assert_eq!(replay.code, Some(0), "{}{}", replay.stdout, replay.stderr);
+    assert!(replay.stdout.contains("1890 identical"), "{}", replay.stdout);
+}
+
 #[test]
 fn outcomes_and_exposures_count_once() {
     let deployment = deployment();
@@ -187,7 +245,7 @@ fn decisions_are_kept_as_long_as_the_file_says() {
     const DAY: i64 = 24 * 60 * 60 * 1000;
     let copy = |new_id: &str, days: i64| {
         let insert = "INSERT INTO decisions \
-                      SELECT ?1, time_ms - ?2, point, unit, experiment, arm, served_by, outcome, action, took_us, forced, batch, \
+                      SELECT NULL, ?1, time_ms - ?2, point, unit, experiment, arm, served_by, outcome, action, took_us, forced, batch, \
                       attributes, digest, dictionary, record \
                       FROM decisions WHERE decision_id = ?3";
         database(&deployment).execute(insert, params![new_id, days * DAY, id]).expect("inserts");

@@ -54,8 +54,7 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
     let engines = Engines::new(cores as u32 + 2).map_err(|e| format!("{e:#}"))?;
     // What the host compiled is there already: seconds of work, where a strategy carries an interpreter.
     let engines = Arc::new(engines.cached(&data.join("compiled")));
-    let total = ledger.count(&filter)?;
-    let bar = progress(Some(total), "decisions");
+    let bar = progress(Some(0), "decisions");
     match &args.candidate {
         Some(file) => against(args, &ledger, filter, &engines, file, config.limits, &bar),
         None => verify(args, &ledger, &filter, &Versions::new(engines, archive), &bar, cores),
@@ -70,6 +69,10 @@ fn in_parallel(
     bar: &indicatif::ProgressBar,
     work: impl Fn(StoredRecord) + Sync,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    // To count them is work, too: for whoever looks on.
+    if !bar.is_hidden() {
+        bar.set_length(ledger.count(filter)?);
+    }
     let (sender, receiver) = crossbeam_channel::bounded::<Vec<StoredRecord>>(QUEUE);
     std::thread::scope(|scope| {
         for _ in 0..cores {
@@ -179,7 +182,6 @@ fn against(
     let candidate = Plugin::load(engines, &bytes).map_err(|e| format!("{}: {e}", file.display()))?;
     // Decisions of other points are none that it would ever make.
     filter.point.get_or_insert_with(|| candidate.manifest().decision_point.to_string());
-    bar.set_length(ledger.count(&filter)?);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let matrix: Mutex<BTreeMap<(String, String), u64>> = Mutex::default();
     let reasons: Mutex<BTreeMap<String, u64>> = Mutex::default();

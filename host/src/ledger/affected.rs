@@ -56,14 +56,14 @@ fn units(
     let mut outcomes = db.prepare_cached(
         "SELECT name, value, at_ms FROM outcomes WHERE entity_kind = ?1 AND entity = ?2 AND at_ms >= ?3
          UNION ALL
-         SELECT o.name, o.value, o.at_ms FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
-         WHERE d.unit = ?2 AND d.experiment = ?4
+         SELECT o.name, o.value, o.at_ms FROM json_each(?4) d JOIN outcomes o ON o.decision_id = d.value
          ORDER BY at_ms",
     )?;
     let mut all = Vec::new();
     for row in rows {
         let (mut unit, since_ms) = row?;
-        let found = outcomes.query_map(params![kind, unit.unit, since_ms, experiment], |row| {
+        let decisions = serde_json::Value::from(unit.decisions.clone()).to_string();
+        let found = outcomes.query_map(params![kind, unit.unit, since_ms, decisions], |row| {
             Ok(AffectedOutcome { name: row.get(0)?, value: row.get(1)?, at_ms: row.get::<_, i64>(2)? as u64 })
         })?;
         unit.outcomes = found.collect::<Result<_, _>>()?;

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serin_core::record::Record;
 
 use super::packing::unpack;
+use super::schema::OF_UNIT;
 use super::{DecisionRow, Ledger, LedgerError, LedgerReader};
 
 /// Which decisions to read.
@@ -134,22 +135,24 @@ impl Dictionaries {
 }
 
 impl DecisionFilter {
-    /// The condition in SQL, and the values of its parameters. Only what is asked for is in
-    /// it, so that an index can serve it.
-    fn conditions(&self) -> (String, Vec<SqlValue>) {
+    /// What comes after `FROM` in SQL, and the values of its parameters. Only what is asked for
+    /// is in it, so that an index can serve it.
+    fn source(&self) -> (String, Vec<SqlValue>) {
+        let (from, mut values) = match &self.unit {
+            None => ("decisions", Vec::new()),
+            Some(unit) => (OF_UNIT, vec![SqlValue::from(unit.clone())]),
+        };
         let mut conditions = vec!["1"];
-        let mut values = Vec::new();
         let mut add = |condition, value: Option<SqlValue>| {
             if let Some(value) = value {
                 conditions.push(condition);
                 values.push(value);
             }
         };
-        add("unit = ?", self.unit.clone().map(SqlValue::from));
         add("point = ?", self.point.clone().map(SqlValue::from));
         add("decision_id >= ?", self.since_ms.map(|ms| SqlValue::from(first_id(ms))));
         add("decision_id < ?", self.until_ms.map(|ms| SqlValue::from(first_id(ms))));
-        (conditions.join(" AND "), values)
+        (format!("{from} WHERE {}", conditions.join(" AND ")), values)
     }
 }
 
@@ -172,10 +175,10 @@ impl Ledger {
     /// # Errors
     /// What SQLite says.
     pub fn decisions(&self, filter: &DecisionFilter, limit: u32) -> Result<Vec<StoredRecord>, LedgerError> {
-        let (conditions, values) = filter.conditions();
+        let (source, values) = filter.source();
         self.with_reader(|db| {
             let mut statement = db.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM decisions WHERE {conditions} ORDER BY decision_id DESC LIMIT {limit}"
+                "SELECT {COLUMNS} FROM {source} ORDER BY decision_id DESC LIMIT {limit}"
             ))?;
             let rows = statement.query_map(params_from_iter(values), |row| self.dictionaries.stored(db, row))?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -212,8 +215,8 @@ impl LedgerReader {
     /// # Errors
     /// What SQLite says.
     pub fn count(&self, filter: &DecisionFilter) -> Result<u64, LedgerError> {
-        let (conditions, values) = filter.conditions();
-        let sql = format!("SELECT count(*) FROM decisions WHERE {conditions}");
+        let (source, values) = filter.source();
+        let sql = format!("SELECT count(*) FROM {source}");
         let count: i64 = self.connection.query_row(&sql, params_from_iter(values), |row| row.get(0))?;
         Ok(count as u64)
     }
@@ -228,9 +231,9 @@ impl LedgerReader {
         filter: &DecisionFilter,
         mut each: impl FnMut(StoredRecord) -> bool,
     ) -> Result<(), LedgerError> {
-        let (conditions, values) = filter.conditions();
+        let (source, values) = filter.source();
         let mut statement = self.connection.prepare(&format!(
-            "SELECT {COLUMNS} FROM decisions WHERE {conditions} AND decision_id > ? ORDER BY decision_id LIMIT {PAGE}"
+            "SELECT {COLUMNS} FROM {source} AND decision_id > ? ORDER BY decision_id LIMIT {PAGE}"
         ))?;
         let mut last = String::new();
         loop {

@@ -110,7 +110,41 @@ CREATE TABLE shadows (
 );
 CREATE TABLE probe (time_ms INTEGER NOT NULL);
 INSERT INTO probe VALUES (0);
+", "
+ALTER TABLE decisions RENAME TO decisions_1;
+DROP INDEX decisions_by_unit;
+CREATE TABLE decisions (
+  seq INTEGER PRIMARY KEY,
+  decision_id TEXT NOT NULL UNIQUE,
+  time_ms INTEGER NOT NULL,
+  point TEXT NOT NULL,
+  unit TEXT,
+  experiment TEXT,
+  arm TEXT,
+  served_by TEXT NOT NULL,
+  outcome TEXT,
+  action TEXT NOT NULL,
+  took_us INTEGER NOT NULL,
+  forced INTEGER NOT NULL,
+  batch INTEGER,
+  attributes TEXT,
+  digest TEXT NOT NULL,
+  dictionary INTEGER,
+  record BLOB NOT NULL
+);
+INSERT INTO decisions SELECT rowid, * FROM decisions_1 ORDER BY rowid;
+DROP TABLE decisions_1;
+-- Units come in no order: an index by unit alone would change one page of its own for each
+-- decision, and more of them than all else together. Within a run of decisions it is a few pages.
+CREATE INDEX decisions_by_unit ON decisions (seq >> 9, unit);
 "];
+
+/// The decisions of one unit: looked for in each run of the index. A probe takes 3 µs, so a
+/// ledger of 100 million decisions is gone through in 0.6 s.
+pub(super) const OF_UNIT: &str = "(WITH RECURSIVE runs (run) AS
+    (SELECT max(seq) >> 9 FROM decisions
+     UNION ALL SELECT run - 1 FROM runs WHERE run > (SELECT min(seq) >> 9 FROM decisions))
+  SELECT run FROM runs) CROSS JOIN decisions ON seq >> 9 = run AND unit = ?";
 
 /// A connection that writes.
 pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
@@ -137,6 +171,10 @@ pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, Le
     let mut connection = connect(path, durability)?;
     let version = check_version(&connection)?;
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version as usize) {
+        if version > 0 {
+            // A long ledger takes a while.
+            tracing::info!(ledger = %path.display(), "bringing the ledger from schema {index} to {}", index + 1);
+        }
         let transaction = connection.transaction()?;
         transaction.execute_batch(migration)?;
         transaction.pragma_update(None, "user_version", index as i64 + 1)?;
