@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::experiments::{RUNNING, command, decide, deployment, enter, report, state, taken, why};
-use crate::support::{Host, eventually, run};
+use crate::support::{Host, eventually, run, wat};
 
 const SHIP: &str = r#"
 [[metrics]]
@@ -204,4 +204,48 @@ fn an_experiment_starts_and_widens_only_when_enough_people_agree_to_it_as_it_is(
     eventually("it widens", Duration::from_secs(10), || (taken(&host).len() == 100).then_some(()));
     // To stop what does harm nobody has to be asked.
     assert_eq!(command(&host, "abort", why()).0, 200);
+}
+
+#[test]
+fn a_command_is_in_force_at_once_while_an_artifact_is_slow_to_load() {
+    let deployment = deployment(RUNNING, false);
+    let host = Host::start(&deployment).ready();
+    assert!(!taken(&host).is_empty());
+    // Ten seconds of its own time for a case that has no end.
+    let manifest = format!("{}\n[limits]\nfuel = 1000000000000\n", wat::manifest("slow", "1.0.0", "p", "go"));
+    let fields = format!("{} {}", wat::PRELUDE, wat::decide("(loop $l (br $l)) (i32.const 1024)"));
+    let case = json!([{ "name": "endless", "expect": { "candidates": [] } }]);
+    deployment.write("plugins/slow-1.0.0.wasm", wat::with_cases(wat::guest(&manifest, &fields), &case));
+    let slow = |state: &str| {
+        let plugins = host.admin.get("/v1/plugins").json();
+        let found = plugins["plugins"].as_array()?.iter().find(|p| p["file"] == "slow-1.0.0.wasm");
+        found.filter(|p| p["state"] == state).cloned()
+    };
+    eventually("it is being loaded", Duration::from_secs(5), || slow("loading"));
+    let (status, answer) = command(&host, "abort", why());
+    assert_eq!((status, &answer["state"]), (200, &json!("aborted")), "{answer}");
+    assert!(taken(&host).is_empty(), "nobody is enrolled any more");
+    assert!(slow("loading").is_some(), "and it is still being loaded");
+    let failed = eventually("it is refused", Duration::from_secs(30), || slow("failed"));
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("endless")), "{failed}");
+}
+
+#[test]
+fn a_layers_salt_and_unit_stay_while_an_experiment_runs_there() {
+    let deployment = deployment(RUNNING, false);
+    let layer = |salt: &str| format!("[layers.l]\nunit = \"borrower\"\nsalt = \"{salt}\"\n\n");
+    let plain = deployment.read("serin.toml").replace("[decision_points.p]", "[decision_points.p]\nlayer = \"l\"");
+    deployment.write("serin.toml", layer("one") + &plain);
+    let host = Host::start(&deployment).ready();
+    let before = taken(&host);
+    deployment.write("serin.toml", layer("two") + &plain);
+    let refused = eventually("the edit is refused", Duration::from_secs(10), || {
+        host.admin.get("/v1/deployment").json()["config_error"].as_str().map(str::to_owned)
+    });
+    assert!(refused.contains("the layer's salt") && refused.contains("'e' runs there"), "{refused}");
+    assert_eq!(taken(&host), before, "nobody has moved");
+    assert_eq!(command(&host, "abort", why()).0, 200);
+    eventually("the edit applies", Duration::from_secs(10), || {
+        host.admin.get("/v1/deployment").json()["config_error"].is_null().then_some(())
+    });
 }

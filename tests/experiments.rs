@@ -358,6 +358,22 @@ fn whom_an_arm_touched_is_listed_and_all_ramps_can_be_stopped_at_once() {
         happened.len() == 2 && happened.contains(&&json!("complaint")) && happened.contains(&&json!("paid")),
         "{b7}"
     );
+    // Whom two arms touched is there with both of them, also at the end of a page.
+    let other = if b7["arm"] == "next" { "control" } else { "next" };
+    let request = json!({
+        "decision_point": "p", "entities": { "borrower": "b-7" }, "force": { "experiment": "e", "arm": other },
+    });
+    assert_eq!(host.admin.post("/v1/decisions", &request).status, 200);
+    let page = host.admin.get("/v1/experiments/e/affected?limit=1&after=b-699").json();
+    let both: Vec<(&Value, &Value)> =
+        page["units"].as_array().expect("a list").iter().map(|unit| (&unit["unit"], &unit["arm"])).collect();
+    assert_eq!(both, [(&json!("b-7"), &json!("control")), (&json!("b-7"), &json!("next"))], "{page}");
+    assert_eq!(page["next"], "b-7");
+    let units: Vec<Value> = run(["experiment", "affected", "e", "--format", "json", "--admin", &admin])
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
     let one = run(["experiment", "affected", "e", "--arm", "next", "--admin", &admin]);
     let in_next = units.iter().filter(|unit| unit["arm"] == "next").count();
     assert_eq!(one.stdout.lines().count(), in_next);

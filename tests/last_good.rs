@@ -114,6 +114,24 @@ fn what_the_folder_lost_is_served_from_the_archive_after_a_restart() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_read_is_no_reason_not_to_serve() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let published = host.decide(&request())["strategy"]["digest"].clone();
+    assert_eq!(host.stop(), Some(0));
+    // A link to a release that is gone.
+    let plugins = deployment.path().join("plugins");
+    std::fs::rename(&plugins, deployment.path().join("elsewhere")).expect("moves");
+    std::os::unix::fs::symlink(deployment.path().join("gone"), &plugins).expect("links");
+    let host = Host::start(&deployment).ready();
+    assert_eq!(host.decide(&request())["strategy"]["digest"], published);
+    let standing = standing(&host, "it says so", |standing| standing["plugins_error"].is_string());
+    assert!(standing["plugins_error"].as_str().is_some_and(|e| e.contains("cannot be read")), "{standing}");
+    std::fs::rename(deployment.path().join("elsewhere"), deployment.path().join("gone")).expect("moves");
+    assert_eq!(plugin(&host, "outreach-rules-1.0.0.wasm", "active")["stale"], false);
+}
+
+#[test]
 fn an_experiment_waits_for_its_artifact_and_then_runs() {
     let deployment = collections();
     deployment.remove(SCORE);

@@ -190,3 +190,17 @@ fn a_version_that_burns_its_fuel_again_and_again_is_left_alone_and_then_tried() 
     });
     assert_ne!(ended("ok"), "breaker_open", "one that answers closes it");
 }
+
+#[test]
+fn a_callers_short_deadline_is_not_held_against_a_version() {
+    let deployment = misbehaving();
+    let host = Host::start(&deployment).ready();
+    let spin = request("spin").to_string();
+    for _ in 0..25 {
+        let headers = [("content-type", "application/json"), ("serin-deadline-ms", "3")];
+        let answer = host.public.post_text("/v1/decisions", &spin, &headers).expect("an answer");
+        assert!(matches!(answer.status, 200 | 503), "{}", answer.text);
+    }
+    let answer = host.decide(&request("ok"));
+    assert_eq!(answer["served_by"], "strategy", "{answer}");
+}

@@ -1,7 +1,7 @@
 //! Strategies in WebAssembly's text format: what no compiler would write, and small ones
 //! whose behaviour is plain to see.
 
-use serin_core::manifest::MANIFEST_SECTION;
+use serin_core::manifest::{CASES_SECTION, MANIFEST_SECTION};
 use wasm_encoder::{ComponentSection as _, CustomSection};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
@@ -55,6 +55,13 @@ pub fn with_manifest(mut component: Vec<u8>, manifest: &str) -> Vec<u8> {
     CustomSection { name: MANIFEST_SECTION.into(), data: manifest.as_bytes().into() }
         .append_to_component(&mut component);
     component
+}
+
+/// An artifact with cases, each as its file has it.
+pub fn with_cases(mut artifact: Vec<u8>, cases: &serde_json::Value) -> Vec<u8> {
+    let cases = cases.to_string();
+    CustomSection { name: CASES_SECTION.into(), data: cases.as_bytes().into() }.append_to_component(&mut artifact);
+    artifact
 }
 
 /// A deployment with a decision point for each of the guests, named as they are.

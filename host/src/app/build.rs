@@ -127,7 +127,10 @@ pub(super) fn load_model(
             let digests = [archive.put(&onnx)?, archive.put(&vectors)?];
             archive.apply("model", &id.to_string(), &[&digests[0], &digests[1]])
         };
-        keep().map_err(|e| ModelError { file: path.display().to_string(), why: e.to_string() })?;
+        keep().map_err(|e| ModelError {
+            file: path.display().to_string(),
+            why: format!("it could not be archived: {e}"),
+        })?;
         Ok(model)
     });
     match loaded {

@@ -170,7 +170,7 @@ impl Host {
             shadows,
             reload: {
                 let reloader = Arc::downgrade(&reloader);
-                Box::new(move || reloader.upgrade().into_iter().for_each(|reloader| reloader.reload()))
+                Box::new(move || reloader.upgrade().into_iter().for_each(|reloader| reloader.apply()))
             },
         });
         if options.looks == Looks::EverySecond {
@@ -203,7 +203,7 @@ impl Host {
             if !tick(&self.controller, &self.observer, &subjects, self.clock.now_ms()) {
                 return;
             }
-            self.reloader.reload();
+            self.reloader.apply();
         }
     }
 
@@ -323,7 +323,7 @@ fn watch_experiments(
             // A defect must not leave canaries unwatched.
             let look = || tick(&controller, &observer, &subjects, clock.now_ms());
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)) {
-                Ok(true) => reloader.reload(),
+                Ok(true) => reloader.apply(),
                 Ok(false) => {}
                 Err(_) => tracing::error!("the experiments could not be looked at"),
             }
@@ -384,7 +384,19 @@ async fn expire(
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
             Ok(()) = retain.changed() => {}
-            () = tokio::time::sleep(pause) => {}
+            () = while_healthy(&ledger, pause) => {}
+        }
+    }
+}
+
+/// Waits, and not on where the ledger does not commit any more.
+async fn while_healthy(ledger: &Ledger, pause: Duration) {
+    let until = tokio::time::Instant::now() + pause;
+    while tokio::time::Instant::now() < until {
+        let step = until.min(tokio::time::Instant::now() + Duration::from_secs(1));
+        tokio::time::sleep_until(step).await;
+        if !ledger.is_healthy() {
+            return;
         }
     }
 }

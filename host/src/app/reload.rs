@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serin_core::analysis::Course;
-use serin_core::experiment::{self, Experiment};
+use serin_core::experiment::{self, Experiment, Pin};
 use serin_core::manifest::ModelId;
 use tokio::sync::watch;
 
 use super::build::{Built, build, load_model, wanted};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decide::Deployment;
+use crate::decide::{Deployment, Layer, RunningExperiment};
 use crate::experiments::{Candidate, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs, Subject};
 use crate::features::EmbeddedStore;
 use crate::http::{ModelStatus, Standing};
@@ -55,6 +55,8 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     controller: Arc<Controller>,
     retain: watch::Sender<Option<Duration>>,
+    /// Held while artifacts are loaded: seconds, where one carries an interpreter.
+    loading: Mutex<()>,
     inner: Mutex<Inner>,
 }
 
@@ -102,6 +104,7 @@ impl Reloader {
             metrics,
             controller,
             retain: watch::Sender::new(config.retain),
+            loading: Mutex::default(),
             inner: Mutex::new(Inner { config, specs, models: HashMap::new(), fingerprint: String::new(), generation }),
         }
     }
@@ -118,15 +121,33 @@ impl Reloader {
 
     /// Looks at every file, and swaps the deployment where something changed.
     pub fn reload(&self) {
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let pins = self.pins();
+        self.folder.scan(&pins, self.clock.now_ms());
+        self.apply();
+    }
+
+    /// The versions that somebody names: the files as they are, or what is in force.
+    fn pins(&self) -> Vec<Pin> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unused = Standing::default();
+        let proposed = self.read_config(&inner, &mut unused);
+        let candidates = inner.specs.candidates(&Specs::read(&self.spec_files(&inner, &mut unused)));
+        let named = wanted(&proposed, &candidates).into_iter();
+        named.chain(wanted(&inner.config, &[])).chain(inner.specs.pins()).collect()
+    }
+
+    /// Looks at every file but the artifacts, and swaps the deployment where something changed.
+    /// What a person or a guardrail commands is in force when this has returned, whatever is
+    /// being loaded meanwhile.
+    pub fn apply(&self) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let inner = &mut *inner;
-        let mut standing = Standing::default();
+        let mut standing = Standing { plugins_error: self.folder.trouble(), ..Standing::default() };
         let proposed = self.read_config(inner, &mut standing);
         let files = Specs::read(&self.spec_files(inner, &mut standing));
         let candidates = inner.specs.candidates(&files);
-        let pins =
-            wanted(&proposed, &candidates).into_iter().chain(wanted(&inner.config, &[])).chain(inner.specs.pins());
-        self.folder.scan(&pins.collect::<Vec<_>>(), self.clock.now_ms());
+        let models = proposed.models.clone();
 
         self.controller.govern(proposed.governance.clone());
         let gone: Vec<_> = inner.specs.missing(&files).into_iter().map(|(_, spec)| spec).collect();
@@ -144,7 +165,8 @@ impl Reloader {
         self.say(&standing);
         self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);
         let config = &inner.config;
-        inner.models.retain(|(id, path), _| config.models.get(id) == Some(path));
+        // Those of an edit that is not applied yet are not loaded again at each look.
+        inner.models.retain(|(id, path), _| [&config.models, &models].iter().any(|of| of.get(id) == Some(path)));
 
         standing.experiments = built.experiments;
         standing.experiments.extend(missing(&inner.specs, &files, &standing.experiments, &self.controller));
@@ -190,7 +212,7 @@ impl Reloader {
         build(
             config,
             generation,
-            &self.folder.active(),
+            &self.folder.to_serve(),
             Arc::new(models),
             candidates,
             before,
@@ -201,12 +223,22 @@ impl Reloader {
         )
     }
 
-    /// What the deployment in force can serve, and this one cannot: a point's strategy, or a
-    /// running experiment. Who takes a point or a file away means it.
+    /// What the deployment in force does, and this one cannot: serve a point's strategy, or go
+    /// on with a running experiment, each unit in the arm that it is in. Who takes a point or a
+    /// file away means it.
     fn lost(&self, built: &Built) -> Option<String> {
         let now = self.deployment.load();
         now.points.values().filter(|point| point.strategy.is_some()).find_map(|point| {
             let next = built.deployment.points.get(&point.name)?;
+            let goes_on = |running: &&RunningExperiment| next.experiments.iter().any(|e| e.id == running.id);
+            if let Some(key) = moved(&point.layer, &next.layer)
+                && let Some(running) = point.experiments.iter().find(goes_on)
+            {
+                return Some(format!(
+                    "{key} of decision_points.{} changed, and '{}' runs there: its units would move; conclude it first",
+                    point.name, running.id
+                ));
+            }
             if next.strategy.is_none() {
                 let why = next.unready.as_deref().unwrap_or("is not loaded");
                 return Some(format!("decision_points.{}.strategy = \"{}\": {why}", next.name, next.pin));
@@ -322,6 +354,13 @@ impl Reloader {
             }
         }
     }
+}
+
+/// What moves units to other places and arms.
+fn moved(now: &Layer, next: &Layer) -> Option<&'static str> {
+    [("the layer's unit", now.unit != next.unit), ("the layer's salt", now.salt != next.salt)]
+        .into_iter()
+        .find_map(|(key, is_other)| is_other.then_some(key))
 }
 
 /// The experiments whose file is gone. A file that has another name now is not.

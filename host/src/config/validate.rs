@@ -240,8 +240,8 @@ fn layer(
     entities: &[Name],
 ) -> Result<Layer, String> {
     let listed = || entities.iter().map(|e| &**e).collect::<Vec<_>>().join(", ");
-    let Some(chosen) = chosen else {
-        // One layer a decision point, named after it, on its first entity.
+    // One layer a decision point, named after it; on its first entity where it is not declared.
+    let Some(chosen) = chosen.or_else(|| layers.contains_key(point).then(|| point.to_owned())) else {
         return Ok(Layer { name: point.into(), unit: entities[0].clone(), salt: point.to_owned(), holdout: 0.0 });
     };
     let Some(raw) = layers.get(&chosen) else {

@@ -108,7 +108,9 @@ pub(super) fn attempt(
     if budget.left().is_zero() {
         return Attempted { attempt, degraded, score_us, run_us: 0 };
     }
-    if let Err(why) = arm.plugin.breaker.admit(record.time_ms) {
+    // What a shadow does is without effect, here too.
+    let is_shadow = role == Role::Shadow;
+    if !is_shadow && let Err(why) = arm.plugin.breaker.admit(record.time_ms) {
         return fail(attempt, degraded, (FailureKind::BreakerOpen, why), score_us);
     }
     let Some(_slot) = arm.plugin.slot(deployment.slots_per_version, budget.left().mul_f64(SLOT_WAIT_SHARE)) else {
@@ -121,8 +123,13 @@ pub(super) fn attempt(
         false => Some(Box::new(CallScorer(Arc::clone(&deployment.models)))),
     };
     let _span = tracing::debug_span!("run").entered();
+    // A caller's short deadline, or a long wait in the queue, is not the version's doing.
+    let has_its_time = budget.left() >= Duration::from_millis(arm.limits.wall_ms);
     let ran = arm.plugin.linked.run(&run, manifest, arm.limits, budget, scorer);
-    arm.plugin.breaker.note(&ran.outcome, record.time_ms);
+    let is_its_own = has_its_time || !matches!(ran.outcome, Outcome::Failure { kind: FailureKind::Deadline, .. });
+    if !is_shadow && is_its_own {
+        arm.plugin.breaker.note(&ran.outcome, record.time_ms);
+    }
     attempt.transcript = ran.transcript;
     attempt.logs = ran.logs;
     attempt.logs_cut = ran.logs_cut;

@@ -125,13 +125,22 @@ impl Observer {
         if !read.observations.is_of(subjects) {
             *read = Read { observations: Observations::new(subjects), ..Read::default() };
         }
-        let Read { observations, decisions, outcomes, exposures } = &mut *read;
-        if !subjects.is_empty() {
-            // Decisions first: what follows from one never comes before it.
-            *decisions = self.ledger.decision_facts(*decisions, |fact| observations.decision(&fact))?;
-            *outcomes = self.ledger.outcome_facts(*outcomes, |fact| observations.outcome(&fact))?;
-            *exposures = self.ledger.exposure_facts(*exposures, |fact| observations.outcome(&fact))?;
+        if !subjects.is_empty() && !self.read_on(&mut read)? {
+            *read = Read { observations: Observations::new(subjects), ..Read::default() };
+            self.read_on(&mut read)?;
         }
-        Ok(look(observations))
+        Ok(look(&read.observations))
+    }
+
+    /// Reads what is new. Says whether it is: where everything has expired, the ledger's places
+    /// begin anew, and what comes then would be taken for known.
+    fn read_on(&self, read: &mut Read) -> Result<bool, LedgerError> {
+        let Read { observations, decisions, outcomes, exposures } = read;
+        let before = [*decisions, *outcomes, *exposures];
+        // Decisions first: what follows from one never comes before it.
+        *decisions = self.ledger.decision_facts(*decisions, |fact| observations.decision(&fact))?;
+        *outcomes = self.ledger.outcome_facts(*outcomes, |fact| observations.outcome(&fact))?;
+        *exposures = self.ledger.exposure_facts(*exposures, |fact| observations.outcome(&fact))?;
+        Ok([*decisions, *outcomes, *exposures].iter().zip(before).all(|(now, before)| *now >= before))
     }
 }

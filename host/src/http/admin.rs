@@ -65,6 +65,7 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
         "generation": deployment.generation,
         "config_error": standing.config_error,
         "restart_required": standing.restart_required,
+        "plugins_error": standing.plugins_error,
         "experiments_error": standing.experiments_error,
         "decision_points": points.iter().map(|point| json!({
             "name": &*point.name,

@@ -1,6 +1,7 @@
 //! `POST /v1/decisions`, and what it shares with its batch.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
@@ -77,11 +78,15 @@ async fn one(
     let dry_run = request.dry_run == Some(true);
     let own = service.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
     let (reply, wait) = oneshot::channel();
-    let finish = Finish { service: Arc::clone(&service), held, dry_run, arrived, reply };
+    let handed = Arc::<AtomicBool>::default();
+    let finish = Finish { service: Arc::clone(&service), held, dry_run, arrived, reply, handed: Arc::clone(&handed) };
     let then = Box::new(move |decided| finish.run(decided));
     service.pool.submit_then(request.into(), deadline, arrived, trace_id, then).map_err(|why| refuse(why.into()))?;
     let end = arrived + own.unwrap_or_default() + COMMIT_WAIT;
     let answered = tokio::time::timeout_at(end.into(), wait).await.map_err(|_| {
+        if !handed.load(Ordering::Relaxed) {
+            return refuse(Refused::NotBegun.into());
+        }
         service.ledger.suspect();
         refuse(uncommitted())
     })?;
@@ -102,6 +107,8 @@ struct Finish {
     dry_run: bool,
     arrived: Instant,
     reply: oneshot::Sender<Result<Answered, Problem>>,
+    /// Whether the ledger has it: who waits in vain before that waits for a thread.
+    handed: Arc<AtomicBool>,
 }
 
 struct Answered {
@@ -163,7 +170,8 @@ impl Finish {
         answered: Result<Answered, Problem>,
         shadowed: Option<(Record, Shadowed)>,
     ) {
-        let Self { service, held, reply, .. } = self;
+        let Self { service, held, reply, handed, .. } = self;
+        handed.store(true, Ordering::Relaxed);
         let beside = Arc::clone(&service);
         let beside = move || shadowed.into_iter().for_each(|(record, shadowed)| beside.shadow(record, shadowed));
         let commit = Commit { decisions, answer, guard: held.map(|held| held.guard) };

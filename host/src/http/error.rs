@@ -119,7 +119,11 @@ impl From<LedgerError> for Problem {
 
 /// No such path.
 pub(super) async fn not_found() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not-found", "no such path; GET /openapi.json lists what there is")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        "no such path; GET /openapi.json lists those of the public listener",
+    )
 }
 
 /// The path is there, the method is not.
@@ -127,7 +131,7 @@ pub(super) async fn method_not_allowed() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
-        "this path does not take that method; see /openapi.json",
+        "this path does not take that method; GET /openapi.json lists what the public listener takes",
     )
 }
 

@@ -210,7 +210,8 @@ pub(super) async fn affected(
         service.ledger.affected(&kind, &id, query.arm.as_deref(), query.after.as_deref().unwrap_or_default(), limit)
     });
     let units = units.await??;
-    let next = units.last().filter(|_| units.len() == limit as usize).map(|unit| unit.unit.clone());
+    let different = units.chunk_by(|one, other| one.unit == other.unit).count();
+    let next = units.last().filter(|_| different == limit as usize).map(|unit| unit.unit.clone());
     let listed: Vec<Value> = units
         .into_iter()
         .map(|unit| {

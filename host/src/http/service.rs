@@ -30,6 +30,8 @@ pub struct Standing {
     pub config_error: Option<String>,
     /// Keys of `serin.toml` that differ from those in force, and need a restart.
     pub restart_required: Vec<&'static str>,
+    /// Why the plugins folder cannot be read.
+    pub plugins_error: Option<String>,
     /// Why the experiments folder cannot be read.
     pub experiments_error: Option<String>,
     /// The experiments.

@@ -40,8 +40,11 @@ fn units(
     let mut statement = db.prepare_cached(
         "SELECT unit, arm, group_concat(decision_id), min(time_ms) FROM
            (SELECT unit, arm, decision_id, time_ms FROM decisions
-            WHERE experiment = ?1 AND (?2 IS NULL OR arm = ?2) AND unit > ?3 ORDER BY decision_id)
-         GROUP BY unit, arm ORDER BY unit, arm LIMIT ?4",
+            WHERE experiment = ?1 AND (?2 IS NULL OR arm = ?2) AND unit IN
+              (SELECT DISTINCT unit FROM decisions
+               WHERE experiment = ?1 AND (?2 IS NULL OR arm = ?2) AND unit > ?3 ORDER BY unit LIMIT ?4)
+            ORDER BY decision_id)
+         GROUP BY unit, arm ORDER BY unit, arm",
     )?;
     let rows = statement.query_map(params![experiment, arm, after, limit], |row| {
         let ids: String = row.get(2)?;
@@ -74,7 +77,8 @@ fn units(
 
 impl Ledger {
     /// The units that an experiment, or one of its arms, touched: those after a unit's id, in
-    /// the ids' order, at most `limit`. `kind` is what the experiment randomizes by.
+    /// the ids' order, at most `limit`, each once for every arm that touched it. `kind` is what
+    /// the experiment randomizes by.
     ///
     /// # Errors
     /// What SQLite says.

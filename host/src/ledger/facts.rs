@@ -50,15 +50,15 @@ pub struct OutcomeFact<'r> {
     pub experiment: Option<&'r str>,
 }
 
-/// The newest row's place: what comes meanwhile is for the next look.
-fn newest(db: &Connection, table: &str, after: i64) -> Result<i64, LedgerError> {
+/// The newest row's place: what comes meanwhile is for the next look. Where all rows have
+/// expired, places begin anew, and it is before one that was known.
+fn newest(db: &Connection, table: &str) -> Result<i64, LedgerError> {
     let sql = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
-    let newest: i64 = db.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
-    Ok(newest.max(after))
+    Ok(db.prepare_cached(&sql)?.query_row([], |row| row.get(0))?)
 }
 
 fn decisions(db: &Connection, after: i64, mut each: impl FnMut(DecisionFact<'_>)) -> Result<i64, LedgerError> {
-    let newest = newest(db, "decisions", after)?;
+    let newest = newest(db, "decisions")?;
     let mut statement = db.prepare_cached(
         "SELECT time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced,
                 batch, attributes FROM decisions
@@ -85,7 +85,7 @@ fn decisions(db: &Connection, after: i64, mut each: impl FnMut(DecisionFact<'_>)
 }
 
 fn outcomes(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
-    let newest = newest(db, "outcomes", after)?;
+    let newest = newest(db, "outcomes")?;
     let mut statement = db.prepare_cached(
         // What was taken back is left out, whichever came first; what was told of before the
         // reversal came is told of once more, as taken back.
@@ -116,7 +116,7 @@ fn outcomes(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) 
 }
 
 fn exposures(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
-    let newest = newest(db, "exposures", after)?;
+    let newest = newest(db, "exposures")?;
     let mut statement = db.prepare_cached(
         "SELECT e.at_ms, d.unit, d.experiment FROM exposures e JOIN decisions d ON d.decision_id = e.decision_id
          WHERE e.rowid > ?1 AND e.rowid <= ?2 AND d.unit IS NOT NULL AND d.experiment IS NOT NULL ORDER BY e.rowid",
@@ -138,6 +138,7 @@ fn exposures(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>))
 
 impl Ledger {
     /// Calls `each` with every decision inside an experiment that came after a place; the place of the newest.
+    /// Where that is before the one given, places began anew.
     ///
     /// # Errors
     /// What SQLite says.
@@ -146,6 +147,7 @@ impl Ledger {
     }
 
     /// Calls `each` with every outcome about a unit that came after a place; the place of the newest.
+    /// Where that is before the one given, places began anew.
     ///
     /// # Errors
     /// What SQLite says.
@@ -154,6 +156,7 @@ impl Ledger {
     }
 
     /// Calls `each` with every exposure of a unit that came after a place; the place of the newest.
+    /// Where that is before the one given, places began anew.
     ///
     /// # Errors
     /// What SQLite says.

@@ -177,9 +177,8 @@ impl Ledger {
     pub fn decisions(&self, filter: &DecisionFilter, limit: u32) -> Result<Vec<StoredRecord>, LedgerError> {
         let (source, values) = filter.source();
         self.with_reader(|db| {
-            let mut statement = db.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM {source} ORDER BY decision_id DESC LIMIT {limit}"
-            ))?;
+            let mut statement =
+                db.prepare_cached(&format!("SELECT {COLUMNS} FROM {source} ORDER BY decision_id DESC LIMIT {limit}"))?;
             let rows = statement.query_map(params_from_iter(values), |row| self.dictionaries.stored(db, row))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::{Durability, LedgerError};
 
 /// One migration a schema version, in order.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE decisions (
   decision_id TEXT NOT NULL PRIMARY KEY,
   time_ms INTEGER NOT NULL,
@@ -110,7 +111,8 @@ CREATE TABLE shadows (
 );
 CREATE TABLE probe (time_ms INTEGER NOT NULL);
 INSERT INTO probe VALUES (0);
-", "
+",
+    "
 ALTER TABLE decisions RENAME TO decisions_1;
 DROP INDEX decisions_by_unit;
 CREATE TABLE decisions (
@@ -137,7 +139,8 @@ DROP TABLE decisions_1;
 -- Units come in no order: an index by unit alone would change one page of its own for each
 -- decision, and more of them than all else together. Within a run of decisions it is a few pages.
 CREATE INDEX decisions_by_unit ON decisions (seq >> 9, unit);
-"];
+",
+];
 
 /// The decisions of one unit: looked for in each run of the index. A probe takes 3 µs, so a
 /// ledger of 100 million decisions is gone through in 0.6 s.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use serin_core::Name;
@@ -16,6 +16,9 @@ use crate::sandbox::{Engines, LinkError, Linked};
 
 /// The largest artifact that is read.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// What all cases of an artifact may take together: others wait to be loaded.
+const CASES: Duration = Duration::from_secs(60);
 
 /// Checks a file's length before it is read.
 ///
@@ -171,7 +174,12 @@ impl Plugin {
     /// What keeps it from being served.
     pub fn load(engines: &Engines, bytes: &[u8]) -> Result<Self, ArtifactError> {
         let plugin = Self::link(engines, bytes)?;
+        let began = Instant::now();
         for case in &plugin.contents.cases {
+            if began.elapsed() > CASES {
+                let why = format!("those before it took more than {} s", CASES.as_secs());
+                return Err(ArtifactError::CaseFailed { name: case.name.clone(), why });
+            }
             let result = super::run_case(&plugin, case);
             if let Some(why) = result.difference {
                 return Err(ArtifactError::CaseFailed { name: case.name.clone(), why });

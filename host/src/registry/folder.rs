@@ -68,6 +68,27 @@ struct Inner {
     statuses: BTreeMap<String, ArtifactStatus>,
     /// The statuses as they are shown: nothing reads as active before decisions are made by it.
     shown: BTreeMap<String, ArtifactStatus>,
+    /// The statuses when the versions that can be served were last asked for.
+    asked: BTreeMap<String, ArtifactStatus>,
+    /// Why the folder cannot be read.
+    trouble: Option<String>,
+}
+
+/// Why an artifact is not loaded.
+struct NotLoaded {
+    why: String,
+    /// It may be next time: it was not kept in the archive.
+    is_passing: bool,
+}
+
+impl NotLoaded {
+    fn for_good(why: impl ToString) -> Self {
+        Self { why: why.to_string(), is_passing: false }
+    }
+
+    fn for_now(why: impl ToString) -> Self {
+        Self { why: format!("it could not be archived: {}", why.to_string()), is_passing: true }
+    }
 }
 
 /// The plugins folder.
@@ -82,7 +103,7 @@ pub struct Folder {
 /// Retired and failed artifacts that are still shown.
 const SHOWN: usize = 200;
 /// Stands in place of a digest for a file that is not read at all.
-const TOO_LARGE: &str = "too-large:";
+const UNREAD: &str = "unread:";
 
 impl Folder {
     /// A folder that was not scanned yet.
@@ -105,11 +126,11 @@ impl Folder {
         self.inner().shown.values().cloned().collect()
     }
 
-    /// Shows what the last scan found. To be called when the deployment built from it is in
-    /// force: whoever sees a version as active can count on it.
+    /// Shows what was found when [`Folder::to_serve`] was last called. To be called when the
+    /// deployment built from it is in force: whoever sees a version as active can count on it.
     pub fn publish(&self) {
         let inner = &mut *self.inner();
-        inner.shown.clone_from(&inner.statuses);
+        inner.shown.clone_from(&inner.asked);
     }
 
     /// The versions that can be served.
@@ -117,16 +138,31 @@ impl Folder {
         self.inner().active.clone()
     }
 
+    /// The versions that can be served, for a deployment: another one may be loaded before it
+    /// is in force, and [`Folder::publish`] does not show that one.
+    pub fn to_serve(&self) -> BTreeMap<Pin, Arc<Plugin>> {
+        let inner = &mut *self.inner();
+        inner.asked.clone_from(&inner.statuses);
+        inner.active.clone()
+    }
+
+    /// Why the folder cannot be read, where it cannot.
+    pub fn trouble(&self) -> Option<String> {
+        self.inner().trouble.clone()
+    }
+
     /// Looks at the folder, and loads what is new. `wanted` are the versions that the
     /// deployment names: those that the folder lacks are taken from the archive. Says whether
     /// a version that can be served was added or replaced.
     pub fn scan(&self, wanted: &[Pin], now_ms: u64) -> bool {
-        let files = match files_in(&self.dir, "wasm") {
-            Ok(files) => files,
-            Err(error) => {
-                tracing::error!(%error, dir = %self.dir.display(), "the plugins folder cannot be read; what is loaded keeps serving");
-                return false;
+        let files = files_in(&self.dir, "wasm");
+        let trouble = files.as_ref().err().map(|error| format!("the plugins folder cannot be read: {error}"));
+        let before = std::mem::replace(&mut self.inner().trouble, trouble.clone());
+        let Ok(files) = files else {
+            if before != trouble {
+                tracing::error!(error = trouble, dir = %self.dir.display(), "what is loaded or archived keeps serving");
             }
+            return self.recover(wanted, now_ms);
         };
         let mut changed = false;
         let mut present = Vec::new();
@@ -149,40 +185,45 @@ impl Folder {
             return Some(seen.digest.clone());
         }
         let file = name_of(path);
-        let length = stamp.length();
-        if let Err(error) = super::check_size(length) {
-            self.note(
-                &file,
-                format!("{TOO_LARGE}{file}"),
-                ArtifactState::Failed,
-                Some(error.to_string()),
-                None,
-                now_ms,
-            );
-            return None;
-        }
-        let bytes = std::fs::read(path).ok()?;
+        let read = super::check_size(stamp.length())
+            .map_err(|error| error.to_string())
+            .and_then(|()| std::fs::read(path).map_err(|error| format!("cannot be read: {error}")));
+        let unread = format!("{UNREAD}{file}");
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.note(&file, unread, ArtifactState::Failed, Some(error), None, now_ms);
+                // What was loaded from it before is not taken away.
+                return self.inner().seen.get(path).map(|seen| seen.digest.clone());
+            }
+        };
+        self.inner().statuses.remove(&unread);
         let digest = serin_core::digest(&bytes);
         self.inner().seen.insert(path.to_owned(), Seen { stamp, digest: digest.clone() });
         // A digest that was looked at before keeps what was found; a file that was touched, or
         // copied under another name, is no news. One that was retired may come back.
         let known = self.inner().statuses.get(&digest).map(|status| status.state);
         if known != Some(ArtifactState::Active) {
-            *changed |= self.load(&file, &bytes, &digest, now_ms);
+            match self.load(&file, &bytes, &digest, now_ms) {
+                Ok(()) => *changed = true,
+                Err(NotLoaded { is_passing: true, .. }) => drop(self.inner().seen.remove(path)),
+                Err(_) => {}
+            }
         }
         Some(digest)
     }
 
-    /// Loads an artifact; says whether it can be served now.
-    fn load(&self, file: &str, bytes: &[u8], digest: &str, now_ms: u64) -> bool {
+    /// Loads an artifact, to be served.
+    fn load(&self, file: &str, bytes: &[u8], digest: &str, now_ms: u64) -> Result<(), NotLoaded> {
+        let before = self.inner().statuses.get(digest).and_then(|status| status.error.clone());
         self.note(file, digest.to_owned(), ArtifactState::Loading, None, None, now_ms);
-        let loaded = Plugin::load(&self.engines, bytes).map_err(|e| e.to_string()).and_then(|plugin| {
+        let loaded = Plugin::load(&self.engines, bytes).map_err(NotLoaded::for_good).and_then(|plugin| {
             let pin = pin_of(&plugin);
             if !self.dev {
-                self.archive.admits(&pin, digest)?;
+                self.archive.admits(&pin, digest).map_err(NotLoaded::for_good)?;
             }
-            self.archive.put(bytes).map_err(|e| e.to_string())?;
-            self.archive.apply("plugin", &pin.to_string(), &[digest]).map_err(|e| e.to_string())?;
+            self.archive.put(bytes).map_err(NotLoaded::for_now)?;
+            self.archive.apply("plugin", &pin.to_string(), &[digest]).map_err(NotLoaded::for_now)?;
             Ok((pin, plugin))
         });
         match loaded {
@@ -196,11 +237,14 @@ impl Folder {
                 {
                     status.state = ArtifactState::Retired;
                 }
-                true
+                Ok(())
             }
             Err(error) => {
-                tracing::error!(%file, error, "artifact refused; what is loaded keeps serving");
-                self.note(file, digest.to_owned(), ArtifactState::Failed, Some(error), None, now_ms);
+                // It is tried again and again; trouble is told once.
+                if before.as_ref() != Some(&error.why) {
+                    tracing::error!(%file, error = error.why, "artifact refused; what is loaded keeps serving");
+                }
+                self.note(file, digest.to_owned(), ArtifactState::Failed, Some(error.why.clone()), None, now_ms);
                 if let Ok(contents) = super::read(bytes)
                     && let Some(status) = self.inner().statuses.get_mut(digest)
                 {
@@ -208,7 +252,7 @@ impl Folder {
                     status.pin = Some(Pin { name: contents.manifest.name.clone(), version });
                     status.wit = Some(contents.wit);
                 }
-                false
+                Err(error)
             }
         }
     }
@@ -245,7 +289,7 @@ impl Folder {
         let inner = &mut *inner;
         inner.seen.retain(|path, _| files.contains(path));
         // The file under which it was first seen may be gone, and a copy of it still there.
-        for status in inner.statuses.values_mut().filter(|status| !status.digest.starts_with(TOO_LARGE)) {
+        for status in inner.statuses.values_mut().filter(|status| !status.digest.starts_with(UNREAD)) {
             let copies = inner.seen.iter().filter(|(_, seen)| seen.digest == status.digest);
             status.file = copies.map(|(path, _)| name_of(path)).min();
         }
@@ -268,7 +312,7 @@ impl Folder {
         inner.statuses.retain(|digest, s| {
             let is_there = |name: &str| names.iter().any(|known| known == name);
             s.state != ArtifactState::Failed
-                || digest.strip_prefix(TOO_LARGE).map_or_else(|| present.contains(digest), is_there)
+                || digest.strip_prefix(UNREAD).map_or_else(|| present.contains(digest), is_there)
         });
         let mut retired: Vec<(u64, String)> = inner
             .statuses

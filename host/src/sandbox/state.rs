@@ -186,6 +186,10 @@ impl models::Host for State {
 impl log::Host for State {
     fn log(&mut self, level: log::Level, mut message: String) {
         let room = self.limits.log_bytes.saturating_sub(self.log_bytes) as usize;
+        if room == 0 {
+            self.logs_cut = true;
+            return;
+        }
         if message.len() > room {
             self.logs_cut = true;
             let mut end = room;
@@ -227,5 +231,18 @@ pub(super) fn from_guest(value: types::Value) -> Value {
         types::Value::Integer(i) => Value::Integer(i),
         types::Value::Number(x) => Value::Number(x),
         types::Value::Text(t) => Value::Text(t),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_an_end_also_where_they_are_empty() {
+        let limits = Limits { log_bytes: 4096, ..Limits::default() };
+        let mut state = State::new(limits, Budget::new(Duration::ZERO), Arc::default(), None);
+        (0..100_000).for_each(|_| log::Host::log(&mut state, log::Level::Info, String::new()));
+        assert_eq!((state.logs.len(), state.logs_cut), (256, true), "16 bytes a line");
     }
 }
