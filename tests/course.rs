@@ -239,11 +239,17 @@ fn a_layers_salt_and_unit_stay_while_an_experiment_runs_there() {
     let host = Host::start(&deployment).ready();
     let before = taken(&host);
     deployment.write("serin.toml", layer("two") + &plain);
-    let refused = eventually("the edit is refused", Duration::from_secs(10), || {
-        host.admin.get("/v1/deployment").json()["config_error"].as_str().map(str::to_owned)
-    });
-    assert!(refused.contains("the layer's salt") && refused.contains("'e' runs there"), "{refused}");
-    assert_eq!(taken(&host), before, "nobody has moved");
+    let refused = |host: &Host| {
+        let refused = eventually("the edit is refused", Duration::from_secs(10), || {
+            host.admin.get("/v1/deployment").json()["config_error"].as_str().map(str::to_owned)
+        });
+        assert!(refused.contains("the layer's salt") && refused.contains("'e' runs there"), "{refused}");
+        assert_eq!(taken(host), before, "nobody has moved");
+    };
+    refused(&host);
+    assert_eq!(host.stop(), Some(0));
+    let host = Host::start(&deployment).ready();
+    refused(&host);
     assert_eq!(command(&host, "abort", why()).0, 200);
     eventually("the edit applies", Duration::from_secs(10), || {
         host.admin.get("/v1/deployment").json()["config_error"].is_null().then_some(())

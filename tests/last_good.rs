@@ -281,6 +281,35 @@ fn a_broken_model_leaves_the_one_before_in_force_and_the_archive_has_it_later() 
     assert_eq!(mended["models"][0]["stale"], false);
 }
 
+#[test]
+fn what_could_not_be_archived_is_tried_again_until_it_can() {
+    let deployment = collections();
+    let host = Host::start_with(&deployment.config(), &["--dev"]).ready();
+    let digest = |host: &Host| host.decide(&request())["strategy"]["digest"].clone();
+    let (published, model) = (digest(&host), standing(&host, "it stands", |_| true)["models"][0]["digest"].clone());
+    let blobs = deployment.path().join("data/archive/blobs");
+    std::fs::rename(&blobs, blobs.with_extension("away")).expect("moves");
+    // The same model, with a word about it: the field `doc_string` of ONNX.
+    let onnx = std::fs::read(deployment.path().join("models/default-risk.onnx")).expect("reads");
+    deployment.write("models/default-risk.onnx", [&onnx[..], &[0x32, 1, b'x']].concat());
+    deployment.write(RULES, with_nonce(&outreach_rules(), 1));
+    let failed = plugin(&host, "outreach-rules-1.0.0.wasm", "failed");
+    assert!(failed["error"].as_str().is_some_and(|e| e.contains("archive")), "{failed}");
+    let standing_by = standing(&host, "the model says so", |d| d["models"][0]["error"].is_string());
+    let error = standing_by["models"][0]["error"].as_str().expect("an error");
+    assert!(error.contains("could not be archived"), "{error}");
+    assert_eq!(
+        (digest(&host), &standing_by["models"][0]["digest"]),
+        (published.clone(), &model),
+        "the last good serve"
+    );
+    std::fs::rename(blobs.with_extension("away"), &blobs).expect("moves back");
+    plugin(&host, "outreach-rules-1.0.0.wasm", "active");
+    assert_ne!(digest(&host), published);
+    let applied = standing(&host, "the model is applied", |d| d["models"][0]["error"].is_null());
+    assert_ne!(applied["models"][0]["digest"], model);
+}
+
 fn load_borrowers(deployment: &Deployment) {
     let (file, config) = (crate::support::root().join("host/demo/borrowers.csv"), deployment.config());
     let args = [

@@ -334,6 +334,17 @@ fn a_stale_row_does_not_say_that_somebody_may_be_contacted() {
 }
 
 #[test]
+fn a_point_that_names_no_layer_is_in_the_one_of_its_own_name() {
+    let deployment = collections();
+    deployment.edit("serin.toml", "layer = \"outreach\"\n", "");
+    deployment.edit("serin.toml", "[layers.outreach]", "[layers.collections-outreach]");
+    let host = Host::start(&deployment).ready();
+    let routing = host.record(&host.decide(&request("b-1")))["routing"].clone();
+    let expected = place(Purpose::Layer, "outreach-1", "borrower", "b-1").as_f64();
+    assert_eq!((&routing["layer"], &routing["place"]), (&json!("collections-outreach"), &json!(expected)));
+}
+
+#[test]
 fn the_global_holdout_is_kept_out_of_every_layer_by_a_hash_of_its_own() {
     let deployment = collections();
     let config = deployment.read("serin.toml");

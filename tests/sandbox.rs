@@ -194,13 +194,16 @@ fn a_version_that_burns_its_fuel_again_and_again_is_left_alone_and_then_tried() 
 #[test]
 fn a_callers_short_deadline_is_not_held_against_a_version() {
     let deployment = misbehaving();
+    deployment.edit("serin.toml", "wall_ms = 2000", "wall_ms = 2000\nfuel = 1000000000000");
     let host = Host::start(&deployment).ready();
     let spin = request("spin").to_string();
-    for _ in 0..25 {
-        let headers = [("content-type", "application/json"), ("serin-deadline-ms", "3")];
+    let labels = "decision_point=\"misbehave\",strategy=\"misbehave\",version=\"1.0.0\",arm=\"\"";
+    eventually("more runs are cut short than a breaker bears", Duration::from_secs(20), || {
+        let headers = [("content-type", "application/json"), ("serin-deadline-ms", "20")];
         let answer = host.public.post_text("/v1/decisions", &spin, &headers).expect("an answer");
         assert!(matches!(answer.status, 200 | 503), "{}", answer.text);
-    }
+        (host.metric(&format!("serin_attempts_total{{{labels},outcome=\"deadline\"}}")) >= 21.0).then_some(())
+    });
     let answer = host.decide(&request("ok"));
     assert_eq!(answer["served_by"], "strategy", "{answer}");
 }

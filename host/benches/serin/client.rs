@@ -3,10 +3,19 @@
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::ready;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -83,6 +92,16 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; 64 << 10] })
     }
 
+    /// Not `readable` and `try_read`, which would try in vain before each answer.
+    async fn read(&mut self, from: usize) -> std::io::Result<usize> {
+        std::future::poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut self.buffer[from..]);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            std::task::Poll::Ready(Ok(buffer.filled().len()))
+        })
+        .await
+    }
+
     /// Sends a request and reads its answer; whether that is a 200.
     async fn ask(&mut self, request: &[u8]) -> std::io::Result<bool> {
         let mut sent = 0;
@@ -95,12 +114,9 @@ impl Connection {
         }
         let mut read = 0;
         loop {
-            self.stream.readable().await?;
-            match self.stream.try_read(&mut self.buffer[read..]) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(n) => read += n,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => continue,
-                Err(e) => return Err(e),
+            match self.read(read).await? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                n => read += n,
             }
             if let Some(whole) = length(&self.buffer[..read])
                 && read >= whole
@@ -108,6 +124,48 @@ impl Connection {
                 return Ok(self.buffer.starts_with(b"HTTP/1.1 200"));
             }
         }
+    }
+}
+
+/// Comes due at a fixed rate. It is a timer of the system among the connections: the runtime's
+/// own ticks in milliseconds, and a thread that sleeps would cost each request two switches.
+struct Schedule {
+    timer: AsyncFd<OwnedFd>,
+    started: Instant,
+    period: Duration,
+    passed: u64,
+}
+
+impl Schedule {
+    fn start(per_second: f64) -> std::io::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
+        let period = Duration::from_secs_f64(1.0 / per_second);
+        let every = Timespec { tv_sec: period.as_secs() as i64, tv_nsec: i64::from(period.subsec_nanos()) };
+        let started = Instant::now();
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: every, it_value: every })?;
+        #[expect(deprecated, reason = "it asks that the descriptor stays open and the same, as an owned one does")]
+        let timer = AsyncFd::new(timer)?;
+        Ok(Self { timer, started, period, passed: 0 })
+    }
+
+    /// The numbers of what has come due since it was asked before; the first one is 1.
+    async fn due(&mut self) -> std::io::Result<RangeInclusive<u64>> {
+        loop {
+            let mut ready = self.timer.readable().await?;
+            let mut count = [0; 8];
+            match ready.try_io(|timer| Ok(rustix::io::read(timer, &mut count)?)) {
+                Ok(read) => read?,
+                // It had not come due yet.
+                Err(_) => continue,
+            };
+            let before = self.passed;
+            self.passed += u64::from_ne_bytes(count);
+            return Ok(before + 1..=self.passed);
+        }
+    }
+
+    fn time(&self, at: u64) -> Instant {
+        self.started + Duration::from_nanos(self.period.as_nanos() as u64 * at)
     }
 }
 
@@ -161,45 +219,33 @@ pub fn open(
     per_second: f64,
     lasts: Duration,
 ) -> Result<Load, Failure> {
-    let (due, mut dues) = mpsc::unbounded_channel::<Instant>();
-    // The runtime's timer ticks in milliseconds: too coarse to be the schedule.
-    let schedule = std::thread::spawn(move || {
-        let started = Instant::now();
-        for at in 0..(per_second * lasts.as_secs_f64()) as u64 {
-            let time = started + Duration::from_secs_f64(at as f64 / per_second);
-            std::thread::sleep(time.saturating_duration_since(Instant::now()));
-            if due.send(time).is_err() {
-                return;
-            }
-        }
-    });
-    let load = on_one_thread(async {
-        let started = Instant::now();
+    let total = (per_second * lasts.as_secs_f64()) as u64;
+    on_one_thread(async {
         let load = Rc::new(RefCell::new(Load::new()?));
         let (back, mut free) = mpsc::unbounded_channel();
         for _ in 0..connections {
             back.send(Connection::open(address).await?)?;
         }
-        let mut at = 0;
-        while let Some(since) = dues.recv().await {
-            let mut connection = free.recv().await.ok_or("every connection is lost")?;
-            let (requests, load, back) = (Rc::clone(requests), Rc::clone(&load), back.clone());
-            at += 1;
-            tokio::task::spawn_local(async move {
-                let answer = connection.ask(requests.get(at)).await;
-                load.borrow_mut().note(since, matches!(answer, Ok(true)));
-                if answer.is_ok() {
-                    // Nobody waits for it after the last request.
-                    let _ = back.send(connection);
-                }
-            });
+        let mut schedule = Schedule::start(per_second)?;
+        while schedule.passed < total {
+            for at in schedule.due().await?.take_while(|at| *at <= total) {
+                let mut connection = free.recv().await.ok_or("every connection is lost")?;
+                let (requests, load, back) = (Rc::clone(requests), Rc::clone(&load), back.clone());
+                let since = schedule.time(at);
+                tokio::task::spawn_local(async move {
+                    let answer = connection.ask(requests.get(at as usize)).await;
+                    load.borrow_mut().note(since, matches!(answer, Ok(true)));
+                    if answer.is_ok() {
+                        // Nobody waits for it after the last request.
+                        let _ = back.send(connection);
+                    }
+                });
+            }
         }
         // Each comes back with its last answer, or is lost.
         drop(back);
         while free.recv().await.is_some() {}
-        load.borrow_mut().took = started.elapsed();
+        load.borrow_mut().took = schedule.started.elapsed();
         Ok(Rc::into_inner(load).ok_or("a request is still under way")?.into_inner())
-    })?;
-    schedule.join().map_err(|_| "the schedule's thread")?;
-    Ok(load)
+    })
 }

@@ -1,19 +1,17 @@
 //! Building a deployment from files.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 
 use serin_core::experiment::{Experiment, Pin, Status};
-use serin_core::manifest::ModelId;
 
 use super::experiments::{Bound, bind};
 use crate::config::Config;
 use crate::decide::{Arm, Deployment, Point, PointSchema, bind_arm};
 use crate::experiments::{Candidate, ExperimentStatus, Life};
 use crate::features::EmbeddedStore;
-use crate::models::{Model, ModelError, ModelSet, Runtime, golden_path};
-use crate::registry::{Archive, Plugin};
+use crate::models::ModelSet;
+use crate::registry::Plugin;
 
 /// The versions that can be served.
 pub(super) type Versions = BTreeMap<Pin, Arc<Plugin>>;
@@ -105,43 +103,4 @@ pub(super) fn build_pinned(config: &Config, name: &str, versions: &Versions, mod
     let schema = PointSchema { context: &spec.context, entities: &spec.entities, views: &config.views };
     bind_arm("", Arc::clone(plugin), &spec.parameters, 1.0, &schema, name, &spec.actions, models, config.limits)
         .map_err(|e| e.to_string())
-}
-
-/// Loads one model, or the one applied last where the files are missing or broken. Says
-/// whether it is stale.
-pub(super) fn load_model(
-    runtime: &Runtime,
-    archive: &Archive,
-    id: &ModelId,
-    path: &Path,
-    sessions: usize,
-) -> (Option<Arc<Model>>, Option<ModelError>) {
-    let fail = |file: &Path, e: std::io::Error| ModelError { file: file.display().to_string(), why: e.to_string() };
-    let golden = golden_path(path);
-    let read = std::fs::read(path)
-        .map_err(|e| fail(path, e))
-        .and_then(|onnx| Ok((onnx, std::fs::read(&golden).map_err(|e| fail(&golden, e))?)));
-    let loaded = read.and_then(|(onnx, vectors)| {
-        let model = Model::load(runtime, id.clone(), path, &onnx, &vectors, sessions)?;
-        let keep = || {
-            let digests = [archive.put(&onnx)?, archive.put(&vectors)?];
-            archive.apply("model", &id.to_string(), &[&digests[0], &digests[1]])
-        };
-        keep().map_err(|e| ModelError {
-            file: path.display().to_string(),
-            why: format!("it could not be archived: {e}"),
-        })?;
-        Ok(model)
-    });
-    match loaded {
-        Ok(model) => (Some(Arc::new(model)), None),
-        Err(error) => {
-            let archived = archive.applied("model", &id.to_string()).and_then(|digests| {
-                let onnx = archive.get(digests.first()?)?;
-                let vectors = archive.get(digests.get(1)?)?;
-                Model::load(runtime, id.clone(), path, &onnx, &vectors, sessions).ok()
-            });
-            (archived.map(Arc::new), Some(error))
-        }
-    }
 }

@@ -391,10 +391,11 @@ async fn expire(
 
 /// Waits, and not on where the ledger does not commit any more.
 async fn while_healthy(ledger: &Ledger, pause: Duration) {
-    let until = tokio::time::Instant::now() + pause;
-    while tokio::time::Instant::now() < until {
-        let step = until.min(tokio::time::Instant::now() + Duration::from_secs(1));
-        tokio::time::sleep_until(step).await;
+    let mut left = pause;
+    while !left.is_zero() {
+        let step = left.min(Duration::from_secs(1));
+        left -= step;
+        tokio::time::sleep(step).await;
         if !ledger.is_healthy() {
             return;
         }

@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod experiments;
 mod host;
+mod models;
 mod reload;
 
 pub use build::Built;

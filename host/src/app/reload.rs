@@ -3,39 +3,44 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serin_core::analysis::Course;
 use serin_core::experiment::{self, Experiment, Pin};
-use serin_core::manifest::ModelId;
 use tokio::sync::watch;
 
-use super::build::{Built, build, load_model, wanted};
+use super::build::{Built, build, wanted};
+use super::models::Models;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decide::{Deployment, Layer, RunningExperiment};
+use crate::decide::Deployment;
 use crate::experiments::{Candidate, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs, Subject};
 use crate::features::EmbeddedStore;
-use crate::http::{ModelStatus, Standing};
-use crate::models::{Model, ModelSet, Runtime, golden_path};
-use crate::registry::{Archive, Folder, Stamp, files_in};
+use crate::http::Standing;
+use crate::models::Runtime;
+use crate::registry::{Archive, Folder, files_in};
 use crate::telemetry::Metrics;
 
 /// Where the files' trouble is shown.
 pub type Status = Arc<ArcSwap<Standing>>;
 
-struct LoadedModel {
-    stamp: [Option<Stamp>; 2],
-    model: Option<Arc<Model>>,
-    error: Option<String>,
+/// What was read of the files, but the artifacts and models.
+struct Files {
+    /// The configuration to try: the file as it is, or the one in force where it has a mistake.
+    config: Config,
+    config_error: Option<String>,
+    restart_required: Vec<&'static str>,
+    specs: Vec<SpecFile>,
+    experiments_error: Option<String>,
 }
 
 struct Inner {
     config: Config,
     specs: Specs,
-    models: HashMap<(ModelId, PathBuf), LoadedModel>,
+    /// The files as they were judged last.
+    judged: Option<Arc<Files>>,
     fingerprint: String,
     generation: u64,
 }
@@ -50,12 +55,12 @@ pub struct Reloader {
     pub folder: Arc<Folder>,
     archive: Archive,
     store: Arc<EmbeddedStore>,
-    runtime: Option<Runtime>,
+    models: Models,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     controller: Arc<Controller>,
     retain: watch::Sender<Option<Duration>>,
-    /// Held while artifacts are loaded: seconds, where one carries an interpreter.
+    /// Held while artifacts and models are loaded: seconds, where one carries an interpreter.
     loading: Mutex<()>,
     inner: Mutex<Inner>,
 }
@@ -93,19 +98,24 @@ impl Reloader {
                 specs.apply(config.fixed.experiments.join(&name), Arc::new(spec), text);
             }
         }
+        // An edit that would move units is not applied by a restart either.
+        let config = match last_config(&archive, generation, &config) {
+            Some(before) if moved(&before, &config, specs.in_force(), &controller).is_some() => before,
+            _ => config,
+        };
         Self {
             deployment: Arc::new(ArcSwap::from_pointee(empty)),
             standing: Arc::default(),
             folder,
+            models: Models::new(runtime, archive.clone()),
             archive,
             store,
-            runtime,
             clock,
             metrics,
             controller,
             retain: watch::Sender::new(config.retain),
             loading: Mutex::default(),
-            inner: Mutex::new(Inner { config, specs, models: HashMap::new(), fingerprint: String::new(), generation }),
+            inner: Mutex::new(Inner { config, specs, judged: None, fingerprint: String::new(), generation }),
         }
     }
 
@@ -119,57 +129,106 @@ impl Reloader {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).config.fixed.plugins.clone()
     }
 
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Looks at every file, and swaps the deployment where something changed.
     pub fn reload(&self) {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let pins = self.pins();
         self.folder.scan(&pins, self.clock.now_ms());
-        self.apply();
+        self.look();
+    }
+
+    /// Looks at every file but the artifacts, and swaps the deployment where something changed.
+    /// What a person or a guardrail commands is in force when this has returned. While something
+    /// is being loaded that is not waited for: then nothing else is looked at.
+    pub fn apply(&self) {
+        let _loading = match self.loading.try_lock() {
+            Ok(loading) => loading,
+            Err(TryLockError::Poisoned(loading)) => loading.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let mut inner = self.inner();
+                if let Some(files) = inner.judged.clone() {
+                    self.swap(&mut inner, files);
+                }
+                return;
+            }
+        };
+        self.look();
     }
 
     /// The versions that somebody names: the files as they are, or what is in force.
     fn pins(&self) -> Vec<Pin> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unused = Standing::default();
-        let proposed = self.read_config(&inner, &mut unused);
-        let candidates = inner.specs.candidates(&Specs::read(&self.spec_files(&inner, &mut unused)));
-        let named = wanted(&proposed, &candidates).into_iter();
+        let inner = self.inner();
+        let files = self.read(&inner);
+        let named = wanted(&files.config, &inner.specs.candidates(&files.specs)).into_iter();
         named.chain(wanted(&inner.config, &[])).chain(inner.specs.pins()).collect()
     }
 
-    /// Looks at every file but the artifacts, and swaps the deployment where something changed.
-    /// What a person or a guardrail commands is in force when this has returned, whatever is
-    /// being loaded meanwhile.
-    pub fn apply(&self) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let inner = &mut *inner;
-        let mut standing = Standing { plugins_error: self.folder.trouble(), ..Standing::default() };
-        let proposed = self.read_config(inner, &mut standing);
-        let files = Specs::read(&self.spec_files(inner, &mut standing));
-        let candidates = inner.specs.candidates(&files);
-        let models = proposed.models.clone();
+    fn look(&self) {
+        let (files, in_force) = {
+            let inner = self.inner();
+            (self.read(&inner), inner.config.clone())
+        };
+        // Those of an edit that is not applied yet are kept, too.
+        self.models.refresh(&[&files.config, &in_force], self.clock.now_ms());
+        self.swap(&mut self.inner(), Arc::new(files));
+    }
 
-        self.controller.govern(proposed.governance.clone());
-        let gone: Vec<_> = inner.specs.missing(&files).into_iter().map(|(_, spec)| spec).collect();
+    /// Reads what a person edits.
+    fn read(&self, inner: &Inner) -> Files {
+        let (mut config_error, mut restart_required) = (None, Vec::new());
+        let config = match Config::load(&inner.config.path) {
+            Ok(mut config) => {
+                restart_required = config.fixed.differences(&inner.config.fixed);
+                config.fixed = inner.config.fixed.clone();
+                config
+            }
+            Err(error) => {
+                config_error = Some(error.why);
+                inner.config.clone()
+            }
+        };
+        let mut experiments_error = None;
+        let specs = files_in(&inner.config.fixed.experiments, "toml").unwrap_or_else(|error| {
+            experiments_error = Some(format!("the experiments folder cannot be read: {error}"));
+            inner.specs.files()
+        });
+        Files { config, config_error, restart_required, specs: Specs::read(&specs), experiments_error }
+    }
+
+    /// Builds a deployment from what was read, and puts it in force where it is another one.
+    fn swap(&self, inner: &mut Inner, files: Arc<Files>) {
+        let proposed = &files.config;
+        let mut standing = Standing {
+            config_error: files.config_error.clone(),
+            restart_required: files.restart_required.clone(),
+            experiments_error: files.experiments_error.clone(),
+            plugins_error: self.folder.trouble(),
+            ..Standing::default()
+        };
+        let candidates = inner.specs.candidates(&files.specs);
+        let gone: Vec<_> = inner.specs.missing(&files.specs).into_iter().map(|(_, spec)| spec).collect();
+        let goes_on = inner.specs.in_force().filter(|spec| !gone.iter().any(|gone| gone.id == spec.id));
+        let moved = moved(&inner.config, proposed, goes_on, &self.controller);
         let gone: Vec<_> = gone.into_iter().map(|spec| (Arc::clone(&spec), self.controller.status(&spec.id))).collect();
-        let mut built = self.build(inner, &proposed, candidates.clone(), &gone, &mut standing);
-        match self.lost(&built).filter(|_| proposed.digest != inner.config.digest) {
-            None => inner.config = proposed,
+        let mut built = self.build(inner, proposed, candidates.clone(), &gone, &mut standing);
+        match moved.or_else(|| self.lost(&built)).filter(|_| proposed.digest != inner.config.digest) {
+            None => inner.config = proposed.clone(),
             Some(why) => {
                 // What works is not given up for an edit that does not.
                 standing.config_error = Some(format!("the edit is not applied: {why}"));
-                self.controller.govern(inner.config.governance.clone());
-                built = self.build(inner, &inner.config.clone(), candidates, &gone, &mut standing);
+                built = self.build(inner, &inner.config, candidates, &gone, &mut standing);
             }
         }
         self.say(&standing);
+        self.controller.govern(inner.config.governance.clone());
         self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);
-        let config = &inner.config;
-        // Those of an edit that is not applied yet are not loaded again at each look.
-        inner.models.retain(|(id, path), _| [&config.models, &models].iter().any(|of| of.get(id) == Some(path)));
 
         standing.experiments = built.experiments;
-        standing.experiments.extend(missing(&inner.specs, &files, &standing.experiments, &self.controller));
+        standing.experiments.extend(missing(&inner.specs, &files.specs, &standing.experiments, &self.controller));
         standing.subjects = subjects(&inner.config, &standing.experiments);
         self.archive_specs(&built.applied);
         for (path, spec, text) in built.applied {
@@ -177,6 +236,7 @@ impl Reloader {
             self.controller.applied(&spec, &pin.unwrap_or_default());
             inner.specs.apply(path, spec, text);
         }
+        inner.judged = Some(files);
         let fingerprint = fingerprint(&inner.config, &built.deployment);
         if fingerprint != inner.fingerprint {
             inner.generation += 1;
@@ -190,23 +250,16 @@ impl Reloader {
         self.folder.publish();
     }
 
-    /// The experiment files; where the folder cannot be read, those in force.
-    fn spec_files(&self, inner: &Inner, standing: &mut Standing) -> Vec<PathBuf> {
-        files_in(&inner.config.fixed.experiments, "toml").unwrap_or_else(|error| {
-            standing.experiments_error = Some(format!("the experiments folder cannot be read: {error}"));
-            inner.specs.files()
-        })
-    }
-
     fn build(
         &self,
-        inner: &mut Inner,
+        inner: &Inner,
         config: &Config,
         candidates: Vec<Candidate>,
         gone: &[(Arc<Experiment>, experiment::Status)],
         standing: &mut Standing,
     ) -> Built {
-        let models = self.load_models(inner, config, standing);
+        let (models, statuses) = self.models.of(config);
+        standing.models = statuses;
         let before = |path: &PathBuf, id: Option<&str>| inner.specs.applied(path, id).cloned();
         let (generation, store) = (inner.generation + 1, Arc::clone(&self.store));
         build(
@@ -216,7 +269,7 @@ impl Reloader {
             Arc::new(models),
             candidates,
             before,
-            |spec, pin| self.controller.life(spec, pin),
+            |spec, pin| self.controller.life(spec, pin, config.governance.as_ref()),
             gone,
             self.clock.now_ms(),
             store,
@@ -224,21 +277,11 @@ impl Reloader {
     }
 
     /// What the deployment in force does, and this one cannot: serve a point's strategy, or go
-    /// on with a running experiment, each unit in the arm that it is in. Who takes a point or a
-    /// file away means it.
+    /// on with a running experiment. Who takes a point or a file away means it.
     fn lost(&self, built: &Built) -> Option<String> {
         let now = self.deployment.load();
         now.points.values().filter(|point| point.strategy.is_some()).find_map(|point| {
             let next = built.deployment.points.get(&point.name)?;
-            let goes_on = |running: &&RunningExperiment| next.experiments.iter().any(|e| e.id == running.id);
-            if let Some(key) = moved(&point.layer, &next.layer)
-                && let Some(running) = point.experiments.iter().find(goes_on)
-            {
-                return Some(format!(
-                    "{key} of decision_points.{} changed, and '{}' runs there: its units would move; conclude it first",
-                    point.name, running.id
-                ));
-            }
             if next.strategy.is_none() {
                 let why = next.unready.as_deref().unwrap_or("is not loaded");
                 return Some(format!("decision_points.{}.strategy = \"{}\": {why}", next.name, next.pin));
@@ -250,21 +293,6 @@ impl Reloader {
                     .then(|| format!("running experiment '{}': {why}", running.id))
             })
         })
-    }
-
-    /// The configuration to try: the file as it is, or the one in force where it has a mistake.
-    fn read_config(&self, inner: &Inner, standing: &mut Standing) -> Config {
-        match Config::load(&inner.config.path) {
-            Ok(mut config) => {
-                standing.restart_required = config.fixed.differences(&inner.config.fixed);
-                config.fixed = inner.config.fixed.clone();
-                config
-            }
-            Err(error) => {
-                standing.config_error = Some(error.why);
-                inner.config.clone()
-            }
-        }
     }
 
     /// Logs what is new in the standing. The files are looked at again and again; trouble with
@@ -285,45 +313,6 @@ impl Reloader {
         {
             tracing::error!(error, "what was in force stays");
         }
-    }
-
-    fn load_models(&self, inner: &mut Inner, config: &Config, standing: &mut Standing) -> ModelSet {
-        let mut set = ModelSet::new();
-        let sessions = config.fixed.threads;
-        standing.models.clear();
-        for (id, path) in &config.models {
-            let stamp = [Stamp::of(path), Stamp::of(&golden_path(path))];
-            let key = (id.clone(), path.clone());
-            if inner.models.get(&key).is_none_or(|known| known.stamp != stamp) {
-                let (model, error) = match &self.runtime {
-                    Some(runtime) => load_model(runtime, &self.archive, id, path, sessions),
-                    None => (None, None),
-                };
-                let error = match (&self.runtime, error) {
-                    (None, _) => Some("ONNX Runtime is not loaded; restart the host to use models".to_owned()),
-                    (Some(_), error) => error.map(|e| format!("{}: {}", file_name(&e.file), e.why)),
-                };
-                if let Some(error) = &error {
-                    tracing::error!(model = %id, error, "a model is not applied");
-                }
-                // A model that was good stays in force where its file is broken now.
-                let before = inner.models.remove(&key).and_then(|known| known.model);
-                let loaded =
-                    LoadedModel { stamp, model: if error.is_some() { before.or(model) } else { model }, error };
-                inner.models.insert(key.clone(), loaded);
-            }
-            let loaded = &inner.models[&key];
-            standing.models.push(ModelStatus {
-                id: id.to_string(),
-                digest: loaded.model.as_ref().map(|m| m.digest.to_string()),
-                error: loaded.error.clone(),
-                stale: loaded.error.is_some() && loaded.model.is_some(),
-            });
-            if let Some(model) = &loaded.model {
-                set.insert(id.clone(), Arc::clone(model));
-            }
-        }
-        set
     }
 
     /// Keeps what a generation was made of, so that a record's generation can be explained: the
@@ -356,11 +345,31 @@ impl Reloader {
     }
 }
 
-/// What moves units to other places and arms.
-fn moved(now: &Layer, next: &Layer) -> Option<&'static str> {
-    [("the layer's unit", now.unit != next.unit), ("the layer's salt", now.salt != next.salt)]
-        .into_iter()
-        .find_map(|(key, is_other)| is_other.then_some(key))
+/// The configuration that was in force last, by the archive.
+fn last_config(archive: &Archive, generation: u64, now: &Config) -> Option<Config> {
+    let digests = archive.applied("generation", &generation.to_string())?;
+    let text = String::from_utf8(archive.get(digests.first()?)?).ok()?;
+    let before = Config::parse(text, &now.path).ok()?;
+    Some(Config { fixed: now.fixed.clone(), ..before })
+}
+
+/// Why units would change their places in a layer under an experiment that takes some.
+fn moved<'s>(
+    now: &Config,
+    next: &Config,
+    experiments: impl Iterator<Item = &'s Arc<Experiment>>,
+    controller: &Controller,
+) -> Option<String> {
+    experiments.filter(|spec| controller.status(&spec.id).state.takes_units()).find_map(|spec| {
+        let point = &spec.decision_point;
+        let (now, next) = (&now.points.get(point)?.layer, &next.points.get(point)?.layer);
+        let changes = [("the layer's unit", now.unit != next.unit), ("the layer's salt", now.salt != next.salt)];
+        let (key, _) = changes.into_iter().find(|(_, is_other)| *is_other)?;
+        Some(format!(
+            "{key} of decision_points.{point} changed, and '{}' runs there: its units would move; conclude it first",
+            spec.id
+        ))
+    })
 }
 
 /// The experiments whose file is gone. A file that has another name now is not.

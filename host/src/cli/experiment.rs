@@ -62,7 +62,7 @@ fn affected(id: &str, arm: Option<&str>, admin: &AdminArgs) -> Result<(), Box<dy
             .into_iter()
             .filter_map(|(key, value)| Some(format!("&{key}={}", encoded(value?))))
             .collect::<String>();
-        let page = client.get(&format!("/v1/experiments/{id}/affected?limit=1000{query}"))?;
+        let page = client.get(&format!("/v1/experiments/{id}/affected?limit=10000{query}"))?;
         for unit in page["units"].as_array().into_iter().flatten() {
             if admin.format == Format::Json {
                 println!("{unit}");

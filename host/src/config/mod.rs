@@ -138,8 +138,17 @@ impl Config {
     /// # Errors
     /// The first mistake, with its key and what would be valid.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ConfigError { file: path.display().to_string(), why: e.to_string() })?;
+        Self::parse(text, path)
+    }
+
+    /// Validates the text of the file at `path`, as it is or as it was.
+    ///
+    /// # Errors
+    /// The first mistake, with its key and what would be valid.
+    pub fn parse(text: String, path: &Path) -> Result<Self, ConfigError> {
         let fail = |why: String| ConfigError { file: path.display().to_string(), why };
-        let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
         let raw: raw::RawConfig = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         validate::validate(raw, path, dir, text).map_err(fail)

@@ -49,6 +49,10 @@ impl Scorer for CallScorer {
 /// behind it go on to the fallback in time.
 const SLOT_WAIT_SHARE: f64 = 0.05;
 
+/// The share of its point's deadline that is enough for a run to end in, as far as a version's
+/// breaker is concerned.
+const FAIR_SHARE: f64 = 0.25;
+
 /// An attempt, and what was degraded on its way.
 pub(super) struct Attempted {
     pub attempt: Attempt,
@@ -124,9 +128,11 @@ pub(super) fn attempt(
     };
     let _span = tracing::debug_span!("run").entered();
     // A caller's short deadline, or a long wait in the queue, is not the version's doing.
-    let has_its_time = budget.left() >= Duration::from_millis(arm.limits.wall_ms);
+    let point = deployment.points.get(&record.decision_point).map_or(Duration::ZERO, |point| point.deadline);
+    let fair = point.mul_f64(FAIR_SHARE).min(Duration::from_millis(arm.limits.wall_ms));
+    let had_time = budget.left() >= fair;
     let ran = arm.plugin.linked.run(&run, manifest, arm.limits, budget, scorer);
-    let is_its_own = has_its_time || !matches!(ran.outcome, Outcome::Failure { kind: FailureKind::Deadline, .. });
+    let is_its_own = had_time || !matches!(ran.outcome, Outcome::Failure { kind: FailureKind::Deadline, .. });
     if !is_shadow && is_its_own {
         arm.plugin.breaker.note(&ran.outcome, record.time_ms);
     }

@@ -48,7 +48,7 @@ pub enum Refused {
     #[error("too many decisions are waiting")]
     QueueFull,
     /// Its time ran out in the queue.
-    #[error("the deadline passed before the decision began")]
+    #[error("the deadline passed before the decision was made")]
     NotBegun,
     /// The host is stopping.
     #[error("the host is stopping")]
@@ -100,9 +100,9 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting.lock();
         waiting.lines.done(&self.1);
-        let is_more = waiting.lines.waiting() > 0;
+        let is_more = waiting.lines.waiting() > 1;
         drop(waiting);
-        // This thread takes one that waits, and the place that is free now may be for another.
+        // This thread takes one that waits, and the place that is free now may be another's.
         if is_more {
             self.0.changed.notify_one();
         }

@@ -111,6 +111,14 @@ impl Controller {
     /// What the ledger says.
     pub fn approvals(&self, spec: &Experiment) -> Result<(Vec<Approval>, Option<String>), LedgerError> {
         let governance = self.governance.lock().clone();
+        self.agreement(spec, governance.as_ref())
+    }
+
+    fn agreement(
+        &self,
+        spec: &Experiment,
+        governance: Option<&Governance>,
+    ) -> Result<(Vec<Approval>, Option<String>), LedgerError> {
         let approvals = self.ledger.approvals(&spec.id)?;
         let lacks = governance.and_then(|governance| governance.lacks(spec, &approvals));
         Ok((approvals, lacks))
@@ -131,20 +139,25 @@ impl Controller {
     }
 
     /// What a command still lacks.
-    fn lacks(&self, spec: &Experiment, command: &Command, status: &Status) -> Result<Option<String>, LedgerError> {
-        let is_governed = self.governance.lock().is_some();
-        if !is_governed || !widens(command, status, spec, self.clock.now_ms()) {
+    fn lacks(
+        &self,
+        spec: &Experiment,
+        command: &Command,
+        status: &Status,
+        governance: Option<&Governance>,
+    ) -> Result<Option<String>, LedgerError> {
+        if governance.is_none() || !widens(command, status, spec, self.clock.now_ms()) {
             return Ok(None);
         }
-        Ok(self.approvals(spec)?.1)
+        Ok(self.agreement(spec, governance)?.1)
     }
 
     /// How a spec stands at a decision point that is pinned to `pin`, once what its file asks for
-    /// is done.
-    pub fn life(&self, spec: &Experiment, pin: &str) -> Life {
+    /// is done; `governance` is that of the configuration which is tried.
+    pub fn life(&self, spec: &Experiment, pin: &str, governance: Option<&Governance>) -> Life {
         let status = self.status(&spec.id);
         let Some(command) = status.due(spec, pin) else { return Life { status, lacks: None } };
-        match self.lacks(spec, &command, &status) {
+        match self.lacks(spec, &command, &status, governance) {
             Ok(None) => {
                 let after = status.after(&command, spec, self.clock.now_ms());
                 Life { status: after.unwrap_or(status), lacks: None }
@@ -196,7 +209,8 @@ impl Controller {
         let from = statuses.get(&spec.id).cloned().unwrap_or_default();
         let now_ms = self.clock.now_ms();
         let to = from.after(command, spec, now_ms)?;
-        if let Some(lacks) = self.lacks(spec, command, &from)? {
+        let governance = self.governance.lock().clone();
+        if let Some(lacks) = self.lacks(spec, command, &from, governance.as_ref())? {
             return Err(CommandError::NotApproved(lacks));
         }
         let Motive { by, reason, evidence } = motive.clone();

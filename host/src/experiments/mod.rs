@@ -144,6 +144,11 @@ impl Specs {
         self.applied.keys().cloned().collect()
     }
 
+    /// The specs in force.
+    pub fn in_force(&self) -> impl Iterator<Item = &Arc<Experiment>> {
+        self.applied.values().map(|(spec, _)| spec)
+    }
+
     /// The versions that the specs in force name.
     pub fn pins(&self) -> impl Iterator<Item = Pin> {
         let arms = |spec: &Experiment| {

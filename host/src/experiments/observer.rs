@@ -136,11 +136,10 @@ impl Observer {
     /// begin anew, and what comes then would be taken for known.
     fn read_on(&self, read: &mut Read) -> Result<bool, LedgerError> {
         let Read { observations, decisions, outcomes, exposures } = read;
-        let before = [*decisions, *outcomes, *exposures];
+        let on = |place: &mut i64, now: i64| std::mem::replace(place, now) <= now;
         // Decisions first: what follows from one never comes before it.
-        *decisions = self.ledger.decision_facts(*decisions, |fact| observations.decision(&fact))?;
-        *outcomes = self.ledger.outcome_facts(*outcomes, |fact| observations.outcome(&fact))?;
-        *exposures = self.ledger.exposure_facts(*exposures, |fact| observations.outcome(&fact))?;
-        Ok([*decisions, *outcomes, *exposures].iter().zip(before).all(|(now, before)| *now >= before))
+        Ok(on(decisions, self.ledger.decision_facts(*decisions, |fact| observations.decision(&fact))?)
+            && on(outcomes, self.ledger.outcome_facts(*outcomes, |fact| observations.outcome(&fact))?)
+            && on(exposures, self.ledger.exposure_facts(*exposures, |fact| observations.outcome(&fact))?))
     }
 }

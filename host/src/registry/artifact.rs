@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use serin_core::Name;
@@ -12,6 +12,7 @@ use serin_core::record::StrategyId;
 use wasmparser::{CustomSectionReader, Encoding, Parser, Payload, WasmFeatures};
 
 use super::breaker::Breaker;
+use crate::clock::Budget;
 use crate::sandbox::{Engines, LinkError, Linked};
 
 /// The largest artifact that is read.
@@ -174,9 +175,9 @@ impl Plugin {
     /// What keeps it from being served.
     pub fn load(engines: &Engines, bytes: &[u8]) -> Result<Self, ArtifactError> {
         let plugin = Self::link(engines, bytes)?;
-        let began = Instant::now();
+        let budget = Budget::new(CASES);
         for case in &plugin.contents.cases {
-            if began.elapsed() > CASES {
+            if budget.left().is_zero() {
                 let why = format!("those before it took more than {} s", CASES.as_secs());
                 return Err(ArtifactError::CaseFailed { name: case.name.clone(), why });
             }

@@ -59,6 +59,8 @@ pub struct ArtifactStatus {
 struct Seen {
     stamp: Stamp,
     digest: String,
+    /// When it is looked at again though it has not changed.
+    again_ms: Option<u64>,
 }
 
 #[derive(Default)]
@@ -72,12 +74,15 @@ struct Inner {
     asked: BTreeMap<String, ArtifactStatus>,
     /// Why the folder cannot be read.
     trouble: Option<String>,
+    /// Why versions cannot be served from the archive, by digest.
+    broken: HashMap<String, NotLoaded>,
 }
 
 /// Why an artifact is not loaded.
+#[derive(Clone, PartialEq, Eq)]
 struct NotLoaded {
     why: String,
-    /// It may be next time: it was not kept in the archive.
+    /// It may be next time: the archive could not be written, or read.
     is_passing: bool,
 }
 
@@ -104,6 +109,8 @@ pub struct Folder {
 const SHOWN: usize = 200;
 /// Stands in place of a digest for a file that is not read at all.
 const UNREAD: &str = "unread:";
+/// After which an artifact that could not be archived is tried again.
+const AGAIN_MS: u64 = 10_000;
 
 impl Folder {
     /// A folder that was not scanned yet.
@@ -179,16 +186,21 @@ impl Folder {
     /// Reads a file where it changed since the last look; its digest.
     fn look(&self, path: &Path, now_ms: u64, changed: &mut bool) -> Option<String> {
         let stamp = Stamp::of(path)?;
-        if let Some(seen) = self.inner().seen.get(path)
-            && seen.stamp == stamp
-        {
-            return Some(seen.digest.clone());
-        }
         let file = name_of(path);
+        let unread = format!("{UNREAD}{file}");
+        {
+            let inner = &mut *self.inner();
+            if let Some(seen) = inner.seen.get(path)
+                && seen.stamp == stamp
+                && seen.again_ms.is_none_or(|again_ms| now_ms < again_ms)
+            {
+                inner.statuses.remove(&unread);
+                return Some(seen.digest.clone());
+            }
+        }
         let read = super::check_size(stamp.length())
             .map_err(|error| error.to_string())
             .and_then(|()| std::fs::read(path).map_err(|error| format!("cannot be read: {error}")));
-        let unread = format!("{UNREAD}{file}");
         let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -199,15 +211,18 @@ impl Folder {
         };
         self.inner().statuses.remove(&unread);
         let digest = serin_core::digest(&bytes);
-        self.inner().seen.insert(path.to_owned(), Seen { stamp, digest: digest.clone() });
+        self.inner().seen.insert(path.to_owned(), Seen { stamp, digest: digest.clone(), again_ms: None });
         // A digest that was looked at before keeps what was found; a file that was touched, or
         // copied under another name, is no news. One that was retired may come back.
         let known = self.inner().statuses.get(&digest).map(|status| status.state);
         if known != Some(ArtifactState::Active) {
             match self.load(&file, &bytes, &digest, now_ms) {
                 Ok(()) => *changed = true,
-                Err(NotLoaded { is_passing: true, .. }) => drop(self.inner().seen.remove(path)),
-                Err(_) => {}
+                Err(trouble) => {
+                    if let Some(seen) = self.inner().seen.get_mut(path) {
+                        seen.again_ms = trouble.is_passing.then_some(now_ms + AGAIN_MS);
+                    }
+                }
             }
         }
         Some(digest)
@@ -265,11 +280,23 @@ impl Folder {
                 continue;
             }
             let Some(digest) = self.archive.published(pin) else { continue };
-            let plugin = self.archive.get(&digest).and_then(|bytes| Plugin::load(&self.engines, &bytes).ok());
-            let Some(plugin) = plugin else {
-                tracing::error!(%pin, digest, "the archive does not have this version either");
+            let known = self.inner().broken.get(&digest).cloned();
+            if known.as_ref().is_some_and(|trouble| !trouble.is_passing) {
                 continue;
+            }
+            let plugin = match self.archived(&digest) {
+                Ok(plugin) => plugin,
+                Err(trouble) => {
+                    // It is asked for again and again; trouble is told once.
+                    if known.as_ref() != Some(&trouble) {
+                        let error = &trouble.why;
+                        tracing::error!(%pin, digest, error, "this version cannot be served from the archive either");
+                    }
+                    self.inner().broken.insert(digest, trouble);
+                    continue;
+                }
             };
+            self.inner().broken.remove(&digest);
             tracing::warn!(%pin, digest, "the plugins folder lacks this version; it is served from the archive");
             self.note("", digest.clone(), ArtifactState::Active, None, Some(&plugin), now_ms);
             let mut inner = self.inner();
@@ -280,6 +307,12 @@ impl Folder {
             changed = true;
         }
         changed
+    }
+
+    fn archived(&self, digest: &str) -> Result<Plugin, NotLoaded> {
+        let lacks = || NotLoaded { why: "the archive does not have it, or not as it was".to_owned(), is_passing: true };
+        let bytes = self.archive.get(digest).ok_or_else(lacks)?;
+        Plugin::load(&self.engines, &bytes).map_err(NotLoaded::for_good)
     }
 
     /// Marks what the folder no longer has: stale where the deployment still names it, else
