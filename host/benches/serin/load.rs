@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serin::clock::{Clock as _, SystemClock};
 use serin::ledger::{DecisionFilter, LedgerReader};
+use serin_core::record::ServedBy;
 
 use crate::bare_http;
 use crate::client::{Load, Requests, closed, open};
@@ -142,13 +143,15 @@ fn stages(
     let after = commits(host)?;
     let commit = (after.0 - before.0) * 1e6 / (after.1 - before.1);
     let ledger = LedgerReader::open(&folders.path("data/serin.db"))?;
-    let (mut sums, mut records) = (BTreeMap::<String, u64>::new(), 0_u64);
+    let (mut sums, mut records, mut unlike) = (BTreeMap::<String, u64>::new(), 0_u64, 0_u64);
     let filter = DecisionFilter { since_ms: Some(since_ms), ..DecisionFilter::default() };
     let mut broken = None;
     ledger.for_each(&filter, |stored| {
         match stored.parse() {
             Ok(record) => {
-                record.timings_us.iter().for_each(|(stage, us)| *sums.entry(stage.to_string()).or_default() += us)
+                record.timings_us.iter().for_each(|(stage, us)| *sums.entry(stage.to_string()).or_default() += us);
+                let scored = record.attempts.iter().any(|a| a.scores.iter().any(|score| score.value.is_some()));
+                unlike += u64::from(record.answer.served_by != ServedBy::Arm || !scored);
             }
             Err(why) => broken = Some(why),
         }
@@ -157,6 +160,10 @@ fn stages(
     })?;
     if let Some(why) = broken {
         return Err(why.into());
+    }
+    // Else it would be set against parts that it does not have.
+    if unlike > 0 || records == 0 {
+        return Err(format!("{unlike} of {records} decisions were not by the arm that was measured in process").into());
     }
     let whole = load.latency.mean();
     let mean = |stage: &str| sums.get(stage).copied().unwrap_or(0) as f64 / records as f64;

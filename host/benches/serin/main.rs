@@ -82,6 +82,7 @@ fn decisions(folders: &Folders, lasts: Duration, table: &mut table::Table) -> Re
         experiments::routing(&world, folders, table)?;
         (parts, commit, world.bodies(), world.decided[0].1.clone())
     };
+    folders.forget()?;
     progress("HTTP: closed and open loops");
     let recorded = load::measure(folders, bodies.clone(), parts, commit, lasts, table)?;
     progress("replay");

@@ -81,6 +81,20 @@ impl Folders {
         self.0.path().join(name)
     }
 
+    /// Forgets what was decided, and the experiments that ran: they would hold their slots.
+    pub fn forget(&self) -> Result<(), Failure> {
+        for entry in std::fs::read_dir(self.path("data"))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("serin.db") {
+                std::fs::remove_file(path)?;
+            } else if name == "archive" {
+                std::fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn fill_features(&self) -> Result<(), Failure> {
         let config = Config::load(&self.config())?;
         let store = EmbeddedStore::open(&self.path("data/features.db"))?;

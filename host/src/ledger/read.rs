@@ -230,11 +230,13 @@ impl LedgerReader {
         filter: &DecisionFilter,
         mut each: impl FnMut(StoredRecord) -> bool,
     ) -> Result<(), LedgerError> {
-        let (source, values) = filter.source();
+        // One lower bound: of two, SQLite seeks to the first only, and each page would go through
+        // all pages before it again.
+        let (source, values) = DecisionFilter { since_ms: None, ..filter.clone() }.source();
         let mut statement = self.connection.prepare(&format!(
             "SELECT {COLUMNS} FROM {source} AND decision_id > ? ORDER BY decision_id LIMIT {PAGE}"
         ))?;
-        let mut last = String::new();
+        let mut last = filter.since_ms.map(first_id).unwrap_or_default();
         loop {
             let mut page = values.clone();
             page.push(SqlValue::from(last.clone()));
