@@ -157,7 +157,7 @@ impl Host {
             deployment: Arc::clone(&reloader.deployment),
             pool,
             ledger: Arc::clone(&ledger),
-            store,
+            store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             metrics,
             folder,
@@ -174,7 +174,7 @@ impl Host {
             },
         });
         if options.looks == Looks::EverySecond {
-            watch_experiments(&reloader, &controller, &observer, Arc::clone(&clock))?;
+            watch_experiments(&reloader, &controller, &observer, &store, Arc::clone(&clock))?;
         }
         let (stop, stopped) = watch::channel(false);
         let (listen, public) = serve(listen, http::public(Arc::clone(&service)), stopped.clone()).await?;
@@ -311,8 +311,10 @@ fn watch_experiments(
     reloader: &Arc<Reloader>,
     controller: &Arc<Controller>,
     observer: &Arc<Observer>,
+    store: &Arc<EmbeddedStore>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), HostError> {
+    let store = Arc::downgrade(store);
     // Weak, all of them: they hold the ledger, which has to be closed when the host has stopped.
     let held = (Arc::downgrade(reloader), Arc::downgrade(controller), Arc::downgrade(observer));
     let look = move || {
@@ -328,6 +330,9 @@ fn watch_experiments(
                 Err(_) => tracing::error!("the experiments could not be looked at"),
             }
             drop((reloader, controller, observer));
+            if let Some(Err(error)) = store.upgrade().map(|store| store.hold()) {
+                tracing::debug!(%error, "no read is held open");
+            }
             std::thread::sleep(LOOK);
         }
     };

@@ -33,6 +33,13 @@ pub struct EmbeddedStore {
     path: PathBuf,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    held: Mutex<Option<Held>>,
+}
+
+/// A read that is left open: see [`EmbeddedStore::hold`].
+struct Held {
+    reader: Connection,
+    version: Option<i64>,
 }
 
 impl EmbeddedStore {
@@ -46,22 +53,54 @@ impl EmbeddedStore {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "NORMAL")?;
         writer.execute_batch(SCHEMA)?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::new(Vec::new()) })
+        Ok(Self {
+            path: path.to_owned(),
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            held: Mutex::default(),
+        })
+    }
+
+    fn reader(&self) -> Result<Connection, StoreError> {
+        let reader = Connection::open(&self.path)?;
+        // A reader of a write-ahead log waits for nobody but a recovery; decisions have no
+        // time for that.
+        reader.busy_timeout(Duration::from_millis(20))?;
+        reader.pragma_update(None, "query_only", true)?;
+        reader.pragma_update(None, "mmap_size", 256 << 20)?;
+        Ok(reader)
+    }
+
+    /// Leaves one read open while nobody writes, to be called about once a second. SQLite asks
+    /// the system for a lock that no reader of this process has, and under a mutex of them all;
+    /// one that is there already is shared at once. A log that is written must not be held: it
+    /// would have no end.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn hold(&self) -> Result<(), StoreError> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken out: after an error nothing stays open.
+        let Held { reader, version } = match held.take() {
+            Some(held) => held,
+            None => Held { reader: self.reader()?, version: None },
+        };
+        if !reader.is_autocommit() {
+            reader.execute_batch("ROLLBACK")?;
+        }
+        let now = reader.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        if version == Some(now) {
+            reader.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1;")?;
+        }
+        *held = Some(Held { reader, version: Some(now) });
+        Ok(())
     }
 
     fn with_reader<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let free = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = match free {
             Some(reader) => reader,
-            None => {
-                let reader = Connection::open(&self.path)?;
-                // A reader of a write-ahead log waits for nobody but a recovery; decisions have no
-                // time for that.
-                reader.busy_timeout(Duration::from_millis(20))?;
-                reader.pragma_update(None, "query_only", true)?;
-                reader.pragma_update(None, "mmap_size", 256 << 20)?;
-                reader
-            }
+            None => self.reader()?,
         };
         let answer = read(&reader);
         let mut free = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -245,6 +284,28 @@ mod tests {
         assert_eq!(first.values.get("absent"), Some(&Value::Missing));
         assert!(first.values.get("state").is_none(), "only what was asked for");
         assert_eq!(rows[1], None);
+    }
+
+    #[test]
+    fn a_read_that_is_held_hides_nothing_and_ends_where_somebody_writes() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("features.db");
+        let store = EmbeddedStore::open(&path).expect("opens");
+        let view: Name = "profile".into();
+        let columns: Arc<[Name]> = ["dti".into()].into();
+        let truncated = || {
+            let other = Connection::open(&path).expect("opens");
+            let busy = other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+            busy.expect("is asked") == 0
+        };
+        store.upsert(&view, [row("b-1", 1, 1.0)].into_iter()).expect("writes");
+        (0..2).for_each(|_| store.hold().expect("holds"));
+        assert!(!truncated(), "a read is open");
+        store.upsert(&view, [row("b-1", 2, 2.0)].into_iter()).expect("writes");
+        let read = store.read(&[(&view, "b-1", &columns)]).expect("reads");
+        assert_eq!(read[0].as_ref().and_then(|row| row.values.get("dti")), Some(&Value::Number(2.0)));
+        store.hold().expect("lets go");
+        assert!(truncated(), "the log can be emptied");
     }
 
     #[test]
