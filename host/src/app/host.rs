@@ -314,8 +314,8 @@ fn watch_experiments(
     store: &Arc<EmbeddedStore>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), HostError> {
+    // Weak, all of them: they hold the databases, which have to be closed when the host has stopped.
     let store = Arc::downgrade(store);
-    // Weak, all of them: they hold the ledger, which has to be closed when the host has stopped.
     let held = (Arc::downgrade(reloader), Arc::downgrade(controller), Arc::downgrade(observer));
     let look = move || {
         while let (Some(reloader), Some(controller), Some(observer)) =

@@ -10,10 +10,7 @@ use serin_core::manifest::ModelId;
 use crate::config::Config;
 use crate::http::ModelStatus;
 use crate::models::{Model, ModelSet, Runtime, golden_path};
-use crate::registry::{Archive, Stamp};
-
-/// After which a model that could not be archived is tried again.
-const AGAIN_MS: u64 = 10_000;
+use crate::registry::{AGAIN_MS, Archive, Stamp};
 
 /// A model and the file that it is from.
 type Key = (ModelId, PathBuf);

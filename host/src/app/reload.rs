@@ -126,7 +126,7 @@ impl Reloader {
 
     /// The plugins folder.
     pub fn plugins(&self) -> PathBuf {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).config.fixed.plugins.clone()
+        self.inner().config.fixed.plugins.clone()
     }
 
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serin_core::experiment::Pin;
 
 use super::artifact::Plugin;
-use super::{Archive, Stamp, files_in};
+use super::{AGAIN_MS, Archive, Stamp, files_in};
 use crate::sandbox::Engines;
 
 /// What an artifact is to the host.
@@ -109,8 +109,6 @@ pub struct Folder {
 const SHOWN: usize = 200;
 /// Stands in place of a digest for a file that is not read at all.
 const UNREAD: &str = "unread:";
-/// After which an artifact that could not be archived is tried again.
-const AGAIN_MS: u64 = 10_000;
 
 impl Folder {
     /// A folder that was not scanned yet.
@@ -275,11 +273,13 @@ impl Folder {
     /// Takes wanted versions from the archive that the folder does not have.
     fn recover(&self, wanted: &[Pin], now_ms: u64) -> bool {
         let mut changed = false;
+        let mut tried = Vec::new();
         for pin in wanted {
             if self.inner().active.contains_key(pin) {
                 continue;
             }
             let Some(digest) = self.archive.published(pin) else { continue };
+            tried.push(digest.clone());
             let known = self.inner().broken.get(&digest).cloned();
             if known.as_ref().is_some_and(|trouble| !trouble.is_passing) {
                 continue;
@@ -306,6 +306,7 @@ impl Folder {
             inner.active.insert(pin.clone(), Arc::new(plugin));
             changed = true;
         }
+        self.inner().broken.retain(|digest, _| tried.contains(digest));
         changed
     }
 

@@ -14,6 +14,9 @@ pub use cases::{CaseResult, check_case, run_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
 pub use watch::{Stamp, Watcher, files_in};
 
+/// After which what could not be archived is tried again, in milliseconds.
+pub const AGAIN_MS: u64 = 10_000;
+
 /// How many versions are in memory, retired ones that a deployment still holds included: a
 /// number that only grows is a leak.
 pub fn live_versions() -> usize {
