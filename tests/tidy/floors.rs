@@ -8,6 +8,7 @@ use super::source::rust;
 const FLOORS: &[(&str, u32)] = &[
     ("clock", 1),
     ("telemetry", 1),
+    ("deployment", 1),
     ("features", 2),
     ("models", 2),
     ("ledger", 2),
@@ -15,6 +16,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("registry", 4),
     ("experiments", 4),
     ("decide", 5),
+    ("status", 5),
     ("replay", 6),
     ("report", 6),
     ("http", 7),

@@ -7,7 +7,8 @@ use serin_core::experiment::{Experiment, Pin, Status};
 
 use super::experiments::{Bound, bind};
 use crate::config::Config;
-use crate::decide::{Arm, Deployment, Point, PointSchema, bind_arm};
+use crate::decide::{Arm, Deployment, Point, bind_arm};
+use crate::deployment::PointSchema;
 use crate::experiments::{Candidate, ExperimentStatus, Life};
 use crate::features::EmbeddedStore;
 use crate::models::ModelSet;

@@ -10,8 +10,9 @@ use serin_core::expression::Predicate;
 use serin_core::manifest::CONTEXT_VIEW;
 use serin_core::value::ValueType;
 
-use crate::config::{Config, PointSpec};
-use crate::decide::{self, PointSchema, RunningExperiment, ShadowArm, ShippedArm, batch_salt, bind_arm};
+use crate::config::Config;
+use crate::decide::{self, RunningExperiment, ShadowArm, ShippedArm, batch_salt, bind_arm};
+use crate::deployment::{PointSchema, PointSpec};
 use crate::experiments::{Candidate, ExperimentState, ExperimentStatus, Life};
 use crate::models::ModelSet;
 

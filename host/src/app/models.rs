@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use serin_core::manifest::ModelId;
 
 use crate::config::Config;
-use crate::http::ModelStatus;
 use crate::models::{Model, ModelSet, Runtime, golden_path};
 use crate::registry::{AGAIN_MS, Archive, Stamp};
+use crate::status::ModelStatus;
 
 /// A model and the file that it is from.
 type Key = (ModelId, PathBuf);

@@ -18,13 +18,13 @@ use crate::config::Config;
 use crate::decide::Deployment;
 use crate::experiments::{Candidate, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs, Subject};
 use crate::features::EmbeddedStore;
-use crate::http::Standing;
 use crate::models::Runtime;
 use crate::registry::{Archive, Folder, files_in};
+use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
 
 /// Where the files' trouble is shown.
-pub type Status = Arc<ArcSwap<Standing>>;
+pub type Status = Arc<ArcSwap<DeploymentStatus>>;
 
 /// What was read of the files, but the artifacts and models.
 struct Files {
@@ -202,12 +202,12 @@ impl Reloader {
     /// Builds a deployment from what was read, and puts it in force where it is another one.
     fn swap(&self, inner: &mut Inner, files: Arc<Files>) {
         let proposed = &files.config;
-        let mut standing = Standing {
+        let mut standing = DeploymentStatus {
             config_error: files.config_error.clone(),
             restart_required: files.restart_required.clone(),
             experiments_error: files.experiments_error.clone(),
             plugins_error: self.folder.trouble(),
-            ..Standing::default()
+            ..DeploymentStatus::default()
         };
         let candidates = inner.specs.candidates(&files.specs);
         let gone: Vec<_> = inner.specs.missing(&files.specs).into_iter().map(|(_, spec)| spec).collect();
@@ -256,7 +256,7 @@ impl Reloader {
         config: &Config,
         candidates: Vec<Candidate>,
         gone: &[(Arc<Experiment>, experiment::Status)],
-        standing: &mut Standing,
+        standing: &mut DeploymentStatus,
     ) -> Built {
         let (models, statuses) = self.models.of(config);
         standing.models = statuses;
@@ -297,7 +297,7 @@ impl Reloader {
 
     /// Logs what is new in the standing. The files are looked at again and again; trouble with
     /// them is told once.
-    fn say(&self, standing: &Standing) {
+    fn say(&self, standing: &DeploymentStatus) {
         let before = self.standing.load();
         if standing.config_error != before.config_error
             && let Some(error) = &standing.config_error

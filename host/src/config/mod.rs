@@ -10,15 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serin_core::experiment::Pin;
-use serin_core::expression::Predicate;
+use serin_core::Name;
 use serin_core::limits::Limits;
 use serin_core::manifest::ModelId;
-use serin_core::{Name, NameMap};
 
-use crate::decide::{ContextField, FallbackAction, GlobalHoldout, Layer};
+use crate::deployment::{GlobalHoldout, PointSpec, ViewSpec};
 use crate::experiments::Governance;
-use crate::features::ViewSpec;
 use crate::ledger::Durability;
 
 /// A mistake in the configuration: which file, and what would be valid.
@@ -105,31 +102,6 @@ impl Fixed {
     pub fn data_dir(&self) -> PathBuf {
         self.ledger.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
     }
-}
-
-/// A decision point as it is configured; its versions are not bound yet.
-#[derive(Debug, Clone)]
-pub struct PointSpec {
-    /// The pinned strategy.
-    pub strategy: Pin,
-    /// Its parameters in place of the defaults.
-    pub parameters: IndexMap<String, serin_core::value::Value>,
-    /// Its layer.
-    pub layer: Layer,
-    /// The kinds of entity.
-    pub entities: Vec<Name>,
-    /// The typed context.
-    pub context: NameMap<ContextField>,
-    /// The actions.
-    pub actions: Vec<Name>,
-    /// Whom no strategy decides about.
-    pub exclude: Option<Predicate>,
-    /// The time that a decision has.
-    pub deadline: Duration,
-    /// The action of last resort.
-    pub fallback: FallbackAction,
-    /// Whether answers wait for their records.
-    pub must_log: bool,
 }
 
 impl Config {

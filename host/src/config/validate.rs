@@ -15,10 +15,9 @@ use serin_core::value::ValueType;
 use serin_core::{NAME_RULE, Name, NameMap, is_name};
 
 use super::raw::{RawConfig, RawGlobalHoldout, RawGovernance, RawLayer, RawPoint, RawView};
-use super::{Config, Fixed, PointSpec};
-use crate::decide::{ContextField, FallbackAction, GlobalHoldout, Layer, PointSchema};
+use super::{Config, Fixed};
+use crate::deployment::{ContextField, FallbackAction, GlobalHoldout, Layer, PointSchema, PointSpec, ViewSpec};
 use crate::experiments::Governance;
-use crate::features::ViewSpec;
 use crate::ledger::Durability;
 
 /// The time that a decision has where the file does not say.

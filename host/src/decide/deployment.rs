@@ -13,7 +13,8 @@ use serin_core::manifest::{CONTEXT_VIEW, Manifest};
 use serin_core::value::{Value, ValueType};
 use serin_core::{Name, NameMap};
 
-use crate::features::{EmbeddedStore, ViewSpec};
+use crate::deployment::{ContextField, FallbackAction, GlobalHoldout, Layer, PointSchema, ViewSpec};
+use crate::features::EmbeddedStore;
 use crate::models::ModelSet;
 use crate::registry::Plugin;
 use crate::sandbox::Size;
@@ -66,48 +67,6 @@ pub struct Point {
     pub experiments: Vec<RunningExperiment>,
     /// The features that anybody here needs, a view at a time.
     pub union: Vec<UnionView>,
-}
-
-/// A key of a request's context.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ContextField {
-    /// Its type.
-    pub value_type: ValueType,
-    /// Whether a request may leave it out.
-    pub optional: bool,
-}
-
-/// The action of last resort.
-#[derive(Debug, Clone)]
-pub struct FallbackAction {
-    /// The action.
-    pub action: Name,
-    /// Its parameters.
-    pub parameters: NameMap<Value>,
-}
-
-/// A layer: a space of units that experiments share out.
-#[derive(Debug, Clone)]
-pub struct Layer {
-    /// Its name.
-    pub name: Name,
-    /// The kind of entity that is the unit.
-    pub unit: Name,
-    /// Salt of the unit's place.
-    pub salt: String,
-    /// Share kept out of all experiments.
-    pub holdout: f64,
-}
-
-/// Units that are kept out of all experiments, of whatever layer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GlobalHoldout {
-    /// The kind of entity that is the unit.
-    pub unit: Name,
-    /// Salt of the draw.
-    pub salt: String,
-    /// Share kept out.
-    pub share: f64,
 }
 
 /// A version with its parameters and limits.
@@ -186,42 +145,6 @@ pub struct UnionView {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct BindError(pub String);
-
-/// What expressions at a decision point can refer to.
-pub struct PointSchema<'a> {
-    /// The context.
-    pub context: &'a NameMap<ContextField>,
-    /// The kinds of entity.
-    pub entities: &'a [Name],
-    /// The feature views.
-    pub views: &'a HashMap<Name, Arc<ViewSpec>>,
-}
-
-impl Schema for PointSchema<'_> {
-    fn type_of(&self, reference: &Reference) -> Option<ValueType> {
-        match reference {
-            Reference::Context(name) => self.context.get(name.as_str()).map(|field| field.value_type),
-            Reference::Entity(kind) => self.entities.iter().any(|e| **e == **kind).then_some(ValueType::Text),
-            // What is for analysis alone is nobody's to decide by, in an expression either.
-            Reference::Feature(view, name) => {
-                let view = self.views.get(view.as_str()).filter(|view| !view.analysis_only)?;
-                view.columns.get(name.as_str()).copied()
-            }
-        }
-    }
-
-    fn declared(&self) -> String {
-        let context = self.context.keys().map(|name| format!("context.{name}"));
-        let entities = self.entities.iter().map(|kind| format!("entities.{kind}"));
-        let mut views: Vec<&Arc<ViewSpec>> = self.views.values().filter(|view| !view.analysis_only).collect();
-        views.sort_by_key(|view| view.name.clone());
-        let features = views.iter().flat_map(|view| {
-            view.columns.keys().map(|column| Reference::Feature(view.name.to_string(), column.to_string()).to_string())
-        });
-        let all: Vec<String> = context.chain(entities).chain(features).collect();
-        format!("declared: {}", all.join(", "))
-    }
-}
 
 /// Binds a version to a decision point: its manifest has to fit what the point declares.
 ///

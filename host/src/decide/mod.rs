@@ -13,8 +13,7 @@ mod shadow;
 
 pub use attempt::CallScorer;
 pub use deployment::{
-    Arm, BindError, ContextField, Deployment, FallbackAction, GlobalHoldout, Layer, Point, PointSchema,
-    RunningExperiment, ShadowArm, ShippedArm, UnionView, bind_arm,
+    Arm, BindError, Deployment, Point, RunningExperiment, ShadowArm, ShippedArm, UnionView, bind_arm,
 };
 pub use pipeline::{Decided, decide};
 pub use pool::{Decision, Pool, Refused, Then};

@@ -9,7 +9,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use serin_core::value::{Value, ValueType};
 
-use super::{EmbeddedStore, FeatureInput, StoreError, Upserted, ViewSpec};
+use super::{EmbeddedStore, FeatureInput, StoreError, Upserted};
+use crate::deployment::ViewSpec;
 
 /// Why a file was not loaded. Nothing of it was applied.
 #[derive(Debug, thiserror::Error)]

@@ -6,29 +6,15 @@ mod load;
 
 use indexmap::IndexMap;
 use serin_core::row::Row;
-use serin_core::value::{Value, ValueType};
+use serin_core::value::Value;
 use serin_core::{Name, NameMap};
 
+use crate::deployment::ViewSpec;
 pub use embedded::EmbeddedStore;
 pub use load::{LoadError, load_file};
 
 /// Rows that one push may hold.
 pub const MAX_PUSH_ROWS: usize = 10_000;
-
-/// A feature view as the deployment declares it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ViewSpec {
-    /// The view's name.
-    pub name: Name,
-    /// The kind of entity whose id is the key.
-    pub entity: Name,
-    /// How old a row may be, in milliseconds; none: for ever.
-    pub ttl_ms: Option<u64>,
-    /// The columns and their types.
-    pub columns: NameMap<ValueType>,
-    /// No strategy and no expression can read it: analyses alone do.
-    pub analysis_only: bool,
-}
 
 /// A row on its way in.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,17 +66,6 @@ pub enum StoreError {
 const FUTURE_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl ViewSpec {
-    /// The column's name and type.
-    ///
-    /// # Errors
-    /// That the view has no such column, and which it has.
-    pub fn column(&self, column: &str) -> Result<(&Name, ValueType), String> {
-        self.columns.get_key_value(column).map(|(name, value_type)| (name, *value_type)).ok_or_else(|| {
-            let known: Vec<&str> = self.columns.keys().map(|c| &**c).collect();
-            format!("column '{column}' is not of view '{}'; columns: {}", self.name, known.join(", "))
-        })
-    }
-
     /// Checks a row against the view, and gives its values the declared types.
     ///
     /// # Errors

@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 use super::error::BodyRefusal;
 use super::wire::{Body, InPath, Object, WireValue};
 use super::{Problem, Service};
-use crate::features::{FeatureInput, MAX_PUSH_ROWS, StoreError, ViewSpec};
+use crate::deployment::ViewSpec;
+use crate::features::{FeatureInput, MAX_PUSH_ROWS, StoreError};
 
 /// Rows for a feature view.
 #[derive(Debug, Deserialize, ToSchema)]

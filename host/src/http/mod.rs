@@ -24,7 +24,7 @@ pub use admin::parse_time;
 pub use error::Problem;
 pub use listener::BoundedListener;
 pub use openapi::document;
-pub use service::{ModelStatus, Service, ServiceParts, Standing};
+pub use service::{Service, ServiceParts};
 
 /// The public listener.
 pub fn public(service: Arc<Service>) -> Router {

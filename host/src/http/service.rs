@@ -13,47 +13,16 @@ use super::Problem;
 use super::idempotency::KeyLocks;
 use crate::clock::Clock;
 use crate::decide::{Deployment, Pool, Shadowed, Shadows};
-use crate::experiments::{Controller, ExperimentStatus, Observer, Subject};
+use crate::experiments::{Controller, Observer};
 use crate::features::EmbeddedStore;
 use crate::ledger::Ledger;
 use crate::registry::Folder;
 use crate::replay::Versions;
+use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
 
 /// Replays that the admin listener runs at once.
 const MAX_REPLAYS: usize = 2;
-
-/// The standing of what the deployment was built from.
-#[derive(Debug, Clone, Default)]
-pub struct Standing {
-    /// A mistake in `serin.toml` as it is now; the one before is in force.
-    pub config_error: Option<String>,
-    /// Keys of `serin.toml` that differ from those in force, and need a restart.
-    pub restart_required: Vec<&'static str>,
-    /// Why the plugins folder cannot be read.
-    pub plugins_error: Option<String>,
-    /// Why the experiments folder cannot be read.
-    pub experiments_error: Option<String>,
-    /// The experiments.
-    pub experiments: Vec<ExperimentStatus>,
-    /// Those that have begun, to be analysed.
-    pub subjects: Vec<Subject>,
-    /// The models.
-    pub models: Vec<ModelStatus>,
-}
-
-/// A model as the admin listener shows it.
-#[derive(Debug, Clone)]
-pub struct ModelStatus {
-    /// Its name and version.
-    pub id: String,
-    /// SHA-256 of the file in force.
-    pub digest: Option<String>,
-    /// Why the file is not in force.
-    pub error: Option<String>,
-    /// In force from the archive, since the file is broken or gone.
-    pub stale: bool,
-}
 
 /// The parts of a service.
 pub struct ServiceParts {
@@ -72,7 +41,7 @@ pub struct ServiceParts {
     /// The plugins folder.
     pub folder: Arc<Folder>,
     /// The standing of everything else.
-    pub standing: Arc<ArcSwap<Standing>>,
+    pub standing: Arc<ArcSwap<DeploymentStatus>>,
     /// Versions for replays.
     pub versions: Arc<Versions>,
     /// Requests in flight.
@@ -98,7 +67,7 @@ pub struct Service {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) folder: Arc<Folder>,
-    pub(super) standing: Arc<ArcSwap<Standing>>,
+    pub(super) standing: Arc<ArcSwap<DeploymentStatus>>,
     pub(super) versions: Arc<Versions>,
     pub(super) max_body_bytes: usize,
     pub(super) controller: Arc<Controller>,

@@ -1,0 +1,35 @@
+//! The status of the files that the deployment was built from. `app` writes it, `http` shows it.
+
+use crate::experiments::{ExperimentStatus, Subject};
+
+/// The status of everything that the deployment was built from.
+#[derive(Debug, Clone, Default)]
+pub struct DeploymentStatus {
+    /// A mistake in `serin.toml` as it is now; the one before is in force.
+    pub config_error: Option<String>,
+    /// Keys of `serin.toml` that differ from those in force, and need a restart.
+    pub restart_required: Vec<&'static str>,
+    /// Why the plugins folder cannot be read.
+    pub plugins_error: Option<String>,
+    /// Why the experiments folder cannot be read.
+    pub experiments_error: Option<String>,
+    /// The experiments.
+    pub experiments: Vec<ExperimentStatus>,
+    /// Those that have begun, to be analysed.
+    pub subjects: Vec<Subject>,
+    /// The models.
+    pub models: Vec<ModelStatus>,
+}
+
+/// A model as the admin listener shows it.
+#[derive(Debug, Clone)]
+pub struct ModelStatus {
+    /// Its name and version.
+    pub id: String,
+    /// SHA-256 of the file in force.
+    pub digest: Option<String>,
+    /// Why the file is not in force.
+    pub error: Option<String>,
+    /// In force from the archive, since the file is broken or gone.
+    pub stale: bool,
+}
