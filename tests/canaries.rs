@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serin_core::allocation::{Purpose, admitted, pick, place};
-use serin_core::analysis::{Analysis, Decide, Decision, Observed, Standing, analyse};
+use serin_core::analysis::{Analysis, Decide, Decision, HarmStatus, Observed, analyse};
 use serin_core::experiment::{Command, Experiment, Next, State, Status};
 
 const DAY: u64 = 86_400_000;
@@ -172,7 +172,7 @@ fn sixty_days(truth: Truth, borrowers: u64, seed: u64) -> Sixty {
         if !status.state.takes_units() {
             continue;
         }
-        if last.guardrails.iter().any(|g| g.standing == Standing::Harm) {
+        if last.guardrails.iter().any(|g| g.status == HarmStatus::Harm) {
             status = status.after(&Command::Abort, &spec, now).expect("aborts");
             ended_on = Some(day);
         } else if let Next::Promote(_) = status.next(&spec, &last.evidence(), now) {

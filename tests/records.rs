@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serin::registry::Archive;
-use serin::replay::{Verdict, Versions, replay};
+use serin::replay::{ArchivedVersions, ReplayResult, replay};
 use serin::sandbox::Engines;
 use serin_core::record::{Record, SCHEMA};
 
@@ -27,10 +27,10 @@ fn a_record_of_every_schema_replays_on_its_archived_artifact() {
         let archive = Archive::open(dir.path()).expect("an archive");
         let digest = archive.put(&read("artifact.wasm")).expect("archived");
         assert_eq!(*digest, *record.attempts[0].strategy.digest, "the artifact is the one that decided");
-        let versions = Versions::new(Arc::new(Engines::new(2).expect("engines")), archive);
+        let versions = ArchivedVersions::new(Arc::new(Engines::new(2).expect("engines")), archive);
         assert_eq!(
             replay(&record, |digest| versions.get(digest), |_| Some(Arc::new(spec()))),
-            Verdict::Identical { environmental: 0 }
+            ReplayResult::Identical { environmental: 0 }
         );
 
         // The same, with one feature altered: the risk that it was decided on is another one.
@@ -38,7 +38,7 @@ fn a_record_of_every_schema_replays_on_its_archived_artifact() {
         let profile = altered.features.get_mut("borrower-profile").expect("read for every arm");
         profile.values.replace("interest_rate", serin_core::value::Value::Number(28.0));
         match replay(&altered, |digest| versions.get(digest), |_| Some(Arc::new(spec()))) {
-            Verdict::Different(differences) => {
+            ReplayResult::Different(differences) => {
                 assert!(differences.iter().any(|d| d.field.contains("interest_rate")), "{differences:?}");
             }
             other => panic!("an altered feature went unnoticed: {other:?}"),

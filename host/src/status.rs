@@ -1,6 +1,6 @@
 //! The status of the files that the deployment was built from. `app` writes it, `http` shows it.
 
-use crate::experiments::{ExperimentStatus, Subject};
+use crate::experiments::{AnalysisSubject, ExperimentStatus};
 
 /// The status of everything that the deployment was built from.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +16,7 @@ pub struct DeploymentStatus {
     /// The experiments.
     pub experiments: Vec<ExperimentStatus>,
     /// Those that have begun, to be analysed.
-    pub subjects: Vec<Subject>,
+    pub subjects: Vec<AnalysisSubject>,
     /// The models.
     pub models: Vec<ModelStatus>,
 }

@@ -14,7 +14,7 @@ use serin::telemetry::Metrics;
 use serin_core::allocation::{Purpose, admitted, pick, place};
 use serin_core::record::Record;
 
-use crate::measure::{Subject, interleaved};
+use crate::measure::{TimedCall, interleaved};
 use crate::process::{Server, peak_mb};
 use crate::table::{Row, Table};
 use crate::world::{Failure, Folders, POINT, World, serin};
@@ -55,7 +55,7 @@ const MANY: usize = 100;
 /// What routing costs with many experiments at the point, against one.
 pub fn routing(world: &World, folders: &Folders, table: &mut Table) -> Result<(), Failure> {
     let many = world.with_experiments(folders, MANY)?;
-    let route = |deployment: &Arc<Deployment>| -> Subject<'_> {
+    let route = |deployment: &Arc<Deployment>| -> TimedCall<'_> {
         let (point, mut at) = (Arc::clone(&deployment.points[POINT]), 0);
         Box::new(move || {
             at = (at + 1) % world.decided.len();

@@ -13,7 +13,7 @@ use serin_core::record::Record;
 use serin_core::value::Value;
 use serin_guest::bindings;
 
-use crate::measure::{Subject, interleaved};
+use crate::measure::{TimedCall, interleaved};
 use crate::table::{Row, Table};
 use crate::world::{DEADLINE, Failure, World, budget};
 
@@ -126,7 +126,7 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
     const SEQUENCE: usize = 7;
     const RECORD: usize = 8;
     const DECODE: usize = 9;
-    let subjects: Vec<Subject<'_>> = vec![
+    let subjects: Vec<TimedCall<'_>> = vec![
         Box::new(|| {
             let context = contexts.next().clone();
             black_box(serin_guest::boundary::run(outreach_score::decide, context).is_ok());

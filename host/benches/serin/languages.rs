@@ -12,7 +12,7 @@ use serin::sandbox::{Bare, Engines, Run};
 use serin_core::limits::Limits;
 
 use crate::client::{Requests, open};
-use crate::measure::{Subject, interleaved};
+use crate::measure::{TimedCall, interleaved};
 use crate::process::{Server, faults};
 use crate::table::{Row, Table};
 use crate::world::{Failure, Folders, artifact};
@@ -73,7 +73,7 @@ fn instances(rounds: usize, table: &mut Table) -> Result<(), Failure> {
         const START: usize = 1;
         const HOST: usize = 3;
         const BARE: usize = 4;
-        let subjects: Vec<Subject<'_>> = vec![
+        let subjects: Vec<TimedCall<'_>> = vec![
             Box::new(move || assert_ne!(resident().expect("runs"), 0)),
             Box::new(|| bare.instantiate().expect("starts")),
             // Not counted: what comes next must not be the one that finds the caches cold.

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 const TURN: Duration = Duration::from_millis(4);
 
 /// Something to be timed.
-pub type Subject<'a> = Box<dyn FnMut() + 'a>;
+pub type TimedCall<'a> = Box<dyn FnMut() + 'a>;
 
 /// Microseconds a call, by subject and round.
 pub struct Timed(Vec<Vec<f64>>);
 
 /// Times `subjects` in `rounds` rounds.
-pub fn interleaved(rounds: usize, mut subjects: Vec<Subject<'_>>) -> Timed {
+pub fn interleaved(rounds: usize, mut subjects: Vec<TimedCall<'_>>) -> Timed {
     let calls: Vec<u32> = subjects.iter_mut().map(calls_in_a_turn).collect();
     let mut timed = Timed(vec![Vec::with_capacity(rounds); subjects.len()]);
     for _ in 0..rounds {
@@ -27,7 +27,7 @@ pub fn interleaved(rounds: usize, mut subjects: Vec<Subject<'_>>) -> Timed {
 }
 
 /// Doubles until a turn is full; it warms up, too.
-fn calls_in_a_turn(subject: &mut Subject<'_>) -> u32 {
+fn calls_in_a_turn(subject: &mut TimedCall<'_>) -> u32 {
     let mut calls = 1;
     loop {
         let started = Instant::now();

@@ -351,8 +351,8 @@ mod tests {
             "declared: context.days".to_owned()
         }
     }
-    struct Known(Value);
-    impl Scope for Known {
+    struct FixedScope(Value);
+    impl Scope for FixedScope {
         fn value(&self, reference: &Reference) -> &Value {
             static DTI: Value = Value::Number(31.5);
             static DAYS: Value = Value::Integer(12);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     fn run(source: &str, channel: Value) -> Result<bool, EvaluationError> {
-        Predicate::compile(source, &Declared).expect("compiles").evaluate(&Known(channel))
+        Predicate::compile(source, &Declared).expect("compiles").evaluate(&FixedScope(channel))
     }
 
     #[test]

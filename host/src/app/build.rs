@@ -15,9 +15,9 @@ use crate::models::ModelSet;
 use crate::registry::Plugin;
 
 /// The versions that can be served.
-pub(super) type Versions = BTreeMap<Pin, Arc<Plugin>>;
+pub(super) type VersionsByPin = BTreeMap<Pin, Arc<Plugin>>;
 
-/// A deployment and the standing of what it was built from.
+/// A deployment and the status of what it was built from.
 pub struct Built {
     /// The deployment.
     pub deployment: Deployment,
@@ -45,7 +45,7 @@ pub(super) fn wanted(config: &Config, candidates: &[Candidate]) -> Vec<Pin> {
 pub(super) fn build(
     config: &Config,
     generation: u64,
-    versions: &Versions,
+    versions: &VersionsByPin,
     models: Arc<ModelSet>,
     candidates: Vec<Candidate>,
     before: impl Fn(&std::path::PathBuf, Option<&str>) -> Option<(Arc<Experiment>, String)>,
@@ -92,7 +92,12 @@ pub(super) fn build(
 }
 
 /// Binds a decision point's own strategy.
-pub(super) fn build_pinned(config: &Config, name: &str, versions: &Versions, models: &ModelSet) -> Result<Arm, String> {
+pub(super) fn build_pinned(
+    config: &Config,
+    name: &str,
+    versions: &VersionsByPin,
+    models: &ModelSet,
+) -> Result<Arm, String> {
     let spec = &config.points[name];
     let Some(plugin) = versions.get(&spec.strategy) else {
         let known: Vec<String> = versions.keys().map(ToString::to_string).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serin_core::experiment::Pin;
 
-use super::build::{Versions, build_pinned};
+use super::build::{VersionsByPin, build_pinned};
 use super::experiments::bind;
 use crate::config::Config;
 use crate::experiments::{ExperimentState, Life, Specs};
@@ -49,8 +49,8 @@ pub fn check(path: &Path) -> Vec<Finding> {
     findings
 }
 
-fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> Versions {
-    let mut versions = Versions::new();
+fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> VersionsByPin {
+    let mut versions = VersionsByPin::new();
     let dir = &config.fixed.plugins;
     let (files, engines) = match (files_in(dir, "wasm"), Engines::new(4)) {
         (Ok(files), Ok(engines)) => (files, engines),
@@ -120,7 +120,7 @@ fn check_models(config: &Config, findings: &mut Vec<Finding>) -> ModelSet {
     models
 }
 
-fn check_experiments(config: &Config, versions: &Versions, models: &ModelSet, findings: &mut Vec<Finding>) {
+fn check_experiments(config: &Config, versions: &VersionsByPin, models: &ModelSet, findings: &mut Vec<Finding>) {
     let dir = &config.fixed.experiments;
     let files = match files_in(dir, "toml") {
         Ok(files) => files,

@@ -16,9 +16,9 @@ use crate::deployment::{PointSchema, PointSpec};
 use crate::experiments::{Candidate, ExperimentState, ExperimentStatus, Life};
 use crate::models::ModelSet;
 
-use super::build::Versions;
+use super::build::VersionsByPin;
 
-/// The experiments in force by decision point, and the standing of all.
+/// The experiments in force by decision point, and the status of all.
 pub(super) struct Bound {
     pub running: HashMap<Name, Vec<RunningExperiment>>,
     pub statuses: Vec<ExperimentStatus>,
@@ -26,7 +26,7 @@ pub(super) struct Bound {
     pub applied: Vec<(PathBuf, Arc<Experiment>, String)>,
 }
 
-enum Verdict {
+enum Binding {
     Runs(Box<RunningExperiment>),
     Waits(String),
     Invalid(String),
@@ -37,7 +37,7 @@ enum Verdict {
 #[allow(clippy::too_many_arguments, reason = "a composition root takes the parts that it composes")]
 pub(super) fn bind(
     config: &Config,
-    versions: &Versions,
+    versions: &VersionsByPin,
     models: &ModelSet,
     mut candidates: Vec<Candidate>,
     before: impl Fn(&PathBuf, Option<&str>) -> Option<(Arc<Experiment>, String)>,
@@ -55,7 +55,8 @@ pub(super) fn bind(
     let mut bound = Bound { running: HashMap::new(), statuses: Vec::new(), applied: Vec::new() };
     let is_gone = |spec: &Experiment| !candidates.iter().any(|c| c.spec.as_ref().is_some_and(|(s, _)| s.id == spec.id));
     let gone = gone.iter().filter(|(spec, _)| is_gone(spec));
-    let mut slots: Vec<Held> = gone.filter_map(|(spec, status)| Held::of(config, spec, status, now_ms, true)).collect();
+    let mut slots: Vec<HeldSlot> =
+        gone.filter_map(|(spec, status)| HeldSlot::of(config, spec, status, now_ms, true)).collect();
     let pin_of = |spec: &Experiment| {
         config.points.get(&spec.decision_point).map(|point| point.strategy.to_string()).unwrap_or_default()
     };
@@ -82,17 +83,17 @@ pub(super) fn bind(
         let Life { status: mut now, mut lacks } = life(&spec, &pin_of(&spec));
         let mut verdict = judge(config, versions, models, &slots, &spec, &now);
         // Nobody is in a draft: all of it may change.
-        if let (Verdict::Runs(_), Some((old, _))) = (&verdict, &edited)
+        if let (Binding::Runs(_), Some((old, _))) = (&verdict, &edited)
             && now.started_ms.is_some()
             && let Some(key) = spec.fixed_key_changed(old)
         {
             let why = format!("{key} may not change while the experiment runs: conclude it, and start another id");
-            verdict = Verdict::Invalid(why);
+            verdict = Binding::Invalid(why);
         }
         let (mut spec, mut text) = (spec, text);
-        if let Verdict::Waits(why) | Verdict::Invalid(why) = &verdict
+        if let Binding::Waits(why) | Binding::Invalid(why) = &verdict
             && let Some((old, old_text)) = edited
-            && let runs @ Verdict::Runs(_) = judge(config, versions, models, &slots, &old, &now)
+            && let runs @ Binding::Runs(_) = judge(config, versions, models, &slots, &old, &now)
         {
             Life { status: now, lacks } = life(&old, &pin_of(&old));
             status.error = Some(format!("the edit is not applied: {why}"));
@@ -100,21 +101,21 @@ pub(super) fn bind(
         }
         status.id = spec.id.to_string();
         match verdict {
-            Verdict::Runs(running) => {
+            Binding::Runs(running) => {
                 status.state = ExperimentState::Life(now.state);
                 status.stale = status.error.is_some();
                 status.why = why(&spec, &now, lacks.as_deref());
                 bound.applied.push((candidate.path, Arc::clone(&spec), text.clone()));
-                slots.extend(Held::of(config, &spec, &now, now_ms, false));
+                slots.extend(HeldSlot::of(config, &spec, &now, now_ms, false));
                 if now.state.takes_units() {
                     bound.running.entry(spec.decision_point.clone()).or_default().push(*running);
                 }
             }
-            Verdict::Waits(why) => {
+            Binding::Waits(why) => {
                 status.state = ExperimentState::Waiting;
                 status.why = why;
             }
-            Verdict::Invalid(why) => {
+            Binding::Invalid(why) => {
                 status.why = "the spec does not fit the deployment".to_owned();
                 status.error = Some(why);
             }
@@ -157,7 +158,7 @@ fn why(spec: &Experiment, now: &Status, lacks: Option<&str>) -> String {
 }
 
 /// A part of a layer that a new experiment cannot have.
-struct Held {
+struct HeldSlot {
     layer: Name,
     slot: [f64; 2],
     id: Name,
@@ -166,7 +167,7 @@ struct Held {
     is_free_for_reuse: bool,
 }
 
-impl Held {
+impl HeldSlot {
     /// None where it has ended, and so have its effects.
     fn of(config: &Config, spec: &Experiment, now: &Status, now_ms: u64, is_gone: bool) -> Option<Self> {
         let layer = config.points.get(&spec.decision_point).map(|point| point.layer.name.clone()).unwrap_or_default();
@@ -192,22 +193,22 @@ impl Held {
 
 fn judge(
     config: &Config,
-    versions: &Versions,
+    versions: &VersionsByPin,
     models: &ModelSet,
-    slots: &[Held],
+    slots: &[HeldSlot],
     spec: &Experiment,
     now: &Status,
-) -> Verdict {
+) -> Binding {
     let Some(point) = config.points.get(&spec.decision_point) else {
         let known: Vec<&str> = config.points.keys().map(|p| &**p).collect();
-        return Verdict::Invalid(format!(
+        return Binding::Invalid(format!(
             "decision_point = \"{}\" is not known; known: {}",
             spec.decision_point,
             known.join(", ")
         ));
     };
     if let Some(unit) = spec.unit.as_ref().filter(|unit| **unit != point.layer.unit) {
-        return Verdict::Invalid(format!(
+        return Binding::Invalid(format!(
             "unit = \"{unit}\"; layer '{}' randomizes by {}",
             point.layer.name, point.layer.unit
         ));
@@ -218,7 +219,7 @@ fn judge(
             continue;
         }
         if !now.state.is_ended() && spec.slot[0] < other.slot[1] && other.slot[0] < spec.slot[1] {
-            return Verdict::Invalid(format!(
+            return Binding::Invalid(format!(
                 "slot = {:?} overlaps that of '{}', {:?}; slots of a layer are disjoint{}",
                 spec.slot, other.id, other.slot, other.note
             ));
@@ -227,12 +228,12 @@ fn judge(
     let schema = PointSchema { context: &point.context, entities: &point.entities, views: &config.views };
     let eligible = match spec.eligible.as_ref().map(|source| Predicate::compile(source, &schema)).transpose() {
         Ok(eligible) => eligible,
-        Err(error) => return Verdict::Invalid(format!("eligible: {error}")),
+        Err(error) => return Binding::Invalid(format!("eligible: {error}")),
     };
     let bind = |arm: &experiment::Arm, weight: f64| {
         let Some(plugin) = versions.get(&arm.strategy) else {
             let listed = listed(versions);
-            return Err(Verdict::Waits(format!(
+            return Err(Binding::Waits(format!(
                 "arm '{}': strategy {} is not there; {listed}",
                 arm.name, arm.strategy
             )));
@@ -248,7 +249,7 @@ fn judge(
             models,
             config.limits,
         )
-        .map_err(|error| Verdict::Invalid(format!("arm '{}': {error}", arm.name)))
+        .map_err(|error| Binding::Invalid(format!("arm '{}': {error}", arm.name)))
     };
     let weights = now.weights(spec);
     let arms = match spec.arms.iter().zip(weights).map(|(arm, weight)| bind(arm, weight)).collect::<Result<Vec<_>, _>>()
@@ -265,12 +266,12 @@ fn judge(
         Err(verdict) => return verdict,
     };
     if let Err(why) = check_attributes(config, point, spec, &arms, &shadows) {
-        return Verdict::Invalid(why);
+        return Binding::Invalid(why);
     }
     let position = |name: &str| spec.arms.iter().position(|arm| *arm.name == *name);
     let winner = now.winner.as_deref().filter(|_| now.state == State::Shipped).and_then(position);
     let shipped = winner.map(|winner| ShippedArm { winner, control: spec.control_at(), holdback: spec.holdback });
-    Verdict::Runs(Box::new(RunningExperiment {
+    Binding::Runs(Box::new(RunningExperiment {
         id: spec.id.clone(),
         slot: spec.slot,
         coverage: now.applied,
@@ -345,7 +346,7 @@ fn check_attributes(
     Ok(())
 }
 
-fn listed(versions: &Versions) -> String {
+fn listed(versions: &VersionsByPin) -> String {
     let known: Vec<String> = versions.keys().map(ToString::to_string).collect();
     format!("loaded: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })
 }

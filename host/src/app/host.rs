@@ -18,7 +18,7 @@ use crate::http::{self, Service, ServiceParts};
 use crate::ledger::{Ledger, LedgerError, Note, ShadowRow};
 use crate::models::{Runtime, RuntimeError};
 use crate::registry::{Archive, ArchiveError, Folder, Watcher};
-use crate::replay::Versions;
+use crate::replay::ArchivedVersions;
 use crate::sandbox::Engines;
 use crate::telemetry::{EventLabels, Metrics};
 
@@ -161,8 +161,8 @@ impl Host {
             clock: Arc::clone(&clock),
             metrics,
             folder,
-            standing: Arc::clone(&reloader.standing),
-            versions: Arc::new(Versions::new(engines, archive)),
+            status: Arc::clone(&reloader.status),
+            versions: Arc::new(ArchivedVersions::new(engines, archive)),
             max_concurrent: fixed.max_concurrent,
             max_body_bytes: fixed.max_body_bytes,
             controller: Arc::clone(&controller),
@@ -199,7 +199,7 @@ impl Host {
     /// waits for the ledger, so not on a listener's thread.
     pub fn look(&self) {
         loop {
-            let subjects = self.reloader.standing.load().subjects.clone();
+            let subjects = self.reloader.status.load().subjects.clone();
             if !tick(&self.controller, &self.observer, &subjects, self.clock.now_ms()) {
                 return;
             }
@@ -321,7 +321,7 @@ fn watch_experiments(
         while let (Some(reloader), Some(controller), Some(observer)) =
             (held.0.upgrade(), held.1.upgrade(), held.2.upgrade())
         {
-            let subjects = reloader.standing.load().subjects.clone();
+            let subjects = reloader.status.load().subjects.clone();
             // A defect must not leave canaries unwatched.
             let look = || tick(&controller, &observer, &subjects, clock.now_ms());
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)) {

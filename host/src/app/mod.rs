@@ -11,4 +11,4 @@ mod reload;
 pub use build::Built;
 pub use check::{Finding, check};
 pub use host::{Host, HostError, Looks, Options};
-pub use reload::{Reloader, Status};
+pub use reload::Reloader;

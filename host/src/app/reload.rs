@@ -16,15 +16,12 @@ use super::models::Models;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Deployment;
-use crate::experiments::{Candidate, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs, Subject};
+use crate::experiments::{AnalysisSubject, Candidate, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs};
 use crate::features::EmbeddedStore;
 use crate::models::Runtime;
 use crate::registry::{Archive, Folder, files_in};
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
-
-/// Where the files' trouble is shown.
-pub type Status = Arc<ArcSwap<DeploymentStatus>>;
 
 /// What was read of the files, but the artifacts and models.
 struct Files {
@@ -49,8 +46,8 @@ struct Inner {
 pub struct Reloader {
     /// The deployment in force.
     pub deployment: Arc<ArcSwap<Deployment>>,
-    /// The standing of the files.
-    pub standing: Status,
+    /// The status of the files.
+    pub status: Arc<ArcSwap<DeploymentStatus>>,
     /// The plugins folder.
     pub folder: Arc<Folder>,
     archive: Archive,
@@ -105,7 +102,7 @@ impl Reloader {
         };
         Self {
             deployment: Arc::new(ArcSwap::from_pointee(empty)),
-            standing: Arc::default(),
+            status: Arc::default(),
             folder,
             models: Models::new(runtime, archive.clone()),
             archive,
@@ -202,7 +199,7 @@ impl Reloader {
     /// Builds a deployment from what was read, and puts it in force where it is another one.
     fn swap(&self, inner: &mut Inner, files: Arc<Files>) {
         let proposed = &files.config;
-        let mut standing = DeploymentStatus {
+        let mut status = DeploymentStatus {
             config_error: files.config_error.clone(),
             restart_required: files.restart_required.clone(),
             experiments_error: files.experiments_error.clone(),
@@ -214,22 +211,22 @@ impl Reloader {
         let goes_on = inner.specs.in_force().filter(|spec| !gone.iter().any(|gone| gone.id == spec.id));
         let moved = moved(&inner.config, proposed, goes_on, &self.controller);
         let gone: Vec<_> = gone.into_iter().map(|spec| (Arc::clone(&spec), self.controller.status(&spec.id))).collect();
-        let mut built = self.build(inner, proposed, candidates.clone(), &gone, &mut standing);
+        let mut built = self.build(inner, proposed, candidates.clone(), &gone, &mut status);
         match moved.or_else(|| self.lost(&built)).filter(|_| proposed.digest != inner.config.digest) {
             None => inner.config = proposed.clone(),
             Some(why) => {
                 // What works is not given up for an edit that does not.
-                standing.config_error = Some(format!("the edit is not applied: {why}"));
-                built = self.build(inner, &inner.config, candidates, &gone, &mut standing);
+                status.config_error = Some(format!("the edit is not applied: {why}"));
+                built = self.build(inner, &inner.config, candidates, &gone, &mut status);
             }
         }
-        self.say(&standing);
+        self.say(&status);
         self.controller.govern(inner.config.governance.clone());
         self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);
 
-        standing.experiments = built.experiments;
-        standing.experiments.extend(missing(&inner.specs, &files.specs, &standing.experiments, &self.controller));
-        standing.subjects = subjects(&inner.config, &standing.experiments);
+        status.experiments = built.experiments;
+        status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
+        status.subjects = subjects(&inner.config, &status.experiments);
         self.archive_specs(&built.applied);
         for (path, spec, text) in built.applied {
             let pin = inner.config.points.get(&spec.decision_point).map(|point| point.strategy.to_string());
@@ -246,7 +243,7 @@ impl Reloader {
             Metrics::count(&self.metrics.reloads, "applied");
             tracing::info!(generation = inner.generation, "deployment applied");
         }
-        self.standing.store(Arc::new(standing));
+        self.status.store(Arc::new(status));
         self.folder.publish();
     }
 
@@ -256,10 +253,10 @@ impl Reloader {
         config: &Config,
         candidates: Vec<Candidate>,
         gone: &[(Arc<Experiment>, experiment::Status)],
-        standing: &mut DeploymentStatus,
+        status: &mut DeploymentStatus,
     ) -> Built {
         let (models, statuses) = self.models.of(config);
-        standing.models = statuses;
+        status.models = statuses;
         let before = |path: &PathBuf, id: Option<&str>| inner.specs.applied(path, id).cloned();
         let (generation, store) = (inner.generation + 1, Arc::clone(&self.store));
         build(
@@ -295,21 +292,21 @@ impl Reloader {
         })
     }
 
-    /// Logs what is new in the standing. The files are looked at again and again; trouble with
+    /// Logs what is new in the status. The files are looked at again and again; trouble with
     /// them is told once.
-    fn say(&self, standing: &DeploymentStatus) {
-        let before = self.standing.load();
-        if standing.config_error != before.config_error
-            && let Some(error) = &standing.config_error
+    fn say(&self, status: &DeploymentStatus) {
+        let before = self.status.load();
+        if status.config_error != before.config_error
+            && let Some(error) = &status.config_error
         {
             Metrics::count(&self.metrics.reloads, "refused");
             tracing::error!(error, "serin.toml is not applied; what was in force stays");
         }
-        if standing.restart_required != before.restart_required && !standing.restart_required.is_empty() {
-            tracing::warn!(keys = ?standing.restart_required, "restart required for these keys; the rest applies");
+        if status.restart_required != before.restart_required && !status.restart_required.is_empty() {
+            tracing::warn!(keys = ?status.restart_required, "restart required for these keys; the rest applies");
         }
-        if standing.experiments_error != before.experiments_error
-            && let Some(error) = &standing.experiments_error
+        if status.experiments_error != before.experiments_error
+            && let Some(error) = &status.experiments_error
         {
             tracing::error!(error, "what was in force stays");
         }
@@ -395,13 +392,13 @@ fn missing(
 }
 
 /// The experiments that have begun, or begin now, and what they randomize by.
-fn subjects(config: &Config, experiments: &[ExperimentStatus]) -> Vec<Subject> {
+fn subjects(config: &Config, experiments: &[ExperimentStatus]) -> Vec<AnalysisSubject> {
     let begun = experiments.iter().filter(|status| status.status.started_ms.is_some());
     let subject = |status: &ExperimentStatus| {
         let spec = status.spec.clone()?;
         let point = config.points.get(&spec.decision_point)?;
         let (course, pin) = (Course::of(&status.status, &point.layer.unit), point.strategy.to_string());
-        Some(Subject { spec, course, pin })
+        Some(AnalysisSubject { spec, course, pin })
     };
     begun.filter_map(subject).collect()
 }

@@ -14,7 +14,7 @@ use super::build::{BuildOptions, build};
 use crate::app::Reloader;
 use crate::ledger::{DecisionFilter, Ledger};
 use crate::registry::{Plugin, Watcher, run_case};
-use crate::replay::{Comparison, compare};
+use crate::replay::{CandidateAnswer, compare};
 use crate::sandbox::Engines;
 
 /// Decisions that a new version is compared on.
@@ -165,12 +165,12 @@ fn difference(ledger: &Arc<Ledger>, before: &Plugin, after: &Plugin) -> Result<(
     Ok(())
 }
 
-fn action(record: &Record, comparison: &Comparison) -> Option<String> {
+fn action(record: &Record, comparison: &CandidateAnswer) -> Option<String> {
     match comparison {
-        Comparison::Answered(Outcome::Candidates(candidates)) => {
+        CandidateAnswer::Answered(Outcome::Candidates(candidates)) => {
             Some(candidates[draw(candidates, record.entropy)].action.to_string())
         }
-        Comparison::Answered(other) => Some(other.label().to_owned()),
-        Comparison::NotComparable(_) => None,
+        CandidateAnswer::Answered(other) => Some(other.label().to_owned()),
+        CandidateAnswer::NotComparable(_) => None,
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn baseline(text: &str) -> Result<Base, String> {
 
 /// What is known of the traffic, from wherever it is known.
 #[derive(Default)]
-struct Known {
+struct KnownTraffic {
     units_per_day: Option<f64>,
     decisions_per_unit: Option<f64>,
     failures: Option<f64>,
@@ -55,7 +55,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
     let spec = Arc::new(spec);
     let mut known = match &args.config {
         Some(config) => of_ledger(config, &spec)?,
-        None => Known::default(),
+        None => KnownTraffic::default(),
     };
     known.units_per_day = args.units_per_day.or(known.units_per_day);
     for base in &args.base {
@@ -85,7 +85,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
 }
 
 /// What the ledger's last four weeks say of the units at the decision point.
-fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<Known, Failure> {
+fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<KnownTraffic, Failure> {
     let config = Config::load(config)?;
     let point = config.points.get(&spec.decision_point);
     let point =
@@ -125,7 +125,7 @@ fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<Known, Failure> {
     ledger.exposure_facts(|fact| observed.exposure(fact.unit, fact.at_ms))?;
     let units = observed.units.len() as f64;
     if units == 0.0 {
-        return Ok(Known::default());
+        return Ok(KnownTraffic::default());
     }
     let days = (now_ms - first_ms) as f64 / DAY_MS as f64;
     let failed = observed.units.values().filter(|unit| unit.failed).count() as f64;
@@ -133,7 +133,7 @@ fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<Known, Failure> {
         let (mean, sd) = observed_baseline(&observed, at, now_ms)?;
         Some((metric.name.to_string(), Baseline { mean, sd }))
     });
-    Ok(Known {
+    Ok(KnownTraffic {
         // Less than a day of traffic says little of a day.
         units_per_day: Some(units / days.max(1.0)),
         decisions_per_unit: Some(decisions as f64 / units),
@@ -143,7 +143,7 @@ fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<Known, Failure> {
 }
 
 /// What has to be known, or what is not.
-fn traffic(spec: &Experiment, known: &Known) -> Result<Traffic, Failure> {
+fn traffic(spec: &Experiment, known: &KnownTraffic) -> Result<Traffic, Failure> {
     let mut lacks = Vec::new();
     if !known.units_per_day.is_some_and(|n| n > 0.0 && n.is_finite()) {
         lacks.push("--units-per-day N".to_owned());

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::http::parse_time;
 use crate::ledger::{DecisionFilter, LedgerReader, StoredRecord};
 use crate::registry::{Archive, Plugin};
-use crate::replay::{Comparison, Difference, Verdict, Versions, compare, replay};
+use crate::replay::{ArchivedVersions, CandidateAnswer, Difference, ReplayResult, compare, replay};
 use crate::sandbox::Engines;
 
 /// Differences that are printed; all are counted.
@@ -57,7 +57,7 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
     let bar = progress(Some(0), "decisions");
     match &args.candidate {
         Some(file) => against(args, &ledger, filter, &engines, file, config.limits, &bar),
-        None => verify(args, &ledger, &filter, &Versions::new(engines, archive), &bar, cores),
+        None => verify(args, &ledger, &filter, &ArchivedVersions::new(engines, archive), &bar, cores),
     }
 }
 
@@ -104,7 +104,7 @@ fn verify(
     args: &ReplayArgs,
     ledger: &LedgerReader,
     filter: &DecisionFilter,
-    versions: &Versions,
+    versions: &ArchivedVersions,
     bar: &indicatif::ProgressBar,
     cores: usize,
 ) -> Outcome {
@@ -112,7 +112,7 @@ fn verify(
     in_parallel(ledger, filter, cores, bar, |stored| {
         let verdict = match stored.parse() {
             Ok(record) => replay(&record, |digest| versions.get(digest), |digest| versions.spec(digest)),
-            Err(why) => Verdict::Different(vec![Difference {
+            Err(why) => ReplayResult::Different(vec![Difference {
                 field: "record".to_owned(),
                 recorded: why,
                 replayed: String::new(),
@@ -125,15 +125,15 @@ fn verify(
             }
         };
         match verdict {
-            Verdict::Identical { environmental } => {
+            ReplayResult::Identical { environmental } => {
                 tally.identical.fetch_add(1, Ordering::Relaxed);
                 tally.environmental.fetch_add(environmental.into(), Ordering::Relaxed);
             }
-            Verdict::Different(differences) => {
+            ReplayResult::Different(differences) => {
                 tally.different.fetch_add(1, Ordering::Relaxed);
                 note(differences);
             }
-            Verdict::NotReplayable(why) => {
+            ReplayResult::NotReplayable(why) => {
                 tally.not_replayable.fetch_add(1, Ordering::Relaxed);
                 note(vec![Difference { field: "artifact".to_owned(), recorded: why, replayed: String::new() }]);
             }
@@ -188,15 +188,15 @@ fn against(
     in_parallel(ledger, &filter, cores, bar, |stored| {
         let compared = match stored.parse() {
             Ok(record) => (compare(&record, &candidate, allowed), Some(record)),
-            Err(why) => (Comparison::NotComparable(why), None),
+            Err(why) => (CandidateAnswer::NotComparable(why), None),
         };
         match compared {
-            (Comparison::Answered(outcome), Some(record)) => {
+            (CandidateAnswer::Answered(outcome), Some(record)) => {
                 let pair = (record.answer.action.to_string(), proposed(&record, &outcome));
                 *matrix.lock().unwrap_or_else(PoisonError::into_inner).entry(pair).or_default() += 1;
             }
-            (Comparison::Answered(_), None) => {}
-            (Comparison::NotComparable(why), _) => {
+            (CandidateAnswer::Answered(_), None) => {}
+            (CandidateAnswer::NotComparable(why), _) => {
                 *reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_default() += 1;
             }
         }

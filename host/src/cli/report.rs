@@ -10,7 +10,7 @@ use super::client::Client;
 use super::{Outcome, ReportArgs, ReportFormat};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::experiments::{Observations, Subject};
+use crate::experiments::{AnalysisSubject, Observations};
 use crate::ledger::LedgerReader;
 use crate::registry::Archive;
 use crate::report::{Beside, Report, shadows};
@@ -53,7 +53,7 @@ fn of_ledger(config: &Path, id: &str) -> Result<Report, Failure> {
     let status = ledger.statuses()?.into_iter().find(|(known, _)| **known == *id).map(|(_, status)| status);
     let status = status.unwrap_or_default();
     let course = Course::of(&status, &point.layer.unit);
-    let subject = Subject { spec, course, pin: point.strategy.to_string() };
+    let subject = AnalysisSubject { spec, course, pin: point.strategy.to_string() };
     let observations = Observations::read(&ledger, &[subject])?;
     let observed = observations.get(id).ok_or("it has not begun: there is nothing to report yet")?;
     let beside = Beside {

@@ -10,7 +10,7 @@ use serin_core::{Name, NameMap};
 
 use super::attempt::{Attempted, attempt};
 use super::request::admit;
-use super::route::{Known, route};
+use super::route::{DecisionScope, route};
 use super::shadow::{Shadowed, sampled};
 use super::{Arm, DecisionRequest, Deployment, Point, RequestError, gather};
 use crate::clock::{Budget, Clock, Stopwatch, decision_id};
@@ -56,7 +56,7 @@ pub fn decide(
     drop(span);
     timings.note("gather", watch.lap_us());
 
-    let known = Known::new(&admitted.entities, &admitted.context, &features);
+    let known = DecisionScope::new(&admitted.entities, &admitted.context, &features);
     let span = tracing::debug_span!("route").entered();
     let routed = route(&point, &admitted.entities, &known, request.force.as_ref())?;
     drop(span);

@@ -12,7 +12,7 @@ use serin_core::value::Value;
 use super::{Arm, Force, Point, RequestError, RunningExperiment, ShippedArm};
 
 /// What expressions see of a decision. A stale value is not known.
-pub(super) struct Known<'a> {
+pub(super) struct DecisionScope<'a> {
     entities: &'a NameMap<String>,
     context: &'a NameMap<Value>,
     features: &'a NameMap<FeatureRow>,
@@ -20,7 +20,7 @@ pub(super) struct Known<'a> {
     ids: OnceLock<NameMap<Value>>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> DecisionScope<'a> {
     pub fn new(entities: &'a NameMap<String>, context: &'a NameMap<Value>, features: &'a NameMap<FeatureRow>) -> Self {
         Self { entities, context, features, ids: OnceLock::new() }
     }
@@ -33,7 +33,7 @@ impl<'a> Known<'a> {
 
 static MISSING: Value = Value::Missing;
 
-impl Scope for Known<'_> {
+impl Scope for DecisionScope<'_> {
     fn value(&self, reference: &Reference) -> &Value {
         match reference {
             Reference::Context(name) => self.context.get(name.as_str()),
@@ -68,7 +68,7 @@ pub(super) struct Routed<'p> {
 pub(super) fn route<'p>(
     point: &'p Point,
     entities: &NameMap<String>,
-    known: &Known<'_>,
+    known: &DecisionScope<'_>,
     force: Option<&Force>,
 ) -> Result<Routed<'p>, RequestError> {
     let layer = &point.layer;
@@ -140,7 +140,7 @@ pub fn routing(
     context: &NameMap<Value>,
     features: &NameMap<FeatureRow>,
 ) -> Result<Routing, RequestError> {
-    Ok(route(point, entities, &Known::new(entities, context, features), None)?.routing)
+    Ok(route(point, entities, &DecisionScope::new(entities, context, features), None)?.routing)
 }
 
 /// The arm that a unit falls to.

@@ -16,7 +16,7 @@ pub use controller::{CommandError, Controller, HOST, Life, Motive};
 pub use governance::Governance;
 pub use hooks::Notifier;
 pub use moment::{Effect, Moment, counts};
-pub use observer::{Observations, Observer, Subject};
+pub use observer::{AnalysisSubject, Observations, Observer};
 use serin_core::experiment::{Experiment, Pin, State, Status};
 pub use tick::{evidence, tick};
 

@@ -12,7 +12,7 @@ use crate::ledger::{DecisionFact, Ledger, LedgerError, LedgerReader, OutcomeFact
 
 /// A spec that is analysed, and how it was run.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct AnalysisSubject {
     /// The spec.
     pub spec: Arc<Experiment>,
     /// How it was run.
@@ -24,13 +24,14 @@ pub struct Subject {
 /// The units of some experiments.
 #[derive(Default)]
 pub struct Observations {
-    by_id: BTreeMap<Name, (Subject, Observed)>,
+    by_id: BTreeMap<Name, (AnalysisSubject, Observed)>,
 }
 
 impl Observations {
-    fn new(subjects: &[Subject]) -> Self {
-        let observed =
-            |subject: &Subject| (subject.clone(), Observed::over(Arc::clone(&subject.spec), subject.course.clone()));
+    fn new(subjects: &[AnalysisSubject]) -> Self {
+        let observed = |subject: &AnalysisSubject| {
+            (subject.clone(), Observed::over(Arc::clone(&subject.spec), subject.course.clone()))
+        };
         Self { by_id: subjects.iter().map(|subject| (subject.spec.id.clone(), observed(subject))).collect() }
     }
 
@@ -38,7 +39,7 @@ impl Observations {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn read(ledger: &LedgerReader, subjects: &[Subject]) -> Result<Self, LedgerError> {
+    pub fn read(ledger: &LedgerReader, subjects: &[AnalysisSubject]) -> Result<Self, LedgerError> {
         let mut all = Self::new(subjects);
         ledger.decision_facts(|fact| all.decision(&fact))?;
         ledger.outcome_facts(|fact| all.outcome(&fact))?;
@@ -51,8 +52,8 @@ impl Observations {
         self.by_id.get(id).map(|(_, observed)| observed)
     }
 
-    fn is_of(&self, subjects: &[Subject]) -> bool {
-        let same = |subject: &Subject| {
+    fn is_of(&self, subjects: &[AnalysisSubject]) -> bool {
+        let same = |subject: &AnalysisSubject| {
             let known = self.by_id.get(&subject.spec.id);
             known.is_some_and(|(known, _)| known.spec.digest == subject.spec.digest && known.course == subject.course)
         };
@@ -120,7 +121,11 @@ impl Observer {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn look<T>(&self, subjects: &[Subject], look: impl FnOnce(&Observations) -> T) -> Result<T, LedgerError> {
+    pub fn look<T>(
+        &self,
+        subjects: &[AnalysisSubject],
+        look: impl FnOnce(&Observations) -> T,
+    ) -> Result<T, LedgerError> {
         let mut read = self.read.lock();
         if !read.observations.is_of(subjects) {
             *read = Read { observations: Observations::new(subjects), ..Read::default() };

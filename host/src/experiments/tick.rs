@@ -3,12 +3,12 @@
 
 use serde_json::{Value, json};
 use serin_core::analysis::{
-    Analysis, Course, FairnessResult, GuardrailResult, Observed, SRM_ALPHA, Standing, analyse, next_shares,
+    Analysis, Course, FairnessResult, GuardrailResult, HarmStatus, Observed, SRM_ALPHA, analyse, next_shares,
 };
 use serin_core::experiment::{Command, Experiment, Next, State, Status};
 
 use super::controller::{CommandError, Controller, HOST, Motive};
-use super::observer::{Observer, Subject};
+use super::observer::{AnalysisSubject, Observer};
 
 /// A guardrail's numbers, as they are kept with a change that rests on them.
 pub fn evidence(found: &GuardrailResult, observed: &Observed) -> Value {
@@ -50,9 +50,9 @@ const MAX_BATCHES: usize = 1000;
 /// Why a new arm should be taken out, whether a pause is enough, and what that rests on.
 fn harm(observed: &Observed, analysis: &Analysis) -> Option<(bool, String, Value)> {
     let spec = &observed.spec;
-    let rails = analysis.guardrails.iter().filter(|g| g.standing == Standing::Harm);
+    let rails = analysis.guardrails.iter().filter(|g| g.status == HarmStatus::Harm);
     let rails = rails.map(|g| (spec.guardrails[g.guardrail].pauses, g.describe(observed), evidence(g, observed)));
-    let fair = analysis.fairness.iter().filter(|f| f.is_new && f.standing == Standing::Harm);
+    let fair = analysis.fairness.iter().filter(|f| f.is_new && f.status == HarmStatus::Harm);
     let fair = fair.map(|f| (spec.fairness[f.fairness].pauses, f.describe(observed), unfair(f, observed)));
     // One that aborts comes before one that pauses.
     rails.chain(fair).min_by_key(|(pauses, ..)| *pauses)
@@ -122,9 +122,9 @@ fn shares(spec: &Experiment, weights: &[f64]) -> String {
 
 /// Looks at every experiment that takes units; says whether any status has changed. What cannot
 /// be read or recorded now is tried again the next time.
-pub fn tick(controller: &Controller, observer: &Observer, subjects: &[Subject], now_ms: u64) -> bool {
+pub fn tick(controller: &Controller, observer: &Observer, subjects: &[AnalysisSubject], now_ms: u64) -> bool {
     let decided = observer.look(subjects, |observations| {
-        let of = |subject: &Subject| {
+        let of = |subject: &AnalysisSubject| {
             let status = controller.status(&subject.spec.id);
             if !status.state.takes_units() || Course::of(&status, &subject.course.unit) != subject.course {
                 // It has ended, or what is read of it is of a course that it has left meanwhile.

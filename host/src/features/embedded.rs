@@ -33,11 +33,11 @@ pub struct EmbeddedStore {
     path: PathBuf,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
-    held: Mutex<Option<Held>>,
+    held: Mutex<Option<HeldRead>>,
 }
 
 /// A read that is left open: see [`EmbeddedStore::hold`].
-struct Held {
+struct HeldRead {
     reader: Connection,
     version: Option<i64>,
 }
@@ -81,9 +81,9 @@ impl EmbeddedStore {
     pub fn hold(&self) -> Result<(), StoreError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken out: after an error nothing stays open.
-        let Held { reader, version } = match held.take() {
+        let HeldRead { reader, version } = match held.take() {
             Some(held) => held,
-            None => Held { reader: self.reader()?, version: None },
+            None => HeldRead { reader: self.reader()?, version: None },
         };
         if !reader.is_autocommit() {
             reader.execute_batch("ROLLBACK")?;
@@ -93,7 +93,7 @@ impl EmbeddedStore {
         if is_quiet && is_emptied(&reader)? {
             reader.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1;")?;
         }
-        *held = Some(Held { reader, version: Some(now) });
+        *held = Some(HeldRead { reader, version: Some(now) });
         Ok(())
     }
 

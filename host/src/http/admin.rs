@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::wire::InPath;
 use super::{Problem, Service};
 use crate::ledger::{DecisionFilter, StoredRecord};
-use crate::replay::{Difference, Verdict};
+use crate::replay::{Difference, ReplayResult};
 use crate::telemetry::StateLabels;
 
 /// A time as people read it.
@@ -58,15 +58,15 @@ pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Json<serde_j
 
 /// The deployment in force, and what of the files is not.
 pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serde_json::Value> {
-    let (deployment, standing) = (service.deployment.load(), service.standing.load());
+    let (deployment, status) = (service.deployment.load(), service.status.load());
     let mut points: Vec<_> = deployment.points.values().collect();
     points.sort_by_key(|point| point.name.clone());
     Json(json!({
         "generation": deployment.generation,
-        "config_error": standing.config_error,
-        "restart_required": standing.restart_required,
-        "plugins_error": standing.plugins_error,
-        "experiments_error": standing.experiments_error,
+        "config_error": status.config_error,
+        "restart_required": status.restart_required,
+        "plugins_error": status.plugins_error,
+        "experiments_error": status.experiments_error,
         "decision_points": points.iter().map(|point| json!({
             "name": &*point.name,
             "strategy": point.pin.to_string(),
@@ -74,7 +74,7 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
             "unready": point.unready,
             "experiments": point.experiments.iter().map(|e| e.id.to_string()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "models": standing.models.iter().map(|model| json!({
+        "models": status.models.iter().map(|model| json!({
             "id": model.id, "digest": model.digest, "error": model.error, "stale": model.stale,
         })).collect::<Vec<_>>(),
         "requests_in_flight": service.in_flight(),
@@ -177,17 +177,19 @@ pub(super) async fn replay(
     let verdict = blocking(&service, move |service| {
         let record = match stored.parse() {
             Ok(record) => record,
-            Err(why) => return Verdict::NotReplayable(why),
+            Err(why) => return ReplayResult::NotReplayable(why),
         };
         crate::replay::replay(&record, |digest| service.versions.get(digest), |digest| service.versions.spec(digest))
     })
     .await?;
     match verdict {
-        Verdict::Identical { environmental } => {
+        ReplayResult::Identical { environmental } => {
             Ok(Json(WireReplay { identical: true, environmental, differences: Vec::new() }))
         }
-        Verdict::Different(differences) => Ok(Json(WireReplay { identical: false, environmental: 0, differences })),
-        Verdict::NotReplayable(why) => Err(Problem::new(StatusCode::CONFLICT, "not-replayable", why)),
+        ReplayResult::Different(differences) => {
+            Ok(Json(WireReplay { identical: false, environmental: 0, differences }))
+        }
+        ReplayResult::NotReplayable(why) => Err(Problem::new(StatusCode::CONFLICT, "not-replayable", why)),
     }
 }
 

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::decisions::{DecisionTook, deadline_of, guard, internal, json, keep, keeps_keys, record, row, run, stored};
 use super::error::BodyRefusal;
-use super::idempotency::{Known, look_up};
+use super::idempotency::{KeyLookup, look_up};
 use super::trace::TraceParent;
 use super::wire::{Body, Object, WireDecision, WireRequest};
 use super::{Problem, Service};
@@ -93,9 +93,9 @@ async fn batch(
         )));
     }
     let held = match look_up(&service, &headers, "/v1/decisions/batch", &body.bytes).await.map_err(refuse)? {
-        Known::None => None,
-        Known::New(held) => Some(held),
-        Known::Answered(status, body) => return Ok(stored(status, body)),
+        KeyLookup::None => None,
+        KeyLookup::New(held) => Some(held),
+        KeyLookup::Answered(status, body) => return Ok(stored(status, body)),
     };
     let keyed = held.is_some();
     let decided = run_all(&service, batch.requests, deadline.map(|d| arrived + d), keyed, trace_id).await;

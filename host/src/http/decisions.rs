@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use super::error::BodyRefusal;
-use super::idempotency::{Held, Known, look_up};
+use super::idempotency::{HeldKey, KeyLookup, look_up};
 use super::trace::TraceParent;
 use super::wire::{Body, WireDecision, WireRequest};
 use super::{Problem, Service};
@@ -71,9 +71,9 @@ async fn one(
         keeps_keys(&service, &request.decision_point).map_err(refuse)?;
     }
     let held = match look_up(&service, &headers, "/v1/decisions", &body.bytes).await.map_err(refuse)? {
-        Known::None => None,
-        Known::New(held) => Some(held),
-        Known::Answered(status, body) => return Ok(stored(status, body)),
+        KeyLookup::None => None,
+        KeyLookup::New(held) => Some(held),
+        KeyLookup::Answered(status, body) => return Ok(stored(status, body)),
     };
     let dry_run = request.dry_run == Some(true);
     let own = service.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
@@ -103,7 +103,7 @@ async fn one(
 /// that decided it is put into bytes and given to the ledger, and from there the answer leaves.
 struct Finish {
     service: Arc<Service>,
-    held: Option<Held>,
+    held: Option<HeldKey>,
     dry_run: bool,
     arrived: Instant,
     reply: oneshot::Sender<Result<Answered, Problem>>,
@@ -309,7 +309,7 @@ pub(super) fn row(service: &Service, decided: &Decided) -> Result<DecisionRow, P
     service.ledger.row(&decided.record, attributes).map_err(|_| internal())
 }
 
-pub(super) fn keep(service: &Service, held: &Held, status: u16, body: &[u8]) -> IdempotentAnswer {
+pub(super) fn keep(service: &Service, held: &HeldKey, status: u16, body: &[u8]) -> IdempotentAnswer {
     IdempotentAnswer {
         key: held.key.clone(),
         request: held.request.clone(),

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::error::BodyRefusal;
 use super::wire::{Body, Object};
 use super::{Problem, Service};
-use crate::ledger::{Event, EventResult, ExposureInput, OutcomeInput, ReversalInput, Subject};
+use crate::ledger::{Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 use crate::telemetry::Metrics;
 
 /// Events of one request.
@@ -154,13 +154,13 @@ fn outcome_of(wire: WireOutcome, now_ms: u64) -> Result<Event, String> {
     let subject = match (wire.decision_id, wire.entity) {
         (Some(decision), None) => {
             id("decision_id", &decision)?;
-            Subject::Decision(decision)
+            OutcomeSubject::Decision(decision)
         }
         (None, Some(entity)) if entity.len() == 1 => match entity.into_iter().next() {
             Some((kind, key)) => {
                 id("entity", &kind)?;
                 id("entity", &key)?;
-                Subject::Entity(kind, key)
+                OutcomeSubject::Entity(kind, key)
             }
             None => return Err("entity: one kind and id is needed".to_owned()),
         },

@@ -73,9 +73,9 @@ fn as_json(status: &ExperimentStatus) -> Value {
 }
 
 fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
-    let standing = service.standing.load();
-    standing.experiments.iter().find(|status| status.id == id).cloned().ok_or_else(|| {
-        let known: Vec<&str> = standing.experiments.iter().map(|e| e.id.as_str()).collect();
+    let status = service.status.load();
+    status.experiments.iter().find(|status| status.id == id).cloned().ok_or_else(|| {
+        let known: Vec<&str> = status.experiments.iter().map(|e| e.id.as_str()).collect();
         Problem::new(
             StatusCode::NOT_FOUND,
             "unknown-experiment",
@@ -86,8 +86,8 @@ fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
 
 /// Every experiment.
 pub(super) async fn list(State(service): State<Arc<Service>>) -> Json<Value> {
-    let standing = service.standing.load();
-    Json(json!({ "experiments": standing.experiments.iter().map(as_json).collect::<Vec<_>>() }))
+    let status = service.status.load();
+    Json(json!({ "experiments": status.experiments.iter().map(as_json).collect::<Vec<_>>() }))
 }
 
 /// One experiment, with every change of its status.
@@ -157,7 +157,7 @@ pub(super) async fn report(
             moments: service.ledger.moments(&id)?,
             shadows: shadows(counts, |arm| service.ledger.shadow_latency(&id, arm))?,
         };
-        let (subjects, now_ms) = (service.standing.load().subjects.clone(), service.clock.now_ms());
+        let (subjects, now_ms) = (service.status.load().subjects.clone(), service.clock.now_ms());
         service.observer.look(&subjects, |observations| {
             observations.get(&id).map(|observed| Report::new(observed, &status, beside, now_ms))
         })
@@ -200,8 +200,8 @@ pub(super) async fn affected(
         return Err(Problem::invalid("arm", format!("arm: '{arm}' is not one of {id}; arms: {arms}")));
     }
     let kind = {
-        let standing = service.standing.load();
-        standing.subjects.iter().find(|subject| *subject.spec.id == *id).map(|subject| subject.course.unit.clone())
+        let status = service.status.load();
+        status.subjects.iter().find(|subject| *subject.spec.id == *id).map(|subject| subject.course.unit.clone())
     };
     let Some(kind) = kind else {
         return Ok(Json(json!({ "units": [], "next": null })));
@@ -227,8 +227,8 @@ pub(super) async fn affected(
 pub(super) async fn freeze(State(service): State<Arc<Service>>, body: Body) -> Result<Json<Value>, Problem> {
     let motive = body.parse::<WireCommand>()?.motive()?;
     let running: Vec<_> = {
-        let standing = service.standing.load();
-        let running = standing.experiments.iter().filter(|e| e.status.state == experiment::State::Running);
+        let status = service.status.load();
+        let running = status.experiments.iter().filter(|e| e.status.state == experiment::State::Running);
         running.filter_map(|e| e.spec.clone()).collect()
     };
     let paused = blocking(&service, move |service| {

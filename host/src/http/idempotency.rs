@@ -28,7 +28,7 @@ impl KeyLocks {
 }
 
 /// A key that this request holds.
-pub struct Held {
+pub struct HeldKey {
     /// The key.
     pub key: String,
     /// SHA-256 of the path and the body.
@@ -38,11 +38,11 @@ pub struct Held {
 }
 
 /// What a key says.
-pub enum Known {
+pub enum KeyLookup {
     /// No key was sent.
     None,
     /// The key is new, and held.
-    New(Held),
+    New(HeldKey),
     /// The same request was answered.
     Answered(u16, Vec<u8>),
 }
@@ -51,9 +51,14 @@ pub enum Known {
 ///
 /// # Errors
 /// 409 where the key was used for another body, 422 where it is not a key.
-pub async fn look_up(service: &Arc<Service>, headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Known, Problem> {
+pub async fn look_up(
+    service: &Arc<Service>,
+    headers: &HeaderMap,
+    path: &str,
+    body: &[u8],
+) -> Result<KeyLookup, Problem> {
     let Some(value) = headers.get("idempotency-key") else {
-        return Ok(Known::None);
+        return Ok(KeyLookup::None);
     };
     let key = value
         .to_str()
@@ -70,8 +75,8 @@ pub async fn look_up(service: &Arc<Service>, headers: &HeaderMap, path: &str, bo
         .await
         .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
     match stored {
-        None => Ok(Known::New(Held { key: key.to_owned(), request, guard })),
-        Some(stored) if stored.request == request => Ok(Known::Answered(stored.status, stored.body)),
+        None => Ok(KeyLookup::New(HeldKey { key: key.to_owned(), request, guard })),
+        Some(stored) if stored.request == request => Ok(KeyLookup::Answered(stored.status, stored.body)),
         Some(_) => Err(Problem::new(
             StatusCode::CONFLICT,
             "idempotency-conflict",

@@ -17,7 +17,7 @@ use crate::experiments::{Controller, Observer};
 use crate::features::EmbeddedStore;
 use crate::ledger::Ledger;
 use crate::registry::Folder;
-use crate::replay::Versions;
+use crate::replay::ArchivedVersions;
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
 
@@ -40,10 +40,10 @@ pub struct ServiceParts {
     pub metrics: Arc<Metrics>,
     /// The plugins folder.
     pub folder: Arc<Folder>,
-    /// The standing of everything else.
-    pub standing: Arc<ArcSwap<DeploymentStatus>>,
+    /// The status of everything else.
+    pub status: Arc<ArcSwap<DeploymentStatus>>,
     /// Versions for replays.
-    pub versions: Arc<Versions>,
+    pub versions: Arc<ArchivedVersions>,
     /// Requests in flight.
     pub max_concurrent: usize,
     /// Bytes of a body.
@@ -67,8 +67,8 @@ pub struct Service {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) folder: Arc<Folder>,
-    pub(super) standing: Arc<ArcSwap<DeploymentStatus>>,
-    pub(super) versions: Arc<Versions>,
+    pub(super) status: Arc<ArcSwap<DeploymentStatus>>,
+    pub(super) versions: Arc<ArchivedVersions>,
     pub(super) max_body_bytes: usize,
     pub(super) controller: Arc<Controller>,
     pub(super) observer: Arc<Observer>,
@@ -93,7 +93,7 @@ impl Service {
             clock: parts.clock,
             metrics: parts.metrics,
             folder: parts.folder,
-            standing: parts.standing,
+            status: parts.status,
             versions: parts.versions,
             max_body_bytes: parts.max_body_bytes,
             controller: parts.controller,

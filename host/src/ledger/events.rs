@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 /// Whom an outcome is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
+pub enum OutcomeSubject {
     /// A decision.
     Decision(String),
     /// An entity: its kind and id.
@@ -24,7 +24,7 @@ pub struct OutcomeInput {
     /// When it happened.
     pub at_ms: u64,
     /// Whom it is about.
-    pub subject: Subject,
+    pub subject: OutcomeSubject,
 }
 
 /// The taking back of an outcome, as of a payment that bounced.
@@ -126,8 +126,8 @@ fn store_reversal(db: &Connection, reversal: &ReversalInput, now_ms: u64) -> Res
 
 fn store_outcome(db: &Connection, outcome: &OutcomeInput, now_ms: u64) -> Result<EventResult, rusqlite::Error> {
     let (decision_id, kind, entity) = match &outcome.subject {
-        Subject::Decision(id) => (Some(id), None, None),
-        Subject::Entity(kind, id) => (None, Some(kind), Some(id)),
+        OutcomeSubject::Decision(id) => (Some(id), None, None),
+        OutcomeSubject::Entity(kind, id) => (None, Some(kind), Some(id)),
     };
     let written = db
         .prepare_cached(

@@ -27,7 +27,7 @@ use serin_core::record::{Record, RowStatus};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use affected::{AffectedOutcome, AffectedUnit};
-pub use events::{Event, EventResult, ExposureInput, OutcomeInput, ReversalInput, Subject};
+pub use events::{Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use facts::{DecisionFact, OutcomeFact, UnitFact};
 pub use moments::Approval;
 pub use packing::{Dictionary, Packer};

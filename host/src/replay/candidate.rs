@@ -12,7 +12,7 @@ use crate::sandbox::Run;
 
 /// What another version would have answered.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Comparison {
+pub enum CandidateAnswer {
     /// What it would have answered.
     Answered(Outcome),
     /// The record lacks what it needs; nothing is made up.
@@ -20,27 +20,27 @@ pub enum Comparison {
 }
 
 /// Runs `candidate` on a record, with its own default parameters and the operator's limits.
-pub fn compare(record: &Record, candidate: &Plugin, allowed: Limits) -> Comparison {
+pub fn compare(record: &Record, candidate: &Plugin, allowed: Limits) -> CandidateAnswer {
     let manifest = candidate.manifest();
     if record.routing.excluded.is_some() {
-        return Comparison::NotComparable("a constraint decided, and no strategy would have".to_owned());
+        return CandidateAnswer::NotComparable("a constraint decided, and no strategy would have".to_owned());
     }
     if record.routing.assignment.as_ref().is_some_and(|assignment| assignment.forced) {
-        return Comparison::NotComparable("the arm was chosen by hand".to_owned());
+        return CandidateAnswer::NotComparable("the arm was chosen by hand".to_owned());
     }
     for feature in &manifest.features {
         if record.feature(&feature.view, &feature.name).is_none() {
-            return Comparison::NotComparable(format!("the record lacks {}.{}", feature.view, feature.name));
+            return CandidateAnswer::NotComparable(format!("the record lacks {}.{}", feature.view, feature.name));
         }
     }
     if !manifest.callable.is_empty() {
-        return Comparison::NotComparable(
+        return CandidateAnswer::NotComparable(
             "it calls models with rows of its own, which the record does not hold".to_owned(),
         );
     }
     let inputs = match projection::features(record, manifest) {
         Ok(inputs) => inputs,
-        Err((kind, detail)) => return Comparison::Answered(Outcome::Failure { kind, detail }),
+        Err((kind, detail)) => return CandidateAnswer::Answered(Outcome::Failure { kind, detail }),
     };
     let recorded: Vec<&ScoreRecord> = record.attempts.iter().flat_map(|a| &a.scores).collect();
     let mut scores = Vec::with_capacity(manifest.scores.len());
@@ -50,7 +50,7 @@ pub fn compare(record: &Record, candidate: &Plugin, allowed: Limits) -> Comparis
         match same.and_then(|s| s.value) {
             Some(score) => scores.push(score),
             None => {
-                return Comparison::NotComparable(format!(
+                return CandidateAnswer::NotComparable(format!(
                     "the record lacks a score of {} on these inputs",
                     declared.model
                 ));
@@ -61,7 +61,7 @@ pub fn compare(record: &Record, candidate: &Plugin, allowed: Limits) -> Comparis
     let run = Run::of(record, &inputs.features, &scores, &parameters);
     // Fuel is the limit that reproduces; wall-clock time is this machine's, and is not held against it.
     let limits = Limits { wall_ms: 60_000, ..manifest.limits.within(allowed) };
-    Comparison::Answered(
+    CandidateAnswer::Answered(
         candidate.linked.run(&run, manifest, limits, Budget::new(Duration::from_secs(60)), None).outcome,
     )
 }

@@ -7,8 +7,8 @@ mod run;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use candidate::{Comparison, compare};
-pub use run::{Difference, Verdict, replay};
+pub use candidate::{CandidateAnswer, compare};
+pub use run::{Difference, ReplayResult, replay};
 
 use parking_lot::Mutex;
 use serin_core::experiment::Experiment;
@@ -17,7 +17,7 @@ use crate::registry::{Archive, Plugin};
 use crate::sandbox::Engines;
 
 /// Versions and specs by digest, from the archive, each compiled or parsed once.
-pub struct Versions {
+pub struct ArchivedVersions {
     engines: Arc<Engines>,
     archive: Archive,
     plugins: ByDigest<Plugin>,
@@ -46,7 +46,7 @@ impl<T> ByDigest<T> {
     }
 }
 
-impl Versions {
+impl ArchivedVersions {
     /// Versions from an archive.
     pub fn new(engines: Arc<Engines>, archive: Archive) -> Self {
         let (plugins, specs) = (ByDigest(Mutex::default()), ByDigest(Mutex::default()));

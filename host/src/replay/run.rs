@@ -29,7 +29,7 @@ pub struct Difference {
 
 /// What a replay found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReplayResult {
     /// Everything that the record fixes came again.
     Identical {
         /// Attempts whose outcome the environment caused (a wall deadline, no free slot); they
@@ -63,12 +63,14 @@ pub fn replay(
     record: &Record,
     version: impl Fn(&str) -> Option<Arc<Plugin>>,
     spec: impl Fn(&str) -> Option<Arc<Experiment>>,
-) -> Verdict {
+) -> ReplayResult {
     let mut differences = Vec::new();
     // An assignment is a hash, not a row: it follows from the spec again.
     if let (Some(assignment), Some(unit)) = (&record.routing.assignment, record.unit()) {
         match spec(&assignment.spec_digest).map(|spec| verify_arm(&spec, unit, assignment)) {
-            None => return Verdict::NotReplayable(format!("spec {} is not in the archive", assignment.spec_digest)),
+            None => {
+                return ReplayResult::NotReplayable(format!("spec {} is not in the archive", assignment.spec_digest));
+            }
             Some(Ok(())) => {}
             Some(Err(arm)) => differences.push(Difference {
                 field: "routing.assignment.arm".to_owned(),
@@ -82,7 +84,7 @@ pub fn replay(
     let mut failed = Vec::new();
     for (index, recorded) in record.attempts.iter().enumerate() {
         let Some(plugin) = version(&recorded.strategy.digest) else {
-            return Verdict::NotReplayable(format!(
+            return ReplayResult::NotReplayable(format!(
                 "artifact {} ({}@{}) is not in the archive",
                 recorded.strategy.digest, recorded.strategy.name, recorded.strategy.version
             ));
@@ -93,7 +95,7 @@ pub fn replay(
         } else {
             let (again, degraded) = run_again(record, recorded, &plugin);
             if is_environmental(&again.outcome) {
-                return Verdict::NotReplayable(format!("this machine could not run it now: {}", again.trouble()));
+                return ReplayResult::NotReplayable(format!("this machine could not run it now: {}", again.trouble()));
             }
             if again != *recorded {
                 differences.extend(differences_of(&format!("attempts[{index}]"), recorded, &again));
@@ -109,7 +111,11 @@ pub fn replay(
     if answer != record.answer {
         differences.extend(differences_of("answer", &record.answer, &answer));
     }
-    if differences.is_empty() { Verdict::Identical { environmental } } else { Verdict::Different(differences) }
+    if differences.is_empty() {
+        ReplayResult::Identical { environmental }
+    } else {
+        ReplayResult::Different(differences)
+    }
 }
 
 fn is_environmental(outcome: &Outcome) -> bool {

@@ -54,7 +54,7 @@ impl Fairness {
             ratio: found.ratio,
             interval: (found.low, Some(found.high).filter(|high| high.is_finite())),
             min_ratio: fairness.min_ratio,
-            state: found.standing.as_str().to_owned(),
+            state: found.status.as_str().to_owned(),
             control: !found.is_new,
             why: found.why.clone(),
         }

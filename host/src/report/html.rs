@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::words::{self, number, p_is};
-use super::{Comparison, Metric, Report, plots};
+use super::{Metric, Report, ReportedComparison, plots};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}\
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}h3{font-size:1rem;margin:1.2rem 0 .2rem}\
@@ -96,7 +96,7 @@ fn metric_section(page: &mut String, metric: &Metric) {
     }
 }
 
-fn compared(page: &mut String, comparison: &Comparison) {
+fn compared(page: &mut String, comparison: &ReportedComparison) {
     let _ = write!(
         page,
         "<div class=\"compare\"><p>{} &minus; {}: {}</p>",

@@ -78,7 +78,7 @@ pub struct Report {
     /// What a reader has to know.
     pub warnings: Vec<String>,
     /// What follows.
-    pub verdict: Verdict,
+    pub verdict: ReportedVerdict,
 }
 
 /// What a report shows beside the analysis.
@@ -158,7 +158,7 @@ pub struct Metric {
     /// Units that are left out here, and why.
     pub left_out: IndexMap<String, u64>,
     /// Each arm against control.
-    pub comparisons: Vec<Comparison>,
+    pub comparisons: Vec<ReportedComparison>,
 }
 
 /// A metric in one arm.
@@ -172,7 +172,7 @@ pub struct Arm {
 
 /// An arm against control.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Comparison {
+pub struct ReportedComparison {
     /// The arm.
     pub arm: String,
     /// Control.
@@ -213,7 +213,7 @@ pub struct Guardrail {
 
 /// What follows.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct ReportedVerdict {
     /// ship, hold or stop.
     pub decision: String,
     /// Why.
@@ -229,7 +229,7 @@ impl Report {
         let guardrail = |found: &serin_core::analysis::GuardrailResult| Guardrail {
             metric: spec.guardrails[found.guardrail].name.to_string(),
             arm: found.arm.to_string(),
-            state: found.standing.as_str().to_owned(),
+            state: found.status.as_str().to_owned(),
             evidence: evidence(found, observed),
             why: found.why.clone(),
         };
@@ -271,7 +271,10 @@ impl Report {
             // A moment of another shape than today's is not shown.
             history: beside.moments.iter().filter_map(|json| serde_json::from_str(json).ok()).collect(),
             warnings: warnings(observed, &analysis),
-            verdict: Verdict { decision: analysis.verdict.decision.as_str().to_owned(), why: analysis.verdict.why },
+            verdict: ReportedVerdict {
+                decision: analysis.verdict.decision.as_str().to_owned(),
+                why: analysis.verdict.why,
+            },
         }
     }
 }
@@ -286,7 +289,7 @@ fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
     let comparison = |comparison: &serin_core::analysis::Comparison| {
         let said = comparison.found.as_ref().ok();
         let of = |f: fn(&Found) -> f64| said.map(f);
-        Comparison {
+        ReportedComparison {
             arm: comparison.arm.to_string(),
             against: spec.control.to_string(),
             difference: of(|f| f.estimate.difference),

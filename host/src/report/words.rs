@@ -1,6 +1,6 @@
 //! Numbers, times and sentences as both forms of a report have them.
 
-use super::{Change, Comparison, Guardrail, Metric, Report, Units};
+use super::{Change, Guardrail, Metric, Report, ReportedComparison, Units};
 
 /// A number to the digits that matter at its size.
 pub(super) fn number(value: Option<f64>) -> String {
@@ -151,7 +151,7 @@ pub(super) fn metric(metric: &Metric) -> String {
 }
 
 /// What a comparison says.
-pub(super) fn comparison(found: &Comparison) -> String {
+pub(super) fn comparison(found: &ReportedComparison) -> String {
     let (Some(difference), Some([low, high])) = (found.difference, found.interval) else {
         return format!("not enough data: {}", found.not_enough.as_deref().unwrap_or_default());
     };

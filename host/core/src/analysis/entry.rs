@@ -15,7 +15,7 @@ const MAX_NAME: usize = 64;
 /// A unit's values: numbers by covariate, groups by grouping attribute. NaN and [`UNKNOWN`] stand
 /// for what was not known.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct EntryValues {
     numbers: Box<[f64]>,
     groups: Box<[u16]>,
 }
@@ -50,9 +50,9 @@ impl Attributes {
     }
 
     /// Reads a JSON object of values by attribute.
-    pub fn read(&mut self, json: Option<&str>) -> Known {
+    pub fn read(&mut self, json: Option<&str>) -> EntryValues {
         if self.covariates.is_empty() && self.groupings.is_empty() {
-            return Known::default();
+            return EntryValues::default();
         }
         let values: HashMap<String, Value, FxBuildHasher> =
             json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
@@ -64,10 +64,10 @@ impl Attributes {
             .iter_mut()
             .map(|(attribute, names)| value(attribute).map_or(UNKNOWN, |value| group(names, &label(value))))
             .collect();
-        Known { numbers, groups }
+        EntryValues { numbers, groups }
     }
 
-    /// The places of covariates in [`Known`].
+    /// The places of covariates in [`EntryValues`].
     pub fn places(&self, covariates: &[Attribute]) -> Vec<usize> {
         covariates.iter().filter_map(|wanted| self.covariates.iter().position(|known| known == wanted)).collect()
     }
@@ -79,7 +79,7 @@ impl Attributes {
     }
 }
 
-impl Known {
+impl EntryValues {
     /// The value of a covariate; NaN where it was not known.
     pub fn number(&self, place: usize) -> f64 {
         self.numbers.get(place).copied().unwrap_or(f64::NAN)

@@ -7,7 +7,7 @@
 //! would always look bad.
 
 use super::entry::UNKNOWN;
-use super::guardrails::Standing;
+use super::guardrails::HarmStatus;
 use super::observed::{Observed, Slots};
 use crate::Name;
 use crate::experiment::{Aggregate, Role};
@@ -40,7 +40,7 @@ pub struct FairnessResult {
     /// The ratio is below this.
     pub high: f64,
     /// What it says: harm is a ratio surely below the smallest one that is allowed.
-    pub standing: Standing,
+    pub status: HarmStatus,
     /// Why it cannot say more yet.
     pub why: Option<String>,
 }
@@ -72,17 +72,17 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
                 let shares = [share(*counts), share(base)];
                 let fewest = counts.units.min(base.units);
                 let enough = fewest >= fairness.min_units;
-                let standing = match () {
-                    () if enough && high < fairness.min_ratio => Standing::Harm,
-                    () if enough && low >= fairness.min_ratio => Standing::Holds,
-                    () => Standing::Inconclusive,
+                let status = match () {
+                    () if enough && high < fairness.min_ratio => HarmStatus::Harm,
+                    () if enough && low >= fairness.min_ratio => HarmStatus::Holds,
+                    () => HarmStatus::Inconclusive,
                 };
-                let why = match standing {
-                    Standing::Holds | Standing::Harm => None,
-                    Standing::Inconclusive if !enough => {
+                let why = match status {
+                    HarmStatus::Holds | HarmStatus::Harm => None,
+                    HarmStatus::Inconclusive if !enough => {
                         Some(format!("{fewest} units in the smaller group; {} are needed", fairness.min_units))
                     }
-                    Standing::Inconclusive => {
+                    HarmStatus::Inconclusive => {
                         Some(format!("{} lies within the bounds of the ratio", fairness.min_ratio))
                     }
                 };
@@ -97,7 +97,7 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
                     ratio: shares[0].zip(shares[1]).filter(|(_, base)| *base > 0.0).map(|(rate, base)| rate / base),
                     low,
                     high,
-                    standing,
+                    status,
                     why,
                 });
             }

@@ -11,7 +11,7 @@ use crate::stats::{Estimate, lower, upper};
 
 /// What a guardrail says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum HarmStatus {
     /// The new arm is not worse by the margin.
     Holds,
     /// Neither is shown.
@@ -20,7 +20,7 @@ pub enum Standing {
     Harm,
 }
 
-impl Standing {
+impl HarmStatus {
     /// The name in reports.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ pub struct GuardrailResult {
     /// What it takes for harm.
     pub kind: HarmKind,
     /// What it says.
-    pub standing: Standing,
+    pub status: HarmStatus,
     /// Units in control and in the arm.
     pub units: [u64; 2],
     /// Their means or rates; none where there is none.
@@ -121,7 +121,7 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
             guardrail: position,
             arm: spec.arms[arm].name.clone(),
             kind: kind(guardrail),
-            standing: Standing::Inconclusive,
+            status: HarmStatus::Inconclusive,
             units: [0; 2],
             means: [None; 2],
             action: None,
@@ -274,7 +274,7 @@ fn scaled(margin: f64, is_relative: bool, control: Option<f64>) -> f64 {
 
 /// One more than allowed is enough: there is nothing to test.
 fn count(result: &mut GuardrailResult, events: u64, most: u64) {
-    result.standing = if events > most { Standing::Harm } else { Standing::Holds };
+    result.status = if events > most { HarmStatus::Harm } else { HarmStatus::Holds };
     result.count = Some([events, most]);
 }
 
@@ -290,9 +290,9 @@ fn conclude(result: &mut GuardrailResult, is_harm: bool, [low, high]: [f64; 2], 
     (result.lower, result.upper) = (Some(low), Some(high));
     (result.margin, result.alarm) = (Some(margin), Some(alarm));
     if is_harm {
-        result.standing = Standing::Harm;
+        result.status = HarmStatus::Harm;
     } else if high < margin {
-        result.standing = Standing::Holds;
+        result.status = HarmStatus::Holds;
     } else {
         let change = result.kind.change();
         result.why = Some(format!("{change} lies in [{low:.5}, {high:.5}]; the margin is {margin}"));
@@ -311,11 +311,11 @@ impl GuardrailResult {
         let share = self.action.as_ref().map(|action| format!("share of '{action}': ")).unwrap_or_default();
         let seen = format!("{share}{} in arm '{arm}', {} in control", mean(1), mean(0));
         let less = if self.kind == HarmKind::Decrease { " by its decrease" } else { "" };
-        match (self.standing, &self.why) {
-            (Standing::Harm, _) => format!("guardrail '{name}' shows harm{less}: {seen}"),
-            (Standing::Holds, _) => format!("guardrail '{name}' holds: {seen}"),
-            (Standing::Inconclusive, Some(why)) => format!("guardrail '{name}' is inconclusive: {why}"),
-            (Standing::Inconclusive, None) => format!("guardrail '{name}' is inconclusive"),
+        match (self.status, &self.why) {
+            (HarmStatus::Harm, _) => format!("guardrail '{name}' shows harm{less}: {seen}"),
+            (HarmStatus::Holds, _) => format!("guardrail '{name}' holds: {seen}"),
+            (HarmStatus::Inconclusive, Some(why)) => format!("guardrail '{name}' is inconclusive: {why}"),
+            (HarmStatus::Inconclusive, None) => format!("guardrail '{name}' is inconclusive"),
         }
     }
 }

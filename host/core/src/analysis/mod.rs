@@ -14,7 +14,7 @@ mod segments;
 pub use allocate::next_shares;
 pub use course::Course;
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
-pub use guardrails::{GuardrailResult, HarmKind, Standing};
+pub use guardrails::{GuardrailResult, HarmKind, HarmStatus};
 pub use metrics::{ArmResult, Comparison, Found, MetricResult, baseline};
 pub use observed::{Decision, Observed, Total, Unit};
 pub use segments::{SegmentResult, by_segment};
@@ -139,7 +139,7 @@ fn verdict(observed: &Observed, analysis: &Analysis, now_ms: u64) -> (Verdict, O
         );
         return say(Decide::Stop, why);
     }
-    if let Some(harm) = analysis.guardrails.iter().find(|g| g.standing == Standing::Harm) {
+    if let Some(harm) = analysis.guardrails.iter().find(|g| g.status == HarmStatus::Harm) {
         return say(Decide::Stop, harm.describe(observed));
     }
     if let Some(harm) = analysis.unfair() {
@@ -165,7 +165,7 @@ fn verdict(observed: &Observed, analysis: &Analysis, now_ms: u64) -> (Verdict, O
     };
     let won = format!("'{}' is better in arm '{}'", spec.metrics[metric.metric].name, comparison.arm);
     // Another arm that is not shown to be harmless does not keep this one from being shipped.
-    let open = analysis.guardrails.iter().find(|g| g.arm == comparison.arm && g.standing != Standing::Holds);
+    let open = analysis.guardrails.iter().find(|g| g.arm == comparison.arm && g.status != HarmStatus::Holds);
     let ran_ms = observed.course.started_ms.map_or(u64::MAX, |started| now_ms.saturating_sub(started));
     match open {
         Some(open) => say(Decide::Hold, format!("{won}, and {}", open.describe(observed))),
@@ -208,7 +208,7 @@ impl FairnessResult {
 impl Analysis {
     /// A group that a new arm treats worse than is allowed.
     pub fn unfair(&self) -> Option<&FairnessResult> {
-        self.fairness.iter().find(|found| found.is_new && found.standing == Standing::Harm)
+        self.fairness.iter().find(|found| found.is_new && found.status == HarmStatus::Harm)
     }
 
     /// What a ramp's step is judged by.
@@ -216,8 +216,8 @@ impl Analysis {
         let fair = self.srm_sequential_p >= SRM_ALPHA && self.unfair().is_none();
         Evidence {
             units: self.entered,
-            no_harm: fair && self.guardrails.iter().all(|g| g.standing != Standing::Harm),
-            non_inferior: fair && self.guardrails.iter().all(|g| g.standing == Standing::Holds),
+            no_harm: fair && self.guardrails.iter().all(|g| g.status != HarmStatus::Harm),
+            non_inferior: fair && self.guardrails.iter().all(|g| g.status == HarmStatus::Holds),
         }
     }
 }

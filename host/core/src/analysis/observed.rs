@@ -9,7 +9,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::balance::Balance;
 use super::course::{Course, Shipped};
-use super::entry::{Attributes, Known};
+use super::entry::{Attributes, EntryValues};
 use crate::experiment::{Aggregate, Experiment, Measure, Metric, Quantity, Source, Watched};
 
 /// A decision inside the experiment.
@@ -97,7 +97,7 @@ pub struct Unit {
     /// Which fairness guardrails' adverse actions it had, one bit each.
     pub(super) adverse: u8,
     /// What was known of it at its entry.
-    pub(super) known: Known,
+    pub(super) known: EntryValues,
     totals: Vec<Total>,
 }
 

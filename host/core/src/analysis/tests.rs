@@ -95,25 +95,25 @@ fn a_group_of_which_too_little_is_known_says_so() {
 
 const MIX: &str = "[[guardrails]]\nmetric = \"action_mix\"\nmax_increase = 0.1\nmin_units = 100\n";
 
-fn mix(seed: u64, units: u64, calls: [f64; 2]) -> Standing {
+fn mix(seed: u64, units: u64, calls: [f64; 2]) -> HarmStatus {
     let (mut observed, mut draw) = (observed(MIX), Draw(seed));
     for i in 0..units {
         let share = calls[(i % 2) as usize];
         let action = if draw.happens(share) { "call" } else { "email" };
         decide(&mut observed, i, arm(i), action, None);
     }
-    analyse(&observed, u64::MAX).guardrails[0].standing
+    analyse(&observed, u64::MAX).guardrails[0].status
 }
 
 #[test]
 fn a_mix_of_actions_may_shift_by_its_margin_either_way() {
-    let standings = |calls: [f64; 2]| (0..60).map(|seed| mix(seed, 8000, calls)).collect::<Vec<_>>();
-    let count = |all: &[Standing], wanted: Standing| all.iter().filter(|s| **s == wanted).count();
-    assert!(count(&standings([0.3, 0.3]), Standing::Holds) >= 57);
+    let statuses = |calls: [f64; 2]| (0..60).map(|seed| mix(seed, 8000, calls)).collect::<Vec<_>>();
+    let count = |all: &[HarmStatus], wanted: HarmStatus| all.iter().filter(|s| **s == wanted).count();
+    assert!(count(&statuses([0.3, 0.3]), HarmStatus::Holds) >= 57);
     for shifted in [[0.3, 0.5], [0.5, 0.3]] {
-        assert!(count(&standings(shifted), Standing::Harm) >= 57, "{shifted:?}");
+        assert!(count(&statuses(shifted), HarmStatus::Harm) >= 57, "{shifted:?}");
     }
-    assert!(count(&standings([0.3, 0.4]), Standing::Harm) <= 3, "at the margin itself it is no harm yet");
+    assert!(count(&statuses([0.3, 0.4]), HarmStatus::Harm) <= 3, "at the margin itself it is no harm yet");
 }
 
 #[test]
@@ -122,13 +122,13 @@ fn one_is_enough_where_none_is_allowed_whether_or_not_its_window_has_passed() {
                 [[guardrails]]\nmetric = \"m\"\nmax_count = 0\n";
     let mut observed = observed(more);
     (0..10).for_each(|i| decide(&mut observed, i, arm(i), "call", None));
-    assert_eq!(analyse(&observed, 5000).guardrails[0].standing, Standing::Holds);
+    assert_eq!(analyse(&observed, 5000).guardrails[0].status, HarmStatus::Holds);
     observed.outcome("b-2", "lawsuit", 1.0, 4000);
-    assert_eq!(analyse(&observed, 5000).guardrails[0].standing, Standing::Holds, "control's is nobody's fault");
+    assert_eq!(analyse(&observed, 5000).guardrails[0].status, HarmStatus::Holds, "control's is nobody's fault");
     observed.outcome("b-3", "lawsuit", 1.0, 4000);
-    assert_eq!(analyse(&observed, 5000).guardrails[0].standing, Standing::Harm);
+    assert_eq!(analyse(&observed, 5000).guardrails[0].status, HarmStatus::Harm);
     observed.reversal("b-3", "lawsuit", 1.0, 4000);
-    assert_eq!(analyse(&observed, 5000).guardrails[0].standing, Standing::Holds);
+    assert_eq!(analyse(&observed, 5000).guardrails[0].status, HarmStatus::Holds);
 }
 
 #[test]
@@ -193,10 +193,10 @@ fn a_decrease_is_told_as_one_and_the_alarm_is_kept() {
         (found, said)
     };
     let (found, said) = judged("");
-    assert_eq!((found.kind, found.standing, found.alarm), (HarmKind::Decrease, Standing::Harm, Some(0.0)));
+    assert_eq!((found.kind, found.status, found.alarm), (HarmKind::Decrease, HarmStatus::Harm, Some(0.0)));
     assert_eq!(said, "guardrail 'm' shows harm by its decrease: 0.5000 in arm 'b', 1.0000 in control");
     let (found, said) = judged("alarm = 0.6\n");
-    assert_eq!((found.standing, found.alarm), (Standing::Inconclusive, Some(0.6)));
+    assert_eq!((found.status, found.alarm), (HarmStatus::Inconclusive, Some(0.6)));
     assert!(said.contains("the decrease lies in [0."), "{said}");
 }
 
@@ -236,7 +236,7 @@ fn where_the_events_decide_no_bound_is_made_up() {
             attributes: None,
         });
         let found = analyse(&observed, u64::MAX).guardrails.remove(0);
-        (found.standing == Standing::Harm).then_some(found)
+        (found.status == HarmStatus::Harm).then_some(found)
     });
     let found = first.expect("it is stopped");
     assert!(found.p.is_some_and(|p| p <= found.alarm_alpha), "{found:?}");

@@ -10,7 +10,7 @@ use super::model::Model;
 use super::{DAY, Traffic};
 use crate::Name;
 use crate::allocation::{Purpose, admitted, pick, place};
-use crate::analysis::{Analysis, Course, Observed, SRM_ALPHA, Standing, analyse, next_shares};
+use crate::analysis::{Analysis, Course, HarmStatus, Observed, SRM_ALPHA, analyse, next_shares};
 use crate::experiment::{Command, Experiment, Next, Source, State, Status};
 
 /// What is simulated.
@@ -232,7 +232,7 @@ impl Run<'_> {
     /// The command that follows from an analysis, or how it ends.
     fn follows(&self, analysis: &Analysis, now_ms: u64) -> Result<Option<Command>, End> {
         let (spec, status) = (self.setup.spec, &self.status);
-        let harmful = analysis.guardrails.iter().filter(|rail| rail.standing == Standing::Harm);
+        let harmful = analysis.guardrails.iter().filter(|rail| rail.status == HarmStatus::Harm);
         // One that aborts comes before one that pauses. After a pause a person decides.
         if let Some(rail) = harmful.min_by_key(|rail| spec.guardrails[rail.guardrail].pauses) {
             return Err(End::Harm(rail.guardrail));

@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for Entropy {
 pub struct FeatureRow {
     /// The entity's id that was looked up; none where the request had none of this kind.
     pub entity: Option<String>,
-    /// The row's standing.
+    /// The row's status.
     pub status: RowStatus,
     /// When the row's values were true, in milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -93,7 +93,7 @@ pub struct FeatureRow {
     pub values: Row<Value>,
 }
 
-/// Standing of a feature row.
+/// Status of a feature row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowStatus {
