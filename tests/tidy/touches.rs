@@ -70,7 +70,7 @@ const BANS: &[Ban] = &[
         allowed: &[
             ("host/src/clock.rs", "budgets and stopwatches"),
             ("host/src/decide/pool.rs", "a decision's budget begins when it is queued"),
-            ("host/src/decide/lines.rs", "its tests take turns by time"),
+            ("host/src/decide/fair_queue.rs", "its tests take turns by time"),
             ("host/src/http/", "latency is measured where requests arrive, and a batch has a deadline"),
             ("host/src/sandbox/mod.rs", "the time of a run is measured around the run alone"),
             ("host/src/cli/demo/", "the demo waits for its host, with a bound"),

@@ -1,6 +1,6 @@
 //! Building a deployment from files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serin_core::experiment::{Experiment, Pin, Status};
@@ -12,10 +12,7 @@ use crate::deployment::PointSchema;
 use crate::experiments::{Candidate, ExperimentStatus, Life};
 use crate::features::EmbeddedStore;
 use crate::models::ModelSet;
-use crate::registry::Plugin;
-
-/// The versions that can be served.
-pub(super) type VersionsByPin = BTreeMap<Pin, Arc<Plugin>>;
+use crate::registry::VersionsByPin;
 
 /// A deployment and the status of what it was built from.
 pub struct Built {

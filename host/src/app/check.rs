@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use serin_core::experiment::Pin;
 
-use super::build::{VersionsByPin, build_pinned};
+use super::build::build_pinned;
 use super::experiments::bind;
 use crate::config::Config;
 use crate::experiments::{ExperimentState, Life, Specs};
 use crate::models::{Model, ModelSet, Runtime, golden_path};
-use crate::registry::{Archive, Plugin, check_size, files_in};
+use crate::registry::{Archive, Plugin, VersionsByPin, check_size, files_in};
 use crate::sandbox::Engines;
 
 /// What was found of a file.

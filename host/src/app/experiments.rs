@@ -15,8 +15,7 @@ use crate::decide::{self, RunningExperiment, ShadowArm, ShippedArm, batch_salt, 
 use crate::deployment::{PointSchema, PointSpec};
 use crate::experiments::{Candidate, ExperimentState, ExperimentStatus, Life};
 use crate::models::ModelSet;
-
-use super::build::VersionsByPin;
+use crate::registry::VersionsByPin;
 
 /// The experiments in force by decision point, and the status of all.
 pub(super) struct Bound {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::build::BuildError;
+use super::build_error::BuildError;
 use super::sdk;
 
 /// The WIT of this host, which strategies are built against.

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod build;
+mod build_error;
 mod build_scripted;
 mod caches;
 mod check;

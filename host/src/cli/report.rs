@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::experiments::{AnalysisSubject, Observations};
 use crate::ledger::LedgerReader;
 use crate::registry::Archive;
-use crate::report::{Beside, Report, shadows};
+use crate::report::{Report, ReportContext, shadows};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -56,10 +56,10 @@ fn of_ledger(config: &Path, id: &str) -> Result<Report, Failure> {
     let subject = AnalysisSubject { spec, course, pin: point.strategy.to_string() };
     let observations = Observations::read(&ledger, &[subject])?;
     let observed = observations.get(id).ok_or("it has not begun: there is nothing to report yet")?;
-    let beside = Beside {
+    let context = ReportContext {
         changes: ledger.transitions(id)?,
         moments: ledger.moments(id)?,
         shadows: shadows(ledger.shadow_counts(id)?, |arm| ledger.shadow_latency(id, arm))?,
     };
-    Ok(Report::new(observed, &status, beside, SystemClock.now_ms()))
+    Ok(Report::new(observed, &status, context, SystemClock.now_ms()))
 }

@@ -3,8 +3,8 @@
 
 mod attempt;
 mod deployment;
+mod fair_queue;
 mod gather;
-mod lines;
 mod pipeline;
 mod pool;
 mod request;

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::lines::{Lines, Next};
+use super::fair_queue::{FairQueue, Next};
 use super::{Decided, DecisionRequest, Deployment, RequestError, decide};
 use crate::clock::{Budget, Clock};
 
@@ -64,7 +64,7 @@ pub enum Refused {
 const PATIENCE: f64 = 0.25;
 
 struct Waiting {
-    lines: Lines<Decision>,
+    queue: FairQueue<Decision>,
     stopping: bool,
 }
 
@@ -81,7 +81,7 @@ impl Shared {
         let mut waiting = self.waiting.lock();
         loop {
             let cap = self.deployment.load().slots_per_version;
-            match waiting.lines.next(cap, Instant::now()) {
+            match waiting.queue.next(cap, Instant::now()) {
                 Next::Take(point, decision) => return Some((point, decision)),
                 Next::Wait if waiting.stopping => return None,
                 Next::Wait => self.changed.wait(&mut waiting),
@@ -99,8 +99,8 @@ struct Running<'a>(&'a Shared, Arc<str>);
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting.lock();
-        waiting.lines.done(&self.1);
-        let is_more = waiting.lines.waiting() > 1;
+        waiting.queue.done(&self.1);
+        let is_more = waiting.queue.waiting() > 1;
         drop(waiting);
         // This thread takes one that waits, and the place that is free now may be another's.
         if is_more {
@@ -124,7 +124,7 @@ impl Pool {
         deployment: Arc<ArcSwap<Deployment>>,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
-        let waiting = Mutex::new(Waiting { lines: Lines::new(), stopping: false });
+        let waiting = Mutex::new(Waiting { queue: FairQueue::new(), stopping: false });
         let pool = Self(Arc::new(Shared { waiting, changed: Condvar::new(), capacity: queue, deployment }));
         for i in 0..threads {
             let (shared, clock) = (Arc::clone(&pool.0), Arc::clone(&clock));
@@ -173,10 +173,10 @@ impl Pool {
         let point = request.decision_point.clone();
         let decision = Decision { request, deadline, trace_id, span: tracing::Span::current(), then, arrived };
         let mut waiting = self.0.waiting.lock();
-        if waiting.lines.waiting() >= self.0.capacity {
+        if waiting.queue.waiting() >= self.0.capacity {
             return Err(Refused::QueueFull);
         }
-        waiting.lines.push(&point, arrived + patience, decision);
+        waiting.queue.push(&point, arrived + patience, decision);
         drop(waiting);
         self.0.changed.notify_one();
         Ok(())
@@ -184,7 +184,7 @@ impl Pool {
 
     /// How many decisions wait.
     pub fn waiting(&self) -> usize {
-        self.0.waiting.lock().lines.waiting()
+        self.0.waiting.lock().queue.waiting()
     }
 }
 

@@ -16,7 +16,7 @@ use super::wire::{Body, InPath};
 use super::{Problem, Service};
 use crate::experiments::{CommandError, ExperimentStatus, Motive};
 use crate::ledger::{AffectedOutcome, Approval, LedgerError};
-use crate::report::{Beside, Report, shadows};
+use crate::report::{Report, ReportContext, shadows};
 
 /// Units of one answer.
 const MAX_AFFECTED: u32 = 10_000;
@@ -152,14 +152,14 @@ pub(super) async fn report(
     let status = find(&service, &id)?.status;
     let report = blocking(&service, move |service| {
         let counts = service.ledger.shadow_counts(&id)?;
-        let beside = Beside {
+        let context = ReportContext {
             changes: service.controller.history(&id)?,
             moments: service.ledger.moments(&id)?,
             shadows: shadows(counts, |arm| service.ledger.shadow_latency(&id, arm))?,
         };
         let (subjects, now_ms) = (service.status.load().subjects.clone(), service.clock.now_ms());
         service.observer.look(&subjects, |observations| {
-            observations.get(&id).map(|observed| Report::new(observed, &status, beside, now_ms))
+            observations.get(&id).map(|observed| Report::new(observed, &status, context, now_ms))
         })
     });
     let report = report.await??.ok_or_else(|| {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serin_core::experiment::Pin;
 
 use super::artifact::Plugin;
-use super::{AGAIN_MS, Archive, Stamp, files_in};
+use super::{AGAIN_MS, Archive, Stamp, VersionsByPin, files_in};
 use crate::sandbox::Engines;
 
 /// What an artifact is to the host.
@@ -145,7 +145,7 @@ impl Folder {
 
     /// The versions that can be served, for a deployment: another one may be loaded before it
     /// is in force, and [`Folder::publish`] does not show that one.
-    pub fn to_serve(&self) -> BTreeMap<Pin, Arc<Plugin>> {
+    pub fn to_serve(&self) -> VersionsByPin {
         let inner = &mut *self.inner();
         inner.asked.clone_from(&inner.statuses);
         inner.active.clone()

@@ -8,11 +8,19 @@ mod cases;
 mod folder;
 mod watch;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serin_core::experiment::Pin;
+
 pub use archive::{Archive, ArchiveError};
 pub use artifact::{ArtifactError, Contents, Plugin, check_size, read};
 pub use cases::{CaseResult, check_case, run_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
 pub use watch::{Stamp, Watcher, files_in};
+
+/// The versions that can be served, by name and version.
+pub type VersionsByPin = BTreeMap<Pin, Arc<Plugin>>;
 
 /// After which what could not be archived is tried again, in milliseconds.
 pub const AGAIN_MS: u64 = 10_000;

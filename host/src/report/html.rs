@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::words::{self, number, p_is};
+use super::formatting::{self, escaped, number, p_is};
 use super::{Metric, Report, ReportedComparison, plots};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}\
@@ -17,11 +17,6 @@ figure{margin:1rem 0;break-inside:avoid}figure svg{min-width:34rem}.whisker{max-
 .compare,tr{break-inside:avoid}.compare p{margin:.8rem 0 0}@page{margin:14mm}\
 @media print{body{font-size:12px;margin:0;padding:0;max-width:none}h2,h3{break-after:avoid}svg,.verdict{break-inside:avoid}\
 .wide,figure{overflow:visible}figure svg{min-width:0}table{break-inside:auto}.verdict{print-color-adjust:exact}}";
-
-/// Text as it may stand in HTML.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 impl Report {
     /// The report as a page of HTML.
@@ -81,15 +76,19 @@ impl Report {
             self.headline(),
             escaped(&self.state),
             self.phase,
-            escaped(&words::second(&self.as_of)),
+            escaped(&formatting::second(&self.as_of)),
             escaped(&self.spec_digest),
         );
     }
 }
 
 fn metric_section(page: &mut String, metric: &Metric) {
-    let _ =
-        write!(page, "<h2>{}</h2><p class=\"small\">{}</p>", escaped(&metric.name), escaped(&words::metric(metric)));
+    let _ = write!(
+        page,
+        "<h2>{}</h2><p class=\"small\">{}</p>",
+        escaped(&metric.name),
+        escaped(&formatting::metric(metric))
+    );
     super::tables::arms(page, metric);
     for comparison in &metric.comparisons {
         compared(page, comparison);
@@ -102,7 +101,7 @@ fn compared(page: &mut String, comparison: &ReportedComparison) {
         "<div class=\"compare\"><p>{} &minus; {}: {}</p>",
         escaped(&comparison.arm),
         escaped(&comparison.against),
-        escaped(&words::comparison(comparison))
+        escaped(&formatting::comparison(comparison))
     );
     if let (Some(difference), Some(interval)) = (comparison.difference, comparison.interval) {
         page.push_str(&whisker(difference, interval));
@@ -146,7 +145,7 @@ fn whisker(difference: f64, [low, high]: [f64; 2]) -> String {
 
 impl Report {
     fn units_section(&self, page: &mut String) {
-        let _ = write!(page, "<h2>Units</h2><p>{}</p>", words::units(&self.units));
+        let _ = write!(page, "<h2>Units</h2><p>{}</p>", formatting::units(&self.units));
         self.balance_table(page);
         let _ = write!(
             page,
@@ -161,11 +160,6 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_of_a_user_does_not_become_markup() {
-        assert_eq!(escaped("<b a=\"1\">&"), "&lt;b a=&quot;1&quot;&gt;&amp;");
-    }
 
     #[test]
     fn zero_is_on_the_line_wherever_the_interval_is() {

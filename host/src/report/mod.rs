@@ -1,16 +1,20 @@
 //! Reports: what an experiment has shown, in the form that people and programs read. Each number
 //! says its method, its n and what it leaves out.
 
-mod beside;
+mod changes;
+mod formatting;
+mod groups;
 mod html;
 mod plots;
+mod shadow_arms;
 mod tables;
 mod text;
-mod tried;
-mod words;
+mod versions;
 
-pub use beside::{Fairness, Segment, Shadow, shadows};
-pub use tried::{Change, Version};
+pub use changes::Change;
+pub use groups::{Fairness, Segment};
+pub use shadow_arms::{Shadow, shadows};
+pub use versions::Version;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -83,7 +87,7 @@ pub struct Report {
 
 /// What a report shows beside the analysis.
 #[derive(Debug, Default)]
-pub struct Beside {
+pub struct ReportContext {
     /// The changes of the experiment's status.
     pub changes: Vec<TransitionRow>,
     /// What was known before, as JSON.
@@ -222,9 +226,9 @@ pub struct ReportedVerdict {
 
 impl Report {
     /// Analyses what is known at `now_ms`.
-    pub fn new(observed: &Observed, status: &Status, beside: Beside, now_ms: u64) -> Self {
+    pub fn new(observed: &Observed, status: &Status, context: ReportContext, now_ms: u64) -> Self {
         let (spec, analysis) = (&observed.spec, analyse(observed, now_ms));
-        let (changes, changes_before, allocations) = Change::listed(&beside.changes);
+        let (changes, changes_before, allocations) = Change::listed(&context.changes);
         let names = || spec.arms.iter().map(|arm| arm.name.to_string());
         let guardrail = |found: &serin_core::analysis::GuardrailResult| Guardrail {
             metric: spec.guardrails[found.guardrail].name.to_string(),
@@ -242,7 +246,7 @@ impl Report {
             versions: Version::all(spec),
             as_of: rfc3339(now_ms),
             spec_digest: spec.digest.to_string(),
-            stopped_by: stopped_by(&beside.changes),
+            stopped_by: stopped_by(&context.changes),
             changes,
             changes_before,
             allocations,
@@ -266,10 +270,10 @@ impl Report {
             guardrails: analysis.guardrails.iter().map(guardrail).collect(),
             fairness: analysis.fairness.iter().map(|found| Fairness::of(found, observed)).collect(),
             segments: by_segment(observed, now_ms).iter().map(|found| Segment::of(found, spec)).collect(),
-            shadows: beside.shadows,
+            shadows: context.shadows,
             actions: names().zip(observed.actions.iter().map(counts)).collect(),
             // A moment of another shape than today's is not shown.
-            history: beside.moments.iter().filter_map(|json| serde_json::from_str(json).ok()).collect(),
+            history: context.moments.iter().filter_map(|json| serde_json::from_str(json).ok()).collect(),
             warnings: warnings(observed, &analysis),
             verdict: ReportedVerdict {
                 decision: analysis.verdict.decision.as_str().to_owned(),

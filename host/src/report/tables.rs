@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::html::escaped;
-use super::words::{self, Rail, line, number, probability};
+use super::formatting::{self, Rail, escaped, line, number, probability};
 use super::{Guardrail, Metric, Report};
 
 /// Begins a table; a column of numbers has a name that begins with `#`.
@@ -87,7 +86,7 @@ impl Report {
         open(page, &["when (UTC)", "what", "#phase", "by", "why", "spec"]);
         for change in &self.changes {
             page.push_str("<tr>");
-            let at = words::minute(&change.at);
+            let at = formatting::minute(&change.at);
             let _ = write!(page, "<td class=t>{}", escaped(at.trim_end_matches(" UTC")));
             cell(page, &change.command);
             count(page, &change.phase.to_string());
@@ -127,7 +126,7 @@ impl Report {
         open(page, &[&["metric", "arm", "state", "#control", "#the arm"][..], &bounds].concat());
         self.guardrails.iter().for_each(|guardrail| rail(page, guardrail));
         close(page);
-        let _ = write!(page, "<p class=\"small\">{}.</p>", escaped(words::RAILS));
+        let _ = write!(page, "<p class=\"small\">{}.</p>", escaped(formatting::RAILS));
     }
 
     pub(super) fn fairness_tables(&self, page: &mut String) {

@@ -2,12 +2,12 @@
 
 use std::fmt::{self, Formatter};
 
-use super::words::{self, RAILS, Rail, line, number, p_is, probability};
+use super::formatting::{self, RAILS, Rail, line, number, p_is, probability};
 use super::{Guardrail, Metric, Report};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let as_of = words::second(&self.as_of);
+        let as_of = formatting::second(&self.as_of);
         writeln!(f, "{}  {} (phase {}), as of {as_of}", self.experiment, self.state, self.phase)?;
         if !self.description.is_empty() {
             writeln!(f, "{}", line(&self.description))?;
@@ -40,7 +40,7 @@ impl fmt::Display for Report {
         }
         let counts: Vec<String> = self.srm.counts.iter().map(|(arm, n)| format!("{arm} {n}")).collect();
         let [once, always] = [self.srm.p, Some(self.srm.sequential_p)].map(p_is);
-        writeln!(f, "\nunits      {}", words::units(&self.units))?;
+        writeln!(f, "\nunits      {}", formatting::units(&self.units))?;
         writeln!(f, "balance    {}; SRM {once} (once), {always} (sequential)", counts.join(", "))?;
         self.segments(f)?;
         self.shadows(f)?;
@@ -77,13 +77,13 @@ fn rail(f: &mut Formatter<'_>, guardrail: &Guardrail) -> fmt::Result {
 }
 
 fn measured(f: &mut Formatter<'_>, metric: &Metric) -> fmt::Result {
-    writeln!(f, "\n{} ({})", metric.name, words::metric(metric))?;
+    writeln!(f, "\n{} ({})", metric.name, formatting::metric(metric))?;
     for (name, arm) in &metric.arms {
         writeln!(f, "  {name:<24} {:>9} units   mean {}", arm.units, number(arm.mean))?;
     }
     for found in &metric.comparisons {
         let title = format!("{} - {}", found.arm, found.against);
-        writeln!(f, "  {title:<24} {}", words::comparison(found))?;
+        writeln!(f, "  {title:<24} {}", formatting::comparison(found))?;
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ impl Report {
             writeln!(f, "\nwhat happened")?;
         }
         for change in &self.changes {
-            let (at, by, why) = (words::minute(&change.at), line(&change.by), line(&change.reason));
+            let (at, by, why) = (formatting::minute(&change.at), line(&change.by), line(&change.reason));
             writeln!(f, "  {at}  {:<8} phase {:<3} {by}: {why}", change.command, change.phase)?;
         }
         if let Some(unlisted) = self.unlisted() {

@@ -3,9 +3,9 @@
 mod arms;
 mod attribute;
 mod fairness;
-#[cfg(test)]
-mod life;
 mod lifecycle;
+#[cfg(test)]
+mod lifecycle_tests;
 mod locate;
 mod metrics;
 mod ramp;

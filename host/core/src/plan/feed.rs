@@ -2,7 +2,7 @@
 
 use super::DAY;
 use super::model::Rows;
-use super::simulate::Setup;
+use super::setup::Setup;
 use crate::analysis::{Decision, Observed};
 use crate::experiment::{Source, Watched};
 
@@ -11,18 +11,18 @@ const ACTIONS: [&str; 2] = ["(first)", "(second)"];
 
 /// Something that happened to a unit.
 #[derive(Clone, Copy)]
-pub(super) struct Fed {
+pub(super) struct UnitEvent {
     pub unit: u32,
     pub arm: usize,
     pub at_ms: u64,
     /// The batch that its arm was drawn in.
     pub batch: Option<u32>,
-    pub what: What,
+    pub what: UnitEventKind,
 }
 
 /// What it was.
 #[derive(Clone, Copy)]
-pub(super) enum What {
+pub(super) enum UnitEventKind {
     /// A decision of one of two actions, with the model's hits, one bit each.
     Decision {
         action: usize,
@@ -36,7 +36,7 @@ pub(super) enum What {
     Exposure,
 }
 
-impl Fed {
+impl UnitEvent {
     /// Gives it to the analysis, under the unit's id.
     pub fn give(self, observed: &mut Observed, unit: &str, setup: &Setup<'_>) {
         let (at_ms, model) = (self.at_ms, setup.model(self.arm));
@@ -53,8 +53,8 @@ impl Fed {
             attributes: None,
         };
         match self.what {
-            What::Exposure => observed.exposure(unit, at_ms),
-            What::Decision { action, hits } => {
+            UnitEventKind::Exposure => observed.exposure(unit, at_ms),
+            UnitEventKind::Decision { action, hits } => {
                 let mut served = Decision { action: ACTIONS[action], ..decision };
                 let happened = model.hits.iter().enumerate().filter(|(bit, _)| hits & (1 << bit) != 0);
                 for (_, (watched, _)) in happened {
@@ -68,7 +68,7 @@ impl Fed {
                 }
                 observed.decision(&served);
             }
-            What::Row { rows, value } => {
+            UnitEventKind::Row { rows, value } => {
                 let of = &model.rows[rows];
                 match (of.source, of.name.as_deref()) {
                     (Source::Outcomes, name) => observed.outcome(unit, name.unwrap_or(""), value, at_ms),

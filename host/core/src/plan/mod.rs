@@ -20,12 +20,13 @@
 //! Where the spec does not ship by itself, a person is taken to read the verdict daily and to
 //! follow it; a pause for harm counts as the end.
 
-mod closed;
-mod course;
 mod draw;
+mod entries;
 mod feed;
 mod model;
+mod sample_size;
 mod scenario;
+mod setup;
 mod simulate;
 mod warnings;
 
@@ -34,9 +35,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::experiment::Experiment;
-use course::Entries;
+use entries::Entries;
 
-pub use closed::{Needed, Needs, POWER, detectable};
+pub use sample_size::{Needed, Needs, POWER, detectable};
 pub use scenario::{Assumed, Point, Scenario};
 
 /// A day in milliseconds.
@@ -126,7 +127,7 @@ pub fn plan(
         _ => scenario::simulate(spec, traffic, tried, &assumed, seeds, progress),
     };
     warnings.extend(warnings::after(spec, &scenarios));
-    let needs = tried.filter(|_| effect > 0.0).and_then(|tried| closed::needs(spec, traffic, tried, effect));
+    let needs = tried.filter(|_| effect > 0.0).and_then(|tried| sample_size::needs(spec, traffic, tried, effect));
     Plan { needs, scenarios, runs: simulated, days: fewer_days, entered: entries.all(), warnings }
 }
 

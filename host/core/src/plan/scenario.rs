@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::draw::Draw;
 use super::model::{Model, Truth, is_share};
-use super::simulate::{End, Ran, Setup, run};
+use super::setup::Setup;
+use super::simulate::{End, Ran, run};
 use super::{POWER, Traffic};
 use crate::experiment::{Experiment, Guardrail, Margin, Role, Watched};
 

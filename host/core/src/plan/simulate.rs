@@ -4,25 +4,14 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::DAY;
 use super::draw::Draw;
-use super::feed::{Fed, What};
-use super::model::Model;
-use super::{DAY, Traffic};
+use super::feed::{UnitEvent, UnitEventKind};
+use super::setup::Setup;
 use crate::Name;
 use crate::allocation::{Purpose, admitted, pick, place};
 use crate::analysis::{Analysis, Course, HarmStatus, Observed, SRM_ALPHA, analyse, next_shares};
 use crate::experiment::{Command, Experiment, Next, Source, State, Status};
-
-/// What is simulated.
-pub(super) struct Setup<'a> {
-    pub spec: &'a Arc<Experiment>,
-    pub traffic: &'a Traffic,
-    pub days: u32,
-    /// Position of the arm that is not like control.
-    pub tried: usize,
-    /// What is true of control and of all other arms, and of the one that is tried.
-    pub models: [Model; 2],
-}
 
 /// How an experiment came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +65,9 @@ struct Run<'a> {
     weights: Vec<f64>,
     salt: String,
     due: Vec<Vec<Due>>,
-    posts: Vec<Vec<Fed>>,
+    posts: Vec<Vec<UnitEvent>>,
     /// All that was taken, where another batch has it analysed anew.
-    log: Vec<Fed>,
+    log: Vec<UnitEvent>,
 }
 
 /// Simulates one experiment: how it came out, and what was seen of it until then.
@@ -157,7 +146,7 @@ impl Run<'_> {
             // A decision has a hit once: after it the count is out of reach.
             due.hit.0 = due.hit.0.wrapping_sub(1);
             let (unit, at_ms, action, batch) = (due.unit, due.at_ms, due.action, self.status.batch());
-            self.take(Fed { unit, arm, at_ms, batch, what: What::Decision { action, hits } });
+            self.take(UnitEvent { unit, arm, at_ms, batch, what: UnitEventKind::Decision { action, hits } });
         }
         due.left -= 1;
         due.at_ms += DAY;
@@ -184,7 +173,7 @@ impl Run<'_> {
         due.action = usize::from(self.draw.happens(model.second));
         let (unit, entry_ms, batch) = (due.unit, due.at_ms, self.status.batch());
         let posts = &mut self.posts;
-        let mut post = |fed: Fed, day: u64| posts.get_mut(day as usize).into_iter().for_each(|day| day.push(fed));
+        let mut post = |fed: UnitEvent, day: u64| posts.get_mut(day as usize).into_iter().for_each(|day| day.push(fed));
         for (rows, of) in model.rows.iter().enumerate() {
             // The decision that it enters by is the first of all decisions.
             let mut skip = u32::from(of.source == Source::Decisions && of.name.is_none());
@@ -192,24 +181,24 @@ impl Run<'_> {
                 if skip > 0 {
                     skip -= 1;
                 } else {
-                    let what = What::Row { rows, value };
-                    post(Fed { unit, arm, at_ms, batch, what }, of.posted_on(at_ms));
+                    let what = UnitEventKind::Row { rows, value };
+                    post(UnitEvent { unit, arm, at_ms, batch, what }, of.posted_on(at_ms));
                 }
             });
         }
         if model.exposes {
-            post(Fed { unit, arm, at_ms: entry_ms, batch, what: What::Exposure }, entry_ms / DAY);
+            post(UnitEvent { unit, arm, at_ms: entry_ms, batch, what: UnitEventKind::Exposure }, entry_ms / DAY);
         }
     }
 
-    fn take(&mut self, fed: Fed) {
+    fn take(&mut self, fed: UnitEvent) {
         if self.setup.spec.allocation.is_some() {
             self.log.push(fed);
         }
         self.feed(fed);
     }
 
-    fn feed(&mut self, fed: Fed) {
+    fn feed(&mut self, fed: UnitEvent) {
         self.name(fed.unit);
         fed.give(&mut self.observed, &self.id, self.setup);
     }
@@ -280,12 +269,5 @@ impl Run<'_> {
             self.log = log;
         }
         None
-    }
-}
-
-impl Setup<'_> {
-    /// What is true of an arm.
-    pub fn model(&self, arm: usize) -> &Model {
-        &self.models[usize::from(arm == self.tried)]
     }
 }

@@ -85,7 +85,7 @@ fn planned(spec: &Arc<Experiment>, traffic: &Traffic, effect: f64, runs: u32, da
 fn simulated(text: &str, traffic: &Traffic, days: u32, seed: u64) -> crate::analysis::Analysis {
     let spec = spec(text);
     let model = || model::Model::of(&spec, traffic, &model::Truth::default());
-    let setup = simulate::Setup { spec: &spec, traffic, days, tried: 1, models: [model(), model()] };
+    let setup = setup::Setup { spec: &spec, traffic, days, tried: 1, models: [model(), model()] };
     let (ran, observed) = simulate::run(&setup, seed);
     crate::analysis::analyse(&observed, u64::from(ran.days) * DAY)
 }
@@ -295,7 +295,7 @@ fn canary(text: &str, effects: &[f64], failing: f64, right: fn(simulate::End) ->
     let truth = model::Truth { effects: effects.to_vec(), hits };
     let model = |truth: &model::Truth| model::Model::of(&spec, &traffic, truth);
     let models = [model(&model::Truth::default()), model(&truth)];
-    let setup = simulate::Setup { spec: &spec, traffic: &traffic, days: 60, tried: 1, models };
+    let setup = setup::Setup { spec: &spec, traffic: &traffic, days: 60, tried: 1, models };
     let ends: Vec<simulate::End> = (1..=10).map(|seed| simulate::run(&setup, draw::Draw(seed).bits()).0.end).collect();
     assert!(ends.iter().filter(|end| right(**end)).count() >= 8, "{ends:?}");
     let is_wrong = |end: &simulate::End| matches!(end, simulate::End::Won(_)) && !right(*end);

@@ -1,6 +1,6 @@
 //! What stands in a plan's way, in sentences.
 
-use super::course::Entries;
+use super::entries::Entries;
 use super::model::{self, is_share};
 use super::{Assumed, Baseline, DAY, Scenario, Traffic};
 use crate::experiment::{Experiment, Margin, Method, Metric, Quantity, Role, Watched};

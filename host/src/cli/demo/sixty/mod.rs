@@ -1,8 +1,8 @@
 //! Sixty days of three canaries in a minute: a host whose clock is simulated, with real artifacts,
 //! a real model, a real ledger and HTTP, and forty thousand borrowers.
 
-mod nothing;
-mod world;
+mod aa_experiments;
+mod borrowers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::stage::{Stage, artifact};
 use super::{Failure, ensure, shown, step, text};
 use crate::app::{Host, Looks, Options};
 use crate::clock::{Clock as _, SimulatedClock};
-use world::World;
+use borrowers::World;
 
 const DAYS: u64 = 60;
 const SEED: u64 = 7;
@@ -144,7 +144,7 @@ impl Sixty {
             self.clock.advance(PACE);
             self.host.look();
         }
-        self.clock.advance(Duration::from_millis(morning + world::DAY_MS - 3_600_000 - self.clock.now_ms()));
+        self.clock.advance(Duration::from_millis(morning + borrowers::DAY_MS - 3_600_000 - self.clock.now_ms()));
         for some in self.world.posts(day).chunks(10_000) {
             let posted = self.public.post("/v1/outcomes", &json!({ "outcomes": some }))?;
             ensure(posted["stored"] == some.len(), || format!("outcomes: {posted}"))?;
@@ -159,12 +159,12 @@ impl Sixty {
     fn peek(&mut self, day: u64) {
         let of = |experiment: &str, arm: &str| self.world.counted(experiment, arm, day);
         if day == 12 {
-            let rate = |count: world::Count| count.cured as f64 / count.entered.max(1) as f64;
+            let rate = |count: borrowers::Count| count.cured as f64 / count.entered.max(1) as f64;
             self.early = [rate(of("better", "control")), rate(of("better", "better"))];
         }
         let (control, pushy) = (of("pushy", "control"), of("pushy", "pushy"));
-        let mean = |count: world::Count| count.mature_cured as f64 / count.mature.max(1) as f64;
-        let variance = |count: world::Count| mean(count) * (1.0 - mean(count)) / count.mature.max(1) as f64;
+        let mean = |count: borrowers::Count| count.mature_cured as f64 / count.mature.max(1) as f64;
+        let variance = |count: borrowers::Count| mean(count) * (1.0 - mean(count)) / count.mature.max(1) as f64;
         let se = (variance(control) + variance(pushy)).sqrt();
         if self.peeked.is_none() && control.mature > 100 && mean(pushy) - mean(control) > 1.96 * se {
             self.peeked = Some(day);
@@ -223,7 +223,7 @@ impl Sixty {
             cured * better.entered as f64,
             better.entered,
             (1.0 - of_better / of_control) * 100.0,
-            (of_control - of_better) * better.entered as f64 * world::DECISIONS as f64
+            (of_control - of_better) * better.entered as f64 * borrowers::DECISIONS as f64
         ));
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Sixty {
             shown(&format!(
                 "  {} complained about a call on day {}; the record says why, and replays to the byte: {}",
                 text(&unit["unit"]),
-                record["time_ms"].as_u64().map_or(0, |ms| (ms - BEGIN_MS) / world::DAY_MS),
+                record["time_ms"].as_u64().map_or(0, |ms| (ms - BEGIN_MS) / borrowers::DAY_MS),
                 reasons.join("; ")
             ));
             return Ok(());
@@ -271,12 +271,12 @@ impl Sixty {
 }
 
 fn nothing() -> Result<(), Failure> {
-    let [peeked, serin] = nothing::winners(SEED);
-    let runs = nothing::RUNS;
+    let [peeked, serin] = aa_experiments::winners(SEED);
+    let runs = aa_experiments::RUNS;
     ensure(serin * 20 <= runs && peeked * 3 > runs, || format!("of {runs}: a t-test {peeked}, Serin {serin}"))?;
     shown(&format!(
         "and where nothing was different, {runs} times {}: a t-test that is looked at all the time found a winner {peeked} times, Serin {serin}",
-        nothing::UNITS
+        aa_experiments::UNITS
     ));
     Ok(())
 }
@@ -287,9 +287,9 @@ fn since_ms(at: &Value) -> u64 {
 }
 
 fn day_of(at: &Value) -> u64 {
-    since_ms(at) / world::DAY_MS
+    since_ms(at) / borrowers::DAY_MS
 }
 
 fn minutes_into_day(at: &Value) -> f64 {
-    (since_ms(at) % world::DAY_MS) as f64 / 60_000.0
+    (since_ms(at) % borrowers::DAY_MS) as f64 / 60_000.0
 }

@@ -1,11 +1,11 @@
-//! Who waits for a thread: a line for each decision point. A point whose runs take long keeps
-//! its own line waiting, and takes only its share of the threads.
+//! A fair queue of decisions: one queue for each decision point. A point with slow runs delays only its own
+//! queue, and gets no more than its share of the threads.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-struct Line<T> {
+struct PointQueue<T> {
     /// What waits, and until when it does so patiently.
     queue: VecDeque<(Instant, T)>,
     running: usize,
@@ -13,9 +13,9 @@ struct Line<T> {
     turn: u64,
 }
 
-/// The lines.
-pub(super) struct Lines<T> {
-    lines: HashMap<Arc<str>, Line<T>>,
+/// The queues of all decision points.
+pub(super) struct FairQueue<T> {
+    queues: HashMap<Arc<str>, PointQueue<T>>,
     waiting: usize,
     turns: u64,
 }
@@ -32,9 +32,9 @@ pub(super) enum Next<T> {
     Wait,
 }
 
-impl<T> Lines<T> {
+impl<T> FairQueue<T> {
     pub fn new() -> Self {
-        Self { lines: HashMap::new(), waiting: 0, turns: 0 }
+        Self { queues: HashMap::new(), waiting: 0, turns: 0 }
     }
 
     /// How many wait.
@@ -45,12 +45,12 @@ impl<T> Lines<T> {
     /// Puts `item` at the end of a line.
     pub fn push(&mut self, name: &str, patient_until: Instant, item: T) {
         self.waiting += 1;
-        if let Some(line) = self.lines.get_mut(name) {
+        if let Some(line) = self.queues.get_mut(name) {
             return line.queue.push_back((patient_until, item));
         }
         // A new line comes after those that wait already: many new names starve nobody.
-        let line = Line { queue: VecDeque::from([(patient_until, item)]), running: 0, turn: self.turns };
-        self.lines.insert(name.into(), line);
+        let line = PointQueue { queue: VecDeque::from([(patient_until, item)]), running: 0, turn: self.turns };
+        self.queues.insert(name.into(), line);
     }
 
     /// What a free thread takes: from the line whose last turn is longest ago, of those with
@@ -59,7 +59,7 @@ impl<T> Lines<T> {
     pub fn next(&mut self, cap: usize, now: Instant) -> Next<T> {
         let mut earliest: Option<Instant> = None;
         let mut chosen: Option<(&Arc<str>, u64)> = None;
-        for (name, line) in &self.lines {
+        for (name, line) in &self.queues {
             let Some(&(patient_until, _)) = line.queue.front() else { continue };
             if line.running >= cap && patient_until > now {
                 earliest = Some(earliest.map_or(patient_until, |other| other.min(patient_until)));
@@ -71,7 +71,7 @@ impl<T> Lines<T> {
             return earliest.map_or(Next::Wait, Next::WaitUntil);
         };
         let name = Arc::clone(name);
-        let taken = self.lines.get_mut(&name).and_then(|line| {
+        let taken = self.queues.get_mut(&name).and_then(|line| {
             let (_, item) = line.queue.pop_front()?;
             self.turns += 1;
             line.turn = self.turns;
@@ -89,10 +89,10 @@ impl<T> Lines<T> {
 
     /// Notes that a run of a line has ended.
     pub fn done(&mut self, name: &str) {
-        if let Some(line) = self.lines.get_mut(name) {
+        if let Some(line) = self.queues.get_mut(name) {
             line.running -= 1;
             if line.running == 0 && line.queue.is_empty() {
-                self.lines.remove(name);
+                self.queues.remove(name);
             }
         }
     }
@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    fn taken(lines: &mut Lines<u32>, cap: usize, now: Instant) -> Option<u32> {
+    fn taken(lines: &mut FairQueue<u32>, cap: usize, now: Instant) -> Option<u32> {
         match lines.next(cap, now) {
             Next::Take(_, item) => Some(item),
             _ => None,
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn lines_take_turns_and_keep_their_order() {
-        let (mut lines, now) = (Lines::new(), Instant::now());
+        let (mut lines, now) = (FairQueue::new(), Instant::now());
         (0..3).for_each(|i| lines.push("long", now, i));
         lines.push("short", now, 10);
         let order: Vec<u32> = std::iter::from_fn(|| taken(&mut lines, 8, now)).collect();
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_line_at_its_cap_waits_until_a_run_ends_or_its_patience_does() {
-        let (mut lines, now) = (Lines::new(), Instant::now());
+        let (mut lines, now) = (FairQueue::new(), Instant::now());
         let later = now + Duration::from_secs(1);
         (0..4).for_each(|i| lines.push("slow", later, i));
         assert_eq!([taken(&mut lines, 2, now), taken(&mut lines, 2, now)], [Some(0), Some(1)]);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn many_new_names_starve_nobody() {
-        let (mut lines, now) = (Lines::new(), Instant::now());
+        let (mut lines, now) = (FairQueue::new(), Instant::now());
         lines.push("known", now, 0);
         lines.push("known", now, 1);
         let mut waited = 0;
