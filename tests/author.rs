@@ -235,7 +235,7 @@ fn a_case_is_cut_from_a_record_and_passes_in_the_sandbox() {
     let case: serin_core::case::Case = serde_json::from_value(case).expect("a case");
     let engines = serin::sandbox::Engines::new(2).expect("engines");
     let rules = serin::registry::Plugin::link(&engines, &outreach_rules()).expect("links");
-    assert_eq!(serin::registry::run_case(&rules, &case).difference, None);
+    assert_eq!(rules.run_case(&case).difference, None);
     let twice = plugin(dir.path(), &["case", "--from-decision", id, ".", "--admin", &admin]);
     assert!(twice.code == Some(1) && twice.stderr.contains("is there already"), "{}", twice.stderr);
 }

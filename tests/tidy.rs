@@ -2,7 +2,9 @@
 //! and that documents speak of what is there.
 
 mod floors;
+mod imports;
 mod source;
+mod tables;
 mod touches;
 
 use std::path::Path;

@@ -13,7 +13,7 @@ use serin_core::record::{Outcome, Record};
 use super::build::{BuildOptions, build};
 use crate::app::Reloader;
 use crate::ledger::{DecisionFilter, Ledger};
-use crate::registry::{Plugin, Watcher, run_case};
+use crate::registry::{Plugin, Watcher};
 use crate::replay::{CandidateAnswer, compare};
 use crate::sandbox::Engines;
 
@@ -100,7 +100,7 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
         .contents
         .cases
         .iter()
-        .filter_map(|case| Some(format!("{}: {}", case.name, run_case(&plugin, case).difference?)))
+        .filter_map(|case| Some(format!("{}: {}", case.name, plugin.run_case(case).difference?)))
         .collect();
     if !failed.is_empty() {
         return Err(format!(

@@ -7,7 +7,7 @@ use serin_core::manifest::{Manifest, OnMissing};
 use super::build::{BuildOptions, build};
 use super::build_scripted::Scripted;
 use super::{Format, Outcome, PluginCommand, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
-use crate::registry::{Contents, Plugin, read, run_case};
+use crate::registry::{Contents, Plugin, read};
 
 pub(super) fn run(command: PluginCommand) -> Outcome {
     match command {
@@ -66,7 +66,7 @@ fn check(file: &Path) -> Outcome {
     println!("{} {}: component, imports and manifest are fine", file.display(), plugin.manifest().id());
     let mut failed = 0;
     for case in &plugin.contents.cases {
-        let result = run_case(&plugin, case);
+        let result = plugin.run_case(case);
         match result.difference {
             None => println!("  ok      {} (fuel {})", result.name, result.fuel),
             Some(difference) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{Format, Outcome, caches};
-use crate::registry::{CaseResult, Plugin, run_case};
+use crate::registry::{CaseResult, Plugin};
 
 /// Runs before those that count.
 const WARM_UP: u32 = 20;
@@ -51,7 +51,7 @@ pub(super) fn run(file: &Path, against: Option<&Path>, runs: u32, format: Format
     for run in 0..WARM_UP + runs {
         for case in &plugin.contents.cases {
             for (plugin, taken) in plugins.iter().zip(&mut taken) {
-                let result = run_case(plugin, case);
+                let result = plugin.run_case(case);
                 if run >= WARM_UP {
                     taken.push(result);
                 }

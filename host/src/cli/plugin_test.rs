@@ -14,7 +14,7 @@ use similar::{ChangeTag, TextDiff};
 use super::build::{BuildOptions, make};
 use super::client::Client;
 use super::{Outcome, caches};
-use crate::registry::{CaseResult, Plugin, Watcher, check_case, files_in, run_case};
+use crate::registry::{CaseResult, Plugin, Watcher, check_case, files_in};
 use crate::sandbox::Engines;
 
 type Failure = Box<dyn std::error::Error>;
@@ -56,7 +56,7 @@ fn once(engines: &Engines, dir: &Path, update: bool, junit: Option<&Path>) -> Ou
     let files = read(&dir.join("cases"), plugin.manifest())?;
     let mut results = Vec::with_capacity(files.len());
     for file in &files {
-        let result = run_case(&plugin, &file.case);
+        let result = plugin.run_case(&file.case);
         let name = file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         match &result.difference {
             None => println!("ok      {name}: {} ({} us, fuel {})", result.name, result.time_us, result.fuel),

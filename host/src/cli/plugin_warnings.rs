@@ -13,7 +13,7 @@ use serin_core::manifest::{CONTEXT_VIEW, Feature};
 use serin_core::record::Outcome;
 use serin_core::value::{Value, ValueType};
 
-use crate::registry::{CaseResult, Plugin, files_in, read, run_case};
+use crate::registry::{CaseResult, Plugin, files_in, read};
 
 /// The share of a limit from which on it is near.
 const NEAR: f64 = 0.8;
@@ -27,7 +27,7 @@ pub(super) fn of(plugin: &Plugin, file: &Path) -> Vec<String> {
     let mut warnings = Vec::new();
     if !cases.is_empty() {
         let mut seen = Seen::default();
-        let plain: Vec<CaseResult> = cases.iter().map(|case| run_case(plugin, case)).collect();
+        let plain: Vec<CaseResult> = cases.iter().map(|case| plugin.run_case(case)).collect();
         plain.iter().for_each(|result| seen.note(&result.outcome));
         for feature in &manifest.features {
             if !is_read(plugin, feature, cases, &plain, &mut seen) {
@@ -103,7 +103,7 @@ fn is_read(plugin: &Plugin, feature: &Feature, cases: &[Case], plain: &[CaseResu
                 false => changed.features.entry(feature.view.to_string()).or_default(),
             };
             values.insert(feature.name.to_string(), other);
-            let result = run_case(plugin, &changed);
+            let result = plugin.run_case(&changed);
             seen.note(&result.outcome);
             // A value in the place of none may cost fuel by itself: then two values are compared.
             let known = (format!("{:?}", result.outcome), result.fuel);

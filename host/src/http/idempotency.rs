@@ -1,7 +1,6 @@
 //! `Idempotency-Key`: the same request sent twice is decided once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode};
 use tokio::sync::OwnedMutexGuard;
@@ -10,22 +9,6 @@ use super::{Problem, Service};
 
 /// How long an answer is kept under its key.
 pub const KEPT_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// One lock a key in flight, so that of two twins the second waits for the first's answer.
-#[derive(Default)]
-pub struct KeyLocks(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
-
-impl KeyLocks {
-    async fn lock(&self, key: &str) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // A lock that nobody holds or waits for is only in this map.
-            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            Arc::clone(locks.entry(key.to_owned()).or_default())
-        };
-        lock.lock_owned().await
-    }
-}
 
 /// A key that this request holds.
 pub struct HeldKey {

@@ -8,6 +8,7 @@ mod events;
 mod experiments;
 mod features;
 mod idempotency;
+mod key_locks;
 mod listener;
 mod openapi;
 mod service;

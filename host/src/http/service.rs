@@ -10,7 +10,7 @@ use serin_core::record::Record;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Problem;
-use super::idempotency::KeyLocks;
+use super::key_locks::KeyLocks;
 use crate::clock::Clock;
 use crate::decide::{Deployment, Pool, Shadowed, Shadows};
 use crate::experiments::{Controller, Observer};

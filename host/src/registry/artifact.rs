@@ -12,6 +12,7 @@ use serin_core::record::StrategyId;
 use wasmparser::{CustomSectionReader, Encoding, Parser, Payload, WasmFeatures};
 
 use super::breaker::Breaker;
+use super::cases::{CaseResult, check_case, run_case};
 use crate::clock::Budget;
 use crate::sandbox::{Engines, LinkError, Linked};
 
@@ -130,7 +131,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
         None => Vec::new(),
     };
     for case in &cases {
-        super::check_case(case, &manifest).map_err(ArtifactError::Cases)?;
+        check_case(case, &manifest).map_err(ArtifactError::Cases)?;
     }
     Ok(Contents {
         manifest: Arc::new(manifest),
@@ -181,12 +182,17 @@ impl Plugin {
                 let why = format!("those before it took more than {} s", CASES.as_secs());
                 return Err(ArtifactError::CaseFailed { name: case.name.clone(), why });
             }
-            let result = super::run_case(&plugin, case);
+            let result = plugin.run_case(case);
             if let Some(why) = result.difference {
                 return Err(ArtifactError::CaseFailed { name: case.name.clone(), why });
             }
         }
         Ok(plugin)
+    }
+
+    /// Runs one case in the sandbox.
+    pub fn run_case(&self, case: &Case) -> CaseResult {
+        run_case(&self.linked, self.manifest(), case)
     }
 
     /// Reads, compiles and links, without running the cases.

@@ -11,9 +11,8 @@ use serin_core::manifest::{Manifest, ModelId};
 use serin_core::record::{CallError, FailureKind, Outcome};
 use serin_core::value::Value;
 
-use super::Plugin;
 use crate::clock::Budget;
-use crate::sandbox::{Run, Scored, Scorer};
+use crate::sandbox::{Linked, Run, Scored, Scorer};
 
 /// What came of a case.
 #[derive(Debug)]
@@ -73,16 +72,16 @@ impl Scorer for Scripted {
 const DEFAULT_TIME_MS: u64 = 1_767_268_800_000;
 
 /// Runs one case.
-pub fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
+pub(super) fn run_case(linked: &Linked, manifest: &Manifest, case: &Case) -> CaseResult {
     let nothing = |outcome| (outcome, [0; 5]);
     let surprises = Arc::<Mutex<Vec<String>>>::default();
-    let (outcome, [fuel, time_us, start_us, calls_us, memory_bytes]) = match prepare(plugin, case) {
+    let (outcome, [fuel, time_us, start_us, calls_us, memory_bytes]) = match prepare(manifest, case) {
         Ok((features, scores, parameters, time_ms)) => {
             // What the manifest asks for, whatever an operator grants: a case is about the
             // strategy, and so is not the machine's wall clock, which only bounds it here.
-            let limits = Limits { wall_ms: 10_000, ..plugin.manifest().limits.over(Limits::default()) };
+            let limits = Limits { wall_ms: 10_000, ..manifest.limits.over(Limits::default()) };
             let run = Run {
-                decision_point: &plugin.manifest().decision_point,
+                decision_point: &manifest.decision_point,
                 time_ms,
                 utc_offset_minutes: case.utc_offset_minutes,
                 features: &features,
@@ -92,7 +91,7 @@ pub fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
             let scorer =
                 Box::new(Scripted { calls: case.calls.clone().into_iter(), surprises: Arc::clone(&surprises) });
             let budget = Budget::new(Duration::from_secs(10));
-            let ran = plugin.linked.run(&run, plugin.manifest(), limits, budget, Some(scorer));
+            let ran = linked.run(&run, manifest, limits, budget, Some(scorer));
             (ran.outcome, [ran.fuel, ran.time_us, ran.start_us, ran.calls_us, ran.memory_bytes])
         }
         Err(outcome) => nothing(outcome),
@@ -129,9 +128,8 @@ fn time_of(case: &Case) -> Result<u64, String> {
 
 type Prepared = (Vec<Value>, Vec<f64>, Vec<Value>, u64);
 
-fn prepare(plugin: &Plugin, case: &Case) -> Result<Prepared, Outcome> {
+fn prepare(manifest: &Manifest, case: &Case) -> Result<Prepared, Outcome> {
     let failed = |kind, detail: &str| Outcome::Failure { kind, detail: detail.to_owned() };
-    let manifest = plugin.manifest();
     let features = case
         .positional_features(manifest)
         .ok_or_else(|| failed(FailureKind::FeatureMissing, "a feature without a default is missing"))?;

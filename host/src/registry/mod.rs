@@ -15,7 +15,7 @@ use serin_core::experiment::Pin;
 
 pub use archive::{Archive, ArchiveError};
 pub use artifact::{ArtifactError, Contents, Plugin, check_size, read};
-pub use cases::{CaseResult, check_case, run_case};
+pub use cases::{CaseResult, check_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
 pub use watch::{Stamp, Watcher, files_in};
 
