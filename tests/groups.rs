@@ -232,7 +232,7 @@ fn groups_covariates_and_segments_are_those_of_the_entry_and_harm_to_a_group_pau
     let at = titles.map(|title| page.find(&format!("<h2>{title}</h2>")).unwrap_or(usize::MAX));
     assert!(at.is_sorted() && at[7] < usize::MAX, "{at:?}");
     let units = row("next", "cured")["units"].clone();
-    assert!(page.contains(&format!("<td class=n>{} / {}<td", units[0], units[1])), "{units}: {page}");
+    assert!(page.contains(&format!("<td class=\"n\">{} / {}</td>", units[0], units[1])), "{units}: {page}");
     for needle in [
         "Reference group: \u{2018}under_62\u{2019}",
         "<span class=\"small\">stops nothing</span>",

@@ -56,11 +56,6 @@ pub(super) fn minute(at: &str) -> String {
     time(at, "%Y-%m-%d %H:%M UTC")
 }
 
-/// Text as it may stand in HTML.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 /// What somebody wrote, on one line.
 pub(super) fn line(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
@@ -266,11 +261,6 @@ mod tests {
         );
         assert_eq!(minute("2026-12-20T08:00:31.123Z"), "2026-12-20 08:00 UTC");
         assert_eq!(second("no time\n"), "no time ");
-    }
-
-    #[test]
-    fn text_of_a_user_does_not_become_markup() {
-        assert_eq!(escaped("<b a=\"1\">&"), "&lt;b a=&quot;1&quot;&gt;&amp;");
     }
 
     fn rail(state: &str, evidence: Value) -> Rail {

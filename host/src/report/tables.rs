@@ -1,284 +1,319 @@
 //! The tables of a report's page.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
-use super::formatting::{self, Rail, escaped, line, number, probability};
-use super::{Guardrail, Metric, Report};
+use indexmap::IndexMap;
+use maud::{Markup, html};
 
-/// Begins a table; a column of numbers has a name that begins with `#`.
-fn open(page: &mut String, columns: &[&str]) {
-    page.push_str("<div class=\"wide\"><table><thead><tr>");
-    for column in columns {
-        let (class, name) = match column.strip_prefix('#') {
-            Some(name) => (" class=n", name),
-            None => ("", *column),
-        };
-        // Writing to a String does not fail.
-        let _ = write!(page, "<th scope=col{class}>{}", escaped(name));
+use super::formatting::{self, Rail, line, number, probability};
+use super::{Fairness, Guardrail, Metric, Report, Segment, Shadow, Srm};
+use Column::{Number, Text};
+
+/// A column's heading, by what it holds. Numbers are set to the right.
+enum Column<'a> {
+    Text(&'a str),
+    Number(&'a str),
+}
+
+fn table(columns: &[Column<'_>], rows: &Markup) -> Markup {
+    html! {
+        div.wide {
+            table {
+                thead {
+                    tr {
+                        @for column in columns {
+                            @match column {
+                                Text(name) => { th scope="col" { (name) } }
+                                Number(name) => { th.n scope="col" { (name) } }
+                            }
+                        }
+                    }
+                }
+                tbody { (rows) }
+            }
+        }
     }
-    page.push_str("</tr></thead><tbody>");
-}
-
-fn close(page: &mut String) {
-    page.push_str("</tbody></table></div>");
-}
-
-/// A cell of text.
-fn cell(page: &mut String, text: &str) {
-    let _ = write!(page, "<td>{}", escaped(text));
-}
-
-/// A cell of a number.
-fn count(page: &mut String, text: &str) {
-    let _ = write!(page, "<td class=n>{}", escaped(text));
 }
 
 /// The arms of a metric.
-pub(super) fn arms(page: &mut String, metric: &Metric) {
-    open(page, &["arm", "#units", "#mean"]);
-    for (name, arm) in &metric.arms {
-        page.push_str("<tr>");
-        cell(page, name);
-        count(page, &arm.units.to_string());
-        count(page, &number(arm.mean));
-        page.push_str("</tr>");
-    }
-    close(page);
+pub(super) fn arms(metric: &Metric) -> Markup {
+    let rows = html! {
+        @for (name, arm) in &metric.arms {
+            tr { td { (name) } td.n { (arm.units) } td.n { (number(arm.mean)) } }
+        }
+    };
+    table(&[Text("arm"), Number("units"), Number("mean")], &rows)
 }
 
-fn rail(page: &mut String, guardrail: &Guardrail) {
+pub(super) fn changes(report: &Report) -> Markup {
+    if report.changes.is_empty() {
+        return html! {};
+    }
+    let rows = html! {
+        @for change in &report.changes {
+            tr {
+                td.t { (formatting::minute(&change.at).trim_end_matches(" UTC")) }
+                td { (change.command) }
+                td.n { (change.phase) }
+                td { (line(&change.by)) }
+                td { (line(&change.reason)) }
+                td { (change.spec_digest.trim_start_matches("sha256:").chars().take(8).collect::<String>()) }
+            }
+        }
+    };
+    let columns = [Text("when (UTC)"), Text("what"), Number("phase"), Text("by"), Text("why"), Text("spec")];
+    html! {
+        h2 { "What happened" }
+        (table(&columns, &rows))
+        @if let Some(guardrail) = &report.stopped_by { p.small { "stopped by " (guardrail) } }
+        @if let Some(unlisted) = report.unlisted() { p.small { (unlisted) } }
+    }
+}
+
+pub(super) fn versions(report: &Report) -> Markup {
+    if report.versions.is_empty() {
+        return html! {};
+    }
+    let rows = html! {
+        @for version in &report.versions {
+            tr {
+                td { (version.arm) }
+                td { (version.role) }
+                td { (version.strategy) }
+                td { (line(&version.set())) }
+            }
+        }
+    };
+    html! {
+        h2 { "What is tested" }
+        (table(&[Text("arm"), Text("role"), Text("strategy"), Text("parameters")], &rows))
+    }
+}
+
+pub(super) fn guardrails(guardrails: &[Guardrail]) -> Markup {
+    if guardrails.is_empty() {
+        return html! {};
+    }
+    let rows = html! { @for guardrail in guardrails { (guardrail_rows(guardrail)) } };
+    let columns = [
+        Text("metric"),
+        Text("arm"),
+        Text("state"),
+        Number("control"),
+        Number("the arm"),
+        Number("change"),
+        Number("harm above"),
+        Number("holds below"),
+        Number("p and alpha"),
+    ];
+    html! {
+        h2 { "Guardrails" }
+        (table(&columns, &rows))
+        p.small { (formatting::RAILS) "." }
+    }
+}
+
+fn guardrail_rows(guardrail: &Guardrail) -> Markup {
+    /// The columns after the state.
     const REST: usize = 6;
     let rail = Rail::of(guardrail);
     let kind = rail.action.as_ref().map_or_else(|| rail.kind.clone(), |action| format!("share of '{action}'"));
-    let _ = write!(
-        page,
-        "<tr><td>{}<br><span class=\"small\">{}</span><td>{}<td><b>{}</b>",
-        escaped(&guardrail.metric),
-        escaped(&kind),
-        escaped(&guardrail.arm),
-        escaped(&guardrail.state)
-    );
-    if let Some(counted) = &rail.count {
-        let _ = write!(page, "<td colspan={REST}>{}", escaped(counted));
-    } else {
-        for (mean, units) in &rail.means {
-            let _ = write!(page, "<td class=n>{}<br><span class=\"small\">of {}</span>", escaped(mean), escaped(units));
+    html! {
+        tr {
+            td { (guardrail.metric) br; span.small { (kind) } }
+            td { (guardrail.arm) }
+            td { b { (guardrail.state) } }
+            @if let Some(counted) = &rail.count {
+                td colspan=(REST) { (counted) }
+            } @else {
+                @for (mean, units) in &rail.means {
+                    td.n { (mean) br; span.small { "of " (units) } }
+                }
+                td.n { (rail.above) br; "to " (rail.below) }
+                td.n { (rail.alarm) }
+                td.n { (rail.margin) }
+                td.n {
+                    (rail.p) br;
+                    span.small { (rail.alpha) @if let Some(part) = &rail.alarm_alpha { br; "alarm " (part) } }
+                }
+            }
         }
-        let _ = write!(page, "<td class=n>{}<br>to {}", escaped(&rail.above), escaped(&rail.below));
-        [&rail.alarm, &rail.margin, &rail.p].into_iter().for_each(|text| count(page, text));
-        let alarm = rail.alarm_alpha.as_ref().map(|part| format!("<br>alarm {}", escaped(part))).unwrap_or_default();
-        let _ = write!(page, "<br><span class=\"small\">{}{alarm}</span>", escaped(&rail.alpha));
-    }
-    page.push_str("</tr>");
-    // With bounds, why it is inconclusive is in the numbers.
-    if let Some(why) = guardrail.why.as_ref().filter(|_| rail.margin == "-") {
-        let _ = write!(page, "<tr><td><td colspan={} class=\"small\">{}</tr>", REST + 2, escaped(why));
+        // With bounds, why it is inconclusive is in the numbers.
+        @if let Some(why) = guardrail.why.as_ref().filter(|_| rail.margin == "-") {
+            tr { td {} td.small colspan=(REST + 2) { (why) } }
+        }
     }
 }
 
-impl Report {
-    pub(super) fn changes_table(&self, page: &mut String) {
-        if self.changes.is_empty() {
-            return;
-        }
-        page.push_str("<h2>What happened</h2>");
-        open(page, &["when (UTC)", "what", "#phase", "by", "why", "spec"]);
-        for change in &self.changes {
-            page.push_str("<tr>");
-            let at = formatting::minute(&change.at);
-            let _ = write!(page, "<td class=t>{}", escaped(at.trim_end_matches(" UTC")));
-            cell(page, &change.command);
-            count(page, &change.phase.to_string());
-            [&change.by, &change.reason].into_iter().for_each(|text| cell(page, &line(text)));
-            let digest = change.spec_digest.trim_start_matches("sha256:");
-            cell(page, &digest.chars().take(8).collect::<String>());
-            page.push_str("</tr>");
-        }
-        close(page);
-        let stopped = self.stopped_by.as_ref().map(|guardrail| format!("stopped by {guardrail}"));
-        for said in [stopped, self.unlisted()].into_iter().flatten() {
-            let _ = write!(page, "<p class=\"small\">{}</p>", escaped(&said));
-        }
+pub(super) fn fairness(all: &[Fairness]) -> Markup {
+    if all.is_empty() {
+        return html! {};
     }
-
-    pub(super) fn tried_table(&self, page: &mut String) {
-        if self.versions.is_empty() {
-            return;
+    let is_same = |a: &Fairness, b: &Fairness| a.attribute == b.attribute && a.rate == b.rate;
+    html! {
+        h2 { "Fairness" }
+        p.small {
+            "The well-treated of a group, by those of the reference group in the same arm; bounds are valid however often \
+             they are looked at, and shared out over all comparisons. These are monitors that somebody chose, not a \
+             finding of law. What control shows was there before, and stops nothing."
         }
-        page.push_str("<h2>What is tested</h2>");
-        open(page, &["arm", "role", "strategy", "parameters"]);
-        for version in &self.versions {
-            page.push_str("<tr>");
-            let set = line(&version.set());
-            [&version.arm, &version.role, &version.strategy, &set].into_iter().for_each(|text| cell(page, text));
-            page.push_str("</tr>");
-        }
-        close(page);
+        @for group in all.chunk_by(is_same) { (fairness_table(group)) }
     }
+}
 
-    pub(super) fn guardrails_table(&self, page: &mut String) {
-        if self.guardrails.is_empty() {
-            return;
-        }
-        page.push_str("<h2>Guardrails</h2>");
-        let bounds = ["#change", "#harm above", "#holds below", "#p and alpha"];
-        open(page, &[&["metric", "arm", "state", "#control", "#the arm"][..], &bounds].concat());
-        self.guardrails.iter().for_each(|guardrail| rail(page, guardrail));
-        close(page);
-        let _ = write!(page, "<p class=\"small\">{}.</p>", escaped(formatting::RAILS));
-    }
-
-    pub(super) fn fairness_tables(&self, page: &mut String) {
-        if self.fairness.is_empty() {
-            return;
-        }
-        page.push_str(
-            "<h2>Fairness</h2><p class=\"small\">The well-treated of a group, by those of the reference group in the same \
-             arm; bounds are valid however often they are looked at, and shared out over all comparisons. These are \
-             monitors that somebody chose, not a finding of law. What control shows was there before, and stops nothing.</p>",
-        );
-        let of = |at: usize| self.fairness.get(at).map(|found| (&found.attribute, &found.rate));
-        for (at, found) in self.fairness.iter().enumerate() {
-            if at == 0 || of(at) != of(at - 1) {
-                let _ = write!(
-                    page,
-                    "<h3>{}: {}</h3><p class=\"small\">Reference group: \u{2018}{}\u{2019}. The ratio is to be at least {}.</p>",
-                    escaped(&found.attribute),
-                    escaped(&found.rate),
-                    escaped(&found.reference),
-                    found.min_ratio
-                );
-                open(page, &["arm", "group", "state", "#units", "#share", "#reference's", "#ratio", "#surely"]);
+fn fairness_table(group: &[Fairness]) -> Markup {
+    let Some(first) = group.first() else { return html! {} };
+    let surely = |found: &Fairness| {
+        let low = number(Some(found.interval.0));
+        found.interval.1.map_or_else(|| format!("above {low}"), |high| format!("{low} to {}", number(Some(high))))
+    };
+    let rows = html! {
+        @for found in group {
+            tr {
+                td { (found.arm) @if found.control { br; span.small { "stops nothing" } } }
+                td { (found.group) }
+                td { b { (found.state) } }
+                td.n { (found.units[0]) " / " (found.units[1]) }
+                @for value in found.rates.into_iter().chain([found.ratio]) { td.n { (number(value)) } }
+                td.n { (surely(found)) }
             }
-            let about = if found.control { "<br><span class=\"small\">stops nothing</span>" } else { "" };
-            let _ = write!(
-                page,
-                "<tr><td>{}{about}<td>{}<td><b>{}</b>",
-                escaped(&found.arm),
-                escaped(&found.group),
-                escaped(&found.state)
-            );
-            let [group, reference] = found.units;
-            let (low, high) = (number(Some(found.interval.0)), found.interval.1.map(|high| number(Some(high))));
-            count(page, &format!("{group} / {reference}"));
-            found.rates.into_iter().chain([found.ratio]).for_each(|value| count(page, &number(value)));
-            count(page, &high.map_or_else(|| format!("above {low}"), |high| format!("{low} to {high}")));
-            page.push_str("</tr>");
-            if let Some(why) = &found.why {
-                let _ = write!(page, "<tr><td><td colspan=7 class=\"small\">{}</tr>", escaped(why));
-            }
-            if of(at) != of(at + 1) {
-                close(page);
+            @if let Some(why) = &found.why { tr { td {} td.small colspan="7" { (why) } } }
+        }
+    };
+    let columns = [
+        Text("arm"),
+        Text("group"),
+        Text("state"),
+        Number("units"),
+        Number("share"),
+        Number("reference's"),
+        Number("ratio"),
+        Number("surely"),
+    ];
+    html! {
+        h3 { (first.attribute) ": " (first.rate) }
+        p.small {
+            "Reference group: \u{2018}" (first.reference) "\u{2019}. The ratio is to be at least " (first.min_ratio) "."
+        }
+        (table(&columns, &rows))
+    }
+}
+
+pub(super) fn balance(srm: &Srm) -> Markup {
+    let total = srm.counts.values().sum::<u64>().max(1) as f64;
+    let expected = |arm: &String| srm.expected.get(arm).copied().unwrap_or_default();
+    let rows = html! {
+        @for (arm, n) in &srm.counts {
+            tr {
+                td { (arm) }
+                td.n { (n) }
+                td.n { (format!("{:.4}", *n as f64 / total)) }
+                td.n { (format!("{:.4}", expected(arm))) }
             }
         }
-    }
+    };
+    table(&[Text("arm"), Number("units"), Number("share"), Number("expected")], &rows)
+}
 
-    pub(super) fn balance_table(&self, page: &mut String) {
-        open(page, &["arm", "#units", "#share", "#expected"]);
-        let total = self.srm.counts.values().sum::<u64>().max(1) as f64;
-        for (arm, n) in &self.srm.counts {
-            let expected = self.srm.expected.get(arm).copied().unwrap_or_default();
-            page.push_str("<tr>");
-            cell(page, arm);
-            [n.to_string(), format!("{:.4}", *n as f64 / total), format!("{expected:.4}")]
-                .iter()
-                .for_each(|text| count(page, text));
-            page.push_str("</tr>");
-        }
-        close(page);
+pub(super) fn segments(segments: &[Segment]) -> Markup {
+    if segments.is_empty() {
+        return html! {};
     }
-
-    pub(super) fn segments_table(&self, page: &mut String) {
-        if self.segments.is_empty() {
-            return;
-        }
-        page.push_str(
-            "<h2>Segments</h2><p class=\"small\">Exploratory: whoever looks at enough of them finds something. The last p \
-             is adjusted for all that are shown (Benjamini and Hochberg). Units: of control / of the arm.</p>",
-        );
-        open(page, &["segment", "goal", "arm", "#units", "#difference", "#interval", "#p", "#among all"]);
-        for found in &self.segments {
-            let value = found.value.as_deref().unwrap_or("(not known)");
-            page.push_str("<tr>");
-            cell(page, &format!("{} = {value}", found.attribute));
-            [&found.metric, &found.arm].into_iter().for_each(|text| cell(page, text));
-            count(page, &found.units.map(|n| n.to_string()).join(" / "));
-            match (&found.not_enough, found.interval) {
-                (None, Some(interval)) => {
-                    count(page, &number(found.difference));
-                    count(page, &interval.map(|end| number(Some(end))).join(" to "));
-                    count(page, &probability(found.p));
-                    count(page, &probability(found.adjusted_p));
-                }
-                (why, _) => {
-                    let why = escaped(why.as_deref().unwrap_or("nothing can be said"));
-                    let _ = write!(page, "<td colspan=4 class=\"small\">{why}");
+    let rows = html! {
+        @for found in segments {
+            tr {
+                td { (found.attribute) " = " (found.value.as_deref().unwrap_or("(not known)")) }
+                td { (found.metric) }
+                td { (found.arm) }
+                td.n { (found.units[0]) " / " (found.units[1]) }
+                @if let (None, Some([low, high])) = (&found.not_enough, found.interval) {
+                    td.n { (number(found.difference)) }
+                    td.n { (number(Some(low))) " to " (number(Some(high))) }
+                    td.n { (probability(found.p)) }
+                    td.n { (probability(found.adjusted_p)) }
+                } @else {
+                    td.small colspan="4" { (found.not_enough.as_deref().unwrap_or("nothing can be said")) }
                 }
             }
-            page.push_str("</tr>");
         }
-        close(page);
+    };
+    let columns = [
+        Text("segment"),
+        Text("goal"),
+        Text("arm"),
+        Number("units"),
+        Number("difference"),
+        Number("interval"),
+        Number("p"),
+        Number("among all"),
+    ];
+    html! {
+        h2 { "Segments" }
+        p.small {
+            "Exploratory: whoever looks at enough of them finds something. The last p is adjusted for all that are shown \
+             (Benjamini and Hochberg). Units: of control / of the arm."
+        }
+        (table(&columns, &rows))
     }
+}
 
-    pub(super) fn shadows_tables(&self, page: &mut String) {
-        for shadow in &self.shadows {
-            let _ = write!(
-                page,
-                "<h2>Shadow arm {}</h2><p>{} decisions, of which {:.2} % would have had the same action; {} runs were dropped, \
-                 since decisions came first. It took {} &micro;s (p50) to {} (p99); what served took {} to {}.</p>",
-                escaped(&shadow.arm),
-                shadow.decisions,
-                shadow.agreement * 100.0,
-                shadow.dropped,
-                shadow.took_us[0],
-                shadow.took_us[1],
-                shadow.served_us[0],
-                shadow.served_us[1]
-            );
-            for (why, n) in &shadow.failures {
-                let _ = write!(page, "<p>No answer, {}: {n}.</p>", escaped(why));
-            }
-            let all: BTreeSet<&str> = shadow.matrix.values().flat_map(|row| row.keys().map(String::as_str)).collect();
-            if all.is_empty() {
-                continue;
-            }
-            page.push_str("<p class=\"small\">Decisions: rows are what was served, columns the shadow's action.</p>");
-            let heads: Vec<String> = all.iter().map(|action| format!("#{action}")).collect();
-            open(page, &std::iter::once("served").chain(heads.iter().map(String::as_str)).collect::<Vec<_>>());
-            for (served, row) in &shadow.matrix {
-                page.push_str("<tr>");
-                cell(page, served);
-                for action in &all {
-                    let n = row.get(*action).copied().unwrap_or(0);
-                    let _ = match served == action {
-                        true => write!(page, "<td class=n><b>{n}</b>"),
-                        false => write!(page, "<td class=n>{n}"),
-                    };
+pub(super) fn shadow_arm(shadow: &Shadow) -> Markup {
+    let actions: BTreeSet<&str> = shadow.matrix.values().flat_map(|row| row.keys().map(String::as_str)).collect();
+    html! {
+        h2 { "Shadow arm " (shadow.arm) }
+        p {
+            (shadow.decisions) " decisions, of which " (format!("{:.2}", shadow.agreement * 100.0))
+            " % would have had the same action; " (shadow.dropped)
+            " runs were dropped, since decisions came first. It took " (shadow.took_us[0]) " \u{b5}s (p50) to "
+            (shadow.took_us[1]) " (p99); what served took " (shadow.served_us[0]) " to " (shadow.served_us[1]) "."
+        }
+        @for (why, n) in &shadow.failures { p { "No answer, " (why) ": " (n) "." } }
+        @if !actions.is_empty() { (shadow_matrix(shadow, &actions)) }
+    }
+}
+
+fn shadow_matrix(shadow: &Shadow, actions: &BTreeSet<&str>) -> Markup {
+    let columns: Vec<Column<'_>> =
+        std::iter::once(Text("served")).chain(actions.iter().map(|action| Number(action))).collect();
+    let rows = html! {
+        @for (served, row) in &shadow.matrix {
+            tr {
+                td { (served) }
+                @for action in actions {
+                    @let n = row.get(*action).copied().unwrap_or(0);
+                    td.n { @if served == action { b { (n) } } @else { (n) } }
                 }
-                page.push_str("</tr>");
             }
-            close(page);
         }
+    };
+    html! {
+        p.small { "Decisions: rows are what was served, columns the shadow's action." }
+        (table(&columns, &rows))
     }
+}
 
-    pub(super) fn actions_table(&self, page: &mut String) {
-        page.push_str("<h2>Decisions by action</h2>");
-        open(page, &["arm", "action", "#decisions", "share"]);
-        for (arm, actions) in &self.actions {
-            let total = actions.values().sum::<u64>().max(1) as f64;
-            for (action, n) in actions {
-                let share = *n as f64 / total;
-                page.push_str("<tr>");
-                [arm, action].into_iter().for_each(|text| cell(page, text));
-                count(page, &n.to_string());
-                let _ = write!(
-                    page,
-                    "<td>{share:.3}<svg width=\"120\" height=\"8\" role=\"img\" aria-label=\"{share:.2}\"><rect width=\"{:.1}\" height=\"8\" fill=\"#4a6fa5\"/></svg></tr>",
-                    share * 120.0
-                );
+pub(super) fn actions(actions: &IndexMap<String, IndexMap<String, u64>>) -> Markup {
+    let rows = html! {
+        @for (arm, actions) in actions {
+            @let total = actions.values().sum::<u64>().max(1) as f64;
+            @for (action, n) in actions {
+                @let share = *n as f64 / total;
+                tr {
+                    td { (arm) }
+                    td { (action) }
+                    td.n { (n) }
+                    td {
+                        (format!("{share:.3}"))
+                        svg width="120" height="8" role="img" aria-label=(format!("{share:.2}")) {
+                            rect width=(format!("{:.1}", share * 120.0)) height="8" fill="#4a6fa5" {}
+                        }
+                    }
+                }
             }
         }
-        close(page);
+    };
+    html! {
+        h2 { "Decisions by action" }
+        (table(&[Text("arm"), Text("action"), Number("decisions"), Text("share")], &rows))
     }
 }

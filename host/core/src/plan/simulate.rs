@@ -11,7 +11,7 @@ use super::setup::Setup;
 use crate::Name;
 use crate::allocation::{Purpose, admitted, pick, place};
 use crate::analysis::{Analysis, Course, HarmStatus, Observed, SRM_ALPHA, analyse, next_shares};
-use crate::experiment::{Command, Experiment, Next, Source, State, Status};
+use crate::experiment::{Command, Next, Source, State, Status};
 
 /// How an experiment came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! A plot as SVG. Lines differ in colour and in dash, and bear their names beside the plot, so
 //! that they are told apart in grey print too.
 
+use maud::{Markup, PreEscaped, html};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -32,7 +33,9 @@ pub(super) const STYLES: [(RGBColor, &str); 7] = [
 
 /// One plot.
 pub(super) struct Plot {
-    /// HTML.
+    /// The caption's first words, in bold.
+    pub(super) title: String,
+    /// The rest of the caption.
     pub(super) caption: String,
     /// In pixels of the page.
     pub(super) height: u32,
@@ -43,21 +46,21 @@ pub(super) struct Plot {
     pub(super) band: Points,
     /// What the lines are to be compared with.
     pub(super) rule: Option<f64>,
-    /// HTML after the caption's period.
+    /// What comes after the caption's period.
     pub(super) note: String,
 }
 
 impl Plot {
-    pub(super) fn new(caption: String, height: u32, y: Ticks, lines: Vec<(String, Points)>) -> Self {
-        Self { caption, height, y, lines, band: Vec::new(), rule: None, note: String::new() }
+    pub(super) fn new([title, caption]: [String; 2], height: u32, y: Ticks, lines: Vec<(String, Points)>) -> Self {
+        Self { title, caption, height, y, lines, band: Vec::new(), rule: None, note: String::new() }
     }
 
     /// The plot with its caption; nothing where there is nothing over time. In the phases `shipped`
     /// a winner served.
-    pub(super) fn figure(&self, moments: &[&Moment], shipped: &[u32]) -> String {
-        let (Some(first), Some(last)) = (moments.first(), moments.last()) else { return String::new() };
+    pub(super) fn figure(&self, moments: &[&Moment], shipped: &[u32]) -> Markup {
+        let (Some(first), Some(last)) = (moments.first(), moments.last()) else { return html! {} };
         if moments.len() < 2 || self.lines.iter().all(|line| line.1.is_empty()) {
-            return String::new();
+            return html! {};
         }
         // Drawing into a String does not fail.
         let svg = self.drawn(moments, shipped, [first.at_ms, last.at_ms]).unwrap_or_default();
@@ -70,13 +73,16 @@ impl Plot {
         let [from, to] = [first, last].map(|moment| time(moment.at_ms, "%b %-d, %Y"));
         let period = if from == to { from } else { format!("{from} to {to}") };
         let caption = format!("{}. {period} (UTC).{}", self.caption, self.note);
-        format!(
-            "<figure><figcaption class=\"small\">{caption}</figcaption><svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" \
-             aria-label=\"{}\" style=\"width:100%;max-width:{}px;height:auto\">{inner}</figure>\n",
-            self.height * FINE,
-            caption.replace("<b>", "").replace("</b>", ""),
-            WIDTH / FINE
-        )
+        html! {
+            figure {
+                figcaption.small { b { (self.title) } (caption) }
+                svg viewBox={ "0 0 " (WIDTH) " " (self.height * FINE) } role="img" aria-label={ (self.title) (caption) }
+                    style={ "width:100%;max-width:" (WIDTH / FINE) "px;height:auto" } {
+                    // The backend has escaped the names in its drawing.
+                    (PreEscaped(inner.trim_end().trim_end_matches("</svg>")))
+                }
+            }
+        }
     }
 
     fn drawn(
@@ -206,11 +212,6 @@ fn shortened(name: &str) -> String {
     let start: String = letters.iter().scan(half, fits).collect();
     let end: Vec<char> = letters.iter().rev().scan(half, fits).collect();
     format!("{start}\u{2026}{}", end.into_iter().rev().collect::<String>())
-}
-
-/// Text as it may stand in HTML.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -6,18 +6,19 @@ mod drawing;
 use std::cmp::Reverse;
 
 use indexmap::IndexMap;
+use maud::{Markup, html};
 
 use self::axis::{compact, ends, linear, powers, shares, time};
-use self::drawing::{Plot, Points, STYLES, escaped};
+use self::drawing::{Plot, Points, STYLES};
 use super::{Metric, Report};
 use crate::experiments::{Effect, Moment};
 
 /// Moments in a plot.
 const MOST: usize = 200;
 
-/// An experiment's life, as far as it was kept.
-pub(super) struct Life<'a> {
-    history: &'a [Moment],
+/// An experiment's history, as far as it was kept.
+pub(super) struct History<'a> {
+    moments: &'a [Moment],
     /// It has ended.
     ended: bool,
     /// Units left their arm when a winner shipped.
@@ -26,11 +27,11 @@ pub(super) struct Life<'a> {
     shipped: Vec<u32>,
 }
 
-impl<'a> Life<'a> {
+impl<'a> History<'a> {
     pub(super) fn of(report: &'a Report) -> Self {
         let ships = report.changes.iter().filter(|change| change.command == "ship");
         Self {
-            history: &report.history,
+            moments: &report.history,
             ended: matches!(report.state.as_str(), "aborted" | "concluded"),
             moved: report.units.left_out.moved > 0,
             shipped: ships.map(|change| change.phase).collect(),
@@ -38,20 +39,20 @@ impl<'a> Life<'a> {
     }
 
     /// How a metric went in an arm against control, and what that adds up to.
-    pub(super) fn over_time(&self, metric: &Metric, arm: &str) -> String {
-        let moments = thinned(self.history);
+    pub(super) fn over_time(&self, metric: &Metric, arm: &str) -> Markup {
+        let moments = thinned(self.moments);
         let of = |moment: &&Moment| {
             let found = moment.effects.iter().find(|effect| effect.metric == metric.name && effect.arm == arm)?;
             Some((moment.at_ms as f64, found.clone()))
         };
         let effects: Vec<(f64, Effect)> = moments.iter().filter_map(of).collect();
-        let title = format!("<b>{}</b>, {} against control", escaped(&metric.name), escaped(arm));
-        let each = effect_plot(&effects, "diff.", format!("{title}: the difference and its interval"), |_| 1.0);
-        let caption = format!("{title}: what the difference adds up to so far, times the arm's mature units");
-        let total = effect_plot(&effects, "total", caption, |effect| effect.units as f64);
+        let caption = |says: &str| [metric.name.clone(), format!(", {arm} against control: {says}")];
+        let each = effect_plot(&effects, "diff.", caption("the difference and its interval"), |_| 1.0);
+        let adds_up = caption("what the difference adds up to so far, times the arm's mature units");
+        let total = effect_plot(&effects, "total", adds_up, |effect| effect.units as f64);
         let note = self.note(&effects, metric.arms.get(arm).map(|arm| arm.units));
         let plots = [each, total].into_iter().flatten().map(|plot| Plot { note: note.clone(), ..plot });
-        plots.map(|plot| plot.figure(&moments, &self.shipped)).collect()
+        html! { @for plot in plots { (plot.figure(&moments, &self.shipped)) } }
     }
 
     /// What is not in a plot, and is in the report.
@@ -67,7 +68,12 @@ impl<'a> Life<'a> {
     }
 }
 
-fn effect_plot(effects: &[(f64, Effect)], name: &str, mut caption: String, times: fn(&Effect) -> f64) -> Option<Plot> {
+fn effect_plot(
+    effects: &[(f64, Effect)],
+    name: &str,
+    [title, mut caption]: [String; 2],
+    times: fn(&Effect) -> f64,
+) -> Option<Plot> {
     let line = points(effects.iter().map(|(at, effect)| (*at, effect.difference * times(effect))));
     let end = |i: usize| effects.iter().map(move |(at, effect)| (*at, effect.interval[i] * times(effect)));
     let (low, high): (Points, Points) =
@@ -87,13 +93,13 @@ fn effect_plot(effects: &[(f64, Effect)], name: &str, mut caption: String, times
     }
     let name = format!("{name} {}", compact(*last, last.abs() / 100.0));
     let band = low.into_iter().chain(high.into_iter().rev()).collect();
-    Some(Plot { caption, height: 220, y, lines: vec![(name, line)], band, rule: Some(0.0), note: String::new() })
+    Some(Plot { band, rule: Some(0.0), ..Plot::new([title, caption], 220, y, vec![(name, line)]) })
 }
 
-impl Life<'_> {
+impl History<'_> {
     /// How many units entered the arms, and what let them in.
-    pub(super) fn allocation(&self) -> String {
-        let moments = thinned(self.history);
+    pub(super) fn allocation(&self) -> Markup {
+        let moments = thinned(self.moments);
         let mut counts: IndexMap<&str, u64> = IndexMap::new();
         for moment in &moments {
             counts.extend(moment.units.iter().map(|(arm, n)| (arm.as_str(), *n)));
@@ -107,8 +113,8 @@ impl Life<'_> {
         let units = lines(&|moment, arm| moment.units.get(arm).map(|n| *n as f64));
         let y = linear(values(&units));
         let left = if self.moved { "; who moved with the winner is left out from that phase on" } else { "" };
-        let title = format!("<b>Units that are compared</b>, by arm{left}{rest}");
-        let mut plots = vec![Plot::new(title, 220, y, units)];
+        let caption = ["Units that are compared".to_owned(), format!(", by arm{left}{rest}")];
+        let mut plots = vec![Plot::new(caption, 220, y, units)];
         let coverage = points(moments.iter().map(|moment| (moment.at_ms as f64, moment.coverage)));
         let change = moments.windows(2).any(|pair| pair[0].weights != pair[1].weights);
         if change {
@@ -117,56 +123,57 @@ impl Life<'_> {
                 *points = stepped(points);
             }
             plots.push(Plot::new(
-                format!("<b>Shares of units in force</b>, by arm{rest}"),
+                ["Shares of units in force".to_owned(), format!(", by arm{rest}")],
                 150,
                 shares(values(&weights)),
                 weights,
             ));
         }
-        let mut constant = String::new();
+        let mut constant = None;
         if coverage.iter().all(|point| point.1 == coverage[0].1) {
             // A line that never moves is not worth a plot.
-            if let Some((_, share)) = coverage.first().filter(|_| moments.len() > 1) {
-                let percent = (share * 1000.0).round() / 10.0 + 0.0;
-                constant = format!("<p class=\"small\"><b>Coverage</b>: {percent} % of the slot, all the time.</p>\n");
-            }
+            let first = coverage.first().filter(|_| moments.len() > 1);
+            constant = first.map(|(_, share)| (share * 1000.0).round() / 10.0 + 0.0);
         } else {
             let lines = vec![("coverage".to_owned(), stepped(&coverage))];
             plots.push(Plot::new(
-                "<b>Coverage</b>: the share of the slot in use".to_owned(),
+                ["Coverage", ": the share of the slot in use"].map(str::to_owned),
                 110,
                 shares(values(&lines)),
                 lines,
             ));
         }
-        let plots: String = plots.into_iter().map(|plot| plot.figure(&moments, &self.shipped)).collect();
-        plots + &constant
+        html! {
+            @for plot in plots { (plot.figure(&moments, &self.shipped)) }
+            @if let Some(percent) = constant {
+                p.small { b { "Coverage" } ": " (percent) " % of the slot, all the time." }
+            }
+        }
     }
 
     /// Whether units fell to the arms as the weights say.
-    pub(super) fn balance(&self) -> String {
+    pub(super) fn balance(&self) -> Markup {
         /// Less is drawn as this.
         const LEAST: f64 = 1e-12;
-        let moments = thinned(self.history);
+        let moments = thinned(self.moments);
         let p = moments.iter().filter(|moment| moment.srm_sequential_p.is_finite());
         let line: Points =
             p.map(|moment| (moment.at_ms as f64, moment.srm_sequential_p.clamp(LEAST, 1.0).log10())).collect();
         let least = line.iter().fold(-3.0, |least: f64, point| least.min(point.1)).floor();
-        let caption =
-            "<b>Sample ratio mismatch</b>: sequential p, on a log scale; below 0.01 the split is not as planned";
-        let plot = Plot::new(caption.to_owned(), 160, powers(least), vec![("p".to_owned(), line)]);
+        let rest = ": sequential p, on a log scale; below 0.01 the split is not as planned";
+        let caption = ["Sample ratio mismatch", rest].map(str::to_owned);
+        let plot = Plot::new(caption, 160, powers(least), vec![("p".to_owned(), line)]);
         Plot { rule: Some(-2.0), ..plot }.figure(&moments, &self.shipped)
     }
 
     /// What was decided in each arm.
-    pub(super) fn action_mix(&self) -> String {
-        let moments = thinned(self.history);
+    pub(super) fn action_mix(&self) -> Markup {
+        let moments = thinned(self.moments);
         let mut arms: IndexMap<&str, IndexMap<&str, u64>> = IndexMap::new();
         for (arm, actions) in moments.iter().flat_map(|moment| &moment.actions) {
             arms.entry(arm).or_default().extend(actions.iter().map(|(action, n)| (action.as_str(), *n)));
         }
-        let mut html = String::new();
-        for (arm, counts) in arms {
+        let plot = |(arm, counts): (&str, IndexMap<&str, u64>)| {
             let (actions, rest) = largest(counts);
             let part = |moment: &Moment, action: &str| {
                 let actions = moment.actions.get(arm)?;
@@ -175,10 +182,10 @@ impl Life<'_> {
             };
             let line = |action: &str| points(moments.iter().filter_map(|moment| part(moment, action)));
             let lines: Vec<_> = actions.into_iter().map(|action| (action.to_owned(), line(action))).collect();
-            let caption = format!("<b>{}</b>: share of each action in the decisions so far{rest}", escaped(arm));
-            html.push_str(&Plot::new(caption, 200, shares(values(&lines)), lines).figure(&moments, &self.shipped));
-        }
-        html
+            let caption = [arm.to_owned(), format!(": share of each action in the decisions so far{rest}")];
+            Plot::new(caption, 200, shares(values(&lines)), lines).figure(&moments, &self.shipped)
+        };
+        html! { @for arm in arms { (plot(arm)) } }
     }
 }
 
@@ -256,8 +263,8 @@ mod tests {
         (0..n).map(moment).collect()
     }
 
-    fn life(history: &[Moment]) -> Life<'_> {
-        Life { history, ended: false, moved: false, shipped: vec![2] }
+    fn history_of(moments: &[Moment]) -> History<'_> {
+        History { moments, ended: false, moved: false, shipped: vec![2] }
     }
 
     fn metric(units: u64) -> Metric {
@@ -270,15 +277,16 @@ mod tests {
 
     fn over_time(history: &[Moment], arm: &str) -> String {
         let units = history.last().map_or(0, |moment| moment.effects[0].units);
-        life(history).over_time(&metric(units), arm)
+        history_of(history).over_time(&metric(units), arm).into_string()
     }
 
     fn allocation(history: &[Moment]) -> String {
-        life(history).allocation()
+        history_of(history).allocation().into_string()
     }
 
     fn all(history: &[Moment]) -> [String; 4] {
-        [over_time(history, NASTY), allocation(history), life(history).balance(), life(history).action_mix()]
+        let [balance, mix] = [history_of(history).balance(), history_of(history).action_mix()];
+        [over_time(history, NASTY), allocation(history), balance.into_string(), mix.into_string()]
     }
 
     #[test]
@@ -336,11 +344,12 @@ mod tests {
     #[test]
     fn what_is_not_in_a_plot_is_said_below_it() {
         let kept = history(9);
-        let ended = |units: u64| Life { ended: true, ..life(&kept) }.over_time(&metric(units), NASTY);
+        let ended =
+            |units: u64| History { ended: true, ..history_of(&kept) }.over_time(&metric(units), NASTY).into_string();
         // In the caption and for those who hear it, of both plots.
         let said = "As of Nov 18 19:06, when it was stopped; what matured since is in the numbers above.";
         assert_eq!((ended(320).matches("As of").count(), ended(321).matches(said).count()), (0, 4), "{}", ended(321));
-        let shipped = Life { moved: true, ..life(&kept) }.allocation();
+        let shipped = History { moved: true, ..history_of(&kept) }.allocation().into_string();
         assert!(shipped.contains("who moved with the winner is left out"), "{shipped}");
         assert!(shipped.contains("10 % of the slot, all the time") && !allocation(&kept).contains("moved"));
     }
