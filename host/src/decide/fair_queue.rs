@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(taken(&mut lines, 2, later), Some(3), "patience ends");
         (0..3).for_each(|_| lines.done("slow"));
         lines.done("other");
-        assert!(lines.lines.is_empty(), "a line that nobody is in is not kept");
+        assert!(lines.queues.is_empty(), "a line that nobody is in is not kept");
     }
 
     #[test]
