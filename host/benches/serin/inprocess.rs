@@ -13,7 +13,7 @@ use serin_core::record::Record;
 use serin_core::value::Value;
 use serin_guest::bindings;
 
-use crate::measure::{TimedCall, interleaved};
+use crate::measure::{Timed, TimedCall, interleaved};
 use crate::table::{Row, Table};
 use crate::world::{DEADLINE, Failure, World, budget};
 
@@ -89,6 +89,18 @@ fn native(record: &Record, world: &World) -> bindings::Context {
     }
 }
 
+// The timed calls, in their order.
+const NATIVE: usize = 0;
+const BARE: usize = 1;
+const INSTANTIATE: usize = 2;
+const AGAIN: usize = 3;
+const FEATURES: usize = 4;
+const ONNX: usize = 5;
+const DECISION: usize = 6;
+const SEQUENCE: usize = 7;
+const RECORD: usize = 8;
+const DECODE: usize = 9;
+
 /// Measures the parts and the whole.
 pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts, Failure> {
     let records: Vec<&Record> = world.decided.iter().map(|(_, record)| record).collect();
@@ -116,16 +128,6 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
     );
     let store = Arc::clone(&world.deployment.store);
 
-    const NATIVE: usize = 0;
-    const BARE: usize = 1;
-    const INSTANTIATE: usize = 2;
-    const AGAIN: usize = 3;
-    const FEATURES: usize = 4;
-    const ONNX: usize = 5;
-    const DECISION: usize = 6;
-    const SEQUENCE: usize = 7;
-    const RECORD: usize = 8;
-    const DECODE: usize = 9;
     let subjects: Vec<TimedCall<'_>> = vec![
         Box::new(|| {
             let context = contexts.next().clone();
@@ -160,6 +162,11 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
         }),
     ];
     let timed = interleaved(rounds, subjects);
+    Ok(tabulate(&timed, table))
+}
+
+/// Writes the table's section.
+fn tabulate(timed: &Timed, table: &mut Table) -> Parts {
     let parts = Parts {
         decision: timed.us(DECISION),
         record: timed.us(RECORD),
@@ -185,5 +192,5 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
             Row::new("stored record, digest compared, decoded", parts.decode, "µs"),
         ],
     );
-    Ok(parts)
+    parts
 }
