@@ -10,7 +10,7 @@ use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manife
 use wasm_encoder::{ComponentSection as _, CustomSection};
 
 use super::build_error::BuildError;
-use super::build_scripted::Scripted;
+use super::build_scripted::ScriptedLanguage;
 use super::caches;
 use super::toolchain::Toolchain;
 
@@ -23,7 +23,7 @@ pub struct BuildOptions {
 
 /// What was built.
 #[derive(Debug, Clone)]
-pub struct Built {
+pub struct BuiltArtifact {
     /// `DIR/dist/NAME-VERSION.wasm`.
     pub path: PathBuf,
     /// The artifact's digest.
@@ -36,7 +36,7 @@ pub struct Built {
 ///
 /// # Errors
 /// What stands in the way, and where.
-pub fn build(dir: &Path, options: BuildOptions) -> Result<Built, BuildError> {
+pub fn build(dir: &Path, options: BuildOptions) -> Result<BuiltArtifact, BuildError> {
     make(dir, options)?.package()
 }
 
@@ -53,7 +53,7 @@ impl Parts {
     ///
     /// # Errors
     /// What can't be read or written.
-    pub(super) fn package(&self) -> Result<Built, BuildError> {
+    pub(super) fn package(&self) -> Result<BuiltArtifact, BuildError> {
         package(&self.dir, &self.manifest, &self.manifest_text, &cases(&self.dir)?, self.component.clone())
     }
 }
@@ -69,7 +69,7 @@ pub(super) fn make(dir: &Path, options: BuildOptions) -> Result<Parts, BuildErro
     let manifest = Manifest::parse(&manifest_text).map_err(|source| BuildError::Manifest { path, source })?;
     // A mistake in a case is told before a minute is spent on compiling.
     cases(&dir)?;
-    let component = match Scripted::of(&dir) {
+    let component = match ScriptedLanguage::of(&dir) {
         Some(language) => language.component(&dir)?,
         None => compile(&dir, options, &manifest)?,
     };
@@ -113,7 +113,7 @@ pub fn package(
     manifest_text: &str,
     cases: &str,
     mut component: Vec<u8>,
-) -> Result<Built, BuildError> {
+) -> Result<BuiltArtifact, BuildError> {
     for (name, data) in [(MANIFEST_SECTION, manifest_text), (CASES_SECTION, cases)] {
         let section = CustomSection { name: name.into(), data: data.as_bytes().into() };
         section.append_to_component(&mut component);
@@ -125,7 +125,7 @@ pub fn package(
     let partial = dist.join(format!(".{}-{}.{}.partial", manifest.name, manifest.version, std::process::id()));
     std::fs::write(&partial, &component).map_err(BuildError::file(&partial))?;
     std::fs::rename(&partial, &path).map_err(BuildError::file(&path))?;
-    Ok(Built { path, digest: serin_core::digest(&component), size_bytes: component.len() as u64 })
+    Ok(BuiltArtifact { path, digest: serin_core::digest(&component), size_bytes: component.len() as u64 })
 }
 
 /// The component of a crate.

@@ -17,12 +17,12 @@ const WIT: [(&str, &str); 4] = [
 
 /// A language whose SDK has a build of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scripted {
+pub(super) enum ScriptedLanguage {
     Python,
     JavaScript,
 }
 
-impl Scripted {
+impl ScriptedLanguage {
     /// By the source that is there; none of a Rust crate.
     pub(super) fn of(dir: &Path) -> Option<Self> {
         let has = |file: &str| dir.join(file).exists();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serin_core::manifest::{Manifest, OnMissing};
 
 use super::build::{BuildOptions, build};
-use super::build_scripted::Scripted;
+use super::build_scripted::ScriptedLanguage;
 use super::{Format, Outcome, PluginCommand, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
 use crate::registry::{Contents, Plugin, read};
 
@@ -28,7 +28,7 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
         }
         PluginCommand::Check { path } => {
             // The source's types first, where the path is a project's in a language that builds without them.
-            if let Some(language) = Scripted::of(&path) {
+            if let Some(language) = ScriptedLanguage::of(&path) {
                 language.check(&path)?;
             }
             check(&artifact(&path)?)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serin_core::{NAME_RULE, is_name};
 
-use super::build_scripted::Scripted;
+use super::build_scripted::ScriptedLanguage;
 use super::{Outcome, sdk};
 
 /// A language that strategies are written in.
@@ -92,7 +92,7 @@ pub(super) fn create(name: &str, language: Language, sdk: Option<&Path>) -> Outc
         std::fs::write(&path, text).map_err(failed)?;
     }
     // The editor knows the names from the beginning; every build writes them again.
-    if let Some(scripted) = Scripted::of(dir)
+    if let Some(scripted) = ScriptedLanguage::of(dir)
         && let Err(error) = scripted.generate(dir)
     {
         eprintln!("{}: the names of plugin.toml are not generated yet: {error}", dir.display());

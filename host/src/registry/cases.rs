@@ -38,12 +38,12 @@ pub struct CaseResult {
 }
 
 /// Answers calls from the case, in order, and only to the rows that it expects.
-struct Scripted {
+struct CaseScorer {
     calls: std::vec::IntoIter<CaseCall>,
     surprises: Arc<Mutex<Vec<String>>>,
 }
 
-impl Scorer for Scripted {
+impl Scorer for CaseScorer {
     fn score(&mut self, _: usize, model: &ModelId, rows: &[Vec<Value>], _: Duration) -> Scored {
         let shown = |model: &str, rows: &[Vec<Value>]| {
             format!("{model} with rows {}", serde_json::to_string(rows).unwrap_or_default())
@@ -89,7 +89,7 @@ pub(super) fn run_case(linked: &Linked, manifest: &Manifest, case: &Case) -> Cas
                 parameters: &parameters,
             };
             let scorer =
-                Box::new(Scripted { calls: case.calls.clone().into_iter(), surprises: Arc::clone(&surprises) });
+                Box::new(CaseScorer { calls: case.calls.clone().into_iter(), surprises: Arc::clone(&surprises) });
             let budget = Budget::new(Duration::from_secs(10));
             let ran = linked.run(&run, manifest, limits, budget, Some(scorer));
             (ran.outcome, [ran.fuel, ran.time_us, ran.start_us, ran.calls_us, ran.memory_bytes])

@@ -1,6 +1,6 @@
 //! Numbers, times and sentences as both forms of a report have them.
 
-use super::{Change, Guardrail, Metric, Report, ReportedComparison, Units};
+use super::{Change, Report, ReportedComparison, ReportedGuardrail, ReportedMetric, Units};
 
 /// A number to the digits that matter at its size.
 pub(super) fn number(value: Option<f64>) -> String {
@@ -123,14 +123,14 @@ impl Report {
     }
 
     /// The metrics, goals first.
-    pub(super) fn goals_first(&self) -> impl Iterator<Item = &Metric> {
+    pub(super) fn goals_first(&self) -> impl Iterator<Item = &ReportedMetric> {
         let of = |is_goal: bool| self.metrics.iter().filter(move |metric| (metric.role == "goal") == is_goal);
         of(true).chain(of(false))
     }
 }
 
 /// What a metric is, and how it is compared.
-pub(super) fn metric(metric: &Metric) -> String {
+pub(super) fn metric(metric: &ReportedMetric) -> String {
     let mut parts = vec![metric.role.clone()];
     if let Some(direction) = &metric.direction {
         parts.push(format!("{} is better", if direction == "decrease" { "less" } else { "more" }));
@@ -190,7 +190,7 @@ pub(super) struct Rail {
 }
 
 impl Rail {
-    pub(super) fn of(guardrail: &Guardrail) -> Self {
+    pub(super) fn of(guardrail: &ReportedGuardrail) -> Self {
         let evidence = &guardrail.evidence;
         let value = |key: &str| evidence[key].as_f64();
         let whole = |key: &str| evidence[key].as_u64();
@@ -265,7 +265,7 @@ mod tests {
 
     fn rail(state: &str, evidence: Value) -> Rail {
         let (metric, arm) = ("m".to_owned(), "b".to_owned());
-        Rail::of(&Guardrail { metric, arm, state: state.to_owned(), evidence, why: None })
+        Rail::of(&ReportedGuardrail { metric, arm, state: state.to_owned(), evidence, why: None })
     }
 
     #[test]

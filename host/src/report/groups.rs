@@ -6,7 +6,7 @@ use serin_core::experiment::Experiment;
 
 /// A group in an arm, against the reference group in the same arm.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Fairness {
+pub struct ReportedFairness {
     /// What people are grouped by.
     pub attribute: String,
     /// The arm.
@@ -37,7 +37,7 @@ pub struct Fairness {
     pub why: Option<String>,
 }
 
-impl Fairness {
+impl ReportedFairness {
     pub(super) fn of(found: &FairnessResult, observed: &Observed) -> Self {
         let fairness = &observed.spec.fairness[found.fairness];
         Self {
@@ -60,7 +60,7 @@ impl Fairness {
 
 /// A goal in an arm, among the units of one segment.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Segment {
+pub struct ReportedSegment {
     /// The attribute.
     pub attribute: String,
     /// Its value; none for those of whom it is not known.
@@ -84,7 +84,7 @@ pub struct Segment {
     pub not_enough: Option<String>,
 }
 
-impl Segment {
+impl ReportedSegment {
     pub(super) fn of(found: &SegmentResult, spec: &Experiment) -> Self {
         let said = found.found.as_ref().ok();
         Self {

@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::formatting::{self, number, p_is};
-use super::{Metric, Report, ReportedComparison, plots, tables};
+use super::{Report, ReportedComparison, ReportedMetric, plots, tables};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}\
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}h3{font-size:1rem;margin:1.2rem 0 .2rem}\
@@ -94,7 +94,7 @@ impl Report {
     }
 }
 
-fn metric_section(metric: &Metric) -> Markup {
+fn metric_section(metric: &ReportedMetric) -> Markup {
     html! {
         h2 { (metric.name) }
         p.small { (formatting::metric(metric)) }

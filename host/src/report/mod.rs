@@ -12,8 +12,8 @@ mod text;
 mod versions;
 
 pub use changes::Change;
-pub use groups::{Fairness, Segment};
-pub use shadow_arms::{Shadow, shadows};
+pub use groups::{ReportedFairness, ReportedSegment};
+pub use shadow_arms::{ReportedShadow, shadows};
 pub use versions::Version;
 
 use indexmap::IndexMap;
@@ -66,15 +66,15 @@ pub struct Report {
     /// Whether units fall to the arms as the weights say.
     pub srm: Srm,
     /// The metrics.
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<ReportedMetric>,
     /// The guardrails, arm by arm.
-    pub guardrails: Vec<Guardrail>,
+    pub guardrails: Vec<ReportedGuardrail>,
     /// How groups of people fare, arm by arm; monitors, not law.
-    pub fairness: Vec<Fairness>,
+    pub fairness: Vec<ReportedFairness>,
     /// Goals by segment: exploratory.
-    pub segments: Vec<Segment>,
+    pub segments: Vec<ReportedSegment>,
     /// What shadow arms would have done.
-    pub shadows: Vec<Shadow>,
+    pub shadows: Vec<ReportedShadow>,
     /// Decisions by action, by arm.
     pub actions: IndexMap<String, IndexMap<String, u64>>,
     /// What was known before, oldest first.
@@ -93,7 +93,7 @@ pub struct ReportContext {
     /// What was known before, as JSON.
     pub moments: Vec<String>,
     /// What shadow arms would have done.
-    pub shadows: Vec<Shadow>,
+    pub shadows: Vec<ReportedShadow>,
 }
 
 /// Units: entered = mature + everything left out.
@@ -134,7 +134,7 @@ pub struct Srm {
 
 /// A metric.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Metric {
+pub struct ReportedMetric {
     /// Its name.
     pub name: String,
     /// What it is for.
@@ -158,7 +158,7 @@ pub struct Metric {
     #[serde(default)]
     pub lag_ms: u64,
     /// By arm.
-    pub arms: IndexMap<String, Arm>,
+    pub arms: IndexMap<String, ReportedArm>,
     /// Units that are left out here, and why.
     pub left_out: IndexMap<String, u64>,
     /// Each arm against control.
@@ -167,7 +167,7 @@ pub struct Metric {
 
 /// A metric in one arm.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Arm {
+pub struct ReportedArm {
     /// Mature units.
     pub units: u64,
     /// Their mean or ratio.
@@ -201,7 +201,7 @@ pub struct ReportedComparison {
 
 /// A guardrail in one arm.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Guardrail {
+pub struct ReportedGuardrail {
     /// What it watches.
     pub metric: String,
     /// The arm.
@@ -230,7 +230,7 @@ impl Report {
         let (spec, analysis) = (&observed.spec, analyse(observed, now_ms));
         let (changes, changes_before, allocations) = Change::listed(&context.changes);
         let names = || spec.arms.iter().map(|arm| arm.name.to_string());
-        let guardrail = |found: &serin_core::analysis::GuardrailResult| Guardrail {
+        let guardrail = |found: &serin_core::analysis::GuardrailResult| ReportedGuardrail {
             metric: spec.guardrails[found.guardrail].name.to_string(),
             arm: found.arm.to_string(),
             state: found.status.as_str().to_owned(),
@@ -268,8 +268,8 @@ impl Report {
             },
             metrics: analysis.metrics.iter().map(|found| metric(spec, found)).collect(),
             guardrails: analysis.guardrails.iter().map(guardrail).collect(),
-            fairness: analysis.fairness.iter().map(|found| Fairness::of(found, observed)).collect(),
-            segments: by_segment(observed, now_ms).iter().map(|found| Segment::of(found, spec)).collect(),
+            fairness: analysis.fairness.iter().map(|found| ReportedFairness::of(found, observed)).collect(),
+            segments: by_segment(observed, now_ms).iter().map(|found| ReportedSegment::of(found, spec)).collect(),
             shadows: context.shadows,
             actions: names().zip(observed.actions.iter().map(counts)).collect(),
             // A moment of another shape than today's is not shown.
@@ -288,7 +288,7 @@ fn rfc3339(ms: u64) -> String {
     time.map(|time| time.to_string()).unwrap_or_default()
 }
 
-fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
+fn metric(spec: &Experiment, found: &MetricResult) -> ReportedMetric {
     let metric = &spec.metrics[found.metric];
     let comparison = |comparison: &serin_core::analysis::Comparison| {
         let said = comparison.found.as_ref().ok();
@@ -306,7 +306,7 @@ fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
         }
     };
     let arms = spec.arms.iter().zip(&found.arms);
-    Metric {
+    ReportedMetric {
         name: metric.name.to_string(),
         role: metric.role.as_str().to_owned(),
         method: metric.method.as_str().to_owned(),
@@ -316,7 +316,7 @@ fn metric(spec: &Experiment, found: &MetricResult) -> Metric {
         direction: Some(if metric.more_is_better { "increase" } else { "decrease" }.to_owned()),
         window_ms: metric.window_ms,
         lag_ms: metric.lag_ms,
-        arms: arms.map(|(arm, a)| (arm.name.to_string(), Arm { units: a.units, mean: a.mean })).collect(),
+        arms: arms.map(|(arm, a)| (arm.name.to_string(), ReportedArm { units: a.units, mean: a.mean })).collect(),
         left_out: [
             ("not_mature", found.not_mature),
             ("no_row", found.no_row),

@@ -7,7 +7,7 @@ use crate::ledger::{LedgerError, ShadowCount, ShadowLatency};
 
 /// What a shadow arm would have done.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Shadow {
+pub struct ReportedShadow {
     /// The arm.
     pub arm: String,
     /// Decisions that it was run on.
@@ -36,10 +36,10 @@ const NO_ANSWER: &str = "(no answer)";
 pub fn shadows(
     counts: Vec<ShadowCount>,
     latency: impl Fn(&str) -> Result<Option<ShadowLatency>, LedgerError>,
-) -> Result<Vec<Shadow>, LedgerError> {
-    let mut shadows: IndexMap<String, (Shadow, u64)> = IndexMap::new();
+) -> Result<Vec<ReportedShadow>, LedgerError> {
+    let mut shadows: IndexMap<String, (ReportedShadow, u64)> = IndexMap::new();
     for count in counts {
-        let empty = || Shadow {
+        let empty = || ReportedShadow {
             arm: count.arm.clone(),
             decisions: 0,
             agreement: 0.0,
@@ -61,7 +61,7 @@ pub fn shadows(
         let action = count.action.unwrap_or_else(|| NO_ANSWER.to_owned());
         *shadow.matrix.entry(count.served).or_default().entry(action).or_default() += count.decisions;
     }
-    let finish = |(mut shadow, agreed): (Shadow, u64)| {
+    let finish = |(mut shadow, agreed): (ReportedShadow, u64)| {
         shadow.agreement = agreed as f64 / shadow.decisions.max(1) as f64;
         if let Some(took) = latency(&shadow.arm)? {
             shadow.took_us = [took.p50_us, took.p99_us];

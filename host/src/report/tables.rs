@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use maud::{Markup, html};
 
 use super::formatting::{self, Rail, line, number, probability};
-use super::{Fairness, Guardrail, Metric, Report, Segment, Shadow, Srm};
+use super::{Report, ReportedFairness, ReportedGuardrail, ReportedMetric, ReportedSegment, ReportedShadow, Srm};
 use Column::{Number, Text};
 
 /// A column's heading, by what it holds. Numbers are set to the right.
@@ -36,7 +36,7 @@ fn table(columns: &[Column<'_>], rows: &Markup) -> Markup {
 }
 
 /// The arms of a metric.
-pub(super) fn arms(metric: &Metric) -> Markup {
+pub(super) fn arms(metric: &ReportedMetric) -> Markup {
     let rows = html! {
         @for (name, arm) in &metric.arms {
             tr { td { (name) } td.n { (arm.units) } td.n { (number(arm.mean)) } }
@@ -90,7 +90,7 @@ pub(super) fn versions(report: &Report) -> Markup {
     }
 }
 
-pub(super) fn guardrails(guardrails: &[Guardrail]) -> Markup {
+pub(super) fn guardrails(guardrails: &[ReportedGuardrail]) -> Markup {
     if guardrails.is_empty() {
         return html! {};
     }
@@ -113,7 +113,7 @@ pub(super) fn guardrails(guardrails: &[Guardrail]) -> Markup {
     }
 }
 
-fn guardrail_rows(guardrail: &Guardrail) -> Markup {
+fn guardrail_rows(guardrail: &ReportedGuardrail) -> Markup {
     /// The columns after the state.
     const REST: usize = 6;
     let rail = Rail::of(guardrail);
@@ -145,11 +145,11 @@ fn guardrail_rows(guardrail: &Guardrail) -> Markup {
     }
 }
 
-pub(super) fn fairness(all: &[Fairness]) -> Markup {
+pub(super) fn fairness(all: &[ReportedFairness]) -> Markup {
     if all.is_empty() {
         return html! {};
     }
-    let is_same = |a: &Fairness, b: &Fairness| a.attribute == b.attribute && a.rate == b.rate;
+    let is_same = |a: &ReportedFairness, b: &ReportedFairness| a.attribute == b.attribute && a.rate == b.rate;
     html! {
         h2 { "Fairness" }
         p.small {
@@ -161,9 +161,9 @@ pub(super) fn fairness(all: &[Fairness]) -> Markup {
     }
 }
 
-fn fairness_table(group: &[Fairness]) -> Markup {
+fn fairness_table(group: &[ReportedFairness]) -> Markup {
     let Some(first) = group.first() else { return html! {} };
-    let surely = |found: &Fairness| {
+    let surely = |found: &ReportedFairness| {
         let low = number(Some(found.interval.0));
         found.interval.1.map_or_else(|| format!("above {low}"), |high| format!("{low} to {}", number(Some(high))))
     };
@@ -215,7 +215,7 @@ pub(super) fn balance(srm: &Srm) -> Markup {
     table(&[Text("arm"), Number("units"), Number("share"), Number("expected")], &rows)
 }
 
-pub(super) fn segments(segments: &[Segment]) -> Markup {
+pub(super) fn segments(segments: &[ReportedSegment]) -> Markup {
     if segments.is_empty() {
         return html! {};
     }
@@ -257,7 +257,7 @@ pub(super) fn segments(segments: &[Segment]) -> Markup {
     }
 }
 
-pub(super) fn shadow_arm(shadow: &Shadow) -> Markup {
+pub(super) fn shadow_arm(shadow: &ReportedShadow) -> Markup {
     let actions: BTreeSet<&str> = shadow.matrix.values().flat_map(|row| row.keys().map(String::as_str)).collect();
     html! {
         h2 { "Shadow arm " (shadow.arm) }
@@ -272,7 +272,7 @@ pub(super) fn shadow_arm(shadow: &Shadow) -> Markup {
     }
 }
 
-fn shadow_matrix(shadow: &Shadow, actions: &BTreeSet<&str>) -> Markup {
+fn shadow_matrix(shadow: &ReportedShadow, actions: &BTreeSet<&str>) -> Markup {
     let columns: Vec<Column<'_>> =
         std::iter::once(Text("served")).chain(actions.iter().map(|action| Number(action))).collect();
     let rows = html! {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Formatter};
 
 use super::formatting::{self, RAILS, Rail, line, number, p_is, probability};
-use super::{Guardrail, Metric, Report};
+use super::{Report, ReportedGuardrail, ReportedMetric};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -48,7 +48,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn rail(f: &mut Formatter<'_>, guardrail: &Guardrail) -> fmt::Result {
+fn rail(f: &mut Formatter<'_>, guardrail: &ReportedGuardrail) -> fmt::Result {
     let rail = Rail::of(guardrail);
     write!(f, "  {:<24} {:<13} {}: ", guardrail.metric, guardrail.state, guardrail.arm)?;
     if let Some(count) = rail.count {
@@ -76,7 +76,7 @@ fn rail(f: &mut Formatter<'_>, guardrail: &Guardrail) -> fmt::Result {
     }
 }
 
-fn measured(f: &mut Formatter<'_>, metric: &Metric) -> fmt::Result {
+fn measured(f: &mut Formatter<'_>, metric: &ReportedMetric) -> fmt::Result {
     writeln!(f, "\n{} ({})", metric.name, formatting::metric(metric))?;
     for (name, arm) in &metric.arms {
         writeln!(f, "  {name:<24} {:>9} units   mean {}", arm.units, number(arm.mean))?;

@@ -38,7 +38,7 @@ use crate::experiment::Experiment;
 use entries::Entries;
 
 pub use sample_size::{Needed, Needs, POWER, detectable};
-pub use scenario::{Assumed, Point, Scenario};
+pub use scenario::{Assumed, PlanPoint, Scenario};
 
 /// A day in milliseconds.
 const DAY: u64 = 86_400_000;

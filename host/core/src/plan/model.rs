@@ -41,7 +41,7 @@ struct Number {
 }
 
 /// An arm.
-pub(super) struct Model {
+pub(super) struct OutcomeModel {
     pub rows: Vec<Rows>,
     /// What decisions come to, and for which share of units.
     pub hits: Vec<(Watched, f64)>,
@@ -49,11 +49,11 @@ pub(super) struct Model {
     pub second: f64,
     /// Every unit is exposed at its entry: no metric says how many are.
     pub exposes: bool,
-    /// Every decision is in [`Model::rows`], but for the first.
+    /// Every decision is in [`OutcomeModel::rows`], but for the first.
     pub counts_decisions: bool,
 }
 
-impl Model {
+impl OutcomeModel {
     pub fn of(spec: &Experiment, traffic: &Traffic, truth: &Truth) -> Self {
         let mut hits: Vec<(Watched, f64)> = vec![(Watched::Failures, traffic.failures)];
         let mut second = 0.5;

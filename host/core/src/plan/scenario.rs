@@ -6,9 +6,9 @@ use std::sync::{Arc, mpsc};
 use serde::Serialize;
 
 use super::draw::Draw;
-use super::model::{Model, Truth, is_share};
+use super::model::{OutcomeModel, Truth, is_share};
 use super::setup::Setup;
-use super::simulate::{End, Ran, run};
+use super::simulate::{End, SimulatedRun, run};
 use super::{POWER, Traffic};
 use crate::experiment::{Experiment, Guardrail, Margin, Role, Watched};
 
@@ -58,14 +58,14 @@ pub struct Scenario {
     pub mean_days: f64,
     /// When half of all runs had come to what is right to come to: shipped under an effect,
     /// stopped under harm. None where fewer have, or where there is nothing to come to.
-    pub median: Option<Point>,
+    pub median: Option<PlanPoint>,
     /// The same for 80 % of all runs.
-    pub p80: Option<Point>,
+    pub p80: Option<PlanPoint>,
 }
 
 /// How far a run had come.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Point {
+pub struct PlanPoint {
     /// Days.
     pub day: u32,
     /// Units of all arms that had entered.
@@ -164,7 +164,7 @@ pub(super) fn simulate(
     progress: &mut dyn FnMut(u32, u32),
 ) -> Vec<Scenario> {
     let Some(tried) = tried else { return Vec::new() };
-    let model = |truth: &Truth| Model::of(spec, traffic, truth);
+    let model = |truth: &Truth| OutcomeModel::of(spec, traffic, truth);
     let setup = |assumed: &Assumed| Setup {
         spec,
         traffic,
@@ -175,7 +175,7 @@ pub(super) fn simulate(
     let setups: Vec<Setup<'_>> = assumed.iter().map(setup).collect();
     let (runs, jobs) = (seeds.runs as usize, assumed.len() * seeds.runs as usize);
     let (next, (sender, receiver)) = (AtomicUsize::new(0), mpsc::channel());
-    let mut ran: Vec<Option<Ran>> = vec![None; jobs];
+    let mut ran: Vec<Option<SimulatedRun>> = vec![None; jobs];
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             let (sender, next, setups) = (sender.clone(), &next, &setups);
@@ -199,9 +199,10 @@ pub(super) fn simulate(
     assumed.iter().enumerate().map(|(at, assumed)| sum(spec, *assumed, tried, &of(at))).collect()
 }
 
-fn sum(spec: &Experiment, assumed: Assumed, tried: usize, ran: &[Ran]) -> Scenario {
-    let share = |is: &dyn Fn(&Ran) -> bool| ran.iter().filter(|one| is(one)).count() as f64 / ran.len().max(1) as f64;
-    let is_right = |one: &Ran| match assumed {
+fn sum(spec: &Experiment, assumed: Assumed, tried: usize, ran: &[SimulatedRun]) -> Scenario {
+    let share =
+        |is: &dyn Fn(&SimulatedRun) -> bool| ran.iter().filter(|one| is(one)).count() as f64 / ran.len().max(1) as f64;
+    let is_right = |one: &SimulatedRun| match assumed {
         Assumed::Nothing => false,
         Assumed::Effect => one.end == End::Won(tried),
         Assumed::Harm { .. } => matches!(one.end, End::Harm(_)),
@@ -215,7 +216,7 @@ fn sum(spec: &Experiment, assumed: Assumed, tried: usize, ran: &[Ran]) -> Scenar
         days.sort_unstable();
         units.sort_unstable();
         let at = at.checked_sub(1)?;
-        Some(Point { day: *days.get(at)?, units: *units.get(at)? })
+        Some(PlanPoint { day: *days.get(at)?, units: *units.get(at)? })
     };
     Scenario {
         assumed,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Traffic;
-use super::model::Model;
+use super::model::OutcomeModel;
 use crate::experiment::Experiment;
 
 /// What is simulated.
@@ -14,12 +14,12 @@ pub(super) struct Setup<'a> {
     /// Position of the arm that is not like control.
     pub tried: usize,
     /// What is true of control and of all other arms, and of the one that is tried.
-    pub models: [Model; 2],
+    pub models: [OutcomeModel; 2],
 }
 
 impl Setup<'_> {
     /// What is true of an arm.
-    pub fn model(&self, arm: usize) -> &Model {
+    pub fn model(&self, arm: usize) -> &OutcomeModel {
         &self.models[usize::from(arm == self.tried)]
     }
 }

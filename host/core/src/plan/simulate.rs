@@ -30,7 +30,7 @@ pub(super) enum End {
 
 /// An experiment that was simulated.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ran {
+pub(super) struct SimulatedRun {
     pub end: End,
     /// Days that it took.
     pub days: u32,
@@ -52,7 +52,7 @@ struct Due {
     action: usize,
 }
 
-struct Run<'a> {
+struct Simulation<'a> {
     setup: &'a Setup<'a>,
     draw: Draw,
     kind: Name,
@@ -71,10 +71,10 @@ struct Run<'a> {
 }
 
 /// Simulates one experiment: how it came out, and what was seen of it until then.
-pub(super) fn run(setup: &Setup<'_>, seed: u64) -> (Ran, Observed) {
+pub(super) fn run(setup: &Setup<'_>, seed: u64) -> (SimulatedRun, Observed) {
     let spec = setup.spec;
     let kind = spec.unit.clone().unwrap_or_else(|| "unit".into());
-    let mut run = Run {
+    let mut run = Simulation {
         setup,
         draw: Draw(seed),
         prefix: format!("{seed:016x}-"),
@@ -98,10 +98,10 @@ pub(super) fn run(setup: &Setup<'_>, seed: u64) -> (Ran, Observed) {
     }
     let at_last_step = run.status.step + 1 >= spec.ramp.len();
     let entered = run.observed.entered().iter().sum();
-    (Ran { end, days: day, entered, at_last_step }, run.observed)
+    (SimulatedRun { end, days: day, entered, at_last_step }, run.observed)
 }
 
-impl Run<'_> {
+impl Simulation<'_> {
     fn day(&mut self, day: u32) {
         let begins = u64::from(day) * DAY;
         for due in std::mem::take(&mut self.due[day as usize]) {

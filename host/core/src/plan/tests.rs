@@ -84,7 +84,7 @@ fn planned(spec: &Arc<Experiment>, traffic: &Traffic, effect: f64, runs: u32, da
 
 fn simulated(text: &str, traffic: &Traffic, days: u32, seed: u64) -> crate::analysis::Analysis {
     let spec = spec(text);
-    let model = || model::Model::of(&spec, traffic, &model::Truth::default());
+    let model = || model::OutcomeModel::of(&spec, traffic, &model::Truth::default());
     let setup = setup::Setup { spec: &spec, traffic, days, tried: 1, models: [model(), model()] };
     let (ran, observed) = simulate::run(&setup, seed);
     crate::analysis::analyse(&observed, u64::from(ran.days) * DAY)
@@ -293,7 +293,7 @@ fn canary(text: &str, effects: &[f64], failing: f64, right: fn(simulate::End) ->
     let traffic = Traffic { decisions_per_unit: 4.0, ..traffic(1000.0, &known[..spec.metrics.len()]) };
     let hits = (failing > 0.0).then_some((crate::experiment::Watched::Failures, failing));
     let truth = model::Truth { effects: effects.to_vec(), hits };
-    let model = |truth: &model::Truth| model::Model::of(&spec, &traffic, truth);
+    let model = |truth: &model::Truth| model::OutcomeModel::of(&spec, &traffic, truth);
     let models = [model(&model::Truth::default()), model(&truth)];
     let setup = setup::Setup { spec: &spec, traffic: &traffic, days: 60, tried: 1, models };
     let ends: Vec<simulate::End> = (1..=10).map(|seed| simulate::run(&setup, draw::Draw(seed).bits()).0.end).collect();

@@ -81,7 +81,7 @@ pub enum Kind {
 /// arm varies. One arm may be constant: whether there is enough of it is [`super::may_speak`]'s
 /// question.
 pub fn difference(control: &Moments, treatment: &Moments, kind: Kind) -> Result<Estimate, NotEnough> {
-    let arm = |arm: &Moments| Arm {
+    let arm = |arm: &Moments| ArmMoments {
         n: arm.n,
         df: arm.n.saturating_sub(1),
         mean: arm.mean,
@@ -108,7 +108,7 @@ pub fn ratio_difference(control: &Joint, treatment: &Joint) -> Result<Estimate, 
     let arm = |arm: &Joint| {
         let ratio = arm.y_mean / arm.x_mean;
         let variance = residual(arm, ratio) / (arm.x_mean * arm.x_mean);
-        Arm { n: arm.n, df: arm.n - 1, mean: ratio, variance }
+        ArmMoments { n: arm.n, df: arm.n - 1, mean: ratio, variance }
     };
     estimate(arm(control), arm(treatment))
 }
@@ -129,7 +129,7 @@ pub fn cuped(control: &Joint, treatment: &Joint) -> Result<Estimate, NotEnough> 
     }
     let theta = (control.cross + treatment.cross) / x_m2;
     let x_mean = (control.x() + treatment.x()).mean;
-    let arm = |arm: &Joint| Arm {
+    let arm = |arm: &Joint| ArmMoments {
         n: arm.n,
         df: arm.n - 1,
         mean: arm.y_mean - theta * (arm.x_mean - x_mean),
@@ -151,7 +151,7 @@ pub fn welch(estimate: &Estimate, alpha: f64) -> Interval {
 }
 
 /// One arm, as all methods see it in the end.
-pub(super) struct Arm {
+pub(super) struct ArmMoments {
     pub(super) n: u64,
     pub(super) mean: f64,
     /// Of one unit.
@@ -172,9 +172,9 @@ fn residual(arm: &Joint, slope: f64) -> f64 {
     if m2 <= 1e-13 * (arm.y_m2 + of_x) { 0.0 } else { m2 / (arm.n - 1) as f64 }
 }
 
-pub(super) fn estimate(control: Arm, treatment: Arm) -> Result<Estimate, NotEnough> {
+pub(super) fn estimate(control: ArmMoments, treatment: ArmMoments) -> Result<Estimate, NotEnough> {
     enough_units(control.n, treatment.n)?;
-    let of_mean = |arm: &Arm| arm.variance / arm.n as f64;
+    let of_mean = |arm: &ArmMoments| arm.variance / arm.n as f64;
     let (a, b) = (of_mean(&control), of_mean(&treatment));
     let (difference, se) = (treatment.mean - control.mean, (a + b).sqrt());
     let df = (a + b) * (a + b) / (a * a / control.df as f64 + b * b / treatment.df as f64);

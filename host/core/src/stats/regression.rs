@@ -10,7 +10,7 @@ use std::ops::{Add, AddAssign};
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::{Arm, Estimate, NotEnough, estimate};
+use super::compare::{ArmMoments, Estimate, NotEnough, estimate};
 use super::moments::Moments;
 
 /// A covariate of which no more than this share varies on its own, once the ones already taken
@@ -182,7 +182,7 @@ pub fn adjusted(control: &Cross, treatment: &Cross) -> Result<Estimate, NotEnoug
         let (df, share) = (arm.n - 1 - fit.taken.len() as u64, arm.n as f64 / n);
         let of_centre = beyond_rounding(of_centre, arm.product(0, 0));
         let variance = fit.left / df as f64 + share * share * of_centre / (arm.n - 1) as f64;
-        Arm { n: arm.n, df, mean, variance }
+        ArmMoments { n: arm.n, df, mean, variance }
     };
     estimate(arm(control, treatment, &fits[0]), arm(treatment, control, &fits[1]))
 }

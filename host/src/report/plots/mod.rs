@@ -10,7 +10,7 @@ use maud::{Markup, html};
 
 use self::axis::{compact, ends, linear, powers, shares, time};
 use self::drawing::{Plot, Points, STYLES};
-use super::{Metric, Report};
+use super::{Report, ReportedMetric};
 use crate::experiments::{Effect, Moment};
 
 /// Moments in a plot.
@@ -39,7 +39,7 @@ impl<'a> History<'a> {
     }
 
     /// How a metric went in an arm against control, and what that adds up to.
-    pub(super) fn over_time(&self, metric: &Metric, arm: &str) -> Markup {
+    pub(super) fn over_time(&self, metric: &ReportedMetric, arm: &str) -> Markup {
         let moments = thinned(self.moments);
         let of = |moment: &&Moment| {
             let found = moment.effects.iter().find(|effect| effect.metric == metric.name && effect.arm == arm)?;
@@ -267,7 +267,7 @@ mod tests {
         History { moments, ended: false, moved: false, shipped: vec![2] }
     }
 
-    fn metric(units: u64) -> Metric {
+    fn metric(units: u64) -> ReportedMetric {
         serde_json::from_value(serde_json::json!({
             "name": "orders", "role": "goal", "method": "asymptotic_cs", "alpha": 0.05, "planned_units": 10,
             "arms": { NASTY: { "units": units, "mean": 0.1 } }, "left_out": {}, "comparisons": [],
