@@ -100,13 +100,7 @@ pub fn measure(
             percentile(99.9).at_most(25.0),
         ],
     );
-    table.section(
-        "memory of the demo's host",
-        vec![
-            Row::new("idle, everything loaded", idle, "MB").at_most(200.0),
-            Row::new("after the load", resident_mb(host.pid()), "MB"),
-        ],
-    );
+    memory(table, idle, resident_mb(host.pid()));
     table.note(format!(
         "Predicted throughput: {cores} cores / ({bare_cpu:.0} µs of CPU for a bare request, server and client, + {:.0} µs a decision + {:.0} µs its \
          record's bytes and digest + {commit:.0} µs of CPU for its share of a grouped commit) = {predicted:.0} a second.",
@@ -117,6 +111,13 @@ pub fn measure(
         lasts.as_secs()
     ));
     Ok(Recorded { since_ms, until_ms })
+}
+
+fn memory(table: &mut Table, idle: f64, loaded: f64) {
+    table.section(
+        "memory of the demo's host",
+        vec![Row::new("idle, everything loaded", idle, "MB").at_most(200.0), Row::new("after the load", loaded, "MB")],
+    );
 }
 
 /// The sum and the count of commits so far, in seconds.

@@ -185,18 +185,7 @@ fn point_spec(
     }
     let entities: Vec<Name> = raw.entities.iter().map(|e| e.as_str().into()).collect();
     let actions: Vec<Name> = raw.actions.iter().map(|a| a.as_str().into()).collect();
-    let mut context = NameMap::default();
-    for (field, written) in raw.context {
-        name(&format!("{key}.context"), &field)?;
-        let (written, optional) = written.strip_suffix('?').map_or((written.as_str(), false), |w| (w, true));
-        let value_type = ValueType::parse(written).ok_or_else(|| {
-            format!(
-                "{key}.context.{field} = \"{written}\"; valid: {}, each with '?' where it may be left out",
-                ValueType::WRITTEN
-            )
-        })?;
-        context.insert(Name::from(field), ContextField { value_type, optional });
-    }
+    let context = context_fields(&key, raw.context)?;
     if !raw.actions.contains(&raw.fallback.action) {
         return Err(format!("{key}.fallback.action = \"{}\"; valid: {}", raw.fallback.action, raw.actions.join(", ")));
     }
@@ -229,6 +218,23 @@ fn point_spec(
         context,
         actions,
     })
+}
+
+/// The typed context that requests of a decision point carry.
+fn context_fields(key: &str, raw: IndexMap<String, String>) -> Result<NameMap<ContextField>, String> {
+    let mut context = NameMap::default();
+    for (field, written) in raw {
+        name(&format!("{key}.context"), &field)?;
+        let (written, optional) = written.strip_suffix('?').map_or((written.as_str(), false), |w| (w, true));
+        let value_type = ValueType::parse(written).ok_or_else(|| {
+            format!(
+                "{key}.context.{field} = \"{written}\"; valid: {}, each with '?' where it may be left out",
+                ValueType::WRITTEN
+            )
+        })?;
+        context.insert(Name::from(field), ContextField { value_type, optional });
+    }
+    Ok(context)
 }
 
 fn layer(

@@ -125,18 +125,9 @@ impl Experiment {
         if !is_name(&raw.id) {
             return Err(format!("id = \"{}\" is not a name; valid: {NAME_RULE}", raw.id));
         }
-        let slot = raw.slot.unwrap_or([0.0, 1.0]);
-        if !(0.0 <= slot[0] && slot[0] < slot[1] && slot[1] <= 1.0) {
-            return Err(format!("slot = {slot:?}; valid: [from, to) with 0 <= from < to <= 1"));
-        }
+        let slot = slot(&raw)?;
         let ramp = ramp::ramp(&raw)?;
-        let mut metrics: Vec<Metric> = Vec::with_capacity(raw.metrics.len());
-        for metric in &raw.metrics {
-            if metrics.iter().any(|known| *known.name == *metric.name) {
-                return Err(format!("metric '{}': the name is taken by another metric", metric.name));
-            }
-            metrics.push(Metric::of(metric)?);
-        }
+        let metrics = metrics(&raw)?;
         let guardrails = raw.guardrails.iter().map(|g| Guardrail::of(g, &metrics)).collect::<Result<_, _>>()?;
         let fairness = fairness(&raw)?;
         let segments = raw.segments.iter().map(|text| Attribute::parse(text));
@@ -157,12 +148,7 @@ impl Experiment {
                 "on_success = \"ship\" is for fixed weights; with allocation, the shares are the ramp".to_owned()
             );
         }
-        let of_control = arms.iter().find(|arm| arm.name == control).map_or(0.0, |arm| arm.weight);
-        let holdback = raw.holdback.unwrap_or(0.0);
-        if !(0.0..=of_control).contains(&holdback) {
-            // Nobody is taken from the winner to be held back.
-            return Err(format!("holdback = {holdback}; valid: from 0 to control's weight, {of_control}"));
-        }
+        let holdback = holdback(raw.holdback, &arms, &control)?;
         let notify = raw.notify.into_iter().enumerate().map(hook).collect::<Result<_, _>>()?;
         Ok(Self {
             decision_point: raw.decision_point.into(),
@@ -269,6 +255,36 @@ fn fairness(raw: &RawExperiment) -> Result<Vec<Fairness>, String> {
         0..=MAX_FAIRNESS => raw.fairness.iter().map(Fairness::of).collect(),
         many => Err(format!("fairness: {many} of them; at most {MAX_FAIRNESS}")),
     }
+}
+
+/// The part of its layer; all of it where the file names none.
+fn slot(raw: &RawExperiment) -> Result<[f64; 2], String> {
+    let slot = raw.slot.unwrap_or([0.0, 1.0]);
+    if !(0.0 <= slot[0] && slot[0] < slot[1] && slot[1] <= 1.0) {
+        return Err(format!("slot = {slot:?}; valid: [from, to) with 0 <= from < to <= 1"));
+    }
+    Ok(slot)
+}
+
+fn metrics(raw: &RawExperiment) -> Result<Vec<Metric>, String> {
+    let mut metrics: Vec<Metric> = Vec::with_capacity(raw.metrics.len());
+    for metric in &raw.metrics {
+        if metrics.iter().any(|known| *known.name == *metric.name) {
+            return Err(format!("metric '{}': the name is taken by another metric", metric.name));
+        }
+        metrics.push(Metric::of(metric)?);
+    }
+    Ok(metrics)
+}
+
+/// The share that stays with control once a winner has shipped: no unit moves from the winner to control for it.
+fn holdback(raw: Option<f64>, arms: &[Arm], control: &Name) -> Result<f64, String> {
+    let of_control = arms.iter().find(|arm| arm.name == *control).map_or(0.0, |arm| arm.weight);
+    let holdback = raw.unwrap_or(0.0);
+    if !(0.0..=of_control).contains(&holdback) {
+        return Err(format!("holdback = {holdback}; valid: from 0 to control's weight, {of_control}"));
+    }
+    Ok(holdback)
 }
 
 fn durations(raw: &RawExperiment) -> Result<(u64, Option<u64>), String> {
