@@ -19,6 +19,7 @@ mod http;
 mod languages;
 mod last_good;
 mod ledger;
+mod models;
 mod openapi_fuzz;
 mod outage;
 mod plan;

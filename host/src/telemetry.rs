@@ -53,6 +53,27 @@ pub struct StateLabels {
     pub state: String,
 }
 
+/// Labels of a model's version.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ModelLabels {
+    /// The model.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Labels of what came of asking a model.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ScoreLabels {
+    /// The model.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+    /// `ok`, or why there is no score: `timeout`, `overloaded`, `breaker_open`, `invalid_row`,
+    /// `not_finite`, `unavailable`.
+    pub outcome: &'static str,
+}
+
 /// Buckets from 10 µs: below a millisecond is where decisions live.
 fn histogram() -> Histogram {
     Histogram::new([
@@ -107,6 +128,10 @@ pub struct Metrics {
     pub shadows: Family<EventLabels, Counter>,
     /// Messages to webhooks, by what came of them.
     pub notifications: Family<EventLabels, Counter>,
+    /// Requests for scores, by what came of them.
+    pub model_scores: Family<ScoreLabels, Counter>,
+    /// Runs of models under way, those included that nobody waits for any more.
+    pub model_runs: Family<ModelLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -157,6 +182,8 @@ impl Default for Metrics {
             shadows: register!("shadow_runs", "Runs of shadow arms, and those dropped under load", Family::default()),
             transitions: register!("experiment_transitions", "Changes of experiments' statuses", Family::default()),
             notifications: register!("notifications", "Messages to webhooks", Family::default()),
+            model_scores: register!("model_scores", "Requests for scores by what came of them", Family::default()),
+            model_runs: register!("model_runs_under_way", "Runs of models under way", Family::default()),
             registry,
         }
     }

@@ -1,6 +1,6 @@
 //! Models that cannot be served, and golden files that do not describe them.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{blamed, findings, forced, shown};
 use crate::support::{Deployment, Host, collections, root};
@@ -22,6 +22,26 @@ fn golden(deployment: &Deployment, from: &str, to: &str) {
     deployment.write("models/default-risk.golden.json", text.replacen(from, to, 1));
 }
 
+/// A model whose golden file has one row, of which nothing shows that a batch scores otherwise.
+fn lone_row(deployment: &Deployment, model: &str) {
+    put(deployment, model);
+    let mut golden: Value = serde_json::from_str(&deployment.read("models/default-risk.golden.json")).expect("JSON");
+    golden["rows"] = json!([golden["rows"][0]]);
+    golden["scores"] = json!([1.0]);
+    deployment.write("models/default-risk.golden.json", golden.to_string());
+}
+
+fn pipe(deployment: &Deployment) {
+    deployment.remove("models/default-risk.onnx");
+    let made = std::process::Command::new("mkfifo").arg(deployment.path().join("models/default-risk.onnx")).status();
+    assert!(made.expect("mkfifo runs").success());
+}
+
+fn symlink(deployment: &Deployment, to: &str) {
+    deployment.remove("models/default-risk.onnx");
+    std::os::unix::fs::symlink(to, deployment.path().join("models/default-risk.onnx")).expect("links");
+}
+
 const CASES: &[Case] = &[
     (ONNX, |d| d.write("models/default-risk.onnx", ""), &["not an ONNX model"]),
     (ONNX, |d| d.write("models/default-risk.onnx", "PK\u{3}\u{4} a spreadsheet"), &["not an ONNX model"]),
@@ -33,6 +53,15 @@ const CASES: &[Case] = &[
     (ONNX, |d| put(d, "other-output.onnx"), &["no output 'probabilities'", "its outputs: label"]),
     (ONNX, |d| put(d, "one-column.onnx"), &["column 1 is not in it"]),
     (ONNX, |d| put(d, "not-a-number.onnx"), &["golden rows", "not finite"]),
+    (
+        ONNX,
+        |d| put(d, "external.onnx"),
+        &["in another file (\"external.onnx.data\")", "save it as one file", "onnx.save("],
+    ),
+    (ONNX, |d| lone_row(d, "over-the-batch.onnx"), &["golden row 0: scored 1 alone", "together with other rows"]),
+    (ONNX, pipe, &["not a regular file"]),
+    (ONNX, |d| symlink(d, "/proc/self/status"), &["has more than the 0 bytes"]),
+    (ONNX, |d| golden(d, "72520", "1e39"), &["golden rows", "input 'annual_income' is 1e39", "valid: a float32"]),
     (ONNX, |d| golden(d, "0.011964857578277588", "0.5"), &["golden row 0", "0.5 ± 0.000001 is expected"]),
     (ONNX, |d| golden(d, "6.49, 36, 2,", "28.99, 60, 35,"), &["golden row 0", "is expected"]),
     (ONNX, |d| golden(d, "\"1.0.0\"", "\"1.0.1\""), &["of default-risk@1.0.1, not of default-risk@1.0.0"]),

@@ -154,8 +154,8 @@ impl World {
         let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::default()));
         let ledger = Ledger::open(&folders.path("data/serin.db"), Durability::Process, Arc::clone(&metrics))?;
         let controller = Arc::new(Controller::open(Arc::new(ledger), clock.clone(), Arc::clone(&metrics))?);
-        let reloader =
-            Reloader::new(config, folder, archive, store, Some(Runtime::load()?), clock, metrics, controller);
+        let runtime = Runtime::load(config.fixed.threads, Arc::clone(&metrics))?;
+        let reloader = Reloader::new(config, folder, archive, store, Some(runtime), clock, metrics, controller);
         reloader.reload();
         let deployment = reloader.deployment.load_full();
         if !deployment.unready().is_empty() {

@@ -277,7 +277,8 @@ is not fit to lend by. **Do not use it for decisions about people.**
 
 LightGBM, {trees} trees of at most {leaves} leaves, exported to ONNX ({bytes:,} bytes).
 
-- Input `input`: float32 `[N, {width}]`, the columns below in this order.
+- Input `input`: float32 `[N, {width}]`, the columns below in this order. The host rounds each value to
+  the nearest float32 (about seven digits) and refuses a row with one beyond 3.4e38.
 - Output `probabilities`: float32 `[N, 2]`; column 1 is P(bad), column 0 is 1 − P(bad). There is
   no other output.
 - `default-risk.golden.json`: {golden} held-out rows with their scores by ONNX Runtime, tolerance

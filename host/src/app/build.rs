@@ -63,6 +63,7 @@ pub(super) fn build(
             Err(why) => (None, Some(why)),
         };
         let union = Point::union_of(strategy.as_ref(), &experiments, spec.exclude.as_ref(), &config.views);
+        let used = Point::models_of(strategy.as_ref(), &experiments, &models);
         let point = Point {
             name: name.clone(),
             entities: spec.entities.clone(),
@@ -78,6 +79,7 @@ pub(super) fn build(
             unready,
             experiments,
             union,
+            models: used,
             global_holdout: config.global_holdout.clone(),
         };
         points.insert(name.clone(), Arc::new(point));

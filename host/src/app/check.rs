@@ -9,9 +9,10 @@ use serin_core::experiment::Pin;
 
 use super::build::build_pinned;
 use super::experiments::bind;
+use super::models::admits;
 use crate::config::Config;
 use crate::experiments::{ExperimentState, Life, Specs};
-use crate::models::{Model, ModelSet, Runtime, golden_path};
+use crate::models::{Model, ModelError, ModelFiles, ModelSet, Runtime};
 use crate::registry::{Archive, Plugin, VersionsByPin, check_size, files_in};
 use crate::sandbox::Engines;
 
@@ -94,7 +95,8 @@ fn check_models(config: &Config, findings: &mut Vec<Finding>) -> ModelSet {
     if config.models.is_empty() {
         return models;
     }
-    let runtime = match Runtime::load() {
+    let archive = Archive::at(&config.fixed.data_dir().join("archive"));
+    let runtime = match Runtime::load(1, Arc::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             findings.push(finding(&config.path, "models", Some(error.to_string())));
@@ -102,19 +104,20 @@ fn check_models(config: &Config, findings: &mut Vec<Finding>) -> ModelSet {
         }
     };
     for (id, path) in &config.models {
-        let golden = golden_path(path);
-        let bytes = std::fs::read(path)
-            .map_err(|e| (path.clone(), e.to_string()))
-            .and_then(|onnx| Ok((onnx, std::fs::read(&golden).map_err(|e| (golden.clone(), e.to_string()))?)));
-        let loaded = bytes.and_then(|(onnx, golden)| {
-            Model::load(&runtime, id.clone(), path, &onnx, &golden, 1).map_err(|e| (e.file.into(), e.why))
+        let loaded = ModelFiles::read(path).and_then(|files| {
+            let model = Model::load(&runtime, id.clone(), &files)?;
+            let admitted = archive.as_ref().map_or(Ok(()), |archive| admits(archive, id, &files));
+            admitted.map_err(|why| ModelError { file: path.display().to_string(), why })?;
+            Ok(model)
         });
         match loaded {
             Ok(model) => {
                 findings.push(finding(path, format!("model {id}"), None));
                 models.insert(id.clone(), Arc::new(model));
             }
-            Err((file, why)) => findings.push(finding(&file, format!("model {id}"), Some(why))),
+            Err(ModelError { file, why }) => {
+                findings.push(finding(Path::new(&file), format!("model {id}"), Some(why)));
+            }
         }
     }
     models

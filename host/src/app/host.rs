@@ -129,7 +129,8 @@ impl Host {
         let ledger = Arc::new(Ledger::open(&fixed.ledger, fixed.durability, Arc::clone(&metrics))?);
         let store = Arc::new(EmbeddedStore::open(&data.join("features.db"))?);
         let archive = Archive::open(&data.join("archive"))?;
-        let runtime = if config.models.is_empty() { None } else { Some(Runtime::load()?) };
+        let runtime =
+            if config.models.is_empty() { None } else { Some(Runtime::load(fixed.threads, Arc::clone(&metrics))?) };
         // One instance a deciding thread, and a few for cases and replays.
         let engines = Engines::new(fixed.threads as u32 + 8).map_err(|e| HostError::Sandbox(format!("{e:#}")))?;
         let engines = engines.cached(&data.join("compiled")).beside_decisions();

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serin_core::manifest::ModelId;
 
 use crate::config::Config;
-use crate::models::{Model, ModelSet, Runtime, golden_path};
+use crate::models::{Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, golden_path};
 use crate::registry::{AGAIN_MS, Archive, Stamp};
 use crate::status::ModelStatus;
 
@@ -39,13 +39,43 @@ struct NotLoaded {
 pub(super) struct Models {
     runtime: Option<Runtime>,
     archive: Archive,
+    /// Whether a version may change.
+    dev: bool,
     known: Mutex<HashMap<Key, Found>>,
+}
+
+/// A version of a model is as immutable as one of a strategy, across restarts too: an arm whose
+/// scores came from two models would be compared as one. What its rows mean is part of it.
+///
+/// # Errors
+/// What the version was published as, where these files are another model.
+pub(super) fn admits(archive: &Archive, id: &ModelId, files: &ModelFiles) -> Result<(), String> {
+    let Some(published) = archive.applied("model", &id.to_string()) else { return Ok(()) };
+    let (Some(model), Some(golden)) = (published.first(), published.get(1)) else { return Ok(()) };
+    let another = |why: String| {
+        Err(format!(
+            "{id} was published as {why}; a published version does not change: raise the version (or run 'serin serve --dev')"
+        ))
+    };
+    let digest = serin_core::digest(&files.onnx);
+    if *model != digest {
+        return another(format!("{model} already, and this file is {digest}"));
+    }
+    let parsed = |bytes: &[u8]| Golden::parse(bytes).ok().map(|golden| (golden.inputs, golden.output));
+    match (archive.get(golden).and_then(|bytes| parsed(&bytes)), parsed(&files.golden)) {
+        (Some(before), Some(now)) if before != now => {
+            let (inputs, output) = before;
+            let (name, column) = (output.name, output.column);
+            another(format!("one with the inputs {} and the output {name}[{column}]", inputs.join(", ")))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Models {
     /// None so far.
-    pub fn new(runtime: Option<Runtime>, archive: Archive) -> Self {
-        Self { runtime, archive, known: Mutex::default() }
+    pub fn new(runtime: Option<Runtime>, archive: Archive, dev: bool) -> Self {
+        Self { runtime, archive, dev, known: Mutex::default() }
     }
 
     /// Loads what these configurations name and is new or has changed, and forgets the rest.
@@ -53,13 +83,12 @@ impl Models {
     pub fn refresh(&self, configs: &[&Config], now_ms: u64) {
         let keys: Vec<Key> =
             configs.iter().flat_map(|config| &config.models).map(|(id, path)| (id.clone(), path.clone())).collect();
-        let sessions = configs.first().map_or(1, |config| config.fixed.threads);
         for key in &keys {
             let stamps = [Stamp::of(&key.1), Stamp::of(&golden_path(&key.1))];
             let before = self.known.lock().get(key).cloned();
             let is_due = |found: &Found| found.again_ms.is_some_and(|again_ms| now_ms >= again_ms);
             if before.as_ref().is_none_or(|found| found.stamps != stamps || is_due(found)) {
-                let found = self.load(key, stamps, before, sessions, now_ms);
+                let found = self.load(key, stamps, before, now_ms);
                 self.known.lock().insert(key.clone(), found);
             }
         }
@@ -89,13 +118,13 @@ impl Models {
 
     /// Loads a model. One that was good stays in force where its file is broken now; where none
     /// was, the one applied last is taken from the archive.
-    fn load(&self, key: &Key, stamps: Stamps, before: Option<Found>, sessions: usize, now_ms: u64) -> Found {
+    fn load(&self, key: &Key, stamps: Stamps, before: Option<Found>, now_ms: u64) -> Found {
         let (id, path) = key;
         let Some(runtime) = &self.runtime else {
             let error = "ONNX Runtime is not loaded; restart the host to use models".to_owned();
             return Found { stamps, again_ms: None, model: None, error: Some(error) };
         };
-        match self.load_new(runtime, id, path, sessions) {
+        match self.load_new(runtime, id, path) {
             Ok(model) => Found { stamps, again_ms: None, model: Some(Arc::new(model)), error: None },
             Err(NotLoaded { why, is_passing }) => {
                 let (model, told) = before.map_or((None, None), |found| (found.model, found.error));
@@ -103,36 +132,39 @@ impl Models {
                 if told.as_ref() != Some(&why) {
                     tracing::error!(model = %id, error = why, "a model is not applied");
                 }
-                let model = model.or_else(|| self.archived(runtime, id, path, sessions).map(Arc::new));
+                let model = model.or_else(|| self.archived(runtime, id, path).map(Arc::new));
                 Found { stamps, again_ms: is_passing.then_some(now_ms + AGAIN_MS), model, error: Some(why) }
             }
         }
     }
 
-    fn load_new(&self, runtime: &Runtime, id: &ModelId, path: &Path, sessions: usize) -> Result<Model, NotLoaded> {
-        let broken = |file: &Path, why: String| {
-            let name =
-                file.file_name().map_or_else(|| file.display().to_string(), |n| n.to_string_lossy().into_owned());
-            NotLoaded { why: format!("{name}: {why}"), is_passing: false }
+    fn load_new(&self, runtime: &Runtime, id: &ModelId, path: &Path) -> Result<Model, NotLoaded> {
+        let broken = |error: ModelError| {
+            let file = Path::new(&error.file);
+            let name = file.file_name().map_or_else(|| error.file.clone(), |n| n.to_string_lossy().into_owned());
+            NotLoaded { why: format!("{name}: {}", error.why), is_passing: false }
         };
-        let read = |file: &Path| std::fs::read(file).map_err(|e| broken(file, e.to_string()));
-        let (onnx, vectors) = (read(path)?, read(&golden_path(path))?);
-        let model = Model::load(runtime, id.clone(), path, &onnx, &vectors, sessions)
-            .map_err(|e| broken(Path::new(&e.file), e.why))?;
+        let of_model = |why: String| broken(ModelError { file: path.display().to_string(), why });
+        let files = ModelFiles::read(path).map_err(broken)?;
+        let model = Model::load(runtime, id.clone(), &files).map_err(broken)?;
+        if !self.dev {
+            admits(&self.archive, id, &files).map_err(of_model)?;
+        }
         let keep = || {
-            let digests = [self.archive.put(&onnx)?, self.archive.put(&vectors)?];
+            let digests = [self.archive.put(&files.onnx)?, self.archive.put(&files.golden)?];
             self.archive.apply("model", &id.to_string(), &[&digests[0], &digests[1]])
         };
         keep().map_err(|e| NotLoaded {
             is_passing: true,
-            ..broken(path, format!("it could not be archived, and is tried again: {e}"))
+            ..of_model(format!("it could not be archived, and is tried again: {e}"))
         })?;
         Ok(model)
     }
 
-    fn archived(&self, runtime: &Runtime, id: &ModelId, path: &Path, sessions: usize) -> Option<Model> {
+    fn archived(&self, runtime: &Runtime, id: &ModelId, path: &Path) -> Option<Model> {
         let digests = self.archive.applied("model", &id.to_string())?;
-        let (onnx, vectors) = (self.archive.get(digests.first()?)?, self.archive.get(digests.get(1)?)?);
-        Model::load(runtime, id.clone(), path, &onnx, &vectors, sessions).ok()
+        let (onnx, golden) = (self.archive.get(digests.first()?)?, self.archive.get(digests.get(1)?)?);
+        let files = ModelFiles { path: path.to_owned(), onnx: Arc::new(onnx), golden };
+        Model::load(runtime, id.clone(), &files).ok()
     }
 }

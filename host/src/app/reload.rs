@@ -103,8 +103,8 @@ impl Reloader {
         Self {
             deployment: Arc::new(ArcSwap::from_pointee(empty)),
             status: Arc::default(),
+            models: Models::new(runtime, archive.clone(), folder.is_dev()),
             folder,
-            models: Models::new(runtime, archive.clone()),
             archive,
             store,
             clock,

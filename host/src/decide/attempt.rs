@@ -10,18 +10,25 @@ use serin_core::value::Value;
 
 use super::{Arm, Deployment};
 use crate::clock::{Budget, Stopwatch};
-use crate::models::{ModelSet, ScoreError};
+use crate::models::{Model, ModelSet, ScoreError};
 use crate::sandbox::{Run, Scored, Scorer};
 
 /// Answers a strategy's own model calls from the loaded models.
-pub struct CallScorer(pub Arc<ModelSet>);
+pub(super) struct CallScorer {
+    models: Arc<ModelSet>,
+    is_shadow: bool,
+    /// The run's wall time, waits for models included.
+    wall: Budget,
+}
 
 impl Scorer for CallScorer {
     fn score(&mut self, _: usize, model: &ModelId, rows: &[Vec<Value>], left: Duration) -> Scored {
-        let Some(model) = self.0.get(model) else {
+        let Some(model) = self.models.get(model) else {
             return CallError::Unavailable.into();
         };
         let reached = |answer, cause| Scored { digest: Some(model.digest.clone()), answer, cause };
+        // What is kept back is for the strategy, which may do without the scores.
+        let left = left.min(self.wall.left()).mul_f64(1.0 - RUN_SHARE);
         if left.is_zero() {
             return reached(Err(CallError::Timeout), None);
         }
@@ -34,13 +41,18 @@ impl Scorer for CallScorer {
                 }
             }
         }
-        match model.score(&numbers, left) {
+        match ask(model, &numbers, left, self.is_shadow) {
             Ok(scores) => reached(Ok(scores), None),
             Err(ScoreError::Timeout) => reached(Err(CallError::Timeout), None),
             Err(ScoreError::InvalidRow(why)) => reached(Err(CallError::InvalidRow(why)), None),
             Err(error) => reached(Err(CallError::Unavailable), Some(error.to_string())),
         }
     }
+}
+
+/// A shadow takes what decisions leave over.
+fn ask(model: &Model, rows: &[Vec<f64>], left: Duration, is_shadow: bool) -> Result<Vec<f64>, ScoreError> {
+    if is_shadow { model.score_for_shadow(rows, left) } else { model.score(rows, left) }
 }
 
 /// The share of what is left of the deadline for which a run waits for a slot of its version.
@@ -52,6 +64,10 @@ const SLOT_WAIT_SHARE: f64 = 0.05;
 /// The share of its point's deadline that is enough for a run to end in, as far as a version's
 /// breaker is concerned.
 const FAIR_SHARE: f64 = 0.25;
+
+/// The share of an attempt's time, and of a run's at each call, that no model may take: where it
+/// does not answer in time, the strategy still decides by the fallback score, or without one.
+const RUN_SHARE: f64 = 0.25;
 
 /// An attempt, and what was degraded on its way.
 pub(super) struct Attempted {
@@ -98,8 +114,11 @@ pub(super) fn attempt(
     attempt.defaulted = inputs.defaulted;
     let mut degraded = inputs.degraded;
     let span = tracing::debug_span!("score").entered();
-    attempt.scores =
-        manifest.scores.iter().map(|declared| score(deployment, declared, &inputs.features, budget, earlier)).collect();
+    // What a shadow does is without effect.
+    let is_shadow = role == Role::Shadow;
+    let for_scores = budget.less(budget.left().mul_f64(RUN_SHARE));
+    let score = |declared| score(deployment, declared, &inputs.features, (for_scores, is_shadow), earlier);
+    attempt.scores = manifest.scores.iter().map(score).collect();
     drop(span);
     let score_us = watch.lap_us();
     let scores = match projection::scores(&attempt.scores, manifest) {
@@ -107,13 +126,15 @@ pub(super) fn attempt(
             degraded.extend(trouble);
             scores
         }
-        Err(unfit) => return fail(attempt, degraded, unfit, score_us),
+        Err(unfit) => {
+            let missing = attempt.scores.iter().filter_map(|score| Some((&score.model.name, score.error.as_deref()?)));
+            degraded = missing.map(|(model, why)| format!("model:{model}:{why}")).collect();
+            return fail(attempt, degraded, unfit, score_us);
+        }
     };
     if budget.left().is_zero() {
         return Attempted { attempt, degraded, score_us, run_us: 0 };
     }
-    // What a shadow does is without effect, here too.
-    let is_shadow = role == Role::Shadow;
     if !is_shadow && let Err(why) = arm.plugin.breaker.admit(record.time_ms) {
         return fail(attempt, degraded, (FailureKind::BreakerOpen, why), score_us);
     }
@@ -124,7 +145,11 @@ pub(super) fn attempt(
     let run = Run::of(record, &inputs.features, &scores, &arm.parameters);
     let scorer: Option<Box<dyn Scorer>> = match manifest.callable.is_empty() {
         true => None,
-        false => Some(Box::new(CallScorer(Arc::clone(&deployment.models)))),
+        false => Some(Box::new(CallScorer {
+            models: Arc::clone(&deployment.models),
+            is_shadow,
+            wall: Budget::new(budget.left().min(Duration::from_millis(arm.limits.wall_ms))),
+        })),
     };
     let _span = tracing::debug_span!("run").entered();
     // A caller's short deadline, or a long wait in the queue, is not the version's doing.
@@ -149,7 +174,7 @@ fn score(
     deployment: &Deployment,
     declared: &DeclaredScore,
     features: &[Value],
-    budget: Budget,
+    (budget, is_shadow): (Budget, bool),
     earlier: &[Attempt],
 ) -> ScoreRecord {
     let model = deployment.models.get(&declared.model);
@@ -162,8 +187,9 @@ fn score(
         value: None,
         error: None,
     };
-    let same =
-        |known: &&ScoreRecord| known.digest == record.digest && known.inputs == record.inputs && known.value.is_some();
+    // A model that took too long for the arm takes too long for the little that is left after it.
+    let is_known = |known: &ScoreRecord| known.value.is_some() || known.error.as_deref() == Some("timeout");
+    let same = |known: &&ScoreRecord| known.digest == record.digest && known.inputs == record.inputs && is_known(known);
     if let Some(known) = earlier.iter().flat_map(|a| &a.scores).find(same) {
         return ScoreRecord { model: declared.model.clone(), ..known.clone() };
     }
@@ -172,15 +198,9 @@ fn score(
         Some(_) if !is_complete => Err("input_missing"),
         Some(_) if budget.left().is_zero() => Err("timeout"),
         Some(model) => {
-            let scored = model.arrange(&record.inputs).and_then(|row| model.score(&[row], budget.left()));
-            scored.map(|scores| scores[0]).map_err(|error| match error {
-                ScoreError::Timeout => "timeout",
-                ScoreError::NotFinite => "not_finite",
-                ScoreError::InvalidRow(_) | ScoreError::Failed(_) => {
-                    tracing::error!(model = %declared.model, %error, "a score failed");
-                    "unavailable"
-                }
-            })
+            let row = model.arrange(&record.inputs);
+            let scored = row.and_then(|row| ask(model, &[row], budget.left(), is_shadow));
+            scored.map(|scores| scores[0]).map_err(|error| error.label())
         }
     };
     match answer {

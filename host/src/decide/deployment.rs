@@ -9,13 +9,13 @@ use indexmap::IndexMap;
 use serin_core::experiment::{Attribute, Pin};
 use serin_core::expression::{Predicate, Reference, Schema};
 use serin_core::limits::Limits;
-use serin_core::manifest::{CONTEXT_VIEW, Manifest};
+use serin_core::manifest::{CONTEXT_VIEW, Manifest, ModelId};
 use serin_core::value::{Value, ValueType};
 use serin_core::{Name, NameMap};
 
 use crate::deployment::{ContextField, FallbackAction, GlobalHoldout, Layer, PointSchema, ViewSpec};
 use crate::features::EmbeddedStore;
-use crate::models::ModelSet;
+use crate::models::{Model, ModelSet};
 use crate::registry::Plugin;
 use crate::sandbox::Size;
 
@@ -67,6 +67,8 @@ pub struct Point {
     pub experiments: Vec<RunningExperiment>,
     /// The features that anybody here needs, a view at a time.
     pub union: Vec<UnionView>,
+    /// The models that its strategy and arms may ask.
+    pub models: Vec<Arc<Model>>,
 }
 
 /// A version with its parameters and limits.
@@ -238,6 +240,29 @@ fn unknown_model(model: &str, models: &ModelSet) -> String {
 }
 
 impl Point {
+    /// How many of its decisions may be under way, of `all` that one version may have. Those that
+    /// could wait for a slow model are fewer: the others are better off in the point's queue,
+    /// where they hold no thread.
+    pub fn most_under_way(&self, all: usize) -> usize {
+        let slow = self.models.iter().filter(|model| model.is_slow());
+        slow.map(|model| model.places()).fold(all, usize::min)
+    }
+
+    /// The models that a point's strategy and arms may ask. Shadows hold no deciding thread.
+    pub fn models_of(strategy: Option<&Arm>, experiments: &[RunningExperiment], models: &ModelSet) -> Vec<Arc<Model>> {
+        let arms = strategy.into_iter().chain(experiments.iter().flat_map(|e| &e.arms));
+        let mut ids: Vec<&ModelId> = arms
+            .map(|arm| arm.plugin.manifest())
+            .flat_map(|manifest| {
+                let declared = manifest.scores.iter().map(|score| &score.model);
+                declared.chain(manifest.callable.iter().map(|callable| &callable.model))
+            })
+            .collect();
+        ids.sort_by_key(|id| (&id.name, &id.version));
+        ids.dedup();
+        ids.into_iter().filter_map(|id| models.get(id).cloned()).collect()
+    }
+
     /// Computes what to read for a decision: the union of what the pinned strategy, all arms,
     /// eligibility, `exclude`, shadows and analyses need. Every arm's decisions read the same, so that a record
     /// can serve any candidate later.

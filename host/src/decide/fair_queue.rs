@@ -54,14 +54,14 @@ impl<T> FairQueue<T> {
     }
 
     /// What a free thread takes: from the line whose last turn is longest ago, of those with
-    /// fewer than `cap` runs under way. Whoever has lost patience is not held back by the cap:
+    /// fewer runs under way than `cap` says. Whoever has lost patience is not held back by the cap:
     /// to be told that nothing is free takes no time.
-    pub fn next(&mut self, cap: usize, now: Instant) -> Next<T> {
+    pub fn next(&mut self, cap: impl Fn(&str) -> usize, now: Instant) -> Next<T> {
         let mut earliest: Option<Instant> = None;
         let mut chosen: Option<(&Arc<str>, u64)> = None;
         for (name, line) in &self.queues {
             let Some(&(patient_until, _)) = line.queue.front() else { continue };
-            if line.running >= cap && patient_until > now {
+            if line.running > 0 && patient_until > now && line.running >= cap(name) {
                 earliest = Some(earliest.map_or(patient_until, |other| other.min(patient_until)));
             } else if chosen.is_none_or(|(_, turn)| line.turn < turn) {
                 chosen = Some((name, line.turn));
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn taken(lines: &mut FairQueue<u32>, cap: usize, now: Instant) -> Option<u32> {
-        match lines.next(cap, now) {
+        match lines.next(|_| cap, now) {
             Next::Take(_, item) => Some(item),
             _ => None,
         }
@@ -119,7 +119,7 @@ mod tests {
         let order: Vec<u32> = std::iter::from_fn(|| taken(&mut lines, 8, now)).collect();
         assert_eq!(order.iter().filter(|i| **i < 10).copied().collect::<Vec<_>>(), [0, 1, 2]);
         assert!(order[..2].contains(&10), "the short line waited for the long one: {order:?}");
-        assert_eq!(lines.next(8, now), Next::Wait);
+        assert_eq!(lines.next(|_| 8, now), Next::Wait);
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         let later = now + Duration::from_secs(1);
         (0..4).for_each(|i| lines.push("slow", later, i));
         assert_eq!([taken(&mut lines, 2, now), taken(&mut lines, 2, now)], [Some(0), Some(1)]);
-        assert_eq!(lines.next(2, now), Next::WaitUntil(later));
+        assert_eq!(lines.next(|_| 2, now), Next::WaitUntil(later));
         lines.push("other", later, 9);
         assert_eq!(taken(&mut lines, 2, now), Some(9), "another line is not held up");
         lines.done("slow");

@@ -11,7 +11,6 @@ mod request;
 mod route;
 mod shadow;
 
-pub use attempt::CallScorer;
 pub use deployment::{
     Arm, BindError, Deployment, Point, RunningExperiment, ShadowArm, ShippedArm, UnionView, bind_arm,
 };

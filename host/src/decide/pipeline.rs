@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serin_core::answer::{draw, serve};
 use serin_core::experiment::Attribute;
-use serin_core::record::{Answer, Entropy, Outcome, Record, Role, Routing, SCHEMA, ServedBy};
+use serin_core::record::{Answer, Entropy, FailureKind, Outcome, Record, Role, Routing, SCHEMA, ServedBy};
 use serin_core::{Name, NameMap};
 
 use super::attempt::{Attempted, attempt};
@@ -161,6 +161,9 @@ fn answer(
                 Some(serve(candidate, arm.plugin.manifest(), attempt.strategy.clone(), served_by, degraded))
             }
             _ => {
+                if matches!(attempt.outcome, Outcome::Failure { kind: FailureKind::ScoreMissing, .. }) {
+                    failed.extend(degraded);
+                }
                 failed.push(attempt.trouble());
                 None
             }

@@ -80,8 +80,13 @@ impl Shared {
     fn next(&self) -> Option<(Arc<str>, Decision)> {
         let mut waiting = self.waiting.lock();
         loop {
-            let cap = self.deployment.load().slots_per_version;
-            match waiting.queue.next(cap, Instant::now()) {
+            let next = {
+                let deployment = self.deployment.load();
+                let all = deployment.slots_per_version;
+                let most = |point: &str| deployment.points.get(point).map_or(all, |point| point.most_under_way(all));
+                waiting.queue.next(most, Instant::now())
+            };
+            match next {
                 Next::Take(point, decision) => return Some((point, decision)),
                 Next::Wait if waiting.stopping => return None,
                 Next::Wait => self.changed.wait(&mut waiting),

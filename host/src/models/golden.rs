@@ -24,7 +24,7 @@ pub struct Golden {
 }
 
 /// A column of an output tensor.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GoldenOutput {
     /// The output's name.
@@ -50,5 +50,51 @@ impl Golden {
             return Err("tolerance must be a finite number from 0".to_owned());
         }
         Ok(golden)
+    }
+}
+
+/// Rows that a lone golden row is scored with.
+const COMPANY: [f64; 3] = [0.5, 0.9, 1.7];
+
+impl Golden {
+    /// Checks that a model gives the golden scores, to each row alone and to all of them together.
+    ///
+    /// # Errors
+    /// The row whose score differs, or what `run` said.
+    pub(super) fn verify(&self, mut run: impl FnMut(&[Vec<f64>]) -> Result<Vec<f64>, String>) -> Result<(), String> {
+        let mut alone = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            alone.extend(run(std::slice::from_ref(row))?);
+        }
+        let together = self.together(&mut run)?;
+        for (row, (alone, together)) in alone.iter().zip(&together).enumerate() {
+            if (alone - together).abs() > self.tolerance {
+                return Err(format!(
+                    "golden row {row}: scored {alone} alone and {together} together with other rows; a row's score must not depend on the rows beside it"
+                ));
+            }
+        }
+        for (row, (got, wanted)) in alone.iter().zip(&self.scores).enumerate() {
+            if (got - wanted).abs() > self.tolerance {
+                return Err(format!(
+                    "golden row {row}: scored {got}, and {wanted} ± {} is expected; the model is not the one that its golden file describes",
+                    self.tolerance
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The scores of all rows in one run.
+    fn together(&self, run: &mut impl FnMut(&[Vec<f64>]) -> Result<Vec<f64>, String>) -> Result<Vec<f64>, String> {
+        let first = &self.rows[0];
+        if self.rows.iter().any(|row| row != first) {
+            return run(&self.rows);
+        }
+        // Beside copies of itself a row may score as it does alone, so its company differs. What
+        // it is made of may be no row of this model; then it is copies all the same.
+        let near = |by: f64| first.iter().map(|x| x * by + 1.0).collect();
+        let with = |company: Vec<Vec<f64>>| [self.rows.clone(), company].concat();
+        run(&with(COMPANY.map(near).to_vec())).or_else(|_| run(&with(vec![first.clone(); COMPANY.len()])))
     }
 }

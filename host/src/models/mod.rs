@@ -1,26 +1,49 @@
 //! Models: scores for rows of numbers, several versions side by side.
 
+mod admission;
+mod breaker;
+mod external_data;
 mod golden;
+mod load;
 mod onnx;
+mod pace;
+mod runner;
+mod runtime;
+mod sessions;
+mod watchdog;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use serin_core::Name;
 use serin_core::manifest::ModelId;
 use serin_core::row::Row;
 
+use crate::telemetry::{Metrics, ScoreLabels};
+
 pub use golden::Golden;
-pub use onnx::{Runtime, RuntimeError};
+pub use load::ModelFiles;
+pub use onnx::RuntimeError;
+pub use runtime::Runtime;
+
+use runner::{Caller, Runner};
 
 /// Why there are no scores.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
-    /// No session was free in the time left.
-    #[error("no session was free in time")]
+    /// The run did not end in the time left.
+    #[error("the run did not end in time")]
     Timeout,
+    /// Too many wait for this model, or all models, already; or no session was free in time.
+    #[error("too many runs are waiting")]
+    Overloaded,
+    /// Runs ended too late again and again, and none is begun for a while.
+    #[error("runs ended too late again and again; none is begun for a while")]
+    BreakerOpen,
     /// The row does not fit the model.
     #[error("{0}")]
     InvalidRow(String),
@@ -30,6 +53,20 @@ pub enum ScoreError {
     /// The score is not a finite number.
     #[error("the score is not finite")]
     NotFinite,
+}
+
+impl ScoreError {
+    /// A short name, for records and metric labels.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Overloaded => "overloaded",
+            Self::BreakerOpen => "breaker_open",
+            Self::InvalidRow(_) => "invalid_row",
+            Self::Failed(_) => "unavailable",
+            Self::NotFinite => "not_finite",
+        }
+    }
 }
 
 /// Why a model was not loaded: the file, and what would be valid.
@@ -50,68 +87,69 @@ pub struct Model {
     pub digest: Name,
     /// Names of its inputs, in its own order.
     pub inputs: Vec<Name>,
-    sessions: onnx::Sessions,
+    runner: Runner,
+    outcomes: Outcomes,
 }
 
 impl Model {
-    /// Loads a model and its golden vectors from bytes, warms its sessions, and checks every
-    /// golden score.
+    /// Loads a model and its golden vectors, warms its sessions, and checks every golden score.
     ///
     /// # Errors
     /// What keeps it from being served.
-    pub fn load(
-        runtime: &Runtime,
-        id: ModelId,
-        file: &Path,
-        onnx: &[u8],
-        golden: &[u8],
-        sessions: usize,
-    ) -> Result<Self, ModelError> {
-        let shown = file.display().to_string();
-        let fail = |why: String| ModelError { file: shown.clone(), why };
-        let golden =
-            Golden::parse(golden).map_err(|why| ModelError { file: golden_path(file).display().to_string(), why })?;
+    pub fn load(runtime: &Runtime, id: ModelId, files: &ModelFiles) -> Result<Self, ModelError> {
+        let fail = |file: &Path, why: String| ModelError { file: file.display().to_string(), why };
+        let golden = Golden::parse(&files.golden).map_err(|why| fail(&golden_path(&files.path), why))?;
+        let fail = |why: String| fail(&files.path, why);
         if golden.model != *id.name || golden.version != *id.version {
             return Err(fail(format!("its golden file is of {}@{}, not of {id}", golden.model, golden.version)));
         }
-        let sessions = onnx::Sessions::new(runtime, onnx, &golden, sessions).map_err(fail)?;
-        let model = Self {
-            digest: serin_core::digest(onnx).into(),
+        let shared = load::prepare(runtime, &id, files, &golden).map_err(fail)?;
+        Ok(Self {
+            digest: serin_core::digest(&files.onnx).into(),
             inputs: golden.inputs.iter().map(|i| Name::from(i.as_str())).collect(),
-            sessions,
+            runner: Runner::new(runtime.clone(), shared),
+            outcomes: Outcomes::of(&runtime.metrics, &id),
             id,
-        };
-        let rows: Vec<Vec<f64>> = golden.rows.clone();
-        let scores = model.score(&rows, Duration::from_secs(60)).map_err(|e| fail(format!("golden rows: {e}")))?;
-        for (row, (got, wanted)) in scores.iter().zip(&golden.scores).enumerate() {
-            if (got - wanted).abs() > golden.tolerance {
-                return Err(fail(format!(
-                    "golden row {row}: scored {got}, and {wanted} ± {} is expected; the model is not the one that its golden file describes",
-                    golden.tolerance
-                )));
-            }
-        }
-        Ok(model)
+        })
     }
 
-    /// Scores rows, each in the model's own order. Waits for a session at most `left`.
+    /// Scores rows, each in the model's own order, within `left`.
     ///
     /// # Errors
     /// Why there are no scores.
     pub fn score(&self, rows: &[Vec<f64>], left: Duration) -> Result<Vec<f64>, ScoreError> {
-        if let Some((i, row)) = rows.iter().enumerate().find(|(_, row)| row.len() != self.inputs.len()) {
-            return Err(ScoreError::InvalidRow(format!(
-                "row {i} has {} values, and {} has {} inputs",
-                row.len(),
-                self.id,
-                self.inputs.len()
-            )));
-        }
+        self.ask(rows, left, Caller::Decision)
+    }
+
+    /// As [`Self::score`], with what decisions leave over.
+    ///
+    /// # Errors
+    /// Why there are no scores.
+    pub fn score_for_shadow(&self, rows: &[Vec<f64>], left: Duration) -> Result<Vec<f64>, ScoreError> {
+        self.ask(rows, left, Caller::Shadow)
+    }
+
+    fn ask(&self, rows: &[Vec<f64>], left: Duration, caller: Caller) -> Result<Vec<f64>, ScoreError> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let scores = self.sessions.run(rows, left)?;
-        if scores.iter().all(|x| x.is_finite()) { Ok(scores) } else { Err(ScoreError::NotFinite) }
+        let scored = flat(rows, &self.inputs).and_then(|flat| self.runner.score(flat, rows.len(), left, caller));
+        let answer = scored.and_then(|scores| match scores.iter().all(|x| x.is_finite()) {
+            true => Ok(scores),
+            false => Err(ScoreError::NotFinite),
+        });
+        self.outcomes.note(&self.id, &answer);
+        answer
+    }
+
+    /// Whether a decision may wait for this model for as long as it has time.
+    pub fn is_slow(&self) -> bool {
+        self.runner.is_slow()
+    }
+
+    /// How many decisions may wait for this model at a time.
+    pub fn places(&self) -> usize {
+        self.runner.places()
     }
 
     /// Puts inputs by name into the model's own order.
@@ -138,6 +176,75 @@ impl Model {
         match mapped.iter().find(|m| !self.inputs.contains(m)) {
             Some(unknown) => Err(format!("model {}: has no input '{unknown}'; its inputs: {}", self.id, listed())),
             None => Ok(()),
+        }
+    }
+}
+
+/// The rows as the model's input tensor has them: float32, one after the other.
+///
+/// # Errors
+/// The row that has another number of values than the model has inputs, or the value that is
+/// beyond what a float32 can hold. A model would answer to infinity, too.
+fn flat<N: AsRef<str>>(rows: &[Vec<f64>], inputs: &[N]) -> Result<Vec<f32>, ScoreError> {
+    let mut flat = Vec::with_capacity(rows.len() * inputs.len());
+    for (i, row) in rows.iter().enumerate() {
+        if row.len() != inputs.len() {
+            let (has, wanted) = (row.len(), inputs.len());
+            return Err(ScoreError::InvalidRow(format!("row {i} has {has} values, and the model has {wanted} inputs")));
+        }
+        for (value, input) in row.iter().zip(inputs) {
+            let narrow = *value as f32;
+            if !narrow.is_finite() {
+                let input = input.as_ref();
+                return Err(ScoreError::InvalidRow(format!(
+                    "row {i}: input '{input}' is {value:e}; valid: a float32, from {:e} to {:e}",
+                    f32::MIN,
+                    f32::MAX
+                )));
+            }
+            flat.push(narrow);
+        }
+    }
+    Ok(flat)
+}
+
+/// Counts what came of asking a model. The counters are looked up once: a label is a string.
+struct Outcomes {
+    ok: Counter,
+    /// In the order of [`LABELS`].
+    not: [Counter; LABELS.len()],
+    /// Whether the last run failed: a model that does is told of once.
+    is_failing: AtomicBool,
+}
+
+const LABELS: [&str; 6] = ["timeout", "overloaded", "breaker_open", "invalid_row", "unavailable", "not_finite"];
+
+impl Outcomes {
+    fn of(metrics: &Metrics, id: &ModelId) -> Self {
+        let counter = |outcome| {
+            let labels = ScoreLabels { model: id.name.to_string(), version: id.version.to_string(), outcome };
+            metrics.model_scores.get_or_create(&labels).clone()
+        };
+        Self { ok: counter("ok"), not: LABELS.map(counter), is_failing: AtomicBool::new(false) }
+    }
+
+    fn note(&self, id: &ModelId, answer: &Result<Vec<f64>, ScoreError>) {
+        match answer {
+            Ok(_) => {
+                self.ok.inc();
+                if self.is_failing.load(Ordering::Relaxed) {
+                    self.is_failing.store(false, Ordering::Relaxed);
+                }
+            }
+            Err(error) => {
+                if let Some(at) = LABELS.iter().position(|label| *label == error.label()) {
+                    self.not[at].inc();
+                }
+                let is_new = matches!(error, ScoreError::Failed(_)) && !self.is_failing.swap(true, Ordering::Relaxed);
+                if is_new {
+                    tracing::error!(model = %id, %error, "a score failed");
+                }
+            }
         }
     }
 }

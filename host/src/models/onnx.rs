@@ -1,24 +1,25 @@
 //! ONNX Runtime, loaded at run time. The only place that touches it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ort::environment::Environment;
-use ort::session::Session;
+use ort::session::RunOptions;
+use ort::session::builder::LoadCanceler;
 use ort::value::{Shape, TensorElementType, TensorRef, ValueType};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-use super::{Golden, ScoreError};
+use super::Golden;
 
 /// The loaded library.
-pub struct Runtime(Environment);
+#[derive(Clone)]
+pub(super) struct Library(Environment);
 
 /// Why the library was not loaded.
 #[derive(Debug, thiserror::Error)]
 #[error("ONNX Runtime: {0}")]
-pub struct RuntimeError(String);
+pub struct RuntimeError(pub(super) String);
 
-impl Runtime {
+impl Library {
     /// Loads the library: `ORT_DYLIB_PATH` if it is set, else the one that `make setup` lays
     /// into the build folder.
     ///
@@ -46,54 +47,77 @@ fn library() -> Option<PathBuf> {
     program.ancestors().map(|dir| dir.join("onnxruntime/libonnxruntime.so")).find(|path: &PathBuf| Path::exists(path))
 }
 
-/// A pool of sessions of one model. A session runs one batch at a time. The one that was used
-/// last is used next: what it works on is still in the processor's caches.
-pub(super) struct Sessions {
-    free: Mutex<Vec<Session>>,
-    freed: Condvar,
+/// A session: it runs one batch at a time.
+pub(super) struct Session {
+    inner: ort::session::Session,
     columns: usize,
     output: String,
     column: usize,
 }
 
-impl Sessions {
-    pub(super) fn new(runtime: &Runtime, onnx: &[u8], golden: &Golden, count: usize) -> Result<Self, String> {
-        let mut free = Vec::with_capacity(count.max(1));
-        let columns = golden.inputs.len();
-        for _ in 0..count.max(1) {
-            let mut session = open(runtime, onnx)?;
-            check_shape(&session, golden)?;
-            // The first run of a session allocates and plans; it must not be a decision's.
-            run(&mut session, &golden.rows[..1], columns, &golden.output.name, golden.output.column)
-                .map_err(|e| format!("warm-up: {e}"))?;
-            free.push(session);
-        }
-        Ok(Self {
-            free: Mutex::new(free),
-            freed: Condvar::new(),
-            columns,
-            output: golden.output.name.clone(),
-            column: golden.output.column,
-        })
+impl Session {
+    /// Reads the model and plans its runs. `loading` may cut this short.
+    pub(super) fn open(library: &Library, onnx: &[u8], golden: &Golden, loading: &Loading) -> Result<Self, String> {
+        let inner = open(library, onnx, loading)?;
+        check_shape(&inner, golden)?;
+        let (output, column) = (golden.output.name.clone(), golden.output.column);
+        Ok(Self { inner, columns: golden.inputs.len(), output, column })
     }
 
-    pub(super) fn run(&self, rows: &[Vec<f64>], left: Duration) -> Result<Vec<f64>, ScoreError> {
-        let mut free = self.free.lock();
-        if free.is_empty() {
-            let _ = self.freed.wait_while_for(&mut free, |free| free.is_empty(), left);
+    /// Scores as many rows as `flat` has. `stop` ends it early.
+    pub(super) fn run(&mut self, flat: &[f32], stop: &Stop) -> Result<Vec<f64>, String> {
+        let rows = flat.len() / self.columns;
+        let input = TensorRef::from_array_view(([rows, self.columns], flat)).map_err(|e| e.to_string())?;
+        let outputs = self.inner.run_with_options(ort::inputs![input], &stop.0).map_err(|e| e.to_string())?;
+        let tensor = outputs.get(&self.output).ok_or("the output is not there")?;
+        let (shape, data) = tensor.try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
+        let width = data.len() / rows;
+        if data.len() % rows != 0 || self.column >= width {
+            let column = self.column;
+            return Err(format!("its output has the shape {shape:?} for {rows} rows; column {column} is not in it"));
         }
-        let mut session = free.pop().ok_or(ScoreError::Timeout)?;
-        drop(free);
-        let scores = run(&mut session, rows, self.columns, &self.output, self.column);
-        self.free.lock().push(session);
-        self.freed.notify_one();
-        scores.map_err(ScoreError::Failed)
+        Ok(data.chunks_exact(width).map(|row| f64::from(row[self.column])).collect())
     }
 }
 
-fn open(runtime: &Runtime, onnx: &[u8]) -> Result<Session, String> {
+/// Ends a run from another thread, as soon as one of its kernels ends.
+pub(super) struct Stop(RunOptions);
+
+impl Stop {
+    pub(super) fn new() -> Result<Self, String> {
+        RunOptions::new().map(Self).map_err(|e| e.to_string())
+    }
+
+    /// Ends the run under way, and those to come until [`Stop::clear`].
+    pub(super) fn set(&self) {
+        if let Err(error) = self.0.terminate() {
+            tracing::error!(%error, "ONNX Runtime: a run cannot be ended early");
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        if let Err(error) = self.0.unterminate() {
+            tracing::error!(%error, "ONNX Runtime: a session cannot be used again");
+        }
+    }
+}
+
+/// Cuts the loading of a model short.
+#[derive(Default)]
+pub(super) struct Loading(Mutex<Option<LoadCanceler>>);
+
+impl Loading {
+    pub(super) fn cancel(&self) {
+        if let Some(canceler) = &*self.0.lock() {
+            // It ends by itself where this is refused, only later.
+            let _ = canceler.cancel();
+        }
+    }
+}
+
+fn open(library: &Library, onnx: &[u8], loading: &Loading) -> Result<ort::session::Session, String> {
     let settings = |e: ort::Error<ort::session::builder::SessionBuilder>| e.to_string();
-    Session::builder(&runtime.0)
+    let mut builder = ort::session::Session::builder(&library.0)
         .map_err(|e| e.to_string())?
         .with_intra_threads(1)
         .map_err(settings)?
@@ -102,12 +126,12 @@ fn open(runtime: &Runtime, onnx: &[u8]) -> Result<Session, String> {
         .with_intra_op_spinning(false)
         .map_err(settings)?
         .with_deterministic_compute(true)
-        .map_err(settings)?
-        .commit_from_memory(onnx)
-        .map_err(|e| format!("not an ONNX model that can be run: {e}"))
+        .map_err(settings)?;
+    *loading.0.lock() = Some(builder.canceler());
+    builder.commit_from_memory(onnx).map_err(|e| format!("not an ONNX model that can be run: {e}"))
 }
 
-fn check_shape(session: &Session, golden: &Golden) -> Result<(), String> {
+fn check_shape(session: &ort::session::Session, golden: &Golden) -> Result<(), String> {
     let wanted = format!("valid: one float32 input of shape [N, {}]", golden.inputs.len());
     let [input] = session.inputs() else {
         return Err(format!("it has {} inputs; {wanted}", session.inputs().len()));
@@ -131,26 +155,4 @@ fn check_shape(session: &Session, golden: &Golden) -> Result<(), String> {
 
 fn fits(shape: &Shape, columns: usize) -> bool {
     matches!(shape[..], [rows, width] if (rows < 1 || rows == -1) && (width == columns as i64 || width == -1))
-}
-
-fn run(
-    session: &mut Session,
-    rows: &[Vec<f64>],
-    columns: usize,
-    output: &str,
-    column: usize,
-) -> Result<Vec<f64>, String> {
-    let flat: Vec<f32> = rows.iter().flatten().map(|x| *x as f32).collect();
-    let input = TensorRef::from_array_view(([rows.len(), columns], flat.as_slice())).map_err(|e| e.to_string())?;
-    let outputs = session.run(ort::inputs![input]).map_err(|e| e.to_string())?;
-    let tensor = outputs.get(output).ok_or("the output is not there")?;
-    let (shape, data) = tensor.try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
-    let width = data.len() / rows.len();
-    if data.len() % rows.len() != 0 || column >= width {
-        return Err(format!(
-            "its output has the shape {shape:?} for {} rows; column {column} is not in it",
-            rows.len()
-        ));
-    }
-    Ok(data.chunks_exact(width).map(|row| f64::from(row[column])).collect())
 }

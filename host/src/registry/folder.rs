@@ -116,6 +116,11 @@ impl Folder {
         Self { dir, engines, archive, dev, inner: Mutex::new(Inner::default()) }
     }
 
+    /// Whether a published version may change.
+    pub fn is_dev(&self) -> bool {
+        self.dev
+    }
+
     /// What its artifacts are compiled by.
     pub fn engines(&self) -> Arc<Engines> {
         Arc::clone(&self.engines)

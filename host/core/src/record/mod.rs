@@ -118,8 +118,8 @@ pub struct ScoreRecord {
     pub inputs: Row<f64>,
     /// The score; none where the model failed.
     pub value: Option<f64>,
-    /// What happened to a score that is none: `timeout`, `unavailable`, `not_finite` or
-    /// `input_missing`.
+    /// Why there is no score: `timeout`, `overloaded`, `breaker_open`, `invalid_row`, `unavailable`,
+    /// `not_finite` or `input_missing`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<Name>,
 }

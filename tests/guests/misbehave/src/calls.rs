@@ -54,6 +54,13 @@ pub fn bad_row() -> Answer {
     score_is_refused(models::default_risk(), [["not a number"]])
 }
 
+/// A row with a number that is beyond a float32.
+pub fn too_large() -> Answer {
+    let mut row = ROWS[0];
+    row[0] = 1e39;
+    score_is_refused(models::default_risk(), [row])
+}
+
 /// A position at which the manifest has no model.
 pub fn unknown_model() -> Answer {
     score_is_refused(serin_guest::Model::at(99, "none"), [ROWS[0]])
