@@ -13,6 +13,7 @@ mod inprocess;
 mod languages;
 mod load;
 mod measure;
+mod models;
 mod process;
 mod replay;
 mod table;
@@ -85,6 +86,8 @@ fn decisions(folders: &Folders, lasts: Duration, table: &mut table::Table) -> Re
     folders.forget()?;
     progress("HTTP: closed and open loops");
     let recorded = load::measure(folders, bodies.clone(), parts, commit, lasts, table)?;
+    progress("beside a slow model, and with a large one");
+    models::measure(bodies.clone(), lasts, table)?;
     progress("replay");
     replay::measure(folders, &recorded, parts, table)?;
     progress("experiments: a million decisions");
