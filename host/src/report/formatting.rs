@@ -1,4 +1,4 @@
-//! Numbers, times and sentences as both forms of a report have them.
+//! Numbers, times and phrases that the text and HTML reports share.
 
 use super::{Change, Report, ReportedComparison, ReportedGuardrail, ReportedMetric, Units};
 
@@ -11,7 +11,7 @@ pub(super) fn number(value: Option<f64>) -> String {
         _ => 5,
     };
     let text = format!("{value:.decimals$}");
-    // What rounds to zero has no sign.
+    // A value that rounds to zero has no sign.
     match text.strip_prefix('-') {
         Some(zero) if zero.bytes().all(|digit| matches!(digit, b'0' | b'.')) => zero.to_owned(),
         _ => text,
@@ -56,7 +56,7 @@ pub(super) fn minute(at: &str) -> String {
     time(at, "%Y-%m-%d %H:%M UTC")
 }
 
-/// What somebody wrote, on one line.
+/// User text on one line.
 pub(super) fn line(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
@@ -81,8 +81,7 @@ pub(super) fn units(units: &Units) -> String {
     format!("{} entered = {}", units.entered, parts.join(" + "))
 }
 
-/// What came of an experiment, where it does not simply run: what happened, and how to call what
-/// has been seen since.
+/// How an experiment ended or was interrupted, and how to introduce the verdict since then.
 pub(super) struct Happened {
     /// `shipped`, `aborted`, …
     pub state: &'static str,
@@ -214,7 +213,7 @@ impl Rail {
     }
 }
 
-/// A number that somebody set.
+/// A configured number, without trailing zeros.
 fn set(value: Option<f64>) -> String {
     let text = number(value);
     match text.contains('.') {
@@ -223,7 +222,7 @@ fn set(value: Option<f64>) -> String {
     }
 }
 
-/// Two digits that say something.
+/// Two significant digits.
 fn significant(value: f64) -> String {
     let decimals = (1.0 - value.log10().floor()).clamp(0.0, 12.0) as usize;
     let text = format!("{value:.decimals$}");

@@ -1,9 +1,9 @@
-//! How many units enter by when, if nothing keeps the ramp from going on.
+//! How many units enter by each day, if the ramp proceeds without delay.
 
 use super::{DAY, Traffic};
 use crate::experiment::{Experiment, Metric};
 
-/// Units that have entered by the end of each day, from 0 days on.
+/// Cumulative units by the end of each day, starting with day 0.
 pub(super) struct Entries(Vec<f64>);
 
 impl Entries {
@@ -29,7 +29,7 @@ impl Entries {
         self.by((self.0.len() - 1) as f64)
     }
 
-    /// Of a metric, the mature ones at the end of the last day.
+    /// Units mature for a metric at the end of the last day.
     pub fn mature(&self, metric: &Metric) -> f64 {
         self.by((self.0.len() - 1) as f64 - metric.mature_ms(0) as f64 / DAY as f64)
     }

@@ -1,24 +1,23 @@
-//! What an experiment can show before it is run: how many units and days an effect takes at the
-//! traffic that there is, how often the spec gives false alarms, and what it misses.
+//! Power analysis before an experiment runs: how many units and days an effect takes at the given
+//! traffic, how often the spec raises false alarms, and which effects it misses.
 //!
-//! A formula answers for one test at a fixed time ([`Needs`]). What a host does is more than that:
-//! it looks often, goes through a ramp, waits for outcomes to mature, and holds back what no
-//! guardrail has been shown to survive. So the spec is simulated ([`Scenario`]), with the very code
-//! that a host runs, looked at once a day.
+//! A formula ([`Needs`]) answers for one test at a fixed time. A host does more: it looks repeatedly,
+//! follows a ramp, waits for outcomes to mature, and promotes only past guardrails. The spec is
+//! therefore also simulated ([`Scenario`]) through the code that a host runs, with one look a day.
 //!
-//! What is made up: units come evenly over each day, and each is decided about on consecutive days
-//! until it has had its decisions; a unit that the ramp did not admit yet may come in by a later
-//! one. What happens to it is drawn when it enters, evenly over its metric's window, and posted
-//! after the metric's lag. Numbers are lognormal, or normal where their mean is not above 0; what a
-//! metric's `cap` cuts off is cut off by the analysis. An outcome that several metrics are computed
-//! from happens once. A failure, or whatever else a guardrail counts, happens on one of a unit's
-//! decisions. Decisions have two actions, half of the units each. One arm is tried, the first that
-//! is not control; all others are as control is.
+//! Assumptions: units arrive evenly over each day, and each is decided about on consecutive days
+//! until it has had its decisions; a unit that the ramp did not admit may enter at a later decision.
+//! A unit's outcomes are drawn when it enters, uniformly over the metric's window, and posted after
+//! the metric's lag. Numbers are lognormal, or normal where their mean is not above 0; the
+//! analysis applies a metric's `cap`. An outcome that several metrics use is drawn once. A failure,
+//! or any other event that a guardrail counts, occurs on one of a unit's decisions. There are two
+//! actions, each for half of the units. The treatment is the first arm other than control; the
+//! remaining arms behave like control.
 //!
-//! Not simulated: covariates, which would make intervals narrower; segments and fairness, of which
-//! nothing is known beforehand; where shares follow from what is seen, a unit has one decision.
-//! Where the spec does not ship by itself, a person is taken to read the verdict daily and to
-//! follow it; a pause for harm counts as the end.
+//! Not simulated: covariates, which would narrow the intervals; segments and fairness, for which
+//! there are no prior data. Under adaptive allocation a unit has one decision. If the spec does not
+//! ship by itself, the simulation assumes a person who follows the verdict daily; a pause for harm
+//! ends the run.
 
 mod draw;
 mod entries;
@@ -43,7 +42,7 @@ pub use scenario::{Assumed, PlanPoint, Scenario};
 /// A day in milliseconds.
 const DAY: u64 = 86_400_000;
 
-/// What is known of the traffic, and of control.
+/// The expected traffic, and control's baselines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Traffic {
     /// Units a day that may enter, new to the whole layer: the slot and the coverage take their
@@ -51,13 +50,13 @@ pub struct Traffic {
     pub units_per_day: f64,
     /// Decisions about each, a day apart; at least one.
     pub decisions_per_unit: f64,
-    /// What the metrics come to, by position.
+    /// Baselines by metric position.
     pub baselines: Vec<Baseline>,
     /// The share of units with a failed decision.
     pub failures: f64,
 }
 
-/// What a metric comes to in control.
+/// A metric's baseline in control.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Baseline {
     /// Its mean over units, or its ratio; a share from 0 to 1 where it is yes or no.
@@ -66,7 +65,7 @@ pub struct Baseline {
     pub sd: Option<f64>,
 }
 
-/// What can be expected of an experiment.
+/// The result of a power analysis.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// What the first goal needs by a formula; none without a goal, an arm, or an effect.
@@ -80,7 +79,7 @@ pub struct Plan {
     /// Units of all arms that enter in the days that were asked for, or until `max_duration`, if
     /// nothing keeps the ramp from going on.
     pub entered: f64,
-    /// What stands in the way, in sentences.
+    /// Problems with the plan, as sentences.
     pub warnings: Vec<String>,
 }
 
@@ -88,7 +87,7 @@ pub struct Plan {
 const MOST_ENTRIES: f64 = 10_000_000.0;
 /// Rows and decisions that a unit has for what its analysis costs.
 const ROWS: f64 = 8.0;
-/// Runs that say anything at all.
+/// The fewest runs whose shares mean anything.
 const FEWEST_RUNS: u32 = 20;
 
 /// Plans an experiment. `effect` is how much better each goal is in the arm that is tried, in the
@@ -131,14 +130,14 @@ pub fn plan(
     Plan { needs, scenarios, runs: simulated, days: fewer_days, entered: entries.all(), warnings }
 }
 
-/// Runs and days that do not take too long; none where a day is too much.
+/// Runs and days within the work limit; none if a single day exceeds it.
 fn affordable(spec: &Experiment, traffic: &Traffic, scenarios: usize, runs: u32, days: u32) -> (u32, u32) {
     let counts = spec.metrics.iter().zip(&traffic.baselines).filter(|(metric, _)| model::is_count(metric));
     let rows = traffic.decisions_per_unit.max(1.0) + counts.map(|(_, baseline)| baseline.mean.max(0.0)).sum::<f64>();
-    // A new batch is an analysis of all units anew.
+    // Each batch re-analyses all units.
     let again = if spec.allocation.is_some() { f64::from(days) / 4.0 } else { 1.0 };
     let each = (rows / ROWS).max(1.0) * again.max(1.0);
-    // A unit that does not enter is a hash; one that enters is looked at daily.
+    // A unit that does not enter costs one hash; one that enters is analysed daily.
     let cost = |days: u32| {
         let passing = traffic.units_per_day.max(0.0) * f64::from(days) / 20.0;
         (passing + Entries::of(spec, traffic, days).all() * each).max(1.0) * scenarios as f64

@@ -1,4 +1,4 @@
-//! What happens to a unit in an arm, as far as it is assumed: drawn once, when it enters.
+//! The outcome model of an arm: a unit's outcomes are drawn once, when it enters.
 
 use super::draw::Draw;
 use super::{Baseline, Traffic};
@@ -7,7 +7,7 @@ use crate::experiment::{Aggregate, Experiment, Measure, Metric, Missing, Quantit
 
 const DAY: f64 = 86_400_000.0;
 
-/// What is assumed of a new arm, beside what is known of control.
+/// How a treatment arm differs from control.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Truth {
     /// By metric: how much its mean is above control's.
@@ -22,10 +22,10 @@ pub(super) struct Rows {
     pub name: Option<Name>,
     /// From when they happen to when they are posted, in milliseconds.
     pub lag_ms: u64,
-    /// Who has any: the share of units by the end of each window, in rising order.
+    /// The cumulative share of units with any row by the end of each window, in increasing order.
     ladder: Vec<(u64, f64)>,
     number: Option<Number>,
-    /// Who has none has a row of 0: a metric that leaves out those without a row needs one.
+    /// Units without rows get a row of 0, for metrics that leave out units without one.
     zeros: bool,
 }
 
@@ -103,7 +103,7 @@ pub(super) fn is_count(metric: &Metric) -> bool {
     of(metric).aggregate == Aggregate::Count
 }
 
-/// What a metric measures; of a ratio, what it divides.
+/// What a metric measures; for a ratio, its numerator.
 pub(super) fn of(metric: &Metric) -> &Measure {
     match &metric.quantity {
         Quantity::Mean(measure) | Quantity::Ratio(measure, _) => measure,
@@ -120,7 +120,7 @@ pub(super) fn sd(metric: &Metric, baseline: &Baseline, mean: f64) -> f64 {
     baseline.sd.unwrap_or_else(|| mean.abs().sqrt())
 }
 
-/// What a ratio's denominator comes to a unit.
+/// A ratio's denominator per unit.
 fn under_of(over: &Measure, under: &Measure, metric: &Metric, spec: &Experiment, traffic: &Traffic) -> f64 {
     if (over.source, &over.outcome) == (under.source, &under.outcome) {
         return 1.0;
@@ -143,7 +143,7 @@ fn rows_of<'r>(all: &'r mut Vec<Rows>, measure: &Measure, metric: &Metric) -> &'
         all.push(Rows { source, name: name.clone(), lag_ms, ladder: Vec::new(), number: None, zeros: false });
         all.len() - 1
     });
-    // Whoever waits least has to have seen them.
+    // The shortest lag decides.
     all[at].lag_ms = all[at].lag_ms.min(metric.lag_ms);
     &mut all[at]
 }
@@ -168,7 +168,7 @@ impl Rows {
         }
     }
 
-    /// Longer windows hold what shorter ones do.
+    /// Longer windows include shorter ones.
     fn order(&mut self) {
         self.ladder.sort_by_key(|(window, _)| *window);
         let mut most = 0.0_f64;
@@ -201,7 +201,7 @@ impl Rows {
         let (mean, sd) = number.among(share);
         let amount = draw.amount(mean, sd);
         if number.is_count {
-            // Who is known to have any has one at least.
+            // A unit with any rows has at least one.
             let least = u32::from(!self.ladder.is_empty());
             (0..draw.whole(amount).max(least)).for_each(|_| row(1.0, draw.between(from, to)));
         } else {

@@ -1,4 +1,4 @@
-//! Many runs under one assumption, and what they come to.
+//! Many simulated runs under one assumption, and their summary.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -12,15 +12,15 @@ use super::simulate::{End, SimulatedRun, run};
 use super::{POWER, Traffic};
 use crate::experiment::{Experiment, Guardrail, Margin, Role, Watched};
 
-/// What is assumed of the arm that is tried.
+/// The assumption about the treatment arm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "assumed")]
 pub enum Assumed {
-    /// It is as control is.
+    /// It equals control.
     Nothing,
     /// It is better at every goal, by the effect.
     Effect,
-    /// It is better at every goal, and harms what a guardrail watches.
+    /// It is better at every goal, and worse by one guardrail.
     Harm {
         /// Position of the guardrail.
         guardrail: usize,
@@ -29,7 +29,7 @@ pub enum Assumed {
     },
 }
 
-/// What many runs came to. Shares are of all runs.
+/// A summary of many runs. Shares are of all runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scenario {
     /// What was assumed.
@@ -51,13 +51,12 @@ pub struct Scenario {
     pub over: f64,
     /// The share that would still be running.
     pub open: f64,
-    /// The share that had not come to the ramp's last step at their end, though nothing had won and
-    /// no guardrail had shown harm.
+    /// The share that ended before the ramp's last step without a winner and without harm.
     pub stuck: f64,
     /// Days until a run ended, on average.
     pub mean_days: f64,
-    /// When half of all runs had come to what is right to come to: shipped under an effect,
-    /// stopped under harm. None where fewer have, or where there is nothing to come to.
+    /// When half of all runs had reached the correct conclusion: shipped under an effect, stopped
+    /// under harm. None if fewer did, or if no conclusion is correct.
     pub median: Option<PlanPoint>,
     /// The same for 80 % of all runs.
     pub p80: Option<PlanPoint>,
@@ -82,7 +81,7 @@ impl Scenario {
     }
 }
 
-/// What is worth simulating; without an arm to try, nothing is.
+/// The scenarios to simulate; none without a treatment arm.
 pub(super) fn all(spec: &Experiment, traffic: &Traffic, tried: Option<usize>, effect: f64) -> Vec<Assumed> {
     if tried.is_none() {
         return Vec::new();
@@ -94,9 +93,9 @@ pub(super) fn all(spec: &Experiment, traffic: &Traffic, tried: Option<usize>, ef
     [Assumed::Nothing].into_iter().chain(better).chain(harm).collect()
 }
 
-/// How much of an event that may hardly ever happen is assumed: one in a thousand units.
+/// The assumed rate of a rare event: one in a thousand units.
 const RARE: f64 = 0.001;
-/// How much worse is assumed where nothing at all is allowed: a percentage point.
+/// The assumed harm where the margin is zero: one percentage point.
 const LITTLE: f64 = 0.01;
 
 /// Twice the margin; more than that where the alarm itself lies beyond it.
@@ -152,7 +151,7 @@ pub(super) struct Seeds {
     pub days: u32,
 }
 
-/// Threads that runs are shared between. A run depends on its own seed alone.
+/// Threads that share the runs. A run depends only on its own seed.
 const THREADS: usize = 2;
 
 pub(super) fn simulate(
@@ -183,7 +182,7 @@ pub(super) fn simulate(
                 loop {
                     let job = next.fetch_add(1, Ordering::Relaxed);
                     let Some(setup) = setups.get(job / runs) else { return };
-                    // The receiver is there until all have sent.
+                    // The receiver outlives all senders.
                     let (ran, _) = run(setup, Draw(seeds.seed ^ Draw(job as u64).bits()).bits());
                     let _ = sender.send((job, ran));
                 }
@@ -209,7 +208,7 @@ fn sum(spec: &Experiment, assumed: Assumed, tried: usize, ran: &[SimulatedRun]) 
     };
     let won = share(&|one| assumed == Assumed::Effect && one.end == End::Won(tried));
     let reached = |part: f64| {
-        // Those that have not come to it have not yet, so that they are the last ones.
+        // Runs that have not reached it sort last.
         let at = (part * ran.len() as f64).ceil() as usize;
         let right = || ran.iter().filter(|one| is_right(one));
         let (mut days, mut units): (Vec<_>, Vec<_>) = right().map(|one| (one.days, one.entered)).unzip();

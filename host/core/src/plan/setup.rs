@@ -1,4 +1,4 @@
-//! What is simulated.
+//! The inputs of a simulation.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use super::Traffic;
 use super::model::OutcomeModel;
 use crate::experiment::Experiment;
 
-/// What is simulated.
+/// The inputs of a simulation.
 pub(super) struct Setup<'a> {
     pub spec: &'a Arc<Experiment>,
     pub traffic: &'a Traffic,
     pub days: u32,
-    /// Position of the arm that is not like control.
+    /// Position of the treatment arm.
     pub tried: usize,
-    /// What is true of control and of all other arms, and of the one that is tried.
+    /// The outcome model of control and all other arms, then that of the treatment arm.
     pub models: [OutcomeModel; 2],
 }
 
 impl Setup<'_> {
-    /// What is true of an arm.
+    /// The outcome model of an arm.
     pub fn model(&self, arm: usize) -> &OutcomeModel {
         &self.models[usize::from(arm == self.tried)]
     }

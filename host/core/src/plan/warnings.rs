@@ -1,4 +1,4 @@
-//! What stands in a plan's way, in sentences.
+//! Warnings about a plan, as sentences.
 
 use super::entries::Entries;
 use super::model::{self, is_share};
@@ -9,7 +9,7 @@ use crate::stats::{Kind, Moments, may_speak};
 /// `planned_units` that are further off than this are no plan.
 const FAR: f64 = 3.0;
 
-/// What the spec and the traffic say by themselves.
+/// Warnings that follow from the spec and the traffic, without simulation.
 pub(super) fn of(spec: &Experiment, traffic: &Traffic, effect: f64, entries: &Entries, days: u32) -> Vec<String> {
     let mut all = Vec::new();
     if spec.arms.len() < 2 {
@@ -145,14 +145,14 @@ fn smaller(spec: &Experiment) -> f64 {
     weights.fold(1.0, f64::min)
 }
 
-/// The share of units in control and the arm that is tried.
+/// The share of units in control and the treatment arm.
 fn compared(spec: &Experiment) -> f64 {
     let control = spec.control_at();
     let arm = spec.arms.iter().enumerate().find(|(at, arm)| *at != control && arm.weight > 0.0);
     spec.arms[control].weight + arm.map_or(0.0, |(_, arm)| arm.weight)
 }
 
-/// What the simulation has shown.
+/// Warnings that follow from the simulation.
 pub(super) fn after(spec: &Experiment, scenarios: &[Scenario]) -> Vec<String> {
     let mut all = Vec::new();
     for scenario in scenarios {

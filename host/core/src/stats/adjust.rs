@@ -1,14 +1,14 @@
-//! Several answers at once: p-values that say what they mean when many are looked at.
+//! Multiple comparisons: adjusted p-values.
 
 /// Bonferroni's adjusted p-values, in the order given: each times their number, at most 1. Of all
-/// comparisons whose adjusted value is at most α, the chance that *one* is false is at most α.
+/// comparisons whose adjusted value is at most α, the family-wise error rate is at most α.
 pub fn bonferroni(p_values: &[f64]) -> Vec<f64> {
     p_values.iter().map(|p| (p * p_values.len() as f64).min(1.0)).collect()
 }
 
 /// Benjamini and Hochberg's adjusted p-values, in the order given (J. R. Statist. Soc. B 57, 1995).
-/// Of the comparisons whose adjusted value is at most α, a *share* of at most α is false on
-/// average, if they are independent or positively dependent: for looking around, not for deciding.
+/// Among comparisons whose adjusted value is at most α, the false discovery rate is at most α, if
+/// they are independent or positively dependent: for exploration, not for decisions.
 pub fn benjamini_hochberg(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));

@@ -1,8 +1,8 @@
-//! Units sent to the arms that do best so far, and what may be said of the arms afterwards.
+//! Adaptive allocation, and inference that stays valid under it.
 //!
-//! [`thompson`] says how the next batch of units is split, from the rewards that are known by
-//! then. Split like that, an arm that was unlucky at first gets few units that could make up for
-//! it: its plain mean is too low on average, and a plain interval misses more often than it says.
+//! [`thompson`] computes the next batch's allocation from the rewards known by then. Under adaptive
+//! allocation an arm with early bad luck gets few further units: its sample mean is biased downward,
+//! and a plain interval covers less often than its level.
 //! [`value`] and [`value_difference`] weigh each unit by the probability with which its arm was
 //! drawn, and batches so that none dominates (Hadad, Hirshberg, Zhan, Wager & Athey, Confidence
 //! intervals for policy evaluation in adaptive experiments, arXiv 1911.02768).
@@ -15,7 +15,7 @@
 use super::compare::{Estimate, Kind, NotEnough};
 use super::moments::Moments;
 
-/// How often it is drawn which arm is the best. A probability is known to 0.008 then.
+/// Posterior draws. The standard error of a probability is at most 0.008.
 const DRAWS: u32 = 4000;
 /// Units of all arms' common variance that an arm's own is taken together with. A few equal
 /// rewards would say that an arm's mean is known exactly, and that it need never be tried again.
@@ -231,7 +231,7 @@ fn scores(batches: &[Batch], arm: usize) -> Result<Vec<Scores>, NotEnough> {
     Ok(found)
 }
 
-/// Numbers out of a seed.
+/// Pseudo-random numbers from a seed.
 struct Draws(u64);
 
 impl Draws {
@@ -243,7 +243,7 @@ impl Draws {
         (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 
-    /// Box & Muller, of whose two numbers one is enough here.
+    /// A standard normal number (Box & Muller; the second number of each pair is discarded).
     fn normal(&mut self) -> f64 {
         (-2.0 * self.number().ln()).sqrt() * (std::f64::consts::TAU * self.number()).cos()
     }

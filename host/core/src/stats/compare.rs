@@ -1,4 +1,4 @@
-//! How far two arms are apart, and how well that is known.
+//! The difference of two arms, and its uncertainty.
 //!
 //! The functions that estimate take one arm's sufficient statistics each, over units, and give an
 //! [`Estimate`] in the metric's own unit. [`welch`] makes an interval of it for one look at a time
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::moments::{Joint, Moments};
 
-/// Why there is no answer yet.
+/// Why there is no result yet.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
 pub enum NotEnough {
     /// An arm has too few units.
@@ -28,7 +28,7 @@ pub enum NotEnough {
         /// Needed there.
         need: f64,
     },
-    /// Nothing varies, or numbers are not finite, so that nothing can be said about chance.
+    /// Nothing varies, or numbers are not finite, so that no uncertainty can be estimated.
     #[error("there is no variance to measure a difference by")]
     Variance,
     /// A ratio's denominator is zero.
@@ -36,7 +36,7 @@ pub enum NotEnough {
     Denominator,
 }
 
-/// The difference between two arms, with what its uncertainty is computed from.
+/// The difference between two arms, with the inputs of its uncertainty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// Treatment less control, in the metric's unit.
@@ -64,7 +64,7 @@ pub struct Interval {
     pub p: f64,
 }
 
-/// What a unit's number is, which says how its variance is estimated.
+/// The kind of a unit's number, which decides how its variance is estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// 0 or 1: the variance is p(1 − p).
@@ -113,10 +113,10 @@ pub fn ratio_difference(control: &Joint, treatment: &Joint) -> Result<Estimate, 
     estimate(arm(control), arm(treatment))
 }
 
-/// The difference of the means of `y` with what a covariate `x` foretells taken out (CUPED: Deng,
+/// The difference of the means of `y`, adjusted for a covariate `x` (CUPED: Deng,
 /// Xu, Kohavi & Walker, WSDM 2013). θ is Cov(y, x) / Var(x) within the arms, pooled; an arm's
-/// adjusted mean is ȳ − θ(x̄ − x̄ of both arms). The covariate has to be known when a unit enters:
-/// what the treatment can change takes a part of the effect away with it.
+/// adjusted mean is ȳ − θ(x̄ − x̄ of both arms). The covariate must be known when a unit enters:
+/// adjusting for anything that the treatment can change removes part of the effect.
 ///
 /// # Errors
 /// [`NotEnough::Units`] with fewer than two units in an arm, [`NotEnough::Variance`] where the
@@ -150,7 +150,7 @@ pub fn welch(estimate: &Estimate, alpha: f64) -> Interval {
     }
 }
 
-/// One arm, as all methods see it in the end.
+/// One arm's summary, as all methods use it.
 pub(super) struct ArmMoments {
     pub(super) n: u64,
     pub(super) mean: f64,
@@ -165,7 +165,7 @@ fn enough_units(control: u64, treatment: u64) -> Result<(), NotEnough> {
     if have < 2 { Err(NotEnough::Units { have, need: 2 }) } else { Ok(()) }
 }
 
-/// The variance of y − slope · x. What is left of larger numbers but their rounding is no variance.
+/// The variance of y − slope · x; zero where only rounding error is left.
 fn residual(arm: &Joint, slope: f64) -> f64 {
     let of_x = slope * slope * arm.x_m2;
     let m2 = arm.y_m2 - 2.0 * slope * arm.cross + of_x;

@@ -27,7 +27,7 @@ pub fn log_e_value(control: u64, treatment: u64, weight: f64) -> f64 {
     mixture - t * weight.ln() - c * (1.0 - weight).ln()
 }
 
-/// The p-value of that: valid at the moment of its choosing.
+/// Its p-value, valid at any stopping time.
 pub fn p(control: u64, treatment: u64, weight: f64) -> f64 {
     (-log_e_value(control, treatment, weight)).exp().min(1.0)
 }

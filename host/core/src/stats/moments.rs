@@ -1,4 +1,4 @@
-//! Count, mean and centred sums of what units have: all that the comparisons need to know of them.
+//! Counts, means and centred sums: the sufficient statistics of all comparisons.
 //!
 //! Sums are kept around the mean, never as sums of squares: of numbers around 10⁹ that differ by
 //! 10, the difference of two sums of squares holds no digit that is true.
@@ -7,7 +7,7 @@ use std::ops::{Add, AddAssign};
 
 use serde::{Deserialize, Serialize};
 
-/// What is known of one number a unit.
+/// Sufficient statistics of one number per unit.
 ///
 /// Numbers are taken one by one with Welford's update (Technometrics 4, 1962), and two of these
 /// are combined with the pairwise one of Chan, Golub & LeVeque (1979). The numbers have to be
@@ -60,7 +60,7 @@ impl Moments {
 impl Add for Moments {
     type Output = Self;
 
-    /// What is empty leaves the other as it is, to the bit.
+    /// Adding an empty value leaves the other bit-identical.
     fn add(self, other: Self) -> Self {
         if self.n == 0 || other.n == 0 {
             return if self.n == 0 { other } else { self };
@@ -86,7 +86,7 @@ impl FromIterator<f64> for Moments {
     }
 }
 
-/// What is known of two numbers a unit: an outcome `y` with its covariate `x`, or a numerator `y`
+/// Sufficient statistics of two numbers per unit: an outcome `y` with its covariate `x`, or a numerator `y`
 /// with its denominator `x`. Updated as [`Moments`] are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Joint {
@@ -136,7 +136,7 @@ impl Joint {
 impl Add for Joint {
     type Output = Self;
 
-    /// What is empty leaves the other as it is, to the bit.
+    /// Adding an empty value leaves the other bit-identical.
     fn add(self, other: Self) -> Self {
         if self.n == 0 || other.n == 0 {
             return if self.n == 0 { other } else { self };

@@ -1,20 +1,20 @@
-//! Whether rare events, failures above all, became more frequent: exact at any count, looked at
-//! after every unit.
+//! An exact sequential test of whether rare events, such as failures, became more frequent. It may be
+//! evaluated after every unit.
 //!
-//! With three failures among a thousand units no normal approximation holds, and an alarm can't
-//! wait until one does. Here nothing is approximated. Each arm's units are taken as independent,
+//! With three failures among a thousand units no normal approximation holds, and an alarm cannot
+//! wait until one does. This test approximates nothing. Each arm's units are taken as independent,
 //! with a rate that stays. For any two rates, the likelihood of all data under a mixture of all
 //! rates, over the likelihood under these two, is a martingale that begins at 1; it exceeds
 //! 1 / α at any time with probability at most α if these two are true (Ville). A hypothesis is
-//! given up when this holds for all pairs of rates that it allows, which is an e-value that may
-//! be looked at all the time. E-values of two samples: Turner, Ly & Grünwald, arXiv 2106.02693;
+//! rejected when this holds for all pairs of rates that it allows: an e-value, valid at any stopping
+//! time. E-values of two samples: Turner, Ly & Grünwald, arXiv 2106.02693;
 //! the maximum of the likelihood below a mixture: Wasserman, Ramdas & Balakrishnan, Universal
 //! inference, arXiv 1912.11436; mixtures by Beta: Howard, Ramdas, McAuliffe & Sekhon, arXiv
 //! 1810.08240. It needs no pairs or blocks of units, just counts, which merge.
 //!
-//! The mixture says what is looked for, and has no part in what is promised. Half of it are all
-//! rates alike, Beta(½, ½), and half are rare ones, Beta(½, 49½), whose mean is a percent. With
-//! the first alone a rise from 0.1 % to 0.6 % is found half as often.
+//! The mixture affects power, not validity. Half of its weight is on Beta(½, ½), and half on
+//! Beta(½, 49½), whose mean is 1 %. With the first alone, a rise from 0.1 % to 0.6 % is detected half
+//! as often.
 
 use std::ops::Add;
 
@@ -78,7 +78,7 @@ impl Counts {
 }
 
 /// The natural logarithm of the e-value against "the treatment's rate is at most the control's
-/// plus `alarm`". At or above ln(1 / α) that is given up at level α, at any time that it happens.
+/// plus `alarm`". At or above ln(1 / α) it is rejected at level α, at any stopping time.
 /// `alarm` is a difference of rates, such as 0.01 for a percentage point; it is brought to
 /// [−1, 1].
 pub fn log_e_value(control: Counts, treatment: Counts, alarm: f64) -> f64 {
@@ -95,8 +95,8 @@ pub fn log_e_value(control: Counts, treatment: Counts, alarm: f64) -> f64 {
     control.log_mixture() + treatment.log_mixture() - likelihood
 }
 
-/// Says whether the treatment's rate is above the control's by more than `alarm`. Where that is
-/// not so, this is ever said with probability at most `alpha`, however often it is asked.
+/// Whether the treatment's rate exceeds the control's by more than `alarm`. If it does not, the
+/// probability of a false alarm over all looks is at most `alpha`.
 pub fn harm(control: Counts, treatment: Counts, alarm: f64, alpha: f64) -> bool {
     log_e_value(control, treatment, alarm) >= -alpha.ln()
 }

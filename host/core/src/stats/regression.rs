@@ -1,4 +1,4 @@
-//! A difference of means with what several covariates foretell taken out.
+//! A difference of means, adjusted for several covariates.
 //!
 //! One covariate goes through [`super::cuped`], which has one slope for both arms. Here each arm
 //! has its own slopes, so that whatever the covariates are, and however wrong a straight line is
@@ -17,8 +17,8 @@ use super::moments::Moments;
 /// are known, is taken for a combination of them.
 const COLLINEAR: f64 = 1e-10;
 
-/// What is known of an outcome `y` and k covariates `x` a unit: count, means and centred sums of
-/// products. Updated and combined as [`Moments`] are; the numbers have to be finite.
+/// Sufficient statistics of an outcome `y` and k covariates `x` per unit: count, means and centred
+/// sums of products. Updated and combined as [`Moments`] are; the numbers have to be finite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cross {
     /// Units.
@@ -98,7 +98,7 @@ fn place(row: usize, column: usize) -> usize {
 }
 
 impl AddAssign<&Self> for Cross {
-    /// What is empty leaves the other as it is, to the bit, whatever its number of covariates.
+    /// Adding an empty value leaves the other bit-identical, whatever its number of covariates.
     ///
     /// # Panics
     /// Where both have units, and not the same number of covariates: that is the caller's mistake.
@@ -140,7 +140,7 @@ impl Add for Cross {
     }
 }
 
-/// The difference of the means of `y` with what the covariates foretell taken out (Lin 2013). An
+/// The difference of the means of `y`, adjusted for the covariates (Lin 2013). An
 /// arm's adjusted mean is ȳ − Σ β (x̄ − x̄ of both arms), with β its own least-squares slopes: what
 /// a regression on the arm, the centred covariates and their products with the arm finds. The
 /// covariates have to be known when a unit enters, as with [`super::cuped`].
@@ -165,7 +165,7 @@ pub fn adjusted(control: &Cross, treatment: &Cross) -> Result<Estimate, NotEnoug
         return Err(NotEnough::Units { have, need });
     }
     assert_eq!(control.covariates(), treatment.covariates(), "the same covariates");
-    // Arms of which each leaves out what it likes would take out different things.
+    // Both arms must leave out the same covariates, or they would be adjusted differently.
     let all: Vec<usize> = (1..=control.covariates()).collect();
     let usable = Fit::new(treatment, &Fit::new(control, &all).taken).taken;
     let fits = [Fit::new(control, &usable), Fit::new(treatment, &usable)];
@@ -208,7 +208,7 @@ impl Fit {
         let kept = |matrix: &[f64], i: usize| matrix[i * size + i] / arm.product(i, i);
         loop {
             let open = offered.iter().copied().filter(|i| !taken.contains(i));
-            // What does not vary at all keeps 0 / 0, which is above nothing.
+            // A constant covariate gives 0 / 0, which compares as not greater.
             let varying = open.filter(|&i| kept(&matrix, i) > COLLINEAR);
             let Some(next) = varying.max_by(|&a, &b| kept(&matrix, a).total_cmp(&kept(&matrix, b))) else { break };
             sweep(&mut matrix, size, next);
@@ -220,7 +220,7 @@ impl Fit {
     }
 }
 
-/// A part of a sum of squares. What is left of it but rounding is no variance.
+/// A part of a sum of squares; zero where only rounding error is left.
 fn beyond_rounding(part: f64, whole: f64) -> f64 {
     if part <= 1e-13 * whole { 0.0 } else { part }
 }

@@ -1,7 +1,7 @@
-//! Intervals that may be looked at after every unit: asymptotic confidence sequences.
+//! Asymptotic confidence sequences: intervals that stay valid when evaluated after every unit.
 //!
-//! With probability at least 1 − `alpha` the truth is inside all intervals of a sequence, not
-//! just in one of them, so that an experiment may be stopped for what it shows (Waudby-Smith,
+//! With probability at least 1 − `alpha` the truth is inside all intervals of a sequence at once, so
+//! that an experiment may be stopped on its results (Waudby-Smith,
 //! Arbour, Sinha, Kennedy & Ramdas, Time-uniform central limit theory and asymptotic confidence
 //! sequences, arXiv 2103.06476). The price is width: 3.035 standard errors instead of 1.96 at
 //! the planned number of units, with `alpha` 0.05.
@@ -53,7 +53,7 @@ pub fn upper(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
     estimate.difference + one_sided(estimate, alpha, planned)
 }
 
-/// Says whether there is enough data for what the functions here promise.
+/// Whether there is enough data for the stated coverage.
 ///
 /// Proportions need 20 events and 20 units without one, expected in the smaller arm at the rate
 /// of both arms together. At a split of 5:95 and a rate of 2 %, looked at from the first units
@@ -91,7 +91,7 @@ fn one_sided(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
     bounded(estimate.se * (2.0 * (x + 1.0) / x * (1.0 + (x + 1.0).sqrt() / (2.0 * alpha)).ln()).sqrt())
 }
 
-/// A width that isn't a number rules nothing out.
+/// A width that is not a number gives an unbounded interval.
 fn bounded(width: f64) -> f64 {
     if width.is_nan() { f64::INFINITY } else { width }
 }

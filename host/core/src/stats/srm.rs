@@ -1,8 +1,8 @@
-//! Whether units fall to the arms as the weights say: tests for a sample ratio mismatch.
+//! Tests for a sample ratio mismatch: whether units are split by the weights.
 //!
-//! A mismatch says that units were lost or counted twice on the way, in one arm more than in
-//! another, and that no comparison of the arms can be trusted. Weights are the ones that
-//! assignment used, as logged, in any unit: only their proportions matter.
+//! A mismatch means that units were lost or double-counted in one arm more than in another, and that
+//! no comparison of the arms can be trusted. Weights are those that assignment used, as logged; only
+//! their proportions matter.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, ContinuousCDF as _};
@@ -71,9 +71,8 @@ pub fn log_bayes_factor(counts: &[u64], weights: &[f64], k: f64) -> f64 {
     arms.sum::<f64>() + ln_gamma(k) - ln_gamma(k + units)
 }
 
-/// The p-value of a split that is looked at all the time: the running minimum of 1 / Bayes
-/// factor. Whoever stops when it is at most α errs in at most a share α of all experiments,
-/// however often they look.
+/// A sequential p-value of the split: the running minimum of 1 / Bayes factor. Stopping when it is at
+/// most α has a false-alarm rate of at most α over any number of looks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sequential {
     /// The p-value so far.

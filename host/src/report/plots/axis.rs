@@ -1,8 +1,8 @@
-//! What is written along a plot: round numbers, and times as people say them.
+//! Axis ticks: round numbers and calendar times.
 
 const DAY: u64 = 86_400_000;
 
-/// Where, and what is written there.
+/// Positions and their labels.
 pub(super) type Ticks = Vec<(f64, String)>;
 
 /// An axis that has these values and zero on it.

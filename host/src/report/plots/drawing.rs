@@ -1,5 +1,5 @@
-//! A plot as SVG. Lines differ in colour and in dash, and bear their names beside the plot, so
-//! that they are told apart in grey print too.
+//! A plot as SVG. Lines differ in colour and dash, and are labelled beside the plot, so that they
+//! remain distinguishable in greyscale.
 
 use maud::{Markup, PreEscaped, html};
 use plotters::prelude::*;
@@ -14,7 +14,7 @@ pub(super) type Points = Vec<(f64, f64)>;
 const FINE: u32 = 2;
 const WIDTH: u32 = 760 * FINE;
 const LEFT: u32 = 50 * FINE;
-/// For the lines' names; the same in each plot, so that equal times stand below each other.
+/// For the lines' labels; the same in each plot, so that the time axes align.
 const RIGHT: u32 = 150 * FINE;
 /// The backend divides by 1.24.
 const TEXT: f64 = 11.0 * FINE as f64 * 1.24;
@@ -42,9 +42,9 @@ pub(super) struct Plot {
     pub(super) y: Ticks,
     /// As many as there are styles.
     pub(super) lines: Vec<(String, Points)>,
-    /// Around: the low ends, then the high ones backwards.
+    /// The outline: the low ends, then the high ends in reverse.
     pub(super) band: Points,
-    /// What the lines are to be compared with.
+    /// A horizontal reference line.
     pub(super) rule: Option<f64>,
     /// What comes after the caption's period.
     pub(super) note: String,
@@ -153,8 +153,7 @@ impl Plot {
     }
 }
 
-/// What to write above the lines where phases begin: the number alone, or nothing, where a label
-/// would cover the next one.
+/// Labels above the lines where phases begin, shortened or left out where they would overlap.
 fn labelled(phases: &[(i32, u32)], shipped: &[u32]) -> Vec<(i32, String)> {
     // Half of what a label takes, and half of what a number of two digits does.
     const WIDE: i32 = 26 * FINE as i32;
@@ -176,7 +175,7 @@ fn labelled(phases: &[(i32, u32)], shipped: &[u32]) -> Vec<(i32, String)> {
     labels
 }
 
-/// The heights of labels, in order, so that none covers another.
+/// Label heights, in order, spread so that none overlaps.
 fn spread(mut heights: Vec<i32>, gap: i32, bottom: i32) -> Vec<i32> {
     for i in 1..heights.len() {
         heights[i] = heights[i].max(heights[i - 1] + gap);

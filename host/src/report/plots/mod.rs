@@ -1,4 +1,4 @@
-//! What an experiment showed over time, as SVG that stands in the page itself.
+//! Plots of an experiment over time, as inline SVG.
 
 mod axis;
 mod drawing;
@@ -16,7 +16,7 @@ use crate::experiments::{Effect, Moment};
 /// Moments in a plot.
 const MOST: usize = 200;
 
-/// An experiment's history, as far as it was kept.
+/// An experiment's recorded history.
 pub(super) struct History<'a> {
     moments: &'a [Moment],
     /// It has ended.
@@ -38,7 +38,7 @@ impl<'a> History<'a> {
         }
     }
 
-    /// How a metric went in an arm against control, and what that adds up to.
+    /// A metric's effect over time in an arm against control, and the cumulative total.
     pub(super) fn over_time(&self, metric: &ReportedMetric, arm: &str) -> Markup {
         let moments = thinned(self.moments);
         let of = |moment: &&Moment| {
@@ -55,7 +55,7 @@ impl<'a> History<'a> {
         html! { @for plot in plots { (plot.figure(&moments, &self.shipped)) } }
     }
 
-    /// What is not in a plot, and is in the report.
+    /// Notes data that the report includes and the plot does not.
     fn note(&self, effects: &[(f64, Effect)], units: Option<u64>) -> String {
         match effects.last() {
             Some((at, last)) if Some(last.units) != units => format!(
@@ -78,9 +78,9 @@ fn effect_plot(
     let end = |i: usize| effects.iter().map(move |(at, effect)| (*at, effect.interval[i] * times(effect)));
     let (low, high): (Points, Points) =
         end(0).zip(end(1)).filter(|(low, high)| plottable(low.1) && plottable(high.1)).unzip();
-    // Two are no course.
+    // Two points do not make a plot.
     let (_, last) = line.last().filter(|_| line.len() > 2)?;
-    // The first intervals may be so wide that nothing would be seen of the others.
+    // The first intervals may be so wide that they would hide the others.
     let values = |quarter: usize| {
         let later = [&line, &low, &high].into_iter().flat_map(move |all| all.iter().skip(all.len() * quarter / 4));
         later.map(|point| point.1)
@@ -97,7 +97,7 @@ fn effect_plot(
 }
 
 impl History<'_> {
-    /// How many units entered the arms, and what let them in.
+    /// Units by arm, the arms' shares, and coverage.
     pub(super) fn allocation(&self) -> Markup {
         let moments = thinned(self.moments);
         let mut counts: IndexMap<&str, u64> = IndexMap::new();
@@ -151,9 +151,9 @@ impl History<'_> {
         }
     }
 
-    /// Whether units fell to the arms as the weights say.
+    /// The sequential p-value of the split.
     pub(super) fn balance(&self) -> Markup {
-        /// Less is drawn as this.
+        /// Smaller values are drawn at this one.
         const LEAST: f64 = 1e-12;
         let moments = thinned(self.moments);
         let p = moments.iter().filter(|moment| moment.srm_sequential_p.is_finite());
@@ -166,7 +166,7 @@ impl History<'_> {
         Plot { rule: Some(-2.0), ..plot }.figure(&moments, &self.shipped)
     }
 
-    /// What was decided in each arm.
+    /// Each action's share, by arm.
     pub(super) fn action_mix(&self) -> Markup {
         let moments = thinned(self.moments);
         let mut arms: IndexMap<&str, IndexMap<&str, u64>> = IndexMap::new();
@@ -189,7 +189,7 @@ impl History<'_> {
     }
 }
 
-/// The moments in order, as many as can be told apart.
+/// The moments in order, thinned to what a plot can resolve.
 fn thinned(history: &[Moment]) -> Vec<&Moment> {
     let mut moments: Vec<&Moment> = history.iter().collect();
     moments.sort_by_key(|moment| moment.at_ms);
@@ -209,7 +209,7 @@ fn points(all: impl Iterator<Item = (f64, f64)>) -> Points {
     all.filter(|point| plottable(point.1)).collect()
 }
 
-/// What holds until it changes.
+/// A step function through the points.
 fn stepped(points: &Points) -> Points {
     let mut steps: Points = points.iter().take(1).copied().collect();
     for pair in points.windows(2).filter(|pair| pair[0].1 != pair[1].1) {
@@ -219,7 +219,7 @@ fn stepped(points: &Points) -> Points {
     steps
 }
 
-/// As many as there are styles for, the largest, in their order; and what to say of the others.
+/// The largest entries, as many as there are styles, in their order; and a note about the rest.
 fn largest(counts: IndexMap<&str, u64>) -> (Vec<&str>, String) {
     let mut ranked: Vec<_> = counts.into_iter().enumerate().collect();
     ranked.sort_by_key(|(_, (_, n))| Reverse(*n));
