@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serin_core::allocation::{Purpose, admitted, pick, place};
-use serin_core::analysis::{Analysis, Decide, Decision, HarmStatus, Observed, analyse};
+use serin_core::analysis::{Analysis, Decide, Decision, Happened, HarmStatus, Observed, analyse};
 use serin_core::experiment::{Command, Experiment, Next, State, Status};
 
 const DAY: u64 = 86_400_000;
@@ -125,6 +125,7 @@ fn sixty_days(truth: Truth, borrowers: u64, seed: u64) -> Sixty {
             // A trap is a borrower's, not a decision's: the same one every time.
             let traps = place(Purpose::Holdout, "traps", "borrower", &unit).is_below(truth.traps);
             observed.decision(&Decision {
+                place: 0,
                 unit: &unit,
                 arm: &spec.arms[arm].name,
                 time_ms,
@@ -156,7 +157,7 @@ fn sixty_days(truth: Truth, borrowers: u64, seed: u64) -> Sixty {
             }
         }
         for (unit, name, at) in &posts[day as usize] {
-            observed.outcome(unit, name, 1.0, *at);
+            observed.outcome(&Happened { unit, at_ms: *at, after: 0 }, name, 1.0);
             if *name == "cured" {
                 cured.insert(unit.clone());
             }
@@ -185,9 +186,9 @@ fn sixty_days(truth: Truth, borrowers: u64, seed: u64) -> Sixty {
 /// What whoever counts the immature as not cured would say: canary less control.
 fn naive(observed: &Observed, cured: &HashSet<String>) -> f64 {
     let mut arms = [(0.0, 0.0); 2];
-    for (id, unit) in &observed.units {
+    for (id, unit) in observed.by_id() {
         arms[unit.arm].0 += 1.0;
-        arms[unit.arm].1 += f64::from(u8::from(cured.contains(&**id)));
+        arms[unit.arm].1 += f64::from(u8::from(cured.contains(id)));
     }
     let rate = |(n, cured): (f64, f64)| cured / n;
     rate(arms[1]) - rate(arms[0])

@@ -32,5 +32,6 @@ mod routing;
 mod sandbox;
 mod shadows;
 mod smoke;
+mod steering;
 mod support;
 mod tidy;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use serin::app::Reloader;
+use serin::app::{Reloader, ReloaderParts};
 use serin::clock::{Clock as _, SystemClock};
 use serin::config::Config;
 use serin::decide::{Arm, DecisionRequest, Deployment, decide};
-use serin::experiments::Controller;
+use serin::experiments::{Controller, Observer};
 use serin::features::{EmbeddedStore, FeatureInput, StoreError, load_file};
 use serin::ledger::{Durability, Ledger};
 use serin::models::Runtime;
@@ -153,9 +153,12 @@ impl World {
         let store = Arc::new(EmbeddedStore::open(&folders.path("data/features.db"))?);
         let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::default()));
         let ledger = Ledger::open(&folders.path("data/serin.db"), Durability::Process, Arc::clone(&metrics))?;
-        let controller = Arc::new(Controller::open(Arc::new(ledger), clock.clone(), Arc::clone(&metrics))?);
-        let runtime = Runtime::load(config.fixed.threads, Arc::clone(&metrics))?;
-        let reloader = Reloader::new(config, folder, archive, store, Some(runtime), clock, metrics, controller);
+        let ledger = Arc::new(ledger);
+        let observer = Arc::new(Observer::new(Arc::clone(&ledger)));
+        let controller = Arc::new(Controller::open(ledger, clock.clone(), Arc::clone(&metrics))?);
+        let runtime = Some(Runtime::load(config.fixed.threads, Arc::clone(&metrics))?);
+        let parts = ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer };
+        let reloader = Reloader::new(config, parts);
         reloader.reload();
         let deployment = reloader.deployment.load_full();
         if !deployment.unready().is_empty() {

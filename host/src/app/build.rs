@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serin_core::experiment::{Experiment, Pin, Status};
 
-use super::experiments::{Bound, bind};
+use super::experiments::{Bound, Statuses, bind};
 use crate::config::Config;
 use crate::decide::{Arm, Deployment, Point, bind_arm};
 use crate::deployment::PointSchema;
@@ -48,11 +48,12 @@ pub(super) fn build(
     before: impl Fn(&std::path::PathBuf, Option<&str>) -> Option<(Arc<Experiment>, String)>,
     life: impl Fn(&Experiment, &str) -> Life,
     gone: &[(Arc<Experiment>, Status)],
+    which: Statuses,
     now_ms: u64,
     store: Arc<EmbeddedStore>,
 ) -> Built {
     let Bound { mut running, statuses, applied } =
-        bind(config, versions, &models, candidates, before, life, gone, now_ms);
+        bind(config, versions, &models, candidates, before, life, gone, which, now_ms);
     let mut points = HashMap::new();
     for (name, spec) in &config.points {
         let mut experiments = running.remove(name).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serin_core::experiment::Pin;
 
 use super::build::build_pinned;
-use super::experiments::bind;
+use super::experiments::{Statuses, bind};
 use super::models::admits;
 use crate::config::Config;
 use crate::experiments::{ExperimentState, Life, Specs};
@@ -132,7 +132,9 @@ fn check_experiments(config: &Config, versions: &VersionsByPin, models: &ModelSe
         Err(error) => return findings.push(finding(dir, "experiments folder", Some(error.to_string()))),
     };
     let candidates = Specs::default().candidates(&Specs::read(&files));
-    for status in bind(config, versions, models, candidates, |_, _| None, |_, _| Life::default(), &[], 0).statuses {
+    for status in
+        bind(config, versions, models, candidates, |_, _| None, |_, _| Life::default(), &[], Statuses::Due, 0).statuses
+    {
         let waits = (status.state == ExperimentState::Waiting).then_some(status.why);
         findings.push(finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits)));
     }

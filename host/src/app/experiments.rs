@@ -25,6 +25,15 @@ pub(super) struct Bound {
     pub applied: Vec<(PathBuf, Arc<Experiment>, String)>,
 }
 
+/// Which statuses experiments are bound with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Statuses {
+    /// Those that they have once what the files ask for is recorded: what is tried.
+    Due,
+    /// Those that are recorded: what may be put in force.
+    Recorded,
+}
+
 enum Binding {
     Runs(Box<RunningExperiment>),
     Waits(String),
@@ -42,8 +51,13 @@ pub(super) fn bind(
     before: impl Fn(&PathBuf, Option<&str>) -> Option<(Arc<Experiment>, String)>,
     life: impl Fn(&Experiment, &str) -> Life,
     gone: &[(Arc<Experiment>, Status)],
+    which: Statuses,
     now_ms: u64,
 ) -> Bound {
+    let now_of = |life: &Life| match which {
+        Statuses::Due => life.due.clone(),
+        Statuses::Recorded => life.status.clone(),
+    };
     // Who is in force keeps its slot: a new file must not take it by sorting first.
     let known = |candidate: &Candidate| before(&candidate.path, candidate.spec.as_ref().map(|(spec, _)| &*spec.id));
     candidates.sort_by_key(|candidate| match (known(candidate), &candidate.spec) {
@@ -79,7 +93,8 @@ pub(super) fn bind(
         };
         let edited =
             before(&candidate.path, Some(&spec.id)).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id);
-        let Life { status: mut now, mut lacks } = life(&spec, &pin_of(&spec));
+        let mut life_now = life(&spec, &pin_of(&spec));
+        let mut now = now_of(&life_now);
         let mut verdict = judge(config, versions, models, &slots, &spec, &now);
         // Nobody is in a draft: all of it may change.
         if let (Binding::Runs(_), Some((old, _))) = (&verdict, &edited)
@@ -94,7 +109,8 @@ pub(super) fn bind(
             && let Some((old, old_text)) = edited
             && let runs @ Binding::Runs(_) = judge(config, versions, models, &slots, &old, &now)
         {
-            Life { status: now, lacks } = life(&old, &pin_of(&old));
+            life_now = life(&old, &pin_of(&old));
+            now = now_of(&life_now);
             status.error = Some(format!("the edit is not applied: {why}"));
             (spec, text, verdict) = (old, old_text, runs);
         }
@@ -103,7 +119,11 @@ pub(super) fn bind(
             Binding::Runs(running) => {
                 status.state = ExperimentState::Life(now.state);
                 status.stale = status.error.is_some();
-                status.why = why(&spec, &now, lacks.as_deref());
+                status.why = why(&spec, &now, life_now.lacks.as_deref());
+                if which == Statuses::Recorded && life_now.due != life_now.status {
+                    let error = "what its file asks for could not be recorded, and is tried again".to_owned();
+                    status.error = status.error.or(Some(error));
+                }
                 bound.applied.push((candidate.path, Arc::clone(&spec), text.clone()));
                 slots.extend(HeldSlot::of(config, &spec, &now, now_ms, false));
                 if now.state.takes_units() {

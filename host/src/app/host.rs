@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::Reloader;
+use super::final_reports::keep_final_reports;
+use super::{Reloader, ReloaderParts};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::decide::{Pool, ShadowRun, Shadows};
@@ -139,16 +140,17 @@ impl Host {
         let observer = Arc::new(Observer::new(Arc::clone(&ledger)));
         let folder = Arc::new(Folder::new(fixed.plugins.clone(), Arc::clone(&engines), archive.clone(), options.dev));
         let watched = watched_folders(&config);
-        let reloader = Arc::new(Reloader::new(
-            config,
-            Arc::clone(&folder),
-            archive.clone(),
-            Arc::clone(&store),
+        let parts = ReloaderParts {
+            folder: Arc::clone(&folder),
+            archive: archive.clone(),
+            store: Arc::clone(&store),
             runtime,
-            Arc::clone(&clock),
-            Arc::clone(&metrics),
-            Arc::clone(&controller),
-        ));
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            controller: Arc::clone(&controller),
+            observer: Arc::clone(&observer),
+        };
+        let reloader = Arc::new(Reloader::new(config, parts));
         reloader.reload();
         let watcher = watch_files(&reloader, &watched);
         let pool = Pool::start(fixed.threads, fixed.queue, Arc::clone(&reloader.deployment), Arc::clone(&clock))
@@ -199,13 +201,7 @@ impl Host {
     /// Looks at the experiments' units, and acts on what they show, until nothing more follows. It
     /// waits for the ledger, so not on a listener's thread.
     pub fn look(&self) {
-        loop {
-            let subjects = self.reloader.status.load().subjects.clone();
-            if !tick(&self.controller, &self.observer, &subjects, self.clock.now_ms()) {
-                return;
-            }
-            self.reloader.apply();
-        }
+        while look(&self.reloader, &self.controller, &self.observer, self.clock.now_ms()) {}
     }
 
     /// Stops: no new connections, every accepted request answered, every record committed.
@@ -307,6 +303,19 @@ fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Option<Watcher>
     watcher
 }
 
+/// Looks at the experiments' units, acts on what they show, and puts that in force. Says whether
+/// any status has changed.
+fn look(reloader: &Reloader, controller: &Controller, observer: &Observer, now_ms: u64) -> bool {
+    let changed = tick(controller, observer, now_ms);
+    if changed {
+        reloader.apply();
+    }
+    if keep_final_reports(reloader, controller, observer) {
+        reloader.apply();
+    }
+    changed
+}
+
 /// Looks at the experiments' units, and acts on what they show, from a thread of its own.
 fn watch_experiments(
     reloader: &Arc<Reloader>,
@@ -322,13 +331,10 @@ fn watch_experiments(
         while let (Some(reloader), Some(controller), Some(observer)) =
             (held.0.upgrade(), held.1.upgrade(), held.2.upgrade())
         {
-            let subjects = reloader.status.load().subjects.clone();
             // A defect must not leave canaries unwatched.
-            let look = || tick(&controller, &observer, &subjects, clock.now_ms());
-            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)) {
-                Ok(true) => reloader.apply(),
-                Ok(false) => {}
-                Err(_) => tracing::error!("the experiments could not be looked at"),
+            let look = || look(&reloader, &controller, &observer, clock.now_ms());
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err() {
+                tracing::error!("the experiments could not be looked at");
             }
             drop((reloader, controller, observer));
             if let Some(Err(error)) = store.upgrade().map(|store| store.hold()) {

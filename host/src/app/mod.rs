@@ -4,6 +4,7 @@
 mod build;
 mod check;
 mod experiments;
+mod final_reports;
 mod host;
 mod models;
 mod reload;
@@ -11,4 +12,4 @@ mod reload;
 pub use build::Built;
 pub use check::{Finding, check};
 pub use host::{Host, HostError, Looks, Options};
-pub use reload::Reloader;
+pub use reload::{Reloader, ReloaderParts};

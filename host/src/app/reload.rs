@@ -12,11 +12,14 @@ use serin_core::experiment::{self, Experiment, Pin};
 use tokio::sync::watch;
 
 use super::build::{Built, build, wanted};
+use super::experiments::Statuses;
 use super::models::Models;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Deployment;
-use crate::experiments::{AnalysisSubject, Candidate, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs};
+use crate::experiments::{
+    AnalysisSubject, Candidate, Controller, ExperimentState, ExperimentStatus, Observer, SpecFile, Specs,
+};
 use crate::features::EmbeddedStore;
 use crate::models::Runtime;
 use crate::registry::{Archive, Folder, files_in};
@@ -56,25 +59,37 @@ pub struct Reloader {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     controller: Arc<Controller>,
+    observer: Arc<Observer>,
     retain: watch::Sender<Option<Duration>>,
     /// Held while artifacts and models are loaded: seconds, where one carries an interpreter.
     loading: Mutex<()>,
     inner: Mutex<Inner>,
 }
 
+/// The parts that a reloader puts together.
+pub struct ReloaderParts {
+    /// The plugins folder.
+    pub folder: Arc<Folder>,
+    /// Where what was applied is kept.
+    pub archive: Archive,
+    /// The feature store.
+    pub store: Arc<EmbeddedStore>,
+    /// ONNX Runtime; none where no model is declared.
+    pub runtime: Option<Runtime>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// The statuses of the experiments.
+    pub controller: Arc<Controller>,
+    /// The units of the experiments.
+    pub observer: Arc<Observer>,
+}
+
 impl Reloader {
     /// A reloader over a configuration, with nothing loaded yet.
-    #[allow(clippy::too_many_arguments, reason = "a composition root takes the parts that it composes")]
-    pub fn new(
-        config: Config,
-        folder: Arc<Folder>,
-        archive: Archive,
-        store: Arc<EmbeddedStore>,
-        runtime: Option<Runtime>,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
-        controller: Arc<Controller>,
-    ) -> Self {
+    pub fn new(config: Config, parts: ReloaderParts) -> Self {
+        let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer } = parts;
         let generation =
             archive.applied("deployment", "generation").and_then(|lines| lines.first()?.parse().ok()).unwrap_or(0);
         let empty = Deployment {
@@ -110,6 +125,7 @@ impl Reloader {
             clock,
             metrics,
             controller,
+            observer,
             retain: watch::Sender::new(config.retain),
             loading: Mutex::default(),
             inner: Mutex::new(Inner { config, specs, judged: None, fingerprint: String::new(), generation }),
@@ -211,28 +227,31 @@ impl Reloader {
         let goes_on = inner.specs.in_force().filter(|spec| !gone.iter().any(|gone| gone.id == spec.id));
         let moved = moved(&inner.config, proposed, goes_on, &self.controller);
         let gone: Vec<_> = gone.into_iter().map(|spec| (Arc::clone(&spec), self.controller.status(&spec.id))).collect();
-        let mut built = self.build(inner, proposed, candidates.clone(), &gone, &mut status);
+        let mut built = self.build(inner, proposed, candidates.clone(), &gone, Statuses::Due, &mut status);
         match moved.or_else(|| self.lost(&built)).filter(|_| proposed.digest != inner.config.digest) {
             None => inner.config = proposed.clone(),
             Some(why) => {
                 // What works is not given up for an edit that does not.
                 status.config_error = Some(format!("the edit is not applied: {why}"));
-                built = self.build(inner, &inner.config, candidates, &gone, &mut status);
+                built = self.build(inner, &inner.config, candidates.clone(), &gone, Statuses::Due, &mut status);
             }
         }
         self.say(&status);
         self.controller.govern(inner.config.governance.clone());
         self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);
 
-        status.experiments = built.experiments;
-        status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
-        status.subjects = subjects(&inner.config, &status.experiments);
         self.archive_specs(&built.applied);
-        for (path, spec, text) in built.applied {
+        for (path, spec, text) in std::mem::take(&mut built.applied) {
             let pin = inner.config.points.get(&spec.decision_point).map(|point| point.strategy.to_string());
             self.controller.applied(&spec, &pin.unwrap_or_default());
             inner.specs.apply(path, spec, text);
         }
+        // What is put in force is what is recorded: what the files ask for may not be.
+        built = self.build(inner, &inner.config, candidates, &gone, Statuses::Recorded, &mut status);
+        status.experiments = built.experiments;
+        status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
+        status.subjects = subjects(&inner.config, &status.experiments);
+        self.follow(&status);
         inner.judged = Some(files);
         let fingerprint = fingerprint(&inner.config, &built.deployment);
         if fingerprint != inner.fingerprint {
@@ -253,10 +272,11 @@ impl Reloader {
         config: &Config,
         candidates: Vec<Candidate>,
         gone: &[(Arc<Experiment>, experiment::Status)],
+        statuses: Statuses,
         status: &mut DeploymentStatus,
     ) -> Built {
-        let (models, statuses) = self.models.of(config);
-        status.models = statuses;
+        let (models, model_statuses) = self.models.of(config);
+        status.models = model_statuses;
         let before = |path: &PathBuf, id: Option<&str>| inner.specs.applied(path, id).cloned();
         let (generation, store) = (inner.generation + 1, Arc::clone(&self.store));
         build(
@@ -268,9 +288,19 @@ impl Reloader {
             before,
             |spec, pin| self.controller.life(spec, pin, config.governance.as_ref()),
             gone,
+            statuses,
             self.clock.now_ms(),
             store,
         )
+    }
+
+    /// Has the units of experiments followed, before any decision is made in them by the deployment
+    /// that is put in force next. One that has ended is followed until its last report is kept.
+    fn follow(&self, status: &DeploymentStatus) {
+        let is_over = |subject: &AnalysisSubject| self.controller.has_final_report(&subject.spec.id);
+        let subjects: Vec<AnalysisSubject> =
+            status.subjects.iter().filter(|subject| !is_over(subject)).cloned().collect();
+        self.observer.follow(&subjects, |id| self.controller.has_started(id));
     }
 
     /// What the deployment in force does, and this one cannot: serve a point's strategy, or go

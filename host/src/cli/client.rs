@@ -83,6 +83,14 @@ impl Client {
         self.accept(path, status, body)
     }
 
+    /// `POST`, if what is changed still has this generation.
+    pub(super) fn post_if_match(&self, path: &str, generation: u64, body: &Value) -> Result<Value, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let request = self.agent.post(&url).header("if-match", format!("\"{generation}\""));
+        let (status, body) = self.finish(url.clone(), request.send_json(body))?;
+        self.accept(path, status, body)
+    }
+
     fn accept(&self, path: &str, status: u16, body: Value) -> Result<Value, ClientError> {
         if (200..300).contains(&status) { Ok(body) } else { Err(self.refused(path, status, &body)) }
     }

@@ -105,7 +105,12 @@ fn send(change: &ChangeArgs, command: &str, winner: Option<String>) -> Result<()
         body["winner"] = winner.into();
     }
     let path = format!("/v1/experiments/{}/{command}", change.id);
-    show(&Client::new(&change.why.admin.admin).post(&path, &body)?, change.why.admin.format)
+    let client = Client::new(&change.why.admin.admin);
+    let answer = match change.generation {
+        Some(generation) => client.post_if_match(&path, generation, &body)?,
+        None => client.post(&path, &body)?,
+    };
+    show(&answer, change.why.admin.format)
 }
 
 fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Error>> {
@@ -113,7 +118,7 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
         println!("{}", serde_json::to_string_pretty(experiment)?);
         return Ok(());
     }
-    for key in ["id", "state", "phase", "coverage", "why", "error"] {
+    for key in ["id", "state", "phase", "coverage", "generation", "why", "error"] {
         if !experiment[key].is_null() {
             println!("{key:<16} {}", text(&experiment[key]));
         }

@@ -287,6 +287,9 @@ struct PlanArgs {
 struct ChangeArgs {
     /// The experiment's id
     id: String,
+    /// Only if the status still has this generation, as `experiment show` prints it
+    #[arg(long, value_name = "NUMBER")]
+    generation: Option<u64>,
     #[command(flatten)]
     why: WhyArgs,
 }
@@ -348,6 +351,9 @@ struct ReportArgs {
     /// The serin.toml of a stopped host: its ledger is read
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Of an experiment that has ended: as of now, with what has changed since its end
+    #[arg(long)]
+    recompute: bool,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     format: ReportFormat,

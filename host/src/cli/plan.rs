@@ -5,20 +5,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
-use serin_core::analysis::{Course, Decision, Observed, baseline as observed_baseline};
+use serin_core::analysis::{Course, Decision, Happened, Observed, baseline as observed_baseline};
 use serin_core::experiment::{Experiment, Quantity};
 use serin_core::plan::{Assumed, Baseline, Needed, POWER, Plan, Scenario, Traffic, detectable, plan};
 
 use super::{Format, Outcome, PlanArgs, progress};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::ledger::LedgerReader;
+use crate::ledger::{Cursor, Fact, LedgerReader};
 
 type Failure = Box<dyn std::error::Error>;
 
 const DAY_MS: u64 = 86_400_000;
 /// Days of the ledger that traffic is taken from: four whole weeks.
 const TRAFFIC_DAYS: u64 = 28;
+/// Rows of the ledger that are read at once.
+const ROWS: i64 = 100_000;
 
 /// What a metric comes to, as it is given on the command line.
 #[derive(Debug, Clone)]
@@ -101,6 +103,8 @@ fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<KnownTraffic, Fail
         decisions += 1;
         first_ms = first_ms.min(fact.time_ms);
         observed.decision(&Decision {
+            // Everything in the ledger counts, whenever it was stored.
+            place: 0,
             unit: fact.unit,
             arm: &spec.control,
             time_ms: fact.time_ms,
@@ -114,21 +118,31 @@ fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<KnownTraffic, Fail
         });
     })?;
     let unit = &point.layer.unit;
-    ledger.outcome_facts(|fact| {
-        if let Some(name) = fact.name
-            && fact.kind.is_none_or(|kind| *kind == **unit)
-        {
-            observed.outcome(fact.unit, name, fact.value, fact.at_ms);
-        }
+    ledger.snapshot(|snapshot| {
+        let mut cursor = Cursor::default();
+        let mut take = |fact: Fact<'_>| match fact {
+            Fact::Outcome(fact) if fact.kind.is_none_or(|kind| *kind == **unit) => {
+                let happened = Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after };
+                match fact.is_reversed {
+                    true => observed.reversal(&happened, fact.name, fact.value),
+                    false => observed.outcome(&happened, fact.name, fact.value),
+                }
+            }
+            // Nobody is in this experiment yet: what other ones exposed stands for what it will.
+            Fact::Exposure(fact) => {
+                observed.exposure(&Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after });
+            }
+            Fact::Decision(_) | Fact::Outcome(_) => {}
+        };
+        while !snapshot.read(&mut cursor, ROWS, &mut take)? {}
+        Ok(())
     })?;
-    // Nobody is in this experiment yet: what other ones exposed stands for what it will.
-    ledger.exposure_facts(|fact| observed.exposure(fact.unit, fact.at_ms))?;
-    let units = observed.units.len() as f64;
+    let units = observed.units().len() as f64;
     if units == 0.0 {
         return Ok(KnownTraffic::default());
     }
     let days = (now_ms - first_ms) as f64 / DAY_MS as f64;
-    let failed = observed.units.values().filter(|unit| unit.failed).count() as f64;
+    let failed = observed.units().iter().filter(|unit| unit.failed).count() as f64;
     let baselines = spec.metrics.iter().enumerate().filter_map(|(at, metric)| {
         let (mean, sd) = observed_baseline(&observed, at, now_ms)?;
         Some((metric.name.to_string(), Baseline { mean, sd }))

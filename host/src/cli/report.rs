@@ -10,7 +10,7 @@ use super::client::Client;
 use super::{Outcome, ReportArgs, ReportFormat};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::experiments::{AnalysisSubject, Observations};
+use crate::experiments::{AnalysisSubject, read_whole};
 use crate::ledger::LedgerReader;
 use crate::registry::Archive;
 use crate::report::{Report, ReportContext, shadows};
@@ -19,9 +19,10 @@ type Failure = Box<dyn std::error::Error>;
 
 pub(super) fn run(args: &ReportArgs) -> Outcome {
     let report = match &args.config {
-        Some(config) => of_ledger(config, &args.id)?,
+        Some(config) => of_ledger(config, &args.id, args.recompute)?,
         None => {
-            let answer = Client::new(&args.admin).get_text(&format!("/v1/experiments/{}/report", args.id))?;
+            let answer = Client::new(&args.admin)
+                .get_text(&format!("/v1/experiments/{}/report?recompute={}", args.id, args.recompute))?;
             serde_json::from_str(&answer).map_err(|e| format!("{}: not a report: {e}", args.admin))?
         }
     };
@@ -34,7 +35,7 @@ pub(super) fn run(args: &ReportArgs) -> Outcome {
 }
 
 /// Analyses the ledger of a host that is not running, by the spec that was in force.
-fn of_ledger(config: &Path, id: &str) -> Result<Report, Failure> {
+fn of_ledger(config: &Path, id: &str, recompute: bool) -> Result<Report, Failure> {
     let config = Config::load(config)?;
     let archive = Archive::open(&config.fixed.data_dir().join("archive"))?;
     let specs: Vec<Experiment> = archive
@@ -53,13 +54,24 @@ fn of_ledger(config: &Path, id: &str) -> Result<Report, Failure> {
     let status = ledger.statuses()?.into_iter().find(|(known, _)| **known == *id).map(|(_, status)| status);
     let status = status.unwrap_or_default();
     let course = Course::of(&status, &point.layer.unit);
+    if status.started_ms.is_none() {
+        return Err("it has not begun: there is nothing to report yet".into());
+    }
+    let end = ledger.final_report(id)?.map(|json| serde_json::from_str::<Report>(&json)).transpose()?;
+    let end = match end {
+        Some(end) if !recompute => return Ok(end),
+        end => end,
+    };
     let subject = AnalysisSubject { spec, course, pin: point.strategy.to_string() };
-    let observations = Observations::read(&ledger, &[subject])?;
-    let observed = observations.get(id).ok_or("it has not begun: there is nothing to report yet")?;
+    let observed = read_whole(&ledger, &subject)?;
     let context = ReportContext {
         changes: ledger.transitions(id)?,
         moments: ledger.moments(id)?,
         shadows: shadows(ledger.shadow_counts(id)?, |arm| ledger.shadow_latency(id, arm))?,
     };
-    Ok(Report::new(observed, &status, context, SystemClock.now_ms()))
+    let report = Report::new(&observed, &status, context, SystemClock.now_ms());
+    Ok(match end {
+        Some(end) => report.compared_with(&end),
+        None => report,
+    })
 }

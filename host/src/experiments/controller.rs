@@ -2,20 +2,20 @@
 //! in the ledger before anybody acts on it, and only where the status is still the one that it
 //! was decided on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::json;
 use serin_core::Name;
 use serin_core::analysis::{Analysis, Decide, Observed, Verdict};
-use serin_core::experiment::{Command, Experiment, NotPossible, NotifyEvent, Status};
+use serin_core::experiment::{Command, Experiment, NotPossible, NotifyEvent, State, Status};
 
 use super::governance::{Governance, widens};
 use super::hooks::Notifier;
 use super::moment::Moment;
 use crate::clock::Clock;
-use crate::ledger::{Approval, Ledger, LedgerError, Note, Transition, TransitionRow};
+use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Transition, TransitionRow};
 use crate::telemetry::Metrics;
 
 /// Who the host says it is.
@@ -27,9 +27,14 @@ pub enum CommandError {
     /// The status does not allow it.
     #[error(transparent)]
     NotPossible(#[from] NotPossible),
-    /// Somebody else changed the status meanwhile.
-    #[error("the experiment's status was changed meanwhile; look at it again")]
-    Changed,
+    /// The status is another one than the one that the command was decided on.
+    #[error("the experiment's status has changed: its generation is {now}, not {judged}; look at it again")]
+    Changed {
+        /// The generation that the command was decided on.
+        judged: u64,
+        /// The generation now.
+        now: u64,
+    },
     /// Too few people have agreed to it.
     #[error("it needs the agreement of more people: {0}; give it with serin experiment approve")]
     NotApproved(String),
@@ -49,11 +54,13 @@ pub struct Motive {
     pub evidence: serde_json::Value,
 }
 
-/// How a spec stands once it is in force.
+/// How a spec stands.
 #[derive(Debug, Clone, Default)]
 pub struct Life {
-    /// Its status, with what its file asks for.
+    /// Its status, as it is recorded.
     pub status: Status,
+    /// Its status once what its file asks for is recorded, too.
+    pub due: Status,
     /// What keeps it from starting or widening.
     pub lacks: Option<String>,
 }
@@ -68,6 +75,18 @@ pub struct Controller {
     verdicts: Mutex<BTreeMap<Name, Decide>>,
     governance: Mutex<Option<Governance>>,
     moments: Mutex<BTreeMap<Name, Kept>>,
+    /// What this process knows of specs, beside their status.
+    known: Mutex<KnownSpecs>,
+}
+
+#[derive(Default)]
+struct KnownSpecs {
+    /// The digest of each spec in force.
+    in_force: BTreeMap<Name, Name>,
+    /// Experiments that this process started: no decision in the ledger is older.
+    started: BTreeSet<Name>,
+    /// Experiments whose report as of their end is kept.
+    with_final_report: BTreeSet<Name>,
 }
 
 /// The last moment of an experiment that was kept.
@@ -88,6 +107,7 @@ impl Controller {
     /// What the ledger says.
     pub fn open(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, LedgerError> {
         let statuses = Mutex::new(ledger.statuses()?.into_iter().collect());
+        let with_final_report = ledger.with_final_report()?.into_iter().collect();
         Ok(Self {
             ledger,
             clock,
@@ -97,7 +117,13 @@ impl Controller {
             verdicts: Mutex::default(),
             governance: Mutex::default(),
             moments: Mutex::default(),
+            known: Mutex::new(KnownSpecs { with_final_report, ..KnownSpecs::default() }),
         })
+    }
+
+    /// The ledger that holds the statuses.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Takes over whose agreement is asked for.
@@ -152,19 +178,20 @@ impl Controller {
         Ok(self.agreement(spec, governance)?.1)
     }
 
-    /// How a spec stands at a decision point that is pinned to `pin`, once what its file asks for
-    /// is done; `governance` is that of the configuration which is tried.
+    /// How a spec stands at a decision point that is pinned to `pin`, and how it will once what its
+    /// file asks for is done; `governance` is that of the configuration which is tried.
     pub fn life(&self, spec: &Experiment, pin: &str, governance: Option<&Governance>) -> Life {
         let status = self.status(&spec.id);
-        let Some(command) = status.due(spec, pin) else { return Life { status, lacks: None } };
-        match self.lacks(spec, &command, &status, governance) {
-            Ok(None) => {
-                let after = status.after(&command, spec, self.clock.now_ms());
-                Life { status: after.unwrap_or(status), lacks: None }
-            }
-            Ok(lacks) => Life { status, lacks },
-            Err(error) => Life { status, lacks: Some(error.to_string()) },
-        }
+        let Some(command) = status.due(spec, pin) else { return Life { due: status.clone(), status, lacks: None } };
+        let lacks = match self.lacks(spec, &command, &status, governance) {
+            Ok(lacks) => lacks,
+            Err(error) => Some(error.to_string()),
+        };
+        let due = match lacks {
+            None => status.after(&command, spec, self.clock.now_ms()).unwrap_or_else(|_| status.clone()),
+            Some(_) => status.clone(),
+        };
+        Life { status, due, lacks }
     }
 
     /// The status of an experiment; a draft's where nothing is known of it.
@@ -180,61 +207,153 @@ impl Controller {
         self.ledger.transitions(id)
     }
 
-    /// Notes that a spec is in force, at a decision point that is pinned to `pin`: it begins, unless
-    /// it waits for somebody; where its coverage is another one than before, another phase does;
-    /// and what was shipped ends with the pin that it waited for.
-    pub fn applied(&self, spec: &Experiment, pin: &str) {
-        let Some(command) = self.status(&spec.id).due(spec, pin) else { return };
+    /// Notes that a spec is to be in force, at a decision point that is pinned to `pin`: it begins,
+    /// unless it waits for somebody; where its coverage is another one than before, another phase
+    /// does; and what was shipped ends with the pin that it waited for. Says whether its status has
+    /// changed.
+    pub fn applied(&self, spec: &Experiment, pin: &str) -> bool {
+        self.known.lock().in_force.insert(spec.id.clone(), spec.digest.clone());
+        let status = self.status(&spec.id);
+        let Some(command) = status.due(spec, pin) else { return false };
         let reason = match command {
             Command::Start => "its file was applied, and says start = \"on_apply\"".to_owned(),
             Command::Conclude { .. } => format!("serin.toml pins {pin} now"),
             _ => "its file was edited, and says another coverage".to_owned(),
         };
         let motive = Motive { by: HOST.to_owned(), reason, evidence: serde_json::Value::Null };
-        match self.command(spec, &command, motive) {
+        match self.command(spec, &command, motive, Some(status.generation)) {
+            Ok(_) => true,
             // It is shown, and waited for.
-            Ok(_) | Err(CommandError::NotApproved(_)) => {}
+            Err(CommandError::NotApproved(_)) => false,
             // Tried again at the next look at the files.
-            Err(error) => tracing::error!(%error, experiment = %spec.id, "what its file says could not be recorded"),
+            Err(error) => {
+                tracing::error!(%error, experiment = %spec.id, "what its file says could not be recorded");
+                false
+            }
         }
     }
 
-    /// Carries out a command. It waits for the ledger, so not on a listener's thread.
+    /// Says whether this process started an experiment: then no decision of it is older.
+    pub fn has_started(&self, id: &Name) -> bool {
+        self.known.lock().started.contains(id)
+    }
+
+    /// Says whether an experiment's report as of its end is kept.
+    pub fn has_final_report(&self, id: &str) -> bool {
+        self.known.lock().with_final_report.contains(id)
+    }
+
+    /// Keeps an experiment's report as of its end.
+    ///
+    /// # Errors
+    /// What the ledger says; then it is to be tried again.
+    pub fn keep_final_report(&self, report: FinalReport) -> Result<(), LedgerError> {
+        let id = report.experiment.clone();
+        self.ledger.keep_final_report(report)?;
+        self.known.lock().with_final_report.insert(id);
+        Ok(())
+    }
+
+    /// Carries out a command, if the status still has the generation `judged`, where one is given.
+    /// It waits for the ledger, so not on a listener's thread.
     ///
     /// # Errors
     /// Why not; then nothing has changed.
-    pub fn command(&self, spec: &Experiment, command: &Command, motive: Motive) -> Result<Status, CommandError> {
+    pub fn command(
+        &self,
+        spec: &Experiment,
+        command: &Command,
+        motive: Motive,
+        judged: Option<u64>,
+    ) -> Result<Status, CommandError> {
         // Held over the commit: two commands of one host come one after the other.
         let mut statuses = self.statuses.lock();
         let from = statuses.get(&spec.id).cloned().unwrap_or_default();
+        if let Some(judged) = judged.filter(|judged| *judged != from.generation) {
+            return Err(CommandError::Changed { judged, now: from.generation });
+        }
+        if motive.by == HOST {
+            self.check_own(spec, command, &from)?;
+        }
         let now_ms = self.clock.now_ms();
         let to = from.after(command, spec, now_ms)?;
         let governance = self.governance.lock().clone();
         if let Some(lacks) = self.lacks(spec, command, &from, governance.as_ref())? {
             return Err(CommandError::NotApproved(lacks));
         }
-        let Motive { by, reason, evidence } = motive.clone();
-        tracing::info!(experiment = %spec.id, command = command.as_str(), by, reason, state = to.state.as_str(), "experiment");
         let transition = Transition {
             experiment: spec.id.clone(),
-            from,
+            from: from.clone(),
             to: to.clone(),
             command: command.as_str(),
-            by,
-            reason,
+            by: motive.by.clone(),
+            reason: motive.reason.clone(),
             spec_digest: spec.digest.clone(),
-            evidence,
+            evidence: motive.evidence.clone(),
             time_ms: now_ms,
         };
-        if !self.ledger.transition(transition)? {
-            *statuses = self.ledger.statuses()?.into_iter().collect();
-            return Err(CommandError::Changed);
+        let recorded = self.ledger.transition(transition);
+        if !matches!(recorded, Ok(true)) {
+            // What is in the ledger is what counts, whoever put it there.
+            if let Ok(known) = self.ledger.statuses() {
+                *statuses = known.into_iter().collect();
+            }
+            recorded?;
+            let now = statuses.get(&spec.id).map_or(0, |status| status.generation);
+            return Err(CommandError::Changed { judged: from.generation, now });
         }
         statuses.insert(spec.id.clone(), to.clone());
+        if *command == Command::Start {
+            self.known.lock().started.insert(spec.id.clone());
+        }
         drop(statuses);
+        let Motive { by, reason, .. } = &motive;
+        tracing::info!(experiment = %spec.id, command = command.as_str(), by, reason, state = to.state.as_str(), "experiment");
         Metrics::count(&self.metrics.transitions, command.as_str());
         self.tell(spec, &to, command, &motive, now_ms);
         Ok(to)
+    }
+
+    /// What the host may do by itself: after a person's pause it may still stop an experiment, and
+    /// never widens, resumes or ships it; and no spec that has been replaced decides anything but
+    /// that.
+    fn check_own(&self, spec: &Experiment, command: &Command, from: &Status) -> Result<(), CommandError> {
+        let goes_on =
+            matches!(command, Command::Promote | Command::Resume | Command::Ship { .. } | Command::Allocate { .. });
+        if !goes_on {
+            return Ok(());
+        }
+        if from.state == State::Paused {
+            return Err(NotPossible::State {
+                state: from.state.as_str(),
+                command: command.as_str(),
+                possible: "a person's resume or promote".to_owned(),
+            }
+            .into());
+        }
+        let is_replaced = self.known.lock().in_force.get(&spec.id).is_some_and(|digest| *digest != spec.digest);
+        if is_replaced {
+            return Err(CommandError::Changed { judged: from.generation, now: from.generation });
+        }
+        Ok(())
+    }
+
+    /// Pauses every experiment that is running, and says which ones: those of `specs` that are
+    /// running when their turn comes, whatever they were before.
+    ///
+    /// # Errors
+    /// Why one could not be paused; those before it are.
+    pub fn freeze(&self, specs: &[Arc<Experiment>], motive: &Motive) -> Result<Vec<Name>, CommandError> {
+        let mut paused = Vec::new();
+        for spec in specs {
+            match self.command(spec, &Command::Pause, motive.clone(), None) {
+                Ok(_) => paused.push(spec.id.clone()),
+                // It has ended, has not begun, or stands still already.
+                Err(CommandError::NotPossible(_) | CommandError::NotApproved(_)) => {}
+                Err(error @ (CommandError::Changed { .. } | CommandError::Ledger(_))) => return Err(error),
+            }
+        }
+        Ok(paused)
     }
 
     fn tell(&self, spec: &Experiment, to: &Status, command: &Command, motive: &Motive, now_ms: u64) {

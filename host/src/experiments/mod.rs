@@ -1,4 +1,4 @@
-//! Experiment files and their standing. A file is applied whole; one that is broken leaves
+//! Experiment files and their status. A file is applied whole; one that is broken leaves
 //! what was applied before in force, and says so.
 
 mod controller;
@@ -16,9 +16,9 @@ pub use controller::{CommandError, Controller, HOST, Life, Motive};
 pub use governance::Governance;
 pub use hooks::Notifier;
 pub use moment::{Effect, Moment, counts};
-pub use observer::{AnalysisSubject, Observations, Observer};
+pub use observer::{AnalysisSubject, Followed, Observer, Seen, read_whole};
 use serin_core::experiment::{Experiment, Pin, State, Status};
-pub use tick::{evidence, tick};
+pub use tick::{Proposal, carry_out, evidence, judge, tick};
 
 /// What the host makes of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

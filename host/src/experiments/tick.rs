@@ -1,14 +1,16 @@
 //! What the host does by itself: it stops what does harm, and goes on with a ramp that has shown
 //! what it has to.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use serin_core::analysis::{
-    Analysis, Course, FairnessResult, GuardrailResult, HarmStatus, Observed, SRM_ALPHA, analyse, next_shares,
+    Analysis, Course, FairnessResult, GuardrailResult, HarmStatus, Observed, SRM_ALPHA, next_shares,
 };
 use serin_core::experiment::{Command, Experiment, Next, State, Status};
 
 use super::controller::{CommandError, Controller, HOST, Motive};
-use super::observer::{AnalysisSubject, Observer};
+use super::observer::Observer;
 
 /// A guardrail's numbers, as they are kept with a change that rests on them.
 pub fn evidence(found: &GuardrailResult, observed: &Observed) -> Value {
@@ -102,6 +104,7 @@ fn follows(
         return say(Command::Conclude { winner }, why, seen());
     }
     if let Some(allocation) = &spec.allocation
+        && status.state == State::Running
         && now_ms >= status.batch_ms.saturating_add(allocation.update_ms)
         && status.batches.len() < MAX_BATCHES
         && let Some(weights) = next_shares(observed, now_ms)
@@ -120,43 +123,67 @@ fn shares(spec: &Experiment, weights: &[f64]) -> String {
     named.collect::<Vec<_>>().join(", ")
 }
 
-/// Looks at every experiment that takes units; says whether any status has changed. What cannot
-/// be read or recorded now is tried again the next time.
-pub fn tick(controller: &Controller, observer: &Observer, subjects: &[AnalysisSubject], now_ms: u64) -> bool {
-    let decided = observer.look(subjects, |observations| {
-        let of = |subject: &AnalysisSubject| {
-            let status = controller.status(&subject.spec.id);
-            if !status.state.takes_units() || Course::of(&status, &subject.course.unit) != subject.course {
-                // It has ended, or what is read of it is of a course that it has left meanwhile.
-                return None;
-            }
-            let observed = observations.get(&subject.spec.id)?;
-            let analysis = analyse(observed, now_ms);
-            controller.moment(observed, &analysis, &status, now_ms);
-            controller.verdict(&subject.spec, &analysis.verdict);
-            follows(observed, &analysis, &status, &subject.pin, now_ms)
-        };
-        subjects.iter().filter_map(|subject| Some((subject.spec.clone(), of(subject)?))).collect::<Vec<_>>()
-    });
-    let decided = match decided {
-        Ok(decided) => decided,
-        Err(error) => {
-            tracing::error!(%error, "the experiments could not be looked at");
-            return false;
+/// A command that follows from what units show, and the status that it was judged on.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// The spec.
+    pub spec: Arc<Experiment>,
+    /// The command.
+    pub command: Command,
+    /// Why.
+    pub motive: Motive,
+    /// The generation of the status.
+    pub judged: u64,
+}
+
+/// Judges every experiment that takes units and whose units are known up to the ledger's end.
+pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<Proposal> {
+    observer.each(|followed, in_force| {
+        let status = controller.status(&in_force.spec.id);
+        let spec = Arc::clone(&in_force.spec);
+        if !status.state.takes_units() || Course::of(&status, &in_force.course.unit) != followed.subject.course {
+            // It has ended, or has taken another course than the one that is analysed.
+            return None;
         }
-    };
-    controller.looked();
+        let is_edited = spec.digest != followed.subject.spec.digest;
+        let (observed, analysis, is_new) = followed.analysis(now_ms);
+        if is_new {
+            controller.moment(observed, analysis, &status, now_ms);
+        }
+        controller.verdict(&spec, &analysis.verdict);
+        let (command, motive) = follows(observed, analysis, &status, &in_force.pin, now_ms)?;
+        // While an edited spec's units are still being read, the one before it protects, and
+        // nothing else.
+        let protects = matches!(command, Command::Abort | Command::Pause | Command::Reopen);
+        (protects || !is_edited).then(|| Proposal { spec, command, motive, judged: status.generation })
+    })
+}
+
+/// Carries out what was judged, where the status is still the same; says whether any has changed.
+pub fn carry_out(controller: &Controller, proposals: Vec<Proposal>) -> bool {
     let mut changed = false;
-    for (spec, (command, motive)) in decided {
-        match controller.command(&spec, &command, motive) {
+    for Proposal { spec, command, motive, judged } in proposals {
+        match controller.command(&spec, &command, motive, Some(judged)) {
             Ok(_) => changed = true,
-            // A person was quicker: looked at again the next time.
-            // Or people have to agree first: what waits for them is shown.
-            Err(CommandError::Changed | CommandError::NotPossible(_) | CommandError::NotApproved(_)) => {}
+            // A person was quicker: it is judged again at the next look. Or people have to agree
+            // first: what waits for them is shown.
+            Err(CommandError::Changed { .. } | CommandError::NotPossible(_) | CommandError::NotApproved(_)) => {}
             Err(error @ CommandError::Ledger(_)) => {
                 tracing::error!(%error, experiment = %spec.id, command = command.as_str(), "it could not be recorded");
             }
         }
     }
     changed
+}
+
+/// Looks at every experiment that takes units; says whether any status has changed. What cannot
+/// be read or recorded now is tried again the next time.
+pub fn tick(controller: &Controller, observer: &Observer, now_ms: u64) -> bool {
+    if let Err(error) = observer.read() {
+        tracing::error!(%error, "the experiments could not be looked at");
+        return false;
+    }
+    let proposals = judge(controller, observer, now_ms);
+    controller.looked();
+    carry_out(controller, proposals)
 }

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::header::IF_MATCH;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use serin_core::experiment::{self, Command, Experiment};
+use serin_core::analysis::Observed;
+use serin_core::experiment::{Command, Status};
 
 use super::admin::{blocking, rfc3339};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
-use crate::experiments::{CommandError, ExperimentStatus, Motive};
+use crate::experiments::{CommandError, ExperimentStatus, Motive, Seen, read_whole};
 use crate::ledger::{AffectedOutcome, Approval, LedgerError};
-use crate::report::{Report, ReportContext, shadows};
+use crate::report::{Report, ReportContext};
 
 /// Units of one answer.
 const MAX_AFFECTED: u32 = 10_000;
@@ -131,6 +133,9 @@ async fn whole(service: &Arc<Service>, id: String) -> Result<Value, Problem> {
 pub(super) struct ReportQuery {
     #[serde(default)]
     format: ReportFormat,
+    /// Of an experiment that has ended: as of now, with what has changed since its end.
+    #[serde(default)]
+    recompute: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -150,26 +155,46 @@ pub(super) async fn report(
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|e| Problem::invalid("format", e.body_text()))?;
     let status = find(&service, &id)?.status;
-    let report = blocking(&service, move |service| {
-        let counts = service.ledger.shadow_counts(&id)?;
-        let context = ReportContext {
-            changes: service.controller.history(&id)?,
-            moments: service.ledger.moments(&id)?,
-            shadows: shadows(counts, |arm| service.ledger.shadow_latency(&id, arm))?,
-        };
-        let (subjects, now_ms) = (service.status.load().subjects.clone(), service.clock.now_ms());
-        service.observer.look(&subjects, |observations| {
-            observations.get(&id).map(|observed| Report::new(observed, &status, context, now_ms))
-        })
-    });
-    let report = report.await??.ok_or_else(|| {
-        Problem::new(StatusCode::CONFLICT, "not-begun", "it has not begun: there is nothing to report yet")
-    })?;
+    let report = blocking(&service, move |service| report_of(service, &id, &status, query.recompute)).await??;
     Ok(match query.format {
         ReportFormat::Json => Json(report).into_response(),
         ReportFormat::Text => report.to_string().into_response(),
         ReportFormat::Html => Html(report.html()).into_response(),
     })
+}
+
+/// The report of an experiment; once it has ended, as of its end, or as of now if that is asked for.
+fn report_of(service: &Service, id: &str, status: &Status, recompute: bool) -> Result<Report, Problem> {
+    let end = service.ledger.final_report(id)?;
+    let end = end.and_then(|json| serde_json::from_str::<Report>(&json).ok());
+    let end = match end {
+        Some(end) if !recompute => return Ok(end),
+        end => end,
+    };
+    let (mut context, now_ms) = (Some(ReportContext::of(&service.ledger, id)?), service.clock.now_ms());
+    let mut report = |observed: &Observed| Report::new(observed, status, context.take().unwrap_or_default(), now_ms);
+    match service.observer.with(id, |followed| report(&followed.observed))? {
+        Seen::Whole(report) => Ok(report),
+        Seen::Reading => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "reading",
+            "its units are being read from the ledger, since its file was edited; try again in a second",
+        )),
+        // It has ended, and is not followed any more.
+        Seen::Unknown => {
+            let shown = service.status.load();
+            let subject = shown.subjects.iter().find(|subject| *subject.spec.id == *id).ok_or_else(not_begun)?;
+            let report = report(&read_whole(&service.ledger.reader()?, subject)?);
+            Ok(match end {
+                Some(end) => report.compared_with(&end),
+                None => report,
+            })
+        }
+    }
+}
+
+fn not_begun() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "not-begun", "it has not begun: there is nothing to report yet")
 }
 
 /// Which units to list.
@@ -226,23 +251,26 @@ pub(super) async fn affected(
 /// Stops every ramp where it is.
 pub(super) async fn freeze(State(service): State<Arc<Service>>, body: Body) -> Result<Json<Value>, Problem> {
     let motive = body.parse::<WireCommand>()?.motive()?;
-    let running: Vec<_> = {
-        let status = service.status.load();
-        let running = status.experiments.iter().filter(|e| e.status.state == experiment::State::Running);
-        running.filter_map(|e| e.spec.clone()).collect()
-    };
+    let specs: Vec<_> =
+        service.status.load().experiments.iter().filter_map(|experiment| experiment.spec.clone()).collect();
     let paused = blocking(&service, move |service| {
-        let pause = |spec: &Arc<Experiment>| match service.controller.command(spec, &Command::Pause, motive.clone()) {
-            Ok(_) => Ok(Some(spec.id.to_string())),
-            // It has ended, or is paused, meanwhile.
-            Err(CommandError::NotPossible(_) | CommandError::Changed | CommandError::NotApproved(_)) => Ok(None),
-            Err(CommandError::Ledger(error)) => Err(error),
-        };
-        let paused = running.iter().filter_map(|spec| pause(spec).transpose()).collect::<Result<Vec<_>, _>>();
+        let paused = service.controller.freeze(&specs, &motive);
         (service.reload)();
         paused
     });
-    Ok(Json(json!({ "paused": paused.await?? })))
+    let paused = paused.await?.map_err(refused)?;
+    let paused: Vec<&str> = paused.iter().map(|id| &**id).collect();
+    Ok(Json(json!({ "paused": paused })))
+}
+
+fn refused(error: CommandError) -> Problem {
+    let text = error.to_string();
+    match error {
+        CommandError::Ledger(error) => error.into(),
+        CommandError::NotApproved(_) => Problem::new(StatusCode::CONFLICT, "not-approved", text),
+        CommandError::Changed { .. } => Problem::new(StatusCode::PRECONDITION_FAILED, "changed", text),
+        CommandError::NotPossible(_) => Problem::new(StatusCode::CONFLICT, "not-possible", text),
+    }
 }
 
 /// Who gives a command, and why.
@@ -269,8 +297,10 @@ impl WireCommand {
 pub(super) async fn command(
     State(service): State<Arc<Service>>,
     InPath((id, name)): InPath<(String, String)>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
+    let judged = generation(&headers)?;
     let wire: WireCommand = body.parse()?;
     let approves = name == "approve";
     let command = if approves { None } else { Some(parse(&name, wire.winner.clone())?) };
@@ -285,7 +315,7 @@ pub(super) async fn command(
     };
     let done = blocking(&service, move |service| {
         let done = match command {
-            Some(command) => service.controller.command(&spec, &command, motive).map(drop),
+            Some(command) => service.controller.command(&spec, &command, motive, judged).map(drop),
             None => service.controller.approve(&spec, motive.by, motive.reason),
         };
         if done.is_ok() {
@@ -293,12 +323,22 @@ pub(super) async fn command(
         }
         done
     });
-    done.await?.map_err(|error| match error {
-        CommandError::Ledger(error) => error.into(),
-        lacks @ CommandError::NotApproved(_) => Problem::new(StatusCode::CONFLICT, "not-approved", lacks.to_string()),
-        other => Problem::new(StatusCode::CONFLICT, "not-possible", other.to_string()),
-    })?;
+    done.await?.map_err(refused)?;
     whole(&service, id).await.map(Json)
+}
+
+/// The generation of the status that a command was decided on, as `If-Match: "7"`.
+fn generation(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let mut values = headers.get_all(IF_MATCH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let quoted = value.to_str().ok().and_then(|text| text.trim().strip_prefix('"')?.strip_suffix('"'));
+    match (quoted.and_then(|text| text.parse().ok()), values.next()) {
+        (Some(generation), None) => Ok(Some(generation)),
+        _ => Err(Problem::invalid(
+            "If-Match",
+            "If-Match: one quoted generation is needed, as GET /v1/experiments/{id} shows it; example: \"7\"",
+        )),
+    }
 }
 
 fn parse(name: &str, winner: Option<String>) -> Result<Command, Problem> {

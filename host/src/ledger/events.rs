@@ -90,7 +90,8 @@ pub(super) fn store_event(db: &Connection, event: &Event, now_ms: u64) -> Result
         Event::Exposure(exposure) => {
             let written = db
                 .prepare_cached(
-                    "INSERT OR IGNORE INTO exposures (decision_id, at_ms, received_ms) VALUES (?1, ?2, ?3)",
+                    "INSERT OR IGNORE INTO exposures (decision_id, at_ms, received_ms, after_seq)
+                     VALUES (?1, ?2, ?3, (SELECT coalesce(max(seq), 0) FROM decisions))",
                 )?
                 .execute(params![exposure.decision_id, exposure.at_ms as i64, now_ms as i64])?;
             match written {
@@ -131,8 +132,9 @@ fn store_outcome(db: &Connection, outcome: &OutcomeInput, now_ms: u64) -> Result
     };
     let written = db
         .prepare_cached(
-            "INSERT OR IGNORE INTO outcomes (id, name, value, at_ms, received_ms, decision_id, entity_kind, entity)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR IGNORE INTO outcomes
+             (id, name, value, at_ms, received_ms, decision_id, entity_kind, entity, after_seq)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, (SELECT coalesce(max(seq), 0) FROM decisions))",
         )?
         .execute(params![
             outcome.id,

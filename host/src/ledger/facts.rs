@@ -1,12 +1,18 @@
 //! What an analysis reads of decisions, outcomes and exposures: no record is unpacked for it.
+//!
+//! Facts are read from a [`Snapshot`], in the order in which they were committed, up to a
+//! [`Cursor`] that a reader keeps. Whoever has read up to a cursor knows the same as anybody else
+//! who has, however many steps it took: each fact follows from the rows before it alone.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row, Statement, Transaction};
 
 use super::{Ledger, LedgerError, LedgerReader};
 
 /// A decision inside an experiment.
 #[derive(Debug, Clone, Copy)]
 pub struct DecisionFact<'r> {
+    /// Its position in the order of commits.
+    pub place: i64,
     /// When it was made.
     pub time_ms: u64,
     /// The experiment.
@@ -31,11 +37,11 @@ pub struct DecisionFact<'r> {
     pub attributes: Option<&'r str>,
 }
 
-/// An outcome, or an exposure, and whom it is about.
+/// An outcome, or the reversal of one that was a fact before.
 #[derive(Debug, Clone, Copy)]
 pub struct OutcomeFact<'r> {
-    /// Its name; none for an exposure.
-    pub name: Option<&'r str>,
+    /// Its name.
+    pub name: &'r str,
     /// How much.
     pub value: f64,
     /// When it happened.
@@ -44,124 +50,208 @@ pub struct OutcomeFact<'r> {
     pub kind: Option<&'r str>,
     /// The entity's or the unit's id.
     pub unit: &'r str,
-    /// It was told of before, and is taken back.
+    /// The position of the newest decision when the outcome was stored.
+    pub after: i64,
+    /// It is taken back.
     pub is_reversed: bool,
-    /// The experiment of the decision that an exposure is of; none for an outcome.
-    pub experiment: Option<&'r str>,
 }
 
-/// The newest row's place: what comes meanwhile is for the next look. Where all rows have
-/// expired, places begin anew, and it is before one that was known.
-fn newest(db: &Connection, table: &str) -> Result<i64, LedgerError> {
-    let sql = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
-    Ok(db.prepare_cached(&sql)?.query_row([], |row| row.get(0))?)
+/// An exposure to what was decided for a unit inside an experiment.
+#[derive(Debug, Clone, Copy)]
+pub struct ExposureFact<'r> {
+    /// When it was seen.
+    pub at_ms: u64,
+    /// The decision's unit.
+    pub unit: &'r str,
+    /// The decision's experiment.
+    pub experiment: &'r str,
+    /// The position of the newest decision when it was stored.
+    pub after: i64,
 }
 
-fn decisions(db: &Connection, after: i64, mut each: impl FnMut(DecisionFact<'_>)) -> Result<i64, LedgerError> {
-    let newest = newest(db, "decisions")?;
-    let mut statement = db.prepare_cached(
-        "SELECT time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced,
-                batch, attributes FROM decisions
-         WHERE rowid > ?1 AND rowid <= ?2 AND experiment IS NOT NULL AND unit IS NOT NULL ORDER BY rowid",
-    )?;
-    let mut rows = statement.query([after, newest])?;
-    while let Some(row) = rows.next()? {
-        let text = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
-        each(DecisionFact {
-            time_ms: row.get::<_, i64>(0)? as u64,
-            experiment: text(1)?,
-            arm: text(2)?,
-            unit: text(3)?,
-            served_by: text(4)?,
-            outcome: row.get_ref(5)?.as_str_or_null().map_err(rusqlite::Error::from)?.unwrap_or_default(),
-            action: text(6)?,
-            took_us: row.get::<_, i64>(7)? as u64,
-            forced: row.get(8)?,
-            batch: row.get(9)?,
-            attributes: row.get_ref(10)?.as_str_or_null().map_err(rusqlite::Error::from)?,
-        });
+/// One thing that an analysis is told.
+#[derive(Debug, Clone, Copy)]
+pub enum Fact<'r> {
+    /// A decision.
+    Decision(DecisionFact<'r>),
+    /// An outcome.
+    Outcome(OutcomeFact<'r>),
+    /// An exposure.
+    Exposure(ExposureFact<'r>),
+}
+
+/// How far a ledger was read. The default is its beginning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cursor {
+    decisions: i64,
+    outcomes: i64,
+    exposures: i64,
+}
+
+/// A ledger as it is at one moment.
+pub struct Snapshot<'c> {
+    db: Transaction<'c>,
+    end: Cursor,
+}
+
+impl<'c> Snapshot<'c> {
+    fn new(db: &'c Connection) -> Result<Self, LedgerError> {
+        // The first read fixes what all later ones see.
+        let db = db.unchecked_transaction()?;
+        let newest = |table: &str| -> rusqlite::Result<i64> {
+            let sql = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
+            db.prepare_cached(&sql)?.query_row([], |row| row.get(0))
+        };
+        let end =
+            Cursor { decisions: newest("decisions")?, outcomes: newest("outcomes")?, exposures: newest("exposures")? };
+        Ok(Self { db, end })
     }
-    Ok(newest)
+
+    /// The cursor of who has read everything.
+    pub fn end(&self) -> Cursor {
+        self.end
+    }
+
+    /// Calls `each` with the facts after `cursor`, of at most `rows` rows, and moves the cursor with
+    /// each of them: after an error it stands where reading ended. Says whether everything was read.
+    ///
+    /// Decisions come first: outcomes and exposures are read once all decisions are.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn read(&self, cursor: &mut Cursor, rows: i64, mut each: impl FnMut(Fact<'_>)) -> Result<bool, LedgerError> {
+        let mut left = rows;
+        let each = &mut each;
+        self.page(DECISIONS, &mut cursor.decisions, self.end.decisions, &mut left, |row| {
+            each(Fact::Decision(decision(row)?));
+            Ok(())
+        })?;
+        self.page(OUTCOMES, &mut cursor.outcomes, self.end.outcomes, &mut left, |row| {
+            each(Fact::Outcome(outcome(row)?));
+            Ok(())
+        })?;
+        self.page(EXPOSURES, &mut cursor.exposures, self.end.exposures, &mut left, |row| {
+            each(Fact::Exposure(exposure(row)?));
+            Ok(())
+        })?;
+        let Cursor { decisions, outcomes, exposures } = self.end;
+        Ok(cursor.decisions >= decisions && cursor.outcomes >= outcomes && cursor.exposures >= exposures)
+    }
+
+    /// Reads the rows of one table that are next, as many as are left.
+    fn page(
+        &self,
+        sql: &str,
+        place: &mut i64,
+        end: i64,
+        left: &mut i64,
+        mut each: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), LedgerError> {
+        let last = end.min(place.saturating_add(*left));
+        if last <= *place {
+            return Ok(());
+        }
+        let mut statement = self.db.prepare_cached(sql)?;
+        let statement: &mut Statement<'_> = &mut statement;
+        let first = *place;
+        let mut rows = statement.query([first, last])?;
+        while let Some(row) = rows.next()? {
+            each(row)?;
+            *place = row.get(0)?;
+        }
+        *place = last;
+        *left -= last - first;
+        Ok(())
+    }
 }
 
-fn outcomes(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
-    let newest = newest(db, "outcomes")?;
-    let mut statement = db.prepare_cached(
-        // What was taken back is left out, whichever came first; what was told of before the
-        // reversal came is told of once more, as taken back.
-        "SELECT o.name, o.value, o.at_ms, o.entity_kind, coalesce(o.entity, d.unit), 0 FROM outcomes o
-         LEFT JOIN decisions d ON d.decision_id = o.decision_id
-         WHERE o.rowid > ?1 AND o.rowid <= ?2 AND coalesce(o.entity, d.unit) IS NOT NULL
-           AND NOT EXISTS (SELECT 1 FROM outcomes r WHERE r.reverses = o.id AND r.rowid <= ?2)
-         UNION ALL
-         SELECT o.name, o.value, o.at_ms, o.entity_kind, coalesce(o.entity, d.unit), 1 FROM outcomes r
-         JOIN outcomes o ON o.id = r.reverses LEFT JOIN decisions d ON d.decision_id = o.decision_id
-         WHERE r.reverses IS NOT NULL AND r.rowid > ?1 AND r.rowid <= ?2 AND o.rowid <= ?1
-           AND coalesce(o.entity, d.unit) IS NOT NULL
-           AND NOT EXISTS (SELECT 1 FROM outcomes s WHERE s.reverses = o.id AND s.rowid < r.rowid)",
-    )?;
-    let mut rows = statement.query([after, newest])?;
-    while let Some(row) = rows.next()? {
-        each(OutcomeFact {
-            name: Some(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?),
-            value: row.get(1)?,
-            at_ms: row.get::<_, i64>(2)? as u64,
-            kind: row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?,
-            unit: row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?,
-            is_reversed: row.get(5)?,
-            experiment: None,
-        });
-    }
-    Ok(newest)
+const DECISIONS: &str = "
+SELECT seq, time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced, batch, attributes
+FROM decisions
+WHERE seq > ?1 AND seq <= ?2 AND experiment IS NOT NULL AND unit IS NOT NULL ORDER BY seq";
+
+/// A row is an outcome, or a reversal of one: then it tells of that outcome once more. One that
+/// was reversed before it came is never told of, and a second reversal tells of nothing. The
+/// decision that it names has to be known when it is stored.
+const OUTCOMES: &str = "
+SELECT x.rowid, t.name, t.value, t.at_ms, t.entity_kind, coalesce(t.entity, d.unit), t.after_seq,
+       x.reverses IS NOT NULL
+FROM outcomes x
+JOIN outcomes t ON t.id = coalesce(x.reverses, x.id)
+LEFT JOIN decisions d ON d.decision_id = t.decision_id AND d.seq <= t.after_seq
+WHERE x.rowid > ?1 AND x.rowid <= ?2
+  AND (x.reverses IS NULL OR t.rowid < x.rowid)
+  AND coalesce(t.entity, d.unit) IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM outcomes s WHERE s.reverses = t.id AND s.rowid < x.rowid)
+ORDER BY x.rowid";
+
+const EXPOSURES: &str = "
+SELECT e.rowid, e.at_ms, d.unit, d.experiment, e.after_seq
+FROM exposures e JOIN decisions d ON d.decision_id = e.decision_id AND d.seq <= e.after_seq
+WHERE e.rowid > ?1 AND e.rowid <= ?2 AND d.unit IS NOT NULL AND d.experiment IS NOT NULL ORDER BY e.rowid";
+
+fn text<'r>(row: &'r Row<'_>, at: usize) -> rusqlite::Result<&'r str> {
+    row.get_ref(at)?.as_str().map_err(rusqlite::Error::from)
 }
 
-fn exposures(db: &Connection, after: i64, mut each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
-    let newest = newest(db, "exposures")?;
-    let mut statement = db.prepare_cached(
-        "SELECT e.at_ms, d.unit, d.experiment FROM exposures e JOIN decisions d ON d.decision_id = e.decision_id
-         WHERE e.rowid > ?1 AND e.rowid <= ?2 AND d.unit IS NOT NULL AND d.experiment IS NOT NULL ORDER BY e.rowid",
-    )?;
-    let mut rows = statement.query([after, newest])?;
-    while let Some(row) = rows.next()? {
-        each(OutcomeFact {
-            name: None,
-            value: 1.0,
-            at_ms: row.get::<_, i64>(0)? as u64,
-            kind: None,
-            unit: row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
-            is_reversed: false,
-            experiment: Some(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?),
-        });
-    }
-    Ok(newest)
+fn optional<'r>(row: &'r Row<'_>, at: usize) -> rusqlite::Result<Option<&'r str>> {
+    row.get_ref(at)?.as_str_or_null().map_err(rusqlite::Error::from)
+}
+
+fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(at).map(|value| value as u64)
+}
+
+fn decision<'r>(row: &'r Row<'_>) -> rusqlite::Result<DecisionFact<'r>> {
+    Ok(DecisionFact {
+        place: row.get(0)?,
+        time_ms: unsigned(row, 1)?,
+        experiment: text(row, 2)?,
+        arm: text(row, 3)?,
+        unit: text(row, 4)?,
+        served_by: text(row, 5)?,
+        outcome: optional(row, 6)?.unwrap_or_default(),
+        action: text(row, 7)?,
+        took_us: unsigned(row, 8)?,
+        forced: row.get(9)?,
+        batch: row.get(10)?,
+        attributes: optional(row, 11)?,
+    })
+}
+
+fn outcome<'r>(row: &'r Row<'_>) -> rusqlite::Result<OutcomeFact<'r>> {
+    Ok(OutcomeFact {
+        name: text(row, 1)?,
+        value: row.get(2)?,
+        at_ms: unsigned(row, 3)?,
+        kind: optional(row, 4)?,
+        unit: text(row, 5)?,
+        after: row.get(6)?,
+        is_reversed: row.get(7)?,
+    })
+}
+
+fn exposure<'r>(row: &'r Row<'_>) -> rusqlite::Result<ExposureFact<'r>> {
+    Ok(ExposureFact { at_ms: unsigned(row, 1)?, unit: text(row, 2)?, experiment: text(row, 3)?, after: row.get(4)? })
 }
 
 impl Ledger {
-    /// Calls `each` with every decision inside an experiment that came after a place; the place of the newest.
-    /// Where that is before the one given, places began anew.
+    /// Calls `read` with the ledger as it is now.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn decision_facts(&self, after: i64, each: impl FnMut(DecisionFact<'_>)) -> Result<i64, LedgerError> {
-        self.with_reader(|db| decisions(db, after, each))
+    /// What SQLite says, or what `read` does.
+    pub fn snapshot<T>(&self, read: impl FnOnce(&Snapshot<'_>) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        self.with_reader(|db| read(&Snapshot::new(db)?))
     }
+}
 
-    /// Calls `each` with every outcome about a unit that came after a place; the place of the newest.
-    /// Where that is before the one given, places began anew.
+impl LedgerReader {
+    /// Calls `read` with the ledger as it is now.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn outcome_facts(&self, after: i64, each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
-        self.with_reader(|db| outcomes(db, after, each))
-    }
-
-    /// Calls `each` with every exposure of a unit that came after a place; the place of the newest.
-    /// Where that is before the one given, places began anew.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn exposure_facts(&self, after: i64, each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
-        self.with_reader(|db| exposures(db, after, each))
+    /// What SQLite says, or what `read` does.
+    pub fn snapshot<T>(&self, read: impl FnOnce(&Snapshot<'_>) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        read(&Snapshot::new(&self.connection)?)
     }
 }
 
@@ -204,29 +294,5 @@ impl LedgerReader {
             });
         }
         Ok(())
-    }
-
-    /// Calls `each` with every decision inside an experiment.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn decision_facts(&self, each: impl FnMut(DecisionFact<'_>)) -> Result<i64, LedgerError> {
-        decisions(&self.connection, 0, each)
-    }
-
-    /// Calls `each` with every outcome about a unit.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn outcome_facts(&self, each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
-        outcomes(&self.connection, 0, each)
-    }
-
-    /// Calls `each` with every exposure of a unit.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn exposure_facts(&self, each: impl FnMut(OutcomeFact<'_>)) -> Result<i64, LedgerError> {
-        exposures(&self.connection, 0, each)
     }
 }

@@ -28,8 +28,8 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use affected::{AffectedOutcome, AffectedUnit};
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
-pub use facts::{DecisionFact, OutcomeFact, UnitFact};
-pub use moments::Approval;
+pub use facts::{Cursor, DecisionFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
+pub use moments::{Approval, FinalReport};
 pub use packing::{Dictionary, Packer};
 pub use read::{DecisionFilter, StoredAnswer, StoredRecord};
 pub use shadows::{ShadowCount, ShadowLatency, ShadowRow};
@@ -195,6 +195,8 @@ pub enum Note {
     Moment(Name, u64, String),
     /// Somebody's agreement to an experiment's spec.
     Approval(Name, Approval),
+    /// An experiment's report as of its end.
+    FinalReport(FinalReport),
 }
 
 /// The ledger of a host. Dropping it commits what is queued.
@@ -366,9 +368,29 @@ impl Ledger {
     /// # Errors
     /// That the queue is full, or what SQLite says.
     pub fn approve(&self, experiment: Name, approval: Approval) -> Result<(), LedgerError> {
+        self.note_and_wait(Note::Approval(experiment, approval))
+    }
+
+    /// Keeps an experiment's report as of its end, and waits until it is kept.
+    ///
+    /// # Errors
+    /// That the queue is full, or what SQLite says.
+    pub fn keep_final_report(&self, report: FinalReport) -> Result<(), LedgerError> {
+        self.note_and_wait(Note::FinalReport(report))
+    }
+
+    fn note_and_wait(&self, note: Note) -> Result<(), LedgerError> {
         let (done, wait) = mpsc::sync_channel(1);
-        self.send(Job::Note(Note::Approval(experiment, approval), Some(done)))?;
+        self.send(Job::Note(note, Some(done)))?;
         wait.recv().unwrap_or_else(|_| Err(LedgerError::Database("the writer has stopped".to_owned())))
+    }
+
+    /// A reading view of its own, for reads that take long.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn reader(&self) -> Result<LedgerReader, LedgerError> {
+        LedgerReader::open(&self.path)
     }
 
     /// Runs `read` on a reading connection.

@@ -1,6 +1,7 @@
-//! What was known of experiments in the course of time, and who agreed to them.
+//! What was known of experiments in the course of time and at their end, and who agreed to them.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serin_core::Name;
 
 use super::{Ledger, LedgerError, LedgerReader};
 
@@ -18,6 +19,33 @@ pub struct Approval {
     pub reason: String,
     /// When, in milliseconds since the Unix epoch.
     pub time_ms: u64,
+}
+
+/// An experiment's report as of its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinalReport {
+    /// The experiment.
+    pub experiment: Name,
+    /// The generation of the status that ended it.
+    pub generation: u64,
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// The report, as JSON.
+    pub report: String,
+}
+
+/// The first one stays: later ones would know of outcomes that came after the end.
+pub(super) fn store_final_report(db: &Connection, end: &FinalReport) -> Result<(), rusqlite::Error> {
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO final_reports (experiment, generation, time_ms, report) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![&*end.experiment, end.generation as i64, end.time_ms as i64, end.report])?;
+    Ok(())
+}
+
+fn final_report(db: &Connection, experiment: &str) -> Result<Option<String>, LedgerError> {
+    let mut statement = db.prepare_cached("SELECT report FROM final_reports WHERE experiment = ?1")?;
+    Ok(statement.query_row([experiment], |row| row.get(0)).optional()?)
 }
 
 pub(super) fn store_moment(db: &Connection, experiment: &str, time_ms: u64, json: &str) -> Result<(), rusqlite::Error> {
@@ -60,6 +88,26 @@ impl Ledger {
         self.with_reader(|db| moments(db, experiment))
     }
 
+    /// An experiment's report as of its end, as JSON; none while it has not ended.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn final_report(&self, experiment: &str) -> Result<Option<String>, LedgerError> {
+        self.with_reader(|db| final_report(db, experiment))
+    }
+
+    /// The experiments that have a report as of their end.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn with_final_report(&self) -> Result<Vec<Name>, LedgerError> {
+        self.with_reader(|db| {
+            let mut statement = db.prepare_cached("SELECT experiment FROM final_reports")?;
+            let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+            Ok(names.map(|name| name.map(Name::from)).collect::<Result<_, _>>()?)
+        })
+    }
+
     /// Who agreed to an experiment's specs.
     ///
     /// # Errors
@@ -85,5 +133,13 @@ impl LedgerReader {
     /// What SQLite says.
     pub fn moments(&self, experiment: &str) -> Result<Vec<String>, LedgerError> {
         moments(&self.connection, experiment)
+    }
+
+    /// An experiment's report as of its end, as JSON; none while it has not ended.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn final_report(&self, experiment: &str) -> Result<Option<String>, LedgerError> {
+        final_report(&self.connection, experiment)
     }
 }

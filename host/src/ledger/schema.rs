@@ -140,6 +140,20 @@ DROP TABLE decisions_1;
 -- decision, and more of them than all else together. Within a run of decisions it is a few pages.
 CREATE INDEX decisions_by_unit ON decisions (seq >> 9, unit);
 ",
+    // What was stored before a unit entered an experiment is no effect of it: the position of
+    // the newest decision at that time tells.
+    "
+ALTER TABLE outcomes ADD COLUMN after_seq INTEGER NOT NULL DEFAULT 0;
+UPDATE outcomes SET after_seq = (SELECT coalesce(max(seq), 0) FROM decisions);
+ALTER TABLE exposures ADD COLUMN after_seq INTEGER NOT NULL DEFAULT 0;
+UPDATE exposures SET after_seq = (SELECT coalesce(max(seq), 0) FROM decisions);
+CREATE TABLE final_reports (
+  experiment TEXT NOT NULL PRIMARY KEY,
+  generation INTEGER NOT NULL,
+  time_ms INTEGER NOT NULL,
+  report TEXT NOT NULL
+) WITHOUT ROWID;
+",
 ];
 
 /// The decisions of one unit: looked for in each run of the index. A probe takes 3 µs, so a

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::checkpoint;
 use super::events::{Event, EventResult, store_event};
-use super::moments::{store_approval, store_moment};
+use super::moments::{store_approval, store_final_report, store_moment};
 use super::shadows::store_shadows;
 use super::store::{EXPIRE_ROWS, Written, expire, store_commit};
 use super::transitions::{Transition, store_transition};
@@ -159,6 +159,7 @@ fn apply(transaction: &Connection, written: &mut Written, job: &Job) -> Result<A
                 Note::Shadows(rows) => store_shadows(transaction, rows)?,
                 Note::Moment(experiment, time_ms, json) => store_moment(transaction, experiment, *time_ms, json)?,
                 Note::Approval(experiment, approval) => store_approval(transaction, experiment, approval)?,
+                Note::FinalReport(report) => store_final_report(transaction, report)?,
             }
             Ok(Applied::Note)
         }

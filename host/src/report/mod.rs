@@ -7,6 +7,7 @@ mod groups;
 mod html;
 mod plots;
 mod shadow_arms;
+mod since_end;
 mod tables;
 mod text;
 mod versions;
@@ -14,6 +15,7 @@ mod versions;
 pub use changes::Change;
 pub use groups::{ReportedFairness, ReportedSegment};
 pub use shadow_arms::{ReportedShadow, shadows};
+pub use since_end::{Difference, SinceEnd};
 pub use versions::Version;
 
 use indexmap::IndexMap;
@@ -23,7 +25,7 @@ use serin_core::analysis::{Analysis, Found, MetricResult, Observed, SRM_ALPHA, a
 use serin_core::experiment::{Experiment, Status};
 
 use crate::experiments::{HOST, Moment, counts, evidence};
-use crate::ledger::TransitionRow;
+use crate::ledger::{Ledger, LedgerError, TransitionRow};
 
 /// A report.
 #[derive(Debug, Serialize, Deserialize)]
@@ -83,6 +85,9 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// What follows.
     pub verdict: ReportedVerdict,
+    /// What has changed since the experiment ended, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since_end: Option<SinceEnd>,
 }
 
 /// What a report shows beside the analysis.
@@ -94,6 +99,20 @@ pub struct ReportContext {
     pub moments: Vec<String>,
     /// What shadow arms would have done.
     pub shadows: Vec<ReportedShadow>,
+}
+
+impl ReportContext {
+    /// What a host's ledger has of an experiment.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub fn of(ledger: &Ledger, id: &str) -> Result<Self, LedgerError> {
+        Ok(Self {
+            changes: ledger.transitions(id)?,
+            moments: ledger.moments(id)?,
+            shadows: shadows(ledger.shadow_counts(id)?, |arm| ledger.shadow_latency(id, arm))?,
+        })
+    }
 }
 
 /// Units: entered = mature + everything left out.
@@ -279,6 +298,7 @@ impl Report {
                 decision: analysis.verdict.decision.as_str().to_owned(),
                 why: analysis.verdict.why,
             },
+            since_end: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Formatter};
 
 use super::formatting::{self, RAILS, Rail, line, number, p_is, probability};
-use super::{Report, ReportedGuardrail, ReportedMetric};
+use super::{Report, ReportedGuardrail, ReportedMetric, SinceEnd};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -25,6 +25,9 @@ impl fmt::Display for Report {
         }
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
+        }
+        for line in self.since_end.iter().flat_map(SinceEnd::lines) {
+            writeln!(f, "{line}")?;
         }
         self.changes(f)?;
         self.tried(f)?;

@@ -24,6 +24,12 @@ impl Balance {
         Self { counts: vec![0; arms], batches, log_factor: 0.0, highest: 0.0 }
     }
 
+    /// More batches have begun, each with weights of its own.
+    pub fn add_batches(&mut self, weights: &[Vec<f64>]) {
+        let arms = self.counts.len();
+        self.batches.extend(weights.iter().map(|weights| (weights.clone(), vec![0; arms])));
+    }
+
     /// A unit entered.
     pub fn enter(&mut self, arm: usize, batch: usize) {
         let last = self.batches.len() - 1;

@@ -67,6 +67,11 @@ impl Attributes {
         EntryValues { numbers, groups }
     }
 
+    /// How many covariates there are.
+    pub fn covariates(&self) -> usize {
+        self.covariates.len()
+    }
+
     /// The places of covariates in [`EntryValues`].
     pub fn places(&self, covariates: &[Attribute]) -> Vec<usize> {
         covariates.iter().filter_map(|wanted| self.covariates.iter().position(|known| known == wanted)).collect()

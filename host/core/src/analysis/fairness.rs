@@ -8,7 +8,8 @@
 
 use super::entry::UNKNOWN;
 use super::guardrails::HarmStatus;
-use super::observed::{Observed, Slots};
+use super::observed::Observed;
+use super::unit::{Slots, Unit};
 use crate::Name;
 use crate::experiment::{Aggregate, Role};
 use crate::stats::rare::{Counts, bounds};
@@ -53,9 +54,9 @@ pub(super) fn judge(observed: &Observed, now_ms: u64) -> Vec<FairnessResult> {
 fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult> {
     let spec = &observed.spec;
     let fairness = &spec.fairness[at];
-    let Some((place, groups)) = observed.attributes.grouping(&fairness.attribute) else { return Vec::new() };
+    let Some((_, groups)) = observed.attributes.grouping(&fairness.attribute) else { return Vec::new() };
     let Some(reference) = groups.iter().position(|group| **group == *fairness.reference) else { return Vec::new() };
-    let rates = rates(observed, at, place, groups.len(), now_ms);
+    let rates = rates(observed, at, groups.len(), now_ms);
     let comparisons = (groups.len() - 1) * spec.arms.len() * rates.len() * spec.fairness.len();
     let alpha = FAIRNESS_ALPHA / comparisons.max(1) as f64;
     let control = spec.control_at();
@@ -106,24 +107,31 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
     results
 }
 
-/// The well-treated, by rate, arm and group.
-fn rates(observed: &Observed, at: usize, place: usize, groups: usize, now_ms: u64) -> Vec<(Name, Vec<Vec<Counts>>)> {
-    let spec = &observed.spec;
+/// The well-treated among some units: by rate, arm and group.
+pub(super) type Tally = Vec<Vec<Vec<Counts>>>;
+
+/// The goals that are yes or no: each is a rate beside `selection`, which comes first.
+fn goals(observed: &Observed) -> impl Iterator<Item = usize> + '_ {
     let is_goal = |position: &usize| {
-        let metric = &spec.metrics[*position];
+        let metric = &observed.spec.metrics[*position];
         metric.role == Role::Goal && matches!(observed.of_metric[*position], Slots::One(_, Aggregate::Any))
     };
-    let goals: Vec<usize> = (0..spec.metrics.len()).filter(is_goal).collect();
-    let empty = || vec![vec![Counts { units: 0, events: 0 }; groups]; spec.arms.len()];
-    let mut rates: Vec<(Name, Vec<Vec<Counts>>)> = vec![("selection".into(), empty())];
-    rates.extend(goals.iter().map(|goal| (spec.metrics[*goal].name.clone(), empty())));
-    for unit in observed.units.values() {
+    (0..observed.spec.metrics.len()).filter(is_goal)
+}
+
+/// Tallies some units for a fairness guardrail.
+pub(super) fn tally(observed: &Observed, at: usize, units: &[Unit], now_ms: u64) -> Tally {
+    let spec = &observed.spec;
+    let Some((place, groups)) = observed.attributes.grouping(&spec.fairness[at].attribute) else { return Vec::new() };
+    let goals: Vec<usize> = goals(observed).collect();
+    let mut tally = vec![vec![vec![Counts::default(); groups.len()]; spec.arms.len()]; goals.len() + 1];
+    for unit in units {
         let group = unit.known.group(place);
         if group == UNKNOWN {
             continue;
         }
         let mut count = |rate: usize, is_well: bool| {
-            let counts = &mut rates[rate].1[unit.arm][usize::from(group)];
+            let counts = &mut tally[rate][unit.arm][usize::from(group)];
             counts.units += 1;
             counts.events += u64::from(is_well);
         };
@@ -137,5 +145,26 @@ fn rates(observed: &Observed, at: usize, place: usize, groups: usize, now_ms: u6
             }
         }
     }
+    tally
+}
+
+/// The well-treated, by rate, arm and group.
+fn rates(observed: &Observed, at: usize, groups: usize, now_ms: u64) -> Vec<(Name, Vec<Vec<Counts>>)> {
+    let spec = &observed.spec;
+    let names = std::iter::once("selection".into()).chain(goals(observed).map(|goal| spec.metrics[goal].name.clone()));
+    let mut rates: Vec<(Name, Vec<Vec<Counts>>)> =
+        names.map(|name| (name, vec![vec![Counts::default(); groups]; spec.arms.len()])).collect();
+    observed.with_blocks(now_ms, |blocks| {
+        for block in blocks.iter().flatten() {
+            for ((_, arms), of_block) in rates.iter_mut().zip(&block.fairness[at]) {
+                for (groups, of_block) in arms.iter_mut().zip(of_block) {
+                    // Groups that came later are not in the tallies before them.
+                    for (sum, of_block) in groups.iter_mut().zip(of_block) {
+                        *sum = *sum + *of_block;
+                    }
+                }
+            }
+        }
+    });
     rates
 }

@@ -113,7 +113,7 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
         _ => None,
     };
     let counts = match &summed {
-        None => hits(observed, guardrail),
+        None => hits(observed, position, now_ms),
         Some(_) => Vec::new(),
     };
     let judge = |arm: usize| {
@@ -136,7 +136,7 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
         };
         match &summed {
             None if guardrail.watched == Watched::ActionMix => {
-                by_mix(&mut result, guardrail, observed, [control, arm]);
+                by_mix(&mut result, guardrail, observed, [control, arm], now_ms);
             }
             None => {
                 let (weight, of_control) = (spec.arms[arm].weight, spec.arms[control].weight);
@@ -163,12 +163,15 @@ fn kind(guardrail: &Guardrail) -> HarmKind {
 }
 
 /// Units, and those that count, by arm.
-fn hits(observed: &Observed, guardrail: &Guardrail) -> Vec<Counts> {
-    let mut counts = vec![Counts { units: 0, events: 0 }; observed.spec.arms.len()];
-    for unit in observed.units.values() {
-        counts[unit.arm].units += 1;
-        counts[unit.arm].events += u64::from(unit.is_hit(&guardrail.watched));
-    }
+fn hits(observed: &Observed, position: usize, now_ms: u64) -> Vec<Counts> {
+    let mut counts = vec![Counts::default(); observed.spec.arms.len()];
+    observed.with_blocks(now_ms, |blocks| {
+        for block in blocks.iter().flatten() {
+            for (sum, of_block) in counts.iter_mut().zip(&block.hits[position]) {
+                *sum = *sum + *of_block;
+            }
+        }
+    });
     counts
 }
 
@@ -201,14 +204,21 @@ fn by_counts(result: &mut GuardrailResult, guardrail: &Guardrail, control: Count
 
 /// The share of units with each action at their entry. It may differ either way, and every action
 /// has a part of the error rate.
-fn by_mix(result: &mut GuardrailResult, guardrail: &Guardrail, observed: &Observed, [control, arm]: [usize; 2]) {
+fn by_mix(
+    result: &mut GuardrailResult,
+    guardrail: &Guardrail,
+    observed: &Observed,
+    [control, arm]: [usize; 2],
+    now_ms: u64,
+) {
     let mut counts = vec![[0_u64; 2]; observed.first_actions.len()];
-    let mut units = [0_u64; 2];
-    for unit in observed.units.values() {
-        let Some(side) = [control, arm].iter().position(|position| *position == unit.arm) else { continue };
-        units[side] += 1;
-        counts[usize::from(unit.first_action)][side] += 1;
-    }
+    observed.with_blocks(now_ms, |blocks| {
+        for (action, by_arm) in blocks.iter().flatten().flat_map(|block| block.first_actions.iter().enumerate()) {
+            counts[action][0] += by_arm[control];
+            counts[action][1] += by_arm[arm];
+        }
+    });
+    let units = [0, 1].map(|side| counts.iter().map(|sides| sides[side]).sum::<u64>());
     result.units = units;
     let Margin::Difference { margin, alarm, .. } = guardrail.margin else { return };
     if !is_enough(result, guardrail) {

@@ -1,6 +1,10 @@
 //! Metrics, arm against control, over units that are mature.
 
-use super::observed::{Observed, Slots, Unit};
+use std::collections::BTreeMap;
+
+use super::blocks::BLOCK;
+use super::observed::Observed;
+use super::unit::{Slots, Unit};
 use crate::Name;
 use crate::experiment::{Aggregate, Method, Metric, Missing, Role};
 use crate::stats::bandit::{Batch, value, value_difference};
@@ -66,9 +70,9 @@ pub struct Found {
 
 /// A metric's numbers in one arm, in the form that can be added up.
 #[derive(Debug, Clone)]
-pub(super) struct Summary {
-    pub moments: Moments,
-    pub joint: Joint,
+pub(super) struct ArmSummary {
+    moments: Moments,
+    joint: Joint,
     cross: Cross,
 }
 
@@ -86,122 +90,115 @@ enum By {
     Batches,
 }
 
-/// What a metric is summed up to, by arm.
-pub(super) struct Summed {
-    pub arms: Vec<Summary>,
-    pub not_mature: u64,
-    pub no_row: u64,
-    pub not_exposed: u64,
-    /// Units beyond those that one look was planned for.
-    pub unplanned: u64,
-    /// The units that one look was planned for are there, and mature.
-    is_time: bool,
-    /// What has happened, by arm, whether or not the unit is mature: one that has happened stays.
-    so_far: Vec<f64>,
-    kind: Kind,
+/// What is summed up for a metric.
+pub(super) struct Shape<'o> {
+    metric: &'o Metric,
+    slots: Slots,
     by: By,
-    batches: Vec<Batch>,
+    arms: usize,
 }
 
-impl Summed {
-    /// Sums up the mature units, whatever the metric's method: what is looked at all the time.
-    pub fn of(observed: &Observed, position: usize, now_ms: u64) -> Self {
-        Self::up_to(observed, position, now_ms, u64::MAX, |_| true)
-    }
-
-    /// Sums up the mature units that `is_in`; where the method is for one look, those of them that
-    /// it was planned for.
-    pub fn among(observed: &Observed, position: usize, now_ms: u64, is_in: impl Fn(&Unit) -> bool) -> Self {
-        let metric = &observed.spec.metrics[position];
-        let most = if metric.method == Method::Fixed { metric.planned_units } else { u64::MAX };
-        Self::up_to(observed, position, now_ms, most, is_in)
-    }
-
-    fn up_to(observed: &Observed, position: usize, now_ms: u64, most: u64, is_in: impl Fn(&Unit) -> bool) -> Self {
+impl<'o> Shape<'o> {
+    /// The one of a metric by its position.
+    pub fn of(observed: &'o Observed, position: usize) -> Self {
         let metric = &observed.spec.metrics[position];
         let slots = observed.of_metric[position];
-        let kind = match slots {
-            Slots::One(_, Aggregate::Any) => Kind::Proportion,
-            _ => Kind::Mean,
-        };
         let places = observed.attributes.places(&metric.cuped);
-        let (arms, k) = (observed.spec.arms.len(), places.len());
-        let of_batch = |weights: &Vec<f64>| Batch { weights: weights.clone(), arms: vec![Moments::default(); arms] };
-        let batches: Vec<Batch> = observed.course.batches.iter().map(of_batch).collect();
         let by = match slots {
             Slots::Two(_) => By::Ratio,
-            Slots::One(..) if !batches.is_empty() => By::Batches,
-            Slots::One(..) if k > 0 => By::Covariates(places),
+            Slots::One(..) if !observed.course.batches.is_empty() => By::Batches,
+            Slots::One(..) if !places.is_empty() => By::Covariates(places),
             Slots::One(..) => By::Plain,
         };
-        let empty = Summary { moments: Moments::default(), joint: Joint::default(), cross: Cross::new(k) };
-        let mut summed = Self {
-            arms: vec![empty; arms],
+        Self { metric, slots, by, arms: observed.spec.arms.len() }
+    }
+
+    fn nothing(&self) -> MetricSummary {
+        let k = match &self.by {
+            By::Covariates(places) => places.len(),
+            By::Plain | By::Ratio | By::Batches => 0,
+        };
+        let empty = ArmSummary { moments: Moments::default(), joint: Joint::default(), cross: Cross::new(k) };
+        MetricSummary {
+            arms: vec![empty; self.arms],
             not_mature: 0,
             no_row: 0,
             not_exposed: 0,
-            unplanned: 0,
-            is_time: false,
-            so_far: vec![0.0; arms],
-            kind,
-            by,
-            batches,
-        };
-        let averages = summed.averages(observed);
-        for unit in observed.units.values().filter(|unit| is_in(unit)) {
-            let (Slots::One(slot, aggregate) | Slots::Two([(slot, aggregate), _])) = slots;
-            summed.so_far[unit.arm] += unit.total(slot).value(aggregate);
-            if u64::from(unit.ordinal) >= most {
-                summed.unplanned += 1;
-            } else if metric.mature_ms(unit.entry_ms) > now_ms {
-                summed.not_mature += 1;
-            } else if metric.is_exposed && !unit.exposed {
-                summed.not_exposed += 1;
-            } else {
-                summed.take(unit, slots, metric, &averages);
+            so_far: vec![0.0; self.arms],
+            batches: BTreeMap::new(),
+            lacking: Vec::new(),
+        }
+    }
+
+    fn capped(&self, value: f64) -> f64 {
+        self.metric.cap.map_or(value, |cap| value.min(cap))
+    }
+}
+
+/// What some units come to for a metric.
+#[derive(Debug, Clone)]
+pub(super) struct MetricSummary {
+    arms: Vec<ArmSummary>,
+    not_mature: u64,
+    no_row: u64,
+    not_exposed: u64,
+    /// What has happened, by arm, whether or not the unit is mature: one that has happened stays.
+    so_far: Vec<f64>,
+    /// By batch and arm, where shares follow from rewards.
+    batches: BTreeMap<u32, Vec<Moments>>,
+    /// Positions of units that lack a covariate: its mean over all units stands for it, which is
+    /// known only once all units are.
+    lacking: Vec<u32>,
+}
+
+impl MetricSummary {
+    /// Adds what further units come to.
+    fn merge(&mut self, other: &Self) {
+        for (arm, other) in self.arms.iter_mut().zip(&other.arms) {
+            arm.moments += other.moments;
+            arm.joint += other.joint;
+            arm.cross += &other.cross;
+        }
+        self.not_mature += other.not_mature;
+        self.no_row += other.no_row;
+        self.not_exposed += other.not_exposed;
+        for (sum, other) in self.so_far.iter_mut().zip(&other.so_far) {
+            *sum += other;
+        }
+        for (batch, other) in &other.batches {
+            let arms = self.batches.entry(*batch).or_insert_with(|| vec![Moments::default(); other.len()]);
+            for (moments, other) in arms.iter_mut().zip(other) {
+                *moments += *other;
             }
         }
-        summed.is_time = observed.units.len() as u64 >= metric.planned_units && summed.not_mature == 0;
-        summed
+        self.lacking.extend(&other.lacking);
     }
 
-    /// The covariates' means over all units of whom they are known, whatever their arm.
-    fn averages(&self, observed: &Observed) -> Vec<f64> {
-        let By::Covariates(places) = &self.by else { return Vec::new() };
-        let mean = |place: &usize| {
-            let mut known = Moments::default();
-            let numbers = observed.units.values().map(|unit| unit.known.number(*place));
-            numbers.filter(|x| !x.is_nan()).for_each(|x| known.push(x));
-            known.mean
-        };
-        places.iter().map(mean).collect()
-    }
-
-    fn take(&mut self, unit: &Unit, slots: Slots, metric: &Metric, averages: &[f64]) {
-        let cap = |value: f64| metric.cap.map_or(value, |cap| value.min(cap));
+    /// Takes a mature unit.
+    fn take(&mut self, at: usize, unit: &Unit, shape: &Shape<'_>) {
+        let metric = shape.metric;
         let arm = &mut self.arms[unit.arm];
-        match slots {
-            Slots::One(at, aggregate) => {
-                let total = unit.total(at);
+        match shape.slots {
+            Slots::One(slot, aggregate) => {
+                let total = unit.total(slot);
                 if total.rows == 0 && metric.missing == Missing::Drop {
                     self.no_row += 1;
                     return;
                 }
-                let y = cap(total.value(aggregate));
+                let y = shape.capped(total.value(aggregate));
                 arm.moments.push(y);
-                match &self.by {
+                match &shape.by {
                     By::Plain | By::Ratio => {}
                     By::Batches => {
-                        if let Some(batch) = self.batches.get_mut(unit.batch as usize) {
-                            batch.arms[unit.arm].push(y);
-                        }
+                        let none = || vec![Moments::default(); shape.arms];
+                        self.batches.entry(unit.batch).or_insert_with(none)[unit.arm].push(y);
                     }
                     By::Covariates(places) => {
-                        let known = |(place, average): (&usize, &f64)| {
-                            let x = unit.known.number(*place);
-                            if x.is_nan() { *average } else { x }
-                        };
-                        let x: Vec<f64> = places.iter().zip(averages).map(known).collect();
+                        let x: Vec<f64> = places.iter().map(|place| unit.known.number(*place)).collect();
+                        if x.iter().any(|x| x.is_nan()) {
+                            self.lacking.extend(u32::try_from(at).ok());
+                            return;
+                        }
                         arm.joint.push(y, x[0]);
                         arm.cross.push(y, &x);
                     }
@@ -212,15 +209,128 @@ impl Summed {
                 if under == 0.0 && metric.missing == Missing::Drop {
                     self.no_row += 1;
                 } else {
-                    arm.joint.push(cap(unit.total(over).value(over_by)), under);
+                    arm.joint.push(shape.capped(unit.total(over).value(over_by)), under);
                 }
             }
         }
     }
+}
+
+/// Sums up those of `units` that `is_in`; `first` is the position of the first of them.
+pub(super) fn sum_up(
+    observed: &Observed,
+    shape: &Shape<'_>,
+    first: usize,
+    units: &[Unit],
+    now_ms: u64,
+    is_in: impl Fn(&Unit) -> bool,
+) -> MetricSummary {
+    debug_assert!(first + units.len() <= observed.units().len());
+    let mut summary = shape.nothing();
+    let (Slots::One(slot, aggregate) | Slots::Two([(slot, aggregate), _])) = shape.slots;
+    for (at, unit) in units.iter().enumerate().filter(|(_, unit)| is_in(unit)) {
+        summary.so_far[unit.arm] += unit.total(slot).value(aggregate);
+        if shape.metric.mature_ms(unit.entry_ms) > now_ms {
+            summary.not_mature += 1;
+        } else if shape.metric.is_exposed && !unit.exposed {
+            summary.not_exposed += 1;
+        } else {
+            summary.take(first + at, unit, shape);
+        }
+    }
+    summary
+}
+
+/// What a metric is summed up to, by arm.
+pub(super) struct Summed {
+    sum: MetricSummary,
+    /// Units beyond those that one look was planned for.
+    unplanned: u64,
+    /// The units that one look was planned for are there, and mature.
+    is_time: bool,
+    kind: Kind,
+    by: By,
+    batches: Vec<Batch>,
+}
+
+impl Summed {
+    /// Sums up the mature units, whatever the metric's method: what is looked at all the time.
+    pub fn of(observed: &Observed, position: usize, now_ms: u64) -> Self {
+        Self::up_to(observed, position, now_ms, usize::MAX)
+    }
+
+    /// Sums up the mature units; where the method is for one look, those that it was planned for.
+    pub fn planned(observed: &Observed, position: usize, now_ms: u64) -> Self {
+        Self::up_to(observed, position, now_ms, most(&observed.spec.metrics[position]))
+    }
+
+    /// As [`Summed::planned`], of the units that `is_in`.
+    pub fn among(observed: &Observed, position: usize, now_ms: u64, is_in: impl Fn(&Unit) -> bool) -> Self {
+        let shape = Shape::of(observed, position);
+        let all = observed.units();
+        let (planned, unplanned) = all.split_at(most(shape.metric).min(all.len()));
+        let sum = sum_up(observed, &shape, 0, planned, now_ms, &is_in);
+        let unplanned = unplanned.iter().filter(|unit| is_in(unit)).count() as u64;
+        Self::finish(observed, shape, sum, unplanned, now_ms)
+    }
+
+    fn up_to(observed: &Observed, position: usize, now_ms: u64, most: usize) -> Self {
+        let shape = Shape::of(observed, position);
+        let mut sum = shape.nothing();
+        let units = observed.units();
+        observed.with_blocks(now_ms, |blocks| {
+            for (at, block) in blocks.iter().enumerate() {
+                let (first, last) = (at * BLOCK, ((at + 1) * BLOCK).min(units.len()));
+                match block {
+                    Some(block) if last <= most => sum.merge(&block.metrics[position]),
+                    _ => sum.merge(&sum_up(
+                        observed,
+                        &shape,
+                        first,
+                        &units[first..last.min(most.max(first))],
+                        now_ms,
+                        |_| true,
+                    )),
+                }
+            }
+        });
+        Self::finish(observed, shape, sum, units.len().saturating_sub(most) as u64, now_ms)
+    }
+
+    fn finish(observed: &Observed, shape: Shape<'_>, mut sum: MetricSummary, unplanned: u64, now_ms: u64) -> Self {
+        let kind = match shape.slots {
+            Slots::One(_, Aggregate::Any) => Kind::Proportion,
+            _ => Kind::Mean,
+        };
+        if let (By::Covariates(places), Slots::One(slot, aggregate)) = (&shape.by, shape.slots)
+            && !sum.lacking.is_empty()
+        {
+            let averages = averages(observed, places, now_ms);
+            for at in std::mem::take(&mut sum.lacking) {
+                let unit = &observed.units()[at as usize];
+                let known = |(place, average): (&usize, &f64)| {
+                    let x = unit.known.number(*place);
+                    if x.is_nan() { *average } else { x }
+                };
+                let x: Vec<f64> = places.iter().zip(&averages).map(known).collect();
+                let y = shape.capped(unit.total(slot).value(aggregate));
+                sum.arms[unit.arm].joint.push(y, x[0]);
+                sum.arms[unit.arm].cross.push(y, &x);
+            }
+        }
+        let nobody = || vec![Moments::default(); shape.arms];
+        let batch = |(at, weights): (usize, &Vec<f64>)| {
+            let arms = u32::try_from(at).ok().and_then(|at| sum.batches.get(&at).cloned());
+            Batch { weights: weights.clone(), arms: arms.unwrap_or_else(nobody) }
+        };
+        let batches = observed.course.batches.iter().enumerate().map(batch).collect();
+        let is_time = observed.units().len() as u64 >= shape.metric.planned_units && sum.not_mature == 0;
+        Self { sum, unplanned, is_time, kind, by: shape.by, batches }
+    }
 
     /// An arm against control.
     pub fn estimate(&self, control: usize, arm: usize) -> Result<Estimate, NotEnough> {
-        let (of_control, of_arm) = (&self.arms[control], &self.arms[arm]);
+        let (of_control, of_arm) = (&self.sum.arms[control], &self.sum.arms[arm]);
         if self.by == By::Ratio {
             may_speak(&of_control.joint.y(), &of_arm.joint.y(), Kind::Mean)?;
             return ratio_difference(&of_control.joint, &of_arm.joint);
@@ -239,7 +349,7 @@ impl Summed {
     /// An arm by itself: its plain mean, or ratio. Where shares follow from what was seen, a plain
     /// mean is biased, and it is the value that takes that into account.
     pub fn arm(&self, position: usize) -> ArmResult {
-        let arm = &self.arms[position];
+        let arm = &self.sum.arms[position];
         match self.by {
             By::Ratio => {
                 let under = arm.joint.x().sum();
@@ -257,12 +367,12 @@ impl Summed {
 
     /// What has happened in an arm so far, of units that are not mature, too.
     pub fn so_far(&self, arm: usize) -> u64 {
-        self.so_far[arm].round().max(0.0) as u64
+        self.sum.so_far[arm].round().max(0.0) as u64
     }
 
     /// The rewards of each arm, whatever the batch.
     pub fn rewards(&self) -> Vec<Moments> {
-        self.arms.iter().map(|arm| arm.moments).collect()
+        self.sum.arms.iter().map(|arm| arm.moments).collect()
     }
 
     /// What a unit's number is.
@@ -271,13 +381,31 @@ impl Summed {
     }
 }
 
+/// Units that a metric looks at: for one look, those that it was planned for.
+fn most(metric: &Metric) -> usize {
+    match metric.method {
+        Method::Fixed => usize::try_from(metric.planned_units).unwrap_or(usize::MAX),
+        Method::AsymptoticCs => usize::MAX,
+    }
+}
+
+/// The covariates' means over all units of which they are known, whatever their arm.
+fn averages(observed: &Observed, places: &[usize], now_ms: u64) -> Vec<f64> {
+    observed.with_blocks(now_ms, |blocks| {
+        let mean = |place: &usize| {
+            blocks.iter().flatten().fold(Moments::default(), |all, block| all + block.covariates[*place]).mean
+        };
+        places.iter().map(mean).collect()
+    })
+}
+
 /// A metric's mean over all mature units, whatever their arm, and the standard deviation of a
 /// unit's number; none of either where there are no two such units. A ratio's deviation is that of
 /// a unit's part in it.
 pub fn baseline(observed: &Observed, position: usize, now_ms: u64) -> Option<(f64, Option<f64>)> {
     let summed = Summed::of(observed, position, now_ms);
     if summed.by == By::Ratio {
-        let joint = summed.arms.iter().fold(Joint::default(), |all, arm| all + arm.joint);
+        let joint = summed.sum.arms.iter().fold(Joint::default(), |all, arm| all + arm.joint);
         let (over, under) = (joint.y(), joint.x());
         if joint.n < 2 || under.mean == 0.0 {
             return None;
@@ -286,7 +414,7 @@ pub fn baseline(observed: &Observed, position: usize, now_ms: u64) -> Option<(f6
         let parts = over.variance()? - 2.0 * ratio * joint.covariance()? + ratio * ratio * under.variance()?;
         return Some((ratio, Some(parts.max(0.0).sqrt() / under.mean)));
     }
-    let all = summed.arms.iter().fold(Moments::default(), |all, arm| all + arm.moments);
+    let all = summed.sum.arms.iter().fold(Moments::default(), |all, arm| all + arm.moments);
     let sd = match summed.kind {
         Kind::Proportion => None,
         Kind::Mean => Some(all.variance()?.sqrt()),
@@ -332,7 +460,7 @@ pub(super) fn find(
 pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_ms: u64) -> MetricResult {
     let spec = &observed.spec;
     let metric = &spec.metrics[position];
-    let summed = Summed::among(observed, position, now_ms, |_| true);
+    let summed = Summed::planned(observed, position, now_ms);
     let goals = spec.metrics.iter().filter(|metric| metric.role == Role::Goal).count();
     let candidates = spec.arms.len() - 1;
     // "At least one goal in at least one arm" is what a goal is asked for, so all share its alpha.
@@ -346,9 +474,9 @@ pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_
         metric: position,
         alpha,
         arms: (0..spec.arms.len()).map(|arm| summed.arm(arm)).collect(),
-        not_mature: summed.not_mature,
-        no_row: summed.no_row,
-        not_exposed: summed.not_exposed,
+        not_mature: summed.sum.not_mature,
+        no_row: summed.sum.no_row,
+        not_exposed: summed.sum.not_exposed,
         unplanned: summed.unplanned,
         adjustment: adjustment(observed, metric),
         comparisons: (0..spec.arms.len()).filter(|arm| *arm != control).map(compare).collect(),

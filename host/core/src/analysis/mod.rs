@@ -3,6 +3,7 @@
 
 mod allocate;
 mod balance;
+mod blocks;
 mod course;
 mod entry;
 mod fairness;
@@ -10,14 +11,16 @@ mod guardrails;
 mod metrics;
 mod observed;
 mod segments;
+mod unit;
 
 pub use allocate::next_shares;
 pub use course::Course;
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
 pub use guardrails::{GuardrailResult, HarmKind, HarmStatus};
 pub use metrics::{ArmResult, Comparison, Found, MetricResult, baseline};
-pub use observed::{Decision, Observed, Total, Unit};
+pub use observed::{Decision, Happened, Observed};
 pub use segments::{SegmentResult, by_segment};
+pub use unit::{Place, Total, Unit};
 
 use crate::experiment::{Evidence, Role};
 use crate::stats::{NotEnough, chi_squared};
@@ -96,10 +99,9 @@ pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
     let guardrails: Vec<_> = (0..spec.guardrails.len())
         .flat_map(|guardrail| guardrails::judge(observed, guardrail, control, now_ms))
         .collect();
-    let is_mature = |unit: &&Unit| spec.metrics.iter().all(|metric| metric.mature_ms(unit.entry_ms) <= now_ms);
     let mut analysis = Analysis {
-        entered: observed.units.len() as u64,
-        mature: observed.units.values().filter(is_mature).count() as u64,
+        entered: observed.units().len() as u64,
+        mature: observed.with_blocks(now_ms, |blocks| blocks.iter().flatten().map(|block| block.mature).sum()),
         forced: observed.forced.len() as u64,
         moved: observed.moved.len() as u64,
         counts: observed.entered().to_vec(),
@@ -114,6 +116,36 @@ pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
     };
     (analysis.verdict, analysis.winner) = verdict(observed, &analysis, now_ms);
     analysis
+}
+
+/// An analysis that is kept as long as nothing changes it.
+pub struct KeptAnalysis {
+    analysis: Analysis,
+    version: u64,
+    at_ms: u64,
+    until_ms: u64,
+}
+
+impl KeptAnalysis {
+    /// The analysis at `now_ms`: the kept one, where no fact was added and no unit has become
+    /// mature since. Says, too, whether it is another one than before.
+    pub fn at<'k>(kept: &'k mut Option<Self>, observed: &Observed, now_ms: u64) -> (&'k Analysis, bool) {
+        let is_valid = kept
+            .as_ref()
+            .is_some_and(|kept| kept.version == observed.version() && kept.at_ms <= now_ms && now_ms < kept.until_ms);
+        if !is_valid {
+            *kept = None;
+        }
+        let kept = kept.get_or_insert_with(|| {
+            let (version, until_ms) = (observed.version(), observed.valid_until(now_ms));
+            Self { analysis: analyse(observed, now_ms), version, at_ms: now_ms, until_ms }
+        });
+        if is_valid {
+            // How long it has run is part of what follows.
+            (kept.analysis.verdict, kept.analysis.winner) = verdict(observed, &kept.analysis, now_ms);
+        }
+        (&kept.analysis, !is_valid)
+    }
 }
 
 /// The shares of the units that the weights in force foretell; over batches, what they come to.

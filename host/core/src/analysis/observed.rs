@@ -1,20 +1,26 @@
 //! What is known of an experiment's units. One unit is one observation, however often it was
-//! decided about: what happened to it is gathered here as it comes, in any order that keeps a
-//! unit's first decision ahead of what follows from it.
+//! decided about. Facts are taken in the order in which the ledger committed them: an outcome is
+//! counted for the units that had entered when it was stored, and for no other. So the result
+//! depends on the ledger alone, and not on when or in how many steps it was read.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
 use super::balance::Balance;
+use super::blocks::{BLOCK, Block};
 use super::course::{Course, Shipped};
-use super::entry::{Attributes, EntryValues};
-use crate::experiment::{Aggregate, Experiment, Measure, Metric, Quantity, Source, Watched};
+use super::entry::Attributes;
+use super::unit::{Place, Slot, Slots, Unit, each_total};
+use crate::experiment::{Experiment, Measure, Metric, Quantity, Source};
 
 /// A decision inside the experiment.
 #[derive(Debug, Clone, Copy)]
 pub struct Decision<'a> {
+    /// The position of its row in the ledger.
+    pub place: Place,
     /// The unit.
     pub unit: &'a str,
     /// The arm.
@@ -37,103 +43,36 @@ pub struct Decision<'a> {
     pub attributes: Option<&'a str>,
 }
 
-/// A running total of one measure.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Total {
-    /// Rows.
-    pub rows: u32,
-    /// Rows whose value is not 0.
-    pub not_zero: u32,
-    /// Sum of the values.
-    pub sum: f64,
-}
-
-impl Total {
-    fn add(&mut self, value: f64) {
-        self.rows += 1;
-        self.not_zero += u32::from(value != 0.0);
-        self.sum += value;
-    }
-
-    fn remove(&mut self, value: f64) {
-        self.rows = self.rows.saturating_sub(1);
-        self.not_zero = self.not_zero.saturating_sub(u32::from(value != 0.0));
-        self.sum -= value;
-    }
-
-    /// The number that an aggregate makes of it.
-    pub fn value(&self, aggregate: Aggregate) -> f64 {
-        match aggregate {
-            Aggregate::Any => f64::from(u8::from(self.not_zero > 0)),
-            Aggregate::Sum => self.sum,
-            Aggregate::Count => f64::from(self.rows),
-        }
-    }
-}
-
-/// A unit.
-#[derive(Debug, Clone)]
-pub struct Unit {
-    /// Position of its arm.
-    pub arm: usize,
-    /// Its first decision inside the experiment.
-    pub entry_ms: u64,
-    /// It had a decision whose arm gave no answer.
-    pub failed: bool,
-    /// It had a decision that somebody else than the arm served.
-    pub fell_back: bool,
-    /// It had a decision that the arm declined.
-    pub refused: bool,
-    /// Its slowest decision, in microseconds.
-    pub slowest_us: u64,
-    /// It was exposed to what was decided.
-    pub exposed: bool,
-    /// Its place among those who entered, from 0.
-    pub ordinal: u32,
-    /// The batch that its arm was drawn in.
-    pub batch: u32,
-    /// Position of the action at its entry.
-    pub(super) first_action: u16,
-    /// Which fairness guardrails' adverse actions it had, one bit each.
-    pub(super) adverse: u8,
-    /// What was known of it at its entry.
-    pub(super) known: EntryValues,
-    totals: Vec<Total>,
-}
-
-impl Unit {
-    /// The total of a slot of [`Observed`].
-    pub(super) fn total(&self, slot: usize) -> &Total {
-        &self.totals[slot]
-    }
-
-    /// Says whether it counts for a guardrail of this kind.
-    pub(super) fn is_hit(&self, watched: &Watched) -> bool {
-        match watched {
-            Watched::Failures => self.failed,
-            Watched::Fallbacks => self.fell_back,
-            Watched::Refusals => self.refused,
-            Watched::Slow(us) => self.slowest_us > *us,
-            Watched::Metric(_) | Watched::ActionMix => false,
-        }
-    }
-}
-
-/// One thing that is totalled a unit: rows of a kind, within a time from the entry.
-struct Slot {
-    source: Source,
-    name: Option<Arc<str>>,
-    window_ms: u64,
-}
-
-/// The places of a metric's totals.
+/// Something that happened to a unit.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Slots {
-    /// One number.
-    One(usize, Aggregate),
-    /// A ratio's two.
-    Two([(usize, Aggregate); 2]),
+pub struct Happened<'a> {
+    /// The unit.
+    pub unit: &'a str,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The position of the newest decision in the ledger when this was stored.
+    pub after: Place,
 }
+
+/// The positions of one unit id in [`Observed::units`].
+enum Entries {
+    /// Shares are fixed: it has entered once.
+    One((u32, u32)),
+    /// Each batch that drew an arm for it, and the position of that entry.
+    ByBatch(Vec<(u32, u32)>),
+}
+
+impl Entries {
+    /// Batches and positions.
+    fn as_slice(&self) -> &[(u32, u32)] {
+        match self {
+            Self::One(entry) => std::slice::from_ref(entry),
+            Self::ByBatch(entries) => entries,
+        }
+    }
+}
+
+type ByUnit<T> = HashMap<Box<str>, T, FxBuildHasher>;
 
 /// What is known of an experiment's units.
 pub struct Observed {
@@ -141,12 +80,10 @@ pub struct Observed {
     pub spec: Arc<Experiment>,
     /// How it was run.
     pub course: Course,
-    /// Units, by id; a unit that several batches drew an arm for is one of each.
-    pub units: HashMap<Box<str>, Unit, FxBuildHasher>,
     /// Units that only had decisions whose arm was chosen by hand.
-    pub forced: HashMap<Box<str>, (), FxBuildHasher>,
+    pub forced: ByUnit<()>,
     /// Units that left their arm when the winner shipped: they are nobody's any more.
-    pub moved: HashMap<Box<str>, (), FxBuildHasher>,
+    pub moved: ByUnit<()>,
     /// Decisions in arms that the spec does not have, or of a unit that changed its arm: there
     /// should be none.
     pub astray: u64,
@@ -156,11 +93,14 @@ pub struct Observed {
     pub(super) first_actions: Vec<Box<str>>,
     pub(super) attributes: Attributes,
     shipped: Option<Shipped>,
-    /// The batches that drew an arm for a unit, where there are any.
-    batches_of: HashMap<Box<str>, Vec<u32>, FxBuildHasher>,
+    entries: ByUnit<Entries>,
+    units: Vec<Unit>,
     slots: Vec<Slot>,
     pub(super) of_metric: Vec<Slots>,
     pub(super) srm: Balance,
+    /// Summaries of the units, a block each; none where the block has changed.
+    blocks: RefCell<Vec<Option<Block>>>,
+    version: u64,
 }
 
 impl Observed {
@@ -171,52 +111,59 @@ impl Observed {
 
     /// Nothing yet, of an experiment that was run in this way.
     pub fn over(spec: Arc<Experiment>, course: Course) -> Self {
-        // What a winner is compared with once it serves everybody else is what was held back.
+        // Once a winner serves everybody else, it is compared with those who were held back.
         let shipped = course.shipped.as_ref().and_then(|winner| Shipped::of(&spec, winner, &course.unit));
         let spec = shipped.as_ref().map_or(spec, |shipped| Arc::clone(&shipped.spec));
-        let mut slots: Vec<Slot> = Vec::new();
-        let mut slot = |measure: &Measure, metric: &Metric| {
-            let (source, name, window_ms) = (measure.source, measure.outcome.clone(), metric.window_ms);
-            let same = |s: &Slot| (s.source, &s.name, s.window_ms) == (source, &name, window_ms);
-            let at = slots.iter().position(same).unwrap_or_else(|| {
-                slots.push(Slot { source, name: name.clone(), window_ms });
-                slots.len() - 1
-            });
-            (at, measure.aggregate)
-        };
-        let of_metric = spec
-            .metrics
-            .iter()
-            .map(|metric| match &metric.quantity {
-                Quantity::Mean(measure) => {
-                    let (at, aggregate) = slot(measure, metric);
-                    Slots::One(at, aggregate)
-                }
-                Quantity::Ratio(over, under) => Slots::Two([slot(over, metric), slot(under, metric)]),
-            })
-            .collect();
+        let (slots, of_metric) = slots(&spec);
         let fixed = || vec![spec.arms.iter().map(|arm| arm.weight).collect()];
         let srm = Balance::new(if course.batches.is_empty() { fixed() } else { course.batches.clone() });
         Self {
-            units: HashMap::default(),
             forced: HashMap::default(),
             moved: HashMap::default(),
             astray: 0,
             actions: vec![HashMap::default(); spec.arms.len()],
             first_actions: Vec::new(),
             attributes: Attributes::of(&spec),
-            batches_of: HashMap::default(),
+            entries: HashMap::default(),
+            units: Vec::new(),
             shipped,
             course,
             slots,
             of_metric,
             srm,
             spec,
+            blocks: RefCell::default(),
+            version: 0,
         }
+    }
+
+    /// Takes over how the experiment was run since, where only batches were added. Says whether
+    /// that was so; if not, nothing has changed, and the ledger has to be read again for it.
+    pub fn continue_with(&mut self, course: &Course) -> bool {
+        let before = self.course.batches.len();
+        let same_but_batches = Course { batches: self.course.batches.clone(), ..course.clone() } == self.course;
+        if !same_but_batches || !course.batches.starts_with(&self.course.batches) {
+            return false;
+        }
+        if course.batches.len() > before {
+            if before == 0 {
+                return false;
+            }
+            self.srm.add_batches(&course.batches[before..]);
+            self.course = course.clone();
+            self.version += 1;
+        }
+        true
+    }
+
+    /// Counts the changes so far: equal versions at the same time have equal analyses.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Takes a decision.
     pub fn decision(&mut self, decision: &Decision<'_>) {
+        self.version += 1;
         let unit = decision.unit;
         if self.shipped.as_ref().is_some_and(|shipped| shipped.moves(unit)) {
             if !decision.forced && !self.moved.contains_key(unit) {
@@ -224,17 +171,8 @@ impl Observed {
             }
             return;
         }
-        let drawn_for: String;
-        let key = match decision.batch {
-            Some(batch) if !self.course.batches.is_empty() => {
-                drawn_for = in_batch(unit, batch);
-                &*drawn_for
-            }
-            _ => unit,
-        };
         if decision.forced {
-            let has_entered = self.units.contains_key(key) || self.batches_of.contains_key(unit);
-            if !has_entered && !self.forced.contains_key(unit) {
+            if !self.entries.contains_key(unit) && !self.forced.contains_key(unit) {
                 self.forced.insert(unit.into(), ());
             }
             return;
@@ -247,15 +185,14 @@ impl Observed {
             Some(count) => count,
             None => self.actions[arm].entry(decision.action.into()).or_default(),
         } += 1;
-        if !self.units.contains_key(key) {
-            self.enter(key, arm, decision);
-        }
-        let Some(known) = self.units.get_mut(key) else { return };
+        let batch = decision.batch.filter(|_| !self.course.batches.is_empty());
+        let at = self.entry(unit, batch).unwrap_or_else(|| self.enter(arm, batch, decision));
+        self.changed(at);
+        let known = &mut self.units[at];
         if known.arm != arm {
             self.astray += 1;
             return;
         }
-        known.entry_ms = known.entry_ms.min(decision.time_ms);
         known.refused |= decision.outcome == "refusal";
         known.failed |= !matches!(decision.outcome, "answer" | "refusal");
         known.fell_back |= decision.fell_back;
@@ -263,14 +200,31 @@ impl Observed {
         for (bit, fairness) in self.spec.fairness.iter().enumerate() {
             known.adverse |= u8::from(fairness.adverse.iter().any(|action| **action == *decision.action)) << bit;
         }
-        each(&self.slots, known, Source::Decisions, Some(decision.action), decision.time_ms, |total| total.add(1.0));
+        let row = (Source::Decisions, Some(decision.action));
+        each_total(&self.slots, known, row, decision.time_ms, |total| total.add(1.0));
     }
 
-    fn enter(&mut self, key: &str, arm: usize, decision: &Decision<'_>) {
+    /// The position of a unit that has entered, in a batch where shares follow from rewards.
+    fn entry(&self, unit: &str, batch: Option<u32>) -> Option<usize> {
+        match (self.entries.get(unit)?, batch) {
+            (Entries::One((_, at)), _) => Some(*at as usize),
+            (Entries::ByBatch(entries), batch) => {
+                let of_batch = entries.iter().find(|(known, _)| Some(*known) == batch);
+                of_batch.map(|(_, at)| *at as usize)
+            }
+        }
+    }
+
+    fn enter(&mut self, arm: usize, batch: Option<u32>, decision: &Decision<'_>) -> usize {
         self.forced.remove(decision.unit);
-        let batch = decision.batch.filter(|_| !self.course.batches.is_empty());
-        if let Some(batch) = batch {
-            self.batches_of.entry(decision.unit.into()).or_default().push(batch);
+        // An experiment of four billion units has other troubles.
+        let at = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
+        match (batch, self.entries.get_mut(decision.unit)) {
+            (None, _) => drop(self.entries.insert(decision.unit.into(), Entries::One((0, at)))),
+            (Some(batch), Some(Entries::ByBatch(entries))) => entries.push((batch, at)),
+            (Some(batch), _) => {
+                self.entries.insert(decision.unit.into(), Entries::ByBatch(vec![(batch, at)]));
+            }
         }
         let batch = batch.unwrap_or(0);
         self.srm.enter(arm, batch as usize);
@@ -279,57 +233,60 @@ impl Observed {
             self.first_actions.push(decision.action.into());
             self.first_actions.len() - 1
         });
-        let unit = Unit {
+        self.units.push(Unit {
             arm,
             entry_ms: decision.time_ms,
+            place: decision.place,
             failed: false,
             fell_back: false,
             refused: false,
             slowest_us: 0,
             exposed: false,
-            ordinal: u32::try_from(self.units.len()).unwrap_or(u32::MAX),
             batch,
             // A decision point has far fewer actions.
             first_action: u16::try_from(first_action).unwrap_or(u16::MAX),
             adverse: 0,
             known: self.attributes.read(decision.attributes),
-            totals: vec![Total::default(); self.slots.len()],
-        };
-        self.units.insert(key.into(), unit);
+            totals: vec![Default::default(); self.slots.len()].into(),
+        });
+        self.units.len() - 1
     }
 
-    /// Calls `change` with what is known of a unit, once for each batch that drew an arm for it.
-    fn of_unit(&mut self, unit: &str, mut change: impl FnMut(&[Slot], &mut Unit)) {
-        match self.batches_of.get(unit) {
-            None => self.units.get_mut(unit).into_iter().for_each(|unit| change(&self.slots, unit)),
-            Some(batches) => {
-                for batch in batches {
-                    let unit = self.units.get_mut(&*in_batch(unit, *batch));
-                    unit.into_iter().for_each(|unit| change(&self.slots, unit));
+    /// Changes each entry of a unit that was there when something was stored.
+    fn of_unit(&mut self, happened: &Happened<'_>, mut change: impl FnMut(&[Slot], &mut Unit)) {
+        let Some(entries) = self.entries.get(happened.unit) else { return };
+        let mut blocks = self.blocks.borrow_mut();
+        for (_, at) in entries.as_slice() {
+            let unit = &mut self.units[*at as usize];
+            if unit.had_entered(happened.after) {
+                change(&self.slots, unit);
+                if let Some(block) = blocks.get_mut(*at as usize / BLOCK) {
+                    *block = None;
                 }
+                self.version += 1;
             }
         }
     }
 
-    /// Takes an outcome of a unit; of one that has not entered it is none of this experiment's.
-    pub fn outcome(&mut self, unit: &str, name: &str, value: f64, at_ms: u64) {
-        self.of_unit(unit, |slots, unit| {
-            each(slots, unit, Source::Outcomes, Some(name), at_ms, |total| total.add(value));
+    /// Takes an outcome of a unit. That of a unit which has not entered is not this experiment's.
+    pub fn outcome(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
+        self.of_unit(happened, |slots, unit| {
+            each_total(slots, unit, (Source::Outcomes, Some(name)), happened.at_ms, |total| total.add(value));
         });
     }
 
-    /// Takes an outcome back that was taken before.
-    pub fn reversal(&mut self, unit: &str, name: &str, value: f64, at_ms: u64) {
-        self.of_unit(unit, |slots, unit| {
-            each(slots, unit, Source::Outcomes, Some(name), at_ms, |total| total.remove(value));
+    /// Takes an outcome back that was taken before; `happened` is the outcome's own.
+    pub fn reversal(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
+        self.of_unit(happened, |slots, unit| {
+            each_total(slots, unit, (Source::Outcomes, Some(name)), happened.at_ms, |total| total.remove(value));
         });
     }
 
     /// Takes an exposure of a unit.
-    pub fn exposure(&mut self, unit: &str, at_ms: u64) {
-        self.of_unit(unit, |slots, unit| {
-            unit.exposed |= unit.entry_ms <= at_ms;
-            each(slots, unit, Source::Exposures, None, at_ms, |total| total.add(1.0));
+    pub fn exposure(&mut self, happened: &Happened<'_>) {
+        self.of_unit(happened, |slots, unit| {
+            unit.exposed |= unit.entry_ms <= happened.at_ms;
+            each_total(slots, unit, (Source::Exposures, None), happened.at_ms, |total| total.add(1.0));
         });
     }
 
@@ -342,27 +299,70 @@ impl Observed {
     pub fn entered(&self) -> &[u64] {
         &self.srm.counts
     }
-}
 
-/// Outcomes count if entry <= at < entry + window.
-fn each(
-    slots: &[Slot],
-    unit: &mut Unit,
-    source: Source,
-    name: Option<&str>,
-    at_ms: u64,
-    mut change: impl FnMut(&mut Total),
-) {
-    for (slot, total) in slots.iter().zip(&mut unit.totals) {
-        let is_named = slot.name.as_deref().is_none_or(|wanted| Some(wanted) == name);
-        let in_time = unit.entry_ms <= at_ms && at_ms - unit.entry_ms < slot.window_ms;
-        if slot.source == source && is_named && in_time {
-            change(total);
+    /// The units, in the order in which they entered. One that several batches drew an arm for is
+    /// one of each.
+    pub fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    /// The units by id, in no order.
+    pub fn by_id(&self) -> impl Iterator<Item = (&str, &Unit)> {
+        self.entries.iter().flat_map(move |(id, entries)| {
+            entries.as_slice().iter().map(move |(_, at)| (&**id, &self.units[*at as usize]))
+        })
+    }
+
+    fn changed(&mut self, at: usize) {
+        if let Some(block) = self.blocks.get_mut().get_mut(at / BLOCK) {
+            *block = None;
         }
+    }
+
+    /// Calls `read` with the summaries of all blocks of units as they are at `now_ms`. Only those
+    /// in which something has happened, or become mature, are summed up again.
+    pub(super) fn with_blocks<T>(&self, now_ms: u64, read: impl FnOnce(&[Option<Block>]) -> T) -> T {
+        let mut blocks = self.blocks.borrow_mut();
+        blocks.resize_with(self.units.len().div_ceil(BLOCK), || None);
+        for (at, block) in blocks.iter_mut().enumerate() {
+            if block.as_ref().is_none_or(|block| !block.is_valid(now_ms)) {
+                let last = ((at + 1) * BLOCK).min(self.units.len());
+                *block = Some(Block::of(self, at * BLOCK..last, now_ms));
+            }
+        }
+        drop(blocks);
+        read(&self.blocks.borrow())
+    }
+
+    /// The time from which on an analysis differs from one at `now_ms`, though no fact is added:
+    /// that at which the next unit becomes mature.
+    pub fn valid_until(&self, now_ms: u64) -> u64 {
+        self.with_blocks(now_ms, |blocks| blocks.iter().flatten().map(Block::valid_until).min().unwrap_or(u64::MAX))
     }
 }
 
-/// The key of a unit in a batch. No id holds this character.
-fn in_batch(unit: &str, batch: u32) -> String {
-    format!("{unit}\u{1f}{batch}")
+/// What has to be totalled a unit, and where each metric finds it.
+fn slots(spec: &Experiment) -> (Vec<Slot>, Vec<Slots>) {
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut slot = |measure: &Measure, metric: &Metric| {
+        let (source, name, window_ms) = (measure.source, measure.outcome.clone(), metric.window_ms);
+        let same = |s: &Slot| (s.source, &s.name, s.window_ms) == (source, &name, window_ms);
+        let at = slots.iter().position(same).unwrap_or_else(|| {
+            slots.push(Slot { source, name: name.clone(), window_ms });
+            slots.len() - 1
+        });
+        (at, measure.aggregate)
+    };
+    let of_metric = spec
+        .metrics
+        .iter()
+        .map(|metric| match &metric.quantity {
+            Quantity::Mean(measure) => {
+                let (at, aggregate) = slot(measure, metric);
+                Slots::One(at, aggregate)
+            }
+            Quantity::Ratio(over, under) => Slots::Two([slot(over, metric), slot(under, metric)]),
+        })
+        .collect();
+    (slots, of_metric)
 }

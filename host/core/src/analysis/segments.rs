@@ -37,7 +37,7 @@ pub fn by_segment(observed: &Observed, now_ms: u64) -> Vec<SegmentResult> {
     for attribute in &spec.segments {
         let Some((place, names)) = observed.attributes.grouping(attribute) else { continue };
         let mut sizes = std::collections::BTreeMap::<u16, u64>::new();
-        for unit in observed.units.values() {
+        for unit in observed.units() {
             *sizes.entry(unit.known.group(place)).or_default() += 1;
         }
         let mut groups: Vec<(u16, u64)> = sizes.into_iter().collect();

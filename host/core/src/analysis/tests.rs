@@ -36,6 +36,7 @@ fn observed(more: &str) -> Observed {
 
 fn decide(observed: &mut Observed, i: u64, arm: &str, action: &str, attributes: Option<&str>) {
     observed.decision(&Decision {
+        place: 0,
         unit: &format!("b-{i}"),
         arm,
         time_ms: 1000 + i,
@@ -47,6 +48,10 @@ fn decide(observed: &mut Observed, i: u64, arm: &str, action: &str, attributes: 
         batch: None,
         attributes,
     });
+}
+
+fn happened(unit: &str, at_ms: u64) -> Happened<'_> {
+    Happened { unit, at_ms, after: 0 }
 }
 
 fn arm(i: u64) -> &'static str {
@@ -123,11 +128,11 @@ fn one_is_enough_where_none_is_allowed_whether_or_not_its_window_has_passed() {
     let mut observed = observed(more);
     (0..10).for_each(|i| decide(&mut observed, i, arm(i), "call", None));
     assert_eq!(analyse(&observed, 5000).guardrails[0].status, HarmStatus::Holds);
-    observed.outcome("b-2", "lawsuit", 1.0, 4000);
+    observed.outcome(&happened("b-2", 4000), "lawsuit", 1.0);
     assert_eq!(analyse(&observed, 5000).guardrails[0].status, HarmStatus::Holds, "control's is nobody's fault");
-    observed.outcome("b-3", "lawsuit", 1.0, 4000);
+    observed.outcome(&happened("b-3", 4000), "lawsuit", 1.0);
     assert_eq!(analyse(&observed, 5000).guardrails[0].status, HarmStatus::Harm);
-    observed.reversal("b-3", "lawsuit", 1.0, 4000);
+    observed.reversal(&happened("b-3", 4000), "lawsuit", 1.0);
     assert_eq!(analyse(&observed, 5000).guardrails[0].status, HarmStatus::Holds);
 }
 
@@ -146,7 +151,7 @@ fn a_covariate_takes_its_share_of_the_variance_out_and_who_lacks_it_stays_in() {
         let y = 0.7 * x + (1.0_f64 - 0.49).sqrt() * noise;
         let known = if i % 10 == 9 { None } else { Some(format!("{{\"features.v.x\":{x}}}")) };
         decide(&mut observed, i, arm(i), "call", known.as_deref());
-        observed.outcome(&format!("b-{i}"), "paid", y, 1000 + i);
+        observed.outcome(&happened(&format!("b-{i}"), 1000 + i), "paid", y);
     }
     let found = analyse(&observed, u64::MAX);
     let estimate = |metric: usize| found.metrics[metric].comparisons[0].found.expect("found").estimate;
@@ -163,7 +168,7 @@ fn a_count_is_told_as_a_count_and_has_no_bounds() {
     let mut observed = observed(more);
     (0..10).for_each(|i| decide(&mut observed, i, arm(i), "call", None));
     for i in [1, 3, 5, 7] {
-        observed.outcome(&format!("b-{i}"), "lawsuit", 1.0, 4000);
+        observed.outcome(&happened(&format!("b-{i}"), 4000), "lawsuit", 1.0);
     }
     let analysis = analyse(&observed, 5000);
     let found = &analysis.guardrails[0];
@@ -185,7 +190,7 @@ fn a_decrease_is_told_as_one_and_the_alarm_is_kept() {
         for i in 0..4000_u64 {
             decide(&mut observed, i, arm(i), "call", None);
             if i % 4 != 1 {
-                observed.outcome(&format!("b-{i}"), "cured", 1.0, 1000 + i);
+                observed.outcome(&happened(&format!("b-{i}"), 1000 + i), "cured", 1.0);
             }
         }
         let found = analyse(&observed, u64::MAX).guardrails.remove(0);
@@ -224,6 +229,7 @@ fn where_the_events_decide_no_bound_is_made_up() {
     let first = (0..100).find_map(|i| {
         let unit = format!("b-{}", 2 * i + 1);
         observed.decision(&Decision {
+            place: 0,
             unit: &unit,
             arm: "b",
             time_ms: 9000,
@@ -256,6 +262,7 @@ fn cured(method: &str, planned: u64) -> Observed {
     for i in 0..2000_u64 {
         let (unit, arm) = (format!("b-{i}"), if i % 2 == 0 { "a" } else { "b" });
         observed.decision(&Decision {
+            place: 0,
             unit: &unit,
             arm,
             time_ms: 1000 + i,
@@ -268,7 +275,7 @@ fn cured(method: &str, planned: u64) -> Observed {
             attributes: None,
         });
         if i / 2 < if arm == "a" { 200 } else { 300 } {
-            observed.outcome(&unit, "cured", 1.0, 1000 + i);
+            observed.outcome(&happened(&unit, 1000 + i), "cured", 1.0);
         }
     }
     observed
@@ -280,4 +287,133 @@ fn an_interval_for_one_look_decides_nothing_before_it_is_time() {
     assert_eq!(decided("fixed", 2001), Decide::Hold);
     assert_eq!(decided("fixed", 2000), Decide::Ship);
     assert_eq!(decided("asymptotic_cs", 5000), Decide::Ship, "it may be looked at any time");
+}
+
+/// What an experiment of several kinds of metrics is told: it covers each path of a summary.
+const EVERYTHING: &str = "[[metrics]]\nname = \"cured\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"3s\"\nlag = \"1s\"\n\
+    [[metrics]]\nname = \"paid\"\nrole = \"secondary\"\noutcome = \"paid\"\naggregate = \"sum\"\nwindow = \"5s\"\n\
+    cuped = [\"features.m.dti\"]\n\
+    [[metrics]]\nname = \"seen\"\nrole = \"secondary\"\noutcome = \"cured\"\nwindow = \"2s\"\npopulation = \"exposed\"\n\
+    [[metrics]]\nname = \"once\"\nrole = \"secondary\"\noutcome = \"paid\"\naggregate = \"count\"\nwindow = \"2s\"\n\
+    method = \"fixed\"\nplanned_units = 700\n\
+    [[guardrails]]\nmetric = \"failures\"\nmax_increase = 0.01\nmin_units = 50\n\
+    [[guardrails]]\nmetric = \"action_mix\"\nmax_increase = 0.1\nmin_units = 50\n\
+    [[fairness]]\nattribute = \"features.m.age\"\nreference = \"young\"\nadverse_actions = [\"call\"]\nmin_ratio = 0.8\nmin_group_units = 50\n";
+
+enum Step {
+    Decide { unit: u64, arm: &'static str, action: &'static str, fails: bool, time_ms: u64, known: Option<String> },
+    Happen { unit: u64, name: &'static str, value: f64, at_ms: u64, after: Place, is_reversed: bool },
+    See { unit: u64, at_ms: u64, after: Place },
+}
+
+fn steps(seed: u64) -> Vec<Step> {
+    let mut draw = Draw(seed);
+    (0..6000_u64)
+        .map(|i| {
+            let unit = (draw.unit() * 1200.0) as u64;
+            let (time_ms, after) = (i, i as Place - (draw.unit() * 20.0) as Place);
+            match draw.unit() {
+                x if x < 0.4 => Step::Decide {
+                    unit,
+                    arm: arm(unit),
+                    action: if draw.happens(0.3) { "call" } else { "email" },
+                    fails: draw.happens(0.01),
+                    time_ms,
+                    known: draw.happens(0.9).then(|| {
+                        let age = if unit.is_multiple_of(3) { "old" } else { "young" };
+                        format!("{{\"features.m.age\":\"{age}\",\"features.m.dti\":{}}}", unit % 17)
+                    }),
+                },
+                x if x < 0.5 => Step::See { unit, at_ms: time_ms, after },
+                x => Step::Happen {
+                    unit,
+                    name: if x < 0.7 { "cured" } else { "paid" },
+                    value: (draw.unit() * 100.0).round(),
+                    at_ms: time_ms.saturating_sub((draw.unit() * 500.0) as u64),
+                    after,
+                    is_reversed: draw.happens(0.05),
+                },
+            }
+        })
+        .collect()
+}
+
+fn take(observed: &mut Observed, place: usize, step: &Step) {
+    match step {
+        Step::Decide { unit, arm, action, fails, time_ms, known } => observed.decision(&Decision {
+            place: place as Place,
+            unit: &format!("b-{unit}"),
+            arm,
+            time_ms: *time_ms,
+            action,
+            outcome: if *fails { "trap" } else { "answer" },
+            fell_back: *fails,
+            took_us: 1,
+            forced: false,
+            batch: None,
+            attributes: known.as_deref(),
+        }),
+        Step::Happen { unit, name, value, at_ms, after, is_reversed } => {
+            let id = format!("b-{unit}");
+            let happened = Happened { unit: &id, at_ms: *at_ms, after: *after };
+            match is_reversed {
+                true => observed.reversal(&happened, name, *value),
+                false => observed.outcome(&happened, name, *value),
+            }
+        }
+        Step::See { unit, at_ms, after } => {
+            observed.exposure(&Happened { unit: &format!("b-{unit}"), at_ms: *at_ms, after: *after });
+        }
+    }
+}
+
+#[test]
+fn an_analysis_is_the_same_however_often_and_whenever_it_was_made_before() {
+    for seed in 1..=3 {
+        let steps = steps(seed);
+        let (mut live, mut kept, mut draw) = (observed(EVERYTHING), None, Draw(seed + 100));
+        for (place, step) in steps.iter().enumerate() {
+            take(&mut live, place, step);
+            if !draw.happens(0.01) {
+                continue;
+            }
+            // Forward and, now and then, back: a report may be of an earlier time.
+            let now_ms = (place as f64 + draw.unit() * 4000.0) as u64;
+            let shown = format!("{:?}", KeptAnalysis::at(&mut kept, &live, now_ms).0);
+            let mut whole = observed(EVERYTHING);
+            steps[..=place].iter().enumerate().for_each(|(place, step)| take(&mut whole, place, step));
+            assert_eq!(
+                shown,
+                format!("{:?}", analyse(&whole, now_ms)),
+                "seed {seed}, after {place} steps, at {now_ms}"
+            );
+            assert_eq!(format!("{:?}", by_segment(&live, now_ms)), format!("{:?}", by_segment(&whole, now_ms)));
+        }
+    }
+}
+
+#[test]
+fn what_was_stored_before_a_unit_entered_is_no_effect_of_it() {
+    let mut observed = observed("[[metrics]]\nname = \"m\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"9s\"\n");
+    let decision = |place, unit| Decision {
+        place,
+        unit,
+        arm: "a",
+        time_ms: 1000,
+        action: "call",
+        outcome: "answer",
+        fell_back: false,
+        took_us: 1,
+        forced: false,
+        batch: None,
+        attributes: None,
+    };
+    observed.decision(&decision(7, "b-1"));
+    observed.decision(&decision(8, "b-2"));
+    // Stored when the seventh decision was the newest, whenever it is read.
+    for unit in ["b-1", "b-2"] {
+        observed.outcome(&Happened { unit, at_ms: 2000, after: 7 }, "cured", 1.0);
+    }
+    let found = analyse(&observed, 100_000);
+    assert_eq!(found.metrics[0].arms[0].mean, Some(0.5), "of two units one was cured");
 }

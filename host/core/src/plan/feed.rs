@@ -3,7 +3,7 @@
 use super::DAY;
 use super::model::Rows;
 use super::setup::Setup;
-use crate::analysis::{Decision, Observed};
+use crate::analysis::{Decision, Happened, Observed};
 use crate::experiment::{Source, Watched};
 
 /// Two actions. No action that a spec names is written like this.
@@ -40,7 +40,10 @@ impl UnitEvent {
     /// Gives it to the analysis, under the unit's id.
     pub fn give(self, observed: &mut Observed, unit: &str, setup: &Setup<'_>) {
         let (at_ms, model) = (self.at_ms, setup.model(self.arm));
+        // All that comes later was stored later.
+        let happened = Happened { unit, at_ms, after: 0 };
         let decision = Decision {
+            place: 0,
             unit,
             arm: &setup.spec.arms[self.arm].name,
             time_ms: at_ms,
@@ -53,7 +56,7 @@ impl UnitEvent {
             attributes: None,
         };
         match self.what {
-            UnitEventKind::Exposure => observed.exposure(unit, at_ms),
+            UnitEventKind::Exposure => observed.exposure(&happened),
             UnitEventKind::Decision { action, hits } => {
                 let mut served = Decision { action: ACTIONS[action], ..decision };
                 let happened = model.hits.iter().enumerate().filter(|(bit, _)| hits & (1 << bit) != 0);
@@ -71,8 +74,8 @@ impl UnitEvent {
             UnitEventKind::Row { rows, value } => {
                 let of = &model.rows[rows];
                 match (of.source, of.name.as_deref()) {
-                    (Source::Outcomes, name) => observed.outcome(unit, name.unwrap_or(""), value, at_ms),
-                    (Source::Exposures, _) => observed.exposure(unit, at_ms),
+                    (Source::Outcomes, name) => observed.outcome(&happened, name.unwrap_or(""), value),
+                    (Source::Exposures, _) => observed.exposure(&happened),
                     (Source::Decisions, name) => {
                         observed.decision(&Decision { action: name.unwrap_or(ACTIONS[0]), ..decision });
                     }

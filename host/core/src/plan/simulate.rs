@@ -66,8 +66,6 @@ struct Simulation<'a> {
     salt: String,
     due: Vec<Vec<Due>>,
     posts: Vec<Vec<UnitEvent>>,
-    /// All that was taken, where another batch has it analysed anew.
-    log: Vec<UnitEvent>,
 }
 
 /// Simulates one experiment: how it came out, and what was seen of it until then.
@@ -86,7 +84,6 @@ pub(super) fn run(setup: &Setup<'_>, seed: u64) -> (SimulatedRun, Observed) {
         salt: String::new(),
         due: (0..setup.days).map(|_| Vec::new()).collect(),
         posts: (0..setup.days).map(|_| Vec::new()).collect(),
-        log: Vec::new(),
         kind,
     };
     let mut end = run.command(&Command::Start, 0).unwrap_or(End::Open);
@@ -192,13 +189,6 @@ impl Simulation<'_> {
     }
 
     fn take(&mut self, fed: UnitEvent) {
-        if self.setup.spec.allocation.is_some() {
-            self.log.push(fed);
-        }
-        self.feed(fed);
-    }
-
-    fn feed(&mut self, fed: UnitEvent) {
         self.name(fed.unit);
         fed.give(&mut self.observed, &self.id, self.setup);
     }
@@ -261,12 +251,9 @@ impl Simulation<'_> {
         self.salt =
             self.status.batch().map_or_else(|| spec.salt.clone(), |batch| format!("{}/batch/{batch}", spec.salt));
         let course = Course::of(&self.status, &self.kind);
-        if course != self.observed.course {
-            // Another course is another analysis, of all that is known.
+        if !self.observed.continue_with(&course) {
+            // It begins: nobody has entered before.
             self.observed = Observed::over(Arc::clone(spec), course);
-            let log = std::mem::take(&mut self.log);
-            log.iter().for_each(|fed| self.feed(*fed));
-            self.log = log;
         }
         None
     }

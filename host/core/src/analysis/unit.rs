@@ -1,0 +1,133 @@
+//! What is known of one unit.
+
+use std::sync::Arc;
+
+use super::entry::EntryValues;
+use crate::experiment::{Aggregate, Source, Watched};
+
+/// The position of a decision's row in the ledger, in the order of commits.
+pub type Place = i64;
+
+/// A running total of one measure.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Total {
+    /// Rows.
+    pub rows: u32,
+    /// Rows whose value is not 0.
+    pub not_zero: u32,
+    /// Sum of the values.
+    pub sum: f64,
+}
+
+impl Total {
+    /// Adds a row.
+    pub(super) fn add(&mut self, value: f64) {
+        self.rows += 1;
+        self.not_zero += u32::from(value != 0.0);
+        self.sum += value;
+    }
+
+    /// Takes a row back that was added before.
+    pub(super) fn remove(&mut self, value: f64) {
+        self.rows = self.rows.saturating_sub(1);
+        self.not_zero = self.not_zero.saturating_sub(u32::from(value != 0.0));
+        self.sum -= value;
+    }
+
+    /// The number that an aggregate makes of it.
+    pub fn value(&self, aggregate: Aggregate) -> f64 {
+        match aggregate {
+            Aggregate::Any => f64::from(u8::from(self.not_zero > 0)),
+            Aggregate::Sum => self.sum,
+            Aggregate::Count => f64::from(self.rows),
+        }
+    }
+}
+
+/// A unit. Units stand in the order in which they entered.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// Position of its arm.
+    pub arm: usize,
+    /// When its first decision inside the experiment was made: the first in the order of commits.
+    pub entry_ms: u64,
+    /// The position of that decision in the ledger.
+    pub place: Place,
+    /// It had a decision whose arm gave no answer.
+    pub failed: bool,
+    /// It had a decision that something else than the arm served.
+    pub fell_back: bool,
+    /// It had a decision that the arm declined.
+    pub refused: bool,
+    /// Its slowest decision, in microseconds.
+    pub slowest_us: u64,
+    /// It was exposed to what was decided.
+    pub exposed: bool,
+    /// The batch that its arm was drawn in.
+    pub batch: u32,
+    /// Position of the action at its entry.
+    pub(super) first_action: u16,
+    /// Which fairness guardrails' adverse actions it had, one bit each.
+    pub(super) adverse: u8,
+    /// What was known of it at its entry.
+    pub(super) known: EntryValues,
+    pub(super) totals: Box<[Total]>,
+}
+
+impl Unit {
+    /// The total of a slot of [`super::Observed`].
+    pub(super) fn total(&self, slot: usize) -> &Total {
+        &self.totals[slot]
+    }
+
+    /// Says whether it counts for a guardrail of this kind.
+    pub(super) fn is_hit(&self, watched: &Watched) -> bool {
+        match watched {
+            Watched::Failures => self.failed,
+            Watched::Fallbacks => self.fell_back,
+            Watched::Refusals => self.refused,
+            Watched::Slow(us) => self.slowest_us > *us,
+            Watched::Metric(_) | Watched::ActionMix => false,
+        }
+    }
+
+    /// Says whether something that was stored after the decision at `after` can be an effect of
+    /// what was decided for this unit: what was stored before the unit entered cannot.
+    pub(super) fn had_entered(&self, after: Place) -> bool {
+        self.place <= after
+    }
+}
+
+/// One thing that is totalled a unit: rows of a kind, within a time from the entry.
+pub(super) struct Slot {
+    pub source: Source,
+    pub name: Option<Arc<str>>,
+    pub window_ms: u64,
+}
+
+/// The positions of a metric's totals.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Slots {
+    /// One number.
+    One(usize, Aggregate),
+    /// A ratio's two.
+    Two([(usize, Aggregate); 2]),
+}
+
+/// Changes the totals that a row counts for: those of its source and name, if
+/// entry <= at < entry + window.
+pub(super) fn each_total(
+    slots: &[Slot],
+    unit: &mut Unit,
+    (source, name): (Source, Option<&str>),
+    at_ms: u64,
+    mut change: impl FnMut(&mut Total),
+) {
+    for (slot, total) in slots.iter().zip(&mut unit.totals) {
+        let is_named = slot.name.as_deref().is_none_or(|wanted| Some(wanted) == name);
+        let in_time = unit.entry_ms <= at_ms && at_ms - unit.entry_ms < slot.window_ms;
+        if slot.source == source && is_named && in_time {
+            change(total);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The loop that steers experiments, step by step: what is judged on one status is not carried out
+//! on another, and what is known of the units does not depend on how they were read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use serin::clock::{Clock as _, SimulatedClock};
+use serin::experiments::{AnalysisSubject, Controller, Motive, Observer, carry_out, judge, read_whole, tick};
+use serin::ledger::{
+    Commit, DecisionRow, Durability, Event, ExposureInput, Ledger, OutcomeInput, OutcomeSubject as About, ReversalInput,
+};
+use serin::telemetry::Metrics;
+use serin_core::analysis::{Course, analyse};
+use serin_core::experiment::{Command, Experiment, State};
+
+use crate::experiments::{command, decide, deployment, why};
+use crate::support::{Host, eventually, run};
+
+const SPEC: &str = r#"
+id = "e"
+decision_point = "p"
+ramp = [{ coverage = 0.2, hold = "1s" }, { coverage = 1.0 }]
+
+[[arms]]
+name = "control"
+strategy = "p@1.0.0"
+weight = 0.5
+
+[[arms]]
+name = "next"
+strategy = "q@1.0.0"
+weight = 0.5
+
+[[metrics]]
+name = "cured"
+role = "goal"
+outcome = "cured"
+aggregate = "sum"
+window = "1h"
+"#;
+
+/// A ledger, and those who steer by it.
+struct Loop {
+    _dir: tempfile::TempDir,
+    path: std::path::PathBuf,
+    clock: Arc<SimulatedClock>,
+    ledger: Arc<Ledger>,
+    controller: Controller,
+    observer: Observer,
+    spec: Arc<Experiment>,
+}
+
+impl Loop {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("serin.db");
+        let metrics = Arc::new(Metrics::default());
+        let clock = Arc::new(SimulatedClock::new(1_000_000, 1));
+        let ledger = Arc::new(Ledger::open(&path, Durability::Process, Arc::clone(&metrics)).expect("opens"));
+        let controller = Controller::open(Arc::clone(&ledger), clock.clone(), metrics).expect("opens");
+        let observer = Observer::new(Arc::clone(&ledger));
+        let spec = Arc::new(Experiment::parse(SPEC).expect("valid"));
+        let steering = Self { _dir: dir, path, clock, ledger, controller, observer, spec };
+        assert!(steering.controller.applied(&steering.spec, "p@1.0.0"), "it starts on apply");
+        steering.follow();
+        steering
+    }
+
+    fn subject(&self) -> AnalysisSubject {
+        let course = Course::of(&self.controller.status("e"), &"borrower".into());
+        AnalysisSubject { spec: Arc::clone(&self.spec), course, pin: "p@1.0.0".to_owned() }
+    }
+
+    fn follow(&self) {
+        self.observer.follow(&[self.subject()], |id| self.controller.has_started(id));
+    }
+
+    fn person(&self, command: &Command) {
+        let motive = Motive { by: "ann".into(), reason: "a test".into(), evidence: json!(null) };
+        self.controller.command(&self.spec, command, motive, None).expect("possible");
+    }
+
+    fn decision(&self, id: &str, unit: &str, arm: &str) {
+        let row = DecisionRow {
+            decision_id: id.to_owned(),
+            time_ms: self.clock.now_ms(),
+            point: "p".into(),
+            unit: Some(unit.to_owned()),
+            assignment: Some(("e".to_owned(), arm.to_owned())),
+            served_by: "arm",
+            outcome: Some("answer"),
+            action: "go".into(),
+            took_us: 10,
+            forced: false,
+            batch: None,
+            attributes: None,
+            record: b"{}".to_vec(),
+            dictionary: None,
+            digest: String::new(),
+        };
+        let commit = Commit { decisions: vec![row], ..Commit::default() };
+        self.ledger.commit(commit).expect("queued").blocking_recv().expect("answered").expect("committed");
+    }
+
+    fn event(&self, event: Event) {
+        let done = self.ledger.events(vec![event], self.clock.now_ms()).expect("queued");
+        done.blocking_recv().expect("answered").expect("stored");
+    }
+
+    fn outcome(&self, id: &str, subject: About, value: f64) {
+        let at_ms = self.clock.now_ms();
+        self.event(Event::Outcome(OutcomeInput { id: id.to_owned(), name: "cured".to_owned(), value, at_ms, subject }));
+    }
+
+    fn of_unit(unit: &str) -> About {
+        About::Entity("borrower".to_owned(), unit.to_owned())
+    }
+
+    /// Compares what a host knows that has followed all along with what the ledger says as a whole.
+    fn agree(&self) {
+        self.observer.read().expect("reads");
+        let now_ms = self.clock.now_ms() + 10_000_000;
+        let live = self.observer.each(|followed, _| Some(format!("{:?}", followed.analysis(now_ms).1)));
+        let ledger = serin::ledger::LedgerReader::open(&self.path).expect("opens");
+        let whole = read_whole(&ledger, &self.subject()).expect("reads");
+        assert_eq!(live, [format!("{:?}", analyse(&whole, now_ms))]);
+    }
+}
+
+#[test]
+fn a_step_that_was_judged_before_a_persons_pause_does_not_follow_it() {
+    let steering = Loop::new();
+    steering.clock.advance(Duration::from_secs(2));
+    let proposals = judge(&steering.controller, &steering.observer, steering.clock.now_ms());
+    assert!(matches!(&*proposals, [proposal] if proposal.command == Command::Promote), "{proposals:?}");
+    steering.person(&Command::Pause);
+    assert!(!carry_out(&steering.controller, proposals));
+    assert_eq!(steering.controller.status("e").state, State::Paused);
+    // Nor does any that is judged afterwards, however long that is.
+    for _ in 0..10 {
+        steering.clock.advance(Duration::from_secs(60));
+        assert!(!tick(&steering.controller, &steering.observer, steering.clock.now_ms()));
+    }
+    let status = steering.controller.status("e");
+    assert_eq!((status.state, status.step, status.applied), (State::Paused, 0, 0.2));
+    steering.person(&Command::Resume);
+    steering.clock.advance(Duration::from_secs(2));
+    assert!(tick(&steering.controller, &steering.observer, steering.clock.now_ms()));
+    assert_eq!(steering.controller.status("e").step, 1, "a person's resume lets it go on");
+}
+
+#[test]
+fn what_is_known_of_units_is_the_same_however_they_were_read() {
+    let steering = Loop::new();
+    let read = || steering.observer.read().expect("reads");
+    let pass = || steering.clock.advance(Duration::from_millis(5));
+    let arm = |i: usize| ["control", "next"][i % 2];
+    for i in 0..40 {
+        let (id, unit) = (format!("d-{i}"), format!("b-{}", i % 25));
+        // Before the unit has entered, and about a decision that is not there yet.
+        steering.outcome(&format!("early-{i}"), Loop::of_unit(&unit), 1.0);
+        steering.outcome(&format!("ahead-{i}"), About::Decision(id.clone()), 1.0);
+        if i % 3 == 0 {
+            read();
+        }
+        steering.decision(&id, &unit, arm(i % 25));
+        if i % 4 == 0 {
+            read();
+        }
+        pass();
+        steering.outcome(&format!("of-{i}"), About::Decision(id.clone()), 0.1 * i as f64);
+        steering.event(Event::Exposure(ExposureInput { decision_id: id, at_ms: steering.clock.now_ms() }));
+        if i % 5 == 0 {
+            let taken_back = |id: String, reverses: String| {
+                steering.event(Event::Reversal(ReversalInput { id, reverses, at_ms: steering.clock.now_ms() }));
+            };
+            taken_back(format!("no-{i}"), format!("of-{i}"));
+            taken_back(format!("no-again-{i}"), format!("of-{i}"));
+            // And one that comes before what it takes back.
+            taken_back(format!("first-{i}"), format!("later-{i}"));
+            read();
+            steering.outcome(&format!("later-{i}"), Loop::of_unit(&unit), 7.0);
+        }
+        steering.agree();
+    }
+}
+
+#[test]
+fn a_spec_whose_metrics_are_edited_is_read_anew_beside_the_one_in_force() {
+    let mut steering = Loop::new();
+    for i in 0..30 {
+        steering.decision(&format!("d-{i}"), &format!("b-{i}"), ["control", "next"][i % 2]);
+        steering.clock.advance(Duration::from_millis(5));
+        steering.outcome(&format!("o-{i}"), Loop::of_unit(&format!("b-{i}")), 2.0);
+    }
+    steering.agree();
+    let edited = SPEC.replace("aggregate = \"sum\"", "aggregate = \"any\"");
+    steering.spec = Arc::new(Experiment::parse(&edited).expect("valid"));
+    steering.controller.applied(&steering.spec, "p@1.0.0");
+    steering.follow();
+    let known = steering.observer.each(|followed, _| Some(followed.observed.units().len()));
+    assert_eq!(known, [30], "until it is read anew, what was known is");
+    steering.agree();
+}
+
+const RAMP: &str = r#"
+id = "e"
+decision_point = "p"
+coverage = 1.0
+
+[[arms]]
+name = "control"
+strategy = "p@1.0.0"
+weight = 0.5
+
+[[arms]]
+name = "next"
+strategy = "q@1.0.0"
+weight = 0.5
+
+[[metrics]]
+name = "cured"
+role = "goal"
+outcome = "cured"
+window = "1s"
+"#;
+
+#[test]
+fn a_command_may_be_for_one_generation_alone() {
+    let deployment = deployment(RAMP, false);
+    let host = Host::start(&deployment).ready();
+    let shown = host.admin.get("/v1/experiments/e").json();
+    let generation = shown["generation"].as_u64().expect("a number");
+    let pause = |generation: &str| {
+        let headers = [("if-match", generation)];
+        let answer = host.admin.post_text("/v1/experiments/e/pause", &why().to_string(), &headers).expect("answers");
+        (answer.status, answer.json())
+    };
+    let (status, refused) = pause(&format!("\"{}\"", generation + 1));
+    assert_eq!((status, &refused["type"]), (412, &json!("urn:serin:problem:changed")), "{refused}");
+    assert!(refused["detail"].as_str().is_some_and(|d| d.contains(&format!("is {generation}, not"))), "{refused}");
+    for malformed in ["7", "*", "\"seven\"", "W/\"1\""] {
+        assert_eq!(pause(malformed).0, 422, "{malformed}");
+    }
+    let admin = format!("http://{}", host.admin.address);
+    let by_cli = |generation: u64| {
+        let generation = generation.to_string();
+        run(["experiment", "pause", "e", "--reason", "r", "--generation", &generation, "--admin", &admin])
+    };
+    let refused = by_cli(generation + 5);
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    assert!(refused.stderr.contains("412") && refused.stderr.contains("look at it again"), "{}", refused.stderr);
+    let done = by_cli(generation);
+    assert!(done.code == Some(0) && done.stdout.contains("paused"), "{} {}", done.stdout, done.stderr);
+    assert_eq!(pause(&format!("\"{generation}\"")).0, 412, "it was for the generation before");
+}
+
+#[test]
+fn a_report_stays_as_of_the_end_and_shows_what_came_late_when_asked() {
+    let deployment = deployment(RAMP, false);
+    let host = Host::start(&deployment).ready();
+    (0..40).for_each(|i| drop(decide(&host, &format!("b-{i}"))));
+    let entered = |report: &serde_json::Value| report["units"]["entered"].clone();
+    let report = |query: &str| host.admin.get(&format!("/v1/experiments/e/report{query}")).json();
+    assert_eq!(entered(&report("")), 40);
+    assert_eq!(command(&host, "abort", why()).0, 200);
+    let end = eventually("its report is kept", Duration::from_secs(20), || {
+        let found = report("");
+        (found["state"] == "aborted" && found == report("")).then_some(found)
+    });
+    // Its window had not passed when it ended; what happened in it is posted afterwards.
+    let at = end["as_of"].clone();
+    let outcomes: Vec<_> = (0..40)
+        .map(|i| json!({ "id": format!("o-{i}"), "name": "cured", "value": 1.0, "at": at, "entity": { "borrower": format!("b-{i}") } }))
+        .collect();
+    assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": outcomes })).status, 200);
+    assert_eq!(report(""), end, "what came after the end changes nothing");
+    let now = eventually("everybody is mature", Duration::from_secs(20), || {
+        let now = report("?recompute=true");
+        (now["units"]["mature"] == 40).then_some(now)
+    });
+    let differences = now["since_end"]["differences"].as_array().expect("a list").clone();
+    assert!(differences.iter().any(|d| d["what"] == "units.mature" && d["now"] == 40), "{differences:?}");
+    assert!(differences.iter().any(|d| d["what"] == "metrics.cured.arms.next.mean"), "{differences:?}");
+    // It stays over a restart, and on a stopped host.
+    assert_eq!(host.stop(), Some(0));
+    let config = deployment.config();
+    let config = config.to_str().expect("a path");
+    let offline = run(["report", "e", "--format", "json", "--config", config]);
+    let offline: serde_json::Value = serde_json::from_str(&offline.stdout).expect("JSON");
+    assert_eq!(offline["as_of"], at);
+    let recomputed = run(["report", "e", "--recompute", "--config", config]).stdout;
+    assert!(recomputed.contains("since the end") && recomputed.contains("units.mature"), "{recomputed}");
+    let host = Host::start(&deployment).ready();
+    assert_eq!(host.admin.get("/v1/experiments/e/report").json(), end);
+}
