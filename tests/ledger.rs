@@ -66,6 +66,9 @@ INSERT INTO decisions_1 SELECT decision_id, time_ms, point, unit, experiment, ar
 DROP TABLE decisions;
 ALTER TABLE decisions_1 RENAME TO decisions;
 CREATE INDEX decisions_by_unit ON decisions (unit);
+ALTER TABLE outcomes DROP COLUMN after_seq;
+ALTER TABLE exposures DROP COLUMN after_seq;
+DROP TABLE final_reports;
 PRAGMA user_version = 1;";
 
 #[test]

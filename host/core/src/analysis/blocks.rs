@@ -1,22 +1,18 @@
-//! Summaries of units, a block of them each, so that the cost of an analysis follows what is new:
-//! only blocks in which something has happened, or a unit has become mature, are summed up again.
-//! Summaries are merged in the units' order, and so an analysis does not depend on when which
-//! block was summed up.
+//! The summary of a block of units: all that an analysis needs to know of them. Summaries are merged
+//! in the units' order, and so an analysis does not depend on when which block was summed up.
 
 use std::ops::Range;
 
-use super::metrics::{MetricSummary, Shape};
-use super::observed::Observed;
-use super::{fairness, metrics};
+use super::facts::Facts;
+use super::fairness_tally::{Tally, tally};
+use super::metric_summary::{MetricSummary, Shape, sum_up};
 use crate::experiment::Watched;
 use crate::stats::{Counts, Moments};
 
-/// Units of a block: a block is summed up in some 20 microseconds, and a million units have
-/// 4,000 of them to merge.
-pub(super) const BLOCK: usize = 256;
-
 /// What a block of units comes to at one time.
 pub(super) struct Block {
+    /// The version of its units.
+    version: u64,
     /// When it was summed up.
     at_ms: u64,
     /// When the next of its units becomes mature.
@@ -32,26 +28,25 @@ pub(super) struct Block {
     /// By action at the entry, and arm.
     pub first_actions: Vec<Vec<u64>>,
     /// By fairness guardrail.
-    pub fairness: Vec<fairness::Tally>,
+    pub fairness: Vec<Tally>,
 }
 
 impl Block {
     /// Sums up the units at these positions.
-    pub fn of(observed: &Observed, at: Range<usize>, now_ms: u64) -> Self {
-        let spec = &observed.spec;
+    pub fn of(facts: &Facts, at: Range<usize>, version: u64, now_ms: u64) -> Self {
+        let spec = &facts.spec;
         let arms = spec.arms.len();
-        let units = &observed.units()[at.clone()];
+        let units = &facts.units()[at.clone()];
         let mut block = Self {
+            version,
             at_ms: now_ms,
             until_ms: u64::MAX,
             mature: 0,
-            covariates: vec![Moments::default(); observed.attributes.covariates()],
+            covariates: vec![Moments::default(); facts.attributes.covariates()],
             metrics: Vec::with_capacity(spec.metrics.len()),
             hits: vec![vec![Counts::default(); arms]; spec.guardrails.len()],
-            first_actions: vec![vec![0; arms]; observed.first_actions.len()],
-            fairness: (0..spec.fairness.len())
-                .map(|guardrail| fairness::tally(observed, guardrail, units, now_ms))
-                .collect(),
+            first_actions: vec![vec![0; arms]; facts.first_actions.len()],
+            fairness: (0..spec.fairness.len()).map(|guardrail| tally(facts, guardrail, units, now_ms)).collect(),
         };
         let by_hits = |watched: &Watched| !matches!(watched, Watched::Metric(_) | Watched::ActionMix);
         for unit in units {
@@ -77,16 +72,18 @@ impl Block {
         let first = at.start;
         block.metrics = (0..spec.metrics.len())
             .map(|position| {
-                let shape = Shape::of(observed, position);
-                metrics::sum_up(observed, &shape, first, units, now_ms, |_| true)
+                let shape = Shape::of(facts, position);
+                sum_up(facts, &shape, first, units, now_ms, |_| true)
             })
             .collect();
         block
     }
 
-    /// Says whether it would be the same, summed up at `now_ms`.
-    pub fn is_valid(&self, now_ms: u64) -> bool {
-        (self.at_ms..self.until_ms).contains(&now_ms) || (self.until_ms == u64::MAX && now_ms >= self.at_ms)
+    /// Says whether it would be the same, summed up at `now_ms` of units of this version.
+    pub fn is_valid(&self, version: u64, now_ms: u64) -> bool {
+        let is_in_time =
+            (self.at_ms..self.until_ms).contains(&now_ms) || (self.until_ms == u64::MAX && now_ms >= self.at_ms);
+        version == self.version && is_in_time
     }
 
     /// When the next of its units becomes mature.

@@ -6,12 +6,10 @@
 //! group is compared for itself, and all share the error rate: the smallest of several ratios
 //! would always look bad.
 
-use super::entry::UNKNOWN;
+use super::fairness_tally::goals;
 use super::guardrails::HarmStatus;
 use super::observed::Observed;
-use super::unit::{Slots, Unit};
 use crate::Name;
-use crate::experiment::{Aggregate, Role};
 use crate::stats::rare::{Counts, bounds};
 
 /// Error rate of all of an experiment's fairness alarms together.
@@ -105,47 +103,6 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
         }
     }
     results
-}
-
-/// The well-treated among some units: by rate, arm and group.
-pub(super) type Tally = Vec<Vec<Vec<Counts>>>;
-
-/// The goals that are yes or no: each is a rate beside `selection`, which comes first.
-fn goals(observed: &Observed) -> impl Iterator<Item = usize> + '_ {
-    let is_goal = |position: &usize| {
-        let metric = &observed.spec.metrics[*position];
-        metric.role == Role::Goal && matches!(observed.of_metric[*position], Slots::One(_, Aggregate::Any))
-    };
-    (0..observed.spec.metrics.len()).filter(is_goal)
-}
-
-/// Tallies some units for a fairness guardrail.
-pub(super) fn tally(observed: &Observed, at: usize, units: &[Unit], now_ms: u64) -> Tally {
-    let spec = &observed.spec;
-    let Some((place, groups)) = observed.attributes.grouping(&spec.fairness[at].attribute) else { return Vec::new() };
-    let goals: Vec<usize> = goals(observed).collect();
-    let mut tally = vec![vec![vec![Counts::default(); groups.len()]; spec.arms.len()]; goals.len() + 1];
-    for unit in units {
-        let group = unit.known.group(place);
-        if group == UNKNOWN {
-            continue;
-        }
-        let mut count = |rate: usize, is_well: bool| {
-            let counts = &mut tally[rate][unit.arm][usize::from(group)];
-            counts.units += 1;
-            counts.events += u64::from(is_well);
-        };
-        count(0, unit.adverse & (1 << at) == 0);
-        for (rate, goal) in goals.iter().enumerate() {
-            let metric = &spec.metrics[*goal];
-            if metric.mature_ms(unit.entry_ms) <= now_ms
-                && let Slots::One(slot, aggregate) = observed.of_metric[*goal]
-            {
-                count(rate + 1, (unit.total(slot).value(aggregate) != 0.0) == metric.more_is_better);
-            }
-        }
-    }
-    tally
 }
 
 /// The well-treated, by rate, arm and group.

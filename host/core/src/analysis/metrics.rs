@@ -1,14 +1,13 @@
 //! Metrics, arm against control, over units that are mature.
 
-use std::collections::BTreeMap;
-
-use super::blocks::BLOCK;
+use super::facts::BLOCK;
+use super::metric_summary::{By, MetricSummary, Shape, sum_up};
 use super::observed::Observed;
 use super::unit::{Slots, Unit};
 use crate::Name;
-use crate::experiment::{Aggregate, Method, Metric, Missing, Role};
+use crate::experiment::{Aggregate, Method, Metric, Role};
 use crate::stats::bandit::{Batch, value, value_difference};
-use crate::stats::regression::{Cross, adjusted};
+use crate::stats::regression::adjusted;
 use crate::stats::{
     Estimate, Interval, Joint, Kind, Moments, NotEnough, cuped, difference, may_speak, ratio_difference, two_sided,
     welch,
@@ -66,179 +65,6 @@ pub struct Found {
     pub significant: bool,
     /// It is significant, and in the direction that is wanted.
     pub better: bool,
-}
-
-/// A metric's numbers in one arm, in the form that can be added up.
-#[derive(Debug, Clone)]
-pub(super) struct ArmSummary {
-    moments: Moments,
-    joint: Joint,
-    cross: Cross,
-}
-
-/// How a unit's number is compared between arms.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum By {
-    /// The numbers themselves.
-    Plain,
-    /// Two sums' ratio.
-    Ratio,
-    /// Less what covariates foretell, each with its mean over all units: who lacks one is taken
-    /// to be average.
-    Covariates(Vec<usize>),
-    /// Batch by batch, each with its own shares.
-    Batches,
-}
-
-/// What is summed up for a metric.
-pub(super) struct Shape<'o> {
-    metric: &'o Metric,
-    slots: Slots,
-    by: By,
-    arms: usize,
-}
-
-impl<'o> Shape<'o> {
-    /// The one of a metric by its position.
-    pub fn of(observed: &'o Observed, position: usize) -> Self {
-        let metric = &observed.spec.metrics[position];
-        let slots = observed.of_metric[position];
-        let places = observed.attributes.places(&metric.cuped);
-        let by = match slots {
-            Slots::Two(_) => By::Ratio,
-            Slots::One(..) if !observed.course.batches.is_empty() => By::Batches,
-            Slots::One(..) if !places.is_empty() => By::Covariates(places),
-            Slots::One(..) => By::Plain,
-        };
-        Self { metric, slots, by, arms: observed.spec.arms.len() }
-    }
-
-    fn nothing(&self) -> MetricSummary {
-        let k = match &self.by {
-            By::Covariates(places) => places.len(),
-            By::Plain | By::Ratio | By::Batches => 0,
-        };
-        let empty = ArmSummary { moments: Moments::default(), joint: Joint::default(), cross: Cross::new(k) };
-        MetricSummary {
-            arms: vec![empty; self.arms],
-            not_mature: 0,
-            no_row: 0,
-            not_exposed: 0,
-            so_far: vec![0.0; self.arms],
-            batches: BTreeMap::new(),
-            lacking: Vec::new(),
-        }
-    }
-
-    fn capped(&self, value: f64) -> f64 {
-        self.metric.cap.map_or(value, |cap| value.min(cap))
-    }
-}
-
-/// What some units come to for a metric.
-#[derive(Debug, Clone)]
-pub(super) struct MetricSummary {
-    arms: Vec<ArmSummary>,
-    not_mature: u64,
-    no_row: u64,
-    not_exposed: u64,
-    /// What has happened, by arm, whether or not the unit is mature: one that has happened stays.
-    so_far: Vec<f64>,
-    /// By batch and arm, where shares follow from rewards.
-    batches: BTreeMap<u32, Vec<Moments>>,
-    /// Positions of units that lack a covariate: its mean over all units stands for it, which is
-    /// known only once all units are.
-    lacking: Vec<u32>,
-}
-
-impl MetricSummary {
-    /// Adds what further units come to.
-    fn merge(&mut self, other: &Self) {
-        for (arm, other) in self.arms.iter_mut().zip(&other.arms) {
-            arm.moments += other.moments;
-            arm.joint += other.joint;
-            arm.cross += &other.cross;
-        }
-        self.not_mature += other.not_mature;
-        self.no_row += other.no_row;
-        self.not_exposed += other.not_exposed;
-        for (sum, other) in self.so_far.iter_mut().zip(&other.so_far) {
-            *sum += other;
-        }
-        for (batch, other) in &other.batches {
-            let arms = self.batches.entry(*batch).or_insert_with(|| vec![Moments::default(); other.len()]);
-            for (moments, other) in arms.iter_mut().zip(other) {
-                *moments += *other;
-            }
-        }
-        self.lacking.extend(&other.lacking);
-    }
-
-    /// Takes a mature unit.
-    fn take(&mut self, at: usize, unit: &Unit, shape: &Shape<'_>) {
-        let metric = shape.metric;
-        let arm = &mut self.arms[unit.arm];
-        match shape.slots {
-            Slots::One(slot, aggregate) => {
-                let total = unit.total(slot);
-                if total.rows == 0 && metric.missing == Missing::Drop {
-                    self.no_row += 1;
-                    return;
-                }
-                let y = shape.capped(total.value(aggregate));
-                arm.moments.push(y);
-                match &shape.by {
-                    By::Plain | By::Ratio => {}
-                    By::Batches => {
-                        let none = || vec![Moments::default(); shape.arms];
-                        self.batches.entry(unit.batch).or_insert_with(none)[unit.arm].push(y);
-                    }
-                    By::Covariates(places) => {
-                        let x: Vec<f64> = places.iter().map(|place| unit.known.number(*place)).collect();
-                        if x.iter().any(|x| x.is_nan()) {
-                            self.lacking.extend(u32::try_from(at).ok());
-                            return;
-                        }
-                        arm.joint.push(y, x[0]);
-                        arm.cross.push(y, &x);
-                    }
-                }
-            }
-            Slots::Two([(over, over_by), (under, under_by)]) => {
-                let under = unit.total(under).value(under_by);
-                if under == 0.0 && metric.missing == Missing::Drop {
-                    self.no_row += 1;
-                } else {
-                    arm.joint.push(shape.capped(unit.total(over).value(over_by)), under);
-                }
-            }
-        }
-    }
-}
-
-/// Sums up those of `units` that `is_in`; `first` is the position of the first of them.
-pub(super) fn sum_up(
-    observed: &Observed,
-    shape: &Shape<'_>,
-    first: usize,
-    units: &[Unit],
-    now_ms: u64,
-    is_in: impl Fn(&Unit) -> bool,
-) -> MetricSummary {
-    debug_assert!(first + units.len() <= observed.units().len());
-    let mut summary = shape.nothing();
-    let (Slots::One(slot, aggregate) | Slots::Two([(slot, aggregate), _])) = shape.slots;
-    for (at, unit) in units.iter().enumerate().filter(|(_, unit)| is_in(unit)) {
-        summary.so_far[unit.arm] += unit.total(slot).value(aggregate);
-        if shape.metric.mature_ms(unit.entry_ms) > now_ms {
-            summary.not_mature += 1;
-        } else if shape.metric.is_exposed && !unit.exposed {
-            summary.not_exposed += 1;
-        } else {
-            summary.take(first + at, unit, shape);
-        }
-    }
-    summary
 }
 
 /// What a metric is summed up to, by arm.

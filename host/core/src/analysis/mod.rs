@@ -6,8 +6,11 @@ mod balance;
 mod blocks;
 mod course;
 mod entry;
+mod facts;
 mod fairness;
+mod fairness_tally;
 mod guardrails;
+mod metric_summary;
 mod metrics;
 mod observed;
 mod segments;
@@ -15,10 +18,11 @@ mod unit;
 
 pub use allocate::next_shares;
 pub use course::Course;
+pub use facts::{Decision, Facts, Happened};
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
 pub use guardrails::{GuardrailResult, HarmKind, HarmStatus};
 pub use metrics::{ArmResult, Comparison, Found, MetricResult, baseline};
-pub use observed::{Decision, Happened, Observed};
+pub use observed::Observed;
 pub use segments::{SegmentResult, by_segment};
 pub use unit::{Place, Total, Unit};
 

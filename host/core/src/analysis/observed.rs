@@ -1,106 +1,35 @@
-//! What is known of an experiment's units. One unit is one observation, however often it was
-//! decided about. Facts are taken in the order in which the ledger committed them: an outcome is
-//! counted for the units that had entered when it was stored, and for no other. So the result
-//! depends on the ledger alone, and not on when or in how many steps it was read.
+//! An experiment's units with summaries of them, a block each, so that the cost of an analysis
+//! follows what is new: only blocks in which something has happened, or a unit has become mature,
+//! are summed up again.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use rustc_hash::FxBuildHasher;
-
-use super::balance::Balance;
-use super::blocks::{BLOCK, Block};
-use super::course::{Course, Shipped};
-use super::entry::Attributes;
-use super::unit::{Place, Slot, Slots, Unit, each_total};
-use crate::experiment::{Experiment, Measure, Metric, Quantity, Source};
-
-/// A decision inside the experiment.
-#[derive(Debug, Clone, Copy)]
-pub struct Decision<'a> {
-    /// The position of its row in the ledger.
-    pub place: Place,
-    /// The unit.
-    pub unit: &'a str,
-    /// The arm.
-    pub arm: &'a str,
-    /// When, in milliseconds since the Unix epoch.
-    pub time_ms: u64,
-    /// The action that was served.
-    pub action: &'a str,
-    /// What came of the arm's attempt: `answer`, `refusal`, or the kind of failure.
-    pub outcome: &'a str,
-    /// Whether somebody else than the arm served.
-    pub fell_back: bool,
-    /// Microseconds that it took.
-    pub took_us: u64,
-    /// Its arm was chosen by hand: it stays out of analysis.
-    pub forced: bool,
-    /// The batch that its arm was drawn in; none where shares are fixed.
-    pub batch: Option<u32>,
-    /// What analysis looks at of the unit, as a JSON object of [`Experiment::attributes`].
-    pub attributes: Option<&'a str>,
-}
-
-/// Something that happened to a unit.
-#[derive(Debug, Clone, Copy)]
-pub struct Happened<'a> {
-    /// The unit.
-    pub unit: &'a str,
-    /// When, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
-    /// The position of the newest decision in the ledger when this was stored.
-    pub after: Place,
-}
-
-/// The positions of one unit id in [`Observed::units`].
-enum Entries {
-    /// Shares are fixed: it has entered once.
-    One((u32, u32)),
-    /// Each batch that drew an arm for it, and the position of that entry.
-    ByBatch(Vec<(u32, u32)>),
-}
-
-impl Entries {
-    /// Batches and positions.
-    fn as_slice(&self) -> &[(u32, u32)] {
-        match self {
-            Self::One(entry) => std::slice::from_ref(entry),
-            Self::ByBatch(entries) => entries,
-        }
-    }
-}
-
-type ByUnit<T> = HashMap<Box<str>, T, FxBuildHasher>;
+use super::blocks::Block;
+use super::course::Course;
+use super::facts::{BLOCK, Facts};
+use crate::experiment::Experiment;
 
 /// What is known of an experiment's units.
 pub struct Observed {
-    /// The spec that it is analysed by.
-    pub spec: Arc<Experiment>,
-    /// How it was run.
-    pub course: Course,
-    /// Units that only had decisions whose arm was chosen by hand.
-    pub forced: ByUnit<()>,
-    /// Units that left their arm when the winner shipped: they are nobody's any more.
-    pub moved: ByUnit<()>,
-    /// Decisions in arms that the spec does not have, or of a unit that changed its arm: there
-    /// should be none.
-    pub astray: u64,
-    /// Actions served, by arm.
-    pub actions: Vec<HashMap<Box<str>, u64, FxBuildHasher>>,
-    /// The actions at units' entries.
-    pub(super) first_actions: Vec<Box<str>>,
-    pub(super) attributes: Attributes,
-    shipped: Option<Shipped>,
-    entries: ByUnit<Entries>,
-    units: Vec<Unit>,
-    slots: Vec<Slot>,
-    pub(super) of_metric: Vec<Slots>,
-    pub(super) srm: Balance,
-    /// Summaries of the units, a block each; none where the block has changed.
+    facts: Facts,
+    /// By block; none where it was never summed up.
     blocks: RefCell<Vec<Option<Block>>>,
-    version: u64,
+}
+
+impl Deref for Observed {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+impl DerefMut for Observed {
+    fn deref_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
 }
 
 impl Observed {
@@ -111,223 +40,17 @@ impl Observed {
 
     /// Nothing yet, of an experiment that was run in this way.
     pub fn over(spec: Arc<Experiment>, course: Course) -> Self {
-        // Once a winner serves everybody else, it is compared with those who were held back.
-        let shipped = course.shipped.as_ref().and_then(|winner| Shipped::of(&spec, winner, &course.unit));
-        let spec = shipped.as_ref().map_or(spec, |shipped| Arc::clone(&shipped.spec));
-        let (slots, of_metric) = slots(&spec);
-        let fixed = || vec![spec.arms.iter().map(|arm| arm.weight).collect()];
-        let srm = Balance::new(if course.batches.is_empty() { fixed() } else { course.batches.clone() });
-        Self {
-            forced: HashMap::default(),
-            moved: HashMap::default(),
-            astray: 0,
-            actions: vec![HashMap::default(); spec.arms.len()],
-            first_actions: Vec::new(),
-            attributes: Attributes::of(&spec),
-            entries: HashMap::default(),
-            units: Vec::new(),
-            shipped,
-            course,
-            slots,
-            of_metric,
-            srm,
-            spec,
-            blocks: RefCell::default(),
-            version: 0,
-        }
+        Self { facts: Facts::over(spec, course), blocks: RefCell::default() }
     }
 
-    /// Takes over how the experiment was run since, where only batches were added. Says whether
-    /// that was so; if not, nothing has changed, and the ledger has to be read again for it.
-    pub fn continue_with(&mut self, course: &Course) -> bool {
-        let before = self.course.batches.len();
-        let same_but_batches = Course { batches: self.course.batches.clone(), ..course.clone() } == self.course;
-        if !same_but_batches || !course.batches.starts_with(&self.course.batches) {
-            return false;
-        }
-        if course.batches.len() > before {
-            if before == 0 {
-                return false;
-            }
-            self.srm.add_batches(&course.batches[before..]);
-            self.course = course.clone();
-            self.version += 1;
-        }
-        true
-    }
-
-    /// Counts the changes so far: equal versions at the same time have equal analyses.
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// Takes a decision.
-    pub fn decision(&mut self, decision: &Decision<'_>) {
-        self.version += 1;
-        let unit = decision.unit;
-        if self.shipped.as_ref().is_some_and(|shipped| shipped.moves(unit)) {
-            if !decision.forced && !self.moved.contains_key(unit) {
-                self.moved.insert(unit.into(), ());
-            }
-            return;
-        }
-        if decision.forced {
-            if !self.entries.contains_key(unit) && !self.forced.contains_key(unit) {
-                self.forced.insert(unit.into(), ());
-            }
-            return;
-        }
-        let Some(arm) = self.spec.arms.iter().position(|arm| *arm.name == *decision.arm) else {
-            self.astray += 1;
-            return;
-        };
-        *match self.actions[arm].get_mut(decision.action) {
-            Some(count) => count,
-            None => self.actions[arm].entry(decision.action.into()).or_default(),
-        } += 1;
-        let batch = decision.batch.filter(|_| !self.course.batches.is_empty());
-        let at = self.entry(unit, batch).unwrap_or_else(|| self.enter(arm, batch, decision));
-        self.changed(at);
-        let known = &mut self.units[at];
-        if known.arm != arm {
-            self.astray += 1;
-            return;
-        }
-        known.refused |= decision.outcome == "refusal";
-        known.failed |= !matches!(decision.outcome, "answer" | "refusal");
-        known.fell_back |= decision.fell_back;
-        known.slowest_us = known.slowest_us.max(decision.took_us);
-        for (bit, fairness) in self.spec.fairness.iter().enumerate() {
-            known.adverse |= u8::from(fairness.adverse.iter().any(|action| **action == *decision.action)) << bit;
-        }
-        let row = (Source::Decisions, Some(decision.action));
-        each_total(&self.slots, known, row, decision.time_ms, |total| total.add(1.0));
-    }
-
-    /// The position of a unit that has entered, in a batch where shares follow from rewards.
-    fn entry(&self, unit: &str, batch: Option<u32>) -> Option<usize> {
-        match (self.entries.get(unit)?, batch) {
-            (Entries::One((_, at)), _) => Some(*at as usize),
-            (Entries::ByBatch(entries), batch) => {
-                let of_batch = entries.iter().find(|(known, _)| Some(*known) == batch);
-                of_batch.map(|(_, at)| *at as usize)
-            }
-        }
-    }
-
-    fn enter(&mut self, arm: usize, batch: Option<u32>, decision: &Decision<'_>) -> usize {
-        self.forced.remove(decision.unit);
-        // An experiment of four billion units has other troubles.
-        let at = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
-        match (batch, self.entries.get_mut(decision.unit)) {
-            (None, _) => drop(self.entries.insert(decision.unit.into(), Entries::One((0, at)))),
-            (Some(batch), Some(Entries::ByBatch(entries))) => entries.push((batch, at)),
-            (Some(batch), _) => {
-                self.entries.insert(decision.unit.into(), Entries::ByBatch(vec![(batch, at)]));
-            }
-        }
-        let batch = batch.unwrap_or(0);
-        self.srm.enter(arm, batch as usize);
-        let first_action = self.first_actions.iter().position(|known| **known == *decision.action);
-        let first_action = first_action.unwrap_or_else(|| {
-            self.first_actions.push(decision.action.into());
-            self.first_actions.len() - 1
-        });
-        self.units.push(Unit {
-            arm,
-            entry_ms: decision.time_ms,
-            place: decision.place,
-            failed: false,
-            fell_back: false,
-            refused: false,
-            slowest_us: 0,
-            exposed: false,
-            batch,
-            // A decision point has far fewer actions.
-            first_action: u16::try_from(first_action).unwrap_or(u16::MAX),
-            adverse: 0,
-            known: self.attributes.read(decision.attributes),
-            totals: vec![Default::default(); self.slots.len()].into(),
-        });
-        self.units.len() - 1
-    }
-
-    /// Changes each entry of a unit that was there when something was stored.
-    fn of_unit(&mut self, happened: &Happened<'_>, mut change: impl FnMut(&[Slot], &mut Unit)) {
-        let Some(entries) = self.entries.get(happened.unit) else { return };
-        let mut blocks = self.blocks.borrow_mut();
-        for (_, at) in entries.as_slice() {
-            let unit = &mut self.units[*at as usize];
-            if unit.had_entered(happened.after) {
-                change(&self.slots, unit);
-                if let Some(block) = blocks.get_mut(*at as usize / BLOCK) {
-                    *block = None;
-                }
-                self.version += 1;
-            }
-        }
-    }
-
-    /// Takes an outcome of a unit. That of a unit which has not entered is not this experiment's.
-    pub fn outcome(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
-        self.of_unit(happened, |slots, unit| {
-            each_total(slots, unit, (Source::Outcomes, Some(name)), happened.at_ms, |total| total.add(value));
-        });
-    }
-
-    /// Takes an outcome back that was taken before; `happened` is the outcome's own.
-    pub fn reversal(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
-        self.of_unit(happened, |slots, unit| {
-            each_total(slots, unit, (Source::Outcomes, Some(name)), happened.at_ms, |total| total.remove(value));
-        });
-    }
-
-    /// Takes an exposure of a unit.
-    pub fn exposure(&mut self, happened: &Happened<'_>) {
-        self.of_unit(happened, |slots, unit| {
-            unit.exposed |= unit.entry_ms <= happened.at_ms;
-            each_total(slots, unit, (Source::Exposures, None), happened.at_ms, |total| total.add(1.0));
-        });
-    }
-
-    /// Says whether the winner's own units are compared with those held back, and nobody else.
-    pub fn is_against_held_back(&self) -> bool {
-        self.shipped.is_some()
-    }
-
-    /// Units that entered, by arm.
-    pub fn entered(&self) -> &[u64] {
-        &self.srm.counts
-    }
-
-    /// The units, in the order in which they entered. One that several batches drew an arm for is
-    /// one of each.
-    pub fn units(&self) -> &[Unit] {
-        &self.units
-    }
-
-    /// The units by id, in no order.
-    pub fn by_id(&self) -> impl Iterator<Item = (&str, &Unit)> {
-        self.entries.iter().flat_map(move |(id, entries)| {
-            entries.as_slice().iter().map(move |(_, at)| (&**id, &self.units[*at as usize]))
-        })
-    }
-
-    fn changed(&mut self, at: usize) {
-        if let Some(block) = self.blocks.get_mut().get_mut(at / BLOCK) {
-            *block = None;
-        }
-    }
-
-    /// Calls `read` with the summaries of all blocks of units as they are at `now_ms`. Only those
-    /// in which something has happened, or become mature, are summed up again.
+    /// Calls `read` with the summaries of all blocks of units as they are at `now_ms`.
     pub(super) fn with_blocks<T>(&self, now_ms: u64, read: impl FnOnce(&[Option<Block>]) -> T) -> T {
         let mut blocks = self.blocks.borrow_mut();
-        blocks.resize_with(self.units.len().div_ceil(BLOCK), || None);
-        for (at, block) in blocks.iter_mut().enumerate() {
-            if block.as_ref().is_none_or(|block| !block.is_valid(now_ms)) {
-                let last = ((at + 1) * BLOCK).min(self.units.len());
-                *block = Some(Block::of(self, at * BLOCK..last, now_ms));
+        blocks.resize_with(self.block_versions().len(), || None);
+        for (at, (block, version)) in blocks.iter_mut().zip(self.block_versions()).enumerate() {
+            if block.as_ref().is_none_or(|block| !block.is_valid(*version, now_ms)) {
+                let last = ((at + 1) * BLOCK).min(self.units().len());
+                *block = Some(Block::of(&self.facts, at * BLOCK..last, *version, now_ms));
             }
         }
         drop(blocks);
@@ -339,30 +62,4 @@ impl Observed {
     pub fn valid_until(&self, now_ms: u64) -> u64 {
         self.with_blocks(now_ms, |blocks| blocks.iter().flatten().map(Block::valid_until).min().unwrap_or(u64::MAX))
     }
-}
-
-/// What has to be totalled a unit, and where each metric finds it.
-fn slots(spec: &Experiment) -> (Vec<Slot>, Vec<Slots>) {
-    let mut slots: Vec<Slot> = Vec::new();
-    let mut slot = |measure: &Measure, metric: &Metric| {
-        let (source, name, window_ms) = (measure.source, measure.outcome.clone(), metric.window_ms);
-        let same = |s: &Slot| (s.source, &s.name, s.window_ms) == (source, &name, window_ms);
-        let at = slots.iter().position(same).unwrap_or_else(|| {
-            slots.push(Slot { source, name: name.clone(), window_ms });
-            slots.len() - 1
-        });
-        (at, measure.aggregate)
-    };
-    let of_metric = spec
-        .metrics
-        .iter()
-        .map(|metric| match &metric.quantity {
-            Quantity::Mean(measure) => {
-                let (at, aggregate) = slot(measure, metric);
-                Slots::One(at, aggregate)
-            }
-            Quantity::Ratio(over, under) => Slots::Two([slot(over, metric), slot(under, metric)]),
-        })
-        .collect();
-    (slots, of_metric)
 }

@@ -1,0 +1,184 @@
+//! What units come to for a metric, in a form that can be added up.
+
+use std::collections::BTreeMap;
+
+use super::facts::Facts;
+use super::unit::{Slots, Unit};
+use crate::experiment::{Metric, Missing};
+use crate::stats::regression::Cross;
+use crate::stats::{Joint, Moments};
+
+/// A metric's numbers in one arm, in the form that can be added up.
+#[derive(Debug, Clone)]
+pub(super) struct ArmSummary {
+    pub moments: Moments,
+    pub joint: Joint,
+    pub cross: Cross,
+}
+
+/// How a unit's number is compared between arms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum By {
+    /// The numbers themselves.
+    Plain,
+    /// Two sums' ratio.
+    Ratio,
+    /// Less what covariates foretell, each with its mean over all units: who lacks one is taken
+    /// to be average.
+    Covariates(Vec<usize>),
+    /// Batch by batch, each with its own shares.
+    Batches,
+}
+
+/// What is summed up for a metric.
+pub(super) struct Shape<'o> {
+    pub metric: &'o Metric,
+    pub slots: Slots,
+    pub by: By,
+    pub arms: usize,
+}
+
+impl<'o> Shape<'o> {
+    /// The one of a metric by its position.
+    pub fn of(facts: &'o Facts, position: usize) -> Self {
+        let metric = &facts.spec.metrics[position];
+        let slots = facts.of_metric[position];
+        let places = facts.attributes.places(&metric.cuped);
+        let by = match slots {
+            Slots::Two(_) => By::Ratio,
+            Slots::One(..) if !facts.course.batches.is_empty() => By::Batches,
+            Slots::One(..) if !places.is_empty() => By::Covariates(places),
+            Slots::One(..) => By::Plain,
+        };
+        Self { metric, slots, by, arms: facts.spec.arms.len() }
+    }
+
+    /// What no units come to.
+    pub fn nothing(&self) -> MetricSummary {
+        let k = match &self.by {
+            By::Covariates(places) => places.len(),
+            By::Plain | By::Ratio | By::Batches => 0,
+        };
+        let empty = ArmSummary { moments: Moments::default(), joint: Joint::default(), cross: Cross::new(k) };
+        MetricSummary {
+            arms: vec![empty; self.arms],
+            not_mature: 0,
+            no_row: 0,
+            not_exposed: 0,
+            so_far: vec![0.0; self.arms],
+            batches: BTreeMap::new(),
+            lacking: Vec::new(),
+        }
+    }
+
+    /// A unit's number, no larger than the metric's cap.
+    pub fn capped(&self, value: f64) -> f64 {
+        self.metric.cap.map_or(value, |cap| value.min(cap))
+    }
+}
+
+/// What some units come to for a metric.
+#[derive(Debug, Clone)]
+pub(super) struct MetricSummary {
+    pub arms: Vec<ArmSummary>,
+    pub not_mature: u64,
+    pub no_row: u64,
+    pub not_exposed: u64,
+    /// What has happened, by arm, whether or not the unit is mature: one that has happened stays.
+    pub so_far: Vec<f64>,
+    /// By batch and arm, where shares follow from rewards.
+    pub batches: BTreeMap<u32, Vec<Moments>>,
+    /// Positions of units that lack a covariate: its mean over all units stands for it, which is
+    /// known only once all units are.
+    pub lacking: Vec<u32>,
+}
+
+impl MetricSummary {
+    /// Adds what further units come to.
+    pub fn merge(&mut self, other: &Self) {
+        for (arm, other) in self.arms.iter_mut().zip(&other.arms) {
+            arm.moments += other.moments;
+            arm.joint += other.joint;
+            arm.cross += &other.cross;
+        }
+        self.not_mature += other.not_mature;
+        self.no_row += other.no_row;
+        self.not_exposed += other.not_exposed;
+        for (sum, other) in self.so_far.iter_mut().zip(&other.so_far) {
+            *sum += other;
+        }
+        for (batch, other) in &other.batches {
+            let arms = self.batches.entry(*batch).or_insert_with(|| vec![Moments::default(); other.len()]);
+            for (moments, other) in arms.iter_mut().zip(other) {
+                *moments += *other;
+            }
+        }
+        self.lacking.extend(&other.lacking);
+    }
+
+    /// Takes a mature unit.
+    fn take(&mut self, at: usize, unit: &Unit, shape: &Shape<'_>) {
+        let metric = shape.metric;
+        let arm = &mut self.arms[unit.arm];
+        match shape.slots {
+            Slots::One(slot, aggregate) => {
+                let total = unit.total(slot);
+                if total.rows == 0 && metric.missing == Missing::Drop {
+                    self.no_row += 1;
+                    return;
+                }
+                let y = shape.capped(total.value(aggregate));
+                arm.moments.push(y);
+                match &shape.by {
+                    By::Plain | By::Ratio => {}
+                    By::Batches => {
+                        let none = || vec![Moments::default(); shape.arms];
+                        self.batches.entry(unit.batch).or_insert_with(none)[unit.arm].push(y);
+                    }
+                    By::Covariates(places) => {
+                        let x: Vec<f64> = places.iter().map(|place| unit.known.number(*place)).collect();
+                        if x.iter().any(|x| x.is_nan()) {
+                            self.lacking.extend(u32::try_from(at).ok());
+                            return;
+                        }
+                        arm.joint.push(y, x[0]);
+                        arm.cross.push(y, &x);
+                    }
+                }
+            }
+            Slots::Two([(over, over_by), (under, under_by)]) => {
+                let under = unit.total(under).value(under_by);
+                if under == 0.0 && metric.missing == Missing::Drop {
+                    self.no_row += 1;
+                } else {
+                    arm.joint.push(shape.capped(unit.total(over).value(over_by)), under);
+                }
+            }
+        }
+    }
+}
+
+/// Sums up those of `units` that `is_in`; `first` is the position of the first of them.
+pub(super) fn sum_up(
+    facts: &Facts,
+    shape: &Shape<'_>,
+    first: usize,
+    units: &[Unit],
+    now_ms: u64,
+    is_in: impl Fn(&Unit) -> bool,
+) -> MetricSummary {
+    debug_assert!(first + units.len() <= facts.units().len());
+    let mut summary = shape.nothing();
+    let (Slots::One(slot, aggregate) | Slots::Two([(slot, aggregate), _])) = shape.slots;
+    for (at, unit) in units.iter().enumerate().filter(|(_, unit)| is_in(unit)) {
+        summary.so_far[unit.arm] += unit.total(slot).value(aggregate);
+        if shape.metric.mature_ms(unit.entry_ms) > now_ms {
+            summary.not_mature += 1;
+        } else if shape.metric.is_exposed && !unit.exposed {
+            summary.not_exposed += 1;
+        } else {
+            summary.take(first + at, unit, shape);
+        }
+    }
+    summary
+}
