@@ -7,7 +7,7 @@ use serin_core::experiment::{Experiment, Pin, Status};
 
 use super::experiments::{Bound, Statuses, bind};
 use crate::config::Config;
-use crate::decide::{Arm, Deployment, Point, bind_arm};
+use crate::decide::{Arm, BindTarget, Deployment, Point};
 use crate::deployment::PointSchema;
 use crate::experiments::{Candidate, ExperimentStatus, Life};
 use crate::features::EmbeddedStore;
@@ -106,7 +106,12 @@ pub(super) fn build_pinned(
             if known.is_empty() { "none".to_owned() } else { known.join(", ") }
         ));
     };
-    let schema = PointSchema { context: &spec.context, entities: &spec.entities, views: &config.views };
-    bind_arm("", Arc::clone(plugin), &spec.parameters, 1.0, &schema, name, &spec.actions, models, config.limits)
-        .map_err(|e| e.to_string())
+    let target = BindTarget {
+        point: name,
+        schema: PointSchema { context: &spec.context, entities: &spec.entities, views: &config.views },
+        actions: &spec.actions,
+        models,
+        allowed: config.limits,
+    };
+    target.bind("", Arc::clone(plugin), &spec.parameters, 1.0).map_err(|e| e.to_string())
 }

@@ -11,7 +11,7 @@ use serin_core::manifest::CONTEXT_VIEW;
 use serin_core::value::ValueType;
 
 use crate::config::Config;
-use crate::decide::{self, RunningExperiment, ShadowArm, ShippedArm, batch_salt, bind_arm};
+use crate::decide::{self, BindTarget, RunningExperiment, ShadowArm, ShippedArm, batch_salt};
 use crate::deployment::{PointSchema, PointSpec};
 use crate::experiments::{Candidate, ExperimentState, ExperimentStatus, Life};
 use crate::models::ModelSet;
@@ -232,57 +232,19 @@ fn judge(
             point.layer.name, point.layer.unit
         ));
     }
-    // Slots are of a layer, which several decision points may share.
-    for other in slots.iter().filter(|other| other.layer == point.layer.name) {
-        if spec.reuse_slot && other.is_free_for_reuse {
-            continue;
-        }
-        if !now.state.is_ended() && spec.slot[0] < other.slot[1] && other.slot[0] < spec.slot[1] {
-            return Binding::Invalid(format!(
-                "slot = {:?} overlaps that of '{}', {:?}; slots of a layer are disjoint{}",
-                spec.slot, other.id, other.slot, other.note
-            ));
-        }
+    if let Err(why) = check_slot(point, slots, spec, now) {
+        return Binding::Invalid(why);
     }
     let schema = PointSchema { context: &point.context, entities: &point.entities, views: &config.views };
     let eligible = match spec.eligible.as_ref().map(|source| Predicate::compile(source, &schema)).transpose() {
         Ok(eligible) => eligible,
         Err(error) => return Binding::Invalid(format!("eligible: {error}")),
     };
-    let bind = |arm: &experiment::Arm, weight: f64| {
-        let Some(plugin) = versions.get(&arm.strategy) else {
-            let listed = listed(versions);
-            return Err(Binding::Waits(format!(
-                "arm '{}': strategy {} is not there; {listed}",
-                arm.name, arm.strategy
-            )));
-        };
-        bind_arm(
-            &arm.name,
-            Arc::clone(plugin),
-            &arm.parameters,
-            weight,
-            &schema,
-            &spec.decision_point,
-            &point.actions,
-            models,
-            config.limits,
-        )
-        .map_err(|error| Binding::Invalid(format!("arm '{}': {error}", arm.name)))
-    };
-    let weights = now.weights(spec);
-    let arms = match spec.arms.iter().zip(weights).map(|(arm, weight)| bind(arm, weight)).collect::<Result<Vec<_>, _>>()
-    {
-        Ok(arms) => arms,
-        Err(verdict) => return verdict,
-    };
-    let shadow = |shadow: &experiment::Shadow| {
-        let salt = format!("{}/shadow/{}", spec.salt, shadow.arm.name);
-        bind(&shadow.arm, 0.0).map(|arm| ShadowArm { arm, sample: shadow.sample, salt })
-    };
-    let shadows = match spec.shadows.iter().map(shadow).collect::<Result<Vec<_>, _>>() {
-        Ok(shadows) => shadows,
-        Err(verdict) => return verdict,
+    let (actions, allowed) = (&point.actions, config.limits);
+    let target = BindTarget { point: &spec.decision_point, schema, actions, models, allowed };
+    let (arms, shadows) = match bind_arms(versions, &target, spec, now) {
+        Ok(bound) => bound,
+        Err(binding) => return binding,
     };
     if let Err(why) = check_attributes(config, point, spec, &arms, &shadows) {
         return Binding::Invalid(why);
@@ -304,6 +266,49 @@ fn judge(
         shadows,
         attributes: spec.attributes().into(),
     }))
+}
+
+/// Slots of a layer, which several decision points may share, are disjoint.
+fn check_slot(point: &PointSpec, slots: &[HeldSlot], spec: &Experiment, now: &Status) -> Result<(), String> {
+    if now.state.is_ended() {
+        return Ok(());
+    }
+    let holds = |other: &&HeldSlot| !(spec.reuse_slot && other.is_free_for_reuse);
+    let mut others = slots.iter().filter(|other| other.layer == point.layer.name).filter(holds);
+    match others.find(|other| spec.slot[0] < other.slot[1] && other.slot[0] < spec.slot[1]) {
+        Some(other) => Err(format!(
+            "slot = {:?} overlaps that of '{}', {:?}; slots of a layer are disjoint{}",
+            spec.slot, other.id, other.slot, other.note
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Binds the arms and the shadow arms, or says what keeps one of them from running.
+fn bind_arms(
+    versions: &VersionsByPin,
+    target: &BindTarget<'_>,
+    spec: &Experiment,
+    now: &Status,
+) -> Result<(Vec<decide::Arm>, Vec<ShadowArm>), Binding> {
+    let bind = |arm: &experiment::Arm, weight: f64| {
+        let Some(plugin) = versions.get(&arm.strategy) else {
+            let listed = listed(versions);
+            return Err(Binding::Waits(format!(
+                "arm '{}': strategy {} is not there; {listed}",
+                arm.name, arm.strategy
+            )));
+        };
+        let bound = target.bind(&arm.name, Arc::clone(plugin), &arm.parameters, weight);
+        bound.map_err(|error| Binding::Invalid(format!("arm '{}': {error}", arm.name)))
+    };
+    let weights = now.weights(spec);
+    let arms = spec.arms.iter().zip(weights).map(|(arm, weight)| bind(arm, weight)).collect::<Result<_, _>>()?;
+    let shadow = |shadow: &experiment::Shadow| {
+        let salt = format!("{}/shadow/{}", spec.salt, shadow.arm.name);
+        bind(&shadow.arm, 0.0).map(|arm| ShadowArm { arm, sample: shadow.sample, salt })
+    };
+    Ok((arms, spec.shadows.iter().map(shadow).collect::<Result<_, _>>()?))
 }
 
 /// What the analysis looks at has to be declared; covariates are numbers, and what people are

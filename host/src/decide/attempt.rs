@@ -11,7 +11,7 @@ use serin_core::value::Value;
 use super::{Arm, Deployment};
 use crate::clock::{Budget, Stopwatch};
 use crate::models::{Model, ModelSet, ScoreError};
-use crate::sandbox::{Run, Scored, Scorer};
+use crate::sandbox::{Ran, Run, Scored, Scorer};
 
 /// Answers a strategy's own model calls from the loaded models.
 pub(super) struct CallScorer {
@@ -89,20 +89,7 @@ pub(super) fn attempt(
 ) -> Attempted {
     let mut watch = Stopwatch::new();
     let manifest = arm.plugin.manifest();
-    let mut attempt = Attempt {
-        role,
-        strategy: arm.plugin.id.clone(),
-        parameters: arm.parameters.clone(),
-        limits: arm.limits,
-        defaulted: Vec::new(),
-        scores: Vec::new(),
-        transcript: Vec::new(),
-        logs: Vec::new(),
-        logs_cut: false,
-        outcome: Outcome::Failure { kind: FailureKind::NoTime, detail: "no time was left to begin".to_owned() },
-        fuel: 0,
-        time_us: 0,
-    };
+    let mut attempt = unstarted(arm, role);
     let fail = |mut attempt: Attempt, degraded, (kind, detail), score_us| {
         attempt.outcome = Outcome::Failure { kind, detail };
         Attempted { attempt, degraded, score_us, run_us: 0 }
@@ -135,15 +122,57 @@ pub(super) fn attempt(
     if budget.left().is_zero() {
         return Attempted { attempt, degraded, score_us, run_us: 0 };
     }
+    let ran = match run(deployment, record, arm, role, budget, &inputs.features, &scores) {
+        Ok(ran) => ran,
+        Err(refused) => return fail(attempt, degraded, refused, score_us),
+    };
+    attempt.transcript = ran.transcript;
+    attempt.logs = ran.logs;
+    attempt.logs_cut = ran.logs_cut;
+    attempt.outcome = ran.outcome;
+    attempt.fuel = ran.fuel;
+    attempt.time_us = ran.time_us;
+    Attempted { attempt, degraded, score_us, run_us: watch.lap_us() }
+}
+
+/// An attempt that has not begun.
+fn unstarted(arm: &Arm, role: Role) -> Attempt {
+    Attempt {
+        role,
+        strategy: arm.plugin.id.clone(),
+        parameters: arm.parameters.clone(),
+        limits: arm.limits,
+        defaulted: Vec::new(),
+        scores: Vec::new(),
+        transcript: Vec::new(),
+        logs: Vec::new(),
+        logs_cut: false,
+        outcome: Outcome::Failure { kind: FailureKind::NoTime, detail: "no time was left to begin".to_owned() },
+        fuel: 0,
+        time_us: 0,
+    }
+}
+
+/// Runs the version in one of its slots, if its breaker admits the run.
+fn run(
+    deployment: &Deployment,
+    record: &Record,
+    arm: &Arm,
+    role: Role,
+    budget: Budget,
+    features: &[Value],
+    scores: &[f64],
+) -> Result<Ran, (FailureKind, String)> {
+    let is_shadow = role == Role::Shadow;
     if !is_shadow && let Err(why) = arm.plugin.breaker.admit(record.time_ms) {
-        return fail(attempt, degraded, (FailureKind::BreakerOpen, why), score_us);
+        return Err((FailureKind::BreakerOpen, why));
     }
     let Some(_slot) = arm.plugin.slot(deployment.slots_per_version, budget.left().mul_f64(SLOT_WAIT_SHARE)) else {
         let detail = format!("{} runs of this version are under way", deployment.slots_per_version);
-        return fail(attempt, degraded, (FailureKind::Overloaded, detail), score_us);
+        return Err((FailureKind::Overloaded, detail));
     };
-    let run = Run::of(record, &inputs.features, &scores, &arm.parameters);
-    let scorer: Option<Box<dyn Scorer>> = match manifest.callable.is_empty() {
+    let run = Run::of(record, features, scores, &arm.parameters);
+    let scorer: Option<Box<dyn Scorer>> = match arm.plugin.manifest().callable.is_empty() {
         true => None,
         false => Some(Box::new(CallScorer {
             models: Arc::clone(&deployment.models),
@@ -156,18 +185,12 @@ pub(super) fn attempt(
     let point = deployment.points.get(&record.decision_point).map_or(Duration::ZERO, |point| point.deadline);
     let fair = point.mul_f64(FAIR_SHARE).min(Duration::from_millis(arm.limits.wall_ms));
     let had_time = budget.left() >= fair;
-    let ran = arm.plugin.linked.run(&run, manifest, arm.limits, budget, scorer);
+    let ran = arm.plugin.linked.run(&run, arm.plugin.manifest(), arm.limits, budget, scorer);
     let is_its_own = had_time || !matches!(ran.outcome, Outcome::Failure { kind: FailureKind::Deadline, .. });
     if !is_shadow && is_its_own {
         arm.plugin.breaker.note(&ran.outcome, record.time_ms);
     }
-    attempt.transcript = ran.transcript;
-    attempt.logs = ran.logs;
-    attempt.logs_cut = ran.logs_cut;
-    attempt.outcome = ran.outcome;
-    attempt.fuel = ran.fuel;
-    attempt.time_us = ran.time_us;
-    Attempted { attempt, degraded, score_us, run_us: watch.lap_us() }
+    Ok(ran)
 }
 
 fn score(

@@ -148,38 +148,49 @@ pub struct UnionView {
 #[error("{0}")]
 pub struct BindError(pub String);
 
-/// Binds a version to a decision point: its manifest has to fit what the point declares.
-///
-/// # Errors
-/// The action, feature, model or parameter that does not fit, and what would.
-#[allow(clippy::too_many_arguments, reason = "each is one part of what a version has to fit")]
-pub fn bind_arm(
-    name: &str,
-    plugin: Arc<Plugin>,
-    overrides: &IndexMap<String, Value>,
-    weight: f64,
-    schema: &PointSchema<'_>,
-    point: &str,
-    actions: &[Name],
-    models: &ModelSet,
-    allowed: Limits,
-) -> Result<Arm, BindError> {
-    let manifest = plugin.manifest();
-    let fail = |why: String| BindError(format!("{}: {why}", manifest.id()));
-    if *manifest.decision_point != *point {
-        return Err(fail(format!("is made for decision point '{}', not '{point}'", manifest.decision_point)));
+/// What a version has to fit at a decision point.
+pub struct BindTarget<'a> {
+    /// The decision point.
+    pub point: &'a str,
+    /// What it declares.
+    pub schema: PointSchema<'a>,
+    /// Its actions.
+    pub actions: &'a [Name],
+    /// The models that are loaded.
+    pub models: &'a ModelSet,
+    /// The operator's limits.
+    pub allowed: Limits,
+}
+
+impl BindTarget<'_> {
+    /// Binds a version to the decision point: its manifest has to fit what the point declares.
+    ///
+    /// # Errors
+    /// The action, feature, model or parameter that does not fit, and what would.
+    pub fn bind(
+        &self,
+        name: &str,
+        plugin: Arc<Plugin>,
+        overrides: &IndexMap<String, Value>,
+        weight: f64,
+    ) -> Result<Arm, BindError> {
+        let (manifest, point) = (plugin.manifest(), self.point);
+        let fail = |why: String| BindError(format!("{}: {why}", manifest.id()));
+        if *manifest.decision_point != *point {
+            return Err(fail(format!("is made for decision point '{}', not '{point}'", manifest.decision_point)));
+        }
+        if let Some(action) = manifest.actions.iter().find(|action| !self.actions.contains(&action.name)) {
+            let listed = self.actions.iter().map(|a| &**a).collect::<Vec<_>>().join(", ");
+            return Err(fail(format!("action '{}' is not of '{point}'; its actions: {listed}", action.name)));
+        }
+        check_features(manifest, &self.schema).map_err(fail)?;
+        check_models(manifest, self.models).map_err(fail)?;
+        let parameters = manifest.parameters_with(overrides).map_err(fail)?;
+        let mut limits = manifest.limits.within(self.allowed);
+        // What a pool slot does not have cannot be granted.
+        limits.memory_bytes = limits.memory_bytes.min(Size::of(plugin.contents.size).memory_bytes());
+        Ok(Arm { name: name.into(), parameters, limits, weight, plugin })
     }
-    if let Some(action) = manifest.actions.iter().find(|action| !actions.contains(&action.name)) {
-        let listed: Vec<&str> = actions.iter().map(|a| &**a).collect();
-        return Err(fail(format!("action '{}' is not of '{point}'; its actions: {}", action.name, listed.join(", "))));
-    }
-    check_features(manifest, schema).map_err(fail)?;
-    check_models(manifest, models).map_err(fail)?;
-    let parameters = manifest.parameters_with(overrides).map_err(fail)?;
-    let mut limits = manifest.limits.within(allowed);
-    // What a pool slot does not have cannot be granted.
-    limits.memory_bytes = limits.memory_bytes.min(Size::of(plugin.contents.size).memory_bytes());
-    Ok(Arm { name: name.into(), parameters, limits, weight, plugin })
 }
 
 fn check_features(manifest: &Manifest, schema: &PointSchema<'_>) -> Result<(), String> {

@@ -12,7 +12,7 @@ mod route;
 mod shadow;
 
 pub use deployment::{
-    Arm, BindError, Deployment, Point, RunningExperiment, ShadowArm, ShippedArm, UnionView, bind_arm,
+    Arm, BindError, BindTarget, Deployment, Point, RunningExperiment, ShadowArm, ShippedArm, UnionView,
 };
 pub use pipeline::{Decided, decide};
 pub use pool::{Decision, Pool, Refused, Then};
