@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::{CONTEXT_VIEW, Manifest};
 use crate::record::{CallError, Candidate, Outcome};
+use crate::unique;
 use crate::value::Value;
 
 /// One case, as its file has it.
@@ -21,16 +22,16 @@ pub struct Case {
     #[serde(default)]
     pub utc_offset_minutes: i32,
     /// The request's context.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::keys")]
     pub context: IndexMap<String, Value>,
     /// The feature views' values.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::nested_keys")]
     pub features: IndexMap<String, IndexMap<String, Value>>,
     /// The declared models' scores.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::keys")]
     pub scores: IndexMap<String, f64>,
     /// Parameters in place of the defaults.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::keys")]
     pub parameters: IndexMap<String, Value>,
     /// What calls of the `models` import are answered, in order.
     #[serde(default)]

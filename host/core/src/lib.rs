@@ -17,6 +17,7 @@ pub mod projection;
 pub mod record;
 pub mod row;
 pub mod stats;
+pub mod unique;
 pub mod value;
 
 /// A name from a manifest, a configuration or a request: shared, never copied.

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use serin_core::unique;
 use utoipa::ToSchema;
 
 use super::error::BodyRefusal;
@@ -57,6 +58,7 @@ pub struct WireOutcome {
     /// The decision that it is about; or `entity`.
     decision_id: Option<String>,
     /// The one entity that it is about: kind and id; or `decision_id`.
+    #[serde(default, deserialize_with = "unique::optional_keys")]
     #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
     entity: Option<IndexMap<String, String>>,
 }

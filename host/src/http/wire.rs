@@ -15,6 +15,7 @@ use serde::de::{self, DeserializeOwned, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serin_core::NameMap;
 use serin_core::record::Record;
+use serin_core::unique;
 use serin_core::value::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
@@ -36,10 +37,11 @@ pub struct WireRequest {
     /// The decision point.
     pub decision_point: String,
     /// Ids by kind of entity.
+    #[serde(deserialize_with = "unique::keys")]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub entities: IndexMap<String, String>,
     /// The typed context that the decision point declares.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::keys")]
     #[schema(value_type = std::collections::HashMap<String, WireValue>)]
     pub context: IndexMap<String, Value>,
     /// The unit's local offset from UTC, in minutes.
@@ -71,7 +73,9 @@ impl utoipa::PartialSchema for WireValue {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(SchemaType::from_iter([Type::Null, Type::Boolean, Type::Number, Type::String]))
-            .description(Some("null, a boolean, a whole number of 64 bits, a finite number or text"))
+            .description(Some(
+                "null, a boolean, a whole number of 64 bits, a finite number or text, in requests of at most 4096 bytes",
+            ))
             .into()
     }
 }

@@ -204,6 +204,7 @@ pub struct Candidate {
     /// Probability of drawing it.
     pub probability: f64,
     /// The action's parameters.
+    #[serde(deserialize_with = "crate::unique::keys")]
     pub parameters: NameMap<Value>,
     /// Why.
     pub reasons: Vec<ReasonWeight>,
