@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::tables::{Column, parquet};
 use crate::support::wat::{PRELUDE, decide, guest};
-use crate::support::{Deployment, Host, collections, run};
+use crate::support::{Cli, Deployment, Host, collections, run};
 
 /// The time `ago`, as requests write it.
 fn time(ago: Duration) -> String {
@@ -165,26 +165,118 @@ fn an_older_event_time_never_overwrites_a_newer_one() {
     );
     assert_eq!(shown()["event_time"], written["event_time"]);
     assert_eq!(shown()["values"]["contacts_7d"]["value"], 2);
-    // Of the same time: the later one corrects the earlier, and replaces it whole.
+    // Of the same time: the later one corrects the earlier. What it does not name stays as it is.
     let again = json!({ "rows": [
         { "entity": "l-1", "event_time": written["event_time"], "values": { "balance_due": 10 } },
         { "entity": "l-2", "event_time": written["event_time"], "values": { "balance_due": 20 } },
     ] });
     assert_eq!(host.public.post("/v1/features/servicing", &again).json(), json!({ "written": 2, "older": 0 }));
     assert_eq!(shown()["values"]["balance_due"]["value"], 10.0);
-    assert_eq!(shown()["values"]["contacts_7d"]["status"], "missing");
+    assert_eq!(shown()["values"]["contacts_7d"]["value"], 2);
     // A file is held to the same rule.
     let csv = format!("entity,event_time,contacts_7d\nl-1,{},5\nl-2,{},6\n", time(2 * HOUR), time(Duration::ZERO));
     let loaded = load(&deployment, "servicing", "rows.csv", csv);
     assert_eq!(loaded, "servicing: 1 rows written, 1 older than what is there\n");
-    assert_eq!(shown()["values"]["contacts_7d"]["status"], "missing");
+    assert_eq!(shown()["values"]["contacts_7d"]["value"], 2);
 }
 
-fn load(deployment: &Deployment, view: &str, file: &str, bytes: impl AsRef<[u8]>) -> String {
+/// Who served, and whether that was in doubt of a constraint.
+fn served(host: &Host, loan: &str) -> (Value, Value) {
+    let decision = host.decide(&late("b-1", loan));
+    (decision["served_by"].clone(), decision["degraded"].clone())
+}
+
+#[test]
+fn a_push_of_one_column_leaves_what_a_constraint_reads_of_the_others() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let constraint = || (json!("constraint"), json!([]));
+    push(&host, "servicing", "l-900", HOUR, json!({ "cease_contact": true, "contacts_7d": 1, "balance_due": 900.0 }));
+    assert_eq!(served(&host, "l-900"), constraint());
+    push(&host, "servicing", "l-900", Duration::ZERO, json!({ "balance_due": 850.0 }));
+    assert_eq!(served(&host, "l-900"), constraint(), "nobody said that contact may begin again");
+    let shown = host.admin.get("/v1/features/servicing/l-900").json();
+    assert_eq!(
+        (&shown["values"]["balance_due"]["value"], &shown["values"]["contacts_7d"]["value"]),
+        (&json!(850.0), &json!(1))
+    );
+    assert!(shown["values"]["contacts_7d"]["event_time"].as_str() < shown["event_time"].as_str(), "{shown}");
+    // Each column has an age of its own: between the two pushes, one is written and one is older.
+    let between = push(&host, "servicing", "l-900", HOUR / 2, json!({ "cease_contact": false, "balance_due": 1.0 }));
+    assert_eq!(between, json!({ "written": 1, "older": 0 }));
+    assert_ne!(served(&host, "l-900").0, "constraint");
+    assert_eq!(host.admin.get("/v1/features/servicing/l-900").json()["values"]["balance_due"]["value"], 850.0);
+    // Null is a statement, too: it is not known any more, which the demo's condition asks about with has().
+    push(&host, "servicing", "l-900", HOUR / 4, json!({ "cease_contact": null }));
+    assert_eq!(host.admin.get("/v1/features/servicing/l-900").json()["values"]["cease_contact"]["status"], "missing");
+    assert_ne!(served(&host, "l-900").0, "constraint");
+}
+
+#[test]
+fn a_column_that_is_too_old_protects_though_the_rest_of_its_row_is_new_and_the_record_replays() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    push(&host, "servicing", "l-1", 25 * HOUR, json!({ "cease_contact": false, "contacts_7d": 9 }));
+    push(&host, "servicing", "l-1", HOUR, json!({ "balance_due": 10.0 }));
+    let doubt = (json!("constraint"), json!(["exclude:missing: features.servicing.cease_contact"]));
+    assert_eq!(served(&host, "l-1"), doubt, "has() does not help: whether it still holds is not known");
+    push(&host, "servicing", "l-1", HOUR, json!({ "cease_contact": false }));
+    let decision = host.decide(&late("b-1", "l-1"));
+    assert_ne!(decision["served_by"], "constraint");
+    assert!(degraded(&decision).contains(&"feature:servicing.contacts_7d:stale"), "{decision}");
+    let row = host.record(&decision)["features"]["servicing"].clone();
+    assert_eq!((&row["status"], &row["stale_columns"]), (&json!("present"), &json!(["contacts_7d"])));
+    assert!(row["column_times_ms"]["contacts_7d"].as_u64() < row["event_time_ms"].as_u64(), "{row}");
+    let id = decision["decision_id"].as_str().expect("an id");
+    let replayed = host.admin.post(&format!("/v1/decisions/{id}/replay"), &json!({}));
+    assert_eq!(replayed.json()["identical"], true, "{}", replayed.text);
+}
+
+#[test]
+fn how_far_an_event_time_may_lie_ahead_is_configured_for_every_way_in() {
+    let deployment = collections();
+    let ahead = |seconds: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    let row =
+        |seconds| json!({ "rows": [{ "entity": "l-1", "event_time": ahead(seconds).to_string(), "values": {} }] });
+    let csv = |seconds| format!("entity,event_time,contacts_7d\nl-1,{},1\n", ahead(seconds));
+    let table = |seconds| {
+        parquet(&[
+            ("entity", Column::Text(vec![Some("l-1")])),
+            ("event_time", Column::Time(vec![Some(ahead(seconds).as_millisecond())])),
+        ])
+    };
+    let check = |deployment: &Deployment, host: &Host, near: i64, far: i64, tolerance: &str| {
+        assert_eq!(host.public.post("/v1/features/servicing", &row(near)).status, 200);
+        let refused = host.public.post("/v1/features/servicing", &row(far));
+        assert_eq!(refused.status, 422);
+        let needle = format!("lies more than {tolerance} in the future; valid: up to server.future_tolerance");
+        assert!(refused.text.contains(&needle), "{}", refused.text);
+        load(deployment, "servicing", "near.csv", csv(near));
+        load(deployment, "servicing", "near.parquet", table(near));
+        for (file, bytes) in [("far.csv", csv(far).into_bytes()), ("far.parquet", table(far))] {
+            let loaded = try_load(deployment, "servicing", file, bytes, &[]);
+            assert!(loaded.code == Some(1) && loaded.stderr.contains(&needle), "{}", loaded.stderr);
+        }
+    };
+    let host = Host::start(&deployment).ready();
+    check(&deployment, &host, 200, 400, "5m");
+    deployment.edit("serin.toml", "[server]\n", "[server]\nfuture_tolerance = \"30m\"\n");
+    crate::support::eventually("the other tolerance is in force", Duration::from_secs(20), || {
+        (host.public.post("/v1/features/servicing", &row(400)).status == 200).then_some(())
+    });
+    check(&deployment, &host, 1_700, 1_900, "30m");
+}
+
+/// `serin features load` of a file of these bytes.
+pub fn try_load(deployment: &Deployment, view: &str, file: &str, bytes: impl AsRef<[u8]>, more: &[&str]) -> Cli {
     deployment.write(file, bytes);
     let (config, file) = (deployment.config(), deployment.path().join(file));
     let text = |path: &std::path::Path| path.to_str().expect("a path").to_owned();
-    let loaded = run(["features", "load", view, &text(&file), "--config", &text(&config)]);
+    run(["features", "load", view, &text(&file), "--config", &text(&config)].iter().chain(more))
+}
+
+fn load(deployment: &Deployment, view: &str, file: &str, bytes: impl AsRef<[u8]>) -> String {
+    let loaded = try_load(deployment, view, file, bytes, &[]);
     assert_eq!(loaded.code, Some(0), "{}", loaded.stderr);
     loaded.stdout
 }

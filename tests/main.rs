@@ -13,6 +13,7 @@ mod crash;
 mod demo;
 mod docs;
 mod experiments;
+mod feature_files;
 mod features;
 mod groups;
 mod http;

@@ -34,6 +34,12 @@ const CASES: &[Case] = &[
     ("admin = ", "queue = 0\nadmin = ", &["server.queue = 0", "valid: 1 to"]),
     ("admin = ", "max_concurrent = 0\nadmin = ", &["server.max_concurrent = 0", "valid: 1 to"]),
     ("admin = ", "max_body_bytes = -1\nadmin = ", &["max_body_bytes", "invalid value"]),
+    (
+        "admin = ",
+        "future_tolerance = \"1d\"\nadmin = ",
+        &["server.future_tolerance = \"1d\"; valid: 0s to 1h, like 5m"],
+    ),
+    ("admin = ", "future_tolerance = \"soon\"\nadmin = ", &["server.future_tolerance", "soon"]),
     ("default-risk.\"1.0.0\"", "default-risk.\"1.0\"", &["models.default-risk.\"1.0\"", "MAJOR.MINOR.PATCH"]),
     (
         "annual_income = \"number\"",

@@ -82,12 +82,12 @@ fn a_csv_file_with_a_bad_row_loads_nothing_and_the_row_is_numbered() {
     let time = "2026-01-01T00:00:00Z";
     for (bad, needles) in [
         (format!("l-2,{time},three,1,false"), ["row 2", "column 'contacts_7d': 'three' is not integer"]),
-        (format!("l-2,{time},1.0,1,false"), ["row 2", "column 'contacts_7d': '1.0' is not integer"]),
+        (format!("l-2,{time},1.5,1,false"), ["row 2 (line 3)", "column 'contacts_7d': '1.5' is not integer"]),
         (format!("l-2,{time},1,NaN,false"), ["row 2", "column 'balance_due': 'NaN' is not number"]),
         (format!("l-2,{time},1,inf,false"), ["row 2", "column 'balance_due': 'inf' is not number"]),
         (format!("l-2,{time},1,1e999,false"), ["row 2", "column 'balance_due': '1e999' is not number"]),
         (format!("l-2,{time},99999999999999999999,1,false"), ["row 2", "contacts_7d"]),
-        (format!("l-2,{time},1,1,yes"), ["row 2", "column 'hardship_flag': 'yes' is not boolean"]),
+        (format!("l-2,{time},1,1,maybe"), ["row 2", "column 'hardship_flag': 'maybe' is not boolean; valid: true, t"]),
         ("l-2,01/02/2026,1,1,false".to_owned(), ["row 2", "event_time: '01/02/2026' is not a time"]),
         (format!(",{time},1,1,false"), ["row 2", "entity"]),
         (format!("l-2,{time},1,1"), ["row 2", "4 fields"]),

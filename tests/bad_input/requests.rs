@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::request;
+use crate::features::try_load;
+use crate::support::tables::{Column, parquet};
 use crate::support::{Answer, Deployment, Host, collections};
 
 fn started(deployment: &Deployment) -> Host {
@@ -222,4 +224,83 @@ fn an_outcome_that_does_not_fit_is_named_and_the_others_are_stored() {
         assert!(*index == wanted && why.contains(needle), "{index} {why}, not {wanted} {needle}");
     }
     assert_eq!(refused.len(), 11);
+}
+
+/// JSON lets a key repeat, and most parsers keep the last: of two wishes, one would be lost.
+#[test]
+fn a_key_that_repeats_is_refused_and_named_on_every_path() {
+    let deployment = collections();
+    let host = started(&deployment);
+    let decision = request().to_string();
+    let twice = |body: &str, key: &str| {
+        let at = body.find(&format!("\"{key}\":")).expect("the key");
+        let end = at + body[at..].find([',', '}']).expect("its end");
+        format!("{},{}", &body[..end], &body[at..])
+    };
+    let rows = r#"{"rows":[{"entity":"l-1","event_time":"2026-01-01T00:00:00Z","values":{"cease_contact":true}}]}"#;
+    let outcome = r#"{"outcomes":[{"id":"o-1","name":"cured","value":1,"entity":{"borrower":"b-1"}}]}"#;
+    for (path, body, key, named) in [
+        ("/v1/decisions", decision.as_str(), "borrower", "entities.borrower"),
+        ("/v1/decisions", &decision, "channel", "context.channel"),
+        ("/v1/decisions", &decision, "decision_point", ""),
+        ("/v1/features/servicing", rows, "cease_contact", "rows[0].values.cease_contact"),
+        ("/v1/features/servicing", rows, "event_time", "rows[0]"),
+        ("/v1/outcomes", outcome, "borrower", "outcomes[0].entity.borrower"),
+        ("/v1/outcomes", outcome, "value", "outcomes[0]"),
+    ] {
+        assert_eq!(host.public.post_text(path, body, &[]).expect("answers").status, 200, "{body}");
+        let answer = send(&host, path, &twice(body, key));
+        refused(&answer, 422, "invalid-request", &[key]);
+        assert_eq!(answer.json()["key"].as_str().unwrap_or_default(), named, "{}", answer.text);
+    }
+    let batch = format!("{{\"requests\":[{decision},{}]}}", twice(&decision, "loan"));
+    let answer = send(&host, "/v1/decisions/batch", &batch);
+    refused(&answer, 422, "invalid-request", &["key 'loan' is given twice; valid: each key once"]);
+    assert_eq!(answer.json()["key"], "requests[1].entities.loan", "{}", answer.text);
+    let admin = host.admin.post_text("/v1/decisions", &twice(&decision, "borrower"), &[]).expect("answers");
+    refused(&admin, 422, "invalid-request", &["key 'borrower' is given twice"]);
+}
+
+#[test]
+fn a_text_has_a_bound_on_every_way_in() {
+    let deployment = collections();
+    let host = started(&deployment);
+    let text = |length: usize| json!("x".repeat(length));
+    assert_eq!(host.public.post("/v1/decisions", &changed("/context/channel", text(4096))).status, 200);
+    let answer = host.public.post("/v1/decisions", &changed("/context/channel", text(4097)));
+    refused(&answer, 422, "invalid-request", &["is a text of 4097 bytes; valid: up to 4096"]);
+    assert_eq!(answer.json()["key"], "context.channel");
+    let row = |length| json!({ "rows": [{ "entity": "b-1", "event_time": "2026-01-01T00:00:00Z", "values": { "state": text(length) } }] });
+    assert_eq!(host.public.post("/v1/features/borrower-profile", &row(4096)).status, 200);
+    let answer = host.public.post("/v1/features/borrower-profile", &row(3_000_000));
+    refused(
+        &answer,
+        422,
+        "invalid-request",
+        &["rows[0]: column 'state' is a text of 3000000 bytes; valid: up to 4096"],
+    );
+    for (file, bytes) in [
+        ("long.csv", format!("entity,event_time,state\nb-1,2026-01-01T00:00:00Z,{}\n", "x".repeat(5000)).into_bytes()),
+        (
+            "long.parquet",
+            parquet(&[
+                ("entity", Column::Text(vec![Some("b-1")])),
+                ("event_time", Column::Text(vec![Some("2026-01-01T00:00:00Z")])),
+                ("state", Column::Text(vec![Some("x".repeat(5000).leak())])),
+            ]),
+        ),
+    ] {
+        let loaded = try_load(&deployment, "borrower-profile", file, bytes, &[]);
+        assert_eq!(loaded.code, Some(1), "{}", loaded.stdout);
+        assert!(
+            loaded.stderr.contains("column 'state' is a text of 5000 bytes; valid: up to 4096"),
+            "{}",
+            loaded.stderr
+        );
+    }
+    // What was sent is not sent back whole.
+    let long = json!({ "rows": [{ "entity": "b-1", "event_time": "x".repeat(100_000), "values": {} }] });
+    assert!(host.public.post("/v1/features/borrower-profile", &long).text.len() < 1000);
+    let named = json!({ "rows": [{ "entity": "b-1", "event_time": "2026-01-01T00:00:00Z", "values": { "x".repeat(100_000): 1 } }] });
+    assert!(host.public.post("/v1/features/borrower-profile", &named).text.len() < 2000);
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
-use parquet::data_type::ByteArray;
+use parquet::data_type::{ByteArray, FixedLenByteArray, Int96};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -20,6 +21,14 @@ pub enum Column {
     Number(Vec<Option<f64>>),
     /// `OPTIONAL BYTE_ARRAY (UTF8)`
     Text(Vec<Option<&'static str>>),
+    /// `OPTIONAL INT64`, annotated
+    LongAs(&'static str, Vec<Option<i64>>),
+    /// `OPTIONAL INT32`, annotated
+    IntAs(&'static str, Vec<Option<i32>>),
+    /// `OPTIONAL FIXED_LEN_BYTE_ARRAY`, of that length and annotated
+    BytesAs(usize, &'static str, Vec<Option<Vec<u8>>>),
+    /// `OPTIONAL INT96`
+    Int96(Vec<Option<[u32; 3]>>),
 }
 
 impl Column {
@@ -30,6 +39,10 @@ impl Column {
             Self::Time(_) => format!("OPTIONAL INT64 {name} (TIMESTAMP_MILLIS);"),
             Self::Number(_) => format!("OPTIONAL DOUBLE {name};"),
             Self::Text(_) => format!("OPTIONAL BYTE_ARRAY {name} (UTF8);"),
+            Self::LongAs(kind, _) => format!("OPTIONAL INT64 {name} ({kind});"),
+            Self::IntAs(kind, _) => format!("OPTIONAL INT32 {name} ({kind});"),
+            Self::BytesAs(length, kind, _) => format!("OPTIONAL FIXED_LEN_BYTE_ARRAY ({length}) {name} ({kind});"),
+            Self::Int96(_) => format!("OPTIONAL INT96 {name};"),
         }
     }
 }
@@ -42,10 +55,15 @@ fn split<T: Clone, U>(values: &[Option<T>], convert: impl Fn(T) -> U) -> (Vec<U>
 
 /// A Parquet file of these columns, in one row group.
 pub fn parquet(columns: &[(&str, Column)]) -> Vec<u8> {
+    compressed(Compression::UNCOMPRESSED, columns)
+}
+
+/// As [`parquet`], with its pages compressed.
+pub fn compressed(compression: Compression, columns: &[(&str, Column)]) -> Vec<u8> {
     let fields: String = columns.iter().map(|(name, column)| column.schema(name)).collect();
     let schema = parse_message_type(&format!("message features {{ {fields} }}")).expect("a schema");
     let mut bytes = Vec::new();
-    let properties = Arc::new(WriterProperties::builder().build());
+    let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
     let mut file = SerializedFileWriter::new(&mut bytes, Arc::new(schema), properties).expect("a file");
     let mut group = file.next_row_group().expect("a row group");
     for (_, column) in columns {
@@ -55,7 +73,10 @@ pub fn parquet(columns: &[(&str, Column)]) -> Vec<u8> {
                 let (values, levels) = split(values, |b| b);
                 out.write_batch(&values, Some(&levels), None)
             }
-            (Column::Integer(values) | Column::Time(values), ColumnWriter::Int64ColumnWriter(out)) => {
+            (
+                Column::Integer(values) | Column::Time(values) | Column::LongAs(_, values),
+                ColumnWriter::Int64ColumnWriter(out),
+            ) => {
                 let (values, levels) = split(values, |i| i);
                 out.write_batch(&values, Some(&levels), None)
             }
@@ -65,6 +86,18 @@ pub fn parquet(columns: &[(&str, Column)]) -> Vec<u8> {
             }
             (Column::Text(values), ColumnWriter::ByteArrayColumnWriter(out)) => {
                 let (values, levels) = split(values, ByteArray::from);
+                out.write_batch(&values, Some(&levels), None)
+            }
+            (Column::IntAs(_, values), ColumnWriter::Int32ColumnWriter(out)) => {
+                let (values, levels) = split(values, |i| i);
+                out.write_batch(&values, Some(&levels), None)
+            }
+            (Column::BytesAs(_, _, values), ColumnWriter::FixedLenByteArrayColumnWriter(out)) => {
+                let (values, levels) = split(values, FixedLenByteArray::from);
+                out.write_batch(&values, Some(&levels), None)
+            }
+            (Column::Int96(values), ColumnWriter::Int96ColumnWriter(out)) => {
+                let (values, levels) = split(values, |parts| Int96::from(parts.to_vec()));
                 out.write_batch(&values, Some(&levels), None)
             }
             _ => unreachable!("the schema was made from the columns"),

@@ -10,7 +10,7 @@ use serin::clock::{Clock as _, SystemClock};
 use serin::config::Config;
 use serin::decide::{Arm, DecisionRequest, Deployment, decide};
 use serin::experiments::{Controller, Observer};
-use serin::features::{EmbeddedStore, FeatureInput, StoreError, load_file};
+use serin::features::{EmbeddedStore, FeatureInput, LoadOptions, load_file};
 use serin::ledger::{Durability, Ledger};
 use serin::models::Runtime;
 use serin::registry::{Archive, Folder};
@@ -99,7 +99,14 @@ impl Folders {
         let config = Config::load(&self.config())?;
         let store = EmbeddedStore::open(&self.path("data/features.db"))?;
         let now_ms = SystemClock.now_ms();
-        load_file(&store, &config.views["borrower-profile"], &root().join("host/demo/borrowers.csv"), now_ms, |_| {})?;
+        let options = LoadOptions { now_ms, null: Vec::new() };
+        load_file(
+            &store,
+            &config.views["borrower-profile"],
+            &root().join("host/demo/borrowers.csv"),
+            &options,
+            |_| {},
+        )?;
         let loan = |i: u64| {
             let values = [
                 ("contacts_7d", Value::Integer((i % 3) as i64)),
@@ -109,11 +116,11 @@ impl Folders {
                 ("balance_due", Value::Number(120.0 + i as f64)),
                 ("cease_contact", Value::Boolean(false)),
             ];
-            Ok::<_, StoreError>(FeatureInput {
+            FeatureInput {
                 entity: format!("l-{i}"),
                 event_time_ms: now_ms,
                 values: values.map(|(name, value)| (Name::from(name), value)).into_iter().collect(),
-            })
+            }
         };
         store.upsert(&"servicing".into(), (1..=2_000).map(loan))?;
         Ok(())

@@ -82,12 +82,12 @@ fn look_up<'r>(record: &'r Record, feature: &Feature, near: &mut Near) -> (Optio
     if view != near.view {
         *near = Near { view, column: 0 };
     }
-    let age_ms = record.time_ms.saturating_sub(row.event_time_ms.unwrap_or(record.time_ms));
-    match row.status {
+    let age_ms = || record.time_ms.saturating_sub(row.event_time_of(name).unwrap_or(record.time_ms));
+    match row.status_of(name) {
         RowStatus::Missing => (None, None),
         RowStatus::Error => (None, Some("error")),
         RowStatus::Stale => (None, Some("stale")),
-        RowStatus::Present if feature.max_age_ms.is_some_and(|max| age_ms > max) => (None, Some("stale")),
+        RowStatus::Present if feature.max_age_ms.is_some_and(|max| age_ms() > max) => (None, Some("stale")),
         RowStatus::Present => {
             let found = row.values.find(near.column, name);
             near.column = found.map_or(0, |(column, _)| column + 1);

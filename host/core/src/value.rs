@@ -21,6 +21,10 @@ pub enum Value {
     Text(String),
 }
 
+/// Bytes that a text may have on its way in, in a feature or in a request's context. Each is copied into
+/// the record of every decision that reads it.
+pub const MAX_TEXT_BYTES: usize = 4096;
+
 /// The declared type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,6 +106,20 @@ impl Value {
     /// Says whether nothing is known.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing)
+    }
+
+    /// Holds a text on its way in to [`MAX_TEXT_BYTES`]. Not part of [`ValueType::admit`], which records
+    /// go through again when they are replayed.
+    ///
+    /// # Errors
+    /// How long it is, and what would be valid.
+    pub fn check_size(&self) -> Result<(), String> {
+        match self {
+            Self::Text(text) if text.len() > MAX_TEXT_BYTES => {
+                Err(format!("is a text of {} bytes; valid: up to {MAX_TEXT_BYTES}", text.len()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The value as a model's input: booleans are 0 and 1; none where it is missing or text.

@@ -361,12 +361,15 @@ struct ReportArgs {
 
 #[derive(Subcommand)]
 enum FeaturesCommand {
-    /// Load a file into a feature view, whole or not at all; the host may be running
+    /// Load a file into a feature view; it is checked whole before any of it is written, and the host may be running
     Load {
         /// The feature view
         view: String,
-        /// A CSV or Parquet file with the columns entity, event_time and the view's
+        /// A CSV or Parquet file with the columns entity, event_time and any of the view's
         file: PathBuf,
+        /// A text that stands for null, as an empty cell does; may be given several times
+        #[arg(long, value_name = "TEXT")]
+        null: Vec<String>,
         /// The deployment's serin.toml
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
@@ -441,7 +444,9 @@ pub fn main() -> ExitCode {
         Command::Freeze(why) => experiment::freeze(&why),
         Command::Report(args) => report::run(&args),
         Command::Replay(args) => replay::run(&args),
-        Command::Features(FeaturesCommand::Load { view, file, config }) => features::load(&view, &file, &config),
+        Command::Features(FeaturesCommand::Load { view, file, null, config }) => {
+            features::load(&view, &file, &config, null)
+        }
         Command::Outcomes(OutcomesCommand::Load { file, url }) => outcomes::load(&file, &url),
         Command::Demo(args) => demo::run(&args),
         Command::Openapi => openapi(),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::{Outcome, progress};
+use crate::features::ClosedQuotes;
 
 /// Outcomes of one request: the host takes no more.
 const BATCH: usize = 10_000;
@@ -69,6 +70,12 @@ impl Tally {
         }
     }
 
+    /// A line that no parser can find the end of, and which is named in `why`.
+    fn broken(&mut self, why: &str) {
+        self.refused += 1;
+        eprintln!("{why}; it and what follows was not read");
+    }
+
     /// Sends a batch; each outcome is answered for itself.
     fn send(&mut self, client: &Client, batch: &mut Vec<(u64, Value)>) -> Result<(), Box<dyn std::error::Error>> {
         if batch.is_empty() {
@@ -90,8 +97,8 @@ impl Tally {
 
 /// Loads a file. Whatever is right in it is stored; what is not is named by its line.
 pub(super) fn load(file: &Path, url: &str) -> Outcome {
-    let mut reader =
-        csv::ReaderBuilder::new().flexible(true).from_path(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let text = std::fs::File::open(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(ClosedQuotes::new(text));
     let headers = reader.headers().map_err(|e| format!("{}: {e}", file.display()))?.clone();
     let known = ["id", "name", "value", "at", "decision_id", "entity_kind", "entity", "reverses"];
     if let Some(odd) = headers.iter().find(|name| !known.contains(name)) {
@@ -108,6 +115,10 @@ pub(super) fn load(file: &Path, url: &str) -> Outcome {
         match reader.read_record(&mut record) {
             Ok(false) => break,
             Ok(true) => {}
+            Err(error) if error.is_io_error() => {
+                tally.broken(&error.to_string());
+                break;
+            }
             Err(error) => {
                 tally.refuse(line, &error.to_string());
                 continue;

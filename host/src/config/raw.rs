@@ -39,6 +39,7 @@ pub(super) struct RawServer {
     pub queue: Option<usize>,
     pub max_concurrent: Option<usize>,
     pub max_body_bytes: Option<usize>,
+    pub future_tolerance: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

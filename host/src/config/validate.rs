@@ -22,6 +22,11 @@ use crate::ledger::Durability;
 
 /// The time that a decision has where the file does not say.
 const DEADLINE: Duration = Duration::from_millis(50);
+/// How far in the future an event time may lie where the file does not say: clocks differ by
+/// seconds, time zones by hours.
+const FUTURE_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+/// The most that the file may say.
+const MAX_FUTURE_TOLERANCE: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) -> Result<Config, String> {
     let fixed = fixed(&raw, dir)?;
@@ -38,9 +43,10 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) ->
             models.insert(ModelId { name: model.as_str().into(), version: version.into() }, dir.join(spec.path));
         }
     }
+    let future_tolerance = future_tolerance(raw.server.future_tolerance.as_deref())?;
     let mut views = HashMap::new();
     for (view, spec) in raw.features {
-        views.insert(Name::from(view.as_str()), Arc::new(view_spec(&view, spec)?));
+        views.insert(Name::from(view.as_str()), Arc::new(view_spec(&view, spec, future_tolerance)?));
     }
     // Those that no decision point names yet, too: a mistake is not to wait for its first use.
     for (layer, spec) in &raw.layers {
@@ -139,7 +145,15 @@ fn fixed(raw: &RawConfig, dir: &Path) -> Result<Fixed, String> {
     })
 }
 
-fn view_spec(view: &str, raw: RawView) -> Result<ViewSpec, String> {
+fn future_tolerance(text: Option<&str>) -> Result<Duration, String> {
+    let key = "server.future_tolerance";
+    match text.map_or(Ok(FUTURE_TOLERANCE), |text| duration(key, text))? {
+        tolerance if tolerance <= MAX_FUTURE_TOLERANCE => Ok(tolerance),
+        _ => Err(format!("{key} = \"{}\"; valid: 0s to 1h, like 5m", text.unwrap_or_default())),
+    }
+}
+
+fn view_spec(view: &str, raw: RawView, future_tolerance: Duration) -> Result<ViewSpec, String> {
     let key = format!("features.{view}");
     name(&key, view)?;
     if view == CONTEXT_VIEW {
@@ -158,7 +172,8 @@ fn view_spec(view: &str, raw: RawView) -> Result<ViewSpec, String> {
         return Err(format!("{key}.columns: at least one column is needed"));
     }
     let analysis_only = raw.analysis_only;
-    Ok(ViewSpec { name: view.into(), entity: raw.entity.into(), ttl_ms, columns, analysis_only })
+    let future_tolerance_ms = future_tolerance.as_millis() as u64;
+    Ok(ViewSpec { name: view.into(), entity: raw.entity.into(), ttl_ms, future_tolerance_ms, columns, analysis_only })
 }
 
 fn point_spec(

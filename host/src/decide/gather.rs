@@ -8,7 +8,9 @@ use serin_core::record::{FeatureRow, RowStatus};
 use serin_core::row::Row;
 use serin_core::value::Value;
 
-use super::{Deployment, Point};
+use super::{Deployment, Point, UnionView};
+use crate::deployment::ViewSpec;
+use crate::features::StoredRow;
 
 pub(super) fn gather(
     deployment: &Deployment,
@@ -33,24 +35,42 @@ pub(super) fn gather(
         let entity = entities.get(&view.spec.entity).cloned();
         // A point whose requests have no such entity knows nothing from this view.
         let found = entity.is_some().then(|| read.next());
-        let nothing = || Row::new(Arc::clone(&view.columns), vec![Value::Missing; view.columns.len()]);
         let row = match found {
-            None | Some(Some(None)) => {
-                FeatureRow { entity, status: RowStatus::Missing, event_time_ms: None, values: nothing() }
-            }
-            Some(None) => FeatureRow { entity, status: RowStatus::Error, event_time_ms: None, values: nothing() },
-            Some(Some(Some(stored))) => {
-                let age_ms = now_ms.saturating_sub(stored.event_time_ms);
-                let stale = view.spec.ttl_ms.is_some_and(|ttl| age_ms > ttl);
-                FeatureRow {
-                    entity,
-                    status: if stale { RowStatus::Stale } else { RowStatus::Present },
-                    event_time_ms: Some(stored.event_time_ms),
-                    values: stored.values,
-                }
-            }
+            None | Some(Some(None)) => without_values(view, entity, RowStatus::Missing),
+            Some(None) => without_values(view, entity, RowStatus::Error),
+            Some(Some(Some(stored))) => with_values(&view.spec, entity, stored, now_ms),
         };
         rows.insert(view.spec.name.clone(), row);
     }
     rows
+}
+
+fn without_values(view: &UnionView, entity: Option<String>, status: RowStatus) -> FeatureRow {
+    FeatureRow {
+        entity,
+        status,
+        event_time_ms: None,
+        column_times_ms: NameMap::default(),
+        stale_columns: Vec::new(),
+        values: Row::new(Arc::clone(&view.columns), vec![Value::Missing; view.columns.len()]),
+    }
+}
+
+/// Holds each column to the view's TTL by its own event time. The row's is the newest of them: where
+/// that is too old, all are.
+fn with_values(spec: &ViewSpec, entity: Option<String>, stored: StoredRow, now_ms: u64) -> FeatureRow {
+    let is_stale = |time_ms: u64| spec.is_stale(time_ms, now_ms);
+    let status = if is_stale(stored.event_time_ms) { RowStatus::Stale } else { RowStatus::Present };
+    let too_old = stored.column_times_ms.iter().filter(|(_, time_ms)| is_stale(**time_ms));
+    FeatureRow {
+        entity,
+        status,
+        event_time_ms: Some(stored.event_time_ms),
+        stale_columns: match status {
+            RowStatus::Present => too_old.map(|(column, _)| column.clone()).collect(),
+            _ => Vec::new(),
+        },
+        column_times_ms: stored.column_times_ms,
+        values: stored.values,
+    }
 }

@@ -108,7 +108,12 @@ pub(super) fn admit(deployment: &Deployment, request: &DecisionRequest) -> Resul
                     format!("is missing; it is {} and required", field.value_type),
                 );
             }
-            Ok(value) => context.insert(name.clone(), value),
+            Ok(value) => {
+                if let Err(why) = value.check_size() {
+                    return invalid(format!("context.{name}"), why);
+                }
+                context.insert(name.clone(), value)
+            }
             Err(is) => return invalid(format!("context.{name}"), format!("is {is}, not {}", field.value_type)),
         };
     }

@@ -41,16 +41,16 @@ impl Scope for DecisionScope<'_> {
             Reference::Feature(view, name) => self
                 .features
                 .get(view.as_str())
-                .filter(|row| row.status == RowStatus::Present)
+                .filter(|row| row.status_of(name) == RowStatus::Present)
                 .and_then(|row| row.values.get(name.as_str())),
         }
         .unwrap_or(&MISSING)
     }
 
     fn is_there(&self, reference: &Reference) -> Option<bool> {
-        if let Reference::Feature(view, _) = reference
+        if let Reference::Feature(view, name) = reference
             && let Some(row) = self.features.get(view.as_str())
-            && matches!(row.status, RowStatus::Stale | RowStatus::Error)
+            && matches!(row.status_of(name), RowStatus::Stale | RowStatus::Error)
         {
             return None;
         }

@@ -1,21 +1,26 @@
 //! Files of features: CSV and Parquet, with the columns `entity`, `event_time` and any of
-//! the view's. A file is applied whole or not at all.
+//! the view's. A file is read whole and checked before any of it is written.
 
+use std::any::Any;
 use std::fs::File;
+use std::io::{Seek as _, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use indexmap::IndexMap;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::Field;
-use serin_core::value::{Value, ValueType};
+use serin_core::Name;
+use serin_core::value::Value;
 
-use super::{EmbeddedStore, FeatureInput, StoreError, Upserted};
+use super::csv_file::CsvRows;
+use super::file_rows::{Columns, FileRow, LoadOptions, RowError};
+use super::parquet_file::ParquetRows;
+use super::{EmbeddedStore, FeatureInput, StoreError, Upserted, cells};
 use crate::deployment::ViewSpec;
 
-/// Why a file was not loaded. Nothing of it was applied.
+/// Why a file was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file cannot be read, or is of another kind.
+    /// The file cannot be read, or is of another kind. Nothing of it was loaded.
     #[error("{file}: {why}")]
     File {
         /// The file.
@@ -23,23 +28,59 @@ pub enum LoadError {
         /// What is wrong.
         why: String,
     },
-    /// A row does not fit the view.
-    #[error("{file}: row {row}: {why}; nothing of the file was loaded")]
+    /// A row does not fit the view. Nothing of the file was loaded.
+    #[error("{file}: row {row}{}: {why}; nothing of the file was loaded", line.map(|line| format!(" (line {line})")).unwrap_or_default())]
     Row {
         /// The file.
         file: String,
         /// The row, counted from 1, the header not counted.
         row: u64,
+        /// The line where it begins, in a file that has lines.
+        line: Option<u64>,
         /// What is wrong.
         why: String,
     },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store failed, or the file changed, after some rows had been written.
+    #[error(
+        "{file}: {done} of {rows} rows were taken, and then: {why}; load the file again: what is there already stays"
+    )]
+    Broken {
+        /// The file.
+        file: String,
+        /// Rows written, or older than what is there.
+        done: u64,
+        /// Rows in the file.
+        rows: u64,
+        /// What went wrong.
+        why: String,
+    },
 }
 
-/// Loads a `.csv` or `.parquet` file into a view. `progress` is called with the number of
-/// rows read so far.
+/// How far a load is, in rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Rows checked; nothing is written yet.
+    Checked(u64),
+    /// Rows taken, and rows in the file.
+    Taken(u64, u64),
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// What became of its rows.
+    pub rows: Upserted,
+    /// Columns of the view that it does not have; their values stay as they are.
+    pub without: Vec<Name>,
+    /// What looks like a mistake.
+    pub warnings: Vec<String>,
+}
+
+/// Loads a `.csv` or `.parquet` file into a view. It is read twice: once to check every row, and once
+/// to write them, in short transactions between which others may write.
 ///
 /// # Errors
 /// The row and column that do not fit, or what else is wrong.
@@ -47,134 +88,142 @@ pub fn load_file(
     store: &EmbeddedStore,
     spec: &ViewSpec,
     path: &Path,
-    now_ms: u64,
-    mut progress: impl FnMut(u64),
-) -> Result<Upserted, LoadError> {
+    options: &LoadOptions,
+    mut progress: impl FnMut(Progress),
+) -> Result<Loaded, LoadError> {
     let shown = path.display().to_string();
     let fail = |why: String| LoadError::File { file: shown.clone(), why };
-    let file = File::open(path).map_err(|e| fail(e.to_string()))?;
-    let rows: Box<dyn Iterator<Item = Result<RawRow, String>>> = match path.extension().and_then(|e| e.to_str()) {
-        Some("csv") => Box::new(csv_rows(file, spec).map_err(fail)?),
-        Some("parquet") => Box::new(parquet_rows(file, spec).map_err(fail)?),
-        _ => return Err(fail("not a feature file; valid: .csv or .parquet".to_owned())),
-    };
-    let mut number = 0;
-    let rows = rows.map(|raw| {
-        number += 1;
-        progress(number);
-        raw.and_then(|raw| admit(spec, raw, now_ms)).map_err(|why| LoadError::Row {
-            file: shown.clone(),
-            row: number,
-            why,
-        })
+    let mut file = open(path).map_err(fail)?;
+    let again = file.try_clone().map_err(|e| fail(e.to_string()))?;
+    let mut nulls = NullLike::default();
+    let (rows, columns) = rows(again, path, spec, options).map_err(fail)?;
+    let mut count = 0;
+    for row in rows {
+        count += 1;
+        progress(Progress::Checked(count));
+        let row = row.and_then(|raw| {
+            let line = raw.line;
+            admit(spec, raw, options.now_ms).map_err(|why| (line, why))
+        });
+        match row {
+            Ok(row) => nulls.look_at(&row, count),
+            Err((line, why)) => return Err(LoadError::Row { file: shown, row: count, line, why }),
+        }
+    }
+    file.seek(SeekFrom::Start(0)).map_err(|e| fail(e.to_string()))?;
+    let mut done = 0;
+    let broken = |done: u64, why: String| LoadError::Broken { file: shown.clone(), done, rows: count, why };
+    let (rows, _) = self::rows(file, path, spec, options).map_err(|why| broken(0, why))?;
+    let rows = rows.map(|row| {
+        let admitted = row.and_then(|raw| admit(spec, raw, options.now_ms).map_err(|why| (None, why)));
+        admitted.map_err(|(_, why)| Failure(format!("the file has changed: {why}")))
     });
-    store.upsert(&spec.name, rows)
+    let upserted = store.load(&spec.name, rows, |upserted| {
+        done = upserted.written + upserted.older;
+        progress(Progress::Taken(done, count));
+    });
+    let rows = upserted.map_err(|Failure(why)| broken(done, why))?;
+    Ok(Loaded { rows, without: columns.without, warnings: nulls.warnings() })
 }
 
-/// The columns that every feature file has.
-const REQUIRED: [&str; 2] = ["entity", "event_time"];
+/// Why writing stopped.
+struct Failure(String);
 
-type RawRow = IndexMap<String, Value>;
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
 
-fn admit(spec: &ViewSpec, mut raw: RawRow, now_ms: u64) -> Result<FeatureInput, String> {
-    let mut take = |key: &str| match raw.shift_remove(key) {
+/// Opens a regular file: what is read twice can be no pipe, and what never ends no device.
+fn open(path: &Path) -> Result<File, String> {
+    let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
+    if !metadata.is_file() {
+        return Err("not a regular file; valid: a .csv or .parquet file".to_owned());
+    }
+    File::open(path).map_err(|e| e.to_string())
+}
+
+/// What a reader of some kind of file yields.
+type Rows<'a> = Box<dyn Iterator<Item = Result<FileRow, RowError>> + 'a>;
+
+/// The rows of a file, and its columns. A panic of a parser is an error of the file.
+fn rows<'a>(file: File, path: &Path, spec: &ViewSpec, options: &'a LoadOptions) -> Result<(Rows<'a>, Columns), String> {
+    let open = || -> Result<(Rows<'a>, Columns), String> {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("csv") => {
+                CsvRows::open(file, spec, options).map(|(rows, columns)| (Box::new(rows) as Rows<'a>, columns))
+            }
+            Some("parquet") => {
+                ParquetRows::open(file, spec, options).map(|(rows, columns)| (Box::new(rows) as Rows<'a>, columns))
+            }
+            _ => Err("not a feature file; valid: .csv or .parquet".to_owned()),
+        }
+    };
+    let (rows, columns) = catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panicked(&*panic))??;
+    Ok((Box::new(Caught(Some(rows))), columns))
+}
+
+/// Turns a panic of the parser into an error, after which nothing follows.
+struct Caught<'a>(Option<Rows<'a>>);
+
+impl Iterator for Caught<'_> {
+    type Item = Result<FileRow, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = self.0.as_mut()?;
+        match catch_unwind(AssertUnwindSafe(|| rows.next())) {
+            Ok(next) => next,
+            Err(panic) => {
+                self.0 = None;
+                Some(Err((None, panicked(&*panic))))
+            }
+        }
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("cannot be read: {}", super::clip(text.unwrap_or("the parser failed")))
+}
+
+fn admit(spec: &ViewSpec, raw: FileRow, now_ms: u64) -> Result<FeatureInput, String> {
+    let mut values = raw.values;
+    let mut take = |key: &str| match values.shift_remove(key) {
         Some(Value::Text(text)) => Ok(text),
         Some(Value::Integer(i)) if key == "entity" => Ok(i.to_string()),
         Some(other) => Err(format!("{key} is {}, not text", other.kind())),
         None => Err(format!("{key} is not there")),
     };
     let (entity, event_time) = (take("entity")?, take("event_time")?);
-    spec.admit(entity, &event_time, raw, now_ms)
+    spec.admit(entity, &event_time, values, now_ms)
 }
 
-/// Checks a file's columns, whether or not a row follows.
-fn check_columns<'a>(spec: &ViewSpec, columns: impl Iterator<Item = &'a str>) -> Result<(), String> {
-    let mut seen: Vec<&str> = Vec::new();
-    for column in columns {
-        if seen.contains(&column) {
-            return Err(format!("column '{column}' is there twice"));
+/// Texts that look like nulls, by column.
+#[derive(Default)]
+struct NullLike {
+    seen: IndexMap<(Name, String), (u64, u64)>,
+}
+
+impl NullLike {
+    fn look_at(&mut self, row: &FeatureInput, number: u64) {
+        let texts = row.values.iter().filter_map(|(column, value)| match value {
+            Value::Text(text) => Some((column.clone(), text)),
+            _ => None,
+        });
+        for (column, text) in texts.chain([("entity".into(), &row.entity)]) {
+            if cells::is_null_like(text) {
+                self.seen.entry((column, text.clone())).or_insert((0, number)).0 += 1;
+            }
         }
-        if !REQUIRED.contains(&column) {
-            spec.column(column)?;
-        }
-        seen.push(column);
     }
-    match REQUIRED.iter().find(|required| !seen.contains(*required)) {
-        Some(missing) => {
-            Err(format!("no column '{missing}'; a feature file has entity, event_time and the view's columns"))
-        }
-        None => Ok(()),
+
+    fn warnings(&self) -> Vec<String> {
+        let warning = |((column, text), (count, first)): (&(Name, String), &(u64, u64))| {
+            format!(
+                "column '{column}' holds the text '{text}' in {count} rows, first in row {first}; if it stands for nothing, load with --null '{text}'"
+            )
+        };
+        self.seen.iter().map(warning).collect()
     }
-}
-
-/// CSV has no types: each cell is read as the view declares its column. An empty cell is
-/// not known.
-fn csv_rows(file: File, spec: &ViewSpec) -> Result<impl Iterator<Item = Result<RawRow, String>> + use<>, String> {
-    let mut reader = csv::ReaderBuilder::new().from_reader(file);
-    let header: Vec<String> = reader.headers().map_err(|e| e.to_string())?.iter().map(str::to_owned).collect();
-    check_columns(spec, header.iter().map(String::as_str))?;
-    let types: Vec<ValueType> =
-        header.iter().map(|column| spec.columns.get(column.as_str()).copied().unwrap_or(ValueType::Text)).collect();
-    Ok(reader.into_records().map(move |record| {
-        let record = record.map_err(|e| e.to_string())?;
-        header
-            .iter()
-            .zip(&types)
-            .zip(&record)
-            .map(|((column, value_type), cell)| Ok((column.clone(), cell_value(column, *value_type, cell)?)))
-            .collect()
-    }))
-}
-
-fn cell_value(column: &str, value_type: ValueType, cell: &str) -> Result<Value, String> {
-    if cell.is_empty() {
-        return Ok(Value::Missing);
-    }
-    let parsed = match value_type {
-        ValueType::Text => Some(Value::Text(cell.to_owned())),
-        ValueType::Integer => cell.parse().ok().map(Value::Integer),
-        ValueType::Number => cell.parse().ok().filter(|x: &f64| x.is_finite()).map(Value::Number),
-        ValueType::Boolean => cell.parse().ok().map(Value::Boolean),
-    };
-    parsed.ok_or_else(|| format!("column '{column}': '{cell}' is not {value_type}"))
-}
-
-fn parquet_rows(file: File, spec: &ViewSpec) -> Result<impl Iterator<Item = Result<RawRow, String>> + use<>, String> {
-    let reader = SerializedFileReader::new(file).map_err(|e| format!("not a Parquet file: {e}"))?;
-    let columns = reader.metadata().file_metadata().schema().get_fields();
-    if let Some(nested) = columns.iter().find(|field| !field.is_primitive()) {
-        return Err(format!("column '{}' is nested, and a feature is a single value", nested.name()));
-    }
-    check_columns(spec, columns.iter().map(|field| field.name()))?;
-    Ok(reader.into_iter().map(|row| {
-        let row = row.map_err(|e| e.to_string())?;
-        row.get_column_iter().map(|(column, field)| Ok((column.clone(), field_value(column, field)?))).collect()
-    }))
-}
-
-fn field_value(column: &str, field: &Field) -> Result<Value, String> {
-    Ok(match field {
-        Field::Null => Value::Missing,
-        Field::Bool(b) => Value::Boolean(*b),
-        Field::Byte(i) => Value::Integer((*i).into()),
-        Field::Short(i) => Value::Integer((*i).into()),
-        Field::Int(i) => Value::Integer((*i).into()),
-        Field::Long(i) => Value::Integer(*i),
-        Field::UByte(i) => Value::Integer((*i).into()),
-        Field::UShort(i) => Value::Integer((*i).into()),
-        Field::UInt(i) => Value::Integer((*i).into()),
-        // A missing number is NaN in the data frames that such files come from.
-        Field::Float(x) if x.is_nan() => Value::Missing,
-        Field::Double(x) if x.is_nan() => Value::Missing,
-        Field::Float(x) => Value::Number((*x).into()),
-        Field::Double(x) => Value::Number(*x),
-        Field::Str(text) => Value::Text(text.clone()),
-        Field::TimestampMillis(ms) => timestamp(jiff::Timestamp::from_millisecond(*ms))?,
-        Field::TimestampMicros(us) => timestamp(jiff::Timestamp::from_microsecond(*us))?,
-        other => return Err(format!("column '{column}': {other} is of a type that features do not have")),
-    })
-}
-
-fn timestamp(time: Result<jiff::Timestamp, jiff::Error>) -> Result<Value, String> {
-    time.map(|t| Value::Text(t.to_string())).map_err(|e| e.to_string())
 }

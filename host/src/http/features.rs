@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use serin_core::unique;
 use serin_core::value::Value;
 use utoipa::ToSchema;
 
@@ -36,7 +37,8 @@ pub struct WireRow {
     /// When the values were true, RFC 3339.
     #[schema(value_type = String, format = DateTime)]
     event_time: String,
-    /// The values by column.
+    /// The values by column. Null clears a column; one left out stays as it is.
+    #[serde(deserialize_with = "unique::keys")]
     #[schema(value_type = std::collections::HashMap<String, WireValue>)]
     values: IndexMap<String, Value>,
 }
@@ -44,9 +46,9 @@ pub struct WireRow {
 /// What became of pushed rows.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WireUpserted {
-    /// Rows written.
+    /// Rows of which at least one value was written.
     written: u64,
-    /// Rows not written, since one of a newer event time is there.
+    /// Rows of which nothing was written, since all that they name is known of a newer event time.
     older: u64,
 }
 
@@ -69,7 +71,7 @@ fn failed(error: &StoreError) -> Problem {
 #[utoipa::path(post, path = "/v1/features/{view}", tag = "features", request_body = WireRows,
     params(("view" = String, Path, description = "The feature view")),
     responses(
-        (status = 200, description = "All rows were taken; an older event time never overwrites a newer one", body = WireUpserted),
+        (status = 200, description = "All rows were taken. Columns merge; in each, an older event time never overwrites a newer one", body = WireUpserted),
         (status = 404, description = "No such feature view", body = Problem, content_type = "application/problem+json"),
         BodyRefusal))]
 pub(super) async fn push(
@@ -95,11 +97,10 @@ pub(super) async fn push(
         })
         .collect::<Result<_, _>>()?;
     let shared = Arc::clone(&service);
-    let written =
-        tokio::task::spawn_blocking(move || shared.store.upsert::<StoreError>(&spec.name, rows.into_iter().map(Ok)))
-            .await
-            .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))?
-            .map_err(|e| failed(&e))?;
+    let written = tokio::task::spawn_blocking(move || shared.store.upsert(&spec.name, rows))
+        .await
+        .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))?
+        .map_err(|e| failed(&e))?;
     Ok(Json(WireUpserted { written: written.written, older: written.older }))
 }
 
@@ -110,7 +111,7 @@ pub struct WireFeatures {
     view: String,
     /// The entity's id.
     entity: String,
-    /// When the values were true.
+    /// When the newest of them was true.
     event_time: String,
     /// Seconds since then.
     age_s: u64,
@@ -127,6 +128,8 @@ pub struct WireFeature {
     value: Value,
     /// `present`, `missing` or `stale`.
     status: &'static str,
+    /// When it was true.
+    event_time: String,
 }
 
 /// Shows what is known of an entity.
@@ -144,22 +147,22 @@ pub(super) async fn show(
     let Some(Some(row)) = rows.into_iter().next() else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-entity", "the view has no row of this entity"));
     };
-    let age_ms = service.clock.now_ms().saturating_sub(row.event_time_ms);
-    let is_stale = spec.ttl_ms.is_some_and(|ttl| age_ms > ttl);
-    let status = |value: &Value| match value {
-        Value::Missing => "missing",
-        _ if is_stale => "stale",
-        _ => "present",
+    let now_ms = service.clock.now_ms();
+    let age_ms = now_ms.saturating_sub(row.event_time_ms);
+    let shown = |column: &str, value: &Value| {
+        let event_time_ms = row.column_times_ms.get(column).copied().unwrap_or(row.event_time_ms);
+        let status = match value {
+            Value::Missing => "missing",
+            _ if spec.is_stale(event_time_ms, now_ms) => "stale",
+            _ => "present",
+        };
+        WireFeature { status, value: value.clone(), event_time: super::admin::rfc3339(event_time_ms) }
     };
     Ok(Json(WireFeatures {
         view,
         entity,
         event_time: super::admin::rfc3339(row.event_time_ms),
         age_s: age_ms / 1000,
-        values: row
-            .values
-            .iter()
-            .map(|(c, value)| (c.to_string(), WireFeature { status: status(value), value: value.clone() }))
-            .collect(),
+        values: row.values.iter().map(|(column, value)| (column.to_string(), shown(column, value))).collect(),
     }))
 }

@@ -152,7 +152,7 @@ fn looked_at(record: &Record, attributes: &[Attribute]) -> Option<String> {
     }
     let value = |attribute: &Attribute| {
         let row = record.features.get(&attribute.view);
-        let is_fresh = row.is_none_or(|row| row.status == RowStatus::Present);
+        let is_fresh = row.is_none_or(|row| row.status_of(&attribute.name) == RowStatus::Present);
         record.feature(&attribute.view, &attribute.name).filter(|value| is_fresh && !value.is_missing())
     };
     let known = attributes.iter().filter_map(|attribute| Some((attribute.to_string(), value(attribute)?)));

@@ -105,6 +105,8 @@ fn without_anybody(record: &Record) -> Record {
     for row in blank.features.values_mut() {
         row.entity = row.entity.as_ref().map(|_| String::new());
         row.event_time_ms = row.event_time_ms.map(|_| 0);
+        row.column_times_ms.clear();
+        row.stale_columns.clear();
         row.values.fill(&Value::Missing);
     }
     blank.routing.excluded = None;

@@ -86,11 +86,33 @@ pub struct FeatureRow {
     pub entity: Option<String>,
     /// The row's status.
     pub status: RowStatus,
-    /// When the row's values were true, in milliseconds since the Unix epoch.
+    /// When the row's newest value was true, in milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub event_time_ms: Option<u64>,
+    /// The event times of those columns that are older than the row's newest.
+    #[serde(skip_serializing_if = "NameMap::is_empty", default)]
+    pub column_times_ms: NameMap<u64>,
+    /// Those columns that are older than the view's TTL, though the row's newest is not. Their
+    /// values are kept here, and not used.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stale_columns: Vec<Name>,
     /// The values that the point's union names. Null: the row has none.
     pub values: Row<Value>,
+}
+
+impl FeatureRow {
+    /// The status of one column: the row's, unless the column alone is too old.
+    pub fn status_of(&self, column: &str) -> RowStatus {
+        match self.status {
+            RowStatus::Present if self.stale_columns.iter().any(|stale| **stale == *column) => RowStatus::Stale,
+            status => status,
+        }
+    }
+
+    /// When the column's value was true.
+    pub fn event_time_of(&self, column: &str) -> Option<u64> {
+        self.column_times_ms.get(column).copied().or(self.event_time_ms)
+    }
 }
 
 /// Status of a feature row.
