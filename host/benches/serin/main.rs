@@ -2,7 +2,7 @@
 //! measured in the same run. Prints one table, and writes it as JSON beside the build.
 //!
 //! `SERIN_BENCH_SECONDS` shortens the run: how long the open loop lasts, 60 by default.
-//! `SERIN_BENCH_ONLY` is `decisions` or `languages` where half of it will do.
+//! `SERIN_BENCH_ONLY` is `decisions`, `languages` or `looks` where a part of it will do.
 
 mod bare_http;
 mod client;
@@ -12,6 +12,7 @@ mod handoff;
 mod inprocess;
 mod languages;
 mod load;
+mod looks;
 mod measure;
 mod models;
 mod process;
@@ -53,10 +54,13 @@ fn run() -> Result<(), Failure> {
         Err(_) => {
             let bodies = decisions(&folders, lasts, &mut table)?;
             in_languages(&folders, bodies, lasts, &mut table)?;
+            progress("looks at a hundred experiments");
+            looks::measure(&mut table)?;
         }
         Ok("decisions") => drop(decisions(&folders, lasts, &mut table)?),
         Ok("languages") => in_languages(&folders, World::open(&folders)?.bodies(), lasts, &mut table)?,
-        Ok(other) => return Err(format!("SERIN_BENCH_ONLY={other}; valid: decisions, languages").into()),
+        Ok("looks") => looks::measure(&mut table)?,
+        Ok(other) => return Err(format!("SERIN_BENCH_ONLY={other}; valid: decisions, languages, looks").into()),
     }
     table.print();
     // Beside the build, wherever that is.

@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::formatting::{self, number, p_is};
-use super::{Report, ReportedComparison, ReportedMetric, plots, tables};
+use super::{Report, ReportedComparison, ReportedMetric, SinceEnd, plots, tables};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}\
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}h3{font-size:1rem;margin:1.2rem 0 .2rem}\
@@ -28,6 +28,7 @@ impl Report {
                 body {
                     (self.summary())
                     @for warning in &self.warnings { p { b { "Warning:" } " " (warning) } }
+                    @for line in self.since_end.iter().flat_map(SinceEnd::lines) { p { (line) } }
                     (tables::changes(self))
                     (tables::versions(self))
                     (tables::guardrails(&self.guardrails))
