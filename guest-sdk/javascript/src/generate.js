@@ -64,7 +64,7 @@ export const log = /* @__PURE__ */ named("log level", {
   info: (line) => hostLog("info", line),
   warn: (line) => hostLog("warn", line),
 });
-export { Candidate, Refusal, ScoreError, strategy };
+export { Candidate, Refusal, ScoreError, normalized, strategy };
 `;
 }
 
@@ -198,6 +198,9 @@ export declare class Candidate<A extends keyof Actions = keyof Actions> {
   /** The same with another probability; all candidates' probabilities sum to 1. */
   withProbability(probability: number): Candidate<A>;
 }
+
+/** Candidates with probabilities in proportion to their weights, which sum to 1. */
+export declare function normalized(weighted: Iterable<readonly [weight: number, candidate: Candidate]>): Candidate[];
 
 /** Throw it to decline to decide: an answer, not a fault; the fallback serves. */
 export declare class Refusal extends Error {

@@ -66,6 +66,21 @@ class Candidate {
   }
 }
 
+/**
+ * Candidates of [weight, candidate] pairs, with probabilities in proportion to the weights, which sum to 1. For what
+ * does not sum to 1 by itself: scores, or a softmax in 32 bits.
+ */
+function normalized(weighted) {
+  const pairs = [...weighted];
+  for (const pair of pairs) {
+    if (!Array.isArray(pair) || !(pair[1] instanceof Candidate)) throw new TypeError("normalized: valid: [[weight, candidate], …]");
+    if (!(pair[0] >= 0 && pair[0] < Infinity)) throw new RangeError(`normalized: the weight ${shown(pair[0])} is not a finite number from 0`);
+  }
+  const total = pairs.reduce((sum, [weight]) => sum + weight, 0);
+  if (!(total > 0 && total < Infinity)) throw new RangeError(`normalized: the weights sum to ${total}; at least one is above 0`);
+  return pairs.map(([weight, candidate]) => candidate.withProbability(weight / total));
+}
+
 const NO_REASONS = Object.freeze([]);
 const NO_PARAMETERS = Object.freeze({});
 

@@ -75,7 +75,7 @@ function strategy(decide, options) {
 function checked(array) {
   if (array.length === 0) throw new RangeError("the strategy returned no candidate");
   const total = array.reduce((sum, candidate) => sum + candidate.probability, 0);
-  if (Math.abs(total - 1) > 1e-9) throw new RangeError(`the probabilities sum to ${total}, not 1`);
+  if (!(Math.abs(total - 1) <= 1e-6)) throw new RangeError(`the probabilities sum to ${total}, not 1; normalized([[weight, candidate], …]) makes them`);
   const seen = new Set();
   for (const { action, parameters } of array) {
     const key = JSON.stringify([action, parameters]);

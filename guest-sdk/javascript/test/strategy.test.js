@@ -66,6 +66,18 @@ test("a candidate's methods leave it as it was", () => {
   assert.deepEqual([other.reasons, other.probability], [[{ code: "TOLD", weight: 1 }], 0.5]);
 });
 
+test("weights become probabilities that sum to 1", () => {
+  const { normalized } = plugin;
+  const weighted = [[Math.fround(0.1), Action.wait()], [3, Action.wait().because(Reason.TOLD, 1)]];
+  const made = normalized(weighted);
+  assert.equal(made.reduce((sum, { probability }) => sum + probability, 0), 1);
+  assert.equal(made[1].probability, 3 / (3 + Math.fround(0.1)));
+  assert.deepEqual(made[1].reasons, [{ code: "TOLD", weight: 1 }]);
+  assert.throws(() => normalized([[-1, Action.wait()]]), /weight -1 is not a finite number from 0/);
+  assert.throws(() => normalized([[0, Action.wait()]]), /weights sum to 0/);
+  assert.throws(() => normalized([Action.wait()]), /valid: \[\[weight, candidate\]/);
+});
+
 test("a mistake in an answer is told where it is made", () => {
   assert.throws(() => Action.wait({}), /Action.wait has no parameters/);
   assert.throws(() => Action["act-now"](), /called without parameters/);

@@ -5,7 +5,7 @@ writes from ``plugin.toml``; this package holds what all strategies share. See t
 """
 
 from . import log
-from .decision import ActionType, Candidate, Record, Refusal, Value
+from .decision import ActionType, Candidate, Record, Refusal, Value, normalized
 from .models import InvalidRow, LimitReached, Model, ScoreError, Timeout, Unavailable, UnknownModel
 
 __version__ = "0.1.0"
@@ -24,4 +24,5 @@ __all__ = [
     "UnknownModel",
     "Value",
     "log",
+    "normalized",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Generic, Self, TypeVar
+from collections.abc import Iterable
+from typing import Any, Generic, Self, TypeVar
 
 Value = bool | int | float | str | None
 """A feature's or a parameter's value; ``None`` where nothing is known."""
@@ -113,6 +114,23 @@ class Candidate(Generic[R]):
         because = "".join(f".because({reason}, {weight})" for reason, weight in self.reasons)
         probability = "" if self.probability == 1.0 else f".with_probability({self.probability})"
         return f"{self.action}({values}){because}{probability}"
+
+
+C = TypeVar("C", bound=Candidate[Any])
+
+
+def normalized(weighted: Iterable[tuple[float, C]]) -> list[C]:
+    """The candidates with probabilities in proportion to their weights, which sum to 1.
+
+    For what does not sum to 1 by itself: scores, or a softmax in 32 bits.
+    """
+    pairs = [(float(weight), candidate) for weight, candidate in weighted]
+    if not all(0.0 <= weight < float("inf") for weight, _ in pairs):
+        raise ValueError(f"weights are finite and not below 0: {[weight for weight, _ in pairs]}")
+    total = sum(weight for weight, _ in pairs)
+    if not 0.0 < total < float("inf"):
+        raise ValueError(f"the weights sum to {total}; at least one is above 0")
+    return [candidate.with_probability(weight / total) for weight, candidate in pairs]
 
 
 class Refusal(Exception):

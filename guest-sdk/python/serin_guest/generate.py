@@ -30,6 +30,7 @@ from serin_guest import Record as _Record
 from serin_guest import Refusal as _Refusal
 from serin_guest import boundary as _boundary
 from serin_guest import log as log
+from serin_guest import normalized as normalized
 
 '''
 

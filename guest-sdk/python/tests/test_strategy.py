@@ -1,5 +1,6 @@
 """What a strategy works with: candidates, refusals, models, the log, and their doubles."""
 
+import math
 from types import ModuleType
 
 import pytest
@@ -13,6 +14,17 @@ def test_candidates_do_not_change(plugin: ModuleType) -> None:
     assert (why.probability, why.reasons) == (0.25, ((plugin.Reason.HARDSHIP, 1.0), (plugin.Reason.EARLY_STAGE, 0.5)))
     assert why != plain
     assert isinstance(why, plugin.Candidate)
+
+
+def test_weights_become_probabilities_that_sum_to_1(plugin: ModuleType) -> None:
+    none, offer = plugin.Action.no_contact(), plugin.Action.offer(months=3, rate=2, class_="a", is_final=True)
+    made = plugin.normalized([(3, none), (1, offer.because(plugin.Reason.HARDSHIP, 1))])
+    assert [candidate.probability for candidate in made] == [0.75, 0.25]
+    assert made[1].reasons == ((plugin.Reason.HARDSHIP, 1.0),)
+    assert (none.probability, offer.probability) == (1.0, 1.0)
+    for weights in ([], [(0.0, none)], [(-1.0, none), (2.0, offer)], [(math.nan, none)], [(math.inf, none)]):
+        with pytest.raises(ValueError, match="weights"):
+            plugin.normalized(weights)
 
 
 def test_an_action_has_its_parameters_in_their_types(plugin: ModuleType) -> None:

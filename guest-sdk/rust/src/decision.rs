@@ -39,6 +39,22 @@ impl<A, R> Decision<A, R> {
         Self { candidates: candidates.into_iter().map(with).collect() }
     }
 
+    /// Several candidates, each with its weight; their probabilities are the weights divided by
+    /// their sum. For what does not sum to 1 by itself, such as scores, or a softmax in 32 bits.
+    ///
+    /// ```
+    /// use serin_guest::{Candidate, Decision};
+    /// let decision: Decision<_, ()> =
+    ///     Decision::normalized([(3.0, Candidate::new("call")), (1.0, Candidate::new("email"))]);
+    /// assert_eq!(decision.candidates[0].probability, 0.75);
+    /// ```
+    pub fn normalized<C: Into<Candidate<A, R>>>(candidates: impl IntoIterator<Item = (f64, C)>) -> Self {
+        let mut decision = Self::of(candidates);
+        let total: f64 = decision.candidates.iter().map(|candidate| candidate.probability).sum();
+        decision.candidates.iter_mut().for_each(|candidate| candidate.probability /= total);
+        decision
+    }
+
     /// The action of a decision that has one candidate; for tests.
     ///
     /// # Panics

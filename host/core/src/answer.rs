@@ -11,8 +11,11 @@ use crate::record::{
 };
 use crate::value::Value;
 
-/// How far the probabilities' sum may be from 1.
+/// How far the probabilities' sum may be from 1 and still be taken for it.
 pub const PROBABILITY_TOLERANCE: f64 = 1e-9;
+/// How far it may be from 1 and still be the work of rounding, as of a softmax in 32 bits: the
+/// probabilities are then divided by their sum.
+pub const ROUNDING_TOLERANCE: f64 = 1e-6;
 
 /// A candidate as it crossed the boundary, by position.
 #[derive(Debug, Clone)]
@@ -30,14 +33,27 @@ pub struct RawCandidate {
 /// A strategy's answer as it crossed the boundary.
 pub type RawAnswer = Result<Vec<RawCandidate>, (u32, String)>;
 
+/// What an answer was found to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// The checked candidates, a refusal, or what is wrong.
+    pub outcome: Outcome,
+    /// What the probabilities summed to before they were divided by it; none where they were
+    /// left as they came.
+    pub normalized_from: Option<f64>,
+}
+
 /// Checks an answer against the manifest and the limits. All candidates are checked, not
 /// only the one that is going to be drawn.
-pub fn check(raw: RawAnswer, manifest: &Manifest, limits: &Limits) -> Outcome {
-    let outcome = match raw {
+pub fn check(raw: RawAnswer, manifest: &Manifest, limits: &Limits) -> Checked {
+    let checked = match raw {
         Ok(candidates) => check_candidates(candidates, manifest, limits),
-        Err((code, message)) => check_refusal(code, message, manifest, limits),
+        Err((code, message)) => check_refusal(code, message, manifest, limits).map(|outcome| (outcome, None)),
     };
-    outcome.unwrap_or_else(|(kind, detail)| Outcome::Failure { kind, detail })
+    match checked {
+        Ok((outcome, normalized_from)) => Checked { outcome, normalized_from },
+        Err((kind, detail)) => Checked { outcome: Outcome::Failure { kind, detail }, normalized_from: None },
+    }
 }
 
 type Breach = (FailureKind, String);
@@ -67,7 +83,12 @@ fn size_of(candidate: &RawCandidate) -> u64 {
     (16 + parameters + 16 * candidate.reasons.len()) as u64
 }
 
-fn check_candidates(raw: Vec<RawCandidate>, manifest: &Manifest, limits: &Limits) -> Result<Outcome, Breach> {
+/// The candidates, and what their probabilities summed to where they were divided by it.
+fn check_candidates(
+    raw: Vec<RawCandidate>,
+    manifest: &Manifest,
+    limits: &Limits,
+) -> Result<(Outcome, Option<f64>), Breach> {
     if raw.is_empty() {
         return invalid("no candidate".to_owned());
     }
@@ -97,10 +118,43 @@ fn check_candidates(raw: Vec<RawCandidate>, manifest: &Manifest, limits: &Limits
             }
         }
     }
-    if (total - 1.0).abs() > PROBABILITY_TOLERANCE {
-        return invalid(format!("probabilities sum to {total}, not 1"));
+    let normalized_from = normalize(&mut candidates, total)?;
+    Ok((Outcome::Candidates(candidates), normalized_from))
+}
+
+/// Divides the probabilities by their sum where rounding alone explains that it is not 1.
+fn normalize(candidates: &mut [Candidate], total: f64) -> Result<Option<f64>, Breach> {
+    let deviation = (total - 1.0).abs();
+    if deviation <= PROBABILITY_TOLERANCE {
+        return Ok(None);
     }
-    Ok(Outcome::Candidates(candidates))
+    if deviation > ROUNDING_TOLERANCE {
+        return invalid(not_one(total));
+    }
+    candidates.iter_mut().for_each(|candidate| candidate.probability /= total);
+    Ok(Some(total))
+}
+
+fn not_one(total: f64) -> String {
+    format!("probabilities sum to {total}, not 1")
+}
+
+/// The outcome that records from before sums were normalized hold for such a sum.
+pub fn before_normalizing(total: f64) -> Outcome {
+    Outcome::Failure { kind: FailureKind::OutputInvalid, detail: not_one(total) }
+}
+
+/// What an author can do about an outcome; it is told where cases are run, and no record holds it.
+pub fn advice(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Failure { kind: FailureKind::OutputInvalid, detail } if detail.starts_with("probabilities sum to") => {
+            Some(
+                "they have to sum to 1, to a millionth: divide them by their sum, or give weights to the SDK's \
+                 Decision::normalized (Rust) or normalized (Python, JavaScript)",
+            )
+        }
+        _ => None,
+    }
 }
 
 fn check_candidate(raw: RawCandidate, manifest: &Manifest) -> Result<Candidate, String> {
@@ -198,7 +252,7 @@ mod tests {
     }
 
     fn detail(raw: Vec<RawCandidate>) -> String {
-        match check(Ok(raw), &manifest(), &Limits::default()) {
+        match check(Ok(raw), &manifest(), &Limits::default()).outcome {
             Outcome::Failure { detail, .. } => detail,
             other => panic!("accepted: {other:?}"),
         }
@@ -221,7 +275,39 @@ mod tests {
             detail(vec![RawCandidate { reasons: vec![(0, f64::INFINITY)], ..plain(0, 1.0) }]).contains("not finite")
         );
         let fine = check(Ok(vec![with_text("x", 0.5), with_text("y", 0.5)]), &manifest(), &Limits::default());
-        assert!(matches!(fine, Outcome::Candidates(_)));
+        assert!(matches!(fine.outcome, Outcome::Candidates(_)));
+    }
+
+    #[test]
+    fn a_sum_that_rounding_explains_is_divided_away_and_told() {
+        let answer = |probabilities: &[f64]| {
+            let candidate = |(i, probability): (usize, &f64)| RawCandidate {
+                parameters: vec![Value::Text(i.to_string())],
+                ..plain(1, *probability)
+            };
+            check(Ok(probabilities.iter().enumerate().map(candidate).collect()), &manifest(), &Limits::default())
+        };
+        // A softmax over 40 candidates in 32 bits.
+        let weights: Vec<f32> = (0..40u8).map(|i| (f32::from(i) / 7.0).exp()).collect();
+        let softmax: Vec<f64> = weights.iter().map(|w| f64::from(w / weights.iter().sum::<f32>())).collect();
+        let sum: f64 = softmax.iter().sum();
+        assert!((sum - 1.0).abs() > PROBABILITY_TOLERANCE, "{sum}");
+        for probabilities in [softmax, vec![0.5, 0.500_000_9], vec![0.5, 0.499_999_1]] {
+            let sum: f64 = probabilities.iter().sum();
+            let checked = answer(&probabilities);
+            assert_eq!(checked.normalized_from, Some(sum));
+            let Outcome::Candidates(candidates) = &checked.outcome else { panic!("{checked:?}") };
+            let total: f64 = candidates.iter().map(|c| c.probability).sum();
+            assert!((total - 1.0).abs() < 1e-14, "{total}");
+            assert_eq!(candidates[1].probability.to_bits(), (probabilities[1] / sum).to_bits());
+            assert_eq!(answer(&probabilities), checked, "the same again in a replay");
+        }
+        let exact = answer(&[0.25, 0.75 + 5e-10]);
+        assert_eq!(exact.normalized_from, None, "what counted as 1 before is left as it came");
+        let off = check(Ok(vec![plain(0, 1.0 - 2e-6)]), &manifest(), &Limits::default()).outcome;
+        assert_eq!(off, before_normalizing(1.0 - 2e-6));
+        assert!(advice(&off).is_some_and(|advice| advice.contains("Decision::normalized")));
+        assert_eq!(advice(&exact.outcome), None);
     }
 
     #[test]
@@ -230,7 +316,9 @@ mod tests {
             Ok(vec![plain(0, 0.0), RawCandidate { parameters: vec![Value::Text("t".into())], ..plain(1, 1.0) }]),
             &manifest(),
             &Limits::default(),
-        ) else {
+        )
+        .outcome
+        else {
             panic!("valid")
         };
         assert_eq!(draw(&candidates, Entropy(0)), 1);

@@ -121,6 +121,9 @@ fn diff(expected: &Expectation, result: &CaseResult) -> String {
     }
     if let Came::Failure { detail, .. } = outcome {
         text.push_str(&format!("    {detail}\n"));
+        if let Some(advice) = serin_core::answer::advice(outcome) {
+            text.push_str(&format!("    {advice}\n"));
+        }
     }
     for surprise in &result.surprises {
         text.push_str(&format!("    {surprise}\n"));

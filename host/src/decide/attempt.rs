@@ -126,6 +126,7 @@ pub(super) fn attempt(
         Ok(ran) => ran,
         Err(refused) => return fail(attempt, degraded, refused, score_us),
     };
+    attempt.normalized_from = ran.normalized_from;
     attempt.transcript = ran.transcript;
     attempt.logs = ran.logs;
     attempt.logs_cut = ran.logs_cut;
@@ -147,6 +148,7 @@ fn unstarted(arm: &Arm, role: Role) -> Attempt {
         transcript: Vec::new(),
         logs: Vec::new(),
         logs_cut: false,
+        normalized_from: None,
         outcome: Outcome::Failure { kind: FailureKind::NoTime, detail: "no time was left to begin".to_owned() },
         fuel: 0,
         time_us: 0,

@@ -144,5 +144,6 @@ fn prepare(manifest: &Manifest, case: &Case) -> Result<Prepared, Outcome> {
 
 fn difference(expected: &Expectation, outcome: &Outcome) -> String {
     let json = |value: Result<String, serde_json::Error>| value.unwrap_or_else(|e| e.to_string());
-    format!("expected {}, got {}", json(serde_json::to_string(expected)), json(serde_json::to_string(outcome)))
+    let advice = serin_core::answer::advice(outcome).map(|advice| format!("; {advice}")).unwrap_or_default();
+    format!("expected {}, got {}{advice}", json(serde_json::to_string(expected)), json(serde_json::to_string(outcome)))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use serin_core::answer::{draw, serve};
+use serin_core::answer::{before_normalizing, draw, serve};
 use serin_core::experiment::Experiment;
 use serin_core::manifest::ModelId;
 use serin_core::projection;
@@ -135,6 +135,7 @@ fn run_again(record: &Record, recorded: &Attempt, plugin: &Plugin) -> (Attempt, 
         transcript: Vec::new(),
         logs: Vec::new(),
         logs_cut: false,
+        normalized_from: None,
         outcome: Outcome::Failure { kind: FailureKind::NoTime, detail: String::new() },
         fuel: 0,
         // Measured, not decided.
@@ -173,6 +174,13 @@ fn run_again(record: &Record, recorded: &Attempt, plugin: &Plugin) -> (Attempt, 
     };
     let ran = plugin.linked.run(&run, manifest, limits, Budget::new(Duration::from_secs(60)), scorer);
     again.outcome = ran.outcome;
+    again.normalized_from = ran.normalized_from;
+    // A record from before sums were normalized says that this one was refused.
+    if let Some(total) = ran.normalized_from
+        && recorded.outcome == before_normalizing(total)
+    {
+        (again.outcome, again.normalized_from) = (recorded.outcome.clone(), None);
+    }
     again.fuel = ran.fuel;
     again.logs = ran.logs;
     again.logs_cut = ran.logs_cut;

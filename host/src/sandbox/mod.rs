@@ -10,7 +10,7 @@ mod state;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serin_core::answer::{RawAnswer, RawCandidate};
+use serin_core::answer::{Checked, RawAnswer, RawCandidate};
 use serin_core::limits::Limits;
 use serin_core::manifest::{Manifest, ModelId};
 use serin_core::record::{FailureKind, LogLine, ModelCall, Outcome, Record};
@@ -95,6 +95,8 @@ impl<'a> Run<'a> {
 pub struct Ran {
     /// The checked outcome.
     pub outcome: Outcome,
+    /// What the candidates' probabilities summed to, where they were divided by it.
+    pub normalized_from: Option<f64>,
     /// Calls of the `models` import.
     pub transcript: Vec<ModelCall>,
     /// Log lines.
@@ -156,12 +158,13 @@ impl Linked {
         let called = self.call(&mut store, run, limits, budget);
         let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
         let state = store.into_data();
-        let outcome = match called {
+        let Checked { outcome, normalized_from } = match called {
             Ok(answer) => serin_core::answer::check(answer, manifest, &limits),
-            Err(error) => failure(&error),
+            Err(error) => Checked { outcome: failure(&error), normalized_from: None },
         };
         Ran {
             outcome,
+            normalized_from,
             transcript: state.transcript,
             logs: state.logs,
             logs_cut: state.logs_cut,

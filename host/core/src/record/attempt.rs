@@ -49,6 +49,10 @@ pub struct Attempt {
     pub logs_cut: bool,
     /// What came of it.
     pub outcome: Outcome,
+    /// What the probabilities summed to, where rounding had kept that from being 1 and the host
+    /// divided them by it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub normalized_from: Option<f64>,
     /// Fuel used.
     pub fuel: u64,
     /// Microseconds from the instance's start to its end. The environment's, not replayed.
