@@ -3,7 +3,10 @@
 //!
 //! Each `features.VIEW.NAME`, `context.NAME` or `entities.KIND` becomes a slot when the
 //! expression is compiled, so that evaluating builds no maps. The cost is bounded where
-//! the expression is compiled: no macro that loops, and at most [`MAX_NODES`] nodes.
+//! the expression is compiled: its text before it is parsed ([`bounds`]), no macro that
+//! loops, at most [`MAX_NODES`] nodes, and no text longer than [`MAX_TEXT`].
+
+pub mod bounds;
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,6 +19,11 @@ use crate::value::{Value, ValueType};
 
 /// The largest expression accepted, in nodes of its syntax tree.
 pub const MAX_NODES: usize = 256;
+/// The longest text that an expression looks at, in bytes. Of a longer one, no condition is known
+/// to hold.
+pub const MAX_TEXT: usize = 64 * 1024;
+/// How often an expression may put texts together: each time copies them.
+pub const MAX_CONCATENATIONS: usize = 8;
 
 /// What an expression can refer to.
 pub trait Schema {
@@ -75,7 +83,8 @@ pub enum EvaluationError {
     Failed(String),
 }
 
-/// An expression that was checked to yield a boolean.
+/// An expression that was checked to yield a boolean. Two are equal where they say the same,
+/// whatever blanks and comments they are written with.
 #[derive(Debug, Clone)]
 pub struct Predicate {
     source: String,
@@ -112,15 +121,24 @@ impl Type {
     }
 }
 
+impl PartialEq for Predicate {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.references, &self.expr) == (&other.references, &other.expr)
+    }
+}
+
 impl Predicate {
     /// Parses and type-checks `source`, which has to yield a boolean.
     ///
     /// # Errors
     /// The syntax error, the undeclared name or the mistaken type, with what is valid.
     pub fn compile(source: &str, schema: &dyn Schema) -> Result<Self, ExpressionError> {
-        let fail = |problem: String| ExpressionError { source_text: source.to_owned(), problem };
-        let mut expr = cel::parser::Parser::new().parse(source).map_err(|e| fail(format!("does not parse: {e}")))?;
-        let mut checker = Checker { schema, references: Vec::new(), nodes: 0 };
+        let fail = |problem: String| ExpressionError { source_text: crate::clipped(source, 200).into(), problem };
+        bounds::check(source).map_err(fail)?;
+        let parse = || cel::parser::Parser::new().parse(source).map_err(|e| e.to_string());
+        let mut expr =
+            crate::caught(parse).map_err(|e| fail(format!("does not parse: {}", crate::clipped(&e, 1000))))?;
+        let mut checker = Checker { schema, references: Vec::new(), nodes: 0, concatenations: 0 };
         match checker.check(&mut expr).map_err(fail)? {
             BOOLEAN => Ok(Self { source: source.to_owned(), expr: Arc::new(expr), references: checker.references }),
             other => {
@@ -154,11 +172,18 @@ impl Predicate {
             Err(cel::ExecutionError::UndeclaredReference(slot)) => {
                 let reference =
                     slot.strip_prefix(['$', '?']).and_then(|i| self.references.get(i.parse::<usize>().ok()?));
+                if let Some(reference) = reference.filter(|reference| is_too_long(scope.value(reference))) {
+                    return Err(EvaluationError::Failed(format!("{reference} is longer than {MAX_TEXT} bytes")));
+                }
                 Err(EvaluationError::Missing(reference.map_or_else(|| slot.to_string(), Reference::to_string)))
             }
             Err(other) => Err(EvaluationError::Failed(other.to_string())),
         }
     }
+}
+
+fn is_too_long(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if text.len() > MAX_TEXT)
 }
 
 struct Slots<'a> {
@@ -174,6 +199,7 @@ impl VariableResolver for Slots<'_> {
         }
         match self.scope.value(at(variable.strip_prefix('$')?)?) {
             Value::Missing => None,
+            value if is_too_long(value) => None,
             Value::Boolean(b) => Some(CowVal::owned(CelBool::from(*b))),
             Value::Integer(i) => Some(CowVal::owned(CelInt::from(*i))),
             Value::Number(x) => Some(CowVal::owned(CelDouble::from(*x))),
@@ -186,6 +212,7 @@ struct Checker<'a> {
     schema: &'a dyn Schema,
     references: Vec<Reference>,
     nodes: usize,
+    concatenations: usize,
 }
 
 impl Checker<'_> {
@@ -281,7 +308,13 @@ impl Checker<'_> {
                 Ok(BOOLEAN)
             }
             ("_+_" | "_-_" | "_*_" | "_/_", [a, b]) if a == b && a.is_numeric() => Ok(*a),
-            ("_+_", [TEXT, TEXT]) => Ok(TEXT),
+            ("_+_", [TEXT, TEXT]) => {
+                self.concatenations += 1;
+                match self.concatenations > MAX_CONCATENATIONS {
+                    true => Err(format!("puts texts together more than {MAX_CONCATENATIONS} times")),
+                    false => Ok(TEXT),
+                }
+            }
             ("_+_" | "_-_" | "_*_" | "_/_", [a, b]) if a.is_numeric() && b.is_numeric() => Err(format!(
                 "integer and number do not mix in ({}); write the literal as 2.0, or convert with double()",
                 shown()
@@ -402,6 +435,8 @@ mod tests {
     #[test]
     fn mistakes_are_refused_with_what_is_valid() {
         let long = format!("context.days == 1{}", " || context.days == 1".repeat(100));
+        let many = format!("context.channel{} == \"\"", " + context.channel".repeat(9));
+        let deep = format!("{}true{}", "(".repeat(100), ")".repeat(100));
         for (source, needle) in [
             ("context.days >=", "does not parse"),
             ("context.days", "yields integer, not boolean"),
@@ -414,9 +449,37 @@ mod tests {
             ("[1, 2].exists(x, x == context.days)", "must not loop"),
             ("now() > 1", "function 'now' is not known"),
             (long.as_str(), "larger than 256"),
+            (many.as_str(), "more than 8 times"),
+            (deep.as_str(), "nested deeper than 32"),
         ] {
             let error = Predicate::compile(source, &Declared).expect_err(source).to_string();
             assert!(error.contains(needle), "{source}: {error}");
         }
+    }
+
+    #[test]
+    fn the_deepest_expressions_fit_on_half_of_the_smallest_stack() {
+        let chain = format!("0 < 1{}", "+1".repeat(126));
+        let brackets = format!("{}true{}", "(".repeat(32), ")".repeat(32));
+        let conditionals = format!("{}true", "false ? false : ".repeat(32));
+        for source in [chain, brackets, conditionals] {
+            let run = || Predicate::compile(&source, &Declared).map(|p| p.evaluate(&FixedScope(Value::Missing)));
+            let answer = std::thread::scope(|scope| {
+                let thread = std::thread::Builder::new().stack_size(1 << 20).spawn_scoped(scope, run);
+                thread.expect("a thread").join().expect("no panic")
+            });
+            assert_eq!(answer.map_err(|e| e.to_string()), Ok(Ok(true)), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_answers_nothing() {
+        let about = |text: String| {
+            let source = "context.channel.contains(\"x\")";
+            Predicate::compile(source, &Declared).expect("compiles").evaluate(&FixedScope(Value::Text(text)))
+        };
+        assert_eq!(about("x".repeat(MAX_TEXT)), Ok(true));
+        let why = "context.channel is longer than 65536 bytes".to_owned();
+        assert_eq!(about("x".repeat(MAX_TEXT + 1)), Err(EvaluationError::Failed(why)));
     }
 }

@@ -10,6 +10,8 @@ pub mod case;
 pub mod experiment;
 #[cfg(feature = "expressions")]
 pub mod expression;
+mod guard;
+pub mod identifier;
 pub mod limits;
 pub mod manifest;
 pub mod plan;
@@ -19,6 +21,8 @@ pub mod row;
 pub mod stats;
 pub mod unique;
 pub mod value;
+
+pub use guard::{caught, clipped, toml_message};
 
 /// A name from a manifest, a configuration or a request: shared, never copied.
 pub type Name = std::sync::Arc<str>;

@@ -458,6 +458,9 @@ fn parameter((name, raw): (String, RawParameter)) -> Result<Parameter, ManifestE
     Ok(parameter)
 }
 
+/// A hundred years.
+const MAX_DURATION_MS: u64 = 36_525 * 24 * 60 * 60 * 1000;
+
 /// Reads a duration such as `24h`, `14d` or `50ms`, in milliseconds.
 ///
 /// # Errors
@@ -465,5 +468,9 @@ fn parameter((name, raw): (String, RawParameter)) -> Result<Parameter, ManifestE
 pub fn duration_ms(text: &str) -> Result<u64, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|e| format!("'{text}' is not a duration ({e}); valid: 50ms, 10s, 24h, 14d"))?;
-    u64::try_from(duration.as_millis()).map_err(|_| format!("'{text}' is too long"))
+    match u64::try_from(duration.as_millis()) {
+        // Times are added to each other: a bound on each keeps the sums in range.
+        Ok(ms) if ms <= MAX_DURATION_MS => Ok(ms),
+        _ => Err(format!("'{text}' is too long; valid: up to 100 years, like 36500d")),
+    }
 }

@@ -146,7 +146,8 @@ impl Models {
         };
         let of_model = |why: String| broken(ModelError { file: path.display().to_string(), why });
         let files = ModelFiles::read(path).map_err(broken)?;
-        let model = Model::load(runtime, id.clone(), &files).map_err(broken)?;
+        let loaded = serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files))).map_err(of_model)?;
+        let model = loaded.map_err(broken)?;
         if !self.dev {
             admits(&self.archive, id, &files).map_err(of_model)?;
         }
@@ -165,6 +166,6 @@ impl Models {
         let digests = self.archive.applied("model", &id.to_string())?;
         let (onnx, golden) = (self.archive.get(digests.first()?)?, self.archive.get(digests.get(1)?)?);
         let files = ModelFiles { path: path.to_owned(), onnx: Arc::new(onnx), golden };
-        Model::load(runtime, id.clone(), &files).ok()
+        serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files))).ok()?.ok()
     }
 }

@@ -18,6 +18,9 @@ use crate::deployment::{GlobalHoldout, PointSpec, ViewSpec};
 use crate::experiments::Governance;
 use crate::ledger::Durability;
 
+/// The longest message about one, in bytes: it may quote what the file has.
+const MAX_MESSAGE: usize = 2000;
+
 /// A mistake in the configuration: which file, and what would be valid.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{file}: {why}")]
@@ -121,8 +124,11 @@ impl Config {
     /// The first mistake, with its key and what would be valid.
     pub fn parse(text: String, path: &Path) -> Result<Self, ConfigError> {
         let fail = |why: String| ConfigError { file: path.display().to_string(), why };
-        let raw: raw::RawConfig = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        validate::validate(raw, path, dir, text).map_err(fail)
+        let read = || {
+            let raw: raw::RawConfig = toml::from_str(&text).map_err(|e| serin_core::toml_message(&e, &text))?;
+            validate::validate(raw, path, dir, text.clone())
+        };
+        serin_core::caught(read).map_err(|why| fail(serin_core::clipped(&why, MAX_MESSAGE).into_owned()))
     }
 }

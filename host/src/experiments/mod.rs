@@ -119,7 +119,8 @@ impl Specs {
             .iter()
             .map(|file| {
                 let name = file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                let parsed = file.text.clone().and_then(|text| Ok((Arc::new(Experiment::parse(&text)?), text)));
+                let parse = |text: &str| serin_core::caught(|| Experiment::parse(text)).map(Arc::new);
+                let parsed = file.text.clone().and_then(|text| Ok((parse(&text)?, text)));
                 let parsed = parsed.and_then(|(spec, text)| match ids.get(&*spec.id) {
                     // The name alone: the message is shown over HTTP, too.
                     Some(other) => Err(format!("id \"{}\" is taken by {other}", spec.id)),

@@ -23,6 +23,9 @@ use crate::manifest::duration_ms;
 use crate::{NAME_RULE, Name, is_name};
 use raw::{RawExperiment, RawNotify, RawOnSuccess, RawStart};
 
+/// The longest message about a file, in bytes.
+const MAX_MESSAGE: usize = 2000;
+
 /// A validated experiment.
 #[derive(Debug, Clone)]
 pub struct Experiment {
@@ -117,14 +120,17 @@ impl Experiment {
     /// # Errors
     /// The first mistake: its line, its key, and what would be valid.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let raw: RawExperiment = toml::from_str(text).map_err(|e| e.to_string())?;
-        Self::of(raw, text).map_err(|why| locate::located(text, why))
+        let parsed = toml::from_str(text).map_err(|e| crate::toml_message(&e, text));
+        let valid = parsed.and_then(|raw| Self::of(raw, text).map_err(|why| locate::located(text, why)));
+        // A message may quote what the file has, and a file has up to a megabyte on one line.
+        valid.map_err(|why| crate::clipped(&why, MAX_MESSAGE).into_owned())
     }
 
     fn of(raw: RawExperiment, text: &str) -> Result<Self, String> {
         if !is_name(&raw.id) {
             return Err(format!("id = \"{}\" is not a name; valid: {NAME_RULE}", raw.id));
         }
+        bounded(&raw)?;
         let slot = slot(&raw)?;
         let ramp = ramp::ramp(&raw)?;
         let metrics = metrics(&raw)?;
@@ -226,9 +232,27 @@ impl Experiment {
             ("weight", same_weights),
             ("allocation", self.allocation == running.allocation),
             ("holdback", self.holdback == running.holdback),
+            // Who is eligible is looked at with each decision: another rule drops units that are in.
+            ("eligible", self.eligible == running.eligible),
         ]
         .into_iter()
         .find_map(|(key, same)| (!same).then_some(key))
+    }
+}
+
+/// Names are looked for in lists, and an analysis goes through all of them: they have an end.
+fn bounded(raw: &RawExperiment) -> Result<(), String> {
+    let lists = [
+        ("arms", raw.arms.len(), 64),
+        ("ramp", raw.ramp.as_ref().map_or(0, Vec::len), 128),
+        ("metrics", raw.metrics.len(), 128),
+        ("guardrails", raw.guardrails.len(), 128),
+        ("segments", raw.segments.len(), 32),
+        ("notify", raw.notify.len(), 32),
+    ];
+    match lists.into_iter().find(|(_, many, most)| many > most) {
+        Some((key, many, most)) => Err(format!("{key}: {many} of them; at most {most}")),
+        None => Ok(()),
     }
 }
 

@@ -1,0 +1,81 @@
+//! What keeps one bad input from harming more than itself.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Calls `load`, and makes an error of a panic: a defect that one file meets must not stop what
+/// reads all files. Nothing that `load` changed may be used after an error. A stack overflow
+/// cannot be caught, so whatever recurses over an input needs a bound of its own.
+///
+/// # Errors
+/// What `load` says, or that it panicked.
+pub fn caught<T>(load: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|payload| {
+        let said = payload.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+        Err(format!("a defect in the host: reading it panicked: {}", clipped(said, 200)))
+    })
+}
+
+/// A text short enough to be repeated in an error: at most `max` bytes, and a sign where more
+/// followed.
+pub fn clipped(text: &str, max: usize) -> Cow<'_, str> {
+    if text.len() <= max {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(max);
+    Cow::Owned(format!("{}…", &text[..end]))
+}
+
+/// What is wrong with the text of a TOML file. Where it is on a line that is too long to be shown,
+/// the message says what and where without it.
+pub fn toml_message(error: &toml::de::Error, text: &str) -> String {
+    let shown = error.to_string();
+    if shown.len() <= MAX_SHOWN && error.span().is_some() {
+        return shown;
+    }
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let at = before.map_or_else(String::new, |before| {
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!(" at line {line}, column {column}")
+    });
+    format!("TOML parse error{at}: {}", clipped(error.message(), MAX_SHOWN))
+}
+
+/// The longest message about a file, in bytes, that shows a line of it.
+const MAX_SHOWN: usize = 1500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_that_says_what_happened() {
+        let error = caught::<()>(|| panic!("at {}", 7)).expect_err("a panic");
+        assert!(error.ends_with("panicked: at 7"), "{error}");
+        let error = caught::<()>(|| std::panic::panic_any(7)).expect_err("a panic");
+        assert!(error.ends_with("without a message"), "{error}");
+        assert_eq!(caught(|| Ok(1)), Ok(1));
+        assert_eq!(caught::<()>(|| Err("no".to_owned())), Err("no".to_owned()));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_named_and_not_shown() {
+        let message = |text: &str| toml_message(&toml::from_str::<toml::Table>(text).expect_err("not TOML"), text);
+        assert!(
+            message("a = 1\nb =").starts_with("TOML parse error at line 2, column 4\n"),
+            "{}",
+            message("a = 1\nb =")
+        );
+        let long = message(&format!("a = 1\nx = {}", "[".repeat(100_000)));
+        assert!(long.starts_with("TOML parse error at line 2, column ") && long.len() < 200, "{long}");
+        assert!(message(&format!("x.{}y = 1", "a.".repeat(1000))).starts_with("TOML parse error: recursion limit"));
+    }
+
+    #[test]
+    fn a_clipped_text_ends_between_characters() {
+        assert_eq!(clipped("short", 5), "short");
+        assert_eq!(clipped("äöü", 3), "ä…");
+    }
+}

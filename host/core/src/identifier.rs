@@ -1,0 +1,95 @@
+//! Ids of entities, decisions and events, as clients send them.
+
+/// The longest id, in bytes.
+pub const MAX_ID: usize = 256;
+
+/// Checks an id: a client that sends none, or one with blanks or control characters around or in
+/// it, means another entity than the one that it reaches.
+///
+/// # Errors
+/// What is wrong with it, and what would be valid.
+pub fn check(id: &str) -> Result<(), String> {
+    if !(1..=MAX_ID).contains(&id.len()) {
+        return Err(format!("1 to {MAX_ID} bytes are needed"));
+    }
+    check_characters(id)
+}
+
+/// As [`check`], for what has a length of its own.
+///
+/// # Errors
+/// What is wrong with it, and what would be valid.
+pub fn check_characters(text: &str) -> Result<(), String> {
+    // Most ids are plain: nothing has to be decoded to see it.
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("{text:?} has a control character; send it without"));
+    }
+    if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+        return Err(format!("{text:?} begins or ends with a blank; send it without"));
+    }
+    Ok(())
+}
+
+/// What programs write where they have no value.
+const PLACEHOLDERS: [&str; 15] = [
+    "undefined",
+    "null",
+    "(null)",
+    "<null>",
+    "none",
+    "nil",
+    "<nil>",
+    "nan",
+    "n/a",
+    "#n/a",
+    "\\N",
+    "[object Object]",
+    "[object Undefined]",
+    "[object Null]",
+    "00000000-0000-0000-0000-000000000000",
+];
+
+/// Says whether an id looks like a program's way of writing that it has none. It is taken all
+/// the same: somebody's customer may be called so.
+pub fn is_placeholder(id: &str) -> bool {
+    id.len() <= 36 && PLACEHOLDERS.iter().any(|nothing| nothing.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_free_of_blanks_around_them_and_of_control_characters() {
+        for id in ["b-17", "ünïcode", "a b", "[object Object]", "0", &"x".repeat(256)] {
+            assert_eq!(check(id), Ok(()), "{id}");
+        }
+        for (id, needle) in [
+            ("", "1 to 256 bytes"),
+            (&*"x".repeat(257), "1 to 256 bytes"),
+            ("b-1 ", "begins or ends with a blank"),
+            (" ", "begins or ends with a blank"),
+            ("\u{a0}b-1", "begins or ends with a blank"),
+            ("b\u{1f}1", "\"b\\u{1f}1\" has a control character"),
+            ("b-1\n", "control character"),
+            ("b\0", "control character"),
+            ("\u{85}", "control character"),
+        ] {
+            let error = check(id).expect_err(id);
+            assert!(error.contains(needle), "{id:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn placeholders_are_known_in_any_case() {
+        for id in ["undefined", "NULL", "NaN", "None", "[object Object]", "00000000-0000-0000-0000-000000000000"] {
+            assert!(is_placeholder(id), "{id}");
+        }
+        for id in ["b-17", "nullable", "0", ""] {
+            assert!(!is_placeholder(id), "{id}");
+        }
+    }
+}
