@@ -255,3 +255,109 @@ fn a_layers_salt_and_unit_stay_while_an_experiment_runs_there() {
         host.admin.get("/v1/deployment").json()["config_error"].is_null().then_some(())
     });
 }
+
+/// The configuration that an experiment runs under, with everything that decides who is in it.
+const WHO_IS_IN: &str = r#"
+[layers.l]
+unit = "borrower"
+holdout = 0.02
+
+[global_holdout]
+unit = "borrower"
+share = 0.02
+
+[features.v]
+entity = "borrower"
+ttl = "1h"
+columns = { gone = "boolean", score = "number" }
+
+[features.unread]
+entity = "borrower"
+ttl = "1h"
+columns = { x = "number" }
+
+"#;
+
+#[test]
+fn what_decides_who_is_in_stays_while_an_experiment_runs() {
+    let deployment = deployment(RUNNING, false);
+    let exclude = "exclude = \"has(features.v.gone) && features.v.gone\"";
+    let point = format!("[decision_points.p]\nlayer = \"l\"\n{exclude}");
+    let good = WHO_IS_IN.to_owned() + &deployment.read("serin.toml").replace("[decision_points.p]", &point);
+    deployment.write("serin.toml", &good);
+    let host = Host::start(&deployment).ready();
+    let before = taken(&host);
+    let refused = |host: &Host, needle: &str| {
+        let error = eventually(needle, Duration::from_secs(20), || {
+            let error = host.admin.get("/v1/deployment").json()["config_error"].as_str().map(str::to_owned);
+            error.filter(|error| error.contains(needle))
+        });
+        assert!(error.contains("'e' runs there") && error.contains("conclude or abort it first"), "{error}");
+        assert_eq!(taken(host), before, "nobody has moved");
+    };
+    for (from, to, needle) in [
+        ("holdout = 0.02", "holdout = 0.5", "the layer's holdout of decision_points.p changed"),
+        ("holdout = 0.02", "holdout = 0.0", "the layer's holdout of decision_points.p changed"),
+        ("share = 0.02", "share = 0.5", "the global holdout of decision_points.p changed"),
+        ("share = 0.02", "share = 0.02\nsalt = \"other\"", "the global holdout of decision_points.p changed"),
+        ("[global_holdout]\nunit = \"borrower\"\nshare = 0.02", "", "the global holdout of decision_points.p changed"),
+        ("&& features.v.gone", "|| true", "exclude of decision_points.p changed"),
+        (
+            "ttl = \"1h\"",
+            "ttl = \"1m\"",
+            "the ttl of features.v, which decides who is in, of decision_points.p changed",
+        ),
+        ("layer = \"l\"\n", "", "the layer's salt of decision_points.p changed"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        deployment.write("serin.toml", good.replacen(from, to, 1));
+        refused(&host, needle);
+    }
+    let applied = |text: &str| {
+        let number = || host.admin.get("/v1/deployment").json()["generation"].as_u64();
+        let before = number();
+        // A comment of its own makes it another file.
+        deployment.write("serin.toml", format!("{text}\n# after {before:?}\n"));
+        eventually("the edit applies", Duration::from_secs(20), || (number() > before).then_some(()));
+    };
+    // Nobody is moved by the rest.
+    let edited = |from: &str, to: &str, text: &str| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    };
+    let unread = "entity = \"borrower\"\nttl = \"1h\"\ncolumns = { x";
+    let no_ttl = edited("ttl = \"1h\"\ncolumns = { gone", "columns = { gone", &good);
+    for text in [
+        edited("holdout = 0.02", "holdout = 2e-2", &good),
+        edited(exclude, "exclude = \"has( features.v.gone )&&features.v.gone // who is gone\"", &good),
+        edited(unread, &unread.replace("1h", "1m"), &good),
+        no_ttl.clone(),
+        edited(exclude, "", &no_ttl),
+    ] {
+        applied(&text);
+        assert_eq!(taken(&host), before, "nobody has moved");
+    }
+    // To have the constraint again is to have another one.
+    deployment.write("serin.toml", &good);
+    refused(&host, "exclude of decision_points.p changed");
+    assert_eq!(host.stop(), Some(0));
+    let host = Host::start(&deployment).ready();
+    refused(&host, "exclude of decision_points.p changed");
+    assert_eq!(command(&host, "abort", why()).0, 200);
+    eventually("the edit applies", Duration::from_secs(20), || {
+        host.admin.get("/v1/deployment").json()["config_error"].is_null().then_some(())
+    });
+}
+
+#[test]
+fn who_is_eligible_stays_while_an_experiment_runs() {
+    let deployment = deployment(RUNNING, false);
+    let host = Host::start(&deployment).ready();
+    let before = taken(&host);
+    deployment.edit("experiments/e.toml", "id = \"e\"", "id = \"e\"\neligible = \"entities.borrower < 'b-5'\"");
+    let shown = eventually("the edit is refused", Duration::from_secs(20), || {
+        Some(host.admin.get("/v1/experiments/e").json()).filter(|shown| shown["error"].is_string())
+    });
+    assert!(shown["error"].as_str().is_some_and(|error| error.contains("eligible may not change while")), "{shown}");
+    assert_eq!((taken(&host), &shown["state"]), (before, &json!("running")));
+}

@@ -81,6 +81,19 @@ const CASES: &[Case] = &[
     ),
     (
         "[[arms]]\nname = \"score\"",
+        "[[metrics]]\nname = \"m\"\nrole = \"goal\"\nsource = \"decisions\"\noutcome = \"cal\"\nwindow = \"1d\"\n[[arms]]\nname = \"score\"",
+        &[
+            "metric 'm': outcome = \"cal\" is no action of 'collections-outreach'",
+            "its actions: no_contact, email, sms",
+        ],
+    ),
+    (
+        "[[arms]]\nname = \"score\"",
+        "[[metrics]]\nname = \"m\"\nrole = \"goal\"\naggregate = \"ratio\"\nwindow = \"1d\"\nnumerator = { source = \"decisions\", outcome = \"call\" }\ndenominator = { source = \"decisions\", outcome = \"text\" }\n[[arms]]\nname = \"score\"",
+        &["metric 'm': outcome = \"text\" is no action", "its actions: no_contact, email, sms"],
+    ),
+    (
+        "[[arms]]\nname = \"score\"",
         "[[metrics]]\nname = \"m\"\nrole = \"goal\"\nalpha = nan\n[[arms]]\nname = \"score\"",
         &["metric 'm'", "alpha"],
     ),

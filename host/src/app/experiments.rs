@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serin_core::Name;
-use serin_core::experiment::{self, Attribute, Experiment, State, Status};
+use serin_core::experiment::{self, Attribute, Experiment, Quantity, Source, State, Status};
 use serin_core::expression::Predicate;
 use serin_core::manifest::CONTEXT_VIEW;
 use serin_core::value::ValueType;
@@ -218,6 +218,19 @@ fn judge(
     spec: &Experiment,
     now: &Status,
 ) -> Binding {
+    // A defect that one spec meets holds up that spec alone.
+    serin_core::caught(|| Ok(fit(config, versions, models, slots, spec, now))).unwrap_or_else(Binding::Invalid)
+}
+
+/// Holds a spec to the deployment.
+fn fit(
+    config: &Config,
+    versions: &VersionsByPin,
+    models: &ModelSet,
+    slots: &[HeldSlot],
+    spec: &Experiment,
+    now: &Status,
+) -> Binding {
     let Some(point) = config.points.get(&spec.decision_point) else {
         let known: Vec<&str> = config.points.keys().map(|p| &**p).collect();
         return Binding::Invalid(format!(
@@ -347,6 +360,23 @@ fn check_attributes(
             return Err(format!(
                 "metric '{}': cuped: {covariate} is text; valid: a number, an integer or a boolean",
                 metric.name
+            ));
+        }
+    }
+    for metric in &spec.metrics {
+        let measures = match &metric.quantity {
+            Quantity::Mean(measure) => vec![measure],
+            Quantity::Ratio(numerator, denominator) => vec![numerator, denominator],
+        };
+        let actions = measures.into_iter().filter(|measure| measure.source == Source::Decisions);
+        if let Some(action) = actions.filter_map(|m| m.outcome.as_ref()).find(|action| !point.actions.contains(action))
+        {
+            return Err(format!(
+                "metric '{}': outcome = \"{action}\" is no action of '{}', and with source = \"decisions\" it names \
+                 one; its actions: {}",
+                metric.name,
+                spec.decision_point,
+                point.actions.iter().map(|action| &**action).collect::<Vec<_>>().join(", ")
             ));
         }
     }

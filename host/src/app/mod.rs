@@ -7,6 +7,7 @@ mod experiments;
 mod final_reports;
 mod host;
 mod models;
+mod moved;
 mod reload;
 
 pub use build::Built;

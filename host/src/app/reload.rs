@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use super::build::{Built, build, wanted};
 use super::experiments::Statuses;
 use super::models::Models;
+use super::moved::moved;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Deployment;
@@ -63,6 +65,8 @@ pub struct Reloader {
     retain: watch::Sender<Option<Duration>>,
     /// Held while artifacts and models are loaded: seconds, where one carries an interpreter.
     loading: Mutex<()>,
+    /// The last look at the files ended in a panic.
+    is_broken: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -105,7 +109,7 @@ impl Reloader {
             // What was in force before a restart still is, until its file says otherwise.
             let text = archive.applied("experiment", &name).and_then(|digests| archive.get(digests.first()?));
             if let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok())
-                && let Ok(spec) = Experiment::parse(&text)
+                && let Ok(spec) = serin_core::caught(|| Experiment::parse(&text))
             {
                 specs.apply(config.fixed.experiments.join(&name), Arc::new(spec), text);
             }
@@ -128,6 +132,7 @@ impl Reloader {
             observer,
             retain: watch::Sender::new(config.retain),
             loading: Mutex::default(),
+            is_broken: AtomicBool::new(false),
             inner: Mutex::new(Inner { config, specs, judged: None, fingerprint: String::new(), generation }),
         }
     }
@@ -148,16 +153,41 @@ impl Reloader {
 
     /// Looks at every file, and swaps the deployment where something changed.
     pub fn reload(&self) {
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let pins = self.pins();
-        self.folder.scan(&pins, self.clock.now_ms());
-        self.look();
+        self.survive(|| {
+            let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            let pins = self.pins();
+            self.folder.scan(&pins, self.clock.now_ms());
+            self.look();
+        });
+    }
+
+    /// Calls `look`. A defect must not end the thread that looks at the files: what was in force
+    /// stays, and the next look may find other files.
+    fn survive(&self, look: impl FnOnce()) {
+        let looked = serin_core::caught(|| {
+            look();
+            Ok(())
+        });
+        match looked {
+            Ok(()) => self.is_broken.store(false, Ordering::Relaxed),
+            Err(error) => {
+                Metrics::count(&self.metrics.reloads, "panicked");
+                // The files are looked at again and again; it is told once.
+                if !self.is_broken.swap(true, Ordering::Relaxed) {
+                    tracing::error!(error, "the files could not be looked at; what was in force stays");
+                }
+            }
+        }
     }
 
     /// Looks at every file but the artifacts, and swaps the deployment where something changed.
     /// What a person or a guardrail commands is in force when this has returned. While something
     /// is being loaded that is not waited for: then nothing else is looked at.
     pub fn apply(&self) {
+        self.survive(|| self.apply_what_is_there());
+    }
+
+    fn apply_what_is_there(&self) {
         let _loading = match self.loading.try_lock() {
             Ok(loading) => loading,
             Err(TryLockError::Poisoned(loading)) => loading.into_inner(),
@@ -378,25 +408,6 @@ fn last_config(archive: &Archive, generation: u64, now: &Config) -> Option<Confi
     let text = String::from_utf8(archive.get(digests.first()?)?).ok()?;
     let before = Config::parse(text, &now.path).ok()?;
     Some(Config { fixed: now.fixed.clone(), ..before })
-}
-
-/// Why units would change their places in a layer under an experiment that takes some.
-fn moved<'s>(
-    now: &Config,
-    next: &Config,
-    experiments: impl Iterator<Item = &'s Arc<Experiment>>,
-    controller: &Controller,
-) -> Option<String> {
-    experiments.filter(|spec| controller.status(&spec.id).state.takes_units()).find_map(|spec| {
-        let point = &spec.decision_point;
-        let (now, next) = (&now.points.get(point)?.layer, &next.points.get(point)?.layer);
-        let changes = [("the layer's unit", now.unit != next.unit), ("the layer's salt", now.salt != next.salt)];
-        let (key, _) = changes.into_iter().find(|(_, is_other)| *is_other)?;
-        Some(format!(
-            "{key} of decision_points.{point} changed, and '{}' runs there: its units would move; conclude it first",
-            spec.id
-        ))
-    })
 }
 
 /// The experiments whose file is gone. A file that has another name now is not.

@@ -1,0 +1,90 @@
+//! Edits of `serin.toml` that would move or drop units of an experiment that takes some. They are
+//! not applied while it does: its arms would go on counting people whom they do not serve.
+
+use std::sync::Arc;
+
+use serin_core::experiment::Experiment;
+use serin_core::expression::{Predicate, Reference};
+
+use crate::config::Config;
+use crate::deployment::{PointSchema, PointSpec};
+use crate::experiments::Controller;
+
+/// Why `next` is not applied in place of `now`: what it changes, and for which of `experiments`.
+pub(super) fn moved<'s>(
+    now: &Config,
+    next: &Config,
+    experiments: impl Iterator<Item = &'s Arc<Experiment>>,
+    controller: &Controller,
+) -> Option<String> {
+    if now.digest == next.digest {
+        return None;
+    }
+    experiments.filter(|spec| controller.status(&spec.id).state.takes_units()).find_map(|spec| {
+        let point = &spec.decision_point;
+        // Who takes a point away means it.
+        let (now_point, next_point) = (now.points.get(point)?, next.points.get(point)?);
+        let (key, effect) = of_layer(now_point, next_point)
+            .or_else(|| of_holdout(now, next, now_point, next_point))
+            .or_else(|| of_exclude(now_point, next_point))
+            .or_else(|| of_views(now, next, now_point, spec))?;
+        Some(format!(
+            "{key} of decision_points.{point} changed, and '{}' runs there: {effect}; conclude or abort it first, \
+             and the edit is applied then",
+            spec.id
+        ))
+    })
+}
+
+type Change = (String, &'static str);
+
+const MOVES: &str = "its units would move";
+
+fn of_layer(now: &PointSpec, next: &PointSpec) -> Option<Change> {
+    let (now, next) = (&now.layer, &next.layer);
+    let changes = [
+        ("the layer's unit", now.unit != next.unit, MOVES),
+        ("the layer's salt", now.salt != next.salt, MOVES),
+        (
+            "the layer's holdout",
+            now.holdout != next.holdout,
+            "units that are in it would be held out, or those held out would enter",
+        ),
+    ];
+    changes.into_iter().find(|(_, is_other, _)| *is_other).map(|(key, _, effect)| (key.to_owned(), effect))
+}
+
+fn of_holdout(now: &Config, next: &Config, now_point: &PointSpec, next_point: &PointSpec) -> Option<Change> {
+    // A holdout of an entity that the point's requests do not name holds nobody out there.
+    let of = |config: &Config, point: &PointSpec| {
+        config.global_holdout.clone().filter(|holdout| point.entities.contains(&holdout.unit) && holdout.share > 0.0)
+    };
+    let effect = "units that are in it would be held out, or those held out would enter";
+    (of(now, now_point) != of(next, next_point)).then(|| ("the global holdout".to_owned(), effect))
+}
+
+/// Nobody is dropped where a constraint is taken away. Whether another one excludes fewer is not
+/// for a host to tell.
+fn of_exclude(now: &PointSpec, next: &PointSpec) -> Option<Change> {
+    let is_other = next.exclude.is_some() && now.exclude != next.exclude;
+    is_other.then(|| ("exclude".to_owned(), "units that are in it could be excluded"))
+}
+
+/// What `exclude` and `eligible` read decides who stays in.
+fn of_views(now: &Config, next: &Config, point: &PointSpec, spec: &Experiment) -> Option<Change> {
+    let schema = PointSchema { context: &point.context, entities: &point.entities, views: &now.views };
+    let eligible = spec.eligible.as_ref().and_then(|source| Predicate::compile(source, &schema).ok());
+    let mut references = point.exclude.iter().chain(&eligible).flat_map(Predicate::references);
+    references.find_map(|reference| {
+        let Reference::Feature(view, _) = reference else { return None };
+        let (now, next) = (now.views.get(view.as_str())?, next.views.get(view.as_str())?);
+        if now.entity != next.entity {
+            return Some((format!("the entity of features.{view}, which decides who is in,"), MOVES));
+        }
+        let lasts = |ttl_ms: Option<u64>| ttl_ms.unwrap_or(u64::MAX);
+        let is_shorter = lasts(next.ttl_ms) < lasts(now.ttl_ms);
+        is_shorter.then(|| {
+            (format!("the ttl of features.{view}, which decides who is in,"), "units whose row is older would drop out")
+        })
+    })
+}
