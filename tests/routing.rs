@@ -253,9 +253,17 @@ fn a_constraint_comes_before_any_strategy_and_protects_in_doubt() {
     let mut request = request(&unit);
     request["entities"]["loan"] = json!("l-no");
     assert_eq!(host.decide(&request)["experiment"]["arm"], "control");
-    // By hand, everything is outranked, and the record says so.
-    request["entities"]["loan"] = json!("l-yes");
+    // By hand, everything is outranked but the constraint, and the record says so.
     request["force"] = json!({ "experiment": "outreach-score", "arm": "score" });
+    for (loan, excluded) in [("l-yes", "excluded"), ("l-unknown", "missing: features.servicing.cease_contact")] {
+        request["entities"]["loan"] = json!(loan);
+        let answer = host.admin.post("/v1/decisions", &request).json();
+        assert_eq!((&answer["served_by"], &answer["action"]), (&json!("constraint"), &json!("no_contact")), "{answer}");
+        let record = host.record(&answer);
+        assert_eq!((&record["routing"]["excluded"], &record["attempts"]), (&json!(excluded), &json!([])));
+        assert_eq!((&answer["experiment"], &record["routing"]["assignment"]), (&Value::Null, &Value::Null));
+    }
+    request["entities"]["loan"] = json!("l-no");
     let forced = host.admin.post("/v1/decisions", &request).json();
     assert_eq!((&forced["served_by"], &forced["experiment"]["arm"]), (&json!("arm"), &json!("score")));
     assert_eq!(host.record(&forced)["routing"]["assignment"]["forced"], true);

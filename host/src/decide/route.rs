@@ -74,12 +74,9 @@ pub(super) fn route<'p>(
     let layer = &point.layer;
     let unit = entities.get(&layer.unit).map(|id| Unit { kind: layer.unit.clone(), id: id.clone() });
     let mut routing = Routing { layer: layer.name.clone(), unit, ..Routing::default() };
-    if let Some(force) = force {
-        let (experiment, arm) = forced(point, force)?;
-        routing.assignment = Some(assignment(experiment, arm, true));
-        return Ok(Routed { routing, arm: Some(arm), experiment: Some(experiment) });
-    }
+    let forced = force.map(|force| forced(point, force)).transpose()?;
     let nobody = |routing| Ok(Routed { routing, arm: None, experiment: None });
+    // A constraint stands above everything, an arm chosen by hand included.
     if let Some(exclude) = &point.exclude {
         match exclude.evaluate(known) {
             Ok(false) => {}
@@ -90,6 +87,10 @@ pub(super) fn route<'p>(
         if routing.excluded.is_some() {
             return nobody(routing);
         }
+    }
+    if let Some((experiment, arm)) = forced {
+        routing.assignment = Some(assignment(experiment, arm, true));
+        return Ok(Routed { routing, arm: Some(arm), experiment: Some(experiment) });
     }
     let Some(id) = routing.unit.as_ref().map(|unit| unit.id.clone()) else { return nobody(routing) };
     let place_in_layer = place(Purpose::Layer, &layer.salt, &layer.unit, &id);
