@@ -98,6 +98,8 @@ pub struct Metrics {
     pub rejected: Family<EventLabels, Counter>,
     /// What was not as it should be in decisions that were answered.
     pub degraded: Family<EventLabels, Counter>,
+    /// Decisions about an id that programs write where they have none, by the kind of entity.
+    pub placeholder_ids: Family<EventLabels, Counter>,
     /// Units whose place an experiment holds and that it did not enrol.
     pub not_enrolled: Family<EventLabels, Counter>,
     /// Records that a `best_effort` point lost.
@@ -162,6 +164,11 @@ impl Default for Metrics {
                 Family::new_with_constructor(histogram as fn() -> Histogram)
             ),
             rejected: register!("rejected", "Requests refused before a decision was made", Family::default()),
+            placeholder_ids: register!(
+                "placeholder_ids",
+                "Decisions about an id like undefined, null or NaN, by the kind of entity",
+                Family::default()
+            ),
             degraded: register!("degraded", "What was not as it should be in answered decisions", Family::default()),
             not_enrolled: register!("not_enrolled", "Units in a slot that were not enrolled", Family::default()),
             records_dropped: register!("records_dropped", "Records lost at best_effort points", Counter::default()),

@@ -29,6 +29,8 @@ fn a_push_with_a_bad_row_is_refused_whole_and_the_row_is_named() {
         ),
         (row("", json!({})), ["entity", "1 to 256 bytes"]),
         (row(&"x".repeat(257), json!({})), ["entity", "1 to 256 bytes"]),
+        (row("l-1 ", json!({})), ["entity: \"l-1 \"", "begins or ends with a blank"]),
+        (row("l\u{1f}1", json!({})), ["entity: \"l\\u{1f}1\"", "has a control character"]),
         (time("yesterday"), ["event_time: 'yesterday'", "valid: RFC 3339"]),
         (time("1969-12-31T23:59:59Z"), ["event_time", "before 1970"]),
         (time("2999-01-01T00:00:00Z"), ["event_time", "in the future"]),

@@ -112,6 +112,10 @@ fn a_decision_request_that_does_not_fit_names_its_key() {
         ("/entities/loan", Value::Null, "entities.loan", &["is missing", "needs: borrower, loan"][..]),
         ("/entities/loan", json!(""), "entities.loan", &["1 to 256 bytes"]),
         ("/entities/loan", json!("x".repeat(257)), "entities.loan", &["1 to 256 bytes"]),
+        ("/entities/loan", json!("l-1 "), "entities.loan", &["\"l-1 \" begins or ends with a blank"]),
+        ("/entities/loan", json!("\u{a0}l-1"), "entities.loan", &["begins or ends with a blank"]),
+        ("/entities/loan", json!("l\u{1f}1"), "entities.loan", &["\"l\\u{1f}1\" has a control character"]),
+        ("/entities/loan", json!("l-1\n"), "entities.loan", &["has a control character"]),
         ("/entities/loan", json!(7), "entities.loan", &["invalid type: integer", "expected a string"]),
         ("/entities/household", json!("h-1"), "entities.household", &["is not an entity", "borrower, loan"]),
         ("/context/days_past_due", Value::Null, "context.days_past_due", &["is missing", "integer and required"]),
@@ -194,6 +198,12 @@ fn an_outcome_that_does_not_fit_is_named_and_the_others_are_stored() {
             outcome("o-11", json!({ "decision_id": "no-such-decision" })),
             outcome("o-0", json!({ "entity": borrower, "value": 2 })),
             outcome("o-0", json!({ "entity": borrower })),
+            outcome("o-14", json!({ "entity": { "borrower": " b-1" } })),
+            outcome("o-15", json!({ "entity": { "borrower": "b\u{1f}1" } })),
+            outcome("o-16\t", json!({ "entity": borrower })),
+            outcome("o-17", json!({ "entity": borrower, "name": "cured " })),
+            outcome("o-18", json!({ "decision_id": "d-1\n" })),
+            json!({ "id": "o-19", "reverses": " o-0" }),
         ] }),
     );
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -220,10 +230,35 @@ fn an_outcome_that_does_not_fit_is_named_and_the_others_are_stored() {
         (9, "at: lies before 1970"),
         (10, "decision_id: 1 to 256 bytes"),
         (12, "id: taken by an outcome that says something else"),
+        (14, "entity: \" b-1\" begins or ends with a blank"),
+        (15, "entity: \"b\\u{1f}1\" has a control character"),
+        (16, "id: \"o-16\\t\" has a control character"),
+        (17, "name: \"cured \" begins or ends with a blank"),
+        (18, "decision_id: \"d-1\\n\" has a control character"),
+        (19, "reverses: \" o-0\" begins or ends with a blank"),
     ]) {
         assert!(*index == wanted && why.contains(needle), "{index} {why}, not {wanted} {needle}");
     }
-    assert_eq!(refused.len(), 11);
+    assert_eq!(refused.len(), 17);
+    let seen = json!({ "exposures": [{ "decision_id": "d\u{7f}1" }, { "decision_id": "d-1 " }] });
+    let answer = host.public.post("/v1/exposures", &seen).json();
+    let why = |at: usize| answer["refused"][at]["why"].as_str().unwrap_or_default();
+    assert!(why(0).contains("has a control character") && why(1).contains("a blank"), "{answer}");
+}
+
+/// Ids that a program writes where it has none are decided about, since somebody's may be so; they are counted.
+#[test]
+fn ids_that_look_like_none_are_counted_by_their_kind() {
+    let deployment = collections();
+    let host = started(&deployment);
+    let count = || host.metric("serin_placeholder_ids_total{reason=\"borrower\"}");
+    for (i, id) in ["undefined", "null", "NaN", "[object Object]"].into_iter().enumerate() {
+        let answer = host.public.post("/v1/decisions", &changed("/entities/borrower", json!(id)));
+        assert_eq!((answer.status, count()), (200, (i + 1) as f64), "{}", answer.text);
+    }
+    host.decide(&request());
+    assert_eq!(count(), 4.0);
+    assert_eq!(host.metric("serin_placeholder_ids_total{reason=\"loan\"}"), 0.0);
 }
 
 /// JSON lets a key repeat, and most parsers keep the last: of two wishes, one would be lost.

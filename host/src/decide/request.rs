@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serin_core::NameMap;
 use serin_core::value::Value;
+use serin_core::{NameMap, identifier};
 
 use super::{Deployment, Point};
 
@@ -66,8 +66,6 @@ pub(super) struct Admitted {
 
 /// No local time is farther from UTC than this many minutes.
 pub const MAX_OFFSET: i32 = 24 * 60;
-/// Ids longer than this are not ids.
-const MAX_ID: usize = 256;
 
 pub(super) fn admit(deployment: &Deployment, request: &DecisionRequest) -> Result<Admitted, RequestError> {
     let Some(point) = deployment.points.get(request.decision_point.as_str()) else {
@@ -78,10 +76,10 @@ pub(super) fn admit(deployment: &Deployment, request: &DecisionRequest) -> Resul
     let mut entities = NameMap::with_capacity_and_hasher(point.entities.len(), Default::default());
     for kind in &point.entities {
         match request.entities.get(&**kind) {
-            Some(id) if id.is_empty() || id.len() > MAX_ID => {
-                return invalid(format!("entities.{kind}"), format!("an id has 1 to {MAX_ID} bytes"));
-            }
-            Some(id) => entities.insert(kind.clone(), id.clone()),
+            Some(id) => match identifier::check(id) {
+                Ok(()) => entities.insert(kind.clone(), id.clone()),
+                Err(why) => return invalid(format!("entities.{kind}"), why),
+            },
             None => {
                 let all: Vec<&str> = point.entities.iter().map(|e| &**e).collect();
                 return invalid(

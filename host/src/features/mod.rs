@@ -12,7 +12,7 @@ mod quotes;
 use indexmap::IndexMap;
 use serin_core::row::Row;
 use serin_core::value::Value;
-use serin_core::{Name, NameMap};
+use serin_core::{Name, NameMap, identifier};
 
 use crate::deployment::ViewSpec;
 pub use embedded::EmbeddedStore;
@@ -97,9 +97,7 @@ impl ViewSpec {
         values: IndexMap<String, Value>,
         now_ms: u64,
     ) -> Result<FeatureInput, String> {
-        if entity.is_empty() || entity.len() > 256 {
-            return Err("entity: an id of 1 to 256 bytes is needed".to_owned());
-        }
+        identifier::check(&entity).map_err(|why| format!("entity: {why}"))?;
         let event_time_ms = self.event_time(event_time, now_ms)?;
         let mut admitted = NameMap::with_capacity_and_hasher(values.len(), Default::default());
         for (column, value) in values {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serin_core::identifier;
 use serin_core::record::Record;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
@@ -295,6 +296,9 @@ fn note(metrics: &Metrics, record: &Record) {
     }
     for degraded in &record.answer.degraded {
         Metrics::count(&metrics.degraded, degraded);
+    }
+    for (kind, _) in record.entities.iter().filter(|(_, id)| identifier::is_placeholder(id)) {
+        Metrics::count(&metrics.placeholder_ids, kind);
     }
     if let Some(not) = &record.routing.not_enrolled {
         // Other texts than these have no bound, and a label must have one.

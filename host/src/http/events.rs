@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serin_core::unique;
+use serin_core::{identifier, unique};
 use utoipa::ToSchema;
 
 use super::error::BodyRefusal;
@@ -152,6 +152,7 @@ fn outcome_of(wire: WireOutcome, now_ms: u64) -> Result<Event, String> {
     }
     let name = wire.name.filter(|name| (1..=64).contains(&name.len()));
     let name = name.ok_or("name: 1 to 64 bytes are needed")?;
+    identifier::check_characters(&name).map_err(|why| format!("name: {why}"))?;
     let value = wire.value.filter(|value| value.is_finite()).ok_or("value: a finite number is needed")?;
     let subject = match (wire.decision_id, wire.entity) {
         (Some(decision), None) => {
@@ -172,7 +173,7 @@ fn outcome_of(wire: WireOutcome, now_ms: u64) -> Result<Event, String> {
 }
 
 fn id(key: &str, text: &str) -> Result<(), String> {
-    if (1..=256).contains(&text.len()) { Ok(()) } else { Err(format!("{key}: 1 to 256 bytes are needed")) }
+    identifier::check(text).map_err(|why| format!("{key}: {why}"))
 }
 
 fn time(at: Option<&str>, now_ms: u64) -> Result<u64, String> {
