@@ -36,3 +36,4 @@ mod smoke;
 mod steering;
 mod support;
 mod tidy;
+mod webhooks;

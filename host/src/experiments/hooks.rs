@@ -19,8 +19,10 @@ const WORKERS: usize = 4;
 const TRIES: u32 = 5;
 /// The first pause.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long one try may take.
+/// How long one try may take, whole.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a name may take to be resolved, and then a connection to be made.
+const CONNECT: Duration = Duration::from_secs(2);
 
 struct Message {
     url: String,
@@ -43,7 +45,8 @@ impl Notifier {
             let queue = self.queue.get_or_init(|| start(metrics));
             if queue.try_send(message).is_err() {
                 Metrics::count(&metrics.notifications, "dropped");
-                tracing::warn!(url = hook.url, experiment = %spec.id, "too many messages wait; this one is dropped");
+                let hook = redacted(&hook.url);
+                tracing::warn!(hook, experiment = %spec.id, "too many messages wait; this one is dropped");
             }
         }
     }
@@ -63,19 +66,22 @@ fn start(metrics: &std::sync::Arc<Metrics>) -> crossbeam_channel::Sender<Message
 }
 
 fn deliver(message: &Message, metrics: &Metrics) {
-    let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build();
-    let agent: ureq::Agent = config.into();
+    let signature = match signature(message) {
+        Ok(signature) => signature,
+        Err(error) => {
+            Metrics::count(&metrics.notifications, "unsigned");
+            tracing::error!(%error, hook = redacted(&message.url), "a message is not sent, since it cannot be signed");
+            return;
+        }
+    };
     let mut pause = PAUSE;
     for tried in 1..=TRIES {
-        let mut request = agent.post(&message.url).header("content-type", "application/json");
-        if let Some(signature) = signature(message) {
-            request = request.header("serin-signature", signature);
-        }
-        match request.send(&message.body) {
-            Ok(_) => return Metrics::count(&metrics.notifications, "delivered"),
+        match send(message, signature.as_deref()) {
+            Ok(()) => return Metrics::count(&metrics.notifications, "delivered"),
             Err(error) if tried == TRIES => {
                 Metrics::count(&metrics.notifications, "failed");
-                tracing::warn!(%error, url = message.url, "a message was not delivered, after {TRIES} tries");
+                let hook = redacted(&message.url);
+                tracing::warn!(error, hook, "a message was not delivered, after {TRIES} tries");
             }
             Err(_) => {
                 std::thread::sleep(pause);
@@ -85,10 +91,66 @@ fn deliver(message: &Message, metrics: &Metrics) {
     }
 }
 
-/// HMAC-SHA256 of the body under the secret that the file names.
-fn signature(message: &Message) -> Option<String> {
-    let secret = std::env::var(message.secret_env.as_ref()?).ok()?;
-    Some(signed(secret.as_bytes(), message.body.as_bytes()))
+/// Sends a message once. Only a 2xx has taken it: what a redirect names was not named by the file.
+fn send(message: &Message, signature: Option<&str>) -> Result<(), String> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .timeout_resolve(Some(CONNECT))
+        .timeout_connect(Some(CONNECT))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut request = agent.post(&message.url).header("content-type", "application/json");
+    if let Some(signature) = signature {
+        request = request.header("serin-signature", signature);
+    }
+    match request.send(&message.body) {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) if answer.status().is_redirection() => {
+            Err(format!("it answered {}, and redirects are not followed", answer.status().as_u16()))
+        }
+        Ok(answer) => Err(format!("it answered {}", answer.status().as_u16())),
+        // What the client says may hold the address.
+        Err(error) => Err(error.to_string().replace(&message.url, redacted(&message.url))),
+    }
+}
+
+/// Scheme, host and port of a hook: what follows may be as secret as a password, and so is what
+/// stands before an `@`.
+fn redacted(url: &str) -> &str {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let end = url[after_scheme..].find(['/', '?', '#', '\\']).map_or(url.len(), |at| after_scheme + at);
+    let host = url[..end].rfind('@').map_or(after_scheme, |at| at + 1);
+    if host > after_scheme { &url[host..end] } else { &url[..end] }
+}
+
+/// Checks that messages can be signed where a spec asks for it.
+///
+/// # Errors
+/// The hook whose variable is not there.
+pub fn check(spec: &Experiment) -> Result<(), String> {
+    for (i, hook) in spec.notify.iter().enumerate() {
+        secret(hook.secret_env.as_deref()).map_err(|why| format!("notify[{i}].secret_env: {why}"))?;
+    }
+    Ok(())
+}
+
+/// The secret that messages are signed with; none where the file asks for no signature.
+fn secret(variable: Option<&str>) -> Result<Option<String>, String> {
+    let Some(variable) = variable else { return Ok(None) };
+    match std::env::var(variable) {
+        Ok(secret) if !secret.is_empty() => Ok(Some(secret)),
+        _ => Err(format!(
+            "the environment variable '{variable}' is not set; set it for the host, or leave secret_env out"
+        )),
+    }
+}
+
+/// HMAC-SHA256 of the body under the secret that the file names; none where it names none.
+fn signature(message: &Message) -> Result<Option<String>, String> {
+    let secret = secret(message.secret_env.as_deref())?;
+    Ok(secret.map(|secret| signed(secret.as_bytes(), message.body.as_bytes())))
 }
 
 fn signed(secret: &[u8], body: &[u8]) -> String {
@@ -109,5 +171,19 @@ mod tests {
     fn a_message_is_signed_as_rfc_4231_has_it() {
         let expected = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         assert_eq!(super::signed(b"Jefe", b"what do ya want for nothing?"), expected);
+    }
+
+    #[test]
+    fn of_a_hooks_address_the_host_is_shown() {
+        for (url, shown) in [
+            ("https://hooks.example/services/T0/B0/secret", "https://hooks.example"),
+            ("http://127.0.0.1:9000/hook?token=secret", "http://127.0.0.1:9000"),
+            ("http://user:secret@host:80/", "host:80"),
+            ("https://host?secret", "https://host"),
+            ("https://host", "https://host"),
+            ("https://us:er@secret@host/p@th", "host"),
+        ] {
+            assert_eq!(super::redacted(url), shown);
+        }
     }
 }

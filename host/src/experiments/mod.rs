@@ -121,6 +121,7 @@ impl Specs {
                 let name = file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
                 let parse = |text: &str| serin_core::caught(|| Experiment::parse(text)).map(Arc::new);
                 let parsed = file.text.clone().and_then(|text| Ok((parse(&text)?, text)));
+                let parsed = parsed.and_then(|(spec, text)| hooks::check(&spec).map(|()| (spec, text)));
                 let parsed = parsed.and_then(|(spec, text)| match ids.get(&*spec.id) {
                     // The name alone: the message is shown over HTTP, too.
                     Some(other) => Err(format!("id \"{}\" is taken by {other}", spec.id)),

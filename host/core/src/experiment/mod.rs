@@ -262,7 +262,8 @@ fn listed(arms: &[Arm]) -> String {
 
 fn hook((i, raw): (usize, RawNotify)) -> Result<Hook, String> {
     if !(raw.url.starts_with("http://") || raw.url.starts_with("https://")) {
-        return Err(format!("notify[{i}].url = \"{}\"; valid: http://… or https://…", raw.url));
+        // Without the address: it may hold a secret, and errors are shown and logged.
+        return Err(format!("notify[{i}].url: valid: http://… or https://…"));
     }
     let event = |text: &String| match text.as_str() {
         "breach" => Ok(NotifyEvent::Breach),
