@@ -2,10 +2,16 @@
 
 mod batch;
 mod bounds;
+mod browser;
 mod decisions;
+mod drain;
+mod encoding;
+mod keys;
 mod metrics;
+mod pages;
 mod problems;
 mod ready;
+mod slow;
 
 use serde_json::{Value, json};
 

@@ -74,6 +74,13 @@ pub struct ScoreLabels {
     pub outcome: &'static str,
 }
 
+/// Labels of a listener.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ListenerLabels {
+    /// `public` or `admin`.
+    pub listener: &'static str,
+}
+
 /// Buckets from 10 µs: below a millisecond is where decisions live.
 fn histogram() -> Histogram {
     Histogram::new([
@@ -118,6 +125,12 @@ pub struct Metrics {
     pub generation: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Requests in flight.
     pub requests_in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
+    /// Connections open.
+    pub connections: Family<ListenerLabels, Gauge>,
+    /// Connections that the host closed because of a bound, by which.
+    pub connections_closed: Family<EventLabels, Counter>,
+    /// Bytes of request bodies, and of large answers, that are in memory.
+    pub bytes_in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Decisions that wait for a thread.
     pub waiting_decisions: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Strategy versions that are still in memory, retired ones included.
@@ -183,6 +196,17 @@ impl Default for Metrics {
             reloads: register!("reloads", "Reloads by what came of them", Family::default()),
             generation: register!("generation", "Deployment generation in force", Gauge::default()),
             requests_in_flight: register!("requests_in_flight", "Requests in flight", Gauge::default()),
+            connections: register!("connections", "Connections open", Family::default()),
+            connections_closed: register!(
+                "connections_closed",
+                "Connections closed because of a bound: time, or number by peer",
+                Family::default()
+            ),
+            bytes_in_flight: register!(
+                "bytes_in_flight",
+                "Bytes of request bodies and of large answers in memory",
+                Gauge::default()
+            ),
             waiting_decisions: register!("waiting_decisions", "Decisions that wait for a thread", Gauge::default()),
             live_versions: register!("live_versions", "Strategy versions in memory", Gauge::default()),
             outcomes: register!("outcome_events", "Outcomes and exposures received", Family::default()),

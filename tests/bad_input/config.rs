@@ -40,6 +40,17 @@ const CASES: &[Case] = &[
         &["server.future_tolerance = \"1d\"; valid: 0s to 1h, like 5m"],
     ),
     ("admin = ", "future_tolerance = \"soon\"\nadmin = ", &["server.future_tolerance", "soon"]),
+    ("admin = ", "max_bytes_in_flight = 10\nadmin = ", &["server.max_bytes_in_flight = 10", "4194304 or more"]),
+    ("admin = ", "max_connections = 0\nadmin = ", &["server.max_connections = 0", "valid: 1 to"]),
+    (
+        "admin = ",
+        "max_connections = 8\nmax_connections_per_peer = 9\nadmin = ",
+        &["server.max_connections_per_peer = 9", "valid: 1 to 8"],
+    ),
+    ("admin = ", "header_timeout = \"0s\"\nadmin = ", &["server.header_timeout = \"0s\"", "valid: 10ms to 1h"]),
+    ("admin = ", "idle_timeout = \"2h\"\nadmin = ", &["server.idle_timeout = \"2h\"", "valid: 10ms to 1h"]),
+    ("admin = ", "shutdown_delay = \"soon\"\nadmin = ", &["server.shutdown_delay", "valid: 50ms, 10s"]),
+    ("admin = ", "admin_hosts = [\"http://x\"]\nadmin = ", &["server.admin_hosts", "without scheme and port"]),
     ("default-risk.\"1.0.0\"", "default-risk.\"1.0\"", &["models.default-risk.\"1.0\"", "MAJOR.MINOR.PATCH"]),
     (
         "annual_income = \"number\"",

@@ -127,10 +127,20 @@ impl Host {
         self.child.wait().expect("ends");
     }
 
-    /// Asks it to stop (SIGTERM), and waits until it did; its exit status.
-    pub fn stop(mut self) -> Option<i32> {
-        let status = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
-        assert!(status.success());
+    /// Sends it a signal, as `kill` names it.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Asks it to stop as Ctrl-C does, and waits until it did; its exit status.
+    pub fn stop(self) -> Option<i32> {
+        self.signal("INT");
+        self.ended()
+    }
+
+    /// Waits until it has ended; its exit status.
+    pub fn ended(mut self) -> Option<i32> {
         eventually("the host stops", Duration::from_secs(40), || self.child.try_wait().expect("waits")).code()
     }
 }

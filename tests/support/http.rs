@@ -54,6 +54,13 @@ impl Client {
         self.post_text(path, &body.to_string(), &[]).expect("the host answers")
     }
 
+    /// `GET`, with headers.
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = self.agent.get(format!("http://{}{path}", self.address));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        answer(request.call()).expect("the host answers")
+    }
+
     /// Any method, without a body.
     pub fn send(&self, method: &str, path: &str) -> Answer {
         let request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
@@ -62,6 +69,11 @@ impl Client {
 
     /// `POST` of text, with headers; none where nobody answers.
     pub fn post_text(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Option<Answer> {
+        self.post_bytes(path, body.as_bytes(), headers)
+    }
+
+    /// `POST` of bytes, with headers; none where nobody answers.
+    pub fn post_bytes(&self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Option<Answer> {
         let mut request = self.agent.post(format!("http://{}{path}", self.address));
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
             request = request.content_type("application/json");

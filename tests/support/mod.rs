@@ -7,6 +7,7 @@ mod artifacts;
 mod deployment;
 mod host;
 mod http;
+mod raw;
 pub mod tables;
 pub mod wat;
 
@@ -14,6 +15,7 @@ pub use artifacts::{artifact, misbehave, outreach_rules, outreach_score, with_no
 pub use deployment::{Deployment, collections, misbehaving};
 pub use host::{Cli, Host, outcome, run, serin};
 pub use http::{Answer, Client};
+pub use raw::Raw;
 
 use std::time::{Duration, Instant};
 

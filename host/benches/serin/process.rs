@@ -90,7 +90,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         // As an operator stops it: its ledger is left tidy, and replay does not begin with a repair.
         let asked = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        let asked = asked.is_some_and(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM).is_ok());
+        let asked = asked.is_some_and(|pid| rustix::process::kill_process(pid, rustix::process::Signal::INT).is_ok());
         let end = Instant::now() + PATIENCE;
         while asked && Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(20));

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::final_reports::keep_final_reports;
@@ -15,7 +14,7 @@ use crate::config::{Config, ConfigError};
 use crate::decide::{Pool, ShadowRun, Shadows};
 use crate::experiments::{Controller, Observer, tick};
 use crate::features::{EmbeddedStore, StoreError};
-use crate::http::{self, Service, ServiceParts};
+use crate::http::{self, Drain, Listener, Service, ServiceParts};
 use crate::ledger::{Ledger, LedgerError, Note, ShadowRow};
 use crate::models::{Runtime, RuntimeError};
 use crate::registry::{Archive, ArchiveError, Folder, Watcher};
@@ -25,12 +24,8 @@ use crate::telemetry::{EventLabels, Metrics};
 
 /// How often the folders are looked at where no event told of a change.
 const RESCAN: Duration = Duration::from_secs(2);
-/// Connections that a listener holds open.
-const MAX_CONNECTIONS: usize = 4096;
 /// How often the experiments' units are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long accepted requests have when the host stops.
-const DRAIN: Duration = Duration::from_secs(30);
 /// How often old records are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
@@ -104,6 +99,8 @@ pub struct Host {
     /// The deployment and its files.
     pub reloader: Arc<Reloader>,
     service: Arc<Service>,
+    drain: Arc<Drain>,
+    shutdown_delay: Duration,
     controller: Arc<Controller>,
     observer: Arc<Observer>,
     clock: Arc<dyn Clock>,
@@ -124,6 +121,7 @@ impl Host {
         let fixed = config.fixed.clone();
         // Not put into the configuration: it would differ from the file for ever after.
         let (listen, admin) = (options.listen.unwrap_or(fixed.listen), options.admin.unwrap_or(fixed.admin));
+        raise_descriptors(2 * fixed.server.max_connections);
         let data = fixed.data_dir();
         std::fs::create_dir_all(&data).map_err(system(format!("{}", data.display())))?;
         let metrics = Arc::new(Metrics::default());
@@ -156,18 +154,20 @@ impl Host {
         let pool = Pool::start(fixed.threads, fixed.queue, Arc::clone(&reloader.deployment), Arc::clone(&clock))
             .map_err(system("deciding threads"))?;
         let shadows = shadows(&ledger, &metrics).map_err(system("a thread for shadows"))?;
+        let drain = Arc::<Drain>::default();
         let service = Service::new(ServiceParts {
             deployment: Arc::clone(&reloader.deployment),
             pool,
             ledger: Arc::clone(&ledger),
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
-            metrics,
+            metrics: Arc::clone(&metrics),
             folder,
             status: Arc::clone(&reloader.status),
             versions: Arc::new(ArchivedVersions::new(engines, archive)),
             max_concurrent: fixed.max_concurrent,
-            max_body_bytes: fixed.max_body_bytes,
+            settings: fixed.server.clone(),
+            drain: Arc::clone(&drain),
             controller: Arc::clone(&controller),
             observer: Arc::clone(&observer),
             shadows,
@@ -180,12 +180,33 @@ impl Host {
             watch_experiments(&reloader, &controller, &observer, &store, Arc::clone(&clock))?;
         }
         let (stop, stopped) = watch::channel(false);
-        let (listen, public) = serve(listen, http::public(Arc::clone(&service)), stopped.clone()).await?;
-        let (admin, private) = serve(admin, http::admin(Arc::clone(&service)), stopped.clone()).await?;
+        let bind = async |address, name| {
+            let listener = Listener::bind(address, name, fixed.server.clone(), Arc::clone(&metrics)).await;
+            let listener = listener.map_err(system(format!("listen on {address}")))?;
+            Ok::<_, HostError>((listener.local_addr().map_err(system("listen"))?, listener))
+        };
+        let ((listen, public), (admin, private)) = (bind(listen, "public").await?, bind(admin, "admin").await?);
+        let servers = vec![
+            tokio::spawn(public.serve(http::public(Arc::clone(&service)), Arc::clone(&drain))),
+            tokio::spawn(private.serve(http::admin(Arc::clone(&service), admin.ip()), Arc::clone(&drain))),
+        ];
         tokio::spawn(expire(Arc::clone(&ledger), Arc::clone(&clock), reloader.retain(), stopped));
-        let servers = vec![public, private];
-        let _watcher = watcher;
-        Ok(Self { listen, admin, reloader, service, controller, observer, clock, ledger, stop, servers, _watcher })
+        let shutdown_delay = fixed.server.shutdown_delay;
+        Ok(Self {
+            listen,
+            admin,
+            reloader,
+            service,
+            drain,
+            shutdown_delay,
+            controller,
+            observer,
+            clock,
+            ledger,
+            stop,
+            servers,
+            _watcher: watcher,
+        })
     }
 
     /// The ledger, which is closed when the host stops.
@@ -204,18 +225,43 @@ impl Host {
         while look(&self.reloader, &self.controller, &self.observer, self.clock.now_ms()) {}
     }
 
+    /// Turns readiness off, and serves on for `server.shutdown_delay`: who sends requests notices,
+    /// and sends them elsewhere.
+    pub async fn leave(&self) {
+        self.drain.leave();
+        tokio::time::sleep(self.shutdown_delay).await;
+    }
+
     /// Stops: no new connections, every accepted request answered, every record committed.
     pub async fn stop(self) {
-        self.service.stop();
+        self.drain.close();
         // Ignored only where nobody listens any more, and then there is nothing to stop.
         let _ = self.stop.send(true);
         for server in self.servers {
-            if tokio::time::timeout(DRAIN, server).await.is_err() {
-                tracing::warn!("requests were still open after {DRAIN:?}");
+            // Bounded by `server.drain_timeout`.
+            if let Err(error) = server.await {
+                tracing::error!(%error, "a listener failed");
             }
         }
         drop(self.service);
         drop(self.ledger);
+    }
+}
+
+/// Raises the soft limit of descriptors to the hard one: with the usual 1,024, connections would
+/// take the ledger's from it long before they reach their own bound.
+fn raise_descriptors(connections: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it is not allowed, what was there before stays.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let needed = connections as u64 + 256;
+    match getrlimit(Resource::Nofile).current {
+        Some(most) if most < needed => {
+            tracing::warn!(most, needed, "fewer open files are allowed than server.max_connections may take");
+        }
+        _ => {}
     }
 }
 
@@ -348,27 +394,6 @@ fn watch_experiments(
         .spawn(look)
         .map(drop)
         .map_err(system("a thread for the experiments"))
-}
-
-async fn serve(
-    address: SocketAddr,
-    router: axum::Router,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<(SocketAddr, tokio::task::JoinHandle<()>), HostError> {
-    let listener = TcpListener::bind(address).await.map_err(system(format!("listen on {address}")))?;
-    let bound = listener.local_addr().map_err(system("listen"))?;
-    let shutdown = async move {
-        // An error means that the host is gone, which is a stop as well.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    let listener = http::BoundedListener::new(listener, MAX_CONNECTIONS);
-    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);
-    let task = tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "a listener failed");
-        }
-    });
-    Ok((bound, task))
 }
 
 /// Deletes what is older than it is to be kept, a little at a time.

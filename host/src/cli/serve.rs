@@ -28,9 +28,23 @@ pub(super) fn run(args: ServeArgs) -> Outcome {
             let (reloader, ledger) = (Arc::downgrade(&host.reloader), host.ledger());
             dev::watch(source, dev::Served { reloader, ledger, plugins: host.plugins() })?;
         }
-        stop_signal().await?;
-        tracing::info!("stopping: accepted requests are answered first");
-        host.stop().await;
+        let signal = stop_signal().await?;
+        let stopping = async {
+            // A person at a terminal waits for the end; a supervisor has balancers to tell first.
+            if signal == Signal::Terminate {
+                tracing::info!("not ready any more: stopping after server.shutdown_delay");
+                host.leave().await;
+            }
+            tracing::info!("stopping: accepted requests are answered first");
+            host.stop().await;
+        };
+        tokio::select! {
+            () = stopping => {}
+            again = stop_signal() => {
+                again?;
+                tracing::warn!("a second signal: stopping at once");
+            }
+        }
         Ok(true)
     })
 }
@@ -55,12 +69,20 @@ fn start_logging(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::err
     Ok(())
 }
 
-pub(super) async fn stop_signal() -> std::io::Result<()> {
+/// What asked the program to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+pub(super) async fn stop_signal() -> std::io::Result<Signal> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+    Ok(tokio::select! {
+        _ = interrupt.recv() => Signal::Interrupt,
+        _ = terminate.recv() => Signal::Terminate,
+    })
 }

@@ -1,6 +1,7 @@
 //! `serin.toml`: as it is written, then validated. Paths are relative to the file.
 
 mod raw;
+mod server;
 mod validate;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use serin_core::manifest::ModelId;
 
 use crate::deployment::{GlobalHoldout, PointSpec, ViewSpec};
 use crate::experiments::Governance;
+use crate::http::ServerSettings;
 use crate::ledger::Durability;
 
 /// The longest message about one, in bytes: it may quote what the file has.
@@ -79,8 +81,8 @@ pub struct Fixed {
     pub queue: usize,
     /// Requests in flight.
     pub max_concurrent: usize,
-    /// Bytes of a request's body.
-    pub max_body_bytes: usize,
+    /// What the listeners allow.
+    pub server: ServerSettings,
 }
 
 impl Fixed {
@@ -96,9 +98,9 @@ impl Fixed {
             ("server.threads", self.threads != other.threads),
             ("server.queue", self.queue != other.queue),
             ("server.max_concurrent", self.max_concurrent != other.max_concurrent),
-            ("server.max_body_bytes", self.max_body_bytes != other.max_body_bytes),
         ];
-        pairs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+        let own = pairs.into_iter().filter_map(|(key, differs)| differs.then_some(key));
+        own.chain(self.server.differences(&other.server)).collect()
     }
 
     /// The folder beside the ledger in which everything else is kept.

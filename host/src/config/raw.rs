@@ -40,6 +40,18 @@ pub(super) struct RawServer {
     pub max_concurrent: Option<usize>,
     pub max_body_bytes: Option<usize>,
     pub future_tolerance: Option<String>,
+    pub max_bytes_in_flight: Option<usize>,
+    pub max_connections: Option<usize>,
+    pub max_connections_per_peer: Option<usize>,
+    pub header_timeout: Option<String>,
+    pub body_timeout: Option<String>,
+    pub stall_timeout: Option<String>,
+    pub idle_timeout: Option<String>,
+    pub shutdown_delay: Option<String>,
+    pub drain_timeout: Option<String>,
+    pub admin_timeout: Option<String>,
+    #[serde(default)]
+    pub admin_hosts: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]

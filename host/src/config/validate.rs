@@ -15,6 +15,7 @@ use serin_core::value::ValueType;
 use serin_core::{NAME_RULE, Name, NameMap, is_name};
 
 use super::raw::{RawConfig, RawGlobalHoldout, RawGovernance, RawLayer, RawPoint, RawView};
+use super::server::{bounded, settings};
 use super::{Config, Fixed};
 use crate::deployment::{ContextField, FallbackAction, GlobalHoldout, Layer, PointSchema, PointSpec, ViewSpec};
 use crate::experiments::Governance;
@@ -123,10 +124,6 @@ fn fixed(raw: &RawConfig, dir: &Path) -> Result<Fixed, String> {
         Some("power") => Durability::Power,
         Some(other) => return Err(format!("ledger.durability = \"{other}\"; valid: process, power")),
     };
-    let bounded = |key: &str, value: Option<usize>, default: usize, max: usize| match value.unwrap_or(default) {
-        n if (1..=max).contains(&n) => Ok(n),
-        n => Err(format!("server.{key} = {n}; valid: 1 to {max}")),
-    };
     let folder = |text: &Option<String>, default: &str| -> PathBuf { dir.join(text.as_deref().unwrap_or(default)) };
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     Ok(Fixed {
@@ -141,7 +138,7 @@ fn fixed(raw: &RawConfig, dir: &Path) -> Result<Fixed, String> {
         threads: bounded("threads", raw.server.threads, (2 * cores).max(4), 256)?,
         queue: bounded("queue", raw.server.queue, 1024, 1 << 20)?,
         max_concurrent: bounded("max_concurrent", raw.server.max_concurrent, 2048, 1 << 20)?,
-        max_body_bytes: bounded("max_body_bytes", raw.server.max_body_bytes, 4 << 20, 1 << 30)?,
+        server: settings(&raw.server)?,
     })
 }
 

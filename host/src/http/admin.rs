@@ -10,9 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::body::no_room;
+use super::bytes::counted;
+use super::decisions::internal;
 use super::wire::InPath;
 use super::{Problem, Service};
-use crate::ledger::{DecisionFilter, StoredRecord};
+use crate::clock::Budget;
+use crate::ledger::{DecisionFilter, LedgerError, LedgerReader, StoredRecord};
 use crate::replay::{Difference, ReplayResult};
 use crate::telemetry::StateLabels;
 
@@ -36,24 +40,37 @@ pub struct WirePlugin {
 }
 
 /// Every artifact.
-pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Json<serde_json::Value> {
-    let plugins: Vec<WirePlugin> = service
-        .folder
-        .statuses()
-        .into_iter()
-        .map(|status| WirePlugin {
-            name: status.pin.as_ref().map(|pin| pin.name.to_string()),
-            version: status.pin.as_ref().map(|pin| pin.version.to_string()),
-            file: status.file,
-            digest: status.digest,
-            state: status.state.as_str(),
-            error: status.error,
-            loaded_at: rfc3339(status.loaded_at_ms),
-            wit: status.wit,
-            stale: status.stale,
-        })
-        .collect();
-    Json(json!({ "plugins": plugins }))
+pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
+    let plugins = service.folder.statuses().into_iter().map(|status| WirePlugin {
+        name: status.pin.as_ref().map(|pin| pin.name.to_string()),
+        version: status.pin.as_ref().map(|pin| pin.version.to_string()),
+        file: status.file,
+        digest: status.digest,
+        state: status.state.as_str(),
+        error: status.error,
+        loaded_at: rfc3339(status.loaded_at_ms),
+        wit: status.wit,
+        stale: status.stale,
+    });
+    let (plugins, left_out) = within_bytes(plugins)?;
+    answer(&service, json!({ "plugins": plugins, "left_out": left_out })).await
+}
+
+/// The first of a list's items, as many as its bytes allow, and the number of the others.
+pub(super) fn within_bytes<T: Serialize>(
+    items: impl IntoIterator<Item = T>,
+) -> Result<(Vec<Box<RawValue>>, usize), Problem> {
+    let (mut shown, mut bytes, mut left_out) = (Vec::new(), 0, 0);
+    for item in items {
+        if bytes >= MAX_LIST_BYTES {
+            left_out += 1;
+            continue;
+        }
+        let item = serde_json::value::to_raw_value(&item).map_err(|_| internal())?;
+        bytes += item.get().len();
+        shown.push(item);
+    }
+    Ok((shown, left_out))
 }
 
 /// The deployment in force, and what of the files is not.
@@ -90,7 +107,11 @@ pub(super) struct ListQuery {
     point: Option<String>,
     since: Option<String>,
     limit: Option<u32>,
+    before: Option<String>,
 }
+
+/// Bytes of a list. What is beyond them is another page.
+pub(super) const MAX_LIST_BYTES: usize = 8 << 20;
 
 /// A time in a query: RFC 3339, or milliseconds since the Unix epoch.
 pub fn parse_time(text: &str) -> Option<u64> {
@@ -99,12 +120,51 @@ pub fn parse_time(text: &str) -> Option<u64> {
     ms.filter(|ms| i64::try_from(*ms).is_ok())
 }
 
-fn raw(record: StoredRecord) -> Result<Box<RawValue>, Problem> {
-    let text = record.json().ok().and_then(|json| String::from_utf8(json.into_owned()).ok());
-    let text = text.and_then(|text| RawValue::from_string(text).ok());
-    text.ok_or_else(|| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable-record", "the stored record is not JSON")
-    })
+fn unreadable() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable-record", "the stored record is not what was recorded")
+}
+
+fn raw(record: &StoredRecord) -> Result<Box<RawValue>, String> {
+    let json = record.json()?.into_owned();
+    let text = String::from_utf8(json).map_err(|_| "the stored record is not text".to_owned())?;
+    RawValue::from_string(text).map_err(|_| "the stored record is not JSON".to_owned())
+}
+
+/// A page of decisions.
+#[derive(Default, Serialize)]
+struct DecisionPage {
+    decisions: Vec<Box<RawValue>>,
+    /// What to send as `before` for the next page; null where this is the last.
+    next: Option<String>,
+}
+
+impl DecisionPage {
+    /// Reads a page: at most `limit` records and about [`MAX_LIST_BYTES`] of them, one at least.
+    fn read(
+        ledger: &LedgerReader,
+        filter: &DecisionFilter,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Self, LedgerError> {
+        let (mut page, mut bytes, mut last) = (Self::default(), 0, String::new());
+        ledger.newest(filter, before, |record| {
+            if page.decisions.len() == limit as usize || bytes >= MAX_LIST_BYTES {
+                page.next = Some(std::mem::take(&mut last));
+                return false;
+            }
+            // A broken record is an item of its own, and hides none of the others.
+            let shown = raw(&record).or_else(|why| {
+                serde_json::value::to_raw_value(&json!({ "decision_id": record.decision_id, "error": why }))
+            });
+            last = record.decision_id;
+            if let Ok(shown) = shown {
+                bytes += shown.get().len();
+                page.decisions.push(shown);
+            }
+            true
+        })?;
+        Ok(page)
+    }
 }
 
 /// The newest decisions that match.
@@ -125,28 +185,53 @@ pub(super) async fn decisions(
         return Err(Problem::invalid("limit", "limit: valid: 1 to 1000"));
     }
     let filter = DecisionFilter { unit: query.unit, point: query.point, since_ms, until_ms: None };
-    let records = blocking(&service, move |service| service.ledger.decisions(&filter, limit)).await??;
-    let records: Vec<Box<RawValue>> = records.into_iter().map(raw).collect::<Result<_, _>>()?;
-    #[derive(Serialize)]
-    struct List {
-        decisions: Vec<Box<RawValue>>,
-    }
-    Ok(Json(List { decisions: records }).into_response())
+    let page = read(&service, move |service, budget| {
+        service.ledger.bounded(budget, |ledger| DecisionPage::read(ledger, &filter, query.before.as_deref(), limit))
+    });
+    answer(&service, page.await??).await
 }
 
+/// Runs a read of the admin listener, in the lane and the time of those.
+pub(super) async fn read<T: Send + 'static>(
+    service: &Arc<Service>,
+    work: impl FnOnce(&Service, Budget) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let shared = Arc::clone(service);
+    service.lanes.read(move |budget| work(&shared, budget)).await
+}
+
+/// Runs a command of the admin listener, in a lane that reads do not take.
 pub(super) async fn blocking<T: Send + 'static>(
     service: &Arc<Service>,
     work: impl FnOnce(&Service) -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    let service = Arc::clone(service);
-    tokio::task::spawn_blocking(move || work(&service))
-        .await
-        .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))
+    let shared = Arc::clone(service);
+    service.lanes.command(move || work(&shared)).await
+}
+
+/// A large answer in JSON, whose bytes count among those in flight until they are sent.
+pub(super) async fn answer<T: Serialize + Send + 'static>(
+    service: &Arc<Service>,
+    value: T,
+) -> Result<Response, Problem> {
+    let bytes = service.lanes.compute(move || serde_json::to_vec(&value)).await?.map_err(|_| internal())?;
+    sent(service, bytes, "application/json")
+}
+
+/// A large answer, whose bytes count among those in flight until they are sent.
+pub(super) fn sent(service: &Service, bytes: Vec<u8>, content_type: &'static str) -> Result<Response, Problem> {
+    let mut held = service.bytes.nothing();
+    if !held.grow(bytes.len()) {
+        return Err(no_room());
+    }
+    Ok(([(header::CONTENT_TYPE, content_type)], counted(bytes, held)).into_response())
 }
 
 async fn find(service: &Arc<Service>, id: String) -> Result<StoredRecord, Problem> {
-    let found = blocking(service, move |service| service.ledger.decision(&id)).await??;
-    found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "unknown-decision", "no decision of this id is recorded"))
+    let found = read(service, move |service, budget| service.ledger.bounded(budget, |ledger| ledger.decision(&id)));
+    found
+        .await??
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "unknown-decision", "no decision of this id is recorded"))
 }
 
 /// The whole record of a decision.
@@ -154,7 +239,13 @@ pub(super) async fn decision(
     State(service): State<Arc<Service>>,
     InPath(id): InPath<String>,
 ) -> Result<Response, Problem> {
-    Ok(Json(raw(find(&service, id).await?)?).into_response())
+    let record = find(&service, id).await?;
+    let shown = service.lanes.compute(move || raw(&record)).await?;
+    let shown = shown.map_err(|error| {
+        tracing::error!(%error, "a record cannot be read");
+        unreadable()
+    })?;
+    sent(&service, shown.get().as_bytes().to_vec(), "application/json")
 }
 
 /// What a replay found.
@@ -174,14 +265,16 @@ pub(super) async fn replay(
     // Closed only when the host is gone.
     let _place =
         service.replays.acquire().await.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))?;
-    let verdict = blocking(&service, move |service| {
+    let shared = Arc::clone(&service);
+    let run = move || {
+        let service = shared;
         let record = match stored.parse() {
             Ok(record) => record,
             Err(why) => return ReplayResult::NotReplayable(why),
         };
         crate::replay::replay(&record, |digest| service.versions.get(digest), |digest| service.versions.spec(digest))
-    })
-    .await?;
+    };
+    let verdict = service.lanes.compute(run).await?;
     match verdict {
         ReplayResult::Identical { environmental } => {
             Ok(Json(WireReplay { identical: true, environmental, differences: Vec::new() }))
@@ -194,7 +287,7 @@ pub(super) async fn replay(
 }
 
 /// Prometheus text.
-pub(super) async fn metrics(State(service): State<Arc<Service>>) -> Response {
+pub(super) async fn metrics(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
     let statuses = service.folder.statuses();
     for state in ["active", "loading", "failed", "retired"] {
         let count = statuses.iter().filter(|status| status.state.as_str() == state).count();
@@ -204,6 +297,9 @@ pub(super) async fn metrics(State(service): State<Arc<Service>>) -> Response {
     service.metrics.requests_in_flight.set(service.in_flight() as i64);
     service.metrics.waiting_decisions.set(service.pool.waiting() as i64);
     service.metrics.live_versions.set(crate::registry::live_versions() as i64);
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], service.metrics.encode())
-        .into_response()
+    service.metrics.bytes_in_flight.set(service.bytes.held() as i64);
+    // Apart from reads, however long those take.
+    let shared = Arc::clone(&service);
+    let text = service.lanes.compute(move || shared.metrics.encode()).await?;
+    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -66,7 +67,7 @@ async fn one(
     let arrived = body.arrived;
     let refuse = |problem: Problem| service.refuse(problem);
     let deadline = deadline_of(&headers).map_err(refuse)?;
-    let request: WireRequest = body.parse().map_err(refuse)?;
+    let request: WireRequest = body.parse_then(&service, |request| request).await.map_err(refuse)?;
     guard(&request, is_admin).map_err(refuse)?;
     if headers.contains_key("idempotency-key") {
         keeps_keys(&service, &request.decision_point).map_err(refuse)?;
@@ -74,7 +75,7 @@ async fn one(
     let held = match look_up(&service, &headers, "/v1/decisions", &body.bytes).await.map_err(refuse)? {
         KeyLookup::None => None,
         KeyLookup::New(held) => Some(held),
-        KeyLookup::Answered(status, body) => return Ok(stored(status, body)),
+        KeyLookup::Answered(_, status, body) => return Ok(stored(status, body.into())),
     };
     let dry_run = request.dry_run == Some(true);
     let own = service.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
@@ -97,7 +98,7 @@ async fn one(
         committed(&service.metrics, began);
         took.observe(&service.metrics);
     }
-    Ok(json(StatusCode::OK, answered.body))
+    Ok(json(StatusCode::OK, answered.body.into()))
 }
 
 /// What comes after a decision, without a way back over the listener's threads: on the thread
@@ -127,7 +128,9 @@ impl Finish {
     fn run(self, decided: Result<Decided, Refused>) {
         let decided = match decided {
             Ok(decided) => decided,
-            Err(why) => return self.refuse(why.into()),
+            // Not kept under the request's key: another deployment may take the same request, and
+            // checking it again is the same as keeping a refusal that stands.
+            Err(why) => return self.answer(Err(why.into())),
         };
         note(&self.service.metrics, &decided.record);
         let Ok(body) = serde_json::to_vec(&WireDecision::from(&decided.record)) else {
@@ -146,18 +149,6 @@ impl Finish {
         let answered = Answered { body, committed: Some(Committed { took, began, span }) };
         let shadowed = decided.shadowed.map(|shadowed| (decided.record, shadowed));
         self.commit(vec![row], answer, decided.must_log, Ok(answered), shadowed);
-    }
-
-    /// The same request gets the same refusal, too, unless trying again may help.
-    fn refuse(self, problem: Problem) {
-        let Some(held) = self.held.as_ref().filter(|_| problem.status < 500) else {
-            return self.answer(Err(problem));
-        };
-        let Ok(body) = serde_json::to_vec(&problem) else {
-            return self.answer(Err(internal()));
-        };
-        let kept = keep(&self.service, held, problem.status, &body);
-        self.commit(Vec::new(), Some(kept), true, Err(problem), None);
     }
 
     /// Commits; with `waits`, the answer leaves only then. The commit holds the request's key
@@ -254,22 +245,8 @@ pub(super) fn deadline_of(headers: &HeaderMap) -> Result<Option<Duration>, Probl
     })
 }
 
-/// Hands a request over to the deciding threads, and counts what came of it.
-pub(super) async fn run(
-    service: &Service,
-    request: WireRequest,
-    deadline: Option<Duration>,
-    arrived: Instant,
-    trace_id: Option<String>,
-) -> Result<Decided, Refused> {
-    let wait = service.pool.submit(request.into(), deadline, arrived, trace_id)?;
-    let decided = wait.await.map_err(|_| Refused::Stopping)??;
-    note(&service.metrics, &decided.record);
-    Ok(decided)
-}
-
 /// Tells of a decision in the log and in the metrics.
-fn note(metrics: &Metrics, record: &Record) {
+pub(super) fn note(metrics: &Metrics, record: &Record) {
     let Record { decision_id, decision_point, answer, .. } = record;
     tracing::debug!(%decision_id, %decision_point, served_by = answer.served_by.as_str(), "decided");
     let arm = record.routing.assignment.as_ref().map_or("", |a| &*a.arm);
@@ -363,13 +340,14 @@ pub(super) async fn record(service: &Service, commit: Commit, waits: bool) -> Re
     Ok(())
 }
 
-pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response {
+pub(super) fn json(status: StatusCode, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
-pub(super) fn stored(status: u16, body: Vec<u8>) -> Response {
+pub(super) fn stored(status: u16, body: Bytes) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let mut response = json(status, body);
+    // Refusals were kept once, and are as long as their keys are.
     if status.is_client_error() {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     }

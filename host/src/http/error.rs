@@ -28,6 +28,9 @@ pub struct Problem {
     /// Seconds after which trying again makes sense.
     #[serde(skip)]
     pub retry_after: Option<u32>,
+    /// The codings that a body may have, where it had another.
+    #[serde(skip)]
+    pub accept_encoding: Option<&'static str>,
 }
 
 impl Problem {
@@ -43,6 +46,7 @@ impl Problem {
             detail: detail.into(),
             key: None,
             retry_after: None,
+            accept_encoding: None,
         }
     }
 
@@ -78,6 +82,9 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(codings) = self.accept_encoding {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(codings));
+        }
         response
     }
 }
@@ -108,6 +115,9 @@ impl From<Refused> for Problem {
 
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
+        if let LedgerError::TimedOut = error {
+            return read_timed_out();
+        }
         // What the database says may hold paths: it goes to the log, not to the client.
         tracing::error!(%error, "the ledger did not answer");
         match error {
@@ -115,6 +125,12 @@ impl From<LedgerError> for Problem {
             _ => Self::unavailable("ledger-unavailable", "the ledger cannot commit, and no answer leaves unrecorded"),
         }
     }
+}
+
+/// A read of the admin listener took too long.
+pub(super) fn read_timed_out() -> Problem {
+    let detail = "the read took longer than server.admin_timeout; narrow it with since, unit, point, arm or limit";
+    Problem { retry_after: Some(1), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "read-timeout", detail) }
 }
 
 /// No such path.
@@ -145,11 +161,12 @@ pub(super) enum BodyRefusal {
     /// The body did not arrive in time
     #[response(status = 408, content_type = "application/problem+json")]
     TooSlow(Problem),
-    /// The body is larger than server.max_body_bytes
+    /// The body, decompressed, is larger than server.max_body_bytes
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(Problem),
-    /// Not sent as JSON
-    #[response(status = 415, content_type = "application/problem+json")]
+    /// Not sent as JSON, or compressed in another way than gzip and zstd
+    #[response(status = 415, content_type = "application/problem+json",
+        headers(("Accept-Encoding" = String, description = "The codings that a body may have, where it had another")))]
     NotJson(Problem),
     /// The request is not of this shape, or does not fit the deployment; `key` says where
     #[response(status = 422, content_type = "application/problem+json")]

@@ -112,9 +112,9 @@ pub struct WireRefusedEvent {
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
         BodyRefusal))]
 pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
-    let wire: WireOutcomes = body.parse().map_err(|p| service.refuse(p))?;
     let now_ms = service.clock.now_ms();
-    let events = wire.outcomes.into_iter().map(|outcome| outcome_of(outcome, now_ms)).collect();
+    let events = move |wire: WireOutcomes| wire.outcomes.into_iter().map(|o| outcome_of(o, now_ms)).collect();
+    let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
     store(&service, events, now_ms).await
 }
 
@@ -124,17 +124,14 @@ pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) ->
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
         BodyRefusal))]
 pub(super) async fn exposures(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
-    let wire: WireExposures = body.parse().map_err(|p| service.refuse(p))?;
     let now_ms = service.clock.now_ms();
-    let events = wire
-        .exposures
-        .into_iter()
-        .map(|exposure| {
-            let at_ms = time(exposure.at.as_deref(), now_ms)?;
-            id("decision_id", &exposure.decision_id)?;
-            Ok(Event::Exposure(ExposureInput { decision_id: exposure.decision_id, at_ms }))
-        })
-        .collect();
+    let event = move |exposure: WireExposure| {
+        let at_ms = time(exposure.at.as_deref(), now_ms)?;
+        id("decision_id", &exposure.decision_id)?;
+        Ok(Event::Exposure(ExposureInput { decision_id: exposure.decision_id, at_ms }))
+    };
+    let events = move |wire: WireExposures| wire.exposures.into_iter().map(event).collect();
+    let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
     store(&service, events, now_ms).await
 }
 

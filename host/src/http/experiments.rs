@@ -6,18 +6,18 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::IF_MATCH;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serin_core::analysis::Observed;
 use serin_core::experiment::{Command, Status};
 
-use super::admin::{blocking, rfc3339};
+use super::admin::{MAX_LIST_BYTES, answer, blocking, read, rfc3339, sent, within_bytes};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
 use crate::experiments::{CommandError, ExperimentStatus, Motive, Seen, read_whole};
-use crate::ledger::{AffectedOutcome, Approval, LedgerError};
+use crate::ledger::{AffectedOutcome, Approval};
 use crate::report::{Report, ReportContext};
 
 /// Units of one answer.
@@ -87,43 +87,40 @@ fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
 }
 
 /// Every experiment.
-pub(super) async fn list(State(service): State<Arc<Service>>) -> Json<Value> {
-    let status = service.status.load();
-    Json(json!({ "experiments": status.experiments.iter().map(as_json).collect::<Vec<_>>() }))
+pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
+    let status = service.status.load_full();
+    let (experiments, left_out) = within_bytes(status.experiments.iter().map(as_json))?;
+    answer(&service, json!({ "experiments": experiments, "left_out": left_out })).await
 }
 
 /// One experiment, with every change of its status.
-pub(super) async fn show(
-    State(service): State<Arc<Service>>,
-    InPath(id): InPath<String>,
-) -> Result<Json<Value>, Problem> {
-    whole(&service, id).await.map(Json)
+pub(super) async fn show(State(service): State<Arc<Service>>, InPath(id): InPath<String>) -> Result<Response, Problem> {
+    let shown = read(&service, move |service, _| whole(service, &id)).await??;
+    answer(&service, shown).await
 }
 
-async fn whole(service: &Arc<Service>, id: String) -> Result<Value, Problem> {
-    let status = find(service, &id)?;
-    let (mut shown, spec) = (as_json(&status), status.spec);
-    let (history, approvals) = blocking(service, move |service| {
-        let approvals = spec.map(|spec| service.controller.approvals(&spec)).transpose()?;
-        Ok::<_, LedgerError>((service.controller.history(&id)?, approvals))
-    })
-    .await??;
+/// An experiment with its history and approvals. Reads the ledger, so not on an async worker.
+fn whole(service: &Service, id: &str) -> Result<Value, Problem> {
+    let status = find(service, id)?;
+    let approvals = status.spec.as_ref().map(|spec| service.controller.approvals(spec)).transpose()?;
     let (approvals, lacks) = approvals.unwrap_or_default();
+    let mut shown = as_json(&status);
     let approval =
         |a: Approval| json!({ "at": rfc3339(a.time_ms), "by": a.by, "reason": a.reason, "spec_digest": a.spec_digest });
     shown["approvals"] = approvals.into_iter().map(approval).collect();
     shown["lacks"] = json!(lacks);
-    let history: Vec<Value> = history
-        .into_iter()
-        .map(|change| {
-            json!({
-                "at": rfc3339(change.time_ms), "command": change.command, "from": change.from, "to": change.to,
-                "phase": change.phase, "by": change.by, "reason": change.reason,
-                "spec_digest": change.spec_digest, "evidence": change.evidence, "generation": change.generation,
-            })
+    let history = service.controller.history(id)?.into_iter().rev().map(|change| {
+        json!({
+            "at": rfc3339(change.time_ms), "command": change.command, "from": change.from, "to": change.to,
+            "phase": change.phase, "by": change.by, "reason": change.reason,
+            "spec_digest": change.spec_digest, "evidence": change.evidence, "generation": change.generation,
         })
-        .collect();
-    shown["history"] = Value::Array(history);
+    });
+    // The newest, where they are more than a list may take.
+    let (mut newest, left_out) = within_bytes(history)?;
+    newest.reverse();
+    shown["history"] = json!(newest);
+    shown["history_left_out"] = json!(left_out);
     Ok(shown)
 }
 
@@ -138,13 +135,31 @@ pub(super) struct ReportQuery {
     recompute: bool,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Clone, Copy, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
 enum ReportFormat {
     #[default]
     Json,
     Text,
     Html,
+}
+
+impl ReportFormat {
+    fn draw(self, report: &Report) -> Vec<u8> {
+        match self {
+            Self::Json => serde_json::to_vec(report).unwrap_or_default(),
+            Self::Text => report.to_string().into_bytes(),
+            Self::Html => report.html().into_bytes(),
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Html => "text/html; charset=utf-8",
+        }
+    }
 }
 
 /// What an experiment has shown.
@@ -155,13 +170,19 @@ pub(super) async fn report(
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|e| Problem::invalid("format", e.body_text()))?;
     let status = find(&service, &id)?.status;
-    let report = blocking(&service, move |service| report_of(service, &id, &status, query.recompute)).await??;
-    Ok(match query.format {
-        ReportFormat::Json => Json(report).into_response(),
-        ReportFormat::Text => report.to_string().into_response(),
-        ReportFormat::Html => Html(report.html()).into_response(),
-    })
+    let drawn = read(&service, move |service, _| {
+        report_of(service, &id, &status, query.recompute).map(|report| query.format.draw(&report))
+    });
+    let mut answer = sent(&service, drawn.await??, query.format.content_type())?;
+    if let ReportFormat::Html = query.format {
+        answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    }
+    Ok(answer)
 }
+
+/// A page draws itself with its own styles, and loads and runs nothing.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+                           frame-ancestors 'none'";
 
 /// The report of an experiment; once it has ended, as of its end, or as of now if that is asked for.
 fn report_of(service: &Service, id: &str, status: &Status, recompute: bool) -> Result<Report, Problem> {
@@ -211,7 +232,7 @@ pub(super) async fn affected(
     State(service): State<Arc<Service>>,
     InPath(id): InPath<String>,
     query: Result<Query<AffectedQuery>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|e| Problem::invalid("", e.body_text()))?;
     let limit = query.limit.unwrap_or(1000);
     if !(1..=MAX_AFFECTED).contains(&limit) {
@@ -229,14 +250,14 @@ pub(super) async fn affected(
         status.subjects.iter().find(|subject| *subject.spec.id == *id).map(|subject| subject.course.unit.clone())
     };
     let Some(kind) = kind else {
-        return Ok(Json(json!({ "units": [], "next": null })));
+        return answer(&service, json!({ "units": [], "next": null })).await;
     };
-    let units = blocking(&service, move |service| {
-        service.ledger.affected(&kind, &id, query.arm.as_deref(), query.after.as_deref().unwrap_or_default(), limit)
+    let units = read(&service, move |service, budget| {
+        let (of, after) = ((&*kind, &*id, query.arm.as_deref()), query.after.as_deref().unwrap_or_default());
+        service.ledger.bounded(budget, |ledger| ledger.affected(of, after, limit, MAX_LIST_BYTES))
     });
-    let units = units.await??;
-    let different = units.chunk_by(|one, other| one.unit == other.unit).count();
-    let next = units.last().filter(|_| different == limit as usize).map(|unit| unit.unit.clone());
+    let (units, is_more) = units.await??;
+    let next = units.last().filter(|_| is_more).map(|unit| unit.unit.clone());
     let listed: Vec<Value> = units
         .into_iter()
         .map(|unit| {
@@ -245,7 +266,7 @@ pub(super) async fn affected(
             json!({ "unit": unit.unit, "arm": unit.arm, "decisions": unit.decisions, "outcomes": outcomes })
         })
         .collect();
-    Ok(Json(json!({ "units": listed, "next": next })))
+    answer(&service, json!({ "units": listed, "next": next })).await
 }
 
 /// Stops every ramp where it is.
@@ -314,17 +335,15 @@ pub(super) async fn command(
         ));
     };
     let done = blocking(&service, move |service| {
-        let done = match command {
+        match command {
             Some(command) => service.controller.command(&spec, &command, motive, judged).map(drop),
             None => service.controller.approve(&spec, motive.by, motive.reason),
-        };
-        if done.is_ok() {
-            (service.reload)();
         }
-        done
+        .map_err(refused)?;
+        (service.reload)();
+        whole(service, &id)
     });
-    done.await?.map_err(refused)?;
-    whole(&service, id).await.map(Json)
+    done.await?.map(Json)
 }
 
 /// The generation of the status that a command was decided on, as `If-Match: "7"`.

@@ -80,27 +80,23 @@ pub(super) async fn push(
     body: Body,
 ) -> Result<Json<WireUpserted>, Problem> {
     let spec = view_of(&service, &view)?;
-    let wire: WireRows = body.parse().map_err(|p| service.refuse(p))?;
+    let wire: WireRows = body.parse_then(&service, |rows| rows).await.map_err(|p| service.refuse(p))?;
     if wire.rows.len() > MAX_PUSH_ROWS {
         return Err(service
             .refuse(Problem::invalid("rows", format!("rows: {} rows; at most {MAX_PUSH_ROWS}", wire.rows.len()))));
     }
     let now_ms = service.clock.now_ms();
-    let rows: Vec<FeatureInput> = wire
-        .rows
-        .into_iter()
-        .enumerate()
-        .map(|(i, row)| {
-            spec.admit(row.entity, &row.event_time, row.values, now_ms).map_err(|why| {
-                service.refuse(Problem::invalid(format!("rows[{i}]"), format!("rows[{i}]: {why}; no row was written")))
-            })
-        })
-        .collect::<Result<_, _>>()?;
     let shared = Arc::clone(&service);
-    let written = tokio::task::spawn_blocking(move || shared.store.upsert(&spec.name, rows))
-        .await
-        .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))?
-        .map_err(|e| failed(&e))?;
+    let write = move || {
+        let admit = |(i, row): (usize, WireRow)| {
+            let admitted = spec.admit(row.entity, &row.event_time, row.values, now_ms);
+            admitted
+                .map_err(|why| Problem::invalid(format!("rows[{i}]"), format!("rows[{i}]: {why}; no row was written")))
+        };
+        let rows: Vec<FeatureInput> = wire.rows.into_iter().enumerate().map(admit).collect::<Result<_, _>>()?;
+        shared.store.upsert(&spec.name, rows).map_err(|e| failed(&e))
+    };
+    let written = service.lanes.push(write).await.and_then(|written| written).map_err(|p| service.refuse(p))?;
     Ok(Json(WireUpserted { written: written.written, older: written.older }))
 }
 
@@ -140,10 +136,8 @@ pub(super) async fn show(
     let spec = view_of(&service, &view)?;
     let columns: Arc<[serin_core::Name]> = spec.columns.keys().cloned().collect();
     let (shared, name, key) = (Arc::clone(&service), spec.name.clone(), entity.clone());
-    let rows = tokio::task::spawn_blocking(move || shared.store.read(&[(&name, &key, &columns)]))
-        .await
-        .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))?
-        .map_err(|e| failed(&e))?;
+    let rows = service.lanes.read(move |_| shared.store.read(&[(&name, &key, &columns)]));
+    let rows = rows.await?.map_err(|e| failed(&e))?;
     let Some(Some(row)) = rows.into_iter().next() else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-entity", "the view has no row of this entity"));
     };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use tokio::sync::OwnedMutexGuard;
 
@@ -26,8 +27,8 @@ pub enum KeyLookup {
     None,
     /// The key is new, and held.
     New(HeldKey),
-    /// The same request was answered.
-    Answered(u16, Vec<u8>),
+    /// The same request was answered. The key is held, so that what was left open may be finished.
+    Answered(HeldKey, u16, Vec<u8>),
 }
 
 /// Looks up the request's key.
@@ -37,8 +38,8 @@ pub enum KeyLookup {
 pub async fn look_up(
     service: &Arc<Service>,
     headers: &HeaderMap,
-    path: &str,
-    body: &[u8],
+    path: &'static str,
+    body: &Bytes,
 ) -> Result<KeyLookup, Problem> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(KeyLookup::None);
@@ -51,15 +52,20 @@ pub async fn look_up(
             Problem::invalid("Idempotency-Key", "Idempotency-Key: 1 to 255 visible ASCII characters are needed")
         })?;
     let guard = service.keys.lock(key).await;
-    let request = serin_core::digest(&[path.as_bytes(), b"\n", body].concat());
     let since = service.clock.now_ms().saturating_sub(KEPT_MS);
-    let (shared, owned) = (Arc::clone(service), key.to_owned());
-    let stored = tokio::task::spawn_blocking(move || shared.ledger.stored_answer(&owned, since))
-        .await
-        .map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
+    let (shared, owned, body) = (Arc::clone(service), key.to_owned(), body.clone());
+    // The digest, too: a large body takes a while.
+    let look = move || {
+        let request = serin_core::digest(&[path.as_bytes(), b"\n", &body].concat());
+        shared.ledger.stored_answer(&owned, since).map(|stored| (request, stored))
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
+    let (request, stored) = looked.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
+    let is_same = stored.as_ref().is_none_or(|stored| stored.request == request);
+    let held = HeldKey { key: key.to_owned(), request, guard };
     match stored {
-        None => Ok(KeyLookup::New(HeldKey { key: key.to_owned(), request, guard })),
-        Some(stored) if stored.request == request => Ok(KeyLookup::Answered(stored.status, stored.body)),
+        None => Ok(KeyLookup::New(held)),
+        Some(stored) if is_same => Ok(KeyLookup::Answered(held, stored.status, stored.body)),
         Some(_) => Err(Problem::new(
             StatusCode::CONFLICT,
             "idempotency-conflict",

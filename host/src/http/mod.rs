@@ -2,34 +2,37 @@
 
 mod admin;
 mod batch;
+mod body;
+mod bytes;
 mod decisions;
 mod error;
 mod events;
 mod experiments;
 mod features;
+mod guard;
 mod idempotency;
 mod key_locks;
+mod lanes;
 mod listener;
 mod openapi;
 mod service;
 mod trace;
 mod wire;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 pub use admin::parse_time;
 pub use error::Problem;
-pub use listener::BoundedListener;
+pub use listener::{Drain, Listener, ServerSettings};
 pub use openapi::document;
 pub use service::{Service, ServiceParts};
 
 /// The public listener.
 pub fn public(service: Arc<Service>) -> Router {
-    let limit = service.max_body_bytes;
     Router::new()
         .route("/v1/decisions", post(decisions::decide_public))
         .route("/v1/decisions/batch", post(batch::decide_batch))
@@ -41,13 +44,12 @@ pub fn public(service: Arc<Service>) -> Router {
         .route("/openapi.json", get(openapi::serve))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(DefaultBodyLimit::max(limit))
         .with_state(service)
 }
 
-/// The admin listener.
-pub fn admin(service: Arc<Service>) -> Router {
-    let limit = service.max_body_bytes;
+/// The admin listener, which is bound to an address.
+pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
+    let guard = guard::Guard::new(bound, service.settings.admin_hosts.clone());
     Router::new()
         .route("/v1/plugins", get(admin::plugins))
         .route("/v1/experiments", get(experiments::list))
@@ -67,6 +69,6 @@ pub fn admin(service: Arc<Service>) -> Router {
         .route("/openapi.json", get(openapi::serve))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(DefaultBodyLimit::max(limit))
+        .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
         .with_state(service)
 }

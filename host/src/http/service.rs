@@ -1,7 +1,6 @@
 //! What the handlers share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use axum::extract::State;
@@ -9,8 +8,10 @@ use axum::http::StatusCode;
 use serin_core::record::Record;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Problem;
+use super::bytes::ByteBudget;
 use super::key_locks::KeyLocks;
+use super::lanes::Lanes;
+use super::{Drain, Problem, ServerSettings};
 use crate::clock::Clock;
 use crate::decide::{Deployment, Pool, Shadowed, Shadows};
 use crate::experiments::{Controller, Observer};
@@ -46,8 +47,10 @@ pub struct ServiceParts {
     pub versions: Arc<ArchivedVersions>,
     /// Requests in flight.
     pub max_concurrent: usize,
-    /// Bytes of a body.
-    pub max_body_bytes: usize,
+    /// What the listeners allow.
+    pub settings: ServerSettings,
+    /// How far the host has stopped.
+    pub drain: Arc<Drain>,
     /// Statuses of experiments.
     pub controller: Arc<Controller>,
     /// Their units.
@@ -69,17 +72,19 @@ pub struct Service {
     pub(super) folder: Arc<Folder>,
     pub(super) status: Arc<ArcSwap<DeploymentStatus>>,
     pub(super) versions: Arc<ArchivedVersions>,
-    pub(super) max_body_bytes: usize,
+    pub(super) settings: ServerSettings,
     pub(super) controller: Arc<Controller>,
     pub(super) observer: Arc<Observer>,
     pub(super) reload: Box<dyn Fn() + Send + Sync>,
     pub(super) keys: KeyLocks,
+    pub(super) lanes: Lanes,
+    pub(super) bytes: Arc<ByteBudget>,
     shadows: Shadows,
     /// Replays under way: they take instances and cores from decisions.
     pub(super) replays: Semaphore,
     in_flight: Arc<Semaphore>,
     max_concurrent: usize,
-    stopping: AtomicBool,
+    drain: Arc<Drain>,
 }
 
 impl Service {
@@ -95,7 +100,9 @@ impl Service {
             folder: parts.folder,
             status: parts.status,
             versions: parts.versions,
-            max_body_bytes: parts.max_body_bytes,
+            lanes: Lanes::new(parts.settings.admin_timeout),
+            bytes: ByteBudget::new(parts.settings.max_bytes_in_flight),
+            settings: parts.settings,
             controller: parts.controller,
             observer: parts.observer,
             reload: parts.reload,
@@ -104,13 +111,8 @@ impl Service {
             replays: Semaphore::new(MAX_REPLAYS),
             in_flight: Arc::new(Semaphore::new(parts.max_concurrent)),
             max_concurrent: parts.max_concurrent,
-            stopping: AtomicBool::new(false),
+            drain: parts.drain,
         })
-    }
-
-    /// Says on `/readyz` that no new work should come. What was accepted is still answered.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
     }
 
     /// Takes one of the places for requests in flight.
@@ -149,8 +151,19 @@ pub(super) async fn healthz() -> &'static str {
     (status = 200, description = "Every decision point can be served by its pinned strategy, and answers can be recorded", body = String, content_type = "text/plain"),
     (status = 503, description = "What is missing", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn readyz(State(service): State<Arc<Service>>) -> Result<&'static str, Problem> {
-    let mut missing = service.deployment.load().unready();
-    if service.stopping.load(Ordering::SeqCst) {
+    // States, and neither versions nor digests: whoever may probe may read this.
+    let deployment = service.deployment.load();
+    let points = deployment.points.values().filter(|point| point.strategy.is_none());
+    let mut points: Vec<&str> = points.map(|point| &*point.name).collect();
+    points.sort_unstable();
+    let mut missing = Vec::new();
+    if !points.is_empty() {
+        let points = points.join(", ");
+        missing.push(format!(
+            "without their pinned strategy: {points} (GET /v1/deployment on the admin listener says why)"
+        ));
+    }
+    if service.drain.is_leaving() {
         missing.push("the host is stopping".to_owned());
     }
     if !service.ledger.is_healthy() {

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
 use indexmap::IndexMap;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeOwned, MapAccess, Unexpected, Visitor};
@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
+use super::bytes::HeldBytes;
 use super::{Problem, Service};
 use crate::decide::{DecisionRequest, Force, MAX_OFFSET};
 
@@ -258,16 +259,18 @@ impl<'de, T: Deserialize<'de>> Object<T> {
     }
 }
 
-/// How long a body may take to arrive.
-const BODY_WAIT: Duration = Duration::from_secs(10);
+/// Bytes of a body that are parsed where they arrive. More would hold up a worker of the
+/// listeners for long enough that other requests notice.
+const PARSED_IN_PLACE: usize = 32 << 10;
 
 /// A body of JSON, with errors that name the key. It takes a place among the requests in
 /// flight before the first byte is kept, and gives it back when it is dropped.
 pub struct Body {
-    /// The bytes as they arrived.
+    /// The bytes, decompressed.
     pub bytes: Bytes,
     /// When the request's head was read: its time runs from here.
     pub arrived: Instant,
+    _held: HeldBytes,
     _place: OwnedSemaphorePermit,
 }
 
@@ -277,56 +280,54 @@ impl FromRequest<Arc<Service>> for Body {
     async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
         let arrived = Instant::now();
         let place = service.enter()?;
-        let bytes = read(request, service).await.map_err(|problem| service.refuse(problem))?;
-        Ok(Self { bytes, arrived, _place: place })
-    }
-}
-
-async fn read(request: Request, service: &Arc<Service>) -> Result<Bytes, Problem> {
-    let is_json =
-        request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-            value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
-        });
-    if !is_json {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "the body has to be JSON, sent with 'content-type: application/json'",
-        ));
-    }
-    match tokio::time::timeout(BODY_WAIT, Bytes::from_request(request, service)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body-too-large",
-            "the body is larger than server.max_body_bytes",
-        )),
-        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "the body did not arrive whole")),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body did not arrive in time")),
+        let read = super::body::read(request, service, arrived).await;
+        let (bytes, held) = read.map_err(|problem| service.refuse(problem))?;
+        Ok(Self { bytes, arrived, _held: held, _place: place })
     }
 }
 
 impl Body {
-    /// Parses the body.
+    /// Parses the body, and makes of it what `then` makes; a large one apart from the listeners'
+    /// workers.
+    ///
+    /// # Errors
+    /// 400 where it is not JSON, 422 with the key where it does not fit.
+    pub async fn parse_then<T: DeserializeOwned, U: Send + 'static>(
+        &self,
+        service: &Service,
+        then: impl FnOnce(T) -> U + Send + 'static,
+    ) -> Result<U, Problem> {
+        if self.bytes.len() <= PARSED_IN_PLACE {
+            return parse(&self.bytes).map(then);
+        }
+        let bytes = self.bytes.clone();
+        service.lanes.compute(move || parse(&bytes).map(then)).await?
+    }
+
+    /// Parses the body, which is small.
     ///
     /// # Errors
     /// 400 where it is not JSON, 422 with the key where it does not fit.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        // The plain parser first: finding out the key costs time that a good request need not pay.
-        serde_json::from_slice(&self.bytes).map(|Object(value)| value).map_err(|_| {
-            let mut deserializer = serde_json::Deserializer::from_slice(&self.bytes);
-            match serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer) {
-                Ok(_) => Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "not JSON: more follows the value"),
-                Err(error) => {
-                    let key = error.path().to_string();
-                    let why = error.inner().to_string();
-                    if error.inner().is_data() {
-                        Problem::invalid(if key == "." { String::new() } else { key }, why)
-                    } else {
-                        Problem::new(StatusCode::BAD_REQUEST, "malformed-body", format!("not JSON: {why}"))
-                    }
+        parse(&self.bytes)
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // The plain parser first: finding out the key costs time that a good request need not pay.
+    serde_json::from_slice(bytes).map(|Object(value)| value).map_err(|_| {
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        match serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer) {
+            Ok(_) => Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "not JSON: more follows the value"),
+            Err(error) => {
+                let key = error.path().to_string();
+                let why = error.inner().to_string();
+                if error.inner().is_data() {
+                    Problem::invalid(if key == "." { String::new() } else { key }, why)
+                } else {
+                    Problem::new(StatusCode::BAD_REQUEST, "malformed-body", format!("not JSON: {why}"))
                 }
             }
-        })
-    }
+        }
+    })
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
-use super::{Ledger, LedgerError};
+use super::LedgerError;
 
 /// A unit that an arm touched.
 #[derive(Debug, Clone, Serialize)]
@@ -29,14 +29,16 @@ pub struct AffectedOutcome {
     pub at_ms: u64,
 }
 
-fn units(
+/// The units after `after` in their ids' order, with what they met: of a kind of unit, an
+/// experiment, and perhaps one arm of it. Stops after a unit with which `most_bytes` are reached,
+/// and says whether more units may follow.
+pub(super) fn units(
     db: &Connection,
-    kind: &str,
-    experiment: &str,
-    arm: Option<&str>,
+    (kind, experiment, arm): (&str, &str, Option<&str>),
     after: &str,
     limit: u32,
-) -> Result<Vec<AffectedUnit>, LedgerError> {
+    most_bytes: usize,
+) -> Result<(Vec<AffectedUnit>, bool), LedgerError> {
     let mut statement = db.prepare_cached(
         "SELECT unit, arm, group_concat(decision_id), min(time_ms) FROM
            (SELECT unit, arm, decision_id, time_ms FROM decisions
@@ -62,34 +64,22 @@ fn units(
          SELECT o.name, o.value, o.at_ms FROM json_each(?4) d JOIN outcomes o ON o.decision_id = d.value
          ORDER BY at_ms",
     )?;
-    let mut all = Vec::new();
+    let (mut all, mut bytes) = (Vec::<AffectedUnit>::new(), 0);
     for row in rows {
         let (mut unit, since_ms) = row?;
+        // Not within a unit: what is asked for next is what comes after one.
+        if bytes >= most_bytes && all.last().is_some_and(|last| last.unit != unit.unit) {
+            return Ok((all, true));
+        }
         let decisions = serde_json::Value::from(unit.decisions.clone()).to_string();
         let found = outcomes.query_map(params![kind, unit.unit, since_ms, decisions], |row| {
             Ok(AffectedOutcome { name: row.get(0)?, value: row.get(1)?, at_ms: row.get::<_, i64>(2)? as u64 })
         })?;
         unit.outcomes = found.collect::<Result<_, _>>()?;
+        // An outcome's number and time take some 50 bytes beside its name.
+        bytes += decisions.len() + unit.outcomes.iter().map(|outcome| outcome.name.len() + 80).sum::<usize>();
         all.push(unit);
     }
-    Ok(all)
-}
-
-impl Ledger {
-    /// The units that an experiment, or one of its arms, touched: those after a unit's id, in
-    /// the ids' order, at most `limit`, each once for every arm that touched it. `kind` is what
-    /// the experiment randomizes by.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn affected(
-        &self,
-        kind: &str,
-        experiment: &str,
-        arm: Option<&str>,
-        after: &str,
-        limit: u32,
-    ) -> Result<Vec<AffectedUnit>, LedgerError> {
-        self.with_reader(|db| units(db, kind, experiment, arm, after, limit))
-    }
+    let different = all.chunk_by(|one, other| one.unit == other.unit).count();
+    Ok((all, different == limit as usize))
 }

@@ -2,6 +2,7 @@
 //! everybody who waits, in groups; an answer leaves only after its commit.
 
 mod affected;
+mod bounded;
 mod checkpoint;
 mod events;
 mod facts;
@@ -59,6 +60,9 @@ pub enum LedgerError {
     /// More is waiting than the queue holds.
     #[error("the ledger's queue is full")]
     QueueFull,
+    /// A read took longer than it may.
+    #[error("the ledger took too long to read")]
+    TimedOut,
     /// The database failed.
     #[error("ledger: {0}")]
     Database(String),
@@ -77,7 +81,7 @@ pub enum LedgerError {
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.to_string())
+        if bounded::is_interrupted(&error) { Self::TimedOut } else { Self::Database(error.to_string()) }
     }
 }
 
@@ -206,6 +210,7 @@ pub struct Ledger {
     writer: Option<std::thread::JoinHandle<()>>,
     checkpoints: Option<std::thread::JoinHandle<()>>,
     readers: Mutex<Vec<Connection>>,
+    bounded: Mutex<Vec<LedgerReader>>,
     packer: Packer,
     dictionaries: read::Dictionaries,
     healthy: Arc<AtomicBool>,
@@ -248,6 +253,7 @@ impl Ledger {
             writer: Some(writer),
             checkpoints: Some(checkpoints),
             readers: Mutex::new(Vec::new()),
+            bounded: Mutex::default(),
             packer: Packer::default(),
             dictionaries: read::Dictionaries::default(),
             healthy,

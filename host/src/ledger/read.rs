@@ -116,7 +116,7 @@ impl Dictionaries {
         Ok(read)
     }
 
-    fn stored(&self, db: &Connection, row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
+    pub(super) fn stored(&self, db: &Connection, row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
         let dictionary: Option<i64> = row.get(3)?;
         Ok(StoredRecord {
             decision_id: row.get(0)?,
@@ -137,7 +137,7 @@ impl Dictionaries {
 impl DecisionFilter {
     /// What comes after `FROM` in SQL, and the values of its parameters. Only what is asked for
     /// is in it, so that an index can serve it.
-    fn source(&self) -> (String, Vec<SqlValue>) {
+    pub(super) fn source(&self) -> (String, Vec<SqlValue>) {
         let (from, mut values) = match &self.unit {
             None => ("decisions", Vec::new()),
             Some(unit) => (OF_UNIT, vec![SqlValue::from(unit.clone())]),
@@ -159,7 +159,7 @@ impl DecisionFilter {
 /// Records of one page.
 const PAGE: usize = 2_000;
 
-const COLUMNS: &str = "decision_id, digest, record, dictionary";
+pub(super) const COLUMNS: &str = "decision_id, digest, record, dictionary";
 
 impl Ledger {
     /// The record of a decision.

@@ -131,7 +131,7 @@ impl HostProcess {
 
     /// Asks it to stop, and waits until everything accepted is answered.
     pub(super) fn stop(mut self) -> Result<(), Failure> {
-        Command::new("kill").arg(self.child.id().to_string()).status()?;
+        Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
         wait_for("the host stops", || Ok(self.child.try_wait()?))?;
         Ok(())
     }

@@ -1,0 +1,185 @@
+//! Reading a request's body: JSON, perhaps compressed, within bounds of size and time.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt as _;
+
+use super::bytes::HeldBytes;
+use super::{Problem, Service};
+
+/// The codings that a body may have, as `Accept-Encoding` lists them.
+pub(super) const ACCEPTED_ENCODINGS: &str = "gzip, zstd";
+/// Bytes that are decompressed at a time.
+const CHUNK: usize = 64 << 10;
+/// Log₂ of the memory that a zstd frame may ask for: 8 MiB, which every level up to 19 keeps to.
+const ZSTD_WINDOW: u32 = 23;
+/// A body that is too large is read on, and thrown away, up to so many times its bound. A client
+/// that is still sending when the connection closes would not get to read why.
+const READ_ON: usize = 8;
+
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+/// Reads a body whose request arrived at `arrived`, and holds its bytes among those in flight.
+pub(super) async fn read(
+    request: Request,
+    service: &Arc<Service>,
+    arrived: Instant,
+) -> Result<(Bytes, HeldBytes), Problem> {
+    let encoding = encoding(request.headers())?;
+    if !is_json(request.headers()) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "the body has to be JSON, sent with 'content-type: application/json'",
+        ));
+    }
+    let mut held = service.bytes.nothing();
+    let bytes = collect(request.into_body(), service, arrived, &mut held).await?;
+    if encoding == Encoding::Identity {
+        return Ok((bytes, held));
+    }
+    let limit = service.settings.max_body_bytes;
+    service.lanes.compute(move || decompress(encoding, &bytes, limit, held)).await?
+}
+
+/// Says whether the body is declared as JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
+    })
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
+    let mut found = Encoding::Identity;
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        for coding in value.to_str().unwrap_or("?").split(',') {
+            let coding = coding.trim().to_ascii_lowercase();
+            let coding = match coding.as_str() {
+                "" | "identity" => continue,
+                "gzip" | "x-gzip" => Encoding::Gzip,
+                "zstd" => Encoding::Zstd,
+                _ => return Err(unsupported()),
+            };
+            // Twice compressed is once more than anybody has a use for.
+            if found != Encoding::Identity {
+                return Err(unsupported());
+            }
+            found = coding;
+        }
+    }
+    Ok(found)
+}
+
+fn unsupported() -> Problem {
+    let detail = format!("content-encoding: valid: one of {ACCEPTED_ENCODINGS}, or none");
+    Problem {
+        accept_encoding: Some(ACCEPTED_ENCODINGS),
+        ..Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail)
+    }
+}
+
+fn too_large(what: &str) -> Problem {
+    let detail = format!("the body{what} is larger than server.max_body_bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+}
+
+pub(super) fn no_room() -> Problem {
+    Problem::unavailable("overloaded", "the bodies of the requests in flight take server.max_bytes_in_flight")
+}
+
+/// All frames of a body. The common one is a single frame, and is not copied.
+async fn collect(mut body: Body, service: &Service, arrived: Instant, held: &mut HeldBytes) -> Result<Bytes, Problem> {
+    let settings = &service.settings;
+    let end = arrived + settings.body_timeout;
+    let (mut first, mut rest, mut read) = (Bytes::new(), Vec::new(), 0_usize);
+    while !body.is_end_stream() {
+        let until = end.min(Instant::now() + settings.stall_timeout);
+        let frame = match tokio::time::timeout_at(until.into(), body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(None) => break,
+            Ok(Some(Err(_))) => {
+                let detail = "the body did not arrive whole";
+                return Err(Problem::new(StatusCode::BAD_REQUEST, "malformed-body", detail));
+            }
+            Err(_) if read > settings.max_body_bytes => break,
+            Err(_) => {
+                let detail = "the body did not arrive in time";
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail));
+            }
+        };
+        // Trailers say nothing that anybody reads.
+        let Ok(data) = frame.into_data() else { continue };
+        read = read.saturating_add(data.len());
+        if read > settings.max_body_bytes {
+            (first, rest) = (Bytes::new(), Vec::new());
+            held.shrink(read);
+            if read / READ_ON > settings.max_body_bytes {
+                break;
+            }
+            continue;
+        }
+        if !held.grow(data.len()) {
+            return Err(no_room());
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    if read > settings.max_body_bytes {
+        return Err(too_large(""));
+    }
+    Ok(if rest.is_empty() { first } else { rest.into() })
+}
+
+/// Decompresses within the body's bound, and holds what comes of it instead of what was sent.
+fn decompress(
+    encoding: Encoding,
+    bytes: &[u8],
+    limit: usize,
+    mut held: HeldBytes,
+) -> Result<(Bytes, HeldBytes), Problem> {
+    let name = if encoding == Encoding::Gzip { "gzip" } else { "zstd" };
+    let malformed =
+        |_| Problem::new(StatusCode::BAD_REQUEST, "malformed-body", format!("not {name}, as content-encoding says"));
+    let mut reader: Box<dyn Read + '_> = match encoding {
+        Encoding::Identity => Box::new(bytes),
+        Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+        Encoding::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(malformed)?;
+            decoder.window_log_max(ZSTD_WINDOW).map_err(malformed)?;
+            Box::new(decoder)
+        }
+    };
+    let (mut whole, mut chunk) = (Vec::new(), vec![0; CHUNK]);
+    loop {
+        let read = reader.read(&mut chunk).map_err(malformed)?;
+        if read == 0 {
+            break;
+        }
+        if whole.len() + read > limit {
+            return Err(too_large(", decompressed,"));
+        }
+        if !held.grow(read) {
+            return Err(no_room());
+        }
+        whole.extend_from_slice(&chunk[..read]);
+    }
+    held.shrink(bytes.len());
+    Ok((whole.into(), held))
+}

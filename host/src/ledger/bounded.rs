@@ -1,0 +1,135 @@
+//! Reads that people ask for: on connections of their own, each with a deadline, so that a long
+//! one takes nothing from keyed decisions and ends when nobody waits for it any more.
+
+use std::sync::PoisonError;
+
+use rusqlite::{ErrorCode, params_from_iter};
+
+use super::affected::{AffectedUnit, units};
+use super::read::{COLUMNS, DecisionFilter, StoredRecord};
+use super::{Ledger, LedgerError, LedgerReader};
+use crate::clock::Budget;
+
+/// Connections that are kept open for such reads.
+const READERS: usize = 4;
+/// Steps of SQLite's machine from one look at the clock to the next: some 10 µs.
+const STEPS: i32 = 1_000;
+
+impl Ledger {
+    /// Runs `read` on a connection that no decision shares, and interrupts it when its time is up.
+    ///
+    /// # Errors
+    /// [`LedgerError::TimedOut`], or what SQLite says.
+    pub fn bounded<T>(
+        &self,
+        budget: Budget,
+        read: impl FnOnce(&LedgerReader) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        if budget.left().is_zero() {
+            return Err(LedgerError::TimedOut);
+        }
+        let free = self.bounded.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut reader = match free {
+            Some(reader) => reader,
+            None => LedgerReader::open(&self.path)?,
+        };
+        reader.connection.progress_handler(STEPS, Some(move || budget.left().is_zero()))?;
+        let answer = read(&reader);
+        reader.connection.progress_handler(0, None::<fn() -> bool>)?;
+        let mut free = self.bounded.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < READERS {
+            free.push(reader);
+        }
+        answer
+    }
+}
+
+/// Whether SQLite gave a statement up because its time was over.
+pub(super) fn is_interrupted(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
+}
+
+impl LedgerReader {
+    /// Calls `each` with the records that match, newest first, until it says to stop: those older
+    /// than the decision `before`, where one is given.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn newest(
+        &self,
+        filter: &DecisionFilter,
+        before: Option<&str>,
+        mut each: impl FnMut(StoredRecord) -> bool,
+    ) -> Result<(), LedgerError> {
+        let (mut source, mut values) = filter.source();
+        if let Some(before) = before {
+            source.push_str(" AND decision_id < ?");
+            values.push(before.to_owned().into());
+        }
+        let sql = format!("SELECT {COLUMNS} FROM {source} ORDER BY decision_id DESC");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        while let Some(row) = rows.next()? {
+            if !each(self.dictionaries.stored(&self.connection, row)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The units that an experiment, or one of its arms, touched: those after a unit's id, in the
+    /// ids' order, at most `limit` and about `most_bytes`, each once for every arm that touched it;
+    /// and whether more may follow. `of` is the kind of unit that the experiment randomizes by, the
+    /// experiment, and perhaps the arm.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn affected(
+        &self,
+        of: (&str, &str, Option<&str>),
+        after: &str,
+        limit: u32,
+        most_bytes: usize,
+    ) -> Result<(Vec<AffectedUnit>, bool), LedgerError> {
+        units(&self.connection, of, after, limit, most_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ledger::Durability;
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn a_read_ends_at_its_deadline_and_the_next_one_has_its_own() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("serin.db");
+        let ledger = Ledger::open(&path, Durability::Process, Arc::new(Metrics::default())).expect("opens");
+        let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+            INSERT INTO decisions (decision_id, time_ms, point, served_by, action, took_us, forced, digest, record)
+            SELECT printf('%08d', i), i, 'p', 'strategy', 'go', 1, 0, '', x'7b7d' FROM n";
+        rusqlite::Connection::open(&path).and_then(|db| db.execute_batch(rows)).expect("inserts");
+        let (budget, filter, mut read) = (Budget::new(Duration::from_millis(20)), DecisionFilter::default(), 0);
+        let long = ledger.bounded(budget, |ledger| {
+            ledger.newest(&filter, None, |_| {
+                read += 1;
+                while !budget.left().is_zero() {
+                    std::hint::spin_loop();
+                }
+                true
+            })
+        });
+        assert!(matches!(long, Err(LedgerError::TimedOut)), "{long:?}");
+        assert!((1..20_000).contains(&read), "{read}");
+        let mut newest = None;
+        let next = ledger.bounded(Budget::new(Duration::from_secs(60)), |ledger| {
+            ledger.newest(&filter, Some("00000010"), |record| newest.replace(record.decision_id).is_some())
+        });
+        assert!(next.is_ok(), "{next:?}");
+        assert_eq!(newest.as_deref(), Some("00000009"));
+    }
+}

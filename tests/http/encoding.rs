@@ -1,0 +1,90 @@
+//! Compressed bodies.
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{outreach, problem};
+use crate::support::{Host, collections};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("compresses")
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).expect("compresses")
+}
+
+/// Every path that takes a body, and a body that it takes.
+fn paths() -> [(&'static str, Value); 5] {
+    let rows = json!({ "rows": [{ "entity": "l-1", "event_time": "2026-01-01T00:00:00Z", "values": {} }] });
+    [
+        ("/v1/decisions", outreach("b-1")),
+        ("/v1/decisions/batch", json!({ "requests": [outreach("b-1")] })),
+        ("/v1/outcomes", json!({ "outcomes": [] })),
+        ("/v1/exposures", json!({ "exposures": [] })),
+        ("/v1/features/servicing", rows),
+    ]
+}
+
+#[test]
+fn a_compressed_body_is_decompressed_on_every_path() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    for (path, body) in paths() {
+        let body = body.to_string();
+        for (coding, bytes) in [
+            ("gzip", gzip(body.as_bytes())),
+            ("X-GZIP", gzip(body.as_bytes())),
+            ("zstd", zstd(body.as_bytes())),
+            ("identity, gzip", gzip(body.as_bytes())),
+            ("identity", body.clone().into_bytes()),
+        ] {
+            let answer = host.public.post_bytes(path, &bytes, &[("content-encoding", coding)]).expect("answers");
+            assert!(answer.status == 200 || answer.status == 422, "{path} {coding}: {}", answer.text);
+            assert!(!answer.text.contains("malformed"), "{path} {coding}: {}", answer.text);
+        }
+    }
+    let many = json!({ "requests": vec![outreach("b-1"); 1000] }).to_string();
+    let answer = host.public.post_bytes("/v1/decisions/batch", &gzip(many.as_bytes()), &[("content-encoding", "gzip")]);
+    assert_eq!(answer.expect("answers").json()["results"].as_array().map(Vec::len), Some(1000));
+}
+
+#[test]
+fn another_coding_is_a_415_that_names_those_that_are_taken() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    for (path, body) in paths() {
+        for coding in ["br", "deflate", "compress", "gzip, gzip", "zstd,gzip", "nonsense"] {
+            let answer = host.public.post_text(path, &body.to_string(), &[("content-encoding", coding)]);
+            let answer = answer.expect("answers");
+            assert!(problem(&answer, 415, "unsupported-content-encoding").contains("gzip, zstd"), "{coding}");
+            assert_eq!(answer.headers["accept-encoding"], "gzip, zstd");
+        }
+    }
+}
+
+#[test]
+fn what_a_body_decompresses_to_is_bounded() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    // 4 MiB is the bound; compressed it is some kilobytes.
+    let mut bomb = outreach("b-1").to_string().into_bytes();
+    bomb.resize(64 << 20, b' ');
+    let send = |bytes: &[u8], coding: &str| {
+        host.public.post_bytes("/v1/decisions", bytes, &[("content-encoding", coding)]).expect("answers")
+    };
+    for (coding, bytes) in [("gzip", gzip(&bomb)), ("zstd", zstd(&bomb))] {
+        assert!(bytes.len() < 1 << 20);
+        assert!(problem(&send(&bytes, coding), 413, "body-too-large").contains("decompressed"));
+    }
+    bomb.truncate(4 << 20);
+    assert_eq!(send(&gzip(&bomb), "gzip").status, 200);
+    for (coding, other) in [("gzip", "zstd"), ("zstd", "gzip")] {
+        let bytes = if coding == "gzip" { zstd(b"{}") } else { gzip(b"{}") };
+        assert!(problem(&send(&bytes, coding), 400, "malformed-body").contains(coding), "{other}");
+    }
+    let cut = gzip(outreach("b-1").to_string().as_bytes());
+    problem(&send(&cut[..cut.len() - 9], "gzip"), 400, "malformed-body");
+}
