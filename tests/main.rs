@@ -16,6 +16,7 @@ mod experiments;
 mod feature_files;
 mod features;
 mod groups;
+mod hostile;
 mod http;
 mod languages;
 mod last_good;

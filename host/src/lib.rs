@@ -10,6 +10,7 @@ pub mod decide;
 pub mod deployment;
 pub mod experiments;
 pub mod features;
+pub mod files;
 pub mod http;
 pub mod ledger;
 pub mod models;

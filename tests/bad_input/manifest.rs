@@ -94,3 +94,38 @@ fn each_mistake_is_named_with_what_is_valid() {
         }
     }
 }
+
+#[test]
+fn every_text_and_every_list_has_a_bound() {
+    let many = |line: &dyn Fn(usize) -> String| (0..1_100).map(line).collect::<String>();
+    let long = "x".repeat(5_000);
+    for (from, to, needle) in [
+        ("\"The payment is late\"", format!("\"{long}\""), "reasons.LATE: 5000 bytes of text; valid: at most 1024"),
+        (
+            "version = \"1.0.0\"",
+            format!("version = \"1.0.0+{long}\""),
+            "version: 5006 bytes of text; valid: at most 64",
+        ),
+        ("name = \"small\"", format!("name = \"small\"\ndescription = \"{long}\""), "description: 5000 bytes"),
+        ("name = \"small\"", format!("name = \"small\"\nowner = \"{long}\""), "owner: 5000 bytes"),
+        ("name = \"small\"", format!("name = \"{long}\""), "xxx…' is not a name"),
+        ("name = \"small\"", format!("# {}\nname = \"small\"", long.repeat(60)), "valid: at most 262144"),
+        ("no_contact = {}", many(&|i| format!("a{i} = {{}}\n")), "1101 actions; valid: at most 256"),
+        (
+            "[[models]]",
+            many(&|i| format!("[[features]]\nview = \"v\"\nname = \"f{i}\"\ntype = \"text\"\n")) + "[[models]]",
+            "1102 features",
+        ),
+        (
+            "[parameters.cap]",
+            format!("[parameters.t]\ntype = \"text\"\ndefault = \"{long}\"\n[parameters.cap]"),
+            "parameter 't': 5000 bytes",
+        ),
+        ("on_missing = \"error\"", "on_missing = \"error\"\nx = [".to_owned() + &"[".repeat(100_000), "recursion"),
+        ("version = \"1.0.0\"\ndec", "version = \"1.0.0+\"\ndec".to_owned(), "version = \"1.0.0+\""),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let error = Manifest::parse(&GOOD.replacen(from, &to, 1)).expect_err(needle).to_string();
+        assert!(error.contains(needle) && error.chars().count() <= 1_001, "{needle}: {} bytes: {error}", error.len());
+    }
+}

@@ -39,6 +39,11 @@ pub fn manifest(name: &str, version: &str, point: &str, action: &str) -> String 
     )
 }
 
+/// A module or component of its text.
+pub fn parse(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|e| panic!("{e}"))
+}
+
 /// The artifact of a manifest and of a core module's fields.
 pub fn guest(manifest: &str, fields: &str) -> Vec<u8> {
     let mut resolve = wit_parser::Resolve::default();

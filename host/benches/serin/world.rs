@@ -166,7 +166,7 @@ impl World {
         let runtime = Some(Runtime::load(config.fixed.threads, Arc::clone(&metrics))?);
         let parts = ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer };
         let reloader = Reloader::new(config, parts);
-        reloader.reload();
+        reloader.start();
         let deployment = reloader.deployment.load_full();
         if !deployment.unready().is_empty() {
             return Err(deployment.unready().join("; ").into());

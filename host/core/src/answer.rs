@@ -9,7 +9,7 @@ use crate::manifest::Manifest;
 use crate::record::{
     Answer, AnswerReason, Candidate, Entropy, FailureKind, Outcome, ReasonWeight, ServedBy, StrategyId,
 };
-use crate::value::Value;
+use crate::value::{Value, escaped_bytes};
 
 /// How far the probabilities' sum may be from 1 and still be taken for it.
 pub const PROBABILITY_TOLERANCE: f64 = 1e-9;
@@ -63,7 +63,7 @@ fn invalid<T>(detail: String) -> Result<T, Breach> {
 }
 
 fn check_refusal(code: u32, message: String, manifest: &Manifest, limits: &Limits) -> Result<Outcome, Breach> {
-    within_output(message.len() as u64, limits)?;
+    within_output(escaped_bytes(&message), limits)?;
     match manifest.reasons.get(code as usize) {
         Some(reason) => Ok(Outcome::Refusal { code: reason.code.clone(), message }),
         None => invalid(format!("refusal: reason {code} of {}", manifest.reasons.len())),
@@ -77,10 +77,11 @@ fn within_output(bytes: u64, limits: &Limits) -> Result<(), Breach> {
     Ok(())
 }
 
-fn size_of(candidate: &RawCandidate) -> u64 {
-    let text = |value: &Value| if let Value::Text(t) = value { t.len() } else { 0 };
-    let parameters: usize = candidate.parameters.iter().map(|p| 16 + text(p)).sum();
-    (16 + parameters + 16 * candidate.reasons.len()) as u64
+/// Bytes that a candidate takes in the record.
+fn recorded_bytes(candidate: &Candidate) -> u64 {
+    let parameters = candidate.parameters.iter().map(|(name, value)| name.len() as u64 + value.recorded_bytes());
+    let reasons = candidate.reasons.iter().map(|reason| reason.code.len() as u64 + 16);
+    candidate.action.len() as u64 + 16 + parameters.sum::<u64>() + reasons.sum::<u64>()
 }
 
 /// The candidates, and what their probabilities summed to where they were divided by it.
@@ -95,13 +96,16 @@ fn check_candidates(
     if raw.len() as u64 > limits.candidates {
         return Err((FailureKind::OutputTooLarge, format!("{} candidates, {} granted", raw.len(), limits.candidates)));
     }
-    within_output(raw.iter().map(size_of).sum(), limits)?;
-    let mut total = 0.0;
+    let (mut total, mut recorded, mut texts) = (0.0, 0, 0);
     let mut seen = HashSet::new();
     let mut candidates = Vec::with_capacity(raw.len());
     for (index, candidate) in raw.into_iter().enumerate() {
-        let candidate = check_candidate(candidate, manifest)
+        let (candidate, text_bytes) = check_candidate(candidate, manifest)
             .map_err(|detail| (FailureKind::OutputInvalid, format!("candidate {index}: {detail}")))?;
+        // All candidates are recorded, and of one the answer has the reasons' texts, too.
+        recorded += recorded_bytes(&candidate);
+        texts = text_bytes.max(texts);
+        within_output(recorded + texts, limits)?;
         total += candidate.probability;
         candidates.push(candidate);
     }
@@ -111,7 +115,11 @@ fn check_candidates(
             let mut key = candidate.action.to_string();
             candidate.parameters.values().for_each(|value| {
                 key.push(' ');
-                key.push_str(&value.to_string());
+                // Nobody who is served could tell 0.0 from -0.0.
+                match value {
+                    Value::Number(x) if *x == 0.0 => key.push('0'),
+                    value => key.push_str(&value.to_string()),
+                }
             });
             if !seen.insert(key) {
                 return invalid(format!("action '{}' twice with equal parameters", candidate.action));
@@ -157,7 +165,8 @@ pub fn advice(outcome: &Outcome) -> Option<&'static str> {
     }
 }
 
-fn check_candidate(raw: RawCandidate, manifest: &Manifest) -> Result<Candidate, String> {
+/// The candidate with names in place of positions, and the bytes of its reasons' texts.
+fn check_candidate(raw: RawCandidate, manifest: &Manifest) -> Result<(Candidate, u64), String> {
     let Some(action) = manifest.actions.get(raw.action as usize) else {
         return Err(format!("action {} of {}", raw.action, manifest.actions.len()));
     };
@@ -180,17 +189,24 @@ fn check_candidate(raw: RawCandidate, manifest: &Manifest) -> Result<Candidate, 
             Err(is) => return Err(format!("'{}' parameter '{name}' is {is}, not {value_type}", action.name)),
         };
     }
-    let mut reasons = Vec::with_capacity(raw.reasons.len());
-    for (code, weight) in raw.reasons {
+    if raw.reasons.len() > manifest.reasons.len() {
+        return Err(format!("{} reasons of {}; each counts once", raw.reasons.len(), manifest.reasons.len()));
+    }
+    let (mut reasons, mut texts) = (Vec::with_capacity(raw.reasons.len()), 0);
+    for (position, &(code, weight)) in raw.reasons.iter().enumerate() {
         let Some(reason) = manifest.reasons.get(code as usize) else {
             return Err(format!("reason {code} of {}", manifest.reasons.len()));
         };
         if !weight.is_finite() {
             return Err(format!("weight {weight} of reason '{}' is not finite", reason.code));
         }
+        if raw.reasons[..position].iter().any(|(earlier, _)| *earlier == code) {
+            return Err(format!("reason '{}' twice", reason.code));
+        }
+        texts += reason.text.len() as u64;
         reasons.push(ReasonWeight { code: reason.code.clone(), weight });
     }
-    Ok(Candidate { action: action.name.clone(), probability: raw.probability, parameters, reasons })
+    Ok((Candidate { action: action.name.clone(), probability: raw.probability, parameters, reasons }, texts))
 }
 
 /// The candidate that the host's random bits fall on; never one of probability 0.
@@ -308,6 +324,41 @@ mod tests {
         assert_eq!(off, before_normalizing(1.0 - 2e-6));
         assert!(advice(&off).is_some_and(|advice| advice.contains("Decision::normalized")));
         assert_eq!(advice(&exact.outcome), None);
+    }
+
+    #[test]
+    fn what_nobody_could_tell_apart_is_the_same_candidate() {
+        let manifest = Manifest::parse(
+            "name = \"p\"\nversion = \"1.0.0\"\ndecision_point = \"d\"\n[actions.a]\nparameters = { x = \"number\" }\n",
+        )
+        .expect("valid");
+        let of = |x: f64| RawCandidate {
+            action: 0,
+            probability: 0.5,
+            parameters: vec![Value::Number(x)],
+            reasons: Vec::new(),
+        };
+        let checked = |a, b| check(Ok(vec![of(a), of(b)]), &manifest, &Limits::default());
+        assert!(matches!(checked(0.0, 1.0), Outcome::Candidates(_)));
+        let Outcome::Failure { kind, detail } = checked(0.0, -0.0) else { panic!("accepted") };
+        assert!(kind == FailureKind::OutputInvalid && detail.contains("twice"), "{detail}");
+    }
+
+    #[test]
+    fn all_that_is_recorded_or_answered_counts() {
+        let many = |limits: &Limits| {
+            let text = Value::Text("\u{1}".repeat(100));
+            let one = RawCandidate { parameters: vec![text], ..plain(1, 1.0) };
+            check(Ok(vec![one]), &manifest(), limits)
+        };
+        // 600 bytes of text as JSON has it, the names, and "because".
+        let within =
+            |output_bytes| matches!(many(&Limits { output_bytes, ..Limits::default() }), Outcome::Candidates(_));
+        assert!(within(700) && !within(600));
+        let twice = RawCandidate { reasons: vec![(0, 1.0), (0, 2.0)], ..plain(0, 1.0) };
+        assert!(detail(vec![twice]).contains("2 reasons of 1"));
+        let refusal = check(Err((0, "\u{1}".repeat(20_000))), &manifest(), &Limits::default());
+        assert!(matches!(refusal, Outcome::Failure { kind: FailureKind::OutputTooLarge, .. }), "{refusal:?}");
     }
 
     #[test]

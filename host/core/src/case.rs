@@ -4,7 +4,9 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::bounds;
 use crate::manifest::{CONTEXT_VIEW, Manifest};
+use crate::printable;
 use crate::record::{CallError, Candidate, Outcome};
 use crate::unique;
 use crate::value::Value;
@@ -62,7 +64,7 @@ impl CaseCall {
         let Self { model, rows, scores, error } = self;
         if !manifest.callable.iter().any(|callable| *callable.model.name == **model) {
             let known: Vec<&str> = manifest.callable.iter().map(|callable| &*callable.model.name).collect();
-            return Err(format!("'{model}' is no callable model; callable: {}", known.join(", ")));
+            return Err(format!("'{}' is no callable model; callable: {}", printable(model), known.join(", ")));
         }
         match error {
             None if scores.len() != rows.len() => {
@@ -143,8 +145,9 @@ impl Case {
     /// # Errors
     /// The first mistake, and what would be valid.
     pub fn check(&self, manifest: &Manifest) -> Result<(), String> {
+        bounds::text("a case's name", &self.name, bounds::CASE_NAME_BYTES)?;
         self.check_keys(manifest)?;
-        let at = |why: String| format!("case '{}': {why}", self.name);
+        let at = |why: String| format!("case '{}': {why}", printable(&self.name));
         for feature in &manifest.features {
             if let Err(is) = feature.value_type.admit(self.value(&feature.view, &feature.name)) {
                 let (view, name, declared) = (&feature.view, &feature.name, feature.value_type);
@@ -167,14 +170,18 @@ impl Case {
             if !declared(view, name) {
                 let known: Vec<String> = manifest.features.iter().map(|f| format!("{}.{}", f.view, f.name)).collect();
                 return Err(format!(
-                    "case '{}': {view}.{name} is not a declared feature; declared: {}",
-                    self.name,
+                    "case '{}': {}.{} is not a declared feature; declared: {}",
+                    printable(&self.name),
+                    printable(view),
+                    printable(name),
                     known.join(", ")
                 ));
             }
         }
         match self.scores.keys().find(|name| !manifest.scores.iter().any(|s| *s.model.name == ***name)) {
-            Some(name) => Err(format!("case '{}': score '{name}' is of no declared model", self.name)),
+            Some(name) => {
+                Err(format!("case '{}': score '{}' is of no declared model", printable(&self.name), printable(name)))
+            }
             None => Ok(()),
         }
     }

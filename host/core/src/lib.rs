@@ -6,6 +6,7 @@
 pub mod allocation;
 pub mod analysis;
 pub mod answer;
+pub mod bounds;
 pub mod case;
 pub mod experiment;
 #[cfg(feature = "expressions")]
@@ -54,6 +55,41 @@ pub fn is_name(text: &str) -> bool {
     chars.next().is_some_and(|first| first.is_ascii_alphabetic())
         && text.len() <= 64
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+/// Characters of a text from a file that a message shows.
+const SHOWN: usize = 200;
+
+/// A text from a file or a name of one, as messages, logs and answers show it: on one line, with
+/// control characters and other invisible ones escaped, and cut off where it is long.
+pub fn printable(text: &str) -> String {
+    printable_to(text, SHOWN)
+}
+
+/// As [`printable`], with room for `most` characters of the text.
+pub fn printable_to(text: &str, most: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(most));
+    let mut chars = text.chars();
+    for c in chars.by_ref().take(most) {
+        match c {
+            '\'' | '"' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// A message as logs and answers hold it: its lines stay, and they and it have an end.
+pub fn message_to(text: &str, most: usize) -> String {
+    let lines: Vec<String> = text.lines().take(most).map(|line| printable_to(line, most / 2)).collect();
+    let text = lines.join("\n");
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// What [`is_name`] accepts, for error messages.

@@ -41,6 +41,43 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The most that a host grants of each, whatever its operator and a manifest say: all that a
+    /// run holds, and all that is recorded of it, has a bound.
+    pub const MOST: Self = Self {
+        fuel: 1_000_000_000_000,
+        memory_bytes: 512 << 20,
+        table_elements: 20_000,
+        wall_ms: 60_000,
+        output_bytes: 1 << 20,
+        candidates: 1024,
+        host_calls: 1024,
+        host_call_rows: 16_384,
+        log_bytes: 64 << 10,
+    };
+
+    /// The smaller of each.
+    #[must_use]
+    pub fn at_most(self, most: Self) -> Self {
+        Self {
+            fuel: self.fuel.min(most.fuel),
+            memory_bytes: self.memory_bytes.min(most.memory_bytes),
+            table_elements: self.table_elements.min(most.table_elements),
+            wall_ms: self.wall_ms.min(most.wall_ms),
+            output_bytes: self.output_bytes.min(most.output_bytes),
+            candidates: self.candidates.min(most.candidates),
+            host_calls: self.host_calls.min(most.host_calls),
+            host_call_rows: self.host_call_rows.min(most.host_call_rows),
+            log_bytes: self.log_bytes.min(most.log_bytes),
+        }
+    }
+
+    /// Bytes that the rows of all calls of the `models` import may have in the record together.
+    pub fn transcript_bytes(&self) -> u64 {
+        self.host_call_rows.saturating_mul(1024)
+    }
+}
+
 /// Limits as a file gives them: what is absent stays as it was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +128,24 @@ impl PartialLimits {
         self.zip(allowed, u64::min)
     }
 
+    /// A key that is above what any host grants, with its value and the most that is valid.
+    pub fn excessive_key(&self) -> Option<(&'static str, u64, u64)> {
+        let most = Limits::MOST;
+        [
+            ("fuel", self.fuel, most.fuel),
+            ("memory_bytes", self.memory_bytes, most.memory_bytes),
+            ("table_elements", self.table_elements, most.table_elements),
+            ("wall_ms", self.wall_ms, most.wall_ms),
+            ("output_bytes", self.output_bytes, most.output_bytes),
+            ("candidates", self.candidates, most.candidates),
+            ("host_calls", self.host_calls, most.host_calls),
+            ("host_call_rows", self.host_call_rows, most.host_call_rows),
+            ("log_bytes", self.log_bytes, most.log_bytes),
+        ]
+        .into_iter()
+        .find_map(|(key, value, most)| value.filter(|value| *value > most).map(|value| (key, value, most)))
+    }
+
     /// The name of a key that is zero, which no run could satisfy.
     pub fn zero_key(&self) -> Option<&'static str> {
         [
@@ -114,5 +169,14 @@ mod tests {
         let asked = PartialLimits { fuel: Some(5), memory_bytes: Some(u64::MAX), ..Default::default() };
         let grant = asked.within(Limits::default());
         assert_eq!((grant.fuel, grant.memory_bytes), (5, Limits::default().memory_bytes));
+    }
+
+    #[test]
+    fn no_host_grants_more_than_the_most() {
+        let asked = PartialLimits { output_bytes: Some(u64::MAX), wall_ms: Some(1), ..Default::default() };
+        let grant = asked.over(Limits::default()).at_most(Limits::MOST);
+        assert_eq!((grant.output_bytes, grant.wall_ms), (Limits::MOST.output_bytes, 1));
+        assert_eq!(asked.excessive_key(), Some(("output_bytes", u64::MAX, Limits::MOST.output_bytes)));
+        assert_eq!(Limits::default().at_most(Limits::MOST), Limits::default());
     }
 }

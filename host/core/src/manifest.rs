@@ -3,15 +3,20 @@
 //! Positions on the Wasm boundary are positions in these lists, so the order of the
 //! file is part of its meaning, and the file's hash ties an artifact to it.
 
+mod raw;
+
 use std::collections::HashSet;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::bounds;
 use crate::limits::PartialLimits;
 use crate::row::Row;
 use crate::value::{Value, ValueType};
-use crate::{NAME_RULE, Name, is_name};
+use crate::{NAME_RULE, Name, is_name, message_to, printable};
+
+use raw::{RawAction, RawFeature, RawManifest, RawModel, RawParameter};
 
 /// The view name under which a request's own context is declared.
 pub const CONTEXT_VIEW: &str = "context";
@@ -23,67 +28,6 @@ pub const CASES_SECTION: &str = "serin:cases";
 /// Core-module custom section in which the SDK leaves the 32 bytes of
 /// [`Manifest::hash`] that the code was compiled against.
 pub const HASH_SECTION: &str = "serin:manifest-hash";
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawManifest {
-    name: String,
-    version: String,
-    decision_point: String,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    owner: String,
-    #[serde(default)]
-    actions: IndexMap<String, RawAction>,
-    #[serde(default)]
-    reasons: IndexMap<String, String>,
-    #[serde(default)]
-    features: Vec<RawFeature>,
-    #[serde(default)]
-    models: Vec<RawModel>,
-    #[serde(default)]
-    parameters: IndexMap<String, RawParameter>,
-    #[serde(default)]
-    limits: PartialLimits,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAction {
-    #[serde(default)]
-    parameters: IndexMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFeature {
-    view: String,
-    name: String,
-    r#type: ValueType,
-    max_age: Option<String>,
-    on_missing: Option<toml::Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawModel {
-    name: String,
-    version: String,
-    inputs: Option<IndexMap<String, String>>,
-    fallback: Option<f64>,
-    #[serde(default)]
-    callable: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawParameter {
-    r#type: ValueType,
-    default: Value,
-    min: Option<f64>,
-    max: Option<f64>,
-}
 
 /// A validated manifest.
 #[derive(Debug, Clone)]
@@ -218,8 +162,10 @@ impl Parameter {
             .value_type
             .admit(value)
             .map_err(|is| format!("parameter '{}' is {is}; it is declared as {}", self.name, self.value_type))?;
-        if value.is_missing() {
-            return Err(format!("parameter '{}' must have a value", self.name));
+        match &value {
+            Value::Missing => return Err(format!("parameter '{}' must have a value", self.name)),
+            Value::Text(text) => bounds::text(&format!("parameter '{}'", self.name), text, bounds::VALUE_BYTES)?,
+            _ => {}
         }
         if let Some(x) = value.as_f64()
             && (self.min.is_some_and(|min| x < min) || self.max.is_some_and(|max| x > max))
@@ -241,6 +187,12 @@ impl Parameter {
 #[error("{0}")]
 pub struct ManifestError(pub String);
 
+impl From<String> for ManifestError {
+    fn from(why: String) -> Self {
+        Self(why)
+    }
+}
+
 fn bad<T>(text: impl Into<String>) -> Result<T, ManifestError> {
     Err(ManifestError(text.into()))
 }
@@ -256,13 +208,17 @@ impl Manifest {
     /// # Errors
     /// The first mistake found: where it is, and what would be valid.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        // A message may quote the file, and has an end all the same.
+        Self::validate(text).map_err(|error| ManifestError(message_to(&error.0, bounds::MESSAGE)))
+    }
+
+    fn validate(text: &str) -> Result<Self, ManifestError> {
         use sha2::Digest as _;
+        bounds::text("the file", text, bounds::MANIFEST_BYTES)?;
         let raw: RawManifest = toml::from_str(text).map_err(|e| ManifestError(e.to_string()))?;
+        raw.bounded()?;
         let name = named("name", raw.name)?;
-        let version = raw.version;
-        let version = semver::Version::parse(&version).map_err(|e| {
-            ManifestError(format!("version = \"{version}\": {e}; valid: MAJOR.MINOR.PATCH, like 1.0.0"))
-        })?;
+        let version = bounds::version(&raw.version)?;
         if raw.actions.is_empty() {
             return bad("no actions; declare at least one, like [actions.no_contact]");
         }
@@ -313,7 +269,11 @@ impl Manifest {
 }
 
 fn named(key: &str, text: String) -> Result<Name, ManifestError> {
-    if is_name(&text) { Ok(text.into()) } else { bad(format!("{key}: '{text}' is not a name; valid: {NAME_RULE}")) }
+    if is_name(&text) {
+        Ok(text.into())
+    } else {
+        bad(format!("{key}: '{}' is not a name; valid: {NAME_RULE}", printable(&text)))
+    }
 }
 
 fn action((name, raw): (String, RawAction)) -> Result<Action, ManifestError> {
@@ -370,20 +330,22 @@ fn on_missing(at: &str, value_type: ValueType, raw: Option<toml::Value>) -> Resu
         return bad(format!("{at}: on_missing = {written}; valid: \"error\", \"pass\" or {{ default = VALUE }}"));
     };
     match value_type.admit(default) {
+        Ok(Value::Text(text)) if text.len() > bounds::VALUE_BYTES => {
+            bad(format!("{at}: the default has {} bytes; valid: at most {}", text.len(), bounds::VALUE_BYTES))
+        }
         Ok(value) if !value.is_missing() => Ok(OnMissing::Default(value)),
         Ok(_) => bad(format!("{at}: the default has no value")),
         Err(is) => bad(format!("{at}: the default is {is}, and the feature is declared as {value_type}")),
     }
 }
 
+/// Validates the declared models against the features that feed them.
 fn models(raw: Vec<RawModel>, features: &[Feature]) -> Result<(Vec<DeclaredScore>, Vec<CallableModel>), ManifestError> {
     let (mut scores, mut callable) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for raw in raw {
         let at = format!("model {}@{}", raw.name, raw.version);
-        if semver::Version::parse(&raw.version).is_err() {
-            return bad(format!("{at}: not a version; valid: MAJOR.MINOR.PATCH, like 1.0.0"));
-        }
+        bounds::version(&raw.version).map_err(|why| ManifestError(format!("{at}: {why}")))?;
         if !seen.insert((raw.name.clone(), raw.callable)) {
             return bad(format!("{at}: declared twice"));
         }

@@ -103,6 +103,15 @@ impl Value {
         self.type_of().map_or("null", ValueType::as_str)
     }
 
+    /// Bytes that the value takes in a record, at most.
+    pub fn recorded_bytes(&self) -> u64 {
+        match self {
+            Self::Missing | Self::Boolean(_) => 5,
+            Self::Integer(_) | Self::Number(_) => 25,
+            Self::Text(text) => 2 + escaped_bytes(text),
+        }
+    }
+
     /// Says whether nothing is known.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing)
@@ -131,6 +140,16 @@ impl Value {
             Self::Missing | Self::Text(_) => None,
         }
     }
+}
+
+/// Bytes of a text in JSON, where a control character takes six.
+pub fn escaped_bytes(text: &str) -> u64 {
+    let extra = |byte: u8| match byte {
+        b'"' | b'\\' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.bytes().map(|byte| 1 + extra(byte)).sum()
 }
 
 impl fmt::Display for Value {
@@ -214,6 +233,22 @@ mod tests {
             assert_eq!(serde_json::to_string(&value).expect("serializes"), json);
             assert_eq!(serde_json::from_str::<Value>(json).expect("parses"), value);
         }
+    }
+
+    #[test]
+    fn a_value_takes_no_more_than_is_counted() {
+        for value in [
+            Value::Missing,
+            Value::Boolean(false),
+            Value::Integer(i64::MIN),
+            Value::Number(-f64::MIN_POSITIVE),
+            Value::Number(f64::MAX),
+            Value::Text("\u{1}\"\\ä\n".into()),
+        ] {
+            let json = serde_json::to_string(&value).expect("serializes");
+            assert!(json.len() as u64 <= value.recorded_bytes(), "{json}");
+        }
+        assert_eq!(Value::Text("\u{1}".repeat(10)).recorded_bytes(), 62);
     }
 
     #[test]

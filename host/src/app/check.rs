@@ -12,8 +12,9 @@ use super::experiments::{Statuses, bind};
 use super::models::admits;
 use crate::config::Config;
 use crate::experiments::{ExperimentState, Life, Specs};
+use crate::files;
 use crate::models::{Model, ModelError, ModelFiles, ModelSet, Runtime};
-use crate::registry::{Archive, Plugin, VersionsByPin, check_size, files_in};
+use crate::registry::{Archive, Plugin, VersionsByPin, files_in, read_file};
 use crate::sandbox::Engines;
 
 /// What was found of a file.
@@ -28,7 +29,7 @@ pub struct Finding {
 }
 
 fn finding(file: &Path, what: impl Into<String>, error: Option<String>) -> Finding {
-    Finding { file: file.display().to_string(), what: what.into(), error }
+    Finding { file: files::shown(file), what: what.into(), error }
 }
 
 /// Checks a deployment.
@@ -67,11 +68,8 @@ fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> VersionsByPin 
     let archive = Archive::at(&config.fixed.data_dir().join("archive"));
     let mut seen: BTreeMap<Pin, String> = BTreeMap::new();
     for file in files {
-        let loaded = std::fs::metadata(&file)
-            .map_err(|e| e.to_string())
-            .and_then(|meta| check_size(meta.len()).map_err(|e| e.to_string()))
-            .and_then(|()| std::fs::read(&file).map_err(|e| e.to_string()))
-            .and_then(|bytes| Plugin::load(&engines, &bytes).map_err(|e| e.to_string()));
+        let loaded =
+            read_file(&file).and_then(|bytes| Plugin::load(&engines, &bytes)).map_err(|error| error.to_string());
         match loaded {
             Ok(plugin) => {
                 let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::decide::{self, BindTarget, RunningExperiment, ShadowArm, ShippedArm, batch_salt};
 use crate::deployment::{PointSchema, PointSpec};
 use crate::experiments::{Candidate, ExperimentState, ExperimentStatus, Life};
+use crate::files;
 use crate::models::ModelSet;
 use crate::registry::VersionsByPin;
 
@@ -74,7 +75,7 @@ pub(super) fn bind(
         config.points.get(&spec.decision_point).map(|point| point.strategy.to_string()).unwrap_or_default()
     };
     for candidate in candidates {
-        let file = candidate.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let file = files::shown_name(&candidate.path);
         let mut status = ExperimentStatus {
             id: candidate.path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
             file,

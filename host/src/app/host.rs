@@ -14,6 +14,7 @@ use crate::config::{Config, ConfigError};
 use crate::decide::{Pool, ShadowRun, Shadows};
 use crate::experiments::{Controller, Observer, tick};
 use crate::features::{EmbeddedStore, StoreError};
+use crate::files;
 use crate::http::{self, Drain, Listener, Service, ServiceParts};
 use crate::ledger::{Ledger, LedgerError, Note, ShadowRow};
 use crate::models::{Runtime, RuntimeError};
@@ -123,7 +124,7 @@ impl Host {
         let (listen, admin) = (options.listen.unwrap_or(fixed.listen), options.admin.unwrap_or(fixed.admin));
         raise_descriptors(2 * fixed.server.max_connections);
         let data = fixed.data_dir();
-        std::fs::create_dir_all(&data).map_err(system(format!("{}", data.display())))?;
+        files::create_private_dir(&data).map_err(system(format!("{}", data.display())))?;
         let metrics = Arc::new(Metrics::default());
         let ledger = Arc::new(Ledger::open(&fixed.ledger, fixed.durability, Arc::clone(&metrics))?);
         let store = Arc::new(EmbeddedStore::open(&data.join("features.db"))?);
@@ -149,7 +150,7 @@ impl Host {
             observer: Arc::clone(&observer),
         };
         let reloader = Arc::new(Reloader::new(config, parts));
-        reloader.reload();
+        reloader.start();
         let watcher = watch_files(&reloader, &watched);
         let pool = Pool::start(fixed.threads, fixed.queue, Arc::clone(&reloader.deployment), Arc::clone(&clock))
             .map_err(system("deciding threads"))?;
@@ -317,6 +318,10 @@ fn shadows(ledger: &Arc<Ledger>, metrics: &Arc<Metrics>) -> std::io::Result<Shad
 fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Option<Watcher> {
     // One place: a reload under way is followed by one more, however many events come.
     let (wake, events) = crossbeam_channel::bounded::<()>(1);
+    let loaded = wake.clone();
+    reloader.folder.on_loaded(move || {
+        let _ = loaded.try_send(());
+    });
     let watcher = Watcher::new(folders, move || {
         // A wake that is waiting already covers this change, too.
         let _ = wake.try_send(());

@@ -140,8 +140,7 @@ impl Models {
 
     fn load_new(&self, runtime: &Runtime, id: &ModelId, path: &Path) -> Result<Model, NotLoaded> {
         let broken = |error: ModelError| {
-            let file = Path::new(&error.file);
-            let name = file.file_name().map_or_else(|| error.file.clone(), |n| n.to_string_lossy().into_owned());
+            let name = crate::files::shown_name(Path::new(&error.file));
             NotLoaded { why: format!("{name}: {}", error.why), is_passing: false }
         };
         let of_model = |why: String| broken(ModelError { file: path.display().to_string(), why });

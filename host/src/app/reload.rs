@@ -23,10 +23,19 @@ use crate::experiments::{
     AnalysisSubject, Candidate, Controller, ExperimentState, ExperimentStatus, Observer, SpecFile, Specs,
 };
 use crate::features::EmbeddedStore;
+use crate::files;
 use crate::models::Runtime;
-use crate::registry::{Archive, Folder, files_in};
+use crate::registry::{Archive, Awaited, Folder, files_in};
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
+
+/// How long a start waits for artifacts. A folder that holds little is whole when the host listens;
+/// a file that nobody names, or that is new and slow to compile, keeps nobody from being served.
+const START_WAITS: [(Awaited, Duration); 3] = [
+    (Awaited::LastGood, Duration::from_secs(60)),
+    (Awaited::Named, Duration::from_secs(10)),
+    (Awaited::All, Duration::from_secs(1)),
+];
 
 /// What was read of the files, but the artifacts and models.
 struct Files {
@@ -151,12 +160,13 @@ impl Reloader {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at every file, and swaps the deployment where something changed.
+    /// Looks at every file, and swaps the deployment where something changed. Artifacts that are
+    /// new are begun to be loaded, and not waited for: where one is wanted and there, this is to
+    /// be called again, as [`Folder::on_loaded`] tells.
     pub fn reload(&self) {
         self.survive(|| {
             let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-            let pins = self.pins();
-            self.folder.scan(&pins, self.clock.now_ms());
+            self.scan();
             self.look();
         });
     }
@@ -178,6 +188,23 @@ impl Reloader {
                 }
             }
         }
+    }
+
+    /// As [`Reloader::reload`], once when a host starts: it waits a while for artifacts. What was
+    /// served before and is named is served as soon as this returns.
+    pub fn start(&self) {
+        self.survive(|| {
+            let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            self.scan();
+            for (awaited, limit) in START_WAITS {
+                self.folder.wait(awaited, limit);
+            }
+            self.look();
+        });
+    }
+
+    fn scan(&self) {
+        self.folder.scan(&self.pins(), self.clock.now_ms());
     }
 
     /// Looks at every file but the artifacts, and swaps the deployment where something changed.
@@ -420,7 +447,7 @@ fn missing(
     let gone = specs.missing(files).into_iter().filter(|(_, spec)| !known.iter().any(|status| *status.id == *spec.id));
     gone.map(|(path, spec)| ExperimentStatus {
         id: spec.id.to_string(),
-        file: file_name(&path.to_string_lossy()),
+        file: files::shown_name(&path),
         state: ExperimentState::SpecMissing,
         why: "its file is gone: new decisions are on the pinned strategy; put the file back to go on".to_owned(),
         error: None,
@@ -442,10 +469,6 @@ fn subjects(config: &Config, experiments: &[ExperimentStatus]) -> Vec<AnalysisSu
         Some(AnalysisSubject { spec, course, pin })
     };
     begun.filter_map(subject).collect()
-}
-
-fn file_name(path: &str) -> String {
-    std::path::Path::new(path).file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned())
 }
 
 /// What a deployment was built from; equal fingerprints need no swap.

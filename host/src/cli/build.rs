@@ -13,6 +13,7 @@ use super::build_error::BuildError;
 use super::build_scripted::ScriptedLanguage;
 use super::caches;
 use super::toolchain::Toolchain;
+use crate::files;
 
 /// How to build.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,7 +66,7 @@ impl Parts {
 pub(super) fn make(dir: &Path, options: BuildOptions) -> Result<Parts, BuildError> {
     let dir = dir.canonicalize().map_err(BuildError::file(dir))?;
     let path = dir.join("plugin.toml");
-    let manifest_text = std::fs::read_to_string(&path).map_err(BuildError::file(&path))?;
+    let manifest_text = files::read_text(&path, files::MAX_TEXT_BYTES).map_err(BuildError::file(&path))?;
     let manifest = Manifest::parse(&manifest_text).map_err(|source| BuildError::Manifest { path, source })?;
     // A mistake in a case is told before a minute is spent on compiling.
     cases(&dir)?;
@@ -92,7 +93,7 @@ pub fn cases(dir: &Path) -> Result<String, BuildError> {
     paths.sort();
     let mut texts = Vec::with_capacity(paths.len());
     for path in paths {
-        let text = std::fs::read_to_string(&path).map_err(BuildError::file(&path))?;
+        let text = files::read_text(&path, files::MAX_TEXT_BYTES).map_err(BuildError::file(&path))?;
         let bad = |why| BuildError::Case { path: path.clone(), why };
         match serde_json::from_str(&text) {
             Ok(serde_json::Value::Object(_)) => texts.push(text.trim().to_owned()),

@@ -13,7 +13,7 @@ use serin_core::record::{Outcome, Record};
 use super::build::{BuildOptions, build};
 use crate::app::Reloader;
 use crate::ledger::{DecisionFilter, Ledger};
-use crate::registry::{Plugin, Watcher};
+use crate::registry::{Plugin, Watcher, read_file};
 use crate::replay::{CandidateAnswer, compare};
 use crate::sandbox::Engines;
 
@@ -92,7 +92,7 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
     let began = Instant::now();
     let built = build(source, BuildOptions { quiet: true })?;
     println!("dev: built {} in {:.1} s", built.path.display(), began.elapsed().as_secs_f64());
-    let bytes = std::fs::read(&built.path)?;
+    let bytes = read_file(&built.path)?;
     let ended = Instant::now();
     let plugin = Plugin::link(engines, &bytes)?;
     let compiling = ended.elapsed();
@@ -100,7 +100,9 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
         .contents
         .cases
         .iter()
-        .filter_map(|case| Some(format!("{}: {}", case.name, plugin.run_case(case).difference?)))
+        .filter_map(|case| {
+            Some(format!("{}: {}", serin_core::printable(&case.name), plugin.run_case(case).difference?))
+        })
         .collect();
     if !failed.is_empty() {
         return Err(format!(

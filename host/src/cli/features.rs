@@ -15,7 +15,7 @@ pub(super) fn load(view: &str, file: &Path, config: &Path, null: Vec<String>) ->
         return Err(format!("feature view '{view}' is not declared; declared: {}", known.join(", ")).into());
     };
     let data = config.fixed.data_dir();
-    std::fs::create_dir_all(&data)?;
+    crate::files::create_private_dir(&data)?;
     let store = EmbeddedStore::open(&data.join("features.db"))?;
     let bar = progress(None, "rows");
     let options = LoadOptions { now_ms: SystemClock.now_ms(), null };

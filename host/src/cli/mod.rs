@@ -333,6 +333,9 @@ struct ReplayArgs {
     /// Fail unless every decision comes again to the byte (exit status 1)
     #[arg(long)]
     verify: bool,
+    /// Compile every artifact anew, from the archive, and trust no compiled code that is kept
+    #[arg(long)]
+    recompile: bool,
     /// Run this artifact on the recorded decisions, and show where it would have differed
     #[arg(long, value_name = "ARTIFACT", conflicts_with = "verify")]
     candidate: Option<PathBuf>,

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Outcome;
-use crate::registry::{check_size, read};
+use crate::files;
+use crate::registry::{check_size, read, read_file};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -49,7 +50,7 @@ struct Locked {
 impl Lock {
     fn read(dir: &Path) -> Result<Self, Failure> {
         let path = dir.join(LOCK);
-        match std::fs::read_to_string(&path) {
+        match files::read_text(&path, files::MAX_TEXT_BYTES) {
             Ok(text) => toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()).into()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(format!("{}: {error}", path.display()).into()),
@@ -107,7 +108,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 }
 
 pub(super) fn push(file: &Path, to: &str, plain_http: bool) -> Outcome {
-    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let bytes = read_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let contents = read(&bytes).map_err(|e| format!("{}: {e}", file.display()))?;
     let reference = reference(to)?;
     let manifest = &contents.manifest;
@@ -198,7 +199,7 @@ fn write(locked: &Locked, bytes: &[u8], into: &Path) -> Result<PathBuf, Failure>
 /// Puts an artifact of the lock back where it is not there, or is another one.
 fn restore(locked: &Locked, into: &Path, plain_http: bool) -> Result<(), Failure> {
     let path = into.join(format!("{}-{}.wasm", locked.name, locked.version));
-    if std::fs::read(&path).is_ok_and(|bytes| serin_core::digest(&bytes) == locked.digest) {
+    if read_file(&path).is_ok_and(|bytes| serin_core::digest(&bytes) == locked.digest) {
         println!("{} is there", path.display());
         return Ok(());
     }

@@ -12,6 +12,7 @@ use serin_core::plan::{Assumed, Baseline, Needed, POWER, Plan, Scenario, Traffic
 use super::{Format, Outcome, PlanArgs, progress};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
+use crate::files;
 use crate::ledger::{Cursor, Fact, LedgerReader};
 
 type Failure = Box<dyn std::error::Error>;
@@ -52,7 +53,8 @@ struct KnownTraffic {
 }
 
 pub(super) fn run(args: &PlanArgs) -> Outcome {
-    let text = std::fs::read_to_string(&args.file).map_err(|e| format!("{}: {e}", args.file.display()))?;
+    let text =
+        files::read_text(&args.file, files::MAX_TEXT_BYTES).map_err(|e| format!("{}: {e}", args.file.display()))?;
     let spec = Experiment::parse(&text).map_err(|e| format!("{}: {e}", args.file.display()))?;
     let spec = Arc::new(spec);
     let mut known = match &args.config {

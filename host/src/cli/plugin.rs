@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use serin_core::manifest::{Manifest, OnMissing};
+use serin_core::{bounds, message_to, printable, printable_to};
 
 use super::build::{BuildOptions, build};
 use super::build_scripted::ScriptedLanguage;
 use super::{Format, Outcome, PluginCommand, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
-use crate::registry::{Contents, Plugin, read};
+use crate::files;
+use crate::registry::{Contents, Plugin, read, read_file};
 
 pub(super) fn run(command: PluginCommand) -> Outcome {
     match command {
@@ -43,7 +45,8 @@ fn artifact(path: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
         return Ok(path.to_owned());
     }
     let manifest_path = path.join("plugin.toml");
-    let text = std::fs::read_to_string(&manifest_path).map_err(|e| format!("{}: {e}", manifest_path.display()))?;
+    let text = files::read_text(&manifest_path, files::MAX_TEXT_BYTES)
+        .map_err(|e| format!("{}: {e}", manifest_path.display()))?;
     let manifest = Manifest::parse(&text).map_err(|e| format!("{}: {e}", manifest_path.display()))?;
     let file = path.join("dist").join(format!("{}-{}.wasm", manifest.name, manifest.version));
     if file.exists() {
@@ -54,24 +57,24 @@ fn artifact(path: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
 }
 
 fn check(file: &Path) -> Outcome {
-    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let bytes = read_file(file).map_err(|e| format!("{}: {e}", files::shown(file)))?;
     let engines = caches::engines()?;
     let plugin = match Plugin::link(&engines, &bytes) {
         Ok(plugin) => plugin,
         Err(error) => {
-            eprintln!("{}: {error}", file.display());
+            eprintln!("{}: {error}", files::shown(file));
             return Ok(false);
         }
     };
-    println!("{} {}: component, imports and manifest are fine", file.display(), plugin.manifest().id());
+    println!("{} {}: component, imports and manifest are fine", files::shown(file), plugin.manifest().id());
     let mut failed = 0;
     for case in &plugin.contents.cases {
         let result = plugin.run_case(case);
         match result.difference {
-            None => println!("  ok      {} (fuel {})", result.name, result.fuel),
+            None => println!("  ok      {} (fuel {})", printable(&result.name), result.fuel),
             Some(difference) => {
                 failed += 1;
-                eprintln!("  FAILED  {}: {difference}", result.name);
+                eprintln!("  FAILED  {}: {difference}", printable(&result.name));
             }
         }
     }
@@ -85,8 +88,8 @@ fn check(file: &Path) -> Outcome {
 }
 
 fn inspect(file: &Path, format: Format) -> Outcome {
-    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    let contents = read(&bytes).map_err(|e| format!("{}: {e}", file.display()))?;
+    let bytes = read_file(file).map_err(|e| format!("{}: {e}", files::shown(file)))?;
+    let contents = read(&bytes).map_err(|e| format!("{}: {e}", files::shown(file)))?;
     match format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&describe(&contents))?),
         Format::Text => print(&contents),
@@ -133,8 +136,8 @@ fn describe(contents: &Contents) -> serde_json::Value {
 fn print(contents: &Contents) {
     let manifest = &contents.manifest;
     println!("{} for decision point {}", manifest.id(), manifest.decision_point);
-    println!("{}", manifest.description);
-    println!("owner    {}", manifest.owner);
+    println!("{}", message_to(&manifest.description, bounds::DESCRIPTION_BYTES));
+    println!("owner    {}", printable(&manifest.owner));
     println!("digest   {}", contents.digest);
     println!("wit      serin:decision@{}", contents.wit);
     println!("size     {} bytes, {} cases", contents.size, contents.cases.len());
@@ -155,6 +158,6 @@ fn print(contents: &Contents) {
         println!("param    {}: {} = {}", parameter.name, parameter.value_type, parameter.default);
     }
     for reason in &manifest.reasons {
-        println!("reason   {}: {}", reason.code, reason.text);
+        println!("reason   {}: {}", reason.code, printable_to(&reason.text, bounds::REASON_BYTES));
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{Format, Outcome, caches};
-use crate::registry::{CaseResult, Plugin};
+use crate::registry::{CaseResult, Plugin, read_file};
 
 /// Runs before those that count.
 const WARM_UP: u32 = 20;
@@ -33,7 +33,7 @@ struct Measured {
 pub(super) fn run(file: &Path, against: Option<&Path>, runs: u32, format: Format) -> Outcome {
     let engines = caches::engines()?;
     let load = |file: &Path| -> Result<Plugin, String> {
-        let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let bytes = read_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
         Plugin::link(&engines, &bytes).map_err(|e| format!("{}: {e}", file.display()))
     };
     let plugin = load(file)?;

@@ -9,12 +9,14 @@ use serin_core::case::{Case, CaseCall, Expectation};
 use serin_core::manifest::{CONTEXT_VIEW, Manifest};
 use serin_core::record::{Outcome as Came, Record};
 use serin_core::value::Value;
+use serin_core::{bounds, printable, printable_to};
 use similar::{ChangeTag, TextDiff};
 
 use super::build::{BuildOptions, make};
 use super::client::Client;
 use super::{Outcome, caches};
-use crate::registry::{CaseResult, Plugin, Watcher, check_case, files_in};
+use crate::files;
+use crate::registry::{CaseResult, Plugin, Watcher, check_case, files_in, read_file};
 use crate::sandbox::Engines;
 
 type Failure = Box<dyn std::error::Error>;
@@ -51,20 +53,21 @@ pub(super) fn run(dir: &Path, update: bool, watch: bool, junit: Option<&Path>) -
 fn once(engines: &Engines, dir: &Path, update: bool, junit: Option<&Path>) -> Outcome {
     let parts = make(dir, BuildOptions { quiet: true })?;
     let built = parts.package()?;
-    let bytes = std::fs::read(&built.path).map_err(|e| format!("{}: {e}", built.path.display()))?;
+    let bytes = read_file(&built.path).map_err(|e| format!("{}: {e}", built.path.display()))?;
     let plugin = Plugin::link(engines, &bytes).map_err(|e| format!("{}: {e}", built.path.display()))?;
     let files = read(&dir.join("cases"), plugin.manifest())?;
     let mut results = Vec::with_capacity(files.len());
     for file in &files {
         let result = plugin.run_case(&file.case);
-        let name = file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = files::shown_name(&file.path);
+        let case = printable(&result.name);
         match &result.difference {
-            None => println!("ok      {name}: {} ({} us, fuel {})", result.name, result.time_us, result.fuel),
+            None => println!("ok      {name}: {case} ({} us, fuel {})", result.time_us, result.fuel),
             Some(_) if update => {
                 rewrite(&file.path, &result.outcome)?;
-                println!("written {name}: {}", result.name);
+                println!("written {name}: {case}");
             }
-            Some(_) => eprint!("FAILED  {name}: {}\n{}", result.name, diff(&file.case.expect, &result)),
+            Some(_) => eprint!("FAILED  {name}: {case}\n{}", diff(&file.case.expect, &result)),
         }
         results.push((name, result));
     }
@@ -87,8 +90,8 @@ fn read(folder: &Path, manifest: &Manifest) -> Result<Vec<File>, Failure> {
     }
     let mut files = Vec::new();
     for path in files_in(folder, "json").map_err(|e| format!("{}: {e}", folder.display()))? {
-        let bad = |why: String| format!("{}: {why}", path.display());
-        let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
+        let bad = |why: String| format!("{}: {why}", files::shown(&path));
+        let text = files::read_text(&path, files::MAX_TEXT_BYTES).map_err(|e| bad(e.to_string()))?;
         let mut json = serde_json::Deserializer::from_str(&text);
         let case: Case = serde_path_to_error::deserialize(&mut json).map_err(|e| bad(e.to_string()))?;
         check_case(&case, manifest).map_err(bad)?;
@@ -120,7 +123,7 @@ fn diff(expected: &Expectation, result: &CaseResult) -> String {
         text.push_str(&format!("    {sign} {}\n", change.value().trim_end()));
     }
     if let Came::Failure { detail, .. } = outcome {
-        text.push_str(&format!("    {detail}\n"));
+        text.push_str(&format!("    {}\n", printable_to(detail, bounds::MESSAGE)));
         if let Some(advice) = serin_core::answer::advice(outcome) {
             text.push_str(&format!("    {advice}\n"));
         }
@@ -133,7 +136,7 @@ fn diff(expected: &Expectation, result: &CaseResult) -> String {
 
 /// Puts what came into the case's file, and leaves the rest of it.
 fn rewrite(path: &Path, outcome: &Came) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(path)?;
+    let text = files::read_text(path, files::MAX_TEXT_BYTES)?;
     // In the order and the form that the author gave them.
     let mut case: IndexMap<String, Box<RawValue>> = serde_json::from_str(&text)?;
     let expected = serde_json::to_string_pretty(&expectation(outcome))?.replace('\n', "\n  ");
@@ -166,7 +169,7 @@ fn xml(manifest: &Manifest, files: &[File], results: &[(String, CaseResult)]) ->
 /// Writes `DIR/cases/decision-ID.json`: what this strategy was shown then, and what it answered.
 pub(super) fn cut(id: &str, dir: &Path, admin: &str) -> Outcome {
     let path = dir.join("plugin.toml");
-    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let text = files::read_text(&path, files::MAX_TEXT_BYTES).map_err(|e| format!("{}: {e}", path.display()))?;
     let manifest = Manifest::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?;
     let answer = Client::new(admin).get(&format!("/v1/decisions/{id}"))?;
     let record = Record::parse(answer.to_string().as_bytes())?;

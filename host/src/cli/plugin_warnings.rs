@@ -5,7 +5,7 @@
 //! nor the fuel differs where nobody looked.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serin_core::case::Case;
 use serin_core::limits::Limits;
@@ -13,7 +13,7 @@ use serin_core::manifest::{CONTEXT_VIEW, Feature};
 use serin_core::record::Outcome;
 use serin_core::value::{Value, ValueType};
 
-use crate::registry::{CaseResult, Plugin, files_in, read};
+use crate::registry::{CaseResult, Plugin, files_in};
 
 /// The share of a limit from which on it is near.
 const NEAR: f64 = 0.8;
@@ -150,17 +150,18 @@ fn asked(plugin: &Plugin) -> Vec<String> {
     .collect()
 }
 
-/// Against the last version that lies beside it.
+/// Against the last version that lies beside it, by the names that `plugin build` gives: what is
+/// in files that nobody asked about is not looked at.
 fn size(plugin: &Plugin, file: &Path) -> Option<String> {
     let manifest = plugin.manifest();
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let version = |path: &Path| {
+        let name = path.file_stem()?.to_str()?.strip_prefix(&*manifest.name)?.strip_prefix('-')?.to_owned();
+        semver::Version::parse(&name).ok().filter(|version| *version < manifest.version)
+    };
     let others = files_in(folder, "wasm").ok()?;
-    let contents = others.iter().filter_map(|other| read(&std::fs::read(other).ok()?).ok());
-    let last = contents
-        .filter(|other| other.manifest.name == manifest.name && other.manifest.version < manifest.version)
-        .max_by(|a, b| a.manifest.version.cmp(&b.manifest.version))?;
-    let grown = plugin.contents.size as f64 / last.size as f64;
-    (grown > GROWN).then(|| {
-        format!("size: {} bytes, {grown:.2} times those of version {}", plugin.contents.size, last.manifest.version)
-    })
+    let sized = |path: &PathBuf| Some((version(path)?, std::fs::metadata(path).ok()?.len()));
+    let (last, bytes) = others.iter().filter_map(sized).filter(|(_, bytes)| *bytes > 0).max()?;
+    let grown = plugin.contents.size as f64 / bytes as f64;
+    (grown > GROWN).then(|| format!("size: {} bytes, {grown:.2} times those of version {last}", plugin.contents.size))
 }

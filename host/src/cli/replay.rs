@@ -13,7 +13,7 @@ use super::{Format, Outcome, ReplayArgs, progress};
 use crate::config::Config;
 use crate::http::parse_time;
 use crate::ledger::{DecisionFilter, LedgerReader, StoredRecord};
-use crate::registry::{Archive, Plugin};
+use crate::registry::{Archive, Plugin, read_file};
 use crate::replay::{ArchivedVersions, CandidateAnswer, Difference, ReplayResult, compare, replay};
 use crate::sandbox::Engines;
 
@@ -49,11 +49,14 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
     };
     let ledger = LedgerReader::open(&config.fixed.ledger)?;
     let data = config.fixed.data_dir();
-    let archive = Archive::open(&data.join("archive"))?;
+    let root = data.join("archive");
+    let archive =
+        Archive::at(&root).ok_or_else(|| format!("{}: is not there; no host has served yet", root.display()))?;
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let engines = Engines::new(cores as u32 + 2).map_err(|e| format!("{e:#}"))?;
-    // What the host compiled is there already: seconds of work, where a strategy carries an interpreter.
-    let engines = Arc::new(engines.cached(&data.join("compiled")));
+    // What the host compiled is there already: seconds of work, where a strategy carries an
+    // interpreter. It is believed where nobody asks for better.
+    let engines = Arc::new(if args.recompile { engines } else { engines.cached(&data.join("compiled")) });
     let bar = progress(Some(0), "decisions");
     match &args.candidate {
         Some(file) => against(args, &ledger, filter, &engines, file, config.limits, &bar),
@@ -178,7 +181,7 @@ fn against(
     allowed: Limits,
     bar: &indicatif::ProgressBar,
 ) -> Outcome {
-    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let bytes = read_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let candidate = Plugin::load(engines, &bytes).map_err(|e| format!("{}: {e}", file.display()))?;
     // Decisions of other points are none that it would ever make.
     filter.point.get_or_insert_with(|| candidate.manifest().decision_point.to_string());

@@ -17,6 +17,7 @@ use serin_core::manifest::ModelId;
 
 use crate::deployment::{GlobalHoldout, PointSpec, ViewSpec};
 use crate::experiments::Governance;
+use crate::files;
 use crate::http::ServerSettings;
 use crate::ledger::Durability;
 
@@ -115,7 +116,7 @@ impl Config {
     /// # Errors
     /// The first mistake, with its key and what would be valid.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = files::read_text(path, files::MAX_TEXT_BYTES)
             .map_err(|e| ConfigError { file: path.display().to_string(), why: e.to_string() })?;
         Self::parse(text, path)
     }

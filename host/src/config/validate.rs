@@ -32,6 +32,9 @@ const MAX_FUTURE_TOLERANCE: Duration = Duration::from_secs(60 * 60);
 pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) -> Result<Config, String> {
     let fixed = fixed(&raw, dir)?;
     let retain = raw.ledger.retain.as_deref().map(|t| duration("ledger.retain", t)).transpose()?;
+    if let Some((key, value, most)) = raw.limits.excessive_key() {
+        return Err(format!("limits.{key} = {value}: more than a host can grant; valid: at most {most}"));
+    }
     if let Some(key) = raw.limits.zero_key() {
         return Err(format!("limits.{key} = 0: no run could keep within it; valid: a whole number from 1"));
     }

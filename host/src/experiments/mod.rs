@@ -20,6 +20,8 @@ pub use observer::{AnalysisSubject, Followed, Observer, Seen, read_whole};
 use serin_core::experiment::{Experiment, Pin, State, Status};
 pub use tick::{Proposal, carry_out, evidence, judge, tick};
 
+use crate::files;
+
 /// What the host makes of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExperimentState {
@@ -94,19 +96,13 @@ pub struct Specs {
     applied: BTreeMap<PathBuf, (Arc<Experiment>, String)>,
 }
 
-/// The largest experiment file that is read.
-const MAX_BYTES: u64 = 1 << 20;
-
 impl Specs {
     /// Reads the files of the experiments folder.
     pub fn read(files: &[PathBuf]) -> Vec<SpecFile> {
         files
             .iter()
             .map(|path| {
-                let text = match std::fs::metadata(path) {
-                    Ok(meta) if meta.len() > MAX_BYTES => Err(format!("larger than {MAX_BYTES} bytes")),
-                    _ => std::fs::read_to_string(path).map_err(|e| e.to_string()),
-                };
+                let text = files::read_text(path, files::MAX_TEXT_BYTES).map_err(|e| e.to_string());
                 SpecFile { path: path.clone(), text }
             })
             .collect()
@@ -118,7 +114,7 @@ impl Specs {
         files
             .iter()
             .map(|file| {
-                let name = file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                let name = files::shown_name(&file.path);
                 let parse = |text: &str| serin_core::caught(|| Experiment::parse(text)).map(Arc::new);
                 let parsed = file.text.clone().and_then(|text| Ok((parse(&text)?, text)));
                 let parsed = parsed.and_then(|(spec, text)| hooks::check(&spec).map(|()| (spec, text)));

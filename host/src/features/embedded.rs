@@ -57,6 +57,9 @@ impl EmbeddedStore {
     /// # Errors
     /// What SQLite says.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // SQLite gives its write-ahead log the mode of the database.
+        crate::files::open_private(path)
+            .map_err(|error| StoreError::File { file: crate::files::shown(path), error })?;
         let mut writer = Connection::open(path)?;
         writer.busy_handler(Some(wait_for_the_writer))?;
         writer.pragma_update(None, "journal_mode", "WAL")?;

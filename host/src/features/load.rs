@@ -91,7 +91,7 @@ pub fn load_file(
     options: &LoadOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<Loaded, LoadError> {
-    let shown = path.display().to_string();
+    let shown = crate::files::shown(path);
     let fail = |why: String| LoadError::File { file: shown.clone(), why };
     let mut file = open(path).map_err(fail)?;
     let again = file.try_clone().map_err(|e| fail(e.to_string()))?;

@@ -67,6 +67,14 @@ pub enum StoreError {
     /// The database failed.
     #[error("feature store: {0}")]
     Database(#[from] rusqlite::Error),
+    /// Its file cannot be made.
+    #[error("feature store {file}: {error}")]
+    File {
+        /// The file.
+        file: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// A stored row cannot be read.
     #[error("feature store: row of view '{view}': {why}")]
     Row {

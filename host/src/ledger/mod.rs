@@ -37,6 +37,7 @@ pub use shadows::{ShadowCount, ShadowLatency, ShadowRow};
 pub use transitions::{Transition, TransitionRow};
 pub use writer::Then;
 
+use crate::files;
 use crate::telemetry::Metrics;
 use writer::Job;
 
@@ -225,10 +226,12 @@ impl Ledger {
     pub fn open(path: &Path, durability: Durability, metrics: Arc<Metrics>) -> Result<Self, LedgerError> {
         let failed = |e: std::io::Error| LedgerError::Database(format!("{}: {e}", path.display()));
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(failed)?;
+            files::create_private_dir(dir).map_err(failed)?;
         }
-        let lock = File::create(path.with_extension("lock")).map_err(failed)?;
+        let lock = files::open_private(&path.with_extension("lock")).map_err(failed)?;
         lock.try_lock().map_err(|_| LedgerError::Locked(path.display().to_string()))?;
+        // SQLite gives its write-ahead log the mode of the database.
+        files::open_private(path).map_err(failed)?;
         let connection = schema::open(path, durability)?;
         let beside = schema::connect(path, durability)?;
         let finish = Arc::new(AtomicBool::new(false));

@@ -3,8 +3,11 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serin_core::experiment::Pin;
+
+use crate::files;
 
 /// Why the archive could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +29,7 @@ impl Archive {
         root.is_dir().then(|| Self { root: root.to_owned() })
     }
 
-    /// The archive at `root`; the folders are made.
+    /// The archive at `root`, for the one host that writes to it; the folders are made.
     ///
     /// # Errors
     /// What the file system says.
@@ -34,7 +37,8 @@ impl Archive {
         let archive = Self { root: root.to_owned() };
         for dir in ["blobs", "applied"] {
             let path = root.join(dir);
-            std::fs::create_dir_all(&path).map_err(|e| failed(&path, e))?;
+            files::create_private_dir(&path).map_err(|e| failed(&path, e))?;
+            remove_partial(&path).map_err(|e| failed(&path, e))?;
         }
         Ok(archive)
     }
@@ -63,7 +67,7 @@ impl Archive {
 
     /// The bytes of a digest; none where they are not here, or are no longer what they were.
     pub fn get(&self, digest: &str) -> Option<Vec<u8>> {
-        let bytes = std::fs::read(self.blob(digest)).ok()?;
+        let bytes = files::read_bounded(&self.blob(digest), files::MAX_MODEL_BYTES).ok()?;
         (serin_core::digest(&bytes) == digest).then_some(bytes)
     }
 
@@ -80,7 +84,7 @@ impl Archive {
 
     /// The digests that `name` of a kind was applied with last.
     pub fn applied(&self, kind: &str, name: &str) -> Option<Vec<String>> {
-        let text = std::fs::read_to_string(self.pointer(kind, name)).ok()?;
+        let text = files::read_text(&self.pointer(kind, name), files::MAX_TEXT_BYTES).ok()?;
         Some(text.lines().map(str::to_owned).collect())
     }
 
@@ -123,13 +127,81 @@ fn failed(path: &Path, why: impl std::fmt::Display) -> ArchiveError {
 
 /// Writes beside the file, then renames: a reader sees the old file or the new one.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ArchiveError> {
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    let written = std::fs::File::create(&part).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let renamed = written.and_then(|()| std::fs::rename(&part, path));
-    // The name is the folder's: without this a power cut could take it back.
-    let kept = renamed.and_then(|()| path.parent().map_or(Ok(()), |dir| std::fs::File::open(dir)?.sync_all()));
-    kept.map_err(|e| failed(path, e))
+    let written = || {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let part = dir.join(partial_name());
+        let renamed = write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
+        if renamed.is_err() {
+            // What is wrong is said already, and the next start tries again to remove it.
+            let _ = std::fs::remove_file(&part);
+        }
+        renamed?;
+        // The name is the folder's: without this a power cut could take it back.
+        std::fs::File::open(dir)?.sync_all()
+    };
+    written().map_err(|e| failed(path, e))
+}
+
+fn write(part: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = files::open_private(part)?;
+    file.set_len(0)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A name that nothing in the archive has.
+fn partial_name() -> String {
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    format!(".{}-{}{PARTIAL}", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed))
+}
+
+/// How the names of files end that are being written.
+const PARTIAL: &str = ".part";
+
+/// Removes what a host that was killed had begun to write.
+fn remove_partial(dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.ends_with(PARTIAL) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(root: &Path) -> Vec<String> {
+        let names = |dir: &str| {
+            let entries = std::fs::read_dir(root.join(dir)).expect("reads");
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        [names("blobs"), names("applied")].concat()
+    }
+
+    #[test]
+    fn what_cannot_be_kept_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(dir.path()).expect("opens");
+        archive.apply("plugin", &"x".repeat(300), &["sha256:1"]).expect_err("no file has so long a name");
+        assert_eq!(left(dir.path()), Vec::<String>::new());
+        // Names that differ after their last dot alone are different files all the way.
+        archive.apply("plugin", "p@1.0.0+a", &["sha256:1"]).expect("kept");
+        archive.apply("plugin", "p@1.0.0+b", &["sha256:2"]).expect("kept");
+        assert_eq!(archive.applied("plugin", "p@1.0.0+a"), Some(vec!["sha256:1".to_owned()]));
+    }
+
+    #[test]
+    fn what_a_killed_host_had_begun_is_removed_at_the_next_start() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(dir.path()).expect("opens");
+        let digest = archive.put(b"kept").expect("kept");
+        std::fs::write(dir.path().join("blobs").join(partial_name()), "hal").expect("writes");
+        let archive = Archive::open(dir.path()).expect("opens");
+        assert_eq!((archive.get(&digest).as_deref(), left(dir.path()).len()), (Some(&b"kept"[..]), 1));
+    }
 }

@@ -1,19 +1,23 @@
 //! One artifact: read, validated, compiled and linked.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use serin_core::Name;
 use serin_core::case::Case;
+use serin_core::experiment::Pin;
 use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest, ManifestError};
-use serin_core::record::StrategyId;
-use wasmparser::{CustomSectionReader, Encoding, Parser, Payload, WasmFeatures};
+use serin_core::record::{FailureKind, Outcome, StrategyId};
+use serin_core::{Name, bounds, message_to, printable};
+use wasmparser::{BinaryReader, CustomSectionReader, Encoding, Parser, Payload, WasmFeatures};
 
 use super::breaker::Breaker;
-use super::cases::{CaseResult, check_case, run_case};
+use super::cases::{self, CaseResult, check_case};
+use super::shape::{self, ShapeError};
 use crate::clock::Budget;
+use crate::files;
 use crate::sandbox::{Engines, LinkError, Linked};
 
 /// The largest artifact that is read.
@@ -22,7 +26,18 @@ const MAX_BYTES: u64 = 64 << 20;
 /// What all cases of an artifact may take together: others wait to be loaded.
 const CASES: Duration = Duration::from_secs(60);
 
-/// Checks a file's length before it is read.
+/// Reads the file of an artifact.
+///
+/// # Errors
+/// That it is larger than any artifact may be, no regular file, or what the system says.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
+    let unread = |error: std::io::Error| ArtifactError::Unread(error.to_string());
+    let (_, length) = files::open_regular(path).map_err(unread)?;
+    check_size(length)?;
+    files::read_bounded(path, MAX_BYTES).map_err(unread)
+}
+
+/// Checks an artifact's length before it is read.
 ///
 /// # Errors
 /// That it is larger than any artifact may be.
@@ -33,12 +48,18 @@ pub fn check_size(bytes: u64) -> Result<(), ArtifactError> {
 /// Why a file is not an artifact that this host can serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Unread(String),
     /// The file is too large to be read.
     #[error("{0} bytes; the largest artifact accepted has {MAX_BYTES}")]
     TooLarge(u64),
     /// The file is empty, cut off, or of another format.
     #[error("not a WebAssembly component: {0}")]
     NotComponent(String),
+    /// It has more of something than a compiler can be asked to bear, or cannot be read.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// A core module.
     #[error("a core WebAssembly module, not a component; build it with 'serin plugin build'")]
     CoreModule,
@@ -67,7 +88,19 @@ pub enum ArtifactError {
         name: String,
         /// What differs.
         why: String,
+        /// This machine had no time or no room for it: it may pass next time.
+        is_passing: bool,
     },
+    /// Looking at it or compiling it met a defect.
+    #[error("a defect was met, and nothing of the file was used: {0}")]
+    Panicked(String),
+}
+
+impl ArtifactError {
+    /// Says whether the machine's state caused it: then the file may be fine.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::CaseFailed { is_passing: true, .. })
+    }
 }
 
 /// What an artifact holds, before it is compiled.
@@ -92,17 +125,19 @@ pub struct Contents {
 /// # Errors
 /// What keeps it from being an artifact.
 pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
-    let broken = |e: wasmparser::BinaryReaderError| ArtifactError::NotComponent(e.to_string());
+    let broken =
+        |e: wasmparser::BinaryReaderError| ArtifactError::NotComponent(message_to(&e.to_string(), bounds::MESSAGE));
     if bytes.is_empty() {
         return Err(ArtifactError::NotComponent("the file is empty".to_owned()));
     }
     if bytes.len() >= 4 && !bytes.starts_with(b"\0asm") {
         return Err(ArtifactError::NotComponent("it does not begin with the magic bytes '\\0asm'".to_owned()));
     }
+    shape::check(bytes)?;
     wasmparser::Validator::new_with_features(WasmFeatures::default() | WasmFeatures::COMPONENT_MODEL)
         .validate_all(bytes)
         .map_err(broken)?;
-    let (mut manifest, mut cases, mut code_hash, mut wit, mut depth) = (None, None, None, None, 0_u32);
+    let (mut manifest, mut cases, mut code_hash, mut wit, mut depth) = (None, None, None, None::<String>, 0_u32);
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(broken)? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(ArtifactError::CoreModule),
@@ -111,44 +146,73 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
             Payload::CustomSection(section) => match section.name() {
                 MANIFEST_SECTION if depth == 0 => once(&mut manifest, &section)?,
                 CASES_SECTION if depth == 0 => once(&mut cases, &section)?,
-                HASH_SECTION => code_hash = Some(section.data().to_vec()),
+                HASH_SECTION => once(&mut code_hash, &section)?,
                 _ => {}
             },
             Payload::ComponentImportSection(imports) if depth == 0 => {
                 for import in imports {
-                    let name = import.map_err(broken)?.name.name.to_owned();
-                    wit = wit.or_else(|| Some(name.strip_prefix("serin:decision/")?.split_once('@')?.1.to_owned()));
+                    let name = import.map_err(broken)?.name.name;
+                    wit = wit.or_else(|| Some(printable(name.strip_prefix("serin:decision/")?.split_once('@')?.1)));
                 }
             }
             _ => {}
         }
     }
-    let text = String::from_utf8(manifest.ok_or(ArtifactError::NoManifest)?)
+    let text = std::str::from_utf8(manifest.ok_or(ArtifactError::NoManifest)?)
         .map_err(|_| ManifestError("not UTF-8".to_owned()))?;
-    let manifest = Manifest::parse(&text)?;
-    let cases: Vec<Case> = match cases {
-        Some(json) => serde_json::from_slice(&json).map_err(|e| ArtifactError::Cases(e.to_string()))?,
-        None => Vec::new(),
-    };
-    for case in &cases {
-        check_case(case, &manifest).map_err(ArtifactError::Cases)?;
-    }
+    let manifest = Manifest::parse(text)?;
+    let cases = read_cases(cases.unwrap_or(b"[]"), &manifest)
+        .map_err(|why| ArtifactError::Cases(message_to(&why, bounds::MESSAGE)))?;
     Ok(Contents {
         manifest: Arc::new(manifest),
         cases,
         digest: serin_core::digest(bytes).into(),
         wit: wit.unwrap_or_else(|| "0.1.0".to_owned()),
         size: bytes.len(),
-        code_hash,
+        code_hash: code_hash.map(<[u8]>::to_vec),
     })
 }
 
+fn read_cases(json: &[u8], manifest: &Manifest) -> Result<Vec<Case>, String> {
+    bounds::count("bytes of cases", json.len(), bounds::CASES_BYTES)?;
+    let cases: Vec<Case> = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+    cases.iter().try_for_each(|case| check_case(case, manifest))?;
+    Ok(cases)
+}
+
+/// The version that an artifact's manifest names, without a look at anything else of it; none where
+/// it cannot be read.
+pub(super) fn peek(bytes: &[u8]) -> Option<Pin> {
+    const HEAD: usize = 8;
+    const CUSTOM: u8 = 0;
+    let mut reader = BinaryReader::new(bytes.get(HEAD..)?, 0);
+    while !reader.eof() {
+        let id = reader.read_u8().ok()?;
+        let length = reader.read_var_u32().ok()? as usize;
+        let mut section = BinaryReader::new(reader.read_bytes(length).ok()?, 0);
+        if id == CUSTOM && section.read_string().ok()? == MANIFEST_SECTION {
+            let text = section.read_bytes(section.bytes_remaining()).ok()?;
+            let manifest = Manifest::parse(std::str::from_utf8(text).ok()?).ok()?;
+            return Some(Pin { name: manifest.name, version: manifest.version });
+        }
+    }
+    None
+}
+
 /// Takes a section that an artifact has once: of two, it would be open which one counts.
-fn once(slot: &mut Option<Vec<u8>>, section: &CustomSectionReader<'_>) -> Result<(), ArtifactError> {
-    match slot.replace(section.data().to_vec()) {
+fn once<'a>(slot: &mut Option<&'a [u8]>, section: &CustomSectionReader<'a>) -> Result<(), ArtifactError> {
+    match slot.replace(section.data()) {
         None => Ok(()),
         Some(_) => Err(ArtifactError::Repeated(section.name().to_owned())),
     }
+}
+
+/// A panic while a file is looked at is that file's error, and nobody else's.
+fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, ArtifactError>) -> Result<T, ArtifactError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(ArtifactError::Panicked(message_to(text.unwrap_or("a panic"), bounds::MESSAGE)))
+    })
 }
 
 /// Versions in memory.
@@ -176,23 +240,13 @@ impl Plugin {
     /// What keeps it from being served.
     pub fn load(engines: &Engines, bytes: &[u8]) -> Result<Self, ArtifactError> {
         let plugin = Self::link(engines, bytes)?;
-        let budget = Budget::new(CASES);
-        for case in &plugin.contents.cases {
-            if budget.left().is_zero() {
-                let why = format!("those before it took more than {} s", CASES.as_secs());
-                return Err(ArtifactError::CaseFailed { name: case.name.clone(), why });
-            }
-            let result = plugin.run_case(case);
-            if let Some(why) = result.difference {
-                return Err(ArtifactError::CaseFailed { name: case.name.clone(), why });
-            }
-        }
+        unless_it_panics(|| plugin.self_test())?;
         Ok(plugin)
     }
 
     /// Runs one case in the sandbox.
     pub fn run_case(&self, case: &Case) -> CaseResult {
-        run_case(&self.linked, self.manifest(), case)
+        cases::run_case(&self.linked, self.manifest(), case, cases::FUEL)
     }
 
     /// Reads, compiles and links, without running the cases.
@@ -200,18 +254,53 @@ impl Plugin {
     /// # Errors
     /// What keeps it from being run.
     pub fn link(engines: &Engines, bytes: &[u8]) -> Result<Self, ArtifactError> {
-        let contents = read(bytes)?;
-        if contents.code_hash.as_ref().is_some_and(|hash| *hash != contents.manifest.hash) {
-            return Err(ArtifactError::ManifestMismatch);
+        unless_it_panics(|| {
+            let contents = read(bytes)?;
+            if contents.code_hash.as_ref().is_some_and(|hash| *hash != contents.manifest.hash) {
+                return Err(ArtifactError::ManifestMismatch);
+            }
+            let linked = Linked::new(engines, bytes, &contents.manifest)?;
+            let id = StrategyId {
+                name: contents.manifest.name.clone(),
+                version: contents.manifest.version.to_string().into(),
+                digest: contents.digest.clone(),
+            };
+            LIVE.fetch_add(1, Ordering::Relaxed);
+            Ok(Self {
+                contents,
+                id,
+                linked,
+                breaker: Breaker::default(),
+                running: Mutex::new(0),
+                freed: Condvar::new(),
+            })
+        })
+    }
+
+    /// Runs the cases, within time and fuel for all of them together.
+    fn self_test(&self) -> Result<(), ArtifactError> {
+        let most = cases::fuel_of_all(self.contents.cases.len());
+        let (budget, mut fuel) = (Budget::new(CASES), most);
+        for case in &self.contents.cases {
+            let failed = |why, is_passing| ArtifactError::CaseFailed { name: printable(&case.name), why, is_passing };
+            if budget.left().is_zero() {
+                return Err(failed(format!("those before it took more than {} s", CASES.as_secs()), true));
+            }
+            let result = cases::run_case(&self.linked, self.manifest(), case, fuel);
+            fuel = fuel.saturating_sub(result.fuel);
+            if fuel == 0 {
+                let why = format!("all cases together used more than {} units of fuel", most);
+                return Err(failed(why, false));
+            }
+            if let Some(why) = result.difference {
+                let is_passing = matches!(
+                    result.outcome,
+                    Outcome::Failure { kind: FailureKind::Deadline | FailureKind::Overloaded, .. }
+                );
+                return Err(failed(why, is_passing));
+            }
         }
-        let linked = Linked::new(engines, bytes, &contents.manifest)?;
-        let id = StrategyId {
-            name: contents.manifest.name.clone(),
-            version: contents.manifest.version.to_string().into(),
-            digest: contents.digest.clone(),
-        };
-        LIVE.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { contents, id, linked, breaker: Breaker::default(), running: Mutex::new(0), freed: Condvar::new() })
+        Ok(())
     }
 
     /// The manifest.

@@ -10,9 +10,27 @@ use serin_core::limits::Limits;
 use serin_core::manifest::{Manifest, ModelId};
 use serin_core::record::{CallError, FailureKind, Outcome};
 use serin_core::value::Value;
+use serin_core::{printable, printable_to};
 
 use crate::clock::Budget;
 use crate::sandbox::{Linked, Run, Scored, Scorer};
+
+/// Fuel that a case may use when it is run by itself.
+pub(super) const FUEL: u64 = 5_000_000_000;
+
+/// Fuel that so many cases of an artifact may use together: a few seconds, whatever its manifest
+/// asks for.
+pub(super) fn fuel_of_all(cases: usize) -> u64 {
+    (1_000_000_000 + cases as u64 * Limits::default().fuel).min(FUEL)
+}
+
+/// Wall time that a case may take: far more than its fuel lasts, unless the machine is busy.
+const WALL_MS: u64 = 30_000;
+
+/// Characters of a difference, of a call, and of a surprise that are shown.
+const SHOWN: usize = 2_000;
+/// Surprises that are kept of a case.
+const SURPRISES: usize = 20;
 
 /// What came of a case.
 #[derive(Debug)]
@@ -46,7 +64,13 @@ struct CaseScorer {
 impl Scorer for CaseScorer {
     fn score(&mut self, _: usize, model: &ModelId, rows: &[Vec<Value>], _: Duration) -> Scored {
         let shown = |model: &str, rows: &[Vec<Value>]| {
-            format!("{model} with rows {}", serde_json::to_string(rows).unwrap_or_default())
+            printable_to(&format!("{model} with rows {}", serde_json::to_string(rows).unwrap_or_default()), SHOWN)
+        };
+        let note = |surprise: String| {
+            let mut surprises = self.surprises.lock();
+            if surprises.len() < SURPRISES {
+                surprises.push(surprise);
+            }
         };
         match self.calls.next() {
             Some(call) if call.model == *model.name && call.rows == rows => match call.error {
@@ -55,13 +79,11 @@ impl Scorer for CaseScorer {
             },
             Some(call) => {
                 let expected = format!("the case answers {} here", shown(&call.model, &call.rows));
-                self.surprises.lock().push(format!("called {}; {expected}", shown(&model.name, rows)));
+                note(format!("called {}; {expected}", shown(&model.name, rows)));
                 CallError::InvalidRow(expected).into()
             }
             None => {
-                self.surprises
-                    .lock()
-                    .push(format!("called {}; the case answers no more calls", shown(&model.name, rows)));
+                note(format!("called {}; the case answers no more calls", shown(&model.name, rows)));
                 CallError::Unavailable.into()
             }
         }
@@ -72,14 +94,18 @@ impl Scorer for CaseScorer {
 const DEFAULT_TIME_MS: u64 = 1_767_268_800_000;
 
 /// Runs one case.
-pub(super) fn run_case(linked: &Linked, manifest: &Manifest, case: &Case) -> CaseResult {
+/// Runs one case with at most `fuel`.
+pub(super) fn run_case(linked: &Linked, manifest: &Manifest, case: &Case, fuel: u64) -> CaseResult {
     let nothing = |outcome| (outcome, [0; 5]);
     let surprises = Arc::<Mutex<Vec<String>>>::default();
     let (outcome, [fuel, time_us, start_us, calls_us, memory_bytes]) = match prepare(manifest, case) {
         Ok((features, scores, parameters, time_ms)) => {
-            // What the manifest asks for, whatever an operator grants: a case is about the
-            // strategy, and so is not the machine's wall clock, which only bounds it here.
-            let limits = Limits { wall_ms: 10_000, ..manifest.limits.over(Limits::default()) };
+            // What the manifest asks for, within what any host grants, whatever this one's operator
+            // does: a case is about the strategy, and so is not the machine's wall clock, which only
+            // bounds it here.
+            let most = Limits { fuel, ..Limits::MOST };
+            let asked = manifest.limits.over(Limits::default()).at_most(most);
+            let limits = Limits { wall_ms: WALL_MS, ..asked };
             let run = Run {
                 decision_point: &manifest.decision_point,
                 time_ms,
@@ -90,7 +116,7 @@ pub(super) fn run_case(linked: &Linked, manifest: &Manifest, case: &Case) -> Cas
             };
             let scorer =
                 Box::new(CaseScorer { calls: case.calls.clone().into_iter(), surprises: Arc::clone(&surprises) });
-            let budget = Budget::new(Duration::from_secs(10));
+            let budget = Budget::new(Duration::from_millis(WALL_MS));
             let ran = linked.run(&run, manifest, limits, budget, Some(scorer));
             (ran.outcome, [ran.fuel, ran.time_us, ran.start_us, ran.calls_us, ran.memory_bytes])
         }
@@ -123,7 +149,13 @@ pub fn check_case(case: &Case, manifest: &Manifest) -> Result<(), String> {
 fn time_of(case: &Case) -> Result<u64, String> {
     let Some(text) = &case.time else { return Ok(DEFAULT_TIME_MS) };
     let time = text.parse::<jiff::Timestamp>().ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
-    time.ok_or_else(|| format!("case '{}': time is '{text}'; valid: RFC 3339, like 2026-01-01T12:00:00Z", case.name))
+    time.ok_or_else(|| {
+        format!(
+            "case '{}': time is '{}'; valid: RFC 3339, like 2026-01-01T12:00:00Z",
+            printable(&case.name),
+            printable(text)
+        )
+    })
 }
 
 type Prepared = (Vec<Value>, Vec<f64>, Vec<Value>, u64);
@@ -143,7 +175,7 @@ fn prepare(manifest: &Manifest, case: &Case) -> Result<Prepared, Outcome> {
 }
 
 fn difference(expected: &Expectation, outcome: &Outcome) -> String {
-    let json = |value: Result<String, serde_json::Error>| value.unwrap_or_else(|e| e.to_string());
+    let json = |value: Result<String, serde_json::Error>| printable_to(&value.unwrap_or_else(|e| e.to_string()), SHOWN);
     let advice = serin_core::answer::advice(outcome).map(|advice| format!("; {advice}")).unwrap_or_default();
     format!("expected {}, got {}{advice}", json(serde_json::to_string(expected)), json(serde_json::to_string(outcome)))
 }

@@ -1,13 +1,19 @@
 //! The plugins folder: every artifact in it, its state, and the versions that can be served.
+//!
+//! A scan only looks: what is new is put into a queue, and loaded by threads of its own
+//! (`loading.rs`). So nothing waits for a file that takes long, but those that are like it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use serin_core::experiment::Pin;
 
-use super::artifact::Plugin;
-use super::{AGAIN_MS, Archive, Stamp, VersionsByPin, files_in};
+use super::artifact::{Plugin, peek, read_file};
+use super::loading::{Job, Loading, Source};
+use super::{Archive, Stamp, VersionsByPin, files_in};
+use crate::files::{shown, shown_name};
 use crate::sandbox::Engines;
 
 /// What an artifact is to the host.
@@ -56,18 +62,18 @@ pub struct ArtifactStatus {
     pub stale: bool,
 }
 
-struct Seen {
+pub(super) struct Seen {
     stamp: Stamp,
-    digest: String,
+    pub digest: String,
     /// When it is looked at again though it has not changed.
-    again_ms: Option<u64>,
+    pub again_ms: Option<u64>,
 }
 
 #[derive(Default)]
-struct Inner {
-    seen: HashMap<PathBuf, Seen>,
-    active: BTreeMap<Pin, Arc<Plugin>>,
-    statuses: BTreeMap<String, ArtifactStatus>,
+pub(super) struct Inner {
+    pub seen: HashMap<PathBuf, Seen>,
+    pub active: VersionsByPin,
+    pub statuses: BTreeMap<String, ArtifactStatus>,
     /// The statuses as they are shown: nothing reads as active before decisions are made by it.
     shown: BTreeMap<String, ArtifactStatus>,
     /// The statuses when the versions that can be served were last asked for.
@@ -75,45 +81,52 @@ struct Inner {
     /// Why the folder cannot be read.
     trouble: Option<String>,
     /// Why versions cannot be served from the archive, by digest.
-    broken: HashMap<String, NotLoaded>,
+    pub broken: HashMap<String, Broken>,
+    /// How often the machine was too busy for an artifact, by digest.
+    pub busy: HashMap<String, u32>,
+    /// What is being loaded, and what waits for it.
+    pub loading: Loading,
 }
 
 /// Why an artifact is not loaded.
-#[derive(Clone, PartialEq, Eq)]
-struct NotLoaded {
-    why: String,
-    /// It may be next time: the archive could not be written, or read.
-    is_passing: bool,
+pub(super) struct NotLoaded {
+    pub why: String,
+    /// After how many milliseconds it is tried again; none where that would change nothing.
+    pub again_after_ms: Option<u64>,
 }
 
-impl NotLoaded {
-    fn for_good(why: impl ToString) -> Self {
-        Self { why: why.to_string(), is_passing: false }
-    }
-
-    fn for_now(why: impl ToString) -> Self {
-        Self { why: format!("it could not be archived: {}", why.to_string()), is_passing: true }
-    }
+/// Why a version cannot be served from the archive.
+pub(super) struct Broken {
+    pub why: String,
+    /// When it is tried again; none where that would change nothing.
+    pub again_ms: Option<u64>,
 }
 
 /// The plugins folder.
 pub struct Folder {
     dir: PathBuf,
-    engines: Arc<Engines>,
-    archive: Archive,
-    dev: bool,
+    pub(super) engines: Arc<Engines>,
+    pub(super) archive: Archive,
+    pub(super) dev: bool,
     inner: Mutex<Inner>,
+    /// Signalled when something was loaded, or could not be.
+    pub(super) ended: Condvar,
+    /// Called then, too.
+    pub(super) on_loaded: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-/// Retired and failed artifacts that are still shown.
+/// Retired artifacts that are still shown.
 const SHOWN: usize = 200;
+/// Failed ones; each was logged.
+const SHOWN_FAILED: usize = 1_000;
 /// Stands in place of a digest for a file that is not read at all.
 const UNREAD: &str = "unread:";
 
 impl Folder {
     /// A folder that was not scanned yet.
     pub fn new(dir: PathBuf, engines: Arc<Engines>, archive: Archive, dev: bool) -> Self {
-        Self { dir, engines, archive, dev, inner: Mutex::new(Inner::default()) }
+        let (inner, ended, on_loaded) = (Mutex::default(), Condvar::new(), OnceLock::new());
+        Self { dir, engines, archive, dev, inner, ended, on_loaded }
     }
 
     /// Whether a published version may change.
@@ -126,14 +139,26 @@ impl Folder {
         Arc::clone(&self.engines)
     }
 
-    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Has `call` called whenever an artifact was loaded or refused. To be given once.
+    pub fn on_loaded(&self, call: impl Fn() + Send + Sync + 'static) {
+        // A second one would not be called; there is one place that reloads.
+        let _ = self.on_loaded.set(Box::new(call));
+    }
+
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
     }
 
     /// Every artifact that was seen, as of the last [`Folder::publish`], and those that are
     /// being loaded now.
     pub fn statuses(&self) -> Vec<ArtifactStatus> {
-        self.inner().shown.values().cloned().collect()
+        let mut failed = 0;
+        let inner = self.inner();
+        let is_shown = |status: &&ArtifactStatus| {
+            failed += usize::from(status.state == ArtifactState::Failed);
+            status.state != ArtifactState::Failed || failed <= SHOWN_FAILED
+        };
+        inner.shown.values().filter(is_shown).cloned().collect()
     }
 
     /// Shows what was found when [`Folder::to_serve`] was last called. To be called when the
@@ -144,7 +169,7 @@ impl Folder {
     }
 
     /// The versions that can be served.
-    pub fn active(&self) -> BTreeMap<Pin, Arc<Plugin>> {
+    pub fn active(&self) -> VersionsByPin {
         self.inner().active.clone()
     }
 
@@ -161,35 +186,38 @@ impl Folder {
         self.inner().trouble.clone()
     }
 
-    /// Looks at the folder, and loads what is new. `wanted` are the versions that the
-    /// deployment names: those that the folder lacks are taken from the archive. Says whether
-    /// a version that can be served was added or replaced.
-    pub fn scan(&self, wanted: &[Pin], now_ms: u64) -> bool {
+    /// Looks at the folder, and has loaded what is new. `wanted` are the versions that the
+    /// deployment names: they are loaded first, and those that the folder lacks are taken from
+    /// the archive.
+    pub fn scan(self: &Arc<Self>, wanted: &[Pin], now_ms: u64) {
+        self.inner().give_up_on_late();
         let files = files_in(&self.dir, "wasm");
         let trouble = files.as_ref().err().map(|error| format!("the plugins folder cannot be read: {error}"));
         let before = std::mem::replace(&mut self.inner().trouble, trouble.clone());
-        let Ok(files) = files else {
-            if before != trouble {
-                tracing::error!(error = trouble, dir = %self.dir.display(), "what is loaded or archived keeps serving");
+        match files {
+            // What the archive has comes first: a host that starts serves the last good before it
+            // tries anything new.
+            Ok(files) => {
+                self.recover(wanted, now_ms);
+                let present: HashSet<String> =
+                    files.iter().filter_map(|path| self.look(path, wanted, now_ms)).collect();
+                self.retire(&files, &present, wanted, now_ms);
             }
-            return self.recover(wanted, now_ms);
-        };
-        let mut changed = false;
-        let mut present = Vec::new();
-        for path in &files {
-            if let Some(digest) = self.look(path, now_ms, &mut changed) {
-                present.push(digest);
+            Err(_) => {
+                if before != trouble {
+                    let dir = shown(&self.dir);
+                    tracing::error!(error = trouble, %dir, "what is loaded or archived keeps serving");
+                }
+                self.recover(wanted, now_ms);
             }
         }
-        changed |= self.recover(wanted, now_ms);
-        self.retire(&files, &present, wanted, now_ms);
-        changed
+        self.start_loading(now_ms);
     }
 
     /// Reads a file where it changed since the last look; its digest.
-    fn look(&self, path: &Path, now_ms: u64, changed: &mut bool) -> Option<String> {
+    fn look(&self, path: &Path, wanted: &[Pin], now_ms: u64) -> Option<String> {
         let stamp = Stamp::of(path)?;
-        let file = name_of(path);
+        let file = shown_name(path);
         let unread = format!("{UNREAD}{file}");
         {
             let inner = &mut *self.inner();
@@ -201,136 +229,68 @@ impl Folder {
                 return Some(seen.digest.clone());
             }
         }
-        let read = super::check_size(stamp.length())
-            .map_err(|error| error.to_string())
-            .and_then(|()| std::fs::read(path).map_err(|error| format!("cannot be read: {error}")));
-        let bytes = match read {
+        let bytes = match read_file(path) {
             Ok(bytes) => bytes,
             Err(error) => {
-                self.note(&file, unread, ArtifactState::Failed, Some(error), None, now_ms);
+                let inner = &mut *self.inner();
+                inner.note(&file, unread, ArtifactState::Failed, Some(error.to_string()), None, now_ms);
                 // What was loaded from it before is not taken away.
-                return self.inner().seen.get(path).map(|seen| seen.digest.clone());
+                return inner.seen.get(path).map(|seen| seen.digest.clone());
             }
         };
-        self.inner().statuses.remove(&unread);
         let digest = serin_core::digest(&bytes);
-        self.inner().seen.insert(path.to_owned(), Seen { stamp, digest: digest.clone(), again_ms: None });
+        let pin = peek(&bytes);
+        let inner = &mut *self.inner();
+        inner.statuses.remove(&unread);
+        inner.seen.insert(path.to_owned(), Seen { stamp, digest: digest.clone(), again_ms: None });
         // A digest that was looked at before keeps what was found; a file that was touched, or
         // copied under another name, is no news. One that was retired may come back.
-        let known = self.inner().statuses.get(&digest).map(|status| status.state);
+        let known = inner.statuses.get(&digest).map(|status| status.state);
         if known != Some(ArtifactState::Active) {
-            match self.load(&file, &bytes, &digest, now_ms) {
-                Ok(()) => *changed = true,
-                Err(trouble) => {
-                    if let Some(seen) = self.inner().seen.get_mut(path) {
-                        seen.again_ms = trouble.is_passing.then_some(now_ms + AGAIN_MS);
-                    }
-                }
-            }
+            let is_wanted = pin.as_ref().is_some_and(|pin| wanted.contains(pin));
+            let source = Source::File { path: path.to_owned(), shown: file };
+            let told = inner.statuses.get(&digest).and_then(|status| status.error.clone());
+            inner.enqueue(Job { digest: digest.clone(), pin, source, is_wanted, is_known: false, told }, now_ms);
         }
         Some(digest)
     }
 
-    /// Loads an artifact, to be served.
-    fn load(&self, file: &str, bytes: &[u8], digest: &str, now_ms: u64) -> Result<(), NotLoaded> {
-        let before = self.inner().statuses.get(digest).and_then(|status| status.error.clone());
-        self.note(file, digest.to_owned(), ArtifactState::Loading, None, None, now_ms);
-        let loaded = Plugin::load(&self.engines, bytes).map_err(NotLoaded::for_good).and_then(|plugin| {
-            let pin = pin_of(&plugin);
-            if !self.dev {
-                self.archive.admits(&pin, digest).map_err(NotLoaded::for_good)?;
-            }
-            self.archive.put(bytes).map_err(NotLoaded::for_now)?;
-            self.archive.apply("plugin", &pin.to_string(), &[digest]).map_err(NotLoaded::for_now)?;
-            Ok((pin, plugin))
-        });
-        match loaded {
-            Ok((pin, plugin)) => {
-                tracing::info!(%file, %pin, digest, "artifact loaded");
-                self.note(file, digest.to_owned(), ArtifactState::Active, None, Some(&plugin), now_ms);
-                let mut inner = self.inner();
-                if let Some(old) = inner.active.insert(pin, Arc::new(plugin))
-                    && *old.id.digest != *digest
-                    && let Some(status) = inner.statuses.get_mut(&*old.id.digest)
-                {
-                    status.state = ArtifactState::Retired;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                // It is tried again and again; trouble is told once.
-                if before.as_ref() != Some(&error.why) {
-                    tracing::error!(%file, error = error.why, "artifact refused; what is loaded keeps serving");
-                }
-                self.note(file, digest.to_owned(), ArtifactState::Failed, Some(error.why.clone()), None, now_ms);
-                if let Ok(contents) = super::read(bytes)
-                    && let Some(status) = self.inner().statuses.get_mut(digest)
-                {
-                    let version = contents.manifest.version.clone();
-                    status.pin = Some(Pin { name: contents.manifest.name.clone(), version });
-                    status.wit = Some(contents.wit);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes wanted versions from the archive that the folder does not have.
-    fn recover(&self, wanted: &[Pin], now_ms: u64) -> bool {
-        let mut changed = false;
-        let mut tried = Vec::new();
+    /// Has wanted versions loaded from the archive that are not there.
+    fn recover(&self, wanted: &[Pin], now_ms: u64) {
+        let inner = &mut *self.inner();
+        let mut tried = HashSet::new();
         for pin in wanted {
-            if self.inner().active.contains_key(pin) {
+            if inner.active.contains_key(pin) {
                 continue;
             }
             let Some(digest) = self.archive.published(pin) else { continue };
-            tried.push(digest.clone());
-            let known = self.inner().broken.get(&digest).cloned();
-            if known.as_ref().is_some_and(|trouble| !trouble.is_passing) {
-                continue;
+            tried.insert(digest.clone());
+            let broken = inner.broken.get(&digest);
+            let is_due = |broken: &Broken| broken.again_ms.is_some_and(|again_ms| now_ms >= again_ms);
+            if broken.is_none_or(is_due) {
+                let told = broken.map(|broken| broken.why.clone());
+                let (pin, source) = (Some(pin.clone()), Source::Archive);
+                inner.enqueue(Job { digest, pin, source, is_wanted: true, is_known: true, told }, now_ms);
             }
-            let plugin = match self.archived(&digest) {
-                Ok(plugin) => plugin,
-                Err(trouble) => {
-                    // It is asked for again and again; trouble is told once.
-                    if known.as_ref() != Some(&trouble) {
-                        let error = &trouble.why;
-                        tracing::error!(%pin, digest, error, "this version cannot be served from the archive either");
-                    }
-                    self.inner().broken.insert(digest, trouble);
-                    continue;
-                }
-            };
-            self.inner().broken.remove(&digest);
-            tracing::warn!(%pin, digest, "the plugins folder lacks this version; it is served from the archive");
-            self.note("", digest.clone(), ArtifactState::Active, None, Some(&plugin), now_ms);
-            let mut inner = self.inner();
-            if let Some(status) = inner.statuses.get_mut(&digest) {
-                status.stale = true;
-            }
-            inner.active.insert(pin.clone(), Arc::new(plugin));
-            changed = true;
         }
-        self.inner().broken.retain(|digest, _| tried.contains(digest));
-        changed
-    }
-
-    fn archived(&self, digest: &str) -> Result<Plugin, NotLoaded> {
-        let lacks = || NotLoaded { why: "the archive does not have it, or not as it was".to_owned(), is_passing: true };
-        let bytes = self.archive.get(digest).ok_or_else(lacks)?;
-        Plugin::load(&self.engines, &bytes).map_err(NotLoaded::for_good)
+        inner.broken.retain(|digest, _| tried.contains(digest));
     }
 
     /// Marks what the folder no longer has: stale where the deployment still names it, else
     /// retired.
-    fn retire(&self, files: &[PathBuf], present: &[String], wanted: &[Pin], now_ms: u64) {
-        let mut inner = self.inner();
-        let inner = &mut *inner;
-        inner.seen.retain(|path, _| files.contains(path));
+    fn retire(&self, files: &[PathBuf], present: &HashSet<String>, wanted: &[Pin], now_ms: u64) {
+        let inner = &mut *self.inner();
+        let paths: HashSet<&PathBuf> = files.iter().collect();
+        inner.seen.retain(|path, _| paths.contains(path));
         // The file under which it was first seen may be gone, and a copy of it still there.
+        let mut names: HashMap<&str, String> = HashMap::new();
+        for (path, seen) in &inner.seen {
+            let name = shown_name(path);
+            let known = names.entry(&seen.digest).or_insert_with(|| name.clone());
+            *known = name.min(std::mem::take(known));
+        }
         for status in inner.statuses.values_mut().filter(|status| !status.digest.starts_with(UNREAD)) {
-            let copies = inner.seen.iter().filter(|(_, seen)| seen.digest == status.digest);
-            status.file = copies.map(|(path, _)| name_of(path)).min();
+            status.file = names.remove(&*status.digest);
         }
         for status in inner.statuses.values_mut().filter(|status| status.state == ArtifactState::Active) {
             let here = present.contains(&status.digest);
@@ -346,12 +306,12 @@ impl Folder {
                 }
             }
         }
+        inner.busy.retain(|digest, _| present.contains(digest));
         // Failed files that are gone, and the oldest retired ones, are not shown for ever.
-        let names: Vec<String> = files.iter().map(|path| name_of(path)).collect();
+        let names: HashSet<String> = files.iter().map(|path| shown_name(path)).collect();
         inner.statuses.retain(|digest, s| {
-            let is_there = |name: &str| names.iter().any(|known| known == name);
             s.state != ArtifactState::Failed
-                || digest.strip_prefix(UNREAD).map_or_else(|| present.contains(digest), is_there)
+                || digest.strip_prefix(UNREAD).map_or_else(|| present.contains(digest), |name| names.contains(name))
         });
         let mut retired: Vec<(u64, String)> = inner
             .statuses
@@ -365,9 +325,11 @@ impl Folder {
             inner.statuses.remove(&digest);
         }
     }
+}
 
-    fn note(
-        &self,
+impl Inner {
+    pub fn note(
+        &mut self,
         file: &str,
         digest: String,
         state: ArtifactState,
@@ -385,18 +347,24 @@ impl Folder {
             wit: plugin.map(|p| p.contents.wit.clone()),
             stale: false,
         };
-        let mut inner = self.inner();
         if state == ArtifactState::Loading {
-            inner.shown.insert(digest.clone(), status.clone());
+            self.shown.insert(digest.clone(), status.clone());
         }
-        inner.statuses.insert(digest, status);
+        self.statuses.insert(digest, status);
+    }
+
+    /// Has an artifact loaded, once. One that is being loaded already, or waits for it, is not
+    /// loaded again; where it is wanted now it goes first.
+    fn enqueue(&mut self, job: Job, now_ms: u64) {
+        if self.loading.knows(&job) {
+            return;
+        }
+        let file = job.source.file().to_owned();
+        self.note(&file, job.digest.clone(), ArtifactState::Loading, None, None, now_ms);
+        self.loading.push(job);
     }
 }
 
-fn name_of(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-fn pin_of(plugin: &Plugin) -> Pin {
+pub(super) fn pin_of(plugin: &Plugin) -> Pin {
     Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() }
 }

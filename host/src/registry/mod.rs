@@ -6,6 +6,9 @@ mod artifact;
 mod breaker;
 mod cases;
 mod folder;
+mod loader;
+mod loading;
+mod shape;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -14,9 +17,11 @@ use std::sync::Arc;
 use serin_core::experiment::Pin;
 
 pub use archive::{Archive, ArchiveError};
-pub use artifact::{ArtifactError, Contents, Plugin, check_size, read};
+pub use artifact::{ArtifactError, Contents, Plugin, check_size, read, read_file};
 pub use cases::{CaseResult, check_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
+pub use loading::Awaited;
+pub use shape::ShapeError;
 pub use watch::{Stamp, Watcher, files_in};
 
 /// The versions that can be served, by name and version.

@@ -36,10 +36,12 @@ impl Watcher {
 }
 
 /// What tells a file from the one that was under its name before. The inode is part of it:
-/// a copy that keeps its times, or a link that points elsewhere now, is another file.
+/// a copy that keeps its times, or a link that points elsewhere now, is another file. So is the
+/// time of its last change, whose mode may have made it unreadable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     modified: SystemTime,
+    changed: (i64, i64),
     length: u64,
     inode: (u64, u64),
 }
@@ -49,12 +51,8 @@ impl Stamp {
     pub fn of(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
         let meta = std::fs::metadata(path).ok()?;
-        Some(Self { modified: meta.modified().ok()?, length: meta.len(), inode: (meta.dev(), meta.ino()) })
-    }
-
-    /// Bytes of the file.
-    pub fn length(&self) -> u64 {
-        self.length
+        let changed = (meta.ctime(), meta.ctime_nsec());
+        Some(Self { modified: meta.modified().ok()?, changed, length: meta.len(), inode: (meta.dev(), meta.ino()) })
     }
 }
 

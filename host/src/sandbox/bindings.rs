@@ -4,4 +4,6 @@
 wasmtime::component::bindgen!({
     path: "../wit",
     world: "strategy",
+    // A call that comes when the run's time is over traps.
+    imports: { default: trappable },
 });

@@ -2,25 +2,28 @@
 //!
 //! Machine code that is read back runs with the host's own rights: whoever can put it there
 //! owns the host. So only what this host wrote is read back. Each file begins with an HMAC under a
-//! key that lies beside it, readable by the host's user alone; a file that another key signed, or
-//! that anything has changed, is compiled anew.
+//! key that lies beside it, readable by the host's user alone. It covers the code and what the code
+//! is for; a file that another key signed, that anything has changed, or that was given another
+//! one's name, is compiled anew. Neither folder nor key is used where another user could write it.
 //!
 //! A file's name follows from the digest of the component's code, the engine's settings and
 //! wasmtime's own compatibility hash: another version of any of them looks for another file. What
 //! lies beside the code, like the manifest and its cases, changes no machine code.
 
 use std::borrow::Cow;
+use std::fs::{Metadata, Permissions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac as _};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::files;
 
 /// Bytes of all files that are kept; what was not used for longest goes first. An interpreter takes some 60 MB.
 const MOST_BYTES: u64 = 2 << 30;
@@ -39,10 +42,14 @@ impl Cache {
     /// # Errors
     /// What the system says.
     pub fn open(dir: &Path) -> std::io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
+        files::create_private_dir(dir)?;
         let path = dir.join("key");
-        let known = std::fs::read(&path).ok().and_then(|bytes| bytes.try_into().ok());
-        let key = match known {
+        if !is_private_dir(dir)? {
+            tracing::warn!(dir = %files::shown(dir), "others could write to the compiled code; all of it is compiled anew");
+            std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+            remove(&path)?;
+        }
+        let key = match known_key(&path)? {
             Some(key) => key,
             None => {
                 let mut key = [0; 32];
@@ -53,10 +60,10 @@ impl Cache {
                 let linked = std::fs::hard_link(&partial, &path);
                 std::fs::remove_file(&partial)?;
                 match linked {
-                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                        let theirs = std::fs::read(&path)?.try_into();
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                        let theirs = known_key(&path)?;
                         theirs
-                            .map_err(|_| std::io::Error::other(format!("{}: is no key; remove it", path.display())))?
+                            .ok_or_else(|| std::io::Error::other(format!("{}: is no key; remove it", path.display())))?
                     }
                     linked => linked.map(|()| key)?,
                 }
@@ -73,8 +80,11 @@ impl Cache {
         self.dir.join(digest.trim_start_matches("sha256:")).with_extension("cwasm")
     }
 
-    fn mac(&self, code: &[u8]) -> Option<Hmac<Sha256>> {
+    /// The MAC of code that lies at `path`, whose name is the digest of what the code is for.
+    fn mac(&self, path: &Path, code: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
+        // Of a length of its own, so that no other name and code have the same bytes together.
+        mac.update(Sha256::digest(path.file_name()?.as_encoded_bytes()).as_slice());
         mac.update(code);
         Some(mac)
     }
@@ -83,9 +93,9 @@ impl Cache {
     #[allow(unsafe_code, reason = "compiled code is read back, after a check that this host wrote it")]
     pub fn get(&self, engine: &Engine, component: &[u8]) -> Option<Component> {
         let path = self.path(engine, component);
-        let bytes = std::fs::read(&path).ok()?;
+        let bytes = files::read_bounded(&path, MOST_BYTES).ok()?;
         let (mac, code) = bytes.split_at_checked(MAC)?;
-        if self.mac(code)?.verify_slice(mac).is_err() {
+        if self.mac(&path, code)?.verify_slice(mac).is_err() {
             tracing::warn!(file = %path.display(), "compiled code that this host did not write; it is compiled anew");
             return None;
         }
@@ -109,9 +119,10 @@ impl Cache {
     pub fn put(&self, engine: &Engine, component: &[u8], compiled: &Component) {
         let kept = || -> std::io::Result<()> {
             let code = compiled.serialize().map_err(|e| std::io::Error::other(format!("{e:#}")))?;
-            let mac = self.mac(&code).ok_or_else(|| std::io::Error::other("no key"))?;
+            let path = self.path(engine, component);
+            let mac = self.mac(&path, &code).ok_or_else(|| std::io::Error::other("no key"))?;
             let partial = write(&self.dir, &[&mac.finalize().into_bytes(), &code])?;
-            std::fs::rename(partial, self.path(engine, component))?;
+            std::fs::rename(partial, path)?;
             self.prune()
         };
         if let Err(error) = kept() {
@@ -139,6 +150,49 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+fn is_ours(meta: &Metadata) -> bool {
+    meta.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// Says whether nobody but the host's user can write to the folder.
+///
+/// # Errors
+/// That it is another user's, or what the system says.
+fn is_private_dir(dir: &Path) -> std::io::Result<bool> {
+    let meta = std::fs::metadata(dir)?;
+    if !is_ours(&meta) {
+        return Err(std::io::Error::new(ErrorKind::PermissionDenied, "the folder is another user's"));
+    }
+    Ok(meta.mode() & 0o022 == 0)
+}
+
+/// The key at `path`; none where there is none. One that somebody else could have written, or could
+/// read, is removed: what it signed is not to be run.
+fn known_key(path: &Path) -> std::io::Result<Option<[u8; 32]>> {
+    let meta = match std::fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let is_private = meta.is_file() && is_ours(&meta) && meta.mode() & 0o077 == 0;
+    match is_private.then(|| files::read_bounded(path, 32)).and_then(|bytes| bytes.ok()?.try_into().ok()) {
+        Some(key) => Ok(Some(key)),
+        None => {
+            tracing::warn!(
+                file = %files::shown(path),
+                "a key that is not this user's own alone; all that is kept of compiled code is compiled anew"
+            );
+            remove(path)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Removes a file; one that is gone already is no error.
+fn remove(path: &Path) -> std::io::Result<()> {
+    std::fs::remove_file(path).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })
 }
 
 /// Writes a file for the host's user alone, to be given its name when it is whole.
@@ -177,6 +231,47 @@ mod tests {
     use wasm_encoder::{Component, ComponentSection as _, CustomSection};
 
     use super::*;
+
+    /// Two components, compiled and kept in `dir`.
+    fn kept(dir: &Path) -> (Engine, [Vec<u8>; 2]) {
+        let mut config = wasmtime::Config::new();
+        let engine = Engine::new(config.wasm_component_model(true)).expect("an engine");
+        let components =
+            ["(component)", "(component (core module))"].map(|text| wat::parse_str(text).expect("a component"));
+        let cache = Cache::open(dir).expect("opens");
+        for component in &components {
+            let compiled = wasmtime::component::Component::new(&engine, component).expect("compiles");
+            cache.put(&engine, component, &compiled);
+            assert!(cache.get(&engine, component).is_some());
+        }
+        (engine, components)
+    }
+
+    #[test]
+    fn code_under_another_ones_name_is_not_run() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (engine, [one, other]) = kept(dir.path());
+        let cache = Cache::open(dir.path()).expect("opens");
+        std::fs::copy(cache.path(&engine, &one), cache.path(&engine, &other)).expect("copies");
+        assert!(cache.get(&engine, &other).is_none() && cache.get(&engine, &one).is_some());
+    }
+
+    #[test]
+    fn a_key_or_folder_that_others_could_write_is_not_trusted() {
+        let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("sets");
+        for (what, bits) in [("key", 0o666), ("key", 0o640), ("", 0o777), ("", 0o770)] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let (engine, [one, _]) = kept(dir.path());
+            let before = std::fs::read(dir.path().join("key")).expect("a key");
+            mode(&dir.path().join(what), bits);
+            let cache = Cache::open(dir.path()).expect("opens");
+            assert!(cache.get(&engine, &one).is_none(), "{what} {bits:o}");
+            assert_ne!(std::fs::read(dir.path().join("key")).expect("a key"), before);
+            assert_eq!(std::fs::metadata(dir.path()).expect("is there").mode() & 0o022, 0);
+            let (again, _) = kept(dir.path());
+            assert!(Cache::open(dir.path()).expect("opens").get(&again, &one).is_some(), "and then it serves");
+        }
+    }
 
     #[test]
     fn what_lies_beside_the_code_changes_no_name() {

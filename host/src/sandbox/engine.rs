@@ -11,6 +11,7 @@ use wasmtime::{
 };
 
 use super::cache::Cache;
+use super::state::POOLED_TABLE;
 
 /// How often epochs tick; the wall clock's resolution for guests.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -86,6 +87,11 @@ impl Engines {
         self
     }
 
+    /// Gives the calling thread the priority of what compiles. It never gets its own back.
+    pub fn give_way(&self) {
+        give_way(self.niceness);
+    }
+
     /// The same, with slower code for large guests that is compiled in half the time: for who
     /// waits for it at every change. What it does, and its fuel, are the same; its stack is deeper.
     #[must_use]
@@ -125,16 +131,18 @@ impl Engines {
     }
 }
 
+fn give_way(niceness: i32) {
+    if niceness > 0 {
+        // On Linux a thread's own. Where it is refused, compiling is no less right.
+        let _ = rustix::process::setpriority_process(None, niceness);
+    }
+}
+
 /// Compiles on all cores, on threads of its own: an interpreter takes seconds of each.
 fn translate(engine: &Engine, component: &[u8], niceness: i32) -> wasmtime::Result<Component> {
     let pool = rayon::ThreadPoolBuilder::new()
         .thread_name(|n| format!("serin-compile-{n}"))
-        .start_handler(move |_| {
-            if niceness > 0 {
-                // On Linux a thread's own. Where it is refused, compiling is no less right.
-                let _ = rustix::process::setpriority_process(None, niceness);
-            }
-        })
+        .start_handler(move |_| give_way(niceness))
         .build();
     match pool {
         Ok(pool) => pool.install(|| Component::new(engine, component)),
@@ -196,6 +204,7 @@ fn build(size: Size, slots: u32, draft: bool) -> wasmtime::Result<Engine> {
         .max_memory_size(size.memory_bytes() as usize)
         .total_tables(slots * tables)
         .max_tables_per_component(tables)
+        .table_elements(POOLED_TABLE)
         .linear_memory_keep_resident(resident)
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);

@@ -15,6 +15,7 @@ use serin_core::limits::Limits;
 use serin_core::manifest::{Manifest, ModelId};
 use serin_core::record::{FailureKind, LogLine, ModelCall, Outcome, Record};
 use serin_core::value::Value;
+use serin_core::{bounds, message_to, printable};
 use wasmtime::component::{HasSelf, Linker, types::ComponentItem};
 use wasmtime::{Engine, Store, Trap};
 
@@ -25,7 +26,7 @@ pub use state::{Reached, Scored, Scorer};
 
 use bindings::StrategyPre;
 use bindings::serin::decision::types;
-use state::{State, from_guest, to_guest};
+use state::{State, from_guest, on_tick, to_guest};
 
 use crate::clock::Budget;
 
@@ -122,14 +123,14 @@ impl Linked {
     /// The import by name that is not allowed, or what else keeps it from being a strategy.
     pub fn new(engines: &Engines, component: &[u8], manifest: &Manifest) -> Result<Self, LinkError> {
         let engine = engines.get(Size::of(component.len())).map_err(|e| LinkError::Engine(e.to_string()))?;
-        let compiled = engines.compile(engine, component).map_err(|e| LinkError::Invalid(format!("{e:#}")))?;
+        let compiled = engines.compile(engine, component).map_err(|e| LinkError::Invalid(message(&e)))?;
         for (import, item) in compiled.component_type().imports(engine) {
             let ours = import
                 .strip_prefix(PACKAGE)
                 .and_then(|rest| rest.split_once('@'))
                 .is_some_and(|(interface, version)| INTERFACES.contains(&interface) && version.starts_with("0.1."));
             if !ours || !matches!(item.ty, ComponentItem::ComponentInstance(_)) {
-                return Err(LinkError::ForbiddenImport(import.to_owned()));
+                return Err(LinkError::ForbiddenImport(printable(import)));
             }
         }
         let mut linker: Linker<State> = Linker::new(engine);
@@ -138,7 +139,7 @@ impl Linked {
         let pre = linker
             .instantiate_pre(&compiled)
             .and_then(StrategyPre::new)
-            .map_err(|e| LinkError::WrongWorld(format!("{e:#}")))?;
+            .map_err(|e| LinkError::WrongWorld(message(&e)))?;
         let callable = manifest.callable.iter().map(|c| c.model.clone()).collect();
         Ok(Self { engine: engine.clone(), pre, callable })
     }
@@ -155,7 +156,7 @@ impl Linked {
         let started = Instant::now();
         let state = State::new(limits, budget, Arc::clone(&self.callable), scorer);
         let mut store = Store::new(&self.engine, state);
-        let called = self.call(&mut store, run, limits, budget);
+        let called = self.call(&mut store, run, limits);
         let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
         let state = store.into_data();
         let Checked { outcome, normalized_from } = match called {
@@ -176,23 +177,15 @@ impl Linked {
         }
     }
 
-    fn call(
-        &self,
-        store: &mut Store<State>,
-        run: &Run<'_>,
-        limits: Limits,
-        budget: Budget,
-    ) -> wasmtime::Result<RawAnswer> {
+    fn call(&self, store: &mut Store<State>, run: &Run<'_>, limits: Limits) -> wasmtime::Result<RawAnswer> {
         store.limiter(|state| state);
         store.set_fuel(limits.fuel)?;
-        let wall = std::time::Duration::from_millis(limits.wall_ms).min(budget.left());
-        // The tick under way may end at once: one more is the least that is a full one.
-        store.set_epoch_deadline(wall.as_millis().div_ceil(TICK.as_millis()) as u64 + 1);
-        store.epoch_deadline_trap();
-        // What the guest passes to the host is bounded before it is allocated: the answer's
-        // own bound, with room for the rows of one model call.
-        let row_bytes = limits.host_call_rows.saturating_mul(1024);
-        store.set_hostcall_fuel(limits.output_bytes.saturating_mul(4).max(row_bytes).try_into().unwrap_or(usize::MAX));
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(on_tick);
+        // What the guest passes to the host is bounded before it is allocated, and what several
+        // lists share counts for each: the answer's own bound, with room for the rows of one call.
+        let bytes = limits.output_bytes.saturating_mul(4).max(limits.transcript_bytes());
+        store.set_hostcall_fuel(bytes.try_into().unwrap_or(usize::MAX));
         let instance = self.pre.instantiate(&mut *store)?;
         store.data_mut().started = Some(Instant::now());
         Ok(match instance.call_decide(store, &context(run))? {
@@ -209,6 +202,11 @@ impl Linked {
             Err(refusal) => Err((refusal.code, refusal.message)),
         })
     }
+}
+
+/// What the engine says of a component, which may quote its names.
+fn message(error: &wasmtime::Error) -> String {
+    message_to(&format!("{error:#}"), bounds::MESSAGE)
 }
 
 /// What a run is given, as the guest sees it.

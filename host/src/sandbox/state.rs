@@ -9,7 +9,7 @@ use serin_core::limits::Limits;
 use serin_core::manifest::ModelId;
 use serin_core::record::{CallError, LogLine, ModelCall, name};
 use serin_core::value::Value;
-use wasmtime::{ResourceLimiter, Result};
+use wasmtime::{ResourceLimiter, Result, StoreContextMut, Trap, UpdateDeadline};
 
 use super::bindings::serin::decision::{log, models, types};
 use crate::clock::{Budget, Stopwatch};
@@ -66,14 +66,14 @@ pub struct State {
     pub(super) started: Option<std::time::Instant>,
     /// Microseconds spent in answering calls of the `models` import.
     pub(super) calls_us: u64,
-    /// Bytes of the growth granted last.
-    grown: u64,
     table_elements: u64,
-    budget: Budget,
+    /// The run's wall time.
+    wall: Budget,
     callable: Arc<[ModelId]>,
     scorer: Option<Box<dyn Scorer>>,
     calls: u64,
     rows: u64,
+    row_bytes: u64,
     log_bytes: u64,
     pub(super) transcript: Vec<ModelCall>,
     pub(super) logs: Vec<LogLine>,
@@ -87,23 +87,30 @@ impl State {
         callable: Arc<[ModelId]>,
         scorer: Option<Box<dyn Scorer>>,
     ) -> Self {
+        let wall = Budget::new(Duration::from_millis(limits.wall_ms).min(budget.left()));
         Self {
             limits,
             memory_bytes: 0,
             started: None,
             calls_us: 0,
-            grown: 0,
             table_elements: 0,
-            budget,
+            wall,
             callable,
             scorer,
             calls: 0,
             rows: 0,
+            row_bytes: 0,
             log_bytes: 0,
             transcript: Vec::new(),
             logs: Vec::new(),
             logs_cut: false,
         }
+    }
+
+    /// Ends a run whose time is over. Called where a host call begins, since a loop of long ones
+    /// meets no epoch for as long as one takes.
+    fn in_time(&self) -> Result<()> {
+        if self.wall.left().is_zero() { Err(Trap::Interrupt.into()) } else { Ok(()) }
     }
 
     fn answer(&mut self, position: u32, rows: &[Vec<Value>]) -> Scored {
@@ -113,78 +120,13 @@ impl State {
         }
         match (self.callable.get(position as usize), &mut self.scorer) {
             (None, _) => CallError::UnknownModel.into(),
-            (Some(model), Some(scorer)) => scorer.score(self.transcript.len(), model, rows, self.budget.left()),
+            (Some(model), Some(scorer)) => scorer.score(self.transcript.len(), model, rows, self.wall.left()),
             (Some(_), None) => CallError::Unavailable.into(),
         }
     }
-}
 
-/// Sums over all memories and all tables of a component; wasmtime's own limits are each
-/// for one.
-impl ResourceLimiter for State {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        let wanted = self.memory_bytes + (desired - current) as u64;
-        if wanted > self.limits.memory_bytes {
-            return Err(Reached::Memory { wanted, granted: self.limits.memory_bytes }.into());
-        }
-        self.grown = wanted - self.memory_bytes;
-        self.memory_bytes = wanted;
-        Ok(true)
-    }
-
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> Result<()> {
-        // Granted, and then refused by the module's own maximum: it does not count.
-        self.memory_bytes -= std::mem::take(&mut self.grown);
-        Ok(())
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        let wanted = self.table_elements + (desired - current) as u64;
-        if wanted > self.limits.table_elements {
-            return Err(Reached::Tables { wanted, granted: self.limits.table_elements }.into());
-        }
-        self.table_elements = wanted;
-        Ok(true)
-    }
-}
-
-impl types::Host for State {}
-
-impl models::Host for State {
-    fn score(&mut self, model: u32, rows: Vec<Vec<types::Value>>) -> std::result::Result<Vec<f64>, models::ScoreError> {
-        let rows: Vec<Vec<Value>> = rows.into_iter().map(|row| row.into_iter().map(from_guest).collect()).collect();
-        // Counted first, whatever the answer: a loop of calls that are refused has an end too.
-        self.calls += 1;
-        self.rows += rows.len() as u64;
-        let is_beyond = self.calls > self.limits.host_calls || self.rows > self.limits.host_call_rows;
-        let Scored { digest, answer, cause } = match is_beyond {
-            true => CallError::LimitReached.into(),
-            false => {
-                let mut watch = Stopwatch::new();
-                let answer = self.answer(model, &rows);
-                self.calls_us += watch.lap_us();
-                answer
-            }
-        };
-        // One call beyond the limit is kept, to show it. Rows that were refused are not: they
-        // may have no form in the record, or no end.
-        if self.calls <= self.limits.host_calls + 1 {
-            let is_kept = !is_beyond && rows.iter().flatten().all(|v| !matches!(v, Value::Number(x) if !x.is_finite()));
-            let rows = if is_kept { rows } else { Vec::new() };
-            self.transcript.push(ModelCall { model, digest, rows, answer: answer.clone(), cause });
-        }
-        answer.map_err(|error| match error {
-            CallError::UnknownModel => models::ScoreError::UnknownModel,
-            CallError::InvalidRow(why) => models::ScoreError::InvalidRow(why),
-            CallError::Timeout => models::ScoreError::Timeout,
-            CallError::Unavailable => models::ScoreError::Unavailable,
-            CallError::LimitReached => models::ScoreError::LimitReached,
-        })
-    }
-}
-
-impl log::Host for State {
-    fn log(&mut self, level: log::Level, mut message: String) {
+    /// Keeps a line of the log, as far as there is room.
+    fn keep(&mut self, level: log::Level, mut message: String) {
         let room = self.limits.log_bytes.saturating_sub(self.log_bytes) as usize;
         if room == 0 {
             self.logs_cut = true;
@@ -209,6 +151,97 @@ impl log::Host for State {
             log::Level::Warn => "warn",
         };
         self.logs.push(LogLine { level: name(level), message });
+    }
+}
+
+/// Ends a run whose time is over, at each tick of the epochs. The clock decides and not the number
+/// of ticks: on a busy machine they come late. A run that goes on could give way to others here.
+pub(super) fn on_tick(store: StoreContextMut<'_, State>) -> Result<UpdateDeadline> {
+    Ok(if store.data().wall.left().is_zero() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
+}
+
+/// Table elements that a pool's slot has. Every host has the same, so that a growth fails alike on
+/// all of them.
+pub(super) const POOLED_TABLE: usize = Limits::MOST.table_elements as usize;
+
+/// Sums over all memories and all tables of a component; wasmtime's own limits are each
+/// for one. What is granted stays counted: that a growth fails by its own maximum is known before,
+/// and the engine's word of a failure does not say of which growth it is.
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // The memory's own maximum refuses it, and the guest is told so: nothing of ours is reached.
+            return Ok(false);
+        }
+        let wanted = self.memory_bytes + (desired - current) as u64;
+        if wanted > self.limits.memory_bytes {
+            return Err(Reached::Memory { wanted, granted: self.limits.memory_bytes }.into());
+        }
+        self.memory_bytes = wanted;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        if maximum.is_some_and(|maximum| maximum < POOLED_TABLE && desired > maximum) {
+            return Ok(false);
+        }
+        let wanted = self.table_elements + (desired - current) as u64;
+        if wanted > self.limits.table_elements {
+            return Err(Reached::Tables { wanted, granted: self.limits.table_elements }.into());
+        }
+        self.table_elements = wanted;
+        Ok(true)
+    }
+}
+
+impl types::Host for State {}
+
+impl models::Host for State {
+    fn score(
+        &mut self,
+        model: u32,
+        rows: Vec<Vec<types::Value>>,
+    ) -> Result<std::result::Result<Vec<f64>, models::ScoreError>> {
+        self.in_time()?;
+        let rows: Vec<Vec<Value>> = rows.into_iter().map(|row| row.into_iter().map(from_guest).collect()).collect();
+        // Counted first, whatever the answer: a loop of calls that are refused has an end too.
+        self.calls += 1;
+        self.rows += rows.len() as u64;
+        self.row_bytes += rows.iter().flatten().map(Value::recorded_bytes).sum::<u64>() + rows.len() as u64;
+        let is_beyond = self.calls > self.limits.host_calls
+            || self.rows > self.limits.host_call_rows
+            || self.row_bytes > self.limits.transcript_bytes();
+        let Scored { digest, answer, cause } = match is_beyond {
+            true => CallError::LimitReached.into(),
+            false => {
+                let mut watch = Stopwatch::new();
+                let answer = self.answer(model, &rows);
+                self.calls_us += watch.lap_us();
+                answer
+            }
+        };
+        // One call beyond the limit is kept, to show it. Rows that were refused are not: they
+        // may have no form in the record, or no end.
+        if self.calls <= self.limits.host_calls + 1 {
+            let is_kept = !is_beyond && rows.iter().flatten().all(|v| !matches!(v, Value::Number(x) if !x.is_finite()));
+            let rows = if is_kept { rows } else { Vec::new() };
+            self.transcript.push(ModelCall { model, digest, rows, answer: answer.clone(), cause });
+        }
+        Ok(answer.map_err(|error| match error {
+            CallError::UnknownModel => models::ScoreError::UnknownModel,
+            CallError::InvalidRow(why) => models::ScoreError::InvalidRow(why),
+            CallError::Timeout => models::ScoreError::Timeout,
+            CallError::Unavailable => models::ScoreError::Unavailable,
+            CallError::LimitReached => models::ScoreError::LimitReached,
+        }))
+    }
+}
+
+impl log::Host for State {
+    fn log(&mut self, level: log::Level, message: String) -> Result<()> {
+        self.in_time()?;
+        self.keep(level, message);
+        Ok(())
     }
 }
 
@@ -242,7 +275,44 @@ mod tests {
     fn lines_have_an_end_also_where_they_are_empty() {
         let limits = Limits { log_bytes: 4096, ..Limits::default() };
         let mut state = State::new(limits, Budget::new(Duration::ZERO), Arc::default(), None);
-        (0..100_000).for_each(|_| log::Host::log(&mut state, log::Level::Info, String::new()));
+        (0..100_000).for_each(|_| state.keep(log::Level::Info, String::new()));
         assert_eq!((state.logs.len(), state.logs_cut), (256, true), "16 bytes a line");
+    }
+
+    #[test]
+    fn a_host_call_after_the_end_of_the_time_ends_the_run() {
+        let mut state = State::new(Limits::default(), Budget::new(Duration::ZERO), Arc::default(), None);
+        let ended = log::Host::log(&mut state, log::Level::Info, "late".to_owned()).expect_err("ended");
+        assert_eq!(ended.downcast_ref::<Trap>(), Some(&Trap::Interrupt));
+        let ended = models::Host::score(&mut state, 0, Vec::new()).expect_err("ended");
+        assert_eq!(ended.downcast_ref::<Trap>(), Some(&Trap::Interrupt));
+        assert!(state.logs.is_empty() && state.transcript.is_empty());
+    }
+
+    #[test]
+    fn the_rows_of_all_calls_have_an_end_in_bytes() {
+        let limits = Limits { host_call_rows: 4, ..Limits::default() };
+        let mut state = State::new(limits, Budget::new(Duration::from_secs(3600)), Arc::default(), None);
+        let row = || vec![vec![types::Value::Text("\u{1}".repeat(100))]];
+        let mut call = |rows| models::Host::score(&mut state, 0, rows).expect("in time").expect_err("no such model");
+        assert!((0..3).all(|_| matches!(call(row()), models::ScoreError::UnknownModel)), "600 bytes each, as JSON");
+        assert!(matches!(call(vec![vec![types::Value::Text("\u{1}".repeat(400))]]), models::ScoreError::LimitReached));
+        let kept: usize = state.transcript.iter().map(|call| call.rows.len()).sum();
+        assert_eq!((state.transcript.len(), kept), (4, 3), "the call that goes beyond is shown without its rows");
+    }
+
+    #[test]
+    fn a_growth_that_its_own_maximum_refuses_reaches_no_limit() {
+        let limits = Limits { table_elements: 100, memory_bytes: 100, ..Limits::default() };
+        let mut state = State::new(limits, Budget::new(Duration::ZERO), Arc::default(), None);
+        for _ in 0..2 {
+            assert!(!state.table_growing(10, 6_010, Some(20)).expect("refused, and no breach"));
+            assert!(!state.memory_growing(10, 6_010, Some(20)).expect("refused, and no breach"));
+        }
+        assert!(state.table_growing(10, 20, Some(20)).expect("granted"));
+        assert_eq!((state.table_elements, state.memory_bytes), (10, 0));
+        // What a pool's slot has is no maximum of the guest's own.
+        state.table_growing(0, POOLED_TABLE + 1, Some(POOLED_TABLE)).expect_err("a breach");
+        state.memory_growing(0, 101, None).expect_err("a breach");
     }
 }

@@ -49,6 +49,13 @@ pub fn too_often() -> Answer {
     Ok(answers::one(answers::scores([answered as f64, (1_000 - answered) as f64, 0.0])))
 }
 
+/// Sixteen calls, each with a row of half a megabyte of text that JSON writes six times as long.
+pub fn long_rows() -> Answer {
+    let text = "\u{1}".repeat(500_000);
+    let answered = (0..16).filter(|_| models::default_risk().score([[text.as_str()]]).is_ok()).count();
+    Ok(answers::one(answers::scores([answered as f64, 0.0, 0.0])))
+}
+
 /// A row that fits no model.
 pub fn bad_row() -> Answer {
     score_is_refused(models::default_risk(), [["not a number"]])

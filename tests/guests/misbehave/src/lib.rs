@@ -11,6 +11,7 @@
 //! | `log_flood` | 100 lines of 1 kB, then as `ok` |
 //! | `call_model` | three rows in one call, their scores as `scores` |
 //! | `call_model_too_often` | 1,000 calls; `scores` holds how many were answered (`a`) and not (`b`) |
+//! | `call_model_long_rows` | 16 calls with a row of 500 kB of text; `scores` holds how many were answered (`a`) |
 //! | `call_model_bad_row` | a row of one text; refuses with the model's error |
 //! | `call_model_too_large` | a row with a number beyond a float32; refuses with the model's error |
 //! | `call_model_unknown` | a model at a position that is not declared; refuses with the error |
@@ -50,6 +51,7 @@ impl bindings::Guest for Misbehave {
             "log_flood" => calls::log_flood(),
             "call_model" => calls::three_rows(),
             "call_model_too_often" => calls::too_often(),
+            "call_model_long_rows" => calls::long_rows(),
             "call_model_bad_row" => calls::bad_row(),
             "call_model_too_large" => calls::too_large(),
             "call_model_unknown" => calls::unknown_model(),

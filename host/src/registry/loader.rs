@@ -1,0 +1,185 @@
+//! Loading artifacts, on threads that nobody waits for. One that takes too long is shown as failed,
+//! and served after all if it is ever done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serin_core::experiment::Pin;
+use serin_core::{bounds, message_to};
+
+use super::AGAIN_MS;
+use super::artifact::{Plugin, read_file};
+use super::folder::{ArtifactState, Broken, Folder, Inner, NotLoaded, pin_of};
+use super::loading::{Awaited, Job, PATIENCE, Source};
+use crate::clock::Budget;
+
+impl Inner {
+    /// Has those that take too long give up their places.
+    pub(super) fn give_up_on_late(&mut self) {
+        for digest in self.loading.give_up_on_late() {
+            let error = format!("takes longer than {} s to load; nothing waits for it any more", PATIENCE.as_secs());
+            tracing::error!(digest, error, "artifact refused; what is loaded keeps serving");
+            if let Some(status) = self.statuses.get_mut(&digest) {
+                status.state = ArtifactState::Failed;
+                status.error = Some(error);
+            }
+        }
+    }
+}
+
+impl Folder {
+    /// Begins to load what may begin, each on a thread of its own.
+    pub(super) fn start_loading(self: &Arc<Self>, now_ms: u64) {
+        loop {
+            let Some(job) = self.inner().loading.next() else { return };
+            let (folder, begun) = (Arc::clone(self), job.clone());
+            let spawned = std::thread::Builder::new().name("serin-load".into()).spawn(move || {
+                let time = Budget::new(PATIENCE);
+                folder.engines.give_way();
+                let loaded = folder.load(&begun);
+                let now_ms = now_ms + time.spent_us() / 1000;
+                folder.end(&begun, loaded, now_ms);
+                folder.start_loading(now_ms);
+            });
+            if let Err(error) = spawned {
+                tracing::error!(%error, "no thread to load an artifact on; it is tried again");
+                let inner = &mut *self.inner();
+                inner.loading.end(&job.digest);
+                inner.loading.push(job);
+                return;
+            }
+        }
+    }
+
+    /// Waits until what is awaited was loaded or refused, at most `limit`.
+    pub fn wait(&self, awaited: Awaited, limit: Duration) {
+        let mut inner = self.inner();
+        let _ = self.ended.wait_while_for(&mut inner, |inner| inner.loading.is_busy(awaited), limit);
+    }
+
+    fn load(&self, job: &Job) -> Result<(Pin, Plugin), NotLoaded> {
+        let bytes = match &job.source {
+            Source::File { path, .. } => read_file(path).map_err(NotLoaded::for_good)?,
+            Source::Archive => self
+                .archive
+                .get(&job.digest)
+                .ok_or_else(|| NotLoaded::for_now("the archive does not have it, or not as it was"))?,
+        };
+        if serin_core::digest(&bytes) != job.digest {
+            return Err(NotLoaded::for_good("the file has changed since"));
+        }
+        let plugin = Plugin::load(&self.engines, &bytes).map_err(|error| match error.is_passing() {
+            true => {
+                NotLoaded { again_after_ms: Some(self.inner().busy_with(&job.digest)), ..NotLoaded::for_good(error) }
+            }
+            false => NotLoaded::for_good(error),
+        })?;
+        let pin = pin_of(&plugin);
+        if matches!(job.source, Source::File { .. }) {
+            let unkept = |why| NotLoaded::for_now(format!("it could not be archived: {why}"));
+            if !self.dev {
+                self.archive.admits(&pin, &job.digest).map_err(NotLoaded::for_good)?;
+            }
+            self.archive.put(&bytes).map_err(unkept)?;
+            self.archive.apply("plugin", &pin.to_string(), &[&job.digest]).map_err(unkept)?;
+        }
+        Ok((pin, plugin))
+    }
+
+    /// Notes what came of a load, and tells those who wait.
+    fn end(&self, job: &Job, loaded: Result<(Pin, Plugin), NotLoaded>, now_ms: u64) {
+        {
+            let inner = &mut *self.inner();
+            inner.loading.end(&job.digest);
+            match loaded {
+                Ok((pin, plugin)) => inner.loaded(job, pin, plugin, now_ms),
+                Err(trouble) => inner.refused(job, trouble, now_ms),
+            }
+        }
+        self.ended.notify_all();
+        if let Some(call) = self.on_loaded.get() {
+            call();
+        }
+    }
+}
+
+impl Inner {
+    /// After how many milliseconds an artifact is tried again that the machine was too busy for:
+    /// each time twice as long, since to try it makes the machine busier.
+    fn busy_with(&mut self, digest: &str) -> u64 {
+        let times = self.busy.entry(digest.to_owned()).or_default();
+        *times += 1;
+        AGAIN_MS << (*times).min(10)
+    }
+
+    fn loaded(&mut self, job: &Job, pin: Pin, plugin: Plugin, now_ms: u64) {
+        let digest = &job.digest;
+        self.broken.remove(digest);
+        let file = job.source.file();
+        if matches!(job.source, Source::Archive) {
+            if self.active.contains_key(&pin) {
+                // The folder has another one by now, which comes before the archive's.
+                self.statuses.remove(digest);
+                return;
+            }
+            tracing::warn!(%pin, digest, "the plugins folder lacks this version; it is served from the archive");
+        } else if self.seen.values().any(|seen| seen.digest == *digest) {
+            tracing::info!(file, %pin, digest, "artifact loaded");
+        } else {
+            // The file holds something else by now, or is gone.
+            self.statuses.remove(digest);
+            return;
+        }
+        self.note(file, digest.clone(), ArtifactState::Active, None, Some(&plugin), now_ms);
+        if matches!(job.source, Source::Archive)
+            && let Some(status) = self.statuses.get_mut(digest)
+        {
+            status.stale = true;
+        }
+        if let Some(old) = self.active.insert(pin, Arc::new(plugin))
+            && *old.id.digest != **digest
+            && let Some(status) = self.statuses.get_mut(&*old.id.digest)
+        {
+            status.state = ArtifactState::Retired;
+        }
+    }
+
+    fn refused(&mut self, job: &Job, trouble: NotLoaded, now_ms: u64) {
+        let again_ms = trouble.again_after_ms.map(|after_ms| now_ms + after_ms);
+        let (digest, error) = (&job.digest, trouble.why);
+        // It is tried again and again; trouble is told once.
+        let is_news = job.told.as_ref() != Some(&error);
+        match &job.source {
+            Source::Archive => {
+                if is_news {
+                    let pin = job.pin.as_ref().map(ToString::to_string);
+                    tracing::error!(pin, digest, error, "this version cannot be served from the archive either");
+                }
+                self.statuses.remove(digest);
+                self.broken.insert(digest.clone(), Broken { why: error, again_ms });
+            }
+            Source::File { shown, .. } => {
+                if is_news {
+                    tracing::error!(file = shown, error, "artifact refused; what is loaded keeps serving");
+                }
+                self.note(shown, digest.clone(), ArtifactState::Failed, Some(error), None, now_ms);
+                if let Some(status) = self.statuses.get_mut(digest) {
+                    status.pin.clone_from(&job.pin);
+                }
+                self.seen.values_mut().filter(|seen| seen.digest == *digest).for_each(|seen| seen.again_ms = again_ms);
+            }
+        }
+    }
+}
+
+impl NotLoaded {
+    /// Nothing but another file changes it.
+    fn for_good(why: impl ToString) -> Self {
+        Self { why: message_to(&why.to_string(), bounds::MESSAGE), again_after_ms: None }
+    }
+
+    /// It may be otherwise next time.
+    fn for_now(why: impl ToString) -> Self {
+        Self { again_after_ms: Some(AGAIN_MS), ..Self::for_good(why) }
+    }
+}
