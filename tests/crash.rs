@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use serin::clock::{Clock as _, SimulatedClock};
-use serin::ledger::LedgerReader;
+use serin::ledger::{LedgerReader, Reads as _};
 
 use crate::support::{Deployment, Host, collections, eventually, run};
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Deployment, Host, eventually, root, run, wat};
 
-const RAMP: &str = r#"
+pub(crate) const RAMP: &str = r#"
 id = "e"
 decision_point = "p"
 start = "manual"

@@ -1,6 +1,7 @@
 //! One integration binary. Tests check behaviour that users rely on, through the front door:
 //! the command line, HTTP, and the files that a user touches.
 
+mod audit;
 mod author;
 mod author_docs;
 mod bad_input;
@@ -37,4 +38,5 @@ mod smoke;
 mod steering;
 mod support;
 mod tidy;
+mod upkeep;
 mod webhooks;

@@ -3,12 +3,23 @@
 
 use std::sync::Arc;
 
+use serin::decide::RoutingTable;
 use serin::registry::Archive;
 use serin::replay::{ArchivedVersions, ReplayResult, replay};
 use serin::sandbox::Engines;
 use serin_core::record::{Record, SCHEMA};
 
 use crate::support::root;
+
+/// What the archive has, with the table that routing read where the record's schema names one.
+fn table(schema: u32) -> impl Fn(&str) -> Option<Arc<RoutingTable>> {
+    move |digest| {
+        let file = root().join(format!("tests/data/records/v{schema}/routing.json"));
+        let table = RoutingTable::parse(&std::fs::read(file).ok()?).expect("an old table is readable");
+        assert_eq!(*table.digest, *digest, "the table is the one that routed");
+        Some(Arc::new(table))
+    }
+}
 
 /// The experiment that the records are of.
 fn spec() -> serin_core::experiment::Experiment {
@@ -28,16 +39,21 @@ fn a_record_of_every_schema_replays_on_its_archived_artifact() {
         let digest = archive.put(&read("artifact.wasm")).expect("archived");
         assert_eq!(*digest, *record.attempts[0].strategy.digest, "the artifact is the one that decided");
         let versions = ArchivedVersions::new(Arc::new(Engines::new(2).expect("engines")), archive);
-        assert_eq!(
-            replay(&record, |digest| versions.get(digest), |_| Some(Arc::new(spec()))),
-            ReplayResult::Identical { environmental: 0 }
-        );
+        let again =
+            |record: &Record| replay(record, |digest| versions.get(digest), |_| Some(Arc::new(spec())), table(schema));
+        match again(&record) {
+            ReplayResult::Identical { environmental: 0, not_recomputed } => {
+                // What routing read is known since schema 2, and the verdict says what is not.
+                assert_eq!(not_recomputed.is_some(), schema == 1, "{not_recomputed:?}");
+            }
+            other => panic!("v{schema}: {other:?}"),
+        }
 
         // The same, with one feature altered: the risk that it was decided on is another one.
         let mut altered = record;
         let profile = altered.features.get_mut("borrower-profile").expect("read for every arm");
         profile.values.replace("interest_rate", serin_core::value::Value::Number(28.0));
-        match replay(&altered, |digest| versions.get(digest), |_| Some(Arc::new(spec()))) {
+        match again(&altered) {
             ReplayResult::Different(differences) => {
                 assert!(differences.iter().any(|d| d.field.contains("interest_rate")), "{differences:?}");
             }

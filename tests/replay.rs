@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
-use serin::ledger::{DecisionFilter, LedgerReader};
+use serin::ledger::{DecisionFilter, LedgerReader, Reads as _};
 use serin_core::record::{Record, ServedBy};
 use serin_core::value::Value as Feature;
 

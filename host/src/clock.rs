@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;
+    /// Milliseconds since some moment, counted whatever the clock is set to, and while the machine sleeps.
+    fn uptime_ms(&self) -> u64;
     /// Random bits, one draw a call.
     fn entropy(&self) -> u64;
 }
@@ -22,6 +24,15 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+    }
+
+    fn uptime_ms(&self) -> u64 {
+        #[cfg(target_os = "linux")]
+        let clock = rustix::time::ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let clock = rustix::time::ClockId::Monotonic;
+        let passed = rustix::time::clock_gettime(clock);
+        passed.tv_sec as u64 * 1000 + passed.tv_nsec as u64 / 1_000_000
     }
 
     fn entropy(&self) -> u64 {
@@ -42,17 +53,24 @@ impl Clock for SystemClock {
 #[derive(Debug)]
 pub struct SimulatedClock {
     now_ms: AtomicU64,
+    uptime_ms: AtomicU64,
     state: AtomicU64,
 }
 
 impl SimulatedClock {
     /// A clock that shows `now_ms`, and whose random bits follow from `seed`.
     pub fn new(now_ms: u64, seed: u64) -> Self {
-        Self { now_ms: AtomicU64::new(now_ms), state: AtomicU64::new(seed) }
+        Self { now_ms: AtomicU64::new(now_ms), uptime_ms: AtomicU64::new(0), state: AtomicU64::new(seed) }
     }
 
-    /// Moves the clock on.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
+        self.uptime_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+        self.leap(by);
+    }
+
+    /// Sets the clock ahead, without any time passing.
+    pub fn leap(&self, by: Duration) {
         self.now_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
     }
 }
@@ -60,6 +78,10 @@ impl SimulatedClock {
 impl Clock for SimulatedClock {
     fn now_ms(&self) -> u64 {
         self.now_ms.load(Ordering::SeqCst)
+    }
+
+    fn uptime_ms(&self) -> u64 {
+        self.uptime_ms.load(Ordering::SeqCst)
     }
 
     fn entropy(&self) -> u64 {

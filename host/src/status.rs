@@ -11,6 +11,8 @@ pub struct DeploymentStatus {
     pub restart_required: Vec<&'static str>,
     /// Why the plugins folder cannot be read.
     pub plugins_error: Option<String>,
+    /// Why nothing that is new could be applied: it could not be archived.
+    pub archive_error: Option<String>,
     /// Why the experiments folder cannot be read.
     pub experiments_error: Option<String>,
     /// The experiments.

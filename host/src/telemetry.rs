@@ -1,12 +1,56 @@
 //! Metrics, as Prometheus reads them. Labels never hold a digest, a unit or an id: their
 //! number has to stay small.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+/// How long after a line of a kind the next one comes, at least.
+const LINES_EVERY: Duration = Duration::from_secs(10);
+
+/// Bounds a kind of log line that every request could cause: one comes in [`LINES_EVERY`], with the
+/// number of those that were held back meanwhile. A full disk must not be filled with lines.
+#[derive(Debug, Default)]
+pub struct LogLimit {
+    last: Mutex<Option<Instant>>,
+    held_back: AtomicU64,
+}
+
+impl LogLimit {
+    /// No line has come yet.
+    pub const fn new() -> Self {
+        Self { last: Mutex::new(None), held_back: AtomicU64::new(0) }
+    }
+
+    /// Says whether a line may come now, and how many were held back since the last one.
+    pub fn admit(&self) -> Option<u64> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < LINES_EVERY) {
+            self.held_back.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *last = Some(Instant::now());
+        Some(self.held_back.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// Logs a line at a level, where one of its kind may come: each place in the source is a kind.
+macro_rules! log_limited {
+    ($level:ident, $($line:tt)+) => {{
+        static LIMIT: $crate::telemetry::LogLimit = $crate::telemetry::LogLimit::new();
+        if let Some(held_back) = LIMIT.admit() {
+            tracing::$level!(held_back, $($line)+);
+        }
+    }};
+}
+pub(crate) use log_limited;
 
 /// Labels of one attempt.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -117,6 +161,12 @@ pub struct Metrics {
     pub records_committed: Counter,
     /// Records a commit.
     pub commit_size: Histogram,
+    /// Commits that waited for the disk because of a status, an approval or the clock.
+    pub synced_commits: Counter,
+    /// Bytes of the ledger's write-ahead log.
+    pub ledger_log_bytes: Gauge<i64, std::sync::atomic::AtomicI64>,
+    /// 1 while the clock is not trusted, and nothing is expired nor changed by the host.
+    pub clock_doubted: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Artifacts by state.
     pub artifacts: Family<StateLabels, Gauge>,
     /// Reloads by what came of them.
@@ -192,6 +242,13 @@ impl Default for Metrics {
                 "Records in a commit",
                 Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0])
             ),
+            synced_commits: register!(
+                "commits_synced",
+                "Commits of statuses and approvals that waited for the disk",
+                Counter::default()
+            ),
+            ledger_log_bytes: register!("ledger_log_bytes", "Bytes of the ledger's log", Gauge::default()),
+            clock_doubted: register!("clock_doubted", "1 while the clock is not trusted", Gauge::default()),
             artifacts: register!("artifacts", "Artifacts by state", Family::default()),
             reloads: register!("reloads", "Reloads by what came of them", Family::default()),
             generation: register!("generation", "Deployment generation in force", Gauge::default()),
@@ -232,5 +289,19 @@ impl Metrics {
     /// Counts one event under `reason`.
     pub fn count(family: &Family<EventLabels, Counter>, reason: &str) {
         family.get_or_create(&EventLabels { reason: reason.to_owned() }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LogLimit;
+
+    #[test]
+    fn of_many_lines_at_once_one_comes() {
+        let limit = LogLimit::new();
+        assert_eq!(limit.admit(), Some(0));
+        assert!((0..1000).all(|_| limit.admit().is_none()));
+        *limit.last.lock().expect("locks") = None;
+        assert_eq!(limit.admit(), Some(1000), "the next one says how many were held back");
     }
 }

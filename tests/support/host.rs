@@ -15,6 +15,7 @@ pub fn serin() -> &'static str {
 }
 
 /// What a command printed, and its exit status.
+#[derive(Debug)]
 pub struct Cli {
     /// Exit status.
     pub code: Option<i32>,

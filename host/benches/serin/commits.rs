@@ -47,6 +47,20 @@ fn run(
     Ok((us(started.elapsed().as_secs_f64()), us(cpu_seconds(std::process::id()) - cpu)))
 }
 
+/// What a commit that survives a power cut costs: on this disk, and that is what it is about.
+fn power(rows: &[DecisionRow], path: &Path, lasts: Duration, against: [f64; 2]) -> Result<Vec<Row>, Failure> {
+    let ledger = Ledger::open(path, Durability::Power, Arc::new(Metrics::default()))?;
+    let (mut next, mut alone, mut together) = (0, Vec::new(), Vec::new());
+    for _ in 0..3 {
+        alone.push(run(&ledger, rows, &mut next, 1, lasts)?.0);
+        together.push(run(&ledger, rows, &mut next, TOGETHER, lasts)?.0);
+    }
+    let kinds = ["one at a time".to_owned(), format!("{TOGETHER} that wait together: wall a record")];
+    let measured = [median(alone), median(together)].into_iter().zip(against).zip(kinds);
+    let row = |((us, process), kind): ((f64, f64), String)| Row::new(kind, us, "µs").against("process", process);
+    Ok(measured.map(row).collect())
+}
+
 /// Measures, and gives the CPU microseconds of a record in a group.
 pub fn measure(world: &World, path: &Path, lasts: Duration, table: &mut Table) -> Result<f64, Failure> {
     let ledger = Ledger::open(path, Durability::Process, Arc::new(Metrics::default()))?;
@@ -70,5 +84,7 @@ pub fn measure(world: &World, path: &Path, lasts: Duration, table: &mut Table) -
             Row::new(format!("{TOGETHER} that wait together: CPU a record"), cpu, "µs"),
         ],
     );
+    let synced = power(&rows, &path.with_extension("power.db"), lasts, [alone, together])?;
+    table.section("ledger: the same, durability \"power\"".to_owned(), synced);
     Ok(cpu)
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serin::clock::{Clock as _, SystemClock};
-use serin::ledger::{DecisionFilter, LedgerReader};
+use serin::ledger::{DecisionFilter, LedgerReader, Reads as _};
 use serin_core::record::ServedBy;
 
 use crate::bare_http;

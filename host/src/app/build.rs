@@ -7,7 +7,7 @@ use serin_core::experiment::{Experiment, Pin, Status};
 
 use super::experiments::{Bound, Statuses, bind};
 use crate::config::Config;
-use crate::decide::{Arm, BindTarget, Deployment, Point};
+use crate::decide::{Arm, BindTarget, Deployment, Point, RoutingTable, RunningExperiment};
 use crate::deployment::PointSchema;
 use crate::experiments::{Candidate, ExperimentStatus, Life};
 use crate::features::EmbeddedStore;
@@ -65,6 +65,10 @@ pub(super) fn build(
         };
         let union = Point::union_of(strategy.as_ref(), &experiments, spec.exclude.as_ref(), &config.views);
         let used = Point::models_of(strategy.as_ref(), &experiments, &models);
+        let schema = PointSchema { context: &spec.context, entities: &spec.entities, views: &config.views };
+        let (global, exclude) = (config.global_holdout.as_ref(), spec.exclude.as_ref());
+        let routed = experiments.iter().map(RunningExperiment::routed).collect();
+        let routing = RoutingTable::new(name, &spec.layer, global, exclude, routed, &schema);
         let point = Point {
             name: name.clone(),
             entities: spec.entities.clone(),
@@ -73,15 +77,13 @@ pub(super) fn build(
             fallback: spec.fallback.clone(),
             deadline: spec.deadline,
             must_log: spec.must_log,
-            exclude: spec.exclude.clone(),
-            layer: spec.layer.clone(),
+            routing,
             pin: spec.strategy.clone(),
             strategy,
             unready,
             experiments,
             union,
             models: used,
-            global_holdout: config.global_holdout.clone(),
         };
         points.insert(name.clone(), Arc::new(point));
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::final_reports::keep_final_reports;
@@ -16,11 +17,12 @@ use crate::experiments::{Controller, Observer, tick};
 use crate::features::{EmbeddedStore, StoreError};
 use crate::files;
 use crate::http::{self, Drain, Listener, Service, ServiceParts};
-use crate::ledger::{Ledger, LedgerError, Note, ShadowRow};
+use crate::ledger::{ClockGuard, Ledger, LedgerError, Note, Retention, ShadowRow};
 use crate::models::{Runtime, RuntimeError};
 use crate::registry::{Archive, ArchiveError, Folder, Watcher};
 use crate::replay::ArchivedVersions;
 use crate::sandbox::Engines;
+use crate::status::DeploymentStatus;
 use crate::telemetry::{EventLabels, Metrics};
 
 /// How often the folders are looked at where no event told of a change.
@@ -29,6 +31,9 @@ const RESCAN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often old records are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
+/// How long an answer is kept under its idempotency key.
+const KEEP_KEYS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How to start a host.
 #[derive(Debug, Clone)]
@@ -105,6 +110,7 @@ pub struct Host {
     controller: Arc<Controller>,
     observer: Arc<Observer>,
     clock: Arc<dyn Clock>,
+    clock_guard: Arc<ClockGuard>,
     ledger: Arc<Ledger>,
     stop: watch::Sender<bool>,
     servers: Vec<tokio::task::JoinHandle<()>>,
@@ -135,6 +141,8 @@ impl Host {
         let engines = Engines::new(fixed.threads as u32 + 8).map_err(|e| HostError::Sandbox(format!("{e:#}")))?;
         let engines = engines.cached(&data.join("compiled")).beside_decisions();
         let engines = Arc::new(if options.dev { engines.drafting() } else { engines });
+        let clock_guard =
+            Arc::new(ClockGuard::start(Arc::clone(&ledger), Arc::clone(&clock), config.retain, Arc::clone(&metrics))?);
         let controller = Arc::new(Controller::open(Arc::clone(&ledger), Arc::clone(&clock), Arc::clone(&metrics))?);
         let observer = Arc::new(Observer::new(Arc::clone(&ledger)));
         let folder = Arc::new(Folder::new(fixed.plugins.clone(), Arc::clone(&engines), archive.clone(), options.dev));
@@ -162,6 +170,7 @@ impl Host {
             ledger: Arc::clone(&ledger),
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
+            clock_guard: Arc::clone(&clock_guard),
             metrics: Arc::clone(&metrics),
             folder,
             status: Arc::clone(&reloader.status),
@@ -178,7 +187,7 @@ impl Host {
             },
         });
         if options.looks == Looks::EverySecond {
-            watch_experiments(&reloader, &controller, &observer, &store, Arc::clone(&clock))?;
+            watch_experiments(&reloader, &controller, &observer, &store, &clock_guard, Arc::clone(&clock))?;
         }
         let (stop, stopped) = watch::channel(false);
         let bind = async |address, name| {
@@ -191,7 +200,8 @@ impl Host {
             tokio::spawn(public.serve(http::public(Arc::clone(&service)), Arc::clone(&drain))),
             tokio::spawn(private.serve(http::admin(Arc::clone(&service), admin.ip()), Arc::clone(&drain))),
         ];
-        tokio::spawn(expire(Arc::clone(&ledger), Arc::clone(&clock), reloader.retain(), stopped));
+        let status = Arc::clone(&reloader.status);
+        tokio::spawn(expire(Arc::clone(&ledger), Arc::clone(&clock_guard), status, reloader.retain(), stopped));
         let shutdown_delay = fixed.server.shutdown_delay;
         Ok(Self {
             listen,
@@ -203,6 +213,7 @@ impl Host {
             controller,
             observer,
             clock,
+            clock_guard,
             ledger,
             stop,
             servers,
@@ -223,7 +234,9 @@ impl Host {
     /// Looks at the experiments' units, and acts on what they show, until nothing more follows. It
     /// waits for the ledger, so not on a listener's thread.
     pub fn look(&self) {
-        while look(&self.reloader, &self.controller, &self.observer, self.clock.now_ms()) {}
+        while self.clock_guard.is_trusted()
+            && look(&self.reloader, &self.controller, &self.observer, self.clock.now_ms())
+        {}
     }
 
     /// Turns readiness off, and serves on for `server.shutdown_delay`: who sends requests notices,
@@ -233,7 +246,8 @@ impl Host {
         tokio::time::sleep(self.shutdown_delay).await;
     }
 
-    /// Stops: no new connections, every accepted request answered, every record committed.
+    /// Stops: no new connections, every accepted request answered, every record committed, the ledger
+    /// closed.
     pub async fn stop(self) {
         self.drain.close();
         // Ignored only where nobody listens any more, and then there is nothing to stop.
@@ -245,7 +259,13 @@ impl Host {
             }
         }
         drop(self.service);
-        drop(self.ledger);
+        // Nobody looks at the experiments any more.
+        drop((self.reloader, self.controller, self.observer));
+        // Other threads may hold it a little longer, and nothing of theirs is recorded any more.
+        let ledger = self.ledger;
+        if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
+            tracing::error!("the ledger was not closed");
+        }
     }
 }
 
@@ -289,6 +309,7 @@ fn watched_folders(config: &Config) -> Vec<PathBuf> {
 fn shadows(ledger: &Arc<Ledger>, metrics: &Arc<Metrics>) -> std::io::Result<Shadows> {
     let (ledger, metrics) = (Arc::downgrade(ledger), Arc::clone(metrics));
     Shadows::start(move |record, runs| {
+        let Some(ledger) = ledger.upgrade() else { return };
         let row = |run: &ShadowRun| {
             Metrics::count(&metrics.shadows, run.attempt.outcome.label());
             metrics.shadows.get_or_create(&EventLabels { reason: "dropped".to_owned() }).inc_by(run.dropped);
@@ -302,14 +323,12 @@ fn shadows(ledger: &Arc<Ledger>, metrics: &Arc<Metrics>) -> std::io::Result<Shad
                 took_us: run.attempt.time_us,
                 served_us: record.attempts.last().map_or(0, |attempt| attempt.time_us),
                 dropped: run.dropped,
-                attempt: serde_json::to_string(&run.attempt).unwrap_or_default(),
+                attempt: ledger.pack_attempt(record.time_ms, (&run.experiment, &run.arm), &run.attempt),
             }
         };
         let rows: Vec<ShadowRow> = runs.iter().map(row).collect();
-        if let Some(ledger) = ledger.upgrade()
-            && let Err(error) = ledger.note(Note::Shadows(rows))
-        {
-            tracing::warn!(%error, "what shadows did is lost");
+        if let Err(error) = ledger.note(Note::Shadows(rows)) {
+            crate::telemetry::log_limited!(warn, %error, "what shadows did is lost");
         }
     })
 }
@@ -373,21 +392,23 @@ fn watch_experiments(
     controller: &Arc<Controller>,
     observer: &Arc<Observer>,
     store: &Arc<EmbeddedStore>,
+    clock_guard: &Arc<ClockGuard>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), HostError> {
     // Weak, all of them: they hold the databases, which have to be closed when the host has stopped.
     let store = Arc::downgrade(store);
-    let held = (Arc::downgrade(reloader), Arc::downgrade(controller), Arc::downgrade(observer));
+    let held =
+        (Arc::downgrade(reloader), Arc::downgrade(controller), Arc::downgrade(observer), Arc::downgrade(clock_guard));
     let look = move || {
-        while let (Some(reloader), Some(controller), Some(observer)) =
-            (held.0.upgrade(), held.1.upgrade(), held.2.upgrade())
+        while let (Some(reloader), Some(controller), Some(observer), Some(guard)) =
+            (held.0.upgrade(), held.1.upgrade(), held.2.upgrade(), held.3.upgrade())
         {
             // A defect must not leave canaries unwatched.
-            let look = || look(&reloader, &controller, &observer, clock.now_ms());
+            let look = || guard.is_trusted() && look(&reloader, &controller, &observer, clock.now_ms());
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err() {
                 tracing::error!("the experiments could not be looked at");
             }
-            drop((reloader, controller, observer));
+            drop((reloader, controller, observer, guard));
             if let Some(Err(error)) = store.upgrade().map(|store| store.hold()) {
                 tracing::debug!(%error, "no read is held open");
             }
@@ -404,20 +425,27 @@ fn watch_experiments(
 /// Deletes what is older than it is to be kept, a little at a time.
 async fn expire(
     ledger: Arc<Ledger>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<ClockGuard>,
+    status: Arc<ArcSwap<DeploymentStatus>>,
     mut retain: watch::Receiver<Option<Duration>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     loop {
-        let now_ms = clock.now_ms();
-        let before_ms = retain.borrow_and_update().map(|retain| now_ms.saturating_sub(retain.as_millis() as u64));
-        let keys_before_ms = now_ms.saturating_sub(24 * 60 * 60 * 1000);
-        let more = match ledger.expire(before_ms, keys_before_ms) {
+        let specs = status.load().experiments.iter().filter_map(|known| known.spec.clone()).collect::<Vec<_>>();
+        let retention = Retention {
+            clock: clock.look(),
+            keep_ms: retain.borrow_and_update().map(|retain| retain.as_millis() as u64),
+            keep_keys_ms: KEEP_KEYS.as_millis() as u64,
+            after_end_ms: specs.iter().map(|spec| (spec.id.clone(), spec.longest_ms())).collect(),
+        };
+        let more = match ledger.expire(retention) {
             Ok(done) => matches!(done.await, Ok(Ok(true))),
+            Err(LedgerError::Closed) => return,
             Err(_) => false,
         };
         let pause = match more {
-            true => Duration::from_millis(50),
+            // Twice as long as a batch holds the writer.
+            true => Duration::from_millis(20),
             // A host that is not ready gets no traffic, and no commit that could show it
             // otherwise: this one does.
             false if !ledger.is_healthy() => Duration::from_secs(1),
@@ -426,19 +454,20 @@ async fn expire(
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
             Ok(()) = retain.changed() => {}
-            () = while_healthy(&ledger, pause) => {}
+            () = while_as_it_is(&ledger, &clock, pause) => {}
         }
     }
 }
 
-/// Waits, and not on where the ledger does not commit any more.
-async fn while_healthy(ledger: &Ledger, pause: Duration) {
+/// Waits, and not on where the ledger does not commit any more, or the clock is confirmed.
+async fn while_as_it_is(ledger: &Ledger, clock: &ClockGuard, pause: Duration) {
+    let was_trusted = clock.is_trusted();
     let mut left = pause;
     while !left.is_zero() {
         let step = left.min(Duration::from_secs(1));
         left -= step;
         tokio::time::sleep(step).await;
-        if !ledger.is_healthy() {
+        if !ledger.is_healthy() || clock.is_trusted() != was_trusted {
             return;
         }
     }

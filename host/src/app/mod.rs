@@ -1,6 +1,7 @@
 //! The composition root: puts a host together, keeps its deployment up to date, and takes it
 //! down again.
 
+mod archiving;
 mod build;
 mod check;
 mod experiments;

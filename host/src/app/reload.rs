@@ -12,6 +12,7 @@ use serin_core::analysis::Course;
 use serin_core::experiment::{self, Experiment, Pin};
 use tokio::sync::watch;
 
+use super::archiving::{Generation, archive_specs, keep_pending};
 use super::build::{Built, build, wanted};
 use super::experiments::Statuses;
 use super::models::Models;
@@ -54,6 +55,8 @@ struct Inner {
     judged: Option<Arc<Files>>,
     fingerprint: String,
     generation: u64,
+    /// Generations that could not be archived yet.
+    unarchived: Vec<Generation>,
 }
 
 /// Keeps the deployment up to date with the files.
@@ -142,7 +145,14 @@ impl Reloader {
             retain: watch::Sender::new(config.retain),
             loading: Mutex::default(),
             is_broken: AtomicBool::new(false),
-            inner: Mutex::new(Inner { config, specs, judged: None, fingerprint: String::new(), generation }),
+            inner: Mutex::new(Inner {
+                config,
+                specs,
+                judged: None,
+                fingerprint: String::new(),
+                generation,
+                unarchived: Vec::new(),
+            }),
         }
     }
 
@@ -279,25 +289,54 @@ impl Reloader {
             plugins_error: self.folder.trouble(),
             ..DeploymentStatus::default()
         };
+        status.archive_error = keep_pending(&self.archive, &mut inner.unarchived).map(|error| error.to_string());
         let candidates = inner.specs.candidates(&files.specs);
         let gone: Vec<_> = inner.specs.missing(&files.specs).into_iter().map(|(_, spec)| spec).collect();
         let goes_on = inner.specs.in_force().filter(|spec| !gone.iter().any(|gone| gone.id == spec.id));
         let moved = moved(&inner.config, proposed, goes_on, &self.controller);
         let gone: Vec<_> = gone.into_iter().map(|spec| (Arc::clone(&spec), self.controller.status(&spec.id))).collect();
-        let mut built = self.build(inner, proposed, candidates.clone(), &gone, Statuses::Due, &mut status);
-        match moved.or_else(|| self.lost(&built)).filter(|_| proposed.digest != inner.config.digest) {
-            None => inner.config = proposed.clone(),
-            Some(why) => {
-                // What works is not given up for an edit that does not.
-                status.config_error = Some(format!("the edit is not applied: {why}"));
-                built = self.build(inner, &inner.config, candidates.clone(), &gone, Statuses::Due, &mut status);
+        let (mut candidates, mut config) = (candidates, proposed.clone());
+        let mut built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
+        if proposed.digest != inner.config.digest
+            && let Some(why) = moved.or_else(|| self.lost(&built))
+        {
+            // What works is not given up for an edit that does not.
+            status.config_error = Some(format!("the edit is not applied: {why}"));
+            config = inner.config.clone();
+            built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
+        }
+        let refused = archive_specs(&self.archive, &built.applied);
+        if !refused.is_empty() {
+            // A spec that a restart would not find again is not put in force.
+            let why = |candidate: &Candidate| refused.get(&candidate.path).cloned();
+            candidates = candidates.iter().map(|candidate| in_force(candidate, why(candidate), inner)).collect();
+            built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
+        }
+        let fingerprint = fingerprint_of(&config, &built.deployment);
+        if fingerprint != inner.fingerprint {
+            let generation = Generation::of(inner.generation + 1, &config, &built.deployment);
+            if let Err(error) = generation.keep(&self.archive) {
+                // Records could not be explained: what was in force stays, and this is tried again.
+                let why = format!("the files are not applied, since records could not be explained later: {error}");
+                status.archive_error = Some(why.clone());
+                if !inner.fingerprint.is_empty() {
+                    config = inner.config.clone();
+                    let why = |candidate: &Candidate| is_edited(candidate, inner).then(|| why.clone());
+                    candidates =
+                        candidates.iter().map(|candidate| in_force(candidate, why(candidate), inner)).collect();
+                    built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
+                } else if !generation.is_as_before(&self.archive) {
+                    self.say(&status);
+                    self.status.store(Arc::new(status));
+                    return;
+                }
             }
         }
         self.say(&status);
+        inner.config = config;
         self.controller.govern(inner.config.governance.clone());
         self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);
 
-        self.archive_specs(&built.applied);
         for (path, spec, text) in std::mem::take(&mut built.applied) {
             let pin = inner.config.points.get(&spec.decision_point).map(|point| point.strategy.to_string());
             self.controller.applied(&spec, &pin.unwrap_or_default());
@@ -310,11 +349,16 @@ impl Reloader {
         status.subjects = subjects(&inner.config, &status.experiments);
         self.follow(&status);
         inner.judged = Some(files);
-        let fingerprint = fingerprint(&inner.config, &built.deployment);
+        let fingerprint = fingerprint_of(&inner.config, &built.deployment);
         if fingerprint != inner.fingerprint {
+            let generation = Generation::of(inner.generation + 1, &inner.config, &built.deployment);
+            if let Err(error) = generation.keep(&self.archive) {
+                // An abort must not wait for the archive, which gets this as soon as it can.
+                status.archive_error.get_or_insert(error.to_string());
+                inner.unarchived.push(generation);
+            }
             inner.generation += 1;
             inner.fingerprint = fingerprint;
-            self.archive_generation(inner, &built.deployment);
             self.deployment.store(Arc::new(built.deployment));
             Metrics::count(&self.metrics.reloads, "applied");
             tracing::info!(generation = inner.generation, "deployment applied");
@@ -392,41 +436,36 @@ impl Reloader {
         if status.restart_required != before.restart_required && !status.restart_required.is_empty() {
             tracing::warn!(keys = ?status.restart_required, "restart required for these keys; the rest applies");
         }
+        if status.archive_error != before.archive_error
+            && let Some(error) = &status.archive_error
+        {
+            Metrics::count(&self.metrics.reloads, "refused");
+            tracing::error!(error, "the archive cannot be written");
+        }
         if status.experiments_error != before.experiments_error
             && let Some(error) = &status.experiments_error
         {
             tracing::error!(error, "what was in force stays");
         }
     }
+}
 
-    /// Keeps what a generation was made of, so that a record's generation can be explained: the
-    /// digests of `serin.toml` and of the specs in force.
-    fn archive_generation(&self, inner: &Inner, deployment: &Deployment) {
-        let number = inner.generation.to_string();
-        let kept = self.archive.put(inner.config.text.as_bytes()).and_then(|config| {
-            let specs = deployment.points.values().flat_map(|p| &p.experiments).map(|e| &*e.spec_digest);
-            let digests: Vec<&str> = std::iter::once(config.as_str()).chain(specs).collect();
-            self.archive.apply("generation", &number, &digests)?;
-            self.archive.apply("deployment", "generation", &[&number])
-        });
-        if let Err(error) = kept {
-            tracing::error!(%error, "the generation could not be archived");
+/// What is in force in the place of a candidate that cannot be, and why; the candidate itself where
+/// nothing is said against it.
+fn in_force(candidate: &Candidate, why: Option<String>, inner: &Inner) -> Candidate {
+    match why {
+        None => candidate.clone(),
+        error => {
+            let spec = inner.specs.applied(&candidate.path, None).cloned();
+            Candidate { spec, error, path: candidate.path.clone() }
         }
     }
+}
 
-    /// Keeps the specs in force, so that records that name their digest can be explained.
-    fn archive_specs(&self, applied: &[(PathBuf, Arc<Experiment>, String)]) {
-        for (path, spec, text) in applied {
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let kept = self
-                .archive
-                .put(text.as_bytes())
-                .and_then(|digest| self.archive.apply("experiment", &name, &[&digest]));
-            if let Err(error) = kept {
-                tracing::error!(%error, experiment = %spec.id, "the spec could not be archived");
-            }
-        }
-    }
+/// Says whether a candidate's spec is another one than its file's that is in force.
+fn is_edited(candidate: &Candidate, inner: &Inner) -> bool {
+    let digest = |(spec, _): &(Arc<Experiment>, String)| spec.digest.clone();
+    candidate.spec.as_ref().map(digest) != inner.specs.applied(&candidate.path, None).map(digest)
 }
 
 /// The configuration that was in force last, by the archive.
@@ -472,7 +511,7 @@ fn subjects(config: &Config, experiments: &[ExperimentStatus]) -> Vec<AnalysisSu
 }
 
 /// What a deployment was built from; equal fingerprints need no swap.
-fn fingerprint(config: &Config, deployment: &Deployment) -> String {
+fn fingerprint_of(config: &Config, deployment: &Deployment) -> String {
     let mut parts = vec![config.digest.clone()];
     for point in deployment.points.values() {
         // Why a point is not ready is part of it: the reason that is shown has to be today's.
@@ -480,7 +519,7 @@ fn fingerprint(config: &Config, deployment: &Deployment) -> String {
             (Some(arm), _) => &*arm.plugin.id.digest,
             (None, why) => why.as_deref().unwrap_or_default(),
         };
-        let mut part = format!("{}:{strategy}", point.name);
+        let mut part = format!("{}:{strategy}:{}", point.name, point.routing.digest);
         for experiment in &point.experiments {
             part.push_str(&format!(
                 ";{}:{}:{}:{}:{:?}",

@@ -12,7 +12,7 @@ use serin_core::record::{Outcome, Record};
 
 use super::build::{BuildOptions, build};
 use crate::app::Reloader;
-use crate::ledger::{DecisionFilter, Ledger};
+use crate::ledger::{DecisionFilter, Ledger, Reads as _};
 use crate::registry::{Plugin, Watcher, read_file};
 use crate::replay::{CandidateAnswer, compare};
 use crate::sandbox::Engines;
@@ -151,7 +151,8 @@ fn difference(ledger: &Arc<Ledger>, before: &Plugin, after: &Plugin) -> Result<(
     let limits = serin_core::limits::Limits::default();
     let (mut same, mut other) = (0_u32, BTreeMap::<(String, String), u32>::new());
     for stored in &records {
-        let record = stored.parse()?;
+        // One that expired or was altered says nothing about the versions.
+        let Ok(record) = stored.parse() else { continue };
         let [was, is] = [before, after].map(|plugin| action(&record, &compare(&record, plugin, limits)));
         match (was, is) {
             (Some(was), Some(is)) if was == is => same += 1,

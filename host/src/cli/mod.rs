@@ -6,6 +6,7 @@ mod build_scripted;
 mod caches;
 mod check;
 mod client;
+mod clock;
 mod demo;
 mod dev;
 mod experiment;
@@ -64,6 +65,9 @@ enum Command {
     Experiment(ExperimentCommand),
     /// Stop every ramp of a running host where it is
     Freeze(WhyArgs),
+    /// Say that a running host's clock can be believed
+    #[command(subcommand)]
+    Clock(clock::ClockCommand),
     /// Say what an experiment has shown, and what follows
     Report(ReportArgs),
     /// Run recorded decisions again
@@ -336,6 +340,9 @@ struct ReplayArgs {
     /// Compile every artifact anew, from the archive, and trust no compiled code that is kept
     #[arg(long)]
     recompile: bool,
+    /// Do not fail where no decision matches and nothing was verified
+    #[arg(long, requires = "verify")]
+    allow_empty: bool,
     /// Run this artifact on the recorded decisions, and show where it would have differed
     #[arg(long, value_name = "ARTIFACT", conflicts_with = "verify")]
     candidate: Option<PathBuf>,
@@ -445,6 +452,7 @@ pub fn main() -> ExitCode {
         Command::Plugin(command) => plugin::run(command),
         Command::Experiment(command) => experiment::run(command),
         Command::Freeze(why) => experiment::freeze(&why),
+        Command::Clock(command) => clock::run(command),
         Command::Report(args) => report::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Features(FeaturesCommand::Load { view, file, null, config }) => {

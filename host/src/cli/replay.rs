@@ -12,9 +12,9 @@ use serin_core::record::{Outcome as Attempted, Record};
 use super::{Format, Outcome, ReplayArgs, progress};
 use crate::config::Config;
 use crate::http::parse_time;
-use crate::ledger::{DecisionFilter, LedgerReader, StoredRecord};
+use crate::ledger::{DecisionFilter, LedgerReader, Reads as _, RecordError, StoredRecord};
 use crate::registry::{Archive, Plugin, read_file};
-use crate::replay::{ArchivedVersions, CandidateAnswer, Difference, ReplayResult, compare, replay};
+use crate::replay::{ArchivedVersions, CandidateAnswer, Difference, ReplayResult, compare};
 use crate::sandbox::Engines;
 
 /// Differences that are printed; all are counted.
@@ -30,6 +30,8 @@ struct Tally {
     environmental: AtomicU64,
     different: AtomicU64,
     not_replayable: AtomicU64,
+    expired: AtomicU64,
+    unrecomputed: AtomicU64,
     shown: Mutex<Vec<(String, Vec<Difference>)>>,
 }
 
@@ -48,6 +50,9 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
         until_ms: time(&args.until, "--until")?,
     };
     let ledger = LedgerReader::open(&config.fixed.ledger)?;
+    if let Some(point) = &args.point {
+        is_known(point, &config, &ledger)?;
+    }
     let data = config.fixed.data_dir();
     let root = data.join("archive");
     let archive =
@@ -62,6 +67,25 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
         Some(file) => against(args, &ledger, filter, &engines, file, config.limits, &bar),
         None => verify(args, &ledger, &filter, &ArchivedVersions::new(engines, archive), &bar, cores),
     }
+}
+
+/// Decision points that an error lists.
+const POINTS: u32 = 100;
+
+/// A decision point that is configured, or that records are of.
+fn is_known(point: &str, config: &Config, ledger: &LedgerReader) -> Result<(), Box<dyn std::error::Error>> {
+    if config.points.contains_key(point) {
+        return Ok(());
+    }
+    let mut known = ledger.recorded_points(POINTS)?;
+    if known.iter().any(|known| known == point) {
+        return Ok(());
+    }
+    known.extend(config.points.keys().map(ToString::to_string));
+    known.sort();
+    known.dedup();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Err(format!("--point {point}: no decision point of this name is configured or recorded; known: {known}").into())
 }
 
 /// Reads records on this thread, and works on them on as many as there are cores.
@@ -112,39 +136,12 @@ fn verify(
     cores: usize,
 ) -> Outcome {
     let tally = Tally::default();
-    in_parallel(ledger, filter, cores, bar, |stored| {
-        let verdict = match stored.parse() {
-            Ok(record) => replay(&record, |digest| versions.get(digest), |digest| versions.spec(digest)),
-            Err(why) => ReplayResult::Different(vec![Difference {
-                field: "record".to_owned(),
-                recorded: why,
-                replayed: String::new(),
-            }]),
-        };
-        let note = |differences: Vec<Difference>| {
-            let mut shown = tally.shown.lock().unwrap_or_else(PoisonError::into_inner);
-            if shown.len() < SHOWN {
-                shown.push((stored.decision_id.clone(), differences));
-            }
-        };
-        match verdict {
-            ReplayResult::Identical { environmental } => {
-                tally.identical.fetch_add(1, Ordering::Relaxed);
-                tally.environmental.fetch_add(environmental.into(), Ordering::Relaxed);
-            }
-            ReplayResult::Different(differences) => {
-                tally.different.fetch_add(1, Ordering::Relaxed);
-                note(differences);
-            }
-            ReplayResult::NotReplayable(why) => {
-                tally.not_replayable.fetch_add(1, Ordering::Relaxed);
-                note(vec![Difference { field: "artifact".to_owned(), recorded: why, replayed: String::new() }]);
-            }
-        }
-    })?;
+    in_parallel(ledger, filter, cores, bar, |stored| tally.count(&stored, replayed(&stored, versions)))?;
     let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
     let (identical, different, not_replayable) =
         (count(&tally.identical), count(&tally.different), count(&tally.not_replayable));
+    let (expired, unrecomputed) = (count(&tally.expired), count(&tally.unrecomputed));
+    let decisions = identical + different + not_replayable;
     let shown = tally.shown.into_inner().unwrap_or_else(PoisonError::into_inner);
     if args.format == Format::Json {
         let rows: Vec<_> =
@@ -152,8 +149,9 @@ fn verify(
         println!(
             "{}",
             serde_json::to_string_pretty(&json!({
-                "decisions": identical + different + not_replayable, "identical": identical, "different": different,
-                "not_replayable": not_replayable, "environmental_attempts": count(&tally.environmental), "shown": rows,
+                "decisions": decisions, "identical": identical, "different": different,
+                "not_replayable": not_replayable, "environmental_attempts": count(&tally.environmental),
+                "routing_not_recomputed": unrecomputed, "expired": expired, "shown": rows,
             }))?
         );
     } else {
@@ -164,12 +162,69 @@ fn verify(
             }
         }
         println!(
-            "{} decisions: {identical} identical, {different} different, {not_replayable} not replayable; {} attempts ended by the environment were not run again",
-            identical + different + not_replayable,
+            "{decisions} decisions: {identical} identical, {different} different, {not_replayable} not replayable; {} attempts ended by the environment were not run again",
             count(&tally.environmental)
+        );
+        if unrecomputed > 0 {
+            println!(
+                "of {unrecomputed} the arm was computed again and the rest of the routing was not: they are older than that"
+            );
+        }
+        if expired > 0 {
+            println!(
+                "{expired} more have expired: of these only the rows are kept, for experiments that have not ended"
+            );
+        }
+    }
+    if args.verify && decisions == 0 && !args.allow_empty {
+        return Err(
+            "nothing was verified: no record matches; see --point, --since and --until, or say --allow-empty".into()
         );
     }
     Ok(!args.verify || (different == 0 && not_replayable == 0))
+}
+
+/// Replays a stored record; none where only its row is left.
+fn replayed(stored: &StoredRecord, versions: &ArchivedVersions) -> Option<ReplayResult> {
+    match stored.parse() {
+        Ok(record) => Some(versions.replay(&record)),
+        Err(RecordError::Expired) => None,
+        Err(RecordError::Altered(why)) => Some(ReplayResult::Different(vec![Difference {
+            field: "record".to_owned(),
+            recorded: why,
+            replayed: String::new(),
+        }])),
+    }
+}
+
+impl Tally {
+    fn count(&self, stored: &StoredRecord, verdict: Option<ReplayResult>) {
+        let add = |counter: &AtomicU64, n: u64| {
+            counter.fetch_add(n, Ordering::Relaxed);
+        };
+        let note = |differences: Vec<Difference>| {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            if shown.len() < SHOWN {
+                shown.push((stored.decision_id.clone(), differences));
+            }
+        };
+        match verdict {
+            None => add(&self.expired, 1),
+            Some(ReplayResult::Identical { environmental, not_recomputed }) => {
+                add(&self.identical, 1);
+                add(&self.environmental, environmental.into());
+                add(&self.unrecomputed, u64::from(not_recomputed.is_some()));
+            }
+            Some(ReplayResult::Different(differences)) => {
+                add(&self.different, 1);
+                note(differences);
+            }
+            Some(ReplayResult::NotReplayable(why)) => {
+                add(&self.not_replayable, 1);
+                note(vec![Difference { field: "artifact".to_owned(), recorded: why, replayed: String::new() }]);
+            }
+        }
+    }
 }
 
 fn against(
@@ -191,7 +246,8 @@ fn against(
     in_parallel(ledger, &filter, cores, bar, |stored| {
         let compared = match stored.parse() {
             Ok(record) => (compare(&record, &candidate, allowed), Some(record)),
-            Err(why) => (CandidateAnswer::NotComparable(why), None),
+            Err(RecordError::Expired) => (CandidateAnswer::NotComparable("its record has expired".to_owned()), None),
+            Err(RecordError::Altered(why)) => (CandidateAnswer::NotComparable(why), None),
         };
         match compared {
             (CandidateAnswer::Answered(outcome), Some(record)) => {

@@ -11,7 +11,7 @@ use super::{Outcome, ReportArgs, ReportFormat};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::experiments::{AnalysisSubject, read_whole};
-use crate::ledger::LedgerReader;
+use crate::ledger::{LedgerReader, Reads as _};
 use crate::registry::Archive;
 use crate::report::{Report, ReportContext, shadows};
 

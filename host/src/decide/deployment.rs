@@ -13,7 +13,8 @@ use serin_core::manifest::{CONTEXT_VIEW, Manifest, ModelId};
 use serin_core::value::{Value, ValueType};
 use serin_core::{Name, NameMap};
 
-use crate::deployment::{ContextField, FallbackAction, GlobalHoldout, Layer, PointSchema, ViewSpec};
+use super::routing_table::{RoutedExperiment, RoutingTable, ShippedArm};
+use crate::deployment::{ContextField, FallbackAction, PointSchema, ViewSpec};
 use crate::features::EmbeddedStore;
 use crate::models::{Model, ModelSet};
 use crate::registry::Plugin;
@@ -51,19 +52,15 @@ pub struct Point {
     pub deadline: Duration,
     /// Whether an answer waits for its record.
     pub must_log: bool,
-    /// Whom no strategy decides about.
-    pub exclude: Option<Predicate>,
-    /// Its layer.
-    pub layer: Layer,
-    /// Who is kept out of the experiments of all layers.
-    pub global_holdout: Option<GlobalHoldout>,
+    /// What routing reads.
+    pub routing: RoutingTable,
     /// The version that it is pinned to, as the file has it.
     pub pin: Pin,
     /// The pinned strategy; none while it is not loaded.
     pub strategy: Option<Arm>,
     /// Why it is not loaded.
     pub unready: Option<String>,
-    /// The experiments in force, by the beginning of their slots.
+    /// The experiments in force, in the order of the routing table's.
     pub experiments: Vec<RunningExperiment>,
     /// The features that anybody here needs, a view at a time.
     pub union: Vec<UnionView>,
@@ -113,15 +110,23 @@ pub struct RunningExperiment {
     pub attributes: Arc<[Attribute]>,
 }
 
-/// A winner that serves the slot, less the holdback.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ShippedArm {
-    /// Its position.
-    pub winner: usize,
-    /// Position of the control.
-    pub control: usize,
-    /// The share that stays with control.
-    pub holdback: f64,
+impl RunningExperiment {
+    /// What routing reads of it.
+    pub fn routed(&self) -> RoutedExperiment {
+        RoutedExperiment {
+            id: self.id.clone(),
+            slot: self.slot,
+            coverage: self.coverage,
+            phase: self.phase,
+            spec_digest: self.spec_digest.clone(),
+            salt: self.salt.clone(),
+            batch: self.batch,
+            shipped: self.shipped,
+            eligible: self.eligible.clone(),
+            arms: self.arms.iter().map(|arm| (arm.name.clone(), arm.weight)).collect(),
+            has_shadows: !self.shadows.is_empty(),
+        }
+    }
 }
 
 /// An arm that is run beside the one that serves.

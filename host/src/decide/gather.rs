@@ -27,7 +27,7 @@ pub(super) fn gather(
         Ok(found) if found.len() == keys.len() => found.into_iter(),
         Ok(_) => Vec::new().into_iter(),
         Err(error) => {
-            tracing::error!(%error, point = %point.name, "features could not be read");
+            crate::telemetry::log_limited!(error, %error, point = %point.name, "features could not be read");
             Vec::new().into_iter()
         }
     };

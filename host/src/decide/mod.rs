@@ -9,13 +9,13 @@ mod pipeline;
 mod pool;
 mod request;
 mod route;
+mod routing_table;
 mod shadow;
 
-pub use deployment::{
-    Arm, BindError, BindTarget, Deployment, Point, RunningExperiment, ShadowArm, ShippedArm, UnionView,
-};
+pub use deployment::{Arm, BindError, BindTarget, Deployment, Point, RunningExperiment, ShadowArm, UnionView};
 pub use pipeline::{Decided, decide};
 pub use pool::{Decision, Pool, Refused, Then};
 pub use request::{DecisionRequest, Force, MAX_OFFSET, RequestError};
-pub use route::{batch_salt, routing, verify_arm};
+pub use route::{batch_salt, route_again, routing, verify_arm};
+pub use routing_table::{RoutedExperiment, RoutingTable, ShippedArm};
 pub use shadow::{ShadowRun, Shadowed, Shadows};

@@ -58,11 +58,12 @@ pub fn decide(
 
     let known = DecisionScope::new(&admitted.entities, &admitted.context, &features);
     let span = tracing::debug_span!("route").entered();
-    let routed = route(&point, &admitted.entities, &known, request.force.as_ref())?;
+    let routed = route(&point.routing, &admitted.entities, &known, request.force.as_ref())?;
     drop(span);
     timings.note("route", watch.lap_us());
 
-    let experiment = routed.experiment;
+    let experiment = routed.experiment.and_then(|at| point.experiments.get(at));
+    let arm = experiment.zip(routed.arm).and_then(|(experiment, at)| experiment.arms.get(at));
     let mut record = Record {
         schema: SCHEMA,
         trace_id: None,
@@ -71,6 +72,7 @@ pub fn decide(
         time_ms,
         utc_offset_minutes: request.utc_offset_minutes,
         generation: deployment.generation,
+        deployment: Some(point.routing.digest.clone()),
         deadline_ms: deadline.as_millis() as u64,
         entities: admitted.entities,
         context: admitted.context,
@@ -85,7 +87,7 @@ pub fn decide(
         let degraded = excluded_by_doubt(&record.routing);
         fallback(&point, ServedBy::Constraint, degraded)
     } else {
-        let plan = plan(&point, routed.arm, for_arm, for_strategy);
+        let plan = plan(&point, arm, for_arm, for_strategy);
         answer(deployment, &point, &mut record, plan, &mut timings)
     };
     record.timings_us = timings.0;

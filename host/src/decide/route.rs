@@ -6,10 +6,10 @@ use serin_core::NameMap;
 use serin_core::allocation::{Place, Purpose, admitted, is_held_back, pick, place};
 use serin_core::experiment::Experiment;
 use serin_core::expression::{Reference, Scope};
-use serin_core::record::{Assignment, FeatureRow, NotEnrolled, Routing, RowStatus, Unit};
+use serin_core::record::{Assignment, FeatureRow, NotEnrolled, Record, Routing, RowStatus, Unit};
 use serin_core::value::Value;
 
-use super::{Arm, Force, Point, RequestError, RunningExperiment, ShippedArm};
+use super::{Force, Point, RequestError, RoutedExperiment, RoutingTable, ShippedArm};
 
 /// What expressions see of a decision. A stale value is not known.
 pub(super) struct DecisionScope<'a> {
@@ -58,26 +58,27 @@ impl Scope for DecisionScope<'_> {
     }
 }
 
-/// The routing, the arm that was assigned, and the experiment whose shadows may run beside it.
-pub(super) struct Routed<'p> {
+/// The routing, and the positions in the table of the experiment whose shadows may run beside it and of
+/// the arm that was assigned.
+pub(super) struct Routed {
     pub routing: Routing,
-    pub arm: Option<&'p Arm>,
-    pub experiment: Option<&'p RunningExperiment>,
+    pub experiment: Option<usize>,
+    pub arm: Option<usize>,
 }
 
-pub(super) fn route<'p>(
-    point: &'p Point,
+pub(super) fn route(
+    table: &RoutingTable,
     entities: &NameMap<String>,
     known: &DecisionScope<'_>,
     force: Option<&Force>,
-) -> Result<Routed<'p>, RequestError> {
-    let layer = &point.layer;
+) -> Result<Routed, RequestError> {
+    let layer = &table.layer;
     let unit = entities.get(&layer.unit).map(|id| Unit { kind: layer.unit.clone(), id: id.clone() });
     let mut routing = Routing { layer: layer.name.clone(), unit, ..Routing::default() };
-    let forced = force.map(|force| forced(point, force)).transpose()?;
+    let forced = force.map(|force| forced(table, force)).transpose()?;
     let nobody = |routing| Ok(Routed { routing, arm: None, experiment: None });
     // A constraint stands above everything, an arm chosen by hand included.
-    if let Some(exclude) = &point.exclude {
+    if let Some(exclude) = &table.exclude {
         match exclude.evaluate(known) {
             Ok(false) => {}
             Ok(true) => routing.excluded = Some("excluded".to_owned()),
@@ -95,8 +96,9 @@ pub(super) fn route<'p>(
     let Some(id) = routing.unit.as_ref().map(|unit| unit.id.clone()) else { return nobody(routing) };
     let place_in_layer = place(Purpose::Layer, &layer.salt, &layer.unit, &id);
     routing.place = Some(place_in_layer.as_f64());
-    let Some(experiment) = holder(&point.experiments, place_in_layer) else { return nobody(routing) };
-    routing.held_out_globally = point.global_holdout.as_ref().is_some_and(|holdout| {
+    let Some(at) = holder(&table.experiments, place_in_layer) else { return nobody(routing) };
+    let experiment = &table.experiments[at];
+    routing.held_out_globally = table.global_holdout.as_ref().is_some_and(|holdout| {
         let unit = entities.get(&holdout.unit);
         unit.is_some_and(|id| place(Purpose::Holdout, &holdout.salt, &holdout.unit, id).is_below(holdout.share))
     });
@@ -105,7 +107,7 @@ pub(super) fn route<'p>(
     let [from, to] = admitted(experiment.slot, experiment.coverage);
     let is_admitted = place_in_layer.is_within(from, to);
     // Shadows run on all of the slot, before a single unit is exposed to what they try.
-    if routing.held_out || (!is_admitted && experiment.shadows.is_empty()) {
+    if routing.held_out || (!is_admitted && !experiment.has_shadows) {
         routing.held_out &= is_admitted;
         routing.held_out_globally &= is_admitted;
         return nobody(routing);
@@ -121,14 +123,15 @@ pub(super) fn route<'p>(
     }
     let arm = if is_admitted { drawn(experiment, &layer.unit, &id) } else { None };
     routing.assignment = arm.map(|arm| assignment(experiment, arm, false));
-    Ok(Routed { routing, arm, experiment: Some(experiment) })
+    Ok(Routed { routing, arm, experiment: Some(at) })
 }
 
 /// The experiment whose slot holds a place. Slots are disjoint and in order, so that at most one
 /// does, and it is found before any expression is evaluated, however many there are.
-fn holder(experiments: &[RunningExperiment], place: Place) -> Option<&RunningExperiment> {
+fn holder(experiments: &[RoutedExperiment], place: Place) -> Option<usize> {
     let after = experiments.partition_point(|experiment| !place.is_below(experiment.slot[0]));
-    experiments[..after].last().filter(|experiment| place.is_below(experiment.slot[1]))
+    let at = after.checked_sub(1)?;
+    place.is_below(experiments[at].slot[1]).then_some(at)
 }
 
 /// How a unit is routed at a point, by itself.
@@ -141,60 +144,71 @@ pub fn routing(
     context: &NameMap<Value>,
     features: &NameMap<FeatureRow>,
 ) -> Result<Routing, RequestError> {
-    Ok(route(point, entities, &DecisionScope::new(entities, context, features), None)?.routing)
+    Ok(route(&point.routing, entities, &DecisionScope::new(entities, context, features), None)?.routing)
 }
 
-/// The arm that a unit falls to.
-fn drawn<'p>(experiment: &'p RunningExperiment, unit: &str, id: &str) -> Option<&'p Arm> {
+/// Routes a record's decision again, by the table that it was routed by and from what it holds.
+///
+/// # Errors
+/// That an arm that was chosen by hand is not in the table.
+pub fn route_again(table: &RoutingTable, record: &Record) -> Result<Routing, RequestError> {
+    let known = DecisionScope::new(&record.entities, &record.context, &record.features);
+    let by_hand = record.routing.assignment.as_ref().filter(|assignment| assignment.forced);
+    let force = by_hand.map(|a| Force { experiment: a.experiment.to_string(), arm: a.arm.to_string() });
+    Ok(route(table, &record.entities, &known, force.as_ref())?.routing)
+}
+
+/// The position of the arm that a unit falls to.
+fn drawn(experiment: &RoutedExperiment, unit: &str, id: &str) -> Option<usize> {
     let drawn = place(Purpose::Arm, &experiment.salt, unit, id);
-    let weights = || experiment.arms.iter().map(|arm| arm.weight);
+    let weights = || experiment.arms.iter().map(|(_, weight)| *weight);
     let position = match experiment.shipped {
         None => pick(drawn, weights())?,
         Some(ShippedArm { control, holdback, .. }) if is_held_back(drawn, weights(), control, holdback) => control,
         Some(ShippedArm { winner, .. }) => winner,
     };
-    experiment.arms.get(position)
+    (position < experiment.arms.len()).then_some(position)
 }
 
-fn assignment(experiment: &RunningExperiment, arm: &Arm, forced: bool) -> Assignment {
+fn assignment(experiment: &RoutedExperiment, arm: usize, forced: bool) -> Assignment {
+    let shares = experiment.batch.map(|_| experiment.arms.iter().map(|(_, weight)| *weight).collect());
     Assignment {
         experiment: experiment.id.clone(),
-        arm: arm.name.clone(),
+        arm: experiment.arms[arm].0.clone(),
         phase: experiment.phase,
         spec_digest: experiment.spec_digest.clone(),
         coverage: experiment.coverage,
         propensity: propensity(experiment, arm),
         batch: experiment.batch,
-        shares: experiment.batch.map(|_| experiment.arms.iter().map(|arm| arm.weight).collect()).unwrap_or_default(),
+        shares: shares.unwrap_or_default(),
         shipped: experiment.shipped.is_some(),
         forced,
     }
 }
 
-fn propensity(experiment: &RunningExperiment, arm: &Arm) -> f64 {
+fn propensity(experiment: &RoutedExperiment, arm: usize) -> f64 {
     match experiment.shipped {
-        None => arm.weight,
-        Some(ShippedArm { control, holdback, .. }) => {
-            let is_control = experiment.arms.get(control).is_some_and(|control| control.name == arm.name);
-            if is_control { holdback } else { 1.0 - holdback }
-        }
+        None => experiment.arms[arm].1,
+        Some(ShippedArm { control, holdback, .. }) if arm == control => holdback,
+        Some(ShippedArm { holdback, .. }) => 1.0 - holdback,
     }
 }
 
-fn forced<'p>(point: &'p Point, force: &Force) -> Result<(&'p RunningExperiment, &'p Arm), RequestError> {
+fn forced(table: &RoutingTable, force: &Force) -> Result<(usize, usize), RequestError> {
     let invalid = |key: &str, why: String| RequestError::Invalid { key: key.to_owned(), why };
-    let experiment = point.experiments.iter().find(|e| *e.id == *force.experiment).ok_or_else(|| {
-        let running: Vec<&str> = point.experiments.iter().map(|e| &*e.id).collect();
+    let at = table.experiments.iter().position(|e| *e.id == *force.experiment).ok_or_else(|| {
+        let running: Vec<&str> = table.experiments.iter().map(|e| &*e.id).collect();
         invalid(
             "force.experiment",
-            format!("'{}' is not running at '{}'; running: {}", force.experiment, point.name, running.join(", ")),
+            format!("'{}' is not running at '{}'; running: {}", force.experiment, table.point, running.join(", ")),
         )
     })?;
-    let arm = experiment.arms.iter().find(|arm| *arm.name == *force.arm).ok_or_else(|| {
-        let arms: Vec<&str> = experiment.arms.iter().map(|a| &*a.name).collect();
+    let experiment = &table.experiments[at];
+    let arm = experiment.arms.iter().position(|(name, _)| **name == *force.arm).ok_or_else(|| {
+        let arms: Vec<&str> = experiment.arms.iter().map(|(name, _)| &**name).collect();
         invalid("force.arm", format!("'{}' is not an arm of '{}'; arms: {}", force.arm, experiment.id, arms.join(", ")))
     })?;
-    Ok((experiment, arm))
+    Ok((at, arm))
 }
 
 /// The salt of a batch's split.

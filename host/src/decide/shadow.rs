@@ -120,7 +120,9 @@ fn work(jobs: &Receiver<(Record, Shadowed)>, dropped: &Dropped, done: &dyn Fn(&R
         // A defect in one run must not end all others.
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
             Ok(runs) => done(&record, runs),
-            Err(_) => tracing::error!(decision = record.decision_id, "its shadows could not be run"),
+            Err(_) => {
+                crate::telemetry::log_limited!(error, decision = record.decision_id, "its shadows could not be run")
+            }
         }
     }
 }

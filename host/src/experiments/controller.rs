@@ -15,7 +15,7 @@ use super::governance::{Governance, widens};
 use super::hooks::Notifier;
 use super::moment::Moment;
 use crate::clock::Clock;
-use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Transition, TransitionRow};
+use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Reads as _, Transition, TransitionRow};
 use crate::telemetry::Metrics;
 
 /// Who the host says it is.

@@ -180,7 +180,7 @@ pub fn carry_out(controller: &Controller, proposals: Vec<Proposal>) -> bool {
 /// be read or recorded now is tried again the next time.
 pub fn tick(controller: &Controller, observer: &Observer, now_ms: u64) -> bool {
     if let Err(error) = observer.read() {
-        tracing::error!(%error, "the experiments could not be looked at");
+        crate::telemetry::log_limited!(error, %error, "the experiments could not be looked at");
         return false;
     }
     let proposals = judge(controller, observer, now_ms);

@@ -16,7 +16,7 @@ use super::decisions::internal;
 use super::wire::InPath;
 use super::{Problem, Service};
 use crate::clock::Budget;
-use crate::ledger::{DecisionFilter, LedgerError, LedgerReader, StoredRecord};
+use crate::ledger::{DecisionFilter, Durability, LedgerError, LedgerReader, Reads as _, RecordError, StoredRecord};
 use crate::replay::{Difference, ReplayResult};
 use crate::telemetry::StateLabels;
 
@@ -84,6 +84,9 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
         "restart_required": status.restart_required,
         "plugins_error": status.plugins_error,
         "experiments_error": status.experiments_error,
+        "archive_error": status.archive_error,
+        "clock_doubt": service.clock_guard.why_doubted(),
+        "durability": durability(service.ledger.durability()),
         "decision_points": points.iter().map(|point| json!({
             "name": &*point.name,
             "strategy": point.pin.to_string(),
@@ -97,6 +100,13 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
         "requests_in_flight": service.in_flight(),
         "waiting_decisions": service.pool.waiting(),
     }))
+}
+
+/// What the ledger's setting is, and what each kind of row survives under it.
+fn durability(durability: Durability) -> serde_json::Value {
+    let survives: serde_json::Map<_, _> =
+        durability.survives().into_iter().map(|(what, survives)| (what.to_owned(), survives.into())).collect();
+    json!({ "setting": durability.as_str(), "survives": survives })
 }
 
 /// Which decisions to list.
@@ -120,14 +130,27 @@ pub fn parse_time(text: &str) -> Option<u64> {
     ms.filter(|ms| i64::try_from(*ms).is_ok())
 }
 
-fn unreadable() -> Problem {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable-record", "the stored record is not what was recorded")
+/// The record's own text, where it is what was stored and its row says the same.
+fn raw(record: &StoredRecord) -> Result<Box<RawValue>, RecordError> {
+    let (_, json) = record.checked()?;
+    let text = String::from_utf8(json.into_owned()).map_err(|e| RecordError::Altered(e.to_string()))?;
+    RawValue::from_string(text).map_err(|e| RecordError::Altered(e.to_string()))
 }
 
-fn raw(record: &StoredRecord) -> Result<Box<RawValue>, String> {
-    let json = record.json()?.into_owned();
-    let text = String::from_utf8(json).map_err(|_| "the stored record is not text".to_owned())?;
-    RawValue::from_string(text).map_err(|_| "the stored record is not JSON".to_owned())
+/// A record that cannot be given out, in its place in a list.
+#[derive(Serialize)]
+struct Unreadable {
+    decision_id: String,
+    error: Problem,
+}
+
+impl From<RecordError> for Problem {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Expired => Self::new(StatusCode::GONE, "record-expired", error.to_string()),
+            RecordError::Altered(why) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "record-altered", why),
+        }
+    }
 }
 
 /// A page of decisions.
@@ -153,8 +176,11 @@ impl DecisionPage {
                 return false;
             }
             // A broken record is an item of its own, and hides none of the others.
-            let shown = raw(&record).or_else(|why| {
-                serde_json::value::to_raw_value(&json!({ "decision_id": record.decision_id, "error": why }))
+            let shown = raw(&record).or_else(|error| {
+                serde_json::value::to_raw_value(&Unreadable {
+                    decision_id: record.decision_id.clone(),
+                    error: error.into(),
+                })
             });
             last = record.decision_id;
             if let Ok(shown) = shown {
@@ -240,11 +266,7 @@ pub(super) async fn decision(
     InPath(id): InPath<String>,
 ) -> Result<Response, Problem> {
     let record = find(&service, id).await?;
-    let shown = service.lanes.compute(move || raw(&record)).await?;
-    let shown = shown.map_err(|error| {
-        tracing::error!(%error, "a record cannot be read");
-        unreadable()
-    })?;
+    let shown = service.lanes.compute(move || raw(&record)).await??;
     sent(&service, shown.get().as_bytes().to_vec(), "application/json")
 }
 
@@ -254,6 +276,8 @@ pub struct WireReplay {
     identical: bool,
     environmental: u32,
     differences: Vec<Difference>,
+    /// What of the routing could not be computed again, and why.
+    not_recomputed: Option<String>,
 }
 
 /// Runs a decision again.
@@ -270,17 +294,17 @@ pub(super) async fn replay(
         let service = shared;
         let record = match stored.parse() {
             Ok(record) => record,
-            Err(why) => return ReplayResult::NotReplayable(why),
+            Err(why) => return ReplayResult::NotReplayable(why.to_string()),
         };
-        crate::replay::replay(&record, |digest| service.versions.get(digest), |digest| service.versions.spec(digest))
+        service.versions.replay(&record)
     };
     let verdict = service.lanes.compute(run).await?;
     match verdict {
-        ReplayResult::Identical { environmental } => {
-            Ok(Json(WireReplay { identical: true, environmental, differences: Vec::new() }))
+        ReplayResult::Identical { environmental, not_recomputed } => {
+            Ok(Json(WireReplay { identical: true, environmental, differences: Vec::new(), not_recomputed }))
         }
         ReplayResult::Different(differences) => {
-            Ok(Json(WireReplay { identical: false, environmental: 0, differences }))
+            Ok(Json(WireReplay { identical: false, environmental: 0, differences, not_recomputed: None }))
         }
         ReplayResult::NotReplayable(why) => Err(Problem::new(StatusCode::CONFLICT, "not-replayable", why)),
     }

@@ -119,7 +119,7 @@ impl From<LedgerError> for Problem {
             return read_timed_out();
         }
         // What the database says may hold paths: it goes to the log, not to the client.
-        tracing::error!(%error, "the ledger did not answer");
+        crate::telemetry::log_limited!(error, %error, "the ledger did not answer");
         match error {
             LedgerError::QueueFull => Self::unavailable("ledger-overloaded", "too many records wait to be committed"),
             _ => Self::unavailable("ledger-unavailable", "the ledger cannot commit, and no answer leaves unrecorded"),

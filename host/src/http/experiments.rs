@@ -17,7 +17,7 @@ use super::admin::{MAX_LIST_BYTES, answer, blocking, read, rfc3339, sent, within
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
 use crate::experiments::{CommandError, ExperimentStatus, Motive, Seen, read_whole};
-use crate::ledger::{AffectedOutcome, Approval};
+use crate::ledger::{AffectedOutcome, Approval, ConfirmError, LedgerError, Reads as _};
 use crate::report::{Report, ReportContext};
 
 /// Units of one answer.
@@ -291,6 +291,19 @@ fn refused(error: CommandError) -> Problem {
         CommandError::NotApproved(_) => Problem::new(StatusCode::CONFLICT, "not-approved", text),
         CommandError::Changed { .. } => Problem::new(StatusCode::PRECONDITION_FAILED, "changed", text),
         CommandError::NotPossible(_) => Problem::new(StatusCode::CONFLICT, "not-possible", text),
+    }
+}
+
+/// Takes a person's word for it that the clock is right.
+pub(super) async fn confirm_clock(State(service): State<Arc<Service>>, body: Body) -> Result<Json<Value>, Problem> {
+    let motive = body.parse::<WireCommand>()?.motive()?;
+    let confirmed = blocking(&service, move |service| service.clock_guard.confirm(&motive.by, &motive.reason)).await?;
+    match confirmed {
+        Ok(now_ms) => Ok(Json(json!({ "confirmed": rfc3339(now_ms) }))),
+        Err(error @ ConfirmError::Trusted) => {
+            Err(Problem::new(StatusCode::CONFLICT, "clock-trusted", error.to_string()))
+        }
+        Err(ConfirmError::Ledger(error)) => Err(error.into()),
     }
 }
 

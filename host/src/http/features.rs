@@ -63,7 +63,7 @@ fn view_of(service: &Service, view: &str) -> Result<Arc<ViewSpec>, Problem> {
 }
 
 fn failed(error: &StoreError) -> Problem {
-    tracing::error!(%error, "the feature store did not answer");
+    crate::telemetry::log_limited!(error, %error, "the feature store did not answer");
     Problem::unavailable("features-unavailable", "the feature store did not answer")
 }
 

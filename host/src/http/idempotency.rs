@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Problem, Service};
+use crate::ledger::Reads as _;
 
 /// How long an answer is kept under its key.
 pub const KEPT_MS: u64 = 24 * 60 * 60 * 1000;

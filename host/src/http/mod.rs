@@ -55,6 +55,7 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/experiments", get(experiments::list))
         .route("/v1/experiments/{id}", get(experiments::show))
         .route("/v1/freeze", post(experiments::freeze))
+        .route("/v1/clock/confirm", post(experiments::confirm_clock))
         .route("/v1/experiments/{id}/affected", get(experiments::affected))
         .route("/v1/experiments/{id}/report", get(experiments::report))
         .route("/v1/experiments/{id}/{command}", post(experiments::command))

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::decide::{Deployment, Pool, Shadowed, Shadows};
 use crate::experiments::{Controller, Observer};
 use crate::features::EmbeddedStore;
-use crate::ledger::Ledger;
+use crate::ledger::{ClockGuard, Ledger};
 use crate::registry::Folder;
 use crate::replay::ArchivedVersions;
 use crate::status::DeploymentStatus;
@@ -37,6 +37,8 @@ pub struct ServiceParts {
     pub store: Arc<EmbeddedStore>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Whether it can be believed.
+    pub clock_guard: Arc<ClockGuard>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// The plugins folder.
@@ -68,6 +70,7 @@ pub struct Service {
     pub(super) ledger: Arc<Ledger>,
     pub(super) store: Arc<EmbeddedStore>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) clock_guard: Arc<ClockGuard>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) folder: Arc<Folder>,
     pub(super) status: Arc<ArcSwap<DeploymentStatus>>,
@@ -96,6 +99,7 @@ impl Service {
             ledger: parts.ledger,
             store: parts.store,
             clock: parts.clock,
+            clock_guard: parts.clock_guard,
             metrics: parts.metrics,
             folder: parts.folder,
             status: parts.status,
@@ -165,6 +169,9 @@ pub(super) async fn readyz(State(service): State<Arc<Service>>) -> Result<&'stat
     }
     if service.drain.is_leaving() {
         missing.push("the host is stopping".to_owned());
+    }
+    if service.deployment.load().points.is_empty() {
+        missing.extend(service.status.load().archive_error.clone());
     }
     if !service.ledger.is_healthy() {
         missing.push("the ledger's last commit failed".to_owned());

@@ -4,7 +4,8 @@
 
 use std::fs::File;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -12,13 +13,17 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rustix::fs::{Advice, fadvise};
 
+use super::log_readers::{beside, readers};
+use crate::clock::Stopwatch;
+use crate::telemetry::{Metrics, log_limited};
+
 /// How long between two rounds where the writer asks for none.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Pages in the log (256 MiB) from which it should begin anew. That is possible only where all
 /// of it is moved and nobody writes, and under load there is no such moment by chance: the
 /// writer has to make one, and then waits for the disk three times. Seldom, therefore.
-const MANY_PAGES: i64 = 65_536;
+pub(super) const MANY_PAGES: i64 = 65_536;
 
 /// Pages that the writer moves in a millisecond or two.
 const FEW_PAGES: i64 = 128;
@@ -27,7 +32,7 @@ const FEW_PAGES: i64 = 128;
 const ROUNDS: usize = 6;
 
 /// Bytes of the log for a page of it: its content, and a header.
-const FRAME: u64 = 4096 + 24;
+pub(super) const FRAME: u64 = 4096 + 24;
 
 /// Bytes that are held ready where the log is written next: more than is written while a round
 /// waits for a slow disk.
@@ -35,48 +40,99 @@ const AHEAD: NonZeroU64 = NonZeroU64::new(32 << 20).unwrap();
 /// Bytes that the log grows by until that is looked after again.
 const STEP: u64 = 8 << 20;
 
+/// Pages (16 MiB) that cannot be moved, from which somebody is in the way.
+const BLOCKED_PAGES: i64 = 4_096;
+/// How long that has to last until it is told of: a report takes a second or two.
+const BLOCKED_US: u64 = 3_000_000;
+
+/// What a round found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moved {
+    /// Pages that the log has.
+    pages: i64,
+    /// Those that are in the database.
+    moved: i64,
+}
+
 /// Runs until the writer, who nudges, is gone. `finish` asks it for the last [`round`].
-pub(super) fn run(connection: &Connection, log: PathBuf, nudges: &Receiver<()>, finish: &AtomicBool) {
-    let mut log = Log { path: log, file: None, held_at: None };
+pub(super) fn run(connection: &Connection, log: &mut Log, nudges: &Receiver<()>, finish: &AtomicBool) {
     while nudges.recv_timeout(EVERY) != Err(RecvTimeoutError::Disconnected) {
         match rounds(connection) {
-            Ok(pages) => {
-                log.hold_ready(pages);
-                if pages >= MANY_PAGES {
+            Ok(moved) => {
+                log.hold_ready(moved.pages);
+                log.watch(moved);
+                // Nothing comes of it while somebody is in the way.
+                if moved.pages >= MANY_PAGES && moved.pages - moved.moved < BLOCKED_PAGES {
                     finish.store(true, Ordering::Relaxed);
                 }
             }
             // The log grows until it succeeds; commits do not depend on it.
-            Err(error) => tracing::warn!(%error, "the ledger's log was not checkpointed"),
+            Err(error) => log_limited!(warn, %error, "the ledger's log was not checkpointed"),
         }
     }
 }
 
-/// Moves pages on; the number that the log has. Where they are many, hardly one of them is left
-/// to be moved, and the writer should do the rest.
-fn rounds(connection: &Connection) -> Result<i64, rusqlite::Error> {
-    let mut pages = round(connection)?;
-    if pages >= MANY_PAGES {
+/// Moves pages on. Where they are many, hardly one of them is left to be moved, and the writer
+/// should do the rest.
+fn rounds(connection: &Connection) -> Result<Moved, rusqlite::Error> {
+    let mut found = round(connection)?;
+    if found.pages >= MANY_PAGES {
         for _ in 0..ROUNDS {
-            let before = std::mem::replace(&mut pages, round(connection)?);
-            if pages - before < FEW_PAGES {
+            let before = std::mem::replace(&mut found, round(connection)?);
+            if found.pages - before.pages < FEW_PAGES {
                 break;
             }
         }
     }
-    Ok(pages)
+    Ok(found)
 }
 
 /// The log's file.
-struct Log {
+pub(super) struct Log {
+    database: PathBuf,
     path: PathBuf,
+    metrics: Arc<Metrics>,
     /// Open, once it is there.
     file: Option<File>,
     /// Where it was written when it was looked after last.
     held_at: Option<u64>,
+    blocked: Option<Blocked>,
+}
+
+/// Somebody reads, and what was written since cannot be moved.
+struct Blocked {
+    since: Stopwatch,
+    us: u64,
+    told: bool,
 }
 
 impl Log {
+    /// The log of a database.
+    pub(super) fn of(database: &Path, metrics: Arc<Metrics>) -> Self {
+        let path = beside(database, "-wal");
+        Self { database: database.to_owned(), path, metrics, file: None, held_at: None, blocked: None }
+    }
+
+    /// Shows how long the log is, and tells of readers that keep it from being emptied.
+    fn watch(&mut self, Moved { pages, moved }: Moved) {
+        let bytes = std::fs::metadata(&self.path).map_or(0, |meta| meta.len());
+        self.metrics.ledger_log_bytes.set(bytes as i64);
+        if pages - moved < BLOCKED_PAGES {
+            if self.blocked.take().is_some_and(|blocked| blocked.told) {
+                tracing::info!(bytes, "the ledger's log is emptied again");
+            }
+            return;
+        }
+        let blocked = self.blocked.get_or_insert_with(|| Blocked { since: Stopwatch::new(), us: 0, told: false });
+        blocked.us += blocked.since.lap_us();
+        if blocked.us >= BLOCKED_US && !blocked.told {
+            blocked.told = true;
+            let readers = readers(&self.database);
+            let by = if readers.is_empty() { "a read of this host".to_owned() } else { readers.join(", ") };
+            tracing::warn!(bytes, by, "the ledger's log grows: a read that does not end keeps it from being emptied");
+        }
+    }
+
     /// Has the system read what the log overwrites next, if it has let go of it. The log is
     /// written over and over from its beginning, and its pages are not aligned: where the old
     /// content is not in memory, each write would wait for the disk to read it, and every
@@ -99,7 +155,40 @@ impl Log {
     }
 }
 
-/// Moves what can be moved without waiting for anybody; the pages that the log has.
-pub(super) fn round(connection: &Connection) -> Result<i64, rusqlite::Error> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
+/// Moves what can be moved without waiting for anybody.
+pub(super) fn round(connection: &Connection) -> Result<Moved, rusqlite::Error> {
+    let moved = |row: &rusqlite::Row<'_>| Ok(Moved { pages: row.get(1)?, moved: row.get(2)? });
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Durability, schema};
+    use super::{BLOCKED_PAGES, round};
+
+    #[test]
+    fn a_log_that_a_reader_made_long_is_cut_when_the_reader_is_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("l.db");
+        let writer = schema::open(&path, Durability::Process).expect("opens");
+        let beside = schema::connect(&path, Durability::Process).expect("opens");
+        let limit: i64 = writer.pragma_query_value(None, "journal_size_limit", |row| row.get(0)).expect("a limit");
+        assert!((200 << 20..300 << 20).contains(&limit), "{limit}");
+        writer.pragma_update(None, "journal_size_limit", 1 << 20).expect("sets");
+
+        let reader = schema::connect(&path, Durability::Process).expect("opens");
+        reader.execute_batch("BEGIN; SELECT count(*) FROM decisions").expect("reads");
+        let fill = "INSERT INTO answers SELECT hex(randomblob(16)), '', 200, randomblob(6000), 0 FROM
+                    (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000) SELECT i FROM n)";
+        writer.execute_batch(fill).expect("writes");
+        let found = round(&beside).expect("a round");
+        assert!(found.pages - found.moved >= BLOCKED_PAGES, "{found:?}");
+        reader.execute_batch("ROLLBACK").expect("ends");
+        let found = round(&beside).expect("a round");
+        assert_eq!(found.pages, found.moved, "all of it can be moved now");
+        let bytes = || std::fs::metadata(folder.path().join("l.db-wal")).expect("the log").len();
+        assert!(bytes() > 16 << 20, "{}", bytes());
+        writer.execute_batch("UPDATE probe SET time_ms = 1").expect("writes");
+        assert!(bytes() <= 1 << 20, "{}", bytes());
+    }
 }

@@ -283,7 +283,7 @@ impl LedgerReader {
             "SELECT time_ms, unit, outcome, action FROM decisions
              WHERE decision_id >= ?1 AND point = ?2 AND unit IS NOT NULL AND NOT forced ORDER BY decision_id",
         )?;
-        let mut rows = statement.query(rusqlite::params![super::read::first_id(since_ms), point])?;
+        let mut rows = statement.query(rusqlite::params![super::schema::first_id(since_ms), point])?;
         while let Some(row) = rows.next()? {
             let text = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
             each(UnitFact {

@@ -4,14 +4,20 @@
 mod affected;
 mod bounded;
 mod checkpoint;
+mod clock_guard;
 mod events;
+mod expiry;
 mod facts;
+mod last_seen;
+mod log_readers;
 mod moments;
 mod packing;
 mod read;
+mod rows;
 mod schema;
 mod shadows;
 mod store;
+mod stored;
 mod transitions;
 mod writer;
 
@@ -21,19 +27,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+use parking_lot::RwLock;
 use rusqlite::{Connection, OpenFlags};
 use serin_core::Name;
 use serin_core::experiment::Attribute;
-use serin_core::record::{Record, RowStatus};
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use serin_core::record::{Attempt, Record};
+use tokio::sync::oneshot;
 
 pub use affected::{AffectedOutcome, AffectedUnit};
+pub use clock_guard::{ClockGuard, ConfirmError};
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
+pub use expiry::Retention;
 pub use facts::{Cursor, DecisionFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
+pub use last_seen::{ClockState, LastSeen};
 pub use moments::{Approval, FinalReport};
-pub use packing::{Dictionary, Packer};
-pub use read::{DecisionFilter, StoredAnswer, StoredRecord};
-pub use shadows::{ShadowCount, ShadowLatency, ShadowRow};
+pub use packing::{Dictionary, PackedAttempt, Packer};
+pub use read::{DecisionFilter, Reads, StoredAnswer};
+pub use rows::{Commit, DecisionRow, IdempotentAnswer, Note};
+pub use shadows::{ShadowAttempt, ShadowCount, ShadowLatency, ShadowRow};
+pub use stored::{RecordError, StoredRecord};
 pub use transitions::{Transition, TransitionRow};
 pub use writer::Then;
 
@@ -55,6 +68,27 @@ pub enum Durability {
     Power,
 }
 
+impl Durability {
+    /// The name in `serin.toml` and in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Power => "power",
+        }
+    }
+
+    /// What an answered decision survives, and its idempotency key with it, and what a change of an
+    /// experiment's status survives.
+    pub fn survives(self) -> [(&'static str, &'static str); 2] {
+        const ALL: &str = "the death of the process, and a power cut";
+        let decisions = match self {
+            Self::Process => "the death of the process; a power cut may take the last seconds",
+            Self::Power => ALL,
+        };
+        [("decisions", decisions), ("transitions", ALL)]
+    }
+}
+
 /// Why the ledger could not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
@@ -64,6 +98,9 @@ pub enum LedgerError {
     /// A read took longer than it may.
     #[error("the ledger took too long to read")]
     TimedOut,
+    /// It is closed: the host stops.
+    #[error("the ledger is closed")]
+    Closed,
     /// The database failed.
     #[error("ledger: {0}")]
     Database(String),
@@ -86,136 +123,20 @@ impl From<rusqlite::Error> for LedgerError {
     }
 }
 
-/// A decision's row: the record's bytes, and what is looked up by.
-#[derive(Debug, Clone)]
-pub struct DecisionRow {
-    /// Id of the decision.
-    pub decision_id: String,
-    /// When it was made.
-    pub time_ms: u64,
-    /// Decision point.
-    pub point: String,
-    /// The unit's id.
-    pub unit: Option<String>,
-    /// The experiment and arm.
-    pub assignment: Option<(String, String)>,
-    /// Who served.
-    pub served_by: &'static str,
-    /// What came of the first attempt; none where nothing was tried.
-    pub outcome: Option<&'static str>,
-    /// The action.
-    pub action: Name,
-    /// Microseconds that it took.
-    pub took_us: u64,
-    /// Whether its arm was chosen by hand.
-    pub forced: bool,
-    /// The batch that its arm was drawn in.
-    pub batch: Option<u32>,
-    /// What its experiment's analysis looks at of the unit, as JSON.
-    pub attributes: Option<String>,
-    /// The record's JSON, packed.
-    pub record: Vec<u8>,
-    /// What it is unpacked with; none where it lies there as it is.
-    pub dictionary: Option<Arc<Dictionary>>,
-    /// SHA-256 of the record's JSON.
-    pub digest: String,
-}
-
-impl DecisionRow {
-    /// The row of a record whose experiment's analysis looks at `attributes`.
-    ///
-    /// # Errors
-    /// That the record has no form in JSON, which a finished one always has.
-    pub fn of(record: &Record, attributes: &[Attribute], packer: &Packer) -> serde_json::Result<Self> {
-        let bytes = serde_json::to_vec(record)?;
-        let digest = serin_core::digest(&bytes);
-        let (bytes, dictionary) = packer.pack(record, bytes);
-        Ok(Self {
-            decision_id: record.decision_id.clone(),
-            time_ms: record.time_ms,
-            point: record.decision_point.to_string(),
-            unit: record.unit().map(|unit| unit.id.clone()),
-            assignment: record.routing.assignment.as_ref().map(|a| (a.experiment.to_string(), a.arm.to_string())),
-            served_by: record.answer.served_by.as_str(),
-            outcome: record.attempts.first().map(|attempt| attempt.outcome.label()),
-            action: record.answer.action.clone(),
-            took_us: record.timings_us.values().sum(),
-            forced: record.routing.assignment.as_ref().is_some_and(|a| a.forced),
-            batch: record.routing.assignment.as_ref().and_then(|a| a.batch),
-            attributes: looked_at(record, attributes),
-            record: bytes,
-            dictionary,
-            digest,
-        })
-    }
-}
-
-/// A JSON object of the values that are known. A stale one is not.
-fn looked_at(record: &Record, attributes: &[Attribute]) -> Option<String> {
-    if attributes.is_empty() || record.routing.assignment.is_none() {
-        return None;
-    }
-    let value = |attribute: &Attribute| {
-        let row = record.features.get(&attribute.view);
-        let is_fresh = row.is_none_or(|row| row.status_of(&attribute.name) == RowStatus::Present);
-        record.feature(&attribute.view, &attribute.name).filter(|value| is_fresh && !value.is_missing())
-    };
-    let known = attributes.iter().filter_map(|attribute| Some((attribute.to_string(), value(attribute)?)));
-    serde_json::to_string(&known.collect::<std::collections::BTreeMap<_, _>>()).ok()
-}
-
-/// An answer to be kept under an idempotency key.
-#[derive(Debug, Clone)]
-pub struct IdempotentAnswer {
-    /// The key.
-    pub key: String,
-    /// SHA-256 of the request's body.
-    pub request: String,
-    /// HTTP status.
-    pub status: u16,
-    /// The answer's body.
-    pub body: Vec<u8>,
-    /// When it was given.
-    pub time_ms: u64,
-}
-
-/// What is committed together.
-#[derive(Debug, Default)]
-pub struct Commit {
-    /// Decisions.
-    pub decisions: Vec<DecisionRow>,
-    /// The answer that goes with them.
-    pub answer: Option<IdempotentAnswer>,
-    /// Held until the commit is done, whether or not anybody still waits for it: the answer's
-    /// key must not be looked up in between.
-    pub guard: Option<OwnedMutexGuard<()>>,
-}
-
-/// Small things that are written beside decisions.
-#[derive(Debug)]
-pub enum Note {
-    /// What shadow arms did.
-    Shadows(Vec<ShadowRow>),
-    /// What was known of an experiment, as JSON, and when.
-    Moment(Name, u64, String),
-    /// Somebody's agreement to an experiment's spec.
-    Approval(Name, Approval),
-    /// An experiment's report as of its end.
-    FinalReport(FinalReport),
-}
-
-/// The ledger of a host. Dropping it commits what is queued.
+/// The ledger of a host. [`Ledger::close`] or dropping it commits what is queued.
 pub struct Ledger {
     path: PathBuf,
-    jobs: Option<mpsc::SyncSender<Job>>,
-    writer: Option<std::thread::JoinHandle<()>>,
-    checkpoints: Option<std::thread::JoinHandle<()>>,
+    durability: Durability,
+    /// None once it is closed. A job that is offered meanwhile is committed, or given back.
+    jobs: ArcSwapOption<mpsc::SyncSender<Job>>,
+    /// The writer, and the thread that moves the log. Locked until they have ended, by whoever closes.
+    threads: RwLock<Vec<std::thread::JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
     bounded: Mutex<Vec<LedgerReader>>,
     packer: Packer,
-    dictionaries: read::Dictionaries,
+    dictionaries: packing::Dictionaries,
     healthy: Arc<AtomicBool>,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 impl Ledger {
@@ -233,40 +154,69 @@ impl Ledger {
         // SQLite gives its write-ahead log the mode of the database.
         files::open_private(path).map_err(failed)?;
         let connection = schema::open(path, durability)?;
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            // A new file's name is its folder's: without this a power cut could take it back.
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        }
         let beside = schema::connect(path, durability)?;
         let finish = Arc::new(AtomicBool::new(false));
         let (nudge, nudges) = mpsc::sync_channel(1);
         let asked = Arc::clone(&finish);
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
+        let mut log = checkpoint::Log::of(path, Arc::clone(&metrics));
         let checkpoints = std::thread::Builder::new()
             .name("serin-checkpoint".into())
-            .spawn(move || checkpoint::run(&beside, log.into(), &nudges, &asked))
+            .spawn(move || checkpoint::run(&beside, &mut log, &nudges, &asked))
             .map_err(failed)?;
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
         let healthy = Arc::new(AtomicBool::new(true));
         let health = Arc::clone(&healthy);
+        let writer = writer::Writer::new(connection, durability, metrics, health);
         let writer = std::thread::Builder::new()
             .name("serin-ledger".into())
-            .spawn(move || writer::run(connection, &queue, &metrics, &health, &finish, &nudge))
+            .spawn(move || writer.run(&queue, &finish, &nudge))
             .map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
-            jobs: Some(jobs),
-            writer: Some(writer),
-            checkpoints: Some(checkpoints),
+            durability,
+            jobs: ArcSwapOption::from_pointee(jobs),
+            threads: RwLock::new(vec![writer, checkpoints]),
             readers: Mutex::new(Vec::new()),
             bounded: Mutex::default(),
             packer: Packer::default(),
-            dictionaries: read::Dictionaries::default(),
+            dictionaries: packing::Dictionaries::default(),
             healthy,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
+    }
+
+    /// Closes the ledger: what is queued is committed, the writer has ended and another host may
+    /// open it when this has returned. Whatever is asked of it afterwards is refused as
+    /// [`LedgerError::Closed`], whoever still holds it.
+    pub fn close(&self) {
+        // The writer ends with its queue, the queue with the last job that is being offered, and the
+        // other thread with the writer.
+        let mut threads = self.threads.write();
+        drop(self.jobs.swap(None));
+        for thread in threads.drain(..) {
+            // One that panicked has said so on its own thread.
+            let _ = thread.join();
+        }
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        // Closing the file releases the lock.
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// What a commit survives.
+    pub fn durability(&self) -> Durability {
+        self.durability
     }
 
     /// Says whether the last commit succeeded, and the writer is there for the next one.
     pub fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed) && self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
+        // Locked while it is being closed.
+        let is_running =
+            || self.threads.try_read().is_some_and(|threads| threads.first().is_some_and(|t| !t.is_finished()));
+        self.healthy.load(Ordering::Relaxed) && is_running()
     }
 
     /// Notes that a commit was waited for in vain. The next one that succeeds clears it.
@@ -284,8 +234,9 @@ impl Ledger {
 
     /// Queues a job; one that was not taken is given back with the reason.
     fn offer(&self, job: Job) -> Option<(Job, LedgerError)> {
-        let Some(jobs) = &self.jobs else {
-            return Some((job, LedgerError::Database("closed".to_owned())));
+        let jobs = self.jobs.load();
+        let Some(jobs) = &*jobs else {
+            return Some((job, LedgerError::Closed));
         };
         Some(match jobs.try_send(job).err()? {
             mpsc::TrySendError::Full(job) => (job, LedgerError::QueueFull),
@@ -338,23 +289,19 @@ impl Ledger {
         Ok(wait)
     }
 
-    /// Deletes decisions older than `before_ms` and idempotency keys older than
-    /// `keys_before_ms`, a bounded number at a time; says whether more are left.
+    /// Deletes what need not be kept any more, as much as the writer does in some milliseconds; says
+    /// whether more is left.
     ///
     /// # Errors
     /// That the queue is full.
-    pub fn expire(
-        &self,
-        before_ms: Option<u64>,
-        keys_before_ms: u64,
-    ) -> Result<oneshot::Receiver<Result<bool, LedgerError>>, LedgerError> {
+    pub fn expire(&self, retention: Retention) -> Result<oneshot::Receiver<Result<bool, LedgerError>>, LedgerError> {
         let (done, wait) = oneshot::channel();
-        self.send(Job::Expire { before_ms, keys_before_ms, done })?;
+        self.send(Job::Expire(Box::new(retention), done))?;
         Ok(wait)
     }
 
-    /// Commits a change of an experiment's status, and waits for it; says whether it was still the one that
-    /// the change is from.
+    /// Commits a change of an experiment's status, and waits until it is on the disk, whatever the
+    /// ledger's durability; says whether the status was still the one that the change is from.
     ///
     /// # Errors
     /// That the queue is full, or what SQLite says.
@@ -372,7 +319,8 @@ impl Ledger {
         self.send(Job::Note(note, None))
     }
 
-    /// Records an agreement to a spec, and waits until it is.
+    /// Records an agreement to a spec, and waits until it is on the disk, whatever the ledger's
+    /// durability.
     ///
     /// # Errors
     /// That the queue is full, or what SQLite says.
@@ -386,6 +334,14 @@ impl Ledger {
     /// That the queue is full, or what SQLite says.
     pub fn keep_final_report(&self, report: FinalReport) -> Result<(), LedgerError> {
         self.note_and_wait(Note::FinalReport(report))
+    }
+
+    /// Records whether the clock is trusted, and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// That the queue is full, or what SQLite says.
+    pub fn note_clock(&self, clock: ClockState) -> Result<(), LedgerError> {
+        self.note_and_wait(Note::Clock(clock))
     }
 
     fn note_and_wait(&self, note: Note) -> Result<(), LedgerError> {
@@ -402,8 +358,17 @@ impl Ledger {
         LedgerReader::open(&self.path)
     }
 
+    /// What a shadow arm did on a decision, packed as records are, and bounded. `kind` is whatever
+    /// the attempts of this arm have in common.
+    pub fn pack_attempt(&self, time_ms: u64, kind: (&str, &str), attempt: &Attempt) -> PackedAttempt {
+        self.packer.pack_attempt(time_ms, kind, attempt)
+    }
+
     /// Runs `read` on a reading connection.
     fn with_reader<T>(&self, read: impl FnOnce(&Connection) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        if self.jobs.load().is_none() {
+            return Err(LedgerError::Closed);
+        }
         let free = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = match free {
             Some(reader) => reader,
@@ -411,7 +376,7 @@ impl Ledger {
         };
         let answer = read(&reader);
         let mut free = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < READERS {
+        if free.len() < READERS && self.jobs.load().is_some() {
             free.push(reader);
         }
         answer
@@ -421,7 +386,7 @@ impl Ledger {
 /// A reading view of a ledger, of a stopped host's or beside a running one.
 pub struct LedgerReader {
     connection: Connection,
-    dictionaries: read::Dictionaries,
+    dictionaries: packing::Dictionaries,
 }
 
 impl LedgerReader {
@@ -432,7 +397,7 @@ impl LedgerReader {
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let connection = reader(path)?;
         schema::check_version(&connection)?;
-        Ok(Self { connection, dictionaries: read::Dictionaries::default() })
+        Ok(Self { connection, dictionaries: packing::Dictionaries::default() })
     }
 }
 
@@ -449,11 +414,6 @@ fn reader(path: &Path) -> Result<Connection, LedgerError> {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.jobs = None;
-        // The writer ends with its queue, and the other with the writer.
-        for thread in [self.writer.take(), self.checkpoints.take()].into_iter().flatten() {
-            // One that panicked has said so on its own thread.
-            let _ = thread.join();
-        }
+        self.close();
     }
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serin_core::Name;
 
-use super::{Ledger, LedgerError, LedgerReader};
+use super::LedgerError;
 
 /// Moments that are kept of one experiment; beyond, every second one goes.
 const MAX_MOMENTS: i64 = 400;
@@ -43,7 +43,7 @@ pub(super) fn store_final_report(db: &Connection, end: &FinalReport) -> Result<(
     Ok(())
 }
 
-fn final_report(db: &Connection, experiment: &str) -> Result<Option<String>, LedgerError> {
+pub(super) fn final_report(db: &Connection, experiment: &str) -> Result<Option<String>, LedgerError> {
     let mut statement = db.prepare_cached("SELECT report FROM final_reports WHERE experiment = ?1")?;
     Ok(statement.query_row([experiment], |row| row.get(0)).optional()?)
 }
@@ -74,72 +74,23 @@ pub(super) fn store_approval(db: &Connection, experiment: &str, approval: &Appro
     Ok(())
 }
 
-fn moments(db: &Connection, experiment: &str) -> Result<Vec<String>, LedgerError> {
+pub(super) fn moments(db: &Connection, experiment: &str) -> Result<Vec<String>, LedgerError> {
     let mut statement = db.prepare_cached("SELECT moment FROM moments WHERE experiment = ?1 ORDER BY time_ms")?;
     Ok(statement.query_map([experiment], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-impl Ledger {
-    /// What was known of an experiment in the course of time, oldest first.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn moments(&self, experiment: &str) -> Result<Vec<String>, LedgerError> {
-        self.with_reader(|db| moments(db, experiment))
-    }
-
-    /// An experiment's report as of its end, as JSON; none while it has not ended.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn final_report(&self, experiment: &str) -> Result<Option<String>, LedgerError> {
-        self.with_reader(|db| final_report(db, experiment))
-    }
-
-    /// The experiments that have a report as of their end.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn with_final_report(&self) -> Result<Vec<Name>, LedgerError> {
-        self.with_reader(|db| {
-            let mut statement = db.prepare_cached("SELECT experiment FROM final_reports")?;
-            let names = statement.query_map([], |row| row.get::<_, String>(0))?;
-            Ok(names.map(|name| name.map(Name::from)).collect::<Result<_, _>>()?)
-        })
-    }
-
-    /// Who agreed to an experiment's specs.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn approvals(&self, experiment: &str) -> Result<Vec<Approval>, LedgerError> {
-        self.with_reader(|db| {
-            let mut statement = db.prepare_cached(
-                "SELECT spec, by, reason, time_ms FROM approvals WHERE experiment = ?1 ORDER BY time_ms, by",
-            )?;
-            let approval = |row: &rusqlite::Row<'_>| {
-                let time_ms = row.get::<_, i64>(3)? as u64;
-                Ok(Approval { spec_digest: row.get(0)?, by: row.get(1)?, reason: row.get(2)?, time_ms })
-            };
-            Ok(statement.query_map([experiment], approval)?.collect::<Result<_, _>>()?)
-        })
-    }
+pub(super) fn approvals(db: &Connection, experiment: &str) -> Result<Vec<Approval>, LedgerError> {
+    let mut statement = db
+        .prepare_cached("SELECT spec, by, reason, time_ms FROM approvals WHERE experiment = ?1 ORDER BY time_ms, by")?;
+    let approval = |row: &rusqlite::Row<'_>| {
+        let time_ms = row.get::<_, i64>(3)? as u64;
+        Ok(Approval { spec_digest: row.get(0)?, by: row.get(1)?, reason: row.get(2)?, time_ms })
+    };
+    Ok(statement.query_map([experiment], approval)?.collect::<Result<_, _>>()?)
 }
 
-impl LedgerReader {
-    /// What was known of an experiment in the course of time, oldest first.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn moments(&self, experiment: &str) -> Result<Vec<String>, LedgerError> {
-        moments(&self.connection, experiment)
-    }
-
-    /// An experiment's report as of its end, as JSON; none while it has not ended.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn final_report(&self, experiment: &str) -> Result<Option<String>, LedgerError> {
-        final_report(&self.connection, experiment)
-    }
+pub(super) fn with_final_report(db: &Connection) -> Result<Vec<Name>, LedgerError> {
+    let mut statement = db.prepare_cached("SELECT experiment FROM final_reports")?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+    Ok(names.map(|name| name.map(Name::from)).collect::<Result<_, _>>()?)
 }

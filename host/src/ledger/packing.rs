@@ -8,8 +8,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, params};
 use serin_core::NameMap;
-use serin_core::record::{Entropy, Outcome, Record};
+use serin_core::record::{Attempt, Entropy, Outcome, Record};
 use serin_core::value::Value;
 use sha2::Digest as _;
 
@@ -22,6 +23,19 @@ pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Bytes of a record that are compressed, and those that are made room for when one is read.
 const MAX_BYTES: usize = 64 << 20;
+
+/// Bytes of a shadow attempt's JSON that are kept. What a strategy asked its models and what it
+/// logged goes first: it has a bound, but one that is meant for decisions that somebody waits for.
+const MAX_ATTEMPT_BYTES: usize = 64 << 10;
+
+/// What a shadow arm did on a decision, as it lies in the ledger.
+#[derive(Debug, Clone, Default)]
+pub struct PackedAttempt {
+    pub(super) bytes: Vec<u8>,
+    pub(super) dictionary: Option<Arc<Dictionary>>,
+    /// Bytes of its JSON that are left out.
+    pub(super) cut: u64,
+}
 
 /// What the records of a kind have in common.
 #[derive(Debug)]
@@ -53,20 +67,56 @@ impl Packer {
     }
 
     fn dictionary(&self, record: &Record) -> Option<Arc<Dictionary>> {
-        let kind = kind(record);
+        self.of_kind(kind(record), record.time_ms, || serde_json::to_vec(&without_anybody(record)).ok())
+    }
+
+    /// The dictionary of a kind, made where there is none yet.
+    fn of_kind(&self, kind: u64, time_ms: u64, text: impl FnOnce() -> Option<Vec<u8>>) -> Option<Arc<Dictionary>> {
         if let Some(found) = self.known.lock().get(&kind) {
             return Some(Arc::clone(found));
         }
-        let bytes = serde_json::to_vec(&without_anybody(record)).ok()?;
+        let bytes = text()?;
         let digest = sha2::Sha256::digest(&bytes);
         let id = i64::from_be_bytes(digest[..8].try_into().ok()?);
-        let made = Arc::new(Dictionary { id, time_ms: record.time_ms, bytes });
+        let made = Arc::new(Dictionary { id, time_ms, bytes });
         let mut known = self.known.lock();
         if known.len() >= KINDS {
             known.clear();
         }
         known.insert(kind, Arc::clone(&made));
         Some(made)
+    }
+
+    /// A shadow's attempt on a decision made at `time_ms`, compressed.
+    pub(super) fn pack_attempt(&self, time_ms: u64, of: (&str, &str), attempt: &Attempt) -> PackedAttempt {
+        let json = |attempt: &Attempt| serde_json::to_vec(attempt).unwrap_or_default();
+        let mut bytes = json(attempt);
+        let whole = bytes.len();
+        if whole > MAX_ATTEMPT_BYTES {
+            let mut less = attempt.clone();
+            less.transcript.clear();
+            less.logs.clear();
+            less.logs_cut = true;
+            bytes = json(&less);
+            if bytes.len() > MAX_ATTEMPT_BYTES {
+                bytes.clear();
+            }
+        }
+        let cut = (whole - bytes.len()) as u64;
+        let mut hasher = DefaultHasher::new();
+        (time_ms / DAY_MS, of, &attempt.strategy.digest, attempt.outcome.label()).hash(&mut hasher);
+        let blank = || {
+            let mut blank = attempt.clone();
+            clear_attempt(&mut blank);
+            serde_json::to_vec(&blank).ok()
+        };
+        match self.of_kind(hasher.finish(), time_ms, blank) {
+            Some(dictionary) if !bytes.is_empty() => {
+                let bytes = lz4_flex::block::compress_prepend_size_with_dict(&bytes, &dictionary.bytes);
+                PackedAttempt { bytes, dictionary: Some(dictionary), cut }
+            }
+            _ => PackedAttempt { bytes, dictionary: None, cut },
+        }
     }
 }
 
@@ -94,7 +144,6 @@ fn kind(record: &Record) -> u64 {
 
 /// A record with its kind's names and nothing else: no value that was read, sent or computed.
 fn without_anybody(record: &Record) -> Record {
-    let missing = |values: &NameMap<Value>| values.keys().map(|name| (name.clone(), Value::Missing)).collect();
     let mut blank = record.clone();
     blank.decision_id.clear();
     blank.trace_id = None;
@@ -115,27 +164,85 @@ fn without_anybody(record: &Record) -> Record {
     if let Some(unit) = &mut blank.routing.unit {
         unit.id.clear();
     }
-    for attempt in &mut blank.attempts {
-        for score in &mut attempt.scores {
-            score.inputs.fill(&0.0);
-            score.value = score.value.map(|_| 0.0);
-        }
-        attempt.transcript.clear();
-        attempt.logs.clear();
-        match &mut attempt.outcome {
-            Outcome::Candidates(candidates) => {
-                for candidate in candidates {
-                    candidate.parameters = missing(&candidate.parameters);
-                    candidate.reasons.iter_mut().for_each(|reason| reason.weight = 0.0);
-                }
-            }
-            Outcome::Refusal { message: text, .. } | Outcome::Failure { detail: text, .. } => text.clear(),
-        }
-        (attempt.fuel, attempt.time_us) = (0, 0);
-    }
+    blank.attempts.iter_mut().for_each(clear_attempt);
     blank.entropy = Entropy(0);
     blank.answer.parameters = missing(&record.answer.parameters);
     blank.answer.reasons.iter_mut().for_each(|reason| reason.weight = 0.0);
     blank.timings_us.values_mut().for_each(|us| *us = 0);
     blank
+}
+
+/// Takes out of an attempt what was read, sent or computed.
+fn clear_attempt(attempt: &mut Attempt) {
+    for score in &mut attempt.scores {
+        score.inputs.fill(&0.0);
+        score.value = score.value.map(|_| 0.0);
+    }
+    attempt.transcript.clear();
+    attempt.logs.clear();
+    match &mut attempt.outcome {
+        Outcome::Candidates(candidates) => {
+            for candidate in candidates {
+                candidate.parameters = missing(&candidate.parameters);
+                candidate.reasons.iter_mut().for_each(|reason| reason.weight = 0.0);
+            }
+        }
+        Outcome::Refusal { message: text, .. } | Outcome::Failure { detail: text, .. } => text.clear(),
+    }
+    (attempt.fuel, attempt.time_us) = (0, 0);
+}
+
+fn missing(values: &NameMap<Value>) -> NameMap<Value> {
+    values.keys().map(|name| (name.clone(), Value::Missing)).collect()
+}
+
+/// Dictionaries known to be in the database, and the time that is written with each. Forgotten
+/// when a transaction fails.
+pub(super) type Written = HashMap<i64, u64>;
+
+/// In the transaction of the first record that needs it, so that none is there without.
+pub(super) fn store_dictionary(
+    transaction: &Connection,
+    written: &mut Written,
+    dictionary: &Dictionary,
+) -> Result<(), rusqlite::Error> {
+    if written.get(&dictionary.id) == Some(&dictionary.time_ms) {
+        return Ok(());
+    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO dictionaries (id, time_ms, bytes) VALUES (?1, ?2, ?3)
+             ON CONFLICT (id) DO UPDATE SET time_ms = max(time_ms, excluded.time_ms)",
+        )?
+        .execute(params![dictionary.id, dictionary.time_ms as i64, dictionary.bytes])?;
+    written.insert(dictionary.id, dictionary.time_ms);
+    Ok(())
+}
+
+/// Dictionaries that were read.
+#[derive(Debug, Default)]
+pub struct Dictionaries(Mutex<HashMap<i64, Arc<[u8]>>>);
+
+/// Dictionaries that are remembered.
+const DICTIONARIES: usize = 256;
+
+impl Dictionaries {
+    pub(super) fn get(&self, db: &Connection, id: i64) -> rusqlite::Result<Arc<[u8]>> {
+        if let Some(found) = self.0.lock().get(&id) {
+            return Ok(Arc::clone(found));
+        }
+        let sql = "SELECT bytes FROM dictionaries WHERE id = ?1";
+        let read: Option<Vec<u8>> = db.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
+        let Some(read) = read else {
+            // Without it the record is not readable, which its digest tells.
+            return Ok(Arc::default());
+        };
+        let read: Arc<[u8]> = read.into();
+        let mut known = self.0.lock();
+        if known.len() >= DICTIONARIES {
+            known.clear();
+        }
+        known.insert(id, Arc::clone(&read));
+        Ok(read)
+    }
 }

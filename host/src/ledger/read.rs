@@ -1,17 +1,17 @@
 //! Reading decisions and stored answers.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use parking_lot::Mutex;
 use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
-use serin_core::record::Record;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use serin_core::Name;
+use serin_core::experiment::Status;
 
-use super::packing::unpack;
-use super::schema::OF_UNIT;
-use super::{DecisionRow, Ledger, LedgerError, LedgerReader};
+use super::packing::Dictionaries;
+use super::schema::{OF_UNIT, first_id};
+use super::stored::{COLUMNS, StoredRecord};
+use super::{
+    AffectedUnit, Approval, LastSeen, Ledger, LedgerError, LedgerReader, ShadowAttempt, ShadowCount, ShadowLatency,
+    TransitionRow, affected, last_seen, moments, shadows, transitions,
+};
 
 /// Which decisions to read.
 #[derive(Debug, Clone, Default)]
@@ -35,103 +35,6 @@ pub struct StoredAnswer {
     pub status: u16,
     /// The answer's body.
     pub body: Vec<u8>,
-}
-
-/// A record as it lies in the ledger.
-#[derive(Debug, Clone)]
-pub struct StoredRecord {
-    /// Id of the decision.
-    pub decision_id: String,
-    /// The record's JSON, packed.
-    packed: Vec<u8>,
-    /// What it is unpacked with; none where it lies there as it is.
-    dictionary: Option<Arc<[u8]>>,
-    /// SHA-256 of the record's JSON that was stored with it.
-    digest: String,
-}
-
-impl From<DecisionRow> for StoredRecord {
-    fn from(row: DecisionRow) -> Self {
-        let dictionary = row.dictionary.map(|dictionary| dictionary.bytes.as_slice().into());
-        Self { decision_id: row.decision_id, packed: row.record, dictionary, digest: row.digest }
-    }
-}
-
-impl StoredRecord {
-    /// The record's JSON.
-    ///
-    /// # Errors
-    /// That what is stored is not what was packed.
-    pub fn json(&self) -> Result<Cow<'_, [u8]>, String> {
-        match &self.dictionary {
-            Some(dictionary) => unpack(&self.packed, dictionary).map(Cow::Owned),
-            None => Ok(Cow::Borrowed(&self.packed)),
-        }
-    }
-
-    /// The record, its JSON compared with its digest.
-    ///
-    /// # Errors
-    /// That it is not what was stored, or is not a record.
-    pub fn parse(&self) -> Result<Record, String> {
-        let json = self.json()?;
-        let found = serin_core::digest(&json);
-        if found != self.digest {
-            return Err(format!("the record was altered: its digest is {found}, and {} was stored", self.digest));
-        }
-        Record::parse(&json)
-    }
-}
-
-/// The ids of decisions made at `ms` or later are not before this one: a UUID of version 7
-/// begins with its time.
-pub(super) fn first_id(ms: u64) -> String {
-    format!("{:08x}-{:04x}", ms >> 16, ms & 0xffff)
-}
-
-/// Dictionaries that were read.
-#[derive(Debug, Default)]
-pub(super) struct Dictionaries(Mutex<HashMap<i64, Arc<[u8]>>>);
-
-/// Dictionaries that are remembered.
-const DICTIONARIES: usize = 256;
-
-impl Dictionaries {
-    fn get(&self, db: &Connection, id: i64) -> rusqlite::Result<Arc<[u8]>> {
-        if let Some(found) = self.0.lock().get(&id) {
-            return Ok(Arc::clone(found));
-        }
-        let sql = "SELECT bytes FROM dictionaries WHERE id = ?1";
-        let read: Option<Vec<u8>> = db.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
-        let Some(read) = read else {
-            // Without it the record is not readable, which its digest tells.
-            return Ok(Arc::default());
-        };
-        let read: Arc<[u8]> = read.into();
-        let mut known = self.0.lock();
-        if known.len() >= DICTIONARIES {
-            known.clear();
-        }
-        known.insert(id, Arc::clone(&read));
-        Ok(read)
-    }
-
-    pub(super) fn stored(&self, db: &Connection, row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
-        let dictionary: Option<i64> = row.get(3)?;
-        Ok(StoredRecord {
-            decision_id: row.get(0)?,
-            digest: row.get(1)?,
-            packed: row.get(2)?,
-            dictionary: dictionary.map(|id| self.get(db, id)).transpose()?,
-        })
-    }
-
-    fn decision(&self, db: &Connection, id: &str) -> Result<Option<StoredRecord>, LedgerError> {
-        Ok(db
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM decisions WHERE decision_id = ?1"))?
-            .query_row([id], |row| self.stored(db, row))
-            .optional()?)
-    }
 }
 
 impl DecisionFilter {
@@ -159,28 +62,126 @@ impl DecisionFilter {
 /// Records of one page.
 const PAGE: usize = 2_000;
 
-pub(super) const COLUMNS: &str = "decision_id, digest, record, dictionary";
+mod source {
+    use super::{Connection, Dictionaries, LedgerError};
 
-impl Ledger {
+    /// Where a connection to read on comes from.
+    pub trait Source {
+        /// Runs `read` on a connection.
+        fn with<T>(
+            &self,
+            read: impl FnOnce(&Connection, &Dictionaries) -> Result<T, LedgerError>,
+        ) -> Result<T, LedgerError>;
+    }
+}
+
+impl source::Source for Ledger {
+    fn with<T>(
+        &self,
+        read: impl FnOnce(&Connection, &Dictionaries) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.with_reader(|db| read(db, &self.dictionaries))
+    }
+}
+
+impl source::Source for LedgerReader {
+    fn with<T>(
+        &self,
+        read: impl FnOnce(&Connection, &Dictionaries) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        read(&self.connection, &self.dictionaries)
+    }
+}
+
+impl<S: source::Source> Reads for S {}
+
+/// What can be read of a ledger: a running host's own, or one that is opened for reading.
+pub trait Reads: source::Source {
     /// The record of a decision.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn decision(&self, id: &str) -> Result<Option<StoredRecord>, LedgerError> {
-        self.with_reader(|db| self.dictionaries.decision(db, id))
+    fn decision(&self, id: &str) -> Result<Option<StoredRecord>, LedgerError> {
+        self.with(|db, dictionaries| {
+            Ok(db
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM decisions WHERE decision_id = ?1"))?
+                .query_row([id], |row| StoredRecord::read(dictionaries, db, row))
+                .optional()?)
+        })
     }
 
     /// The newest records that match, at most `limit`.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn decisions(&self, filter: &DecisionFilter, limit: u32) -> Result<Vec<StoredRecord>, LedgerError> {
+    fn decisions(&self, filter: &DecisionFilter, limit: u32) -> Result<Vec<StoredRecord>, LedgerError> {
         let (source, values) = filter.source();
-        self.with_reader(|db| {
+        self.with(|db, dictionaries| {
             let mut statement =
                 db.prepare_cached(&format!("SELECT {COLUMNS} FROM {source} ORDER BY decision_id DESC LIMIT {limit}"))?;
-            let rows = statement.query_map(params_from_iter(values), |row| self.dictionaries.stored(db, row))?;
+            let rows =
+                statement.query_map(params_from_iter(values), |row| StoredRecord::read(dictionaries, db, row))?;
             Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// How many records match.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn count(&self, filter: &DecisionFilter) -> Result<u64, LedgerError> {
+        let (source, values) = filter.source();
+        self.with(|db, _| {
+            let sql = format!("SELECT count(*) FROM {source}");
+            let count: i64 = db.query_row(&sql, params_from_iter(values), |row| row.get(0))?;
+            Ok(count as u64)
+        })
+    }
+
+    /// Calls `each` with every record that matches, oldest first, until it says to stop. Read
+    /// in pages: one long read would keep a running host's log from being folded back.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn for_each(&self, filter: &DecisionFilter, mut each: impl FnMut(StoredRecord) -> bool) -> Result<(), LedgerError> {
+        // One lower bound: of two, SQLite seeks to the first only, and each page would go through
+        // all pages before it again.
+        let (source, values) = DecisionFilter { since_ms: None, ..filter.clone() }.source();
+        let sql = format!("SELECT {COLUMNS} FROM {source} AND decision_id > ? ORDER BY decision_id LIMIT {PAGE}");
+        let mut last = filter.since_ms.map(first_id).unwrap_or_default();
+        loop {
+            let read = self.with(|db, dictionaries| {
+                let mut page = values.clone();
+                page.push(SqlValue::from(last.clone()));
+                let mut statement = db.prepare_cached(&sql)?;
+                let mut rows = statement.query(params_from_iter(page))?;
+                let mut read = 0;
+                while let Some(row) = rows.next()? {
+                    read += 1;
+                    let record = StoredRecord::read(dictionaries, db, row)?;
+                    last.clone_from(&record.decision_id);
+                    if !each(record) {
+                        return Ok(0);
+                    }
+                }
+                Ok(read)
+            })?;
+            if read < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The decision points that records are of: `limit` at most.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn recorded_points(&self, limit: u32) -> Result<Vec<String>, LedgerError> {
+        self.with(|db, _| {
+            let mut statement = db.prepare_cached("SELECT DISTINCT point FROM decisions LIMIT ?1")?;
+            let mut points: Vec<String> = statement.query_map([limit], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            points.sort();
+            Ok(points)
         })
     }
 
@@ -188,8 +189,8 @@ impl Ledger {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn stored_answer(&self, key: &str, since_ms: u64) -> Result<Option<StoredAnswer>, LedgerError> {
-        self.with_reader(|db| {
+    fn stored_answer(&self, key: &str, since_ms: u64) -> Result<Option<StoredAnswer>, LedgerError> {
+        self.with(|db, _| {
             Ok(db
                 .prepare_cached("SELECT request, status, body FROM answers WHERE key = ?1 AND time_ms >= ?2")?
                 .query_row(params![key, since_ms as i64], |row| {
@@ -198,61 +199,110 @@ impl Ledger {
                 .optional()?)
         })
     }
-}
 
-impl LedgerReader {
-    /// The record of a decision.
+    /// Every experiment's status.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn decision(&self, id: &str) -> Result<Option<StoredRecord>, LedgerError> {
-        self.dictionaries.decision(&self.connection, id)
+    /// What SQLite says, or that a status is not one.
+    fn statuses(&self) -> Result<Vec<(Name, Status)>, LedgerError> {
+        self.with(|db, _| transitions::statuses(db))
     }
 
-    /// How many records match.
+    /// The changes of an experiment's status, oldest first.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn count(&self, filter: &DecisionFilter) -> Result<u64, LedgerError> {
-        let (source, values) = filter.source();
-        let sql = format!("SELECT count(*) FROM {source}");
-        let count: i64 = self.connection.query_row(&sql, params_from_iter(values), |row| row.get(0))?;
-        Ok(count as u64)
+    fn transitions(&self, experiment: &str) -> Result<Vec<TransitionRow>, LedgerError> {
+        self.with(|db, _| transitions::transitions(db, experiment))
     }
 
-    /// Calls `each` with every record that matches, oldest first, until it says to stop. Read
-    /// in pages: one long read would keep a running host's log from being folded back.
+    /// What was known of an experiment in the course of time, oldest first.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn for_each(
+    fn moments(&self, experiment: &str) -> Result<Vec<String>, LedgerError> {
+        self.with(|db, _| moments::moments(db, experiment))
+    }
+
+    /// An experiment's report as of its end, as JSON; none while it has not ended.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn final_report(&self, experiment: &str) -> Result<Option<String>, LedgerError> {
+        self.with(|db, _| moments::final_report(db, experiment))
+    }
+
+    /// The experiments that have a report as of their end.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn with_final_report(&self) -> Result<Vec<Name>, LedgerError> {
+        self.with(|db, _| moments::with_final_report(db))
+    }
+
+    /// Who agreed to an experiment's specs.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn approvals(&self, experiment: &str) -> Result<Vec<Approval>, LedgerError> {
+        self.with(|db, _| moments::approvals(db, experiment))
+    }
+
+    /// How often an experiment's shadows would have done what.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn shadow_counts(&self, experiment: &str) -> Result<Vec<ShadowCount>, LedgerError> {
+        shadows::counts(|page| self.with(|db, _| page(db)), experiment)
+    }
+
+    /// How long a shadow arm's newest runs took; none where there was none.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn shadow_latency(&self, experiment: &str, arm: &str) -> Result<Option<ShadowLatency>, LedgerError> {
+        self.with(|db, _| shadows::latency(db, experiment, arm))
+    }
+
+    /// What shadow arms did on a decision.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn shadow_attempts(&self, decision_id: &str) -> Result<Vec<ShadowAttempt>, LedgerError> {
+        self.with(|db, dictionaries| shadows::attempts(db, dictionaries, decision_id))
+    }
+
+    /// The units that an experiment, or one of its arms, touched: those after a unit's id, in
+    /// the ids' order, at most `limit`, each once for every arm that touched it. `kind` is what
+    /// the experiment randomizes by.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn affected(
         &self,
-        filter: &DecisionFilter,
-        mut each: impl FnMut(StoredRecord) -> bool,
-    ) -> Result<(), LedgerError> {
-        // One lower bound: of two, SQLite seeks to the first only, and each page would go through
-        // all pages before it again.
-        let (source, values) = DecisionFilter { since_ms: None, ..filter.clone() }.source();
-        let mut statement = self.connection.prepare(&format!(
-            "SELECT {COLUMNS} FROM {source} AND decision_id > ? ORDER BY decision_id LIMIT {PAGE}"
-        ))?;
-        let mut last = filter.since_ms.map(first_id).unwrap_or_default();
-        loop {
-            let mut page = values.clone();
-            page.push(SqlValue::from(last.clone()));
-            let mut rows = statement.query(params_from_iter(page))?;
-            let mut read = 0;
-            while let Some(row) = rows.next()? {
-                read += 1;
-                let record = self.dictionaries.stored(&self.connection, row)?;
-                last.clone_from(&record.decision_id);
-                if !each(record) {
-                    return Ok(());
-                }
-            }
-            if read < PAGE {
-                return Ok(());
-            }
-        }
+        kind: &str,
+        experiment: &str,
+        arm: Option<&str>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<AffectedUnit>, LedgerError> {
+        self.with(|db, _| affected::units(db, kind, experiment, arm, after, limit))
+    }
+
+    /// When a host last had this ledger open, by its clock.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn last_seen(&self) -> Result<LastSeen, LedgerError> {
+        self.with(|db, _| last_seen::read(db))
+    }
+
+    /// The share of the decisions kept at `from_ms` that would be older than is kept at `to_ms`,
+    /// about: both are the oldest times that are kept.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    fn share_between(&self, from_ms: u64, to_ms: u64) -> Result<f64, LedgerError> {
+        self.with(|db, _| last_seen::share_between(db, from_ms, to_ms))
     }
 }

@@ -154,6 +154,15 @@ CREATE TABLE final_reports (
   report TEXT NOT NULL
 ) WITHOUT ROWID;
 ",
+    "
+ALTER TABLE shadows ADD COLUMN dictionary INTEGER;
+ALTER TABLE shadows ADD COLUMN cut INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX shadows_by_decision ON shadows (decision_id);
+-- Rows of one experiment lie in the order in which they came: a new one changes the last page.
+CREATE INDEX decisions_by_experiment ON decisions (experiment) WHERE experiment IS NOT NULL;
+CREATE TABLE clock (seen_ms INTEGER, doubt TEXT);
+INSERT INTO clock VALUES ((SELECT time_ms FROM decisions ORDER BY seq DESC LIMIT 1), NULL);
+",
 ];
 
 /// The decisions of one unit: looked for in each run of the index. A probe takes 3 µs, so a
@@ -162,6 +171,16 @@ pub(super) const OF_UNIT: &str = "(WITH RECURSIVE runs (run) AS
     (SELECT max(seq) >> 9 FROM decisions
      UNION ALL SELECT run - 1 FROM runs WHERE run > (SELECT min(seq) >> 9 FROM decisions))
   SELECT run FROM runs) CROSS JOIN decisions ON seq >> 9 = run AND unit = ?";
+
+/// The ids of decisions made at `ms` or later are not before this one: a UUID of version 7
+/// begins with its time.
+pub(super) fn first_id(ms: u64) -> String {
+    format!("{:08x}-{:04x}", ms >> 16, ms & 0xffff)
+}
+
+/// Bytes that the write-ahead log takes up on the disk, except while a reader keeps it from being
+/// emptied.
+const MAX_LOG_BYTES: i64 = super::checkpoint::MANY_PAGES * super::checkpoint::FRAME as i64;
 
 /// A connection that writes.
 pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
@@ -180,6 +199,8 @@ pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection,
     connection.pragma_update(None, "cache_size", -32_768)?;
     // A thread of its own does it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // Where a reader kept the log from being emptied, it is cut to this when it begins anew.
+    connection.pragma_update(None, "journal_size_limit", MAX_LOG_BYTES)?;
     Ok(connection)
 }
 

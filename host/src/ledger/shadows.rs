@@ -1,8 +1,12 @@
 //! What shadow arms would have done: rows of their own, beside the decisions that were served.
 
-use rusqlite::{Connection, params};
+use std::collections::BTreeMap;
 
-use super::{Ledger, LedgerError, LedgerReader};
+use rusqlite::{Connection, params};
+use serin_core::record::Attempt;
+
+use super::packing::{Dictionaries, Written, store_dictionary, unpack};
+use super::{LedgerError, PackedAttempt};
 
 /// A shadow arm's run on one decision.
 #[derive(Debug, Clone)]
@@ -25,8 +29,8 @@ pub struct ShadowRow {
     pub served_us: u64,
     /// Runs of this arm that were dropped since the row before.
     pub dropped: u64,
-    /// The whole run, as JSON.
-    pub attempt: String,
+    /// The whole run.
+    pub attempt: PackedAttempt,
 }
 
 /// How often a shadow would have done what, where something else, or the same, was served.
@@ -59,13 +63,34 @@ pub struct ShadowLatency {
     pub served_p99_us: u64,
 }
 
-pub(super) fn store_shadows(db: &Connection, rows: &[ShadowRow]) -> Result<(), rusqlite::Error> {
+/// What a shadow arm did on a decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShadowAttempt {
+    /// The experiment.
+    pub experiment: String,
+    /// The shadow arm.
+    pub arm: String,
+    /// The run; none where it was too large to be kept, or is not readable.
+    pub attempt: Option<Attempt>,
+    /// Bytes of its JSON that were left out.
+    pub cut: u64,
+}
+
+/// Rows that one statement reads.
+const PAGE: usize = 10_000;
+/// Runs that a latency is computed from: the newest.
+const LATENCIES: usize = 100_000;
+
+pub(super) fn store_shadows(db: &Connection, written: &mut Written, rows: &[ShadowRow]) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(
         "INSERT OR IGNORE INTO shadows
-         (decision_id, experiment, arm, served, action, outcome, took_us, served_us, dropped, attempt)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         (decision_id, experiment, arm, served, action, outcome, took_us, served_us, dropped, attempt, dictionary, cut)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
     for row in rows {
+        if let Some(dictionary) = &row.attempt.dictionary {
+            store_dictionary(db, written, dictionary)?;
+        }
         statement.execute(params![
             row.decision_id,
             row.experiment,
@@ -76,35 +101,87 @@ pub(super) fn store_shadows(db: &Connection, rows: &[ShadowRow]) -> Result<(), r
             row.took_us as i64,
             row.served_us as i64,
             row.dropped as i64,
-            row.attempt
+            row.attempt.bytes,
+            row.attempt.dictionary.as_ref().map(|dictionary| dictionary.id),
+            row.attempt.cut as i64,
         ])?;
     }
     Ok(())
 }
 
-fn counts(db: &Connection, experiment: &str) -> Result<Vec<ShadowCount>, LedgerError> {
+/// A page of runs: how many rows it has, and where the next one begins.
+type Page = (usize, (String, String));
+
+/// Counts page by page: one long read would keep the ledger's log from being emptied.
+pub(super) fn counts(
+    on: impl Fn(&mut dyn FnMut(&Connection) -> Result<Page, LedgerError>) -> Result<Page, LedgerError>,
+    experiment: &str,
+) -> Result<Vec<ShadowCount>, LedgerError> {
+    let mut counts: BTreeMap<(String, String, Option<String>, String), [u64; 2]> = BTreeMap::new();
+    let mut after = (String::new(), String::new());
+    loop {
+        let (read, last) = on(&mut |db| {
+            let mut statement = db.prepare_cached(
+                "SELECT arm, decision_id, served, action, outcome, dropped FROM shadows
+                 WHERE experiment = ?1 AND (arm, decision_id) > (?2, ?3) ORDER BY arm, decision_id LIMIT ?4",
+            )?;
+            let (mut read, mut last) = (0, after.clone());
+            let mut rows = statement.query(params![experiment, after.0, after.1, PAGE as i64])?;
+            while let Some(row) = rows.next()? {
+                last = (row.get(0)?, row.get(1)?);
+                let kind = (last.0.clone(), row.get(2)?, row.get(3)?, row.get(4)?);
+                let [decisions, dropped] = counts.entry(kind).or_default();
+                *decisions += 1;
+                *dropped += row.get::<_, i64>(5)? as u64;
+                read += 1;
+            }
+            Ok((read, last))
+        })?;
+        after = last;
+        if read < PAGE {
+            break;
+        }
+    }
+    let mut all = Vec::with_capacity(counts.len());
+    for ((arm, served, action, outcome), [decisions, dropped]) in counts {
+        all.push(ShadowCount { arm, served, action, outcome, decisions, dropped });
+    }
+    Ok(all)
+}
+
+pub(super) fn attempts(
+    db: &Connection,
+    dictionaries: &Dictionaries,
+    decision_id: &str,
+) -> Result<Vec<ShadowAttempt>, LedgerError> {
     let mut statement = db.prepare_cached(
-        "SELECT arm, served, action, outcome, count(*), sum(dropped) FROM shadows WHERE experiment = ?1
-         GROUP BY arm, served, action, outcome ORDER BY arm, served, action, outcome",
+        "SELECT experiment, arm, attempt, dictionary, cut FROM shadows WHERE decision_id = ?1 ORDER BY experiment, arm",
     )?;
-    let rows = statement.query_map([experiment], |row| {
-        Ok(ShadowCount {
-            arm: row.get(0)?,
-            served: row.get(1)?,
-            action: row.get(2)?,
-            outcome: row.get(3)?,
-            decisions: row.get::<_, i64>(4)? as u64,
-            dropped: row.get::<_, i64>(5)? as u64,
+    let rows = statement.query_map([decision_id], |row| {
+        let dictionary: Option<i64> = row.get(3)?;
+        // Text, where it was written before attempts were packed.
+        let stored = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
+        let json = match dictionary.map(|id| dictionaries.get(db, id)).transpose()? {
+            Some(dictionary) => unpack(stored, &dictionary).ok(),
+            None => Some(stored.to_vec()),
+        };
+        Ok(ShadowAttempt {
+            experiment: row.get(0)?,
+            arm: row.get(1)?,
+            attempt: json.and_then(|json| serde_json::from_slice(&json).ok()),
+            cut: row.get::<_, i64>(4)? as u64,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn latency(db: &Connection, experiment: &str, arm: &str) -> Result<Option<ShadowLatency>, LedgerError> {
+pub(super) fn latency(db: &Connection, experiment: &str, arm: &str) -> Result<Option<ShadowLatency>, LedgerError> {
     let mut took: [Vec<i64>; 2] = [Vec::new(), Vec::new()];
-    let mut statement =
-        db.prepare_cached("SELECT took_us, served_us FROM shadows WHERE experiment = ?1 AND arm = ?2")?;
-    let mut rows = statement.query(params![experiment, arm])?;
+    let mut statement = db.prepare_cached(
+        "SELECT took_us, served_us FROM shadows WHERE experiment = ?1 AND arm = ?2
+         ORDER BY decision_id DESC LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![experiment, arm, LATENCIES as i64])?;
     while let Some(row) = rows.next()? {
         took[0].push(row.get(0)?);
         took[1].push(row.get(1)?);
@@ -120,40 +197,4 @@ fn latency(db: &Connection, experiment: &str, arm: &str) -> Result<Option<Shadow
         served_p50_us: quantile(&took[1], 0.5),
         served_p99_us: quantile(&took[1], 0.99),
     }))
-}
-
-impl Ledger {
-    /// How often an experiment's shadows would have done what.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn shadow_counts(&self, experiment: &str) -> Result<Vec<ShadowCount>, LedgerError> {
-        self.with_reader(|db| counts(db, experiment))
-    }
-
-    /// How long a shadow arm's runs took; none where there was none.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn shadow_latency(&self, experiment: &str, arm: &str) -> Result<Option<ShadowLatency>, LedgerError> {
-        self.with_reader(|db| latency(db, experiment, arm))
-    }
-}
-
-impl LedgerReader {
-    /// How often an experiment's shadows would have done what.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn shadow_counts(&self, experiment: &str) -> Result<Vec<ShadowCount>, LedgerError> {
-        counts(&self.connection, experiment)
-    }
-
-    /// How long a shadow arm's runs took; none where there was none.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn shadow_latency(&self, experiment: &str, arm: &str) -> Result<Option<ShadowLatency>, LedgerError> {
-        latency(&self.connection, experiment, arm)
-    }
 }

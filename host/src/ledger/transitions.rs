@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serin_core::Name;
 use serin_core::experiment::Status;
 
-use super::{Ledger, LedgerError, LedgerReader};
+use super::LedgerError;
 
 /// A change of an experiment's status.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ pub(super) fn store_transition(db: &Connection, change: &Transition) -> Result<b
     Ok(true)
 }
 
-fn statuses(db: &Connection) -> Result<Vec<(Name, Status)>, LedgerError> {
+pub(super) fn statuses(db: &Connection) -> Result<Vec<(Name, Status)>, LedgerError> {
     let mut statement = db.prepare_cached("SELECT id, status FROM experiments ORDER BY id")?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
     rows.map(|row| {
@@ -116,46 +116,10 @@ fn transition(row: &Row<'_>) -> rusqlite::Result<TransitionRow> {
     })
 }
 
-fn transitions(db: &Connection, experiment: &str) -> Result<Vec<TransitionRow>, LedgerError> {
+pub(super) fn transitions(db: &Connection, experiment: &str) -> Result<Vec<TransitionRow>, LedgerError> {
     let mut statement = db.prepare_cached(
         "SELECT generation, time_ms, command, from_state, to_state, phase, by, reason, spec, evidence
          FROM transitions WHERE experiment = ?1 ORDER BY generation",
     )?;
     Ok(statement.query_map([experiment], transition)?.collect::<Result<_, _>>()?)
-}
-
-impl Ledger {
-    /// Every experiment's status.
-    ///
-    /// # Errors
-    /// What SQLite says, or that a status is not one.
-    pub fn statuses(&self) -> Result<Vec<(Name, Status)>, LedgerError> {
-        self.with_reader(statuses)
-    }
-
-    /// The changes of an experiment's status, oldest first.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn transitions(&self, experiment: &str) -> Result<Vec<TransitionRow>, LedgerError> {
-        self.with_reader(|db| transitions(db, experiment))
-    }
-}
-
-impl LedgerReader {
-    /// Every experiment's status.
-    ///
-    /// # Errors
-    /// What SQLite says, or that a status is not one.
-    pub fn statuses(&self) -> Result<Vec<(Name, Status)>, LedgerError> {
-        statuses(&self.connection)
-    }
-
-    /// The changes of an experiment's status, oldest first.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn transitions(&self, experiment: &str) -> Result<Vec<TransitionRow>, LedgerError> {
-        transitions(&self.connection, experiment)
-    }
 }

@@ -2,6 +2,7 @@
 //! answers everybody who waits: under load the cost of a commit is shared, and alone
 //! nobody waits for company.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
@@ -10,12 +11,16 @@ use tokio::sync::oneshot;
 
 use super::checkpoint;
 use super::events::{Event, EventResult, store_event};
+use super::expiry::{Expiry, Retention, expire};
+use super::last_seen;
 use super::moments::{store_approval, store_final_report, store_moment};
+use super::packing::Written;
 use super::shadows::store_shadows;
-use super::store::{EXPIRE_ROWS, Written, expire, store_commit};
+use super::store::store_commit;
 use super::transitions::{Transition, store_transition};
-use super::{Commit, LedgerError, Note};
-use crate::telemetry::Metrics;
+use super::{Commit, Durability, LedgerError, Note};
+use crate::clock::Stopwatch;
+use crate::telemetry::{Metrics, log_limited};
 
 /// Jobs in one transaction.
 const GROUP: usize = 512;
@@ -31,7 +36,7 @@ type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 pub(super) enum Job {
     Commit(Commit, Option<Then>),
     Events(Vec<Event>, u64, Done<Vec<EventResult>>),
-    Expire { before_ms: Option<u64>, keys_before_ms: u64, done: Done<bool> },
+    Expire(Box<Retention>, Done<bool>),
     Transition(Box<Transition>, SyncSender<Result<bool, LedgerError>>),
     Note(Note, Option<SyncSender<Result<(), LedgerError>>>),
 }
@@ -41,96 +46,152 @@ impl Job {
         match self {
             Self::Commit(commit, _) => commit.decisions.len(),
             Self::Events(events, ..) => events.len(),
-            Self::Expire { .. } => EXPIRE_ROWS as usize,
-            Self::Transition(..) | Self::Note(..) => 1,
+            Self::Expire(..) | Self::Transition(..) | Self::Note(..) => 1,
         }
     }
 
     fn records(&self) -> usize {
         if let Self::Commit(commit, _) = self { commit.decisions.len() } else { 0 }
     }
-}
 
-/// Runs until every sender is gone and the queue is empty.
-pub(super) fn run(
-    mut connection: Connection,
-    queue: &Receiver<Job>,
-    metrics: &Metrics,
-    healthy: &AtomicBool,
-    finish: &AtomicBool,
-    nudge: &SyncSender<()>,
-) {
-    let mut unmoved = 0;
-    let mut written = Written::default();
-    while let Ok(first) = queue.recv() {
-        let (mut rows, mut group) = (first.rows(), vec![first]);
-        while group.len() < GROUP && rows < GROUP_ROWS {
-            let Ok(job) = queue.try_recv() else { break };
-            rows += job.rows();
-            group.push(job);
-        }
-        unmoved += rows;
-        commit_group(&mut connection, &mut written, group, metrics, healthy);
-        if unmoved >= MOVE_ROWS {
-            unmoved = 0;
-            // One nudge that is not yet taken stands for all.
-            let _ = nudge.try_send(());
-        }
-        if finish.swap(false, Ordering::Relaxed)
-            && let Err(error) = checkpoint::round(&connection)
-        {
-            tracing::warn!(%error, "the ledger's log was not checkpointed");
-        }
+    /// What people and the host resolved has to outlast a power cut, whatever the durability of
+    /// decisions: an abort that was acknowledged must not be undone.
+    fn has_to_be_on_disk(&self) -> bool {
+        matches!(self, Self::Transition(..) | Self::Note(Note::Approval(..) | Note::Clock(..), _))
     }
 }
 
-/// One transaction for all. Where a job breaks a constraint, each is tried again by itself, so
-/// that it does not take its neighbours along; a full disk or a lock would only fail again.
-fn commit_group(
-    connection: &mut Connection,
-    written: &mut Written,
-    jobs: Vec<Job>,
-    metrics: &Metrics,
-    healthy: &AtomicBool,
-) {
-    let records: usize = jobs.iter().map(Job::records).sum();
-    let attempt = (|| {
-        let transaction = connection.transaction()?;
-        let results = jobs.iter().map(|job| apply(&transaction, written, job)).collect::<Result<Vec<_>, _>>()?;
-        transaction.commit()?;
-        Ok::<_, rusqlite::Error>(results)
-    })();
-    match attempt {
-        Ok(results) => {
-            healthy.store(true, Ordering::Relaxed);
-            metrics.records_committed.inc_by(records as u64);
-            if records > 0 {
-                metrics.commit_size.observe(records as f64);
+/// The one who writes.
+pub(super) struct Writer {
+    connection: Connection,
+    durability: Durability,
+    metrics: Arc<Metrics>,
+    healthy: Arc<AtomicBool>,
+    written: Written,
+    expiry: Expiry,
+}
+
+impl Writer {
+    pub fn new(
+        connection: Connection,
+        durability: Durability,
+        metrics: Arc<Metrics>,
+        healthy: Arc<AtomicBool>,
+    ) -> Self {
+        Self { connection, durability, metrics, healthy, written: Written::default(), expiry: Expiry::default() }
+    }
+
+    /// Runs until every sender is gone and the queue is empty.
+    pub fn run(mut self, queue: &Receiver<Job>, finish: &AtomicBool, nudge: &SyncSender<()>) {
+        let mut unmoved = 0;
+        while let Ok(first) = queue.recv() {
+            let (mut rows, mut group) = (first.rows(), vec![first]);
+            let mut expiry = None;
+            while group.len() < GROUP && rows < GROUP_ROWS {
+                let Ok(job) = queue.try_recv() else { break };
+                rows += job.rows();
+                group.push(job);
             }
-            for (job, result) in jobs.into_iter().zip(results) {
-                answer(job, Ok(result));
+            if let Some(at) = group.iter().position(|job| matches!(job, Job::Expire(..))) {
+                expiry = Some(group.remove(at));
+            }
+            unmoved += rows;
+            self.commit_group(group);
+            if let Some(job) = expiry {
+                // Apart, so that nobody's commit waits until it is done.
+                let mut watch = Stopwatch::new();
+                self.commit_group(vec![job]);
+                self.expiry.took(watch.lap_us());
+            }
+            if unmoved >= MOVE_ROWS {
+                unmoved = 0;
+                // One nudge that is not yet taken stands for all.
+                let _ = nudge.try_send(());
+            }
+            if finish.swap(false, Ordering::Relaxed)
+                && let Err(error) = checkpoint::round(&self.connection)
+            {
+                log_limited!(warn, %error, "the ledger's log was not checkpointed");
             }
         }
-        Err(error) if jobs.len() > 1 && error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-            tracing::warn!(%error, "a group did not commit; each of its jobs is tried alone");
-            written.clear();
-            for job in jobs {
-                commit_group(connection, written, vec![job], metrics, healthy);
-            }
+    }
+
+    /// One transaction for all. Where a job breaks a constraint, each is tried again by itself, so
+    /// that it does not take its neighbours along; a full disk or a lock would only fail again.
+    fn commit_group(&mut self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
         }
-        Err(error) => {
-            healthy.store(false, Ordering::Relaxed);
-            written.clear();
-            tracing::error!(%error, records, "the ledger did not commit");
-            for job in jobs {
-                if matches!(job, Job::Commit(_, None)) {
-                    metrics.records_dropped.inc_by(job.records() as u64);
+        let records: usize = jobs.iter().map(Job::records).sum();
+        match self.transact(&jobs) {
+            Ok(results) => {
+                self.healthy.store(true, Ordering::Relaxed);
+                self.metrics.records_committed.inc_by(records as u64);
+                if records > 0 {
+                    self.metrics.commit_size.observe(records as f64);
                 }
-                answer(job, Err(LedgerError::Database(error.to_string())));
+                for (job, result) in jobs.into_iter().zip(results) {
+                    answer(job, Ok(result));
+                }
+            }
+            Err(error) if jobs.len() > 1 && error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                log_limited!(warn, %error, "a group did not commit; each of its jobs is tried alone");
+                self.forget();
+                for job in jobs {
+                    self.commit_group(vec![job]);
+                }
+            }
+            Err(error) => {
+                self.healthy.store(false, Ordering::Relaxed);
+                self.forget();
+                log_limited!(error, %error, records, "the ledger did not commit");
+                for job in jobs {
+                    if matches!(job, Job::Commit(_, None)) {
+                        self.metrics.records_dropped.inc_by(job.records() as u64);
+                    }
+                    answer(job, Err(LedgerError::Database(error.to_string())));
+                }
             }
         }
     }
+
+    fn transact(&mut self, jobs: &[Job]) -> rusqlite::Result<Vec<Applied>> {
+        let waits = jobs.iter().any(Job::has_to_be_on_disk);
+        if waits && self.durability != Durability::Power {
+            // It syncs the log, and with it all that was committed before.
+            self.connection.pragma_update(None, "synchronous", "FULL")?;
+        }
+        let committed = (|| {
+            let transaction = self.connection.transaction()?;
+            let apply = |job| apply(&transaction, &mut self.written, &mut self.expiry, job);
+            let results = jobs.iter().map(apply).collect::<rusqlite::Result<Vec<_>>>()?;
+            transaction.commit()?;
+            Ok(results)
+        })();
+        if waits {
+            // Whatever became of this, what was committed stays committed.
+            let level = self.connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+            if committed.is_ok() && level.is_ok_and(|level| level >= FULL) {
+                self.metrics.synced_commits.inc();
+            }
+            if self.durability != Durability::Power
+                && let Err(error) = self.connection.pragma_update(None, "synchronous", "NORMAL")
+            {
+                log_limited!(warn, %error, "every commit waits for the disk, since that could not be undone");
+            }
+        }
+        committed
+    }
+
+    /// Forgets what a transaction that failed had come to.
+    fn forget(&mut self) {
+        self.written.clear();
+        self.expiry.forget();
+    }
 }
+
+/// SQLite's number of `synchronous = FULL`: a commit waits for the disk.
+const FULL: i64 = 2;
 
 /// What applying a job yields, before it is durable.
 enum Applied {
@@ -141,7 +202,12 @@ enum Applied {
     Note,
 }
 
-fn apply(transaction: &Connection, written: &mut Written, job: &Job) -> Result<Applied, rusqlite::Error> {
+fn apply(
+    transaction: &Connection,
+    written: &mut Written,
+    expiry: &mut Expiry,
+    job: &Job,
+) -> Result<Applied, rusqlite::Error> {
     match job {
         Job::Commit(commit, _) => {
             store_commit(transaction, written, commit)?;
@@ -150,16 +216,15 @@ fn apply(transaction: &Connection, written: &mut Written, job: &Job) -> Result<A
         Job::Events(events, now_ms, _) => Ok(Applied::Events(
             events.iter().map(|event| store_event(transaction, event, *now_ms)).collect::<Result<_, _>>()?,
         )),
-        Job::Expire { before_ms, keys_before_ms, .. } => {
-            expire(transaction, *before_ms, *keys_before_ms).map(Applied::Expire)
-        }
+        Job::Expire(retention, _) => expire(transaction, expiry, retention).map(Applied::Expire),
         Job::Transition(transition, _) => store_transition(transaction, transition).map(Applied::Transition),
         Job::Note(note, _) => {
             match note {
-                Note::Shadows(rows) => store_shadows(transaction, rows)?,
+                Note::Shadows(rows) => store_shadows(transaction, written, rows)?,
                 Note::Moment(experiment, time_ms, json) => store_moment(transaction, experiment, *time_ms, json)?,
                 Note::Approval(experiment, approval) => store_approval(transaction, experiment, approval)?,
                 Note::FinalReport(report) => store_final_report(transaction, report)?,
+                Note::Clock(clock) => last_seen::store(transaction, clock)?,
             }
             Ok(Applied::Note)
         }
@@ -172,13 +237,13 @@ fn answer(job: Job, result: Result<Applied, LedgerError>) {
         (Job::Commit(_, Some(done)), result) => done(result.map(drop)),
         (Job::Commit(_, None), _) => {}
         (Job::Events(_, _, done), Ok(Applied::Events(results))) => drop(done.send(Ok(results))),
-        (Job::Expire { done, .. }, Ok(Applied::Expire(more))) => drop(done.send(Ok(more))),
+        (Job::Expire(_, done), Ok(Applied::Expire(more))) => drop(done.send(Ok(more))),
         (Job::Transition(_, done), Ok(Applied::Transition(changed))) => drop(done.send(Ok(changed))),
         (Job::Transition(_, done), Err(error)) => drop(done.send(Err(error))),
         (Job::Note(_, None), _) => {}
         (Job::Note(_, Some(done)), result) => drop(done.send(result.map(drop))),
         (Job::Events(_, _, done), Err(error)) => drop(done.send(Err(error))),
-        (Job::Expire { done, .. }, Err(error)) => drop(done.send(Err(error))),
-        (Job::Events(..) | Job::Expire { .. } | Job::Transition(..), Ok(_)) => {}
+        (Job::Expire(_, done), Err(error)) => drop(done.send(Err(error))),
+        (Job::Events(..) | Job::Expire(..) | Job::Transition(..), Ok(_)) => {}
     }
 }

@@ -12,7 +12,9 @@ pub use run::{Difference, ReplayResult, replay};
 
 use parking_lot::Mutex;
 use serin_core::experiment::Experiment;
+use serin_core::record::Record;
 
+use crate::decide::RoutingTable;
 use crate::registry::{Archive, Plugin};
 use crate::sandbox::Engines;
 
@@ -22,6 +24,7 @@ pub struct ArchivedVersions {
     archive: Archive,
     plugins: ByDigest<Plugin>,
     specs: ByDigest<Experiment>,
+    tables: ByDigest<RoutingTable>,
 }
 
 /// What is kept of a kind; a ledger with more is read with the rest made again.
@@ -50,13 +53,23 @@ impl ArchivedVersions {
     /// Versions from an archive.
     pub fn new(engines: Arc<Engines>, archive: Archive) -> Self {
         let (plugins, specs) = (ByDigest(Mutex::default()), ByDigest(Mutex::default()));
-        Self { engines, archive, plugins, specs }
+        Self { engines, archive, plugins, specs, tables: ByDigest(Mutex::default()) }
     }
 
     /// The experiment spec with this digest; none where the archive does not have it.
     pub fn spec(&self, digest: &str) -> Option<Arc<Experiment>> {
         let parse = |bytes| Experiment::parse(&String::from_utf8(bytes).ok()?).ok();
         self.specs.get(digest, || self.archive.get(digest).and_then(parse))
+    }
+
+    /// What routing read, by its digest; none where the archive does not have it.
+    pub fn routing(&self, digest: &str) -> Option<Arc<RoutingTable>> {
+        self.tables.get(digest, || RoutingTable::parse(&self.archive.get(digest)?).ok())
+    }
+
+    /// Replays a record on what the archive has.
+    pub fn replay(&self, record: &Record) -> ReplayResult {
+        replay(record, |digest| self.get(digest), |digest| self.spec(digest), |digest| self.routing(digest))
     }
 
     /// The version with this digest; none where the archive does not have it.

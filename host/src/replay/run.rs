@@ -12,7 +12,7 @@ use serin_core::record::{Answer, Attempt, CallError, FailureKind, ModelCall, Out
 use serin_core::value::Value;
 
 use crate::clock::Budget;
-use crate::decide::verify_arm;
+use crate::decide::{self, RoutingTable, verify_arm};
 use crate::registry::Plugin;
 use crate::sandbox::{Run, Scored, Scorer};
 
@@ -35,6 +35,8 @@ pub enum ReplayResult {
         /// Attempts whose outcome the environment caused (a wall deadline, no free slot); they
         /// are not run again.
         environmental: u32,
+        /// What was not computed again, and why; none where everything was.
+        not_recomputed: Option<String>,
     },
     /// Something did not.
     Different(Vec<Difference>),
@@ -58,27 +60,22 @@ impl Scorer for Transcript {
     }
 }
 
-/// Replays a record. `version` finds an artifact by its digest, and `spec` an experiment's.
+/// What a replay of an older record leaves out.
+const ARM_ONLY: &str = "exclude, eligibility, holdouts, slot and coverage: the record is of schema 1, which does not \
+                        say what routing read; its arm was computed again from the spec";
+
+/// Replays a record. `version` finds an artifact by its digest, `spec` an experiment's, and `table` what
+/// routing read.
 pub fn replay(
     record: &Record,
     version: impl Fn(&str) -> Option<Arc<Plugin>>,
     spec: impl Fn(&str) -> Option<Arc<Experiment>>,
+    table: impl Fn(&str) -> Option<Arc<RoutingTable>>,
 ) -> ReplayResult {
-    let mut differences = Vec::new();
-    // An assignment is a hash, not a row: it follows from the spec again.
-    if let (Some(assignment), Some(unit)) = (&record.routing.assignment, record.unit()) {
-        match spec(&assignment.spec_digest).map(|spec| verify_arm(&spec, unit, assignment)) {
-            None => {
-                return ReplayResult::NotReplayable(format!("spec {} is not in the archive", assignment.spec_digest));
-            }
-            Some(Ok(())) => {}
-            Some(Err(arm)) => differences.push(Difference {
-                field: "routing.assignment.arm".to_owned(),
-                recorded: assignment.arm.to_string(),
-                replayed: arm,
-            }),
-        }
-    }
+    let mut differences = match route_again(record, spec, table) {
+        Ok(differences) => differences,
+        Err(why) => return ReplayResult::NotReplayable(why),
+    };
     let mut environmental = 0;
     let mut served: Option<(usize, Arc<Plugin>, Vec<String>)> = None;
     let mut failed = Vec::new();
@@ -111,11 +108,49 @@ pub fn replay(
     if answer != record.answer {
         differences.extend(differences_of("answer", &record.answer, &answer));
     }
-    if differences.is_empty() {
-        ReplayResult::Identical { environmental }
-    } else {
-        ReplayResult::Different(differences)
+    match differences.is_empty() {
+        true => {
+            let not_recomputed = record.deployment.is_none().then(|| ARM_ONLY.to_owned());
+            ReplayResult::Identical { environmental, not_recomputed }
+        }
+        false => ReplayResult::Different(differences),
     }
+}
+
+/// Routes again: an assignment is a hash, not a row, and follows from the record, the spec and what
+/// was archived of the deployment.
+fn route_again(
+    record: &Record,
+    spec: impl Fn(&str) -> Option<Arc<Experiment>>,
+    table: impl Fn(&str) -> Option<Arc<RoutingTable>>,
+) -> Result<Vec<Difference>, String> {
+    let mut differences = Vec::new();
+    if let Some(digest) = &record.deployment {
+        let table = table(digest)
+            .ok_or_else(|| format!("what routing read, {digest}, is not in the archive, or cannot be read"))?;
+        match decide::route_again(&table, record) {
+            Ok(routing) => differences = differences_of("routing", &record.routing, &routing),
+            Err(error) => differences.push(Difference {
+                field: "routing.assignment".to_owned(),
+                recorded: "an arm that was chosen by hand".to_owned(),
+                replayed: error.to_string(),
+            }),
+        }
+    }
+    if let (Some(assignment), Some(unit)) = (&record.routing.assignment, record.unit()) {
+        let spec = spec(&assignment.spec_digest);
+        let spec = spec.ok_or_else(|| format!("spec {} is not in the archive", assignment.spec_digest))?;
+        if differences.is_empty()
+            && let Err(arm) = verify_arm(&spec, unit, assignment)
+        {
+            differences.push(Difference {
+                field: "routing.assignment.arm".to_owned(),
+                recorded: assignment.arm.to_string(),
+                replayed: arm,
+            });
+        }
+    }
+    Ok(differences)
 }
 
 fn is_environmental(outcome: &Outcome) -> bool {

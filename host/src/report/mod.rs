@@ -25,7 +25,7 @@ use serin_core::analysis::{Analysis, Found, MetricResult, Observed, SRM_ALPHA, a
 use serin_core::experiment::{Experiment, Status};
 
 use crate::experiments::{HOST, Moment, counts, evidence};
-use crate::ledger::{Ledger, LedgerError, TransitionRow};
+use crate::ledger::{Ledger, LedgerError, Reads as _, TransitionRow};
 
 /// A report.
 #[derive(Debug, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use crate::{Name, NameMap};
 pub use attempt::{Attempt, CallError, Candidate, FailureKind, LogLine, ModelCall, Outcome, ReasonWeight, Role};
 
 /// The version of the record's shape. Older ones stay readable and replayable.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One decision, whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,10 @@ pub struct Record {
     pub utc_offset_minutes: i32,
     /// The deployment generation that served it.
     pub generation: u64,
+    /// SHA-256 of what routing read of the deployment, which is archived: the layer, holdouts,
+    /// conditions, and the experiments with their coverage. None in schema 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deployment: Option<Name>,
     /// Milliseconds that the decision was given.
     pub deadline_ms: u64,
     /// Whom it is about, by kind.
@@ -299,15 +303,16 @@ impl Record {
         struct Head {
             schema: u32,
         }
-        // Nearly all are of this schema: only where one is not is its head looked at.
+        // What a later schema added is optional: only where a record is of none of them is its head
+        // looked at.
         let wrong = match serde_json::from_slice::<Self>(bytes) {
-            Ok(record) if record.schema == SCHEMA => return Ok(record),
+            Ok(record) if (1..=SCHEMA).contains(&record.schema) => return Ok(record),
             read => read.err(),
         };
         let head: Head = serde_json::from_slice(bytes).map_err(|e| format!("not a record: {e}"))?;
         Err(match (head.schema, wrong) {
-            (SCHEMA, Some(error)) => format!("not a record of schema {SCHEMA}: {error}"),
-            (other, _) => format!("schema {other} is not known here; known: {SCHEMA}"),
+            (known @ 1..=SCHEMA, Some(error)) => format!("not a record of schema {known}: {error}"),
+            (other, _) => format!("schema {other} is not known here; known: 1 to {SCHEMA}"),
         })
     }
 

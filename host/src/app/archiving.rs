@@ -1,0 +1,92 @@
+//! What is archived before it is put in force, so that records can be explained and a restart goes on
+//! with it: specs, and what each generation of the deployment is made of.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serin_core::experiment::Experiment;
+
+use crate::config::Config;
+use crate::decide::Deployment;
+use crate::registry::{Archive, ArchiveError};
+use crate::telemetry::log_limited;
+
+/// What a generation of the deployment is made of.
+pub(super) struct Generation {
+    number: u64,
+    /// The text of `serin.toml`.
+    config: String,
+    /// Digests of the specs in force.
+    specs: Vec<String>,
+    /// What routing reads, a decision point at a time.
+    routing: Vec<Vec<u8>>,
+}
+
+impl Generation {
+    pub fn of(number: u64, config: &Config, deployment: &Deployment) -> Self {
+        let mut points: Vec<_> = deployment.points.values().collect();
+        points.sort_by(|a, b| a.name.cmp(&b.name));
+        let specs = points.iter().flat_map(|p| &p.experiments).map(|e| e.spec_digest.to_string());
+        Self {
+            number,
+            config: config.text.clone(),
+            specs: specs.collect(),
+            routing: points.iter().map(|point| point.routing.archived.clone()).collect(),
+        }
+    }
+
+    fn digests(&self) -> Vec<String> {
+        let routing = self.routing.iter().map(|routing| serin_core::digest(routing));
+        [serin_core::digest(self.config.as_bytes())]
+            .into_iter()
+            .chain(self.specs.iter().cloned())
+            .chain(routing)
+            .collect()
+    }
+
+    /// Archives it.
+    pub fn keep(&self, archive: &Archive) -> Result<(), ArchiveError> {
+        archive.put(self.config.as_bytes())?;
+        for routing in &self.routing {
+            archive.put(routing)?;
+        }
+        let (number, digests) = (self.number.to_string(), self.digests());
+        let digests: Vec<&str> = digests.iter().map(String::as_str).collect();
+        archive.apply("generation", &number, &digests)?;
+        archive.apply("deployment", "generation", &[&number])
+    }
+
+    /// Says whether the generation before is the same and was archived: a restart that changes nothing
+    /// goes on, though nothing can be written.
+    pub fn is_as_before(&self, archive: &Archive) -> bool {
+        let before = archive.applied("generation", &self.number.saturating_sub(1).to_string());
+        before.is_some_and(|before| before == self.digests())
+    }
+}
+
+/// Archives what could not be archived before, oldest first; the first error.
+pub(super) fn keep_pending(archive: &Archive, pending: &mut Vec<Generation>) -> Option<ArchiveError> {
+    while let Some(oldest) = pending.first() {
+        if let Err(error) = oldest.keep(archive) {
+            return Some(error);
+        }
+        pending.remove(0);
+    }
+    None
+}
+
+/// Keeps the specs that are about to be in force. Those that could not be kept, and why.
+pub(super) fn archive_specs(
+    archive: &Archive,
+    applied: &[(PathBuf, Arc<Experiment>, String)],
+) -> HashMap<PathBuf, String> {
+    let keep = |(path, _, text): &(PathBuf, Arc<Experiment>, String)| {
+        let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let kept = archive.put(text.as_bytes());
+        let error = kept.and_then(|digest| archive.apply("experiment", &file, &[&digest])).err()?;
+        log_limited!(error, %error, file, "the spec could not be archived, and is not put in force");
+        Some((path.clone(), format!("it could not be archived, and is not put in force; tried again: {error}")))
+    };
+    applied.iter().filter_map(keep).collect()
+}

@@ -1,0 +1,164 @@
+//! Whether the machine's clock can be believed. Expiry deletes by it, and experiments end by it: a
+//! clock that was set wrong for a minute must not do either.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{ClockState, LastSeen, Ledger, LedgerError, Reads as _};
+use crate::clock::Clock;
+use crate::telemetry::Metrics;
+
+/// How far a running host's clock may be from what its uptime makes of it: what a time service sets
+/// right at once, or bit by bit.
+const LEAP_MS: u64 = 60 * 60 * 1000;
+/// How long a host may have been stopped without being asked about its clock.
+const STOPPED_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+/// The share of the decisions that a start may make old enough to be deleted, where the host was
+/// stopped for longer than [`LEAP_MS`].
+const MAX_SHARE: f64 = 0.5;
+
+/// What a command to trust the clock found.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfirmError {
+    /// It is trusted already.
+    #[error("the clock is trusted already: there is nothing to confirm")]
+    Trusted,
+    /// It could not be recorded, and so is not trusted.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Compares the clock with the time that has passed since it was last believed.
+pub struct ClockGuard {
+    clock: Arc<dyn Clock>,
+    ledger: Arc<Ledger>,
+    metrics: Arc<Metrics>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What the clock showed when it was last believed, and the uptime then.
+    believed: [u64; 2],
+    doubt: Option<String>,
+}
+
+impl ClockGuard {
+    /// Compares the clock with when the ledger was last in use. `keep` is how long decisions are
+    /// kept.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub fn start(
+        ledger: Arc<Ledger>,
+        clock: Arc<dyn Clock>,
+        keep: Option<Duration>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, LedgerError> {
+        let now_ms = clock.now_ms();
+        let seen = ledger.last_seen()?;
+        let doubt = doubt_at_start(&ledger, seen, now_ms, keep)?;
+        let state = Mutex::new(State { believed: [now_ms, clock.uptime_ms()], doubt: None });
+        let guard = Self { clock, ledger, metrics, state };
+        if let Some(why) = doubt {
+            guard.doubt(&mut guard.state.lock(), why);
+        }
+        Ok(guard)
+    }
+
+    /// What the clock shows, or why it is not believed. To be asked before anything is done that
+    /// follows from the time alone.
+    pub fn look(&self) -> ClockState {
+        let (now_ms, uptime_ms) = (self.clock.now_ms(), self.clock.uptime_ms());
+        let mut state = self.state.lock();
+        let [then_ms, then_uptime_ms] = state.believed;
+        let expected_ms = then_ms.saturating_add(uptime_ms.saturating_sub(then_uptime_ms));
+        let is_near = now_ms.abs_diff(expected_ms) <= LEAP_MS;
+        match (&state.doubt, is_near) {
+            (None, true) => {
+                state.believed = [now_ms, uptime_ms];
+                ClockState::Trusted(now_ms)
+            }
+            (None, false) => {
+                let passed = Duration::from_millis(uptime_ms.saturating_sub(then_uptime_ms)).as_secs();
+                let why = format!("the clock leapt from {} to {} within {passed} s", shown(then_ms), shown(now_ms));
+                self.doubt(&mut state, why.clone());
+                ClockState::Doubted(why)
+            }
+            (Some(why), _) => ClockState::Doubted(why.clone()),
+        }
+    }
+
+    /// Says whether the clock is believed.
+    pub fn is_trusted(&self) -> bool {
+        matches!(self.look(), ClockState::Trusted(_))
+    }
+
+    /// Why the clock is not believed; none where it is.
+    pub fn why_doubted(&self) -> Option<String> {
+        match self.look() {
+            ClockState::Trusted(_) => None,
+            ClockState::Doubted(why) => Some(why),
+        }
+    }
+
+    /// Believes the clock as it is, by a person's word. It waits for the ledger, so not on a listener's
+    /// thread.
+    ///
+    /// # Errors
+    /// That there is nothing to confirm, or that it could not be recorded.
+    pub fn confirm(&self, by: &str, reason: &str) -> Result<u64, ConfirmError> {
+        if self.is_trusted() {
+            return Err(ConfirmError::Trusted);
+        }
+        let (now_ms, uptime_ms) = (self.clock.now_ms(), self.clock.uptime_ms());
+        self.ledger.note_clock(ClockState::Trusted(now_ms))?;
+        let mut state = self.state.lock();
+        tracing::warn!(by, reason, clock = shown(now_ms), "the clock was confirmed; expiry and experiments go on");
+        *state = State { believed: [now_ms, uptime_ms], doubt: None };
+        self.metrics.clock_doubted.set(0);
+        Ok(now_ms)
+    }
+
+    fn doubt(&self, state: &mut State, why: String) {
+        tracing::warn!(
+            why,
+            "nothing is expired, and no experiment is changed by the host, until somebody confirms the clock: \
+             serin clock confirm --reason TEXT; or set the clock right and start again"
+        );
+        self.metrics.clock_doubted.set(1);
+        state.doubt = Some(why);
+    }
+}
+
+/// Why the clock cannot be believed at a start. A host may have been stopped for long, and nothing
+/// tells that from a clock that is ahead: a person does.
+fn doubt_at_start(
+    ledger: &Ledger,
+    seen: LastSeen,
+    now_ms: u64,
+    keep: Option<Duration>,
+) -> Result<Option<String>, LedgerError> {
+    let Some(seen_ms) = seen.seen_ms else { return Ok(None) };
+    let gap_ms = now_ms.abs_diff(seen_ms);
+    if gap_ms <= LEAP_MS {
+        return Ok(None);
+    }
+    let why = format!("the ledger was last in use at {}, and the clock shows {}", shown(seen_ms), shown(now_ms));
+    if gap_ms > STOPPED_MS || now_ms < seen_ms {
+        return Ok(Some(why));
+    }
+    if let Some(keep) = keep {
+        let oldest = |at_ms: u64| at_ms.saturating_sub(keep.as_millis() as u64);
+        let share = ledger.share_between(oldest(seen_ms), oldest(now_ms))?;
+        if share > MAX_SHARE {
+            return Ok(Some(format!("{why}: {:.0} % of the decisions would be deleted", share * 100.0)));
+        }
+    }
+    Ok(seen.doubt)
+}
+
+fn shown(ms: u64) -> String {
+    jiff::Timestamp::from_millisecond(ms as i64).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
+}

@@ -1,0 +1,215 @@
+//! Deleting what need not be kept any more, a little at a time: commits never wait long behind it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, params};
+use serin_core::Name;
+use serin_core::experiment::Status;
+
+use super::ClockState;
+use super::last_seen;
+use super::packing::DAY_MS;
+use super::schema::first_id;
+use crate::clock::Stopwatch;
+
+/// Microseconds for which one batch may hold the writer, its commit included.
+const HOLD_US: u64 = 8_000;
+/// Microseconds of work in a batch. How much of that keeps a batch within [`HOLD_US`] follows from
+/// those before: what the commit takes depends on the disk, and on how far apart the rows are.
+const WORK_US: std::ops::RangeInclusive<u64> = 250..=6_000;
+/// Microseconds of work in the first batch.
+const FIRST_WORK_US: u64 = 1_000;
+/// Rows that are deleted between two looks at the clock.
+const ROWS: i64 = 16;
+/// How long after its end an experiment's rows are kept where its spec is not known any more.
+const AFTER_END_MS: u64 = 90 * DAY_MS;
+
+/// What is to be kept.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// What the clock shows, or why it is not trusted: then nothing is deleted.
+    pub clock: ClockState,
+    /// Decisions that are older are deleted, and what belongs to them; none keeps all.
+    pub keep_ms: Option<u64>,
+    /// Answers are kept under their idempotency keys for as long.
+    pub keep_keys_ms: u64,
+    /// How long after its end each experiment still needs its rows: its longest window and lag.
+    pub after_end_ms: BTreeMap<Name, u64>,
+}
+
+/// How far expiry has come.
+#[derive(Debug)]
+pub(super) struct Expiry {
+    work_us: u64,
+    /// Decisions up to this id were looked at.
+    after: String,
+    spared: BTreeSet<String>,
+}
+
+impl Default for Expiry {
+    fn default() -> Self {
+        Self { work_us: FIRST_WORK_US, after: String::new(), spared: BTreeSet::new() }
+    }
+}
+
+impl Expiry {
+    /// Learns how long a batch held the writer.
+    pub fn took(&mut self, us: u64) {
+        let work_us = if us > HOLD_US { self.work_us / 2 } else { self.work_us + self.work_us / 8 };
+        self.work_us = work_us.clamp(*WORK_US.start(), *WORK_US.end());
+    }
+
+    /// Begins anew: what it had come to was not committed.
+    pub fn forget(&mut self) {
+        self.after.clear();
+    }
+}
+
+/// The time that a batch has.
+struct Batch {
+    watch: Stopwatch,
+    left_us: u64,
+}
+
+impl Batch {
+    fn is_over(&mut self) -> bool {
+        self.left_us = self.left_us.saturating_sub(self.watch.lap_us());
+        self.left_us == 0
+    }
+}
+
+/// The experiments whose rows outlive the time that decisions are kept for: those that have begun
+/// and not ended, and those that ended a short while ago, whose outcomes may still arrive.
+#[derive(Debug, Default)]
+pub(super) struct Spared {
+    /// Their ids.
+    pub experiments: BTreeSet<String>,
+    /// When the first of them began: what was received since is theirs, too.
+    pub since_ms: Option<u64>,
+}
+
+/// The one place that says whose rows are spared.
+pub(super) fn spared(db: &Connection, now_ms: u64, retention: &Retention) -> rusqlite::Result<Spared> {
+    let mut spared = Spared::default();
+    let mut statement = db.prepare_cached("SELECT id, status FROM experiments")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, status): (String, String) = (row.get(0)?, row.get(1)?);
+        // Of a status that cannot be read nothing is known, and nothing is deleted.
+        let (started_ms, ended_ms) = match serde_json::from_str::<Status>(&status) {
+            Ok(status) => (status.started_ms, status.ended_ms),
+            Err(_) => (Some(0), None),
+        };
+        let Some(started_ms) = started_ms else { continue };
+        let after_end = || retention.after_end_ms.get(id.as_str()).copied().unwrap_or(AFTER_END_MS);
+        if ended_ms.is_none_or(|ended_ms| now_ms < ended_ms.saturating_add(after_end())) {
+            spared.since_ms = Some(spared.since_ms.map_or(started_ms, |since| since.min(started_ms)));
+            spared.experiments.insert(id);
+        }
+    }
+    Ok(spared)
+}
+
+/// Deletes one batch; says whether more is left.
+pub(super) fn expire(db: &Connection, expiry: &mut Expiry, retention: &Retention) -> rusqlite::Result<bool> {
+    // Written even where nothing is deleted: whether a commit succeeds is what readiness goes
+    // by, and one that writes no page succeeds on a full disk.
+    db.prepare_cached("UPDATE probe SET time_ms = time_ms + 1")?.execute([])?;
+    last_seen::store(db, &retention.clock)?;
+    let ClockState::Trusted(now_ms) = retention.clock else { return Ok(false) };
+    let mut batch = Batch { watch: Stopwatch::new(), left_us: expiry.work_us };
+    let keys_before_ms = now_ms.saturating_sub(retention.keep_keys_ms) as i64;
+    let mut more = delete(db, "answers", "key", "time_ms < ?1", &mut batch, &keys_before_ms)?;
+    let Some(keep_ms) = retention.keep_ms else { return Ok(more) };
+    let before_ms = now_ms.saturating_sub(keep_ms);
+    let spared = spared(db, now_ms, retention)?;
+    let received_before_ms = spared.since_ms.map_or(before_ms, |since| since.min(before_ms)) as i64;
+    more |= delete(db, "outcomes", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
+    more |= delete(db, "exposures", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
+    more |= delete(db, "shadows", "rowid", "decision_id < ?1", &mut batch, &first_id(before_ms))?;
+    more |= expire_moments(db, &spared, before_ms, &mut batch)?;
+    more |= expire_decisions(db, expiry, spared.experiments, before_ms, &mut batch)?;
+    if !more {
+        // A dictionary is of the day of the records that need it, or of one after.
+        let unneeded_ms = before_ms.saturating_sub(2 * DAY_MS) as i64;
+        more = delete(db, "dictionaries", "id", "time_ms < ?1", &mut batch, &unneeded_ms)?;
+    }
+    Ok(more)
+}
+
+/// Deletes until nothing is left, or the batch is over; says whether something may be left.
+fn delete(
+    db: &Connection,
+    table: &str,
+    key: &str,
+    condition: &str,
+    batch: &mut Batch,
+    before: &dyn rusqlite::ToSql,
+) -> rusqlite::Result<bool> {
+    let sql = format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {condition} LIMIT {ROWS})");
+    let mut statement = db.prepare_cached(&sql)?;
+    while !batch.is_over() {
+        if (statement.execute([before])? as i64) < ROWS {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Moments of experiments that are spared stay: reports plot them.
+fn expire_moments(db: &Connection, spared: &Spared, before_ms: u64, batch: &mut Batch) -> rusqlite::Result<bool> {
+    let mut statement = db.prepare_cached("SELECT id FROM experiments")?;
+    let ended: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut statement = db.prepare_cached("DELETE FROM moments WHERE experiment = ?1 AND time_ms < ?2")?;
+    for id in ended.into_iter().filter(|id| !spared.experiments.contains(id)) {
+        if batch.is_over() {
+            return Ok(true);
+        }
+        // A few hundred at most.
+        statement.execute(params![id, before_ms as i64])?;
+    }
+    Ok(false)
+}
+
+/// Deletes old decisions. Of those that a spared experiment needs only the record goes: it is most
+/// of the bytes, and what it holds of a person is more than an analysis needs.
+fn expire_decisions(
+    db: &Connection,
+    expiry: &mut Expiry,
+    spared: BTreeSet<String>,
+    before_ms: u64,
+    batch: &mut Batch,
+) -> rusqlite::Result<bool> {
+    if !expiry.spared.is_subset(&spared) {
+        // What one of them needed is needed no more.
+        expiry.after.clear();
+    }
+    expiry.spared = spared;
+    let mut old = db.prepare_cached(
+        "SELECT seq, decision_id, experiment, length(record) FROM decisions
+         WHERE decision_id > ?1 AND decision_id < ?2 ORDER BY decision_id LIMIT ?3",
+    )?;
+    let mut delete = db.prepare_cached("DELETE FROM decisions WHERE seq = ?1")?;
+    let mut empty = db.prepare_cached("UPDATE decisions SET record = x'', dictionary = NULL WHERE seq = ?1")?;
+    let before = first_id(before_ms);
+    while !batch.is_over() {
+        let rows = old
+            .query_map(params![expiry.after, before, ROWS], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?
+            .collect::<Result<Vec<(i64, String, Option<String>, i64)>, _>>()?;
+        let is_last = (rows.len() as i64) < ROWS;
+        for (seq, id, experiment, bytes) in rows {
+            if !experiment.is_some_and(|experiment| expiry.spared.contains(&experiment)) {
+                delete.execute([seq])?;
+            } else if bytes > 0 {
+                empty.execute([seq])?;
+            }
+            expiry.after = id;
+        }
+        if is_last {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

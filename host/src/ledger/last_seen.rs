@@ -1,0 +1,57 @@
+//! When the ledger was last in use, so that a clock that leapt while no host ran is noticed.
+
+use rusqlite::{Connection, params};
+
+use super::LedgerError;
+use super::schema::first_id;
+
+/// Whether the clock is trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClockState {
+    /// It is, and this is what it shows.
+    Trusted(u64),
+    /// It is not, and why.
+    Doubted(String),
+}
+
+/// What a ledger knows of its host's clock.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LastSeen {
+    /// What a trusted clock showed last, up to a minute before the host ended; none where no host
+    /// has had this ledger.
+    pub seen_ms: Option<u64>,
+    /// Why the clock was not trusted, where nobody has confirmed it since.
+    pub doubt: Option<String>,
+}
+
+pub(super) fn read(db: &Connection) -> Result<LastSeen, LedgerError> {
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok(LastSeen { seen_ms: row.get::<_, Option<i64>>(0)?.map(|ms| ms as u64), doubt: row.get(1)? })
+    };
+    Ok(db.prepare_cached("SELECT seen_ms, doubt FROM clock")?.query_row([], row)?)
+}
+
+pub(super) fn store(db: &Connection, clock: &ClockState) -> rusqlite::Result<()> {
+    match clock {
+        ClockState::Trusted(now_ms) => {
+            db.prepare_cached("UPDATE clock SET seen_ms = ?1, doubt = NULL")?.execute([*now_ms as i64])?
+        }
+        // What it showed before stays: that is what the next start compares with.
+        ClockState::Doubted(why) => db.prepare_cached("UPDATE clock SET doubt = ?1")?.execute([why])?,
+    };
+    Ok(())
+}
+
+/// By the rows' places, which are given in order: a few look-ups, however long the ledger is.
+pub(super) fn share_between(db: &Connection, from_ms: u64, to_ms: u64) -> Result<f64, LedgerError> {
+    let place_of = "SELECT seq FROM decisions WHERE decision_id >= ?1 ORDER BY decision_id LIMIT 1";
+    let newest: Option<i64> = db.query_row("SELECT max(seq) FROM decisions", [], |row| row.get(0))?;
+    let Some(end) = newest.map(|newest| newest + 1) else { return Ok(0.0) };
+    let place = |ms: u64| match db.prepare_cached(place_of)?.query_row(params![first_id(ms)], |row| row.get(0)) {
+        Ok(place) => Ok(place),
+        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(end),
+        Err(error) => Err(error),
+    };
+    let (from, to): (i64, i64) = (place(from_ms)?, place(to_ms)?);
+    Ok(if from < end { (to - from).max(0) as f64 / (end - from) as f64 } else { 0.0 })
+}

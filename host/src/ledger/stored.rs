@@ -1,0 +1,195 @@
+//! A record as it lies in the ledger, and whether it is still what was stored.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Row};
+use serin_core::experiment;
+use serin_core::record::Record;
+
+use super::DecisionRow;
+use super::packing::{Dictionaries, unpack};
+
+/// Why a stored record cannot be given out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// It was deleted in its time; the row is kept for an experiment that needs it.
+    #[error("the record has expired; its row is kept for the analysis of an experiment that has not ended")]
+    Expired,
+    /// It is not what was stored.
+    #[error("{0}")]
+    Altered(String),
+}
+
+/// A record as it lies in the ledger.
+#[derive(Debug, Clone)]
+pub struct StoredRecord {
+    /// Id of the decision.
+    pub decision_id: String,
+    /// The record's JSON, packed.
+    packed: Vec<u8>,
+    /// What it is unpacked with; none where it lies there as it is.
+    dictionary: Option<Arc<[u8]>>,
+    /// SHA-256 of the record's JSON that was stored with it.
+    digest: String,
+    /// What the row says beside the record.
+    beside: Beside,
+}
+
+/// The columns of a decision's row that follow from its record. Analyses read these, and lists
+/// are filtered by them.
+#[derive(Debug, Clone)]
+struct Beside {
+    time_ms: u64,
+    point: String,
+    unit: Option<String>,
+    experiment: Option<String>,
+    arm: Option<String>,
+    served_by: String,
+    outcome: Option<String>,
+    action: String,
+    took_us: u64,
+    forced: bool,
+    batch: Option<u32>,
+    attributes: Option<String>,
+}
+
+impl From<DecisionRow> for StoredRecord {
+    fn from(row: DecisionRow) -> Self {
+        let dictionary = row.dictionary.map(|dictionary| dictionary.bytes.as_slice().into());
+        let (experiment, arm) = row.assignment.unzip();
+        let beside = Beside {
+            time_ms: row.time_ms,
+            point: row.point,
+            unit: row.unit,
+            experiment,
+            arm,
+            served_by: row.served_by.to_owned(),
+            outcome: row.outcome.map(str::to_owned),
+            action: row.action.to_string(),
+            took_us: row.took_us,
+            forced: row.forced,
+            batch: row.batch,
+            attributes: row.attributes,
+        };
+        Self { decision_id: row.decision_id, packed: row.record, dictionary, digest: row.digest, beside }
+    }
+}
+
+/// What a [`StoredRecord`] is read from.
+pub(super) const COLUMNS: &str = "decision_id, digest, record, dictionary, time_ms, point, unit, experiment, arm, served_by, \
+                                  outcome, action, took_us, forced, batch, attributes";
+
+impl StoredRecord {
+    /// Of a row of [`COLUMNS`].
+    pub(super) fn read(dictionaries: &Dictionaries, db: &Connection, row: &Row<'_>) -> rusqlite::Result<Self> {
+        let dictionary: Option<i64> = row.get(3)?;
+        Ok(Self {
+            decision_id: row.get(0)?,
+            digest: row.get(1)?,
+            packed: row.get(2)?,
+            dictionary: dictionary.map(|id| dictionaries.get(db, id)).transpose()?,
+            beside: Beside {
+                time_ms: row.get::<_, i64>(4)? as u64,
+                point: row.get(5)?,
+                unit: row.get(6)?,
+                experiment: row.get(7)?,
+                arm: row.get(8)?,
+                served_by: row.get(9)?,
+                outcome: row.get(10)?,
+                action: row.get(11)?,
+                took_us: row.get::<_, i64>(12)? as u64,
+                forced: row.get(13)?,
+                batch: row.get(14)?,
+                attributes: row.get(15)?,
+            },
+        })
+    }
+
+    /// Says whether the record is gone and only its row is kept.
+    pub fn is_expired(&self) -> bool {
+        self.packed.is_empty()
+    }
+
+    /// The record's JSON.
+    ///
+    /// # Errors
+    /// That it has expired, or that what is stored is not what was packed.
+    pub fn json(&self) -> Result<Cow<'_, [u8]>, RecordError> {
+        if self.is_expired() {
+            return Err(RecordError::Expired);
+        }
+        match &self.dictionary {
+            Some(dictionary) => unpack(&self.packed, dictionary).map(Cow::Owned).map_err(RecordError::Altered),
+            None => Ok(Cow::Borrowed(&self.packed)),
+        }
+    }
+
+    /// The record, its JSON compared with its digest, and with what the row says.
+    ///
+    /// # Errors
+    /// That it has expired, or is not what was stored.
+    pub fn parse(&self) -> Result<Record, RecordError> {
+        Ok(self.checked()?.0)
+    }
+
+    /// The record with its JSON, compared with its digest, and with what the row says.
+    ///
+    /// # Errors
+    /// That it has expired, or is not what was stored.
+    pub fn checked(&self) -> Result<(Record, Cow<'_, [u8]>), RecordError> {
+        let json = self.json()?;
+        let found = serin_core::digest(&json);
+        if found != self.digest {
+            let stored = &self.digest;
+            let why = format!("the record was altered: its digest is {found}, and {stored} was stored");
+            return Err(RecordError::Altered(why));
+        }
+        let record = Record::parse(&json).map_err(RecordError::Altered)?;
+        match self.beside.differs(&self.decision_id, &record) {
+            None => Ok((record, json)),
+            Some(why) => Err(RecordError::Altered(why)),
+        }
+    }
+}
+
+impl Beside {
+    /// The first column that does not follow from the record.
+    fn differs(&self, id: &str, record: &Record) -> Option<String> {
+        let assignment = record.routing.assignment.as_ref();
+        let text = |text: Option<&str>| text.map_or_else(|| "none".to_owned(), |text| format!("'{text}'"));
+        let pairs: [(&str, String, String); 11] = [
+            ("decision_id", text(Some(id)), text(Some(&record.decision_id))),
+            ("time_ms", self.time_ms.to_string(), record.time_ms.to_string()),
+            ("point", text(Some(&self.point)), text(Some(&record.decision_point))),
+            ("unit", text(self.unit.as_deref()), text(record.unit().map(|unit| &*unit.id))),
+            ("experiment", text(self.experiment.as_deref()), text(assignment.map(|a| &*a.experiment))),
+            ("arm", text(self.arm.as_deref()), text(assignment.map(|a| &*a.arm))),
+            ("served_by", text(Some(&self.served_by)), text(Some(record.answer.served_by.as_str()))),
+            ("outcome", text(self.outcome.as_deref()), text(record.attempts.first().map(|a| a.outcome.label()))),
+            ("action", text(Some(&self.action)), text(Some(&record.answer.action))),
+            ("took_us", self.took_us.to_string(), record.timings_us.values().sum::<u64>().to_string()),
+            (
+                "forced, batch",
+                format!("{}, {:?}", self.forced, self.batch),
+                format!("{}, {:?}", assignment.is_some_and(|a| a.forced), assignment.and_then(|a| a.batch)),
+            ),
+        ];
+        let plain = pairs.into_iter().find(|(_, row, record)| row != record);
+        let (column, row, record) = plain.or_else(|| self.attribute_that_differs(record))?;
+        Some(format!("the row and its record differ: {column} is {row} in the row, and {record} in the record"))
+    }
+
+    /// An attribute that is not what the record has of it.
+    fn attribute_that_differs(&self, record: &Record) -> Option<(&'static str, String, String)> {
+        let text = self.attributes.as_deref()?;
+        let kept: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
+        let recorded = |name: &str| {
+            let attribute = experiment::Attribute::parse(name).ok()?;
+            serde_json::to_value(record.feature(&attribute.view, &attribute.name)?).ok()
+        };
+        let (name, value) = kept.iter().find(|(name, value)| recorded(name).as_ref() != Some(value))?;
+        let known = recorded(name).map_or_else(|| "none".to_owned(), |value| value.to_string());
+        Some(("attributes", format!("{name} = {value}"), known))
+    }
+}
