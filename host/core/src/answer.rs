@@ -339,8 +339,8 @@ mod tests {
             reasons: Vec::new(),
         };
         let checked = |a, b| check(Ok(vec![of(a), of(b)]), &manifest, &Limits::default());
-        assert!(matches!(checked(0.0, 1.0), Outcome::Candidates(_)));
-        let Outcome::Failure { kind, detail } = checked(0.0, -0.0) else { panic!("accepted") };
+        assert!(matches!(checked(0.0, 1.0).outcome, Outcome::Candidates(_)));
+        let Outcome::Failure { kind, detail } = checked(0.0, -0.0).outcome else { panic!("accepted") };
         assert!(kind == FailureKind::OutputInvalid && detail.contains("twice"), "{detail}");
     }
 
@@ -352,13 +352,14 @@ mod tests {
             check(Ok(vec![one]), &manifest(), limits)
         };
         // 600 bytes of text as JSON has it, the names, and "because".
-        let within =
-            |output_bytes| matches!(many(&Limits { output_bytes, ..Limits::default() }), Outcome::Candidates(_));
+        let within = |output_bytes| {
+            matches!(many(&Limits { output_bytes, ..Limits::default() }).outcome, Outcome::Candidates(_))
+        };
         assert!(within(700) && !within(600));
         let twice = RawCandidate { reasons: vec![(0, 1.0), (0, 2.0)], ..plain(0, 1.0) };
         assert!(detail(vec![twice]).contains("2 reasons of 1"));
         let refusal = check(Err((0, "\u{1}".repeat(20_000))), &manifest(), &Limits::default());
-        assert!(matches!(refusal, Outcome::Failure { kind: FailureKind::OutputTooLarge, .. }), "{refusal:?}");
+        assert!(matches!(refusal.outcome, Outcome::Failure { kind: FailureKind::OutputTooLarge, .. }), "{refusal:?}");
     }
 
     #[test]

@@ -90,3 +90,29 @@ pub(super) fn archive_specs(
     };
     applied.iter().filter_map(keep).collect()
 }
+
+/// What a deployment was built from; equal fingerprints need no swap.
+pub(super) fn fingerprint_of(config: &Config, deployment: &Deployment) -> String {
+    let mut parts = vec![config.digest.clone()];
+    for point in deployment.points.values() {
+        // Why a point is not ready is part of it: the reason that is shown has to be today's.
+        let strategy = match (&point.strategy, &point.unready) {
+            (Some(arm), _) => &*arm.plugin.id.digest,
+            (None, why) => why.as_deref().unwrap_or_default(),
+        };
+        let mut part = format!("{}:{strategy}:{}", point.name, point.routing.digest);
+        for experiment in &point.experiments {
+            part.push_str(&format!(
+                ";{}:{}:{}:{}:{:?}",
+                experiment.id, experiment.spec_digest, experiment.phase, experiment.coverage, experiment.batch
+            ));
+            for arm in experiment.arms.iter().chain(experiment.shadows.iter().map(|shadow| &shadow.arm)) {
+                part.push_str(&format!(",{}", arm.plugin.id.digest));
+            }
+        }
+        parts.push(part);
+    }
+    parts.extend(deployment.models.values().map(|model| format!("{}:{}", model.id, model.digest)));
+    parts.sort();
+    parts.join("\n")
+}

@@ -10,6 +10,7 @@ mod host;
 mod models;
 mod moved;
 mod reload;
+mod subjects;
 
 pub use build::Built;
 pub use check::{Finding, check};

@@ -8,23 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serin_core::analysis::Course;
 use serin_core::experiment::{self, Experiment, Pin};
 use tokio::sync::watch;
 
-use super::archiving::{Generation, archive_specs, keep_pending};
+use super::archiving::{Generation, archive_specs, fingerprint_of, keep_pending};
 use super::build::{Built, build, wanted};
 use super::experiments::Statuses;
 use super::models::Models;
 use super::moved::moved;
+use super::subjects::{missing, subjects};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Deployment;
-use crate::experiments::{
-    AnalysisSubject, Candidate, Controller, ExperimentState, ExperimentStatus, Observer, SpecFile, Specs,
-};
+use crate::experiments::{AnalysisSubject, Candidate, Controller, ExperimentState, Observer, SpecFile, Specs};
 use crate::features::EmbeddedStore;
-use crate::files;
 use crate::models::Runtime;
 use crate::registry::{Archive, Awaited, Folder, files_in};
 use crate::status::DeploymentStatus;
@@ -474,64 +471,4 @@ fn last_config(archive: &Archive, generation: u64, now: &Config) -> Option<Confi
     let text = String::from_utf8(archive.get(digests.first()?)?).ok()?;
     let before = Config::parse(text, &now.path).ok()?;
     Some(Config { fixed: now.fixed.clone(), ..before })
-}
-
-/// The experiments whose file is gone. A file that has another name now is not.
-fn missing(
-    specs: &Specs,
-    files: &[SpecFile],
-    known: &[ExperimentStatus],
-    controller: &Controller,
-) -> Vec<ExperimentStatus> {
-    let gone = specs.missing(files).into_iter().filter(|(_, spec)| !known.iter().any(|status| *status.id == *spec.id));
-    gone.map(|(path, spec)| ExperimentStatus {
-        id: spec.id.to_string(),
-        file: files::shown_name(&path),
-        state: ExperimentState::SpecMissing,
-        why: "its file is gone: new decisions are on the pinned strategy; put the file back to go on".to_owned(),
-        error: None,
-        status: controller.status(&spec.id),
-        spec: Some(spec),
-        source: None,
-        stale: false,
-    })
-    .collect()
-}
-
-/// The experiments that have begun, or begin now, and what they randomize by.
-fn subjects(config: &Config, experiments: &[ExperimentStatus]) -> Vec<AnalysisSubject> {
-    let begun = experiments.iter().filter(|status| status.status.started_ms.is_some());
-    let subject = |status: &ExperimentStatus| {
-        let spec = status.spec.clone()?;
-        let point = config.points.get(&spec.decision_point)?;
-        let (course, pin) = (Course::of(&status.status, &point.layer.unit), point.strategy.to_string());
-        Some(AnalysisSubject { spec, course, pin })
-    };
-    begun.filter_map(subject).collect()
-}
-
-/// What a deployment was built from; equal fingerprints need no swap.
-fn fingerprint_of(config: &Config, deployment: &Deployment) -> String {
-    let mut parts = vec![config.digest.clone()];
-    for point in deployment.points.values() {
-        // Why a point is not ready is part of it: the reason that is shown has to be today's.
-        let strategy = match (&point.strategy, &point.unready) {
-            (Some(arm), _) => &*arm.plugin.id.digest,
-            (None, why) => why.as_deref().unwrap_or_default(),
-        };
-        let mut part = format!("{}:{strategy}:{}", point.name, point.routing.digest);
-        for experiment in &point.experiments {
-            part.push_str(&format!(
-                ";{}:{}:{}:{}:{:?}",
-                experiment.id, experiment.spec_digest, experiment.phase, experiment.coverage, experiment.batch
-            ));
-            for arm in experiment.arms.iter().chain(experiment.shadows.iter().map(|shadow| &shadow.arm)) {
-                part.push_str(&format!(",{}", arm.plugin.id.digest));
-            }
-        }
-        parts.push(part);
-    }
-    parts.extend(deployment.models.values().map(|model| format!("{}:{}", model.id, model.digest)));
-    parts.sort();
-    parts.join("\n")
 }

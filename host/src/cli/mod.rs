@@ -18,6 +18,7 @@ mod plugin;
 mod plugin_bench;
 mod plugin_test;
 mod plugin_warnings;
+mod progress;
 mod project;
 mod replay;
 mod report;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use progress::progress;
 
 /// Decides by strategies compiled to WebAssembly, and routes traffic between their versions.
 #[derive(Parser)]
@@ -487,18 +489,4 @@ fn end_quietly_with_the_reader() {
 fn openapi() -> Outcome {
     println!("{}", serde_json::to_string_pretty(&crate::http::document())?);
     Ok(true)
-}
-
-/// A progress bar on a terminal, and nothing elsewhere.
-fn progress(total: Option<u64>, what: &'static str) -> indicatif::ProgressBar {
-    use std::io::IsTerminal as _;
-    if !std::io::stderr().is_terminal() {
-        return indicatif::ProgressBar::hidden();
-    }
-    let bar = match total {
-        Some(total) => indicatif::ProgressBar::new(total),
-        None => indicatif::ProgressBar::new_spinner(),
-    };
-    bar.set_message(what);
-    bar
 }

@@ -90,7 +90,7 @@ pub(super) fn route(
         }
     }
     if let Some((experiment, arm)) = forced {
-        routing.assignment = Some(assignment(experiment, arm, true));
+        routing.assignment = Some(assignment(&table.experiments[experiment], arm, true));
         return Ok(Routed { routing, arm: Some(arm), experiment: Some(experiment) });
     }
     let Some(id) = routing.unit.as_ref().map(|unit| unit.id.clone()) else { return nobody(routing) };

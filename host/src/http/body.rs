@@ -10,10 +10,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 
 use super::bytes::HeldBytes;
+use super::error::ACCEPTED_ENCODINGS;
 use super::{Problem, Service};
 
-/// The codings that a body may have, as `Accept-Encoding` lists them.
-pub(super) const ACCEPTED_ENCODINGS: &str = "gzip, zstd";
 /// Bytes that are decompressed at a time.
 const CHUNK: usize = 64 << 10;
 /// Log₂ of the memory that a zstd frame may ask for: 8 MiB, which every level up to 19 keeps to.
@@ -84,7 +83,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
 fn unsupported() -> Problem {
     let detail = format!("content-encoding: valid: one of {ACCEPTED_ENCODINGS}, or none");
     Problem {
-        accept_encoding: Some(ACCEPTED_ENCODINGS),
+        names_codings: true,
         ..Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail)
     }
 }

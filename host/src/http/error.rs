@@ -9,6 +9,9 @@ use utoipa::{IntoResponses, ToSchema};
 use crate::decide::{Refused, RequestError};
 use crate::ledger::LedgerError;
 
+/// The codings that a body may have.
+pub(super) const ACCEPTED_ENCODINGS: &str = "gzip, zstd";
+
 /// A problem document.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
@@ -28,9 +31,9 @@ pub struct Problem {
     /// Seconds after which trying again makes sense.
     #[serde(skip)]
     pub retry_after: Option<u32>,
-    /// The codings that a body may have, where it had another.
+    /// Whether the answer names the codings that a body may have.
     #[serde(skip)]
-    pub accept_encoding: Option<&'static str>,
+    pub names_codings: bool,
 }
 
 impl Problem {
@@ -46,7 +49,7 @@ impl Problem {
             detail: detail.into(),
             key: None,
             retry_after: None,
-            accept_encoding: None,
+            names_codings: false,
         }
     }
 
@@ -82,8 +85,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(codings) = self.accept_encoding {
-            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(codings));
+        if self.names_codings {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_ENCODINGS));
         }
         response
     }

@@ -17,7 +17,7 @@ use super::admin::{MAX_LIST_BYTES, answer, blocking, read, rfc3339, sent, within
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
 use crate::experiments::{CommandError, ExperimentStatus, Motive, Seen, read_whole};
-use crate::ledger::{AffectedOutcome, Approval, ConfirmError, LedgerError, Reads as _};
+use crate::ledger::{AffectedOutcome, Approval, ConfirmError, Reads as _};
 use crate::report::{Report, ReportContext};
 
 /// Units of one answer.

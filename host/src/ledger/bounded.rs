@@ -6,7 +6,8 @@ use std::sync::PoisonError;
 use rusqlite::{ErrorCode, params_from_iter};
 
 use super::affected::{AffectedUnit, units};
-use super::read::{COLUMNS, DecisionFilter, StoredRecord};
+use super::read::DecisionFilter;
+use super::stored::{COLUMNS, StoredRecord};
 use super::{Ledger, LedgerError, LedgerReader};
 use crate::clock::Budget;
 
@@ -70,7 +71,7 @@ impl LedgerReader {
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(values))?;
         while let Some(row) = rows.next()? {
-            if !each(self.dictionaries.stored(&self.connection, row)?) {
+            if !each(StoredRecord::read(&self.dictionaries, &self.connection, row)?) {
                 break;
             }
         }

@@ -9,8 +9,8 @@ use super::packing::Dictionaries;
 use super::schema::{OF_UNIT, first_id};
 use super::stored::{COLUMNS, StoredRecord};
 use super::{
-    AffectedUnit, Approval, LastSeen, Ledger, LedgerError, LedgerReader, ShadowAttempt, ShadowCount, ShadowLatency,
-    TransitionRow, affected, last_seen, moments, shadows, transitions,
+    Approval, LastSeen, Ledger, LedgerError, LedgerReader, ShadowAttempt, ShadowCount, ShadowLatency, TransitionRow,
+    last_seen, moments, shadows, transitions,
 };
 
 /// Which decisions to read.
@@ -270,23 +270,6 @@ pub trait Reads: source::Source {
     /// What SQLite says.
     fn shadow_attempts(&self, decision_id: &str) -> Result<Vec<ShadowAttempt>, LedgerError> {
         self.with(|db, dictionaries| shadows::attempts(db, dictionaries, decision_id))
-    }
-
-    /// The units that an experiment, or one of its arms, touched: those after a unit's id, in
-    /// the ids' order, at most `limit`, each once for every arm that touched it. `kind` is what
-    /// the experiment randomizes by.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    fn affected(
-        &self,
-        kind: &str,
-        experiment: &str,
-        arm: Option<&str>,
-        after: &str,
-        limit: u32,
-    ) -> Result<Vec<AffectedUnit>, LedgerError> {
-        self.with(|db, _| affected::units(db, kind, experiment, arm, after, limit))
     }
 
     /// When a host last had this ledger open, by its clock.

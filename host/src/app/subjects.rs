@@ -1,0 +1,41 @@
+//! Which experiments are shown though their file is gone, and which ones are analysed.
+
+use serin_core::analysis::Course;
+
+use crate::config::Config;
+use crate::experiments::{AnalysisSubject, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs};
+use crate::files;
+
+/// The experiments whose file is gone. A file that has another name now is not.
+pub(super) fn missing(
+    specs: &Specs,
+    files: &[SpecFile],
+    known: &[ExperimentStatus],
+    controller: &Controller,
+) -> Vec<ExperimentStatus> {
+    let gone = specs.missing(files).into_iter().filter(|(_, spec)| !known.iter().any(|status| *status.id == *spec.id));
+    gone.map(|(path, spec)| ExperimentStatus {
+        id: spec.id.to_string(),
+        file: files::shown_name(&path),
+        state: ExperimentState::SpecMissing,
+        why: "its file is gone: new decisions are on the pinned strategy; put the file back to go on".to_owned(),
+        error: None,
+        status: controller.status(&spec.id),
+        spec: Some(spec),
+        source: None,
+        stale: false,
+    })
+    .collect()
+}
+
+/// The experiments that have begun, or begin now, and what they randomize by.
+pub(super) fn subjects(config: &Config, experiments: &[ExperimentStatus]) -> Vec<AnalysisSubject> {
+    let begun = experiments.iter().filter(|status| status.status.started_ms.is_some());
+    let subject = |status: &ExperimentStatus| {
+        let spec = status.spec.clone()?;
+        let point = config.points.get(&spec.decision_point)?;
+        let (course, pin) = (Course::of(&status.status, &point.layer.unit), point.strategy.to_string());
+        Some(AnalysisSubject { spec, course, pin })
+    };
+    begun.filter_map(subject).collect()
+}
