@@ -404,7 +404,9 @@ fn a_constraint_asks_with_has_or_protects_in_doubt() {
     for loan in ["l-other", "l-null", "l-unknown"] {
         assert!(served(loan).0 != "constraint", "{loan} has no known wish");
     }
-    // Without has(), what is not known protects.
+    // Without has(), what is not known protects. Another constraint waits for the experiment's end.
+    let why = json!({ "by": "ann", "reason": "another constraint" });
+    assert_eq!(host.admin.post("/v1/experiments/outreach-score/abort", &why).status, 200);
     deployment.edit("serin.toml", "has(features.servicing.cease_contact) && ", "");
     crate::support::eventually("the other condition is in force", Duration::from_secs(20), || {
         (served("l-unknown") == (constraint(), true)).then_some(())

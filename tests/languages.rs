@@ -188,7 +188,7 @@ fn each_language_is_served_recorded_and_replayed() {
             "entities": { "borrower": "b-17", "loan": "l-88" },
             "context": { "days_past_due": 12 },
         });
-        let decision = eventually(name, Duration::from_secs(90), || {
+        let decision = eventually(name, Duration::from_secs(110), || {
             let answer = host.public.post("/v1/decisions", &request);
             assert_eq!(answer.status, 200, "{}", answer.text);
             Some(answer.json()).filter(|decision| decision["strategy"]["name"] == name)

@@ -244,11 +244,15 @@ fn why_a_point_is_not_ready_is_what_is_wrong_now() {
     let host = Host::start(&deployment);
     let not_ready = |words: &str| {
         eventually(words, BOUND, || {
+            // Readiness names the point; why it is not ready is for operators.
             let ready = host.public.get("/readyz");
-            (ready.status == 503 && ready.text.contains(words)).then_some(())
+            assert!(!ready.text.contains(words), "{}", ready.text);
+            let shown = host.admin.get("/v1/deployment").json();
+            let why = shown["decision_points"][0]["unready"].as_str().unwrap_or_default();
+            (ready.status == 503 && why.contains(words)).then_some(())
         });
     };
-    not_ready("outreach-rules@1.0.0: is not there");
+    not_ready("is not there");
     assert_eq!(host.decide(&request())["served_by"], "fallback_action");
     deployment.edit("serin.toml", "\"hardship_offer\"]", "\"offer\"]");
     deployment.write(RULES, outreach_rules());

@@ -204,6 +204,19 @@ fn a_spec_whose_metrics_are_edited_is_read_anew_beside_the_one_in_force() {
     steering.agree();
 }
 
+#[test]
+fn where_all_decisions_have_expired_positions_begin_anew() {
+    let steering = Loop::new();
+    (0..20).for_each(|i| steering.decision(&format!("d-{i}"), &format!("b-{i}"), "control"));
+    steering.agree();
+    let db = rusqlite::Connection::open(&steering.path).expect("opens");
+    db.execute("DELETE FROM decisions", []).expect("deletes");
+    (20..25).for_each(|i| steering.decision(&format!("d-{i}"), &format!("b-{i}"), "next"));
+    steering.agree();
+    let known = steering.observer.each(|followed, _| Some(followed.observed.entered().to_vec()));
+    assert_eq!(known, [[0, 5]]);
+}
+
 const RAMP: &str = r#"
 id = "e"
 decision_point = "p"

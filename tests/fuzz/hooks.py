@@ -7,6 +7,7 @@ sent as they are.
 """
 
 import itertools
+import unicodedata
 
 import schemathesis
 from schemathesis import GenerationMode
@@ -15,9 +16,10 @@ COLUMNS = {"contacts_7d": int, "balance_due": float, "hardship_flag": bool}
 
 
 def identifier(made_up, fallback):
-    """An id out of whatever text was made up: 1 to 256 bytes."""
+    """An id out of whatever text was made up: 1 to 256 bytes, no control characters, no blanks around them."""
     text = next((str(value) for value in made_up.values() if value), fallback)
-    return text.encode("utf-8", "ignore")[:200].decode("utf-8", "ignore") or fallback
+    text = "".join(character for character in text if unicodedata.category(character) != "Cc")
+    return text.encode("utf-8", "ignore")[:200].decode("utf-8", "ignore").strip() or fallback
 
 
 def number(made_up):
@@ -42,6 +44,7 @@ def decidable(request):
 def storable(row):
     """The row with columns of the view, at a time that has been."""
     row["event_time"] = "2026-01-01T00:00:00Z"
+    row["entity"] = identifier({"entity": row.get("entity")}, "l-1")
     made_up = row["values"]
     value = {int: number(made_up), float: number(made_up) / 7, bool: len(made_up) % 2 == 0}
     row["values"] = {column: value[kind] for column, kind in COLUMNS.items()}

@@ -93,6 +93,10 @@ impl Group {
     /// Reads on; says whether everything in the snapshot was read.
     fn read(&mut self, snapshot: &Snapshot<'_>) -> Result<bool, LedgerError> {
         let Self { cursor, by_id } = self;
+        if !snapshot.knows(cursor) {
+            *cursor = Cursor::default();
+            by_id.values_mut().for_each(|followed| *followed = Followed::new(&followed.subject));
+        }
         if by_id.is_empty() {
             // Nobody is interested in what there is.
             *cursor = snapshot.end();

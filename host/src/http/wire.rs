@@ -37,7 +37,7 @@ use crate::decide::{DecisionRequest, Force, MAX_OFFSET};
 pub struct WireRequest {
     /// The decision point.
     pub decision_point: String,
-    /// Ids by kind of entity.
+    /// Ids by kind of entity: 1 to 256 bytes each, without control characters, and without blanks around them.
     #[serde(deserialize_with = "unique::keys")]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub entities: IndexMap<String, String>,

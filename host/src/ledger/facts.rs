@@ -112,6 +112,13 @@ impl<'c> Snapshot<'c> {
         self.end
     }
 
+    /// Says whether a cursor is of this ledger as it is. Where all rows of a table have expired,
+    /// positions begin anew, and one that was reached before is beyond the end.
+    pub fn knows(&self, cursor: &Cursor) -> bool {
+        let Cursor { decisions, outcomes, exposures } = self.end;
+        cursor.decisions <= decisions && cursor.outcomes <= outcomes && cursor.exposures <= exposures
+    }
+
     /// Calls `each` with the facts after `cursor`, of at most `rows` rows, and moves the cursor with
     /// each of them: after an error it stands where reading ended. Says whether everything was read.
     ///
@@ -134,8 +141,7 @@ impl<'c> Snapshot<'c> {
             each(Fact::Exposure(exposure(row)?));
             Ok(())
         })?;
-        let Cursor { decisions, outcomes, exposures } = self.end;
-        Ok(cursor.decisions >= decisions && cursor.outcomes >= outcomes && cursor.exposures >= exposures)
+        Ok(*cursor == self.end)
     }
 
     /// Reads the rows of one table that are next, as many as are left.
