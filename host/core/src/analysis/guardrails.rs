@@ -144,7 +144,8 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
                 // is bounded by itself.
                 let is_fixed = observed.course.batches.is_empty();
                 let share = if is_fixed { weight / (weight + of_control) } else { 0.0 };
-                by_counts(&mut result, guardrail, counts[control], counts[arm], share);
+                let bounds = |alphas| observed.bounds((position, arm), [counts[control], counts[arm]], alphas);
+                by_counts(&mut result, guardrail, [counts[control], counts[arm]], share, bounds);
             }
             Some(summed) => by_metric(&mut result, guardrail, summed, [control, arm], observed),
         }
@@ -175,8 +176,15 @@ fn hits(observed: &Observed, position: usize, now_ms: u64) -> Vec<Counts> {
     counts
 }
 
-/// `share` is the arm's part of the units that fall to it or to control.
-fn by_counts(result: &mut GuardrailResult, guardrail: &Guardrail, control: Counts, arm: Counts, share: f64) {
+/// `share` is the arm's part of the units that fall to it or to control; `bounds` gives the lower bound
+/// of the difference of rates and the upper one, each at its error rate.
+fn by_counts(
+    result: &mut GuardrailResult,
+    guardrail: &Guardrail,
+    [control, arm]: [Counts; 2],
+    share: f64,
+    bounds: impl FnOnce([f64; 2]) -> [f64; 2],
+) {
     let rate = |counts: Counts| (counts.units > 0).then(|| counts.events as f64 / counts.units as f64);
     result.units = [control.units, arm.units];
     result.means = [rate(control), rate(arm)];
@@ -187,8 +195,7 @@ fn by_counts(result: &mut GuardrailResult, guardrail: &Guardrail, control: Count
     if !is_enough(result, guardrail) {
         return;
     }
-    let (mut low, _) = difference_bounds(control, arm, result.alarm_alpha);
-    let (_, high) = difference_bounds(control, arm, guardrail.alpha);
+    let [mut low, high] = bounds([result.alarm_alpha, guardrail.alpha]);
     let margin = scaled(margin, is_relative, result.means[0]);
     if alarm == 0.0 && share > 0.0 && share < 1.0 {
         // Any increase is harm: the events alone tell, and sooner than two bounds of which each

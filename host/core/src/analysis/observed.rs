@@ -3,6 +3,7 @@
 //! are summed up again.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -10,13 +11,20 @@ use super::blocks::Block;
 use super::course::Course;
 use super::facts::{BLOCK, Facts};
 use crate::experiment::Experiment;
+use crate::stats::Counts;
+use crate::stats::rare::{difference_lower, difference_upper};
 
 /// What is known of an experiment's units.
 pub struct Observed {
     facts: Facts,
     /// By block; none where it was never summed up.
     blocks: RefCell<Vec<Option<Block>>>,
+    /// By guardrail and arm: for which counts bounds were computed last, and what they are.
+    bounds: RefCell<BTreeMap<(usize, usize), KeptBounds>>,
 }
+
+/// Bounds of a difference of rates: the lower and the upper one.
+type KeptBounds = ([Counts; 2], [f64; 2]);
 
 impl Deref for Observed {
     type Target = Facts;
@@ -40,7 +48,7 @@ impl Observed {
 
     /// Nothing yet, of an experiment that was run in this way.
     pub fn over(spec: Arc<Experiment>, course: Course) -> Self {
-        Self { facts: Facts::over(spec, course), blocks: RefCell::default() }
+        Self { facts: Facts::over(spec, course), blocks: RefCell::default(), bounds: RefCell::default() }
     }
 
     /// Calls `read` with the summaries of all blocks of units as they are at `now_ms`.
@@ -55,6 +63,20 @@ impl Observed {
         }
         drop(blocks);
         read(&self.blocks.borrow())
+    }
+
+    /// Bounds of the second rate less the first, the lower and the upper one, each at its error rate of
+    /// `alphas`. They are searched for, which takes some 100 microseconds, and so are kept for a
+    /// guardrail and arm, whose error rates stay, until its counts have changed.
+    pub(super) fn bounds(&self, of: (usize, usize), counts: [Counts; 2], alphas: [f64; 2]) -> [f64; 2] {
+        let mut kept = self.bounds.borrow_mut();
+        if let Some((_, bounds)) = kept.get(&of).filter(|(known, _)| *known == counts) {
+            return *bounds;
+        }
+        let [control, arm] = counts;
+        let bounds = [difference_lower(control, arm, alphas[0]), difference_upper(control, arm, alphas[1])];
+        kept.insert(of, (counts, bounds));
+        bounds
     }
 
     /// The time from which on an analysis differs from one at `now_ms`, though no fact is added:

@@ -113,12 +113,19 @@ pub fn bounds(counts: Counts, alpha: f64) -> (f64, f64) {
 /// probability at least 1 − `alpha`: they are the outermost differences of one region of pairs of
 /// rates. At the same level, [`harm`] is said of every alarm below the lower one.
 pub fn difference_bounds(control: Counts, treatment: Counts, alpha: f64) -> (f64, f64) {
-    let lowest = |control: Counts, treatment: Counts| {
-        // At this difference, and below it, the data speak for the hypothesis, not against it.
-        let within = treatment.rate(0.0) - control.rate(1.0);
-        edge(-1.0, within, |alarm| harm(control, treatment, alarm, alpha))
-    };
-    (lowest(control, treatment), -lowest(treatment, control))
+    (difference_lower(control, treatment, alpha), difference_upper(control, treatment, alpha))
+}
+
+/// The lower one of [`difference_bounds`].
+pub fn difference_lower(control: Counts, treatment: Counts, alpha: f64) -> f64 {
+    // At this difference, and below it, the data speak for the hypothesis, not against it.
+    let within = treatment.rate(0.0) - control.rate(1.0);
+    edge(-1.0, within, |alarm| harm(control, treatment, alarm, alpha))
+}
+
+/// The upper one of [`difference_bounds`].
+pub fn difference_upper(control: Counts, treatment: Counts, alpha: f64) -> f64 {
+    -difference_lower(treatment, control, alpha)
 }
 
 /// The control's rate in `within` at which both arms' data are likeliest, if the treatment's is
