@@ -9,7 +9,7 @@ use super::metric_summary::{MetricSummary, Shape, sum_up};
 use crate::experiment::Watched;
 use crate::stats::{Counts, Moments};
 
-/// What a block of units comes to at one time.
+/// The summary of a block of units at one time.
 pub(super) struct Block {
     /// The version of its units.
     version: u64,

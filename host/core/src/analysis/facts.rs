@@ -1,5 +1,5 @@
-//! What is known of an experiment's units. One unit is one observation, however often it was
-//! decided about. Facts are taken in the order in which the ledger committed them: an outcome is
+//! The facts known about an experiment's units. One unit is one observation, however many decisions
+//! it had. Facts are taken in the order in which the ledger committed them: an outcome is
 //! counted for the units that had entered when it was stored, and for no other. So the result
 //! depends on the ledger alone, and not on when or in how many steps it was read.
 
@@ -76,7 +76,7 @@ pub(super) const BLOCK: usize = 256;
 
 type ByUnit<T> = HashMap<Box<str>, T, FxBuildHasher>;
 
-/// What is known of an experiment's units.
+/// The facts known about an experiment's units.
 pub struct Facts {
     /// The spec that it is analysed by.
     pub spec: Arc<Experiment>,
@@ -315,7 +315,7 @@ impl Facts {
     }
 }
 
-/// What has to be totalled a unit, and where each metric finds it.
+/// The totals that each unit needs, and the positions at which each metric finds them.
 fn slots(spec: &Experiment) -> (Vec<Slot>, Vec<Slots>) {
     let mut slots: Vec<Slot> = Vec::new();
     let mut slot = |measure: &Measure, metric: &Metric| {

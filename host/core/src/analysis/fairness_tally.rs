@@ -1,4 +1,4 @@
-//! Who among some units is well treated, in a form that can be added up.
+//! Mergeable counts of the units that are treated well, by group.
 
 use super::entry::UNKNOWN;
 use super::facts::Facts;
@@ -6,7 +6,7 @@ use super::unit::{Slots, Unit};
 use crate::experiment::{Aggregate, Role};
 use crate::stats::Counts;
 
-/// The well-treated among some units: by rate, arm and group.
+/// Units, and those treated well, by rate, arm and group.
 pub(super) type Tally = Vec<Vec<Vec<Counts>>>;
 
 /// The goals that are yes or no: each is a rate beside `selection`, which comes first.

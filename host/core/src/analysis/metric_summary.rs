@@ -1,4 +1,4 @@
-//! What units come to for a metric, in a form that can be added up.
+//! Mergeable summaries of a metric over some units.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::experiment::{Metric, Missing};
 use crate::stats::regression::Cross;
 use crate::stats::{Joint, Moments};
 
-/// A metric's numbers in one arm, in the form that can be added up.
+/// A metric's sufficient statistics in one arm.
 #[derive(Debug, Clone)]
 pub(super) struct ArmSummary {
     pub moments: Moments,
@@ -23,14 +23,14 @@ pub(super) enum By {
     Plain,
     /// Two sums' ratio.
     Ratio,
-    /// Less what covariates foretell, each with its mean over all units: who lacks one is taken
-    /// to be average.
+    /// Adjusted for covariates, each centred on its mean over all units. A unit that lacks one gets the
+    /// mean.
     Covariates(Vec<usize>),
     /// Batch by batch, each with its own shares.
     Batches,
 }
 
-/// What is summed up for a metric.
+/// How a metric is summed up.
 pub(super) struct Shape<'o> {
     pub metric: &'o Metric,
     pub slots: Slots,
@@ -53,7 +53,7 @@ impl<'o> Shape<'o> {
         Self { metric, slots, by, arms: facts.spec.arms.len() }
     }
 
-    /// What no units come to.
+    /// The summary of no units.
     pub fn nothing(&self) -> MetricSummary {
         let k = match &self.by {
             By::Covariates(places) => places.len(),
@@ -77,14 +77,14 @@ impl<'o> Shape<'o> {
     }
 }
 
-/// What some units come to for a metric.
+/// The summary of a metric over some units.
 #[derive(Debug, Clone)]
 pub(super) struct MetricSummary {
     pub arms: Vec<ArmSummary>,
     pub not_mature: u64,
     pub no_row: u64,
     pub not_exposed: u64,
-    /// What has happened, by arm, whether or not the unit is mature: one that has happened stays.
+    /// The totals so far by arm, of mature and immature units: an event that has happened stays.
     pub so_far: Vec<f64>,
     /// By batch and arm, where shares follow from rewards.
     pub batches: BTreeMap<u32, Vec<Moments>>,
@@ -94,7 +94,7 @@ pub(super) struct MetricSummary {
 }
 
 impl MetricSummary {
-    /// Adds what further units come to.
+    /// Adds the summary of further units.
     pub fn merge(&mut self, other: &Self) {
         for (arm, other) in self.arms.iter_mut().zip(&other.arms) {
             arm.moments += other.moments;

@@ -14,7 +14,7 @@ use crate::experiment::Experiment;
 use crate::stats::Counts;
 use crate::stats::rare::{difference_lower, difference_upper};
 
-/// What is known of an experiment's units.
+/// An experiment's units and their summaries.
 pub struct Observed {
     facts: Facts,
     /// By block; none where it was never summed up.

@@ -1,4 +1,4 @@
-//! What is known of one unit.
+//! The facts known about one unit.
 
 use std::sync::Arc;
 
@@ -91,8 +91,8 @@ impl Unit {
         }
     }
 
-    /// Says whether something that was stored after the decision at `after` can be an effect of
-    /// what was decided for this unit: what was stored before the unit entered cannot.
+    /// Says whether the unit had entered when something was stored after the decision at `after`. An
+    /// event that was stored before the unit entered is no effect of the experiment.
     pub(super) fn had_entered(&self, after: Place) -> bool {
         self.place <= after
     }
