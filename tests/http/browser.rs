@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::{outreach, problem};
-use crate::support::{Host, collections};
+use crate::support::{Host, Raw, collections};
 
 #[test]
 fn the_admin_listener_answers_to_its_own_names() {
@@ -54,6 +54,28 @@ fn a_page_of_another_origin_changes_nothing() {
     let body = outreach("b-1").to_string();
     let public = host.public.post_text("/v1/decisions", &body, &[("host", "decisions.example")]).expect("answers");
     assert_eq!(public.status, 200);
+}
+
+#[test]
+fn who_is_refused_reads_why_though_the_body_comes_late() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let refused = [
+        (&host.admin.address, "origin: http://evil.example\r\ncontent-type: application/json", 403),
+        (&host.admin.address, "content-type: text/plain", 415),
+        (&host.public.address, "content-type: text/plain", 415),
+        (&host.public.address, "content-type: application/json\r\ncontent-encoding: br", 415),
+    ];
+    for (address, header, status) in refused {
+        let mut client = Raw::connect(address).expect("connects");
+        let head = format!("POST /v1/decisions HTTP/1.1\r\nhost: {address}\r\n{header}\r\ncontent-length: 9\r\n\r\n");
+        for _ in 0..3 {
+            // The connection goes on: nothing of the refused body is taken for the next request.
+            assert!(client.send(&head) && client.send("GET / ") && client.send("HTT"), "{header}");
+            let answer = client.answer().expect("answers");
+            assert_eq!((answer.status, answer.headers.get("connection")), (status, None), "{header}: {}", answer.text);
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use serin_core::record::{Outcome, Record};
 use super::build::{BuildOptions, build};
 use crate::app::Reloader;
 use crate::ledger::{DecisionFilter, Ledger, Reads as _};
-use crate::registry::{Plugin, Watcher, read_file};
+use crate::registry::{ArtifactState, Plugin, Watcher, read_file};
 use crate::replay::{CandidateAnswer, compare};
 use crate::sandbox::Engines;
 
@@ -122,8 +122,12 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
     let partial = served.plugins.join(format!(".{name}.partial"));
     std::fs::write(&partial, &bytes)?;
     std::fs::rename(&partial, served.plugins.join(&name))?;
-    let is_active = || reloader.folder.active().get(&pin).is_some_and(|active| active.id.digest == plugin.id.digest);
-    while !is_active() {
+    // As it is shown: a version that is loaded is served only once the next deployment is in force.
+    let is_served = || {
+        let statuses = reloader.folder.statuses();
+        statuses.iter().any(|status| status.digest == *plugin.id.digest && status.state == ArtifactState::Active)
+    };
+    while !is_served() {
         if swapping.elapsed() > PATIENCE {
             return Err(format!("{name}: is not served; see GET /v1/plugins").into());
         }

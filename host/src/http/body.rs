@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::Request;
@@ -21,6 +21,26 @@ const ZSTD_WINDOW: u32 = 23;
 /// that is still sending when the connection closes would not get to read why.
 const READ_ON: usize = 8;
 
+/// Bytes of a refused request's body that are read and thrown away.
+const DISCARDED: usize = 64 << 10;
+/// How long that may take.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// Reads the body of a request that is refused for its headers, within bounds. A connection that
+/// closes on a client that is still sending is reset, and the client does not get to read why.
+pub(super) async fn discard(mut body: Body) {
+    let read = async {
+        let mut read = 0;
+        while read <= DISCARDED
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            read += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // What is still to come after that is not waited for.
+    let _ = tokio::time::timeout(DISCARD_TIME, read).await;
+}
+
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
@@ -35,14 +55,13 @@ pub(super) async fn read(
     service: &Arc<Service>,
     arrived: Instant,
 ) -> Result<(Bytes, HeldBytes), Problem> {
-    let encoding = encoding(request.headers())?;
-    if !is_json(request.headers()) {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "the body has to be JSON, sent with 'content-type: application/json'",
-        ));
-    }
+    let encoding = match declared(request.headers()) {
+        Ok(encoding) => encoding,
+        Err(problem) => {
+            discard(request.into_body()).await;
+            return Err(problem);
+        }
+    };
     let mut held = service.bytes.nothing();
     let bytes = collect(request.into_body(), service, arrived, &mut held).await?;
     if encoding == Encoding::Identity {
@@ -50,6 +69,19 @@ pub(super) async fn read(
     }
     let limit = service.settings.max_body_bytes;
     service.lanes.compute(move || decompress(encoding, &bytes, limit, held)).await?
+}
+
+/// The encoding that the headers declare, where they say that the body is JSON.
+fn declared(headers: &HeaderMap) -> Result<Encoding, Problem> {
+    let encoding = encoding(headers)?;
+    if !is_json(headers) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "the body has to be JSON, sent with 'content-type: application/json'",
+        ));
+    }
+    Ok(encoding)
 }
 
 /// Says whether the body is declared as JSON.

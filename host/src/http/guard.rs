@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Problem;
-use super::body::is_json;
+use super::body::{discard, is_json};
 
 /// The names that the admin listener answers to.
 #[derive(Debug)]
@@ -72,6 +72,7 @@ pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
         Ok(()) => next.run(request).await,
         Err(problem) => {
             tracing::debug!(reason = problem.reason(), "refused on the admin listener");
+            discard(request.into_body()).await;
             problem.into_response()
         }
     };
