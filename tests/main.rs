@@ -34,6 +34,7 @@ mod reports;
 mod routing;
 mod sandbox;
 mod shadows;
+mod simulation;
 mod smoke;
 mod steering;
 mod support;

@@ -14,6 +14,7 @@ pub mod files;
 pub mod http;
 pub mod ledger;
 pub mod models;
+mod mutant;
 pub mod registry;
 pub mod replay;
 pub mod report;

@@ -9,7 +9,7 @@ use super::Reloader;
 
 /// Keeps the report of each experiment that has ended since the last call; says whether there was
 /// one. What fails is tried again at the next call.
-pub(super) fn keep_final_reports(reloader: &Reloader, controller: &Controller, observer: &Observer) -> bool {
+pub fn keep_final_reports(reloader: &Reloader, controller: &Controller, observer: &Observer) -> bool {
     let status = reloader.status.load();
     let mut kept = false;
     for shown in &status.experiments {

@@ -14,5 +14,6 @@ mod subjects;
 
 pub use build::Built;
 pub use check::{Finding, check};
+pub use final_reports::keep_final_reports;
 pub use host::{Host, HostError, Looks, Options};
 pub use reload::{Reloader, ReloaderParts};

@@ -23,6 +23,7 @@ use crate::decide::Deployment;
 use crate::experiments::{AnalysisSubject, Candidate, Controller, ExperimentState, Observer, SpecFile, Specs};
 use crate::features::EmbeddedStore;
 use crate::models::Runtime;
+use crate::mutant::Mutant;
 use crate::registry::{Archive, Awaited, Folder, files_in};
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
@@ -340,7 +341,8 @@ impl Reloader {
             inner.specs.apply(path, spec, text);
         }
         // What is put in force is what is recorded: what the files ask for may not be.
-        built = self.build(inner, &inner.config, candidates, &gone, Statuses::Recorded, &mut status);
+        let recorded = if Mutant::UnrecordedStatus.is_on() { Statuses::Due } else { Statuses::Recorded };
+        built = self.build(inner, &inner.config, candidates, &gone, recorded, &mut status);
         status.experiments = built.experiments;
         status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
         status.subjects = subjects(&inner.config, &status.experiments);

@@ -7,6 +7,7 @@
 use rusqlite::{Connection, Row, Statement, Transaction};
 
 use super::{Ledger, LedgerError, LedgerReader};
+use crate::mutant::Mutant;
 
 /// A decision inside an experiment.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +89,13 @@ pub struct Cursor {
     exposures: i64,
 }
 
+/// The tables that facts are read from.
+enum Kind {
+    Decisions,
+    Outcomes,
+    Exposures,
+}
+
 /// A ledger as it is at one moment.
 pub struct Snapshot<'c> {
     db: Transaction<'c>,
@@ -122,25 +130,31 @@ impl<'c> Snapshot<'c> {
     /// Calls `each` with the facts after `cursor`, of at most `rows` rows, and moves the cursor with
     /// each of them: after an error it stands where reading ended. Says whether everything was read.
     ///
-    /// Decisions come first: outcomes and exposures are read once all decisions are.
-    ///
     /// # Errors
     /// What SQLite says.
     pub fn read(&self, cursor: &mut Cursor, rows: i64, mut each: impl FnMut(Fact<'_>)) -> Result<bool, LedgerError> {
         let mut left = rows;
-        let each = &mut each;
-        self.page(DECISIONS, &mut cursor.decisions, self.end.decisions, &mut left, |row| {
-            each(Fact::Decision(decision(row)?));
-            Ok(())
-        })?;
-        self.page(OUTCOMES, &mut cursor.outcomes, self.end.outcomes, &mut left, |row| {
-            each(Fact::Outcome(outcome(row)?));
-            Ok(())
-        })?;
-        self.page(EXPOSURES, &mut cursor.exposures, self.end.exposures, &mut left, |row| {
-            each(Fact::Exposure(exposure(row)?));
-            Ok(())
-        })?;
+        // What follows from a decision is read once all decisions are.
+        let mut kinds = [Kind::Decisions, Kind::Outcomes, Kind::Exposures];
+        if Mutant::OutcomesFirst.is_on() {
+            kinds.rotate_left(1);
+        }
+        for kind in kinds {
+            match kind {
+                Kind::Decisions => self.page(DECISIONS, &mut cursor.decisions, self.end.decisions, &mut left, |row| {
+                    each(Fact::Decision(decision(row)?));
+                    Ok(())
+                }),
+                Kind::Outcomes => self.page(OUTCOMES, &mut cursor.outcomes, self.end.outcomes, &mut left, |row| {
+                    each(Fact::Outcome(outcome(row)?));
+                    Ok(())
+                }),
+                Kind::Exposures => self.page(EXPOSURES, &mut cursor.exposures, self.end.exposures, &mut left, |row| {
+                    each(Fact::Exposure(exposure(row)?));
+                    Ok(())
+                }),
+            }?;
+        }
         Ok(*cursor == self.end)
     }
 

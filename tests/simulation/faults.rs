@@ -1,0 +1,118 @@
+//! Errors of the ledger, as SQLite itself reports them: rows that it refuses, transactions that fail
+//! whole, rows that cannot be read, and a queue that is full.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use serin::ledger::{Commit, Ledger, LedgerError, Note};
+
+/// Tables that the writer inserts into.
+const WRITTEN: [&str; 5] = ["decisions", "outcomes", "exposures", "transitions", "moments"];
+
+/// Tables that facts are read from, each with a column that has to be a number.
+const READ: [(&str, &str); 3] = [("decisions", "time_ms"), ("outcomes", "at_ms"), ("exposures", "at_ms")];
+
+/// An error that goes on until it is mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A row in one table is refused; what else is in its transaction is tried again.
+    Row(usize),
+    /// A transaction with a row in one table fails.
+    Transaction(usize),
+    /// The newest row of a table cannot be read.
+    Unreadable(usize),
+}
+
+impl Fault {
+    /// Every fault that there is.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let written = (0..WRITTEN.len()).flat_map(|table| [Self::Row(table), Self::Transaction(table)]);
+        written.chain((0..READ.len()).map(Self::Unreadable))
+    }
+}
+
+/// A connection of its own to the ledger's file, and the error that goes on.
+pub struct Faults {
+    db: Connection,
+    on: Option<(Fault, i64)>,
+}
+
+impl Faults {
+    /// Prepares a ledger that is open.
+    pub fn prepare(path: &Path) -> Self {
+        let db = Connection::open(path).expect("opens");
+        db.busy_timeout(std::time::Duration::from_secs(10)).expect("sets");
+        db.execute_batch("CREATE TABLE fault (name TEXT NOT NULL)").expect("creates");
+        for table in WRITTEN {
+            let trigger = |kind: &str, what: &str| {
+                format!(
+                    "CREATE TRIGGER {kind}_{table} BEFORE INSERT ON {table}
+                     WHEN EXISTS (SELECT 1 FROM fault WHERE name = '{kind}_{table}') BEGIN {what}; END;"
+                )
+            };
+            db.execute_batch(&trigger("row", "SELECT RAISE(ABORT, 'refused')")).expect("creates");
+            // No constraint, and so nothing that the writer would try again.
+            db.execute_batch(&trigger("transaction", "SELECT json('{')")).expect("creates");
+        }
+        Self { db, on: None }
+    }
+
+    pub fn on(&self) -> Option<Fault> {
+        self.on.map(|(fault, _)| fault)
+    }
+
+    pub fn cannot_read(&self) -> bool {
+        matches!(self.on, Some((Fault::Unreadable(_), _)))
+    }
+
+    pub fn begin(&mut self, fault: Fault) {
+        self.mend();
+        let insert = |name: String| self.db.execute("INSERT INTO fault VALUES (?1)", [name]).expect("inserts");
+        let mut row = 0;
+        match fault {
+            Fault::Row(table) => drop(insert(format!("row_{}", WRITTEN[table]))),
+            Fault::Transaction(table) => drop(insert(format!("transaction_{}", WRITTEN[table]))),
+            Fault::Unreadable(at) => {
+                let (table, column) = READ[at];
+                let newest = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
+                row = self.db.query_row(&newest, [], |row| row.get(0)).expect("reads");
+                let spoil = format!("UPDATE {table} SET {column} = 'x' || {column} WHERE rowid = ?1");
+                self.db.execute(&spoil, [row]).expect("updates");
+            }
+        }
+        self.on = Some((fault, row));
+    }
+
+    pub fn mend(&mut self) {
+        self.db.execute("DELETE FROM fault", []).expect("deletes");
+        if let Some((Fault::Unreadable(at), row)) = self.on.take() {
+            let (table, column) = READ[at];
+            let mend = format!("UPDATE {table} SET {column} = CAST(substr({column}, 2) AS INTEGER) WHERE rowid = ?1");
+            self.db.execute(&mend, [row]).expect("updates");
+        }
+    }
+
+    /// Calls `act` while the ledger's queue is full: its writer waits for a lock that is held here.
+    pub fn with_full_queue(&self, ledger: &Ledger, act: impl FnOnce()) {
+        self.db.execute_batch("BEGIN IMMEDIATE").expect("locks");
+        let moment = Note::Moment("full".into(), 0, "{}".to_owned());
+        ledger.note(moment).expect("there is room yet");
+        // The writer takes some more before it waits for the lock.
+        let mut refused = 0;
+        while refused < 100 {
+            match ledger.commit_unwaited(Commit::default()) {
+                Ok(()) => refused = 0,
+                Err(LedgerError::QueueFull) => {
+                    refused += 1;
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        act();
+        self.db.execute_batch("ROLLBACK").expect("unlocks");
+        let drained = || ledger.commit(Commit::default()).ok()?.blocking_recv().ok();
+        crate::support::eventually("the queue is drained", std::time::Duration::from_secs(20), drained)
+            .expect("nothing was written but one moment");
+    }
+}

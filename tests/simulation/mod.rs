@@ -1,0 +1,123 @@
+//! The loop that steers experiments, simulated. One process, a simulated clock, and a seed that
+//! orders everything: decisions and their commits, outcomes early, late and reversed, exposures,
+//! people's commands, edits of files, looks of the host, errors of the ledger, restarts and expiry.
+//! The ledger, the controller, the observer, the reloader and the sandbox are the host's own; what
+//! they may do is held to a plain model after each step.
+
+mod checks;
+mod faults;
+mod files;
+mod model;
+mod random;
+mod steps;
+mod world;
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use world::World;
+
+/// Steps of one seed.
+const STEPS: usize = 220;
+
+/// Plays one seed; on a failure says what led to it, and how to play it again.
+fn play(seed: u64) {
+    let mut trace = Vec::new();
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(seed);
+        checks::all(&mut world);
+        for at in 0..STEPS {
+            let step = steps::next(&world);
+            trace.push(format!("{at:>4} {:>7} ms  {step:?}", world.passed_ms()));
+            world.take(step);
+            checks::all(&mut world);
+        }
+    }));
+    if let Err(panic) = played {
+        eprintln!("the last steps of seed {seed}:");
+        trace.iter().skip(trace.len().saturating_sub(60)).for_each(|line| eprintln!("{line}"));
+        eprintln!(
+            "seed {seed} failed; repeat it: SERIN_SEEDS={seed} cargo nextest run --workspace --no-capture \
+             -E 'test(simulation::seeds_that_are_asked_for)'"
+        );
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn play_all(seeds: Range<u64>) {
+    seeds.for_each(play);
+}
+
+// Four tests, so that they share the cores: each seed takes a fraction of a second.
+#[test]
+fn no_order_of_steps_breaks_an_invariant_first_quarter() {
+    play_all(0..75);
+}
+
+#[test]
+fn no_order_of_steps_breaks_an_invariant_second_quarter() {
+    play_all(75..150);
+}
+
+#[test]
+fn no_order_of_steps_breaks_an_invariant_third_quarter() {
+    play_all(150..225);
+}
+
+#[test]
+fn no_order_of_steps_breaks_an_invariant_last_quarter() {
+    play_all(225..300);
+}
+
+/// Plays what `SERIN_SEEDS` asks for: one seed as `17`, some as `17..40`, or as many from a random
+/// one on as there is time for, as `90s`.
+#[test]
+fn seeds_that_are_asked_for() {
+    let Ok(asked) = std::env::var("SERIN_SEEDS") else { return };
+    let number = |text: &str| text.parse::<u64>().expect("SERIN_SEEDS: 17, 17..40 or 90s");
+    if let Some(seconds) = asked.strip_suffix('s') {
+        let (end, first) = (Instant::now() + Duration::from_secs(number(seconds)), random::of_the_system());
+        let played = (first..).take_while(|_| Instant::now() < end).inspect(|seed| play(*seed)).count();
+        println!("{played} seeds from {first} on");
+    } else if let Some((from, to)) = asked.split_once("..") {
+        play_all(number(from)..number(to));
+    } else {
+        play(number(&asked));
+    }
+}
+
+/// Plays seeds with a defect put back, in a process of its own, until one fails.
+fn is_found(mutant: &str, expected: &str) {
+    let played = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "simulation::seeds_that_are_asked_for", "--nocapture"])
+        .env("SERIN_MUTANT", mutant)
+        .env("SERIN_SEEDS", "0..60")
+        .output()
+        .expect("runs");
+    let said = String::from_utf8_lossy(&played.stderr);
+    assert!(!played.status.success(), "no seed of 0..60 finds {mutant}");
+    assert!(said.contains(expected), "{mutant} is found by another invariant than \"{expected}\":\n{said}");
+    assert!(said.contains("repeat it: SERIN_SEEDS="), "{said}");
+}
+
+#[test]
+fn a_host_that_carries_out_stale_commands_is_found() {
+    is_found("StaleCommand", "was judged on another generation");
+}
+
+#[test]
+fn an_observer_that_reads_outcomes_before_decisions_is_found() {
+    is_found("OutcomesFirst", "live analysis");
+}
+
+#[test]
+fn a_deployment_of_a_status_that_was_not_recorded_is_found() {
+    is_found("UnrecordedStatus", "was never recorded");
+}
+
+#[test]
+fn expiry_of_what_a_running_experiment_needs_is_found() {
+    is_found("ForgottenFacts", "units that entered");
+}
