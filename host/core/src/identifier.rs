@@ -15,7 +15,7 @@ pub fn check(id: &str) -> Result<(), String> {
     check_characters(id)
 }
 
-/// As [`check`], with another maximum length.
+/// As [`check`], but without the length, which the caller checks.
 ///
 /// # Errors
 /// What is wrong with it, and what is valid.
