@@ -104,7 +104,7 @@ impl Controller {
     /// Loads the statuses from the ledger, so that a restart continues where it stopped.
     ///
     /// # Errors
-    /// What the ledger says.
+    /// The ledger's error.
     pub fn open(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, LedgerError> {
         let statuses = Mutex::new(ledger.statuses()?.into_iter().collect());
         let with_final_report = ledger.with_final_report()?.into_iter().collect();
@@ -134,7 +134,7 @@ impl Controller {
     /// The approvals of an experiment's specs, and what this spec still lacks.
     ///
     /// # Errors
-    /// What the ledger says.
+    /// The ledger's error.
     pub fn approvals(&self, spec: &Experiment) -> Result<(Vec<Approval>, Option<String>), LedgerError> {
         let governance = self.governance.lock().clone();
         self.agreement(spec, governance.as_ref())
@@ -202,7 +202,7 @@ impl Controller {
     /// The changes of an experiment's status, oldest first.
     ///
     /// # Errors
-    /// What the ledger says.
+    /// The ledger's error.
     pub fn history(&self, id: &str) -> Result<Vec<TransitionRow>, LedgerError> {
         self.ledger.transitions(id)
     }

@@ -138,7 +138,7 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
 /// Reads all facts of one experiment from a ledger.
 ///
 /// # Errors
-/// What SQLite says.
+/// SQLite's error.
 pub fn read_whole(ledger: &LedgerReader, subject: &AnalysisSubject) -> Result<Observed, LedgerError> {
     ledger.snapshot(|snapshot| {
         let mut group = Group::default();
@@ -299,7 +299,7 @@ impl Observer {
     /// Reads new rows, and calls `look` with one experiment as it is in force now.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn with<T>(&self, id: &str, look: impl FnOnce(&mut Followed) -> T) -> Result<Seen<T>, LedgerError> {
         for _ in 0..MOST_READS {
             self.read_some(1)?;
