@@ -182,7 +182,7 @@ fn expire_decisions(
     batch: &mut Batch,
 ) -> rusqlite::Result<bool> {
     if !expiry.spared.is_subset(&spared) {
-        // Rows that only they needed go too.
+        // Some experiment is no longer spared: start over, so that its rows are deleted too.
         expiry.after.clear();
     }
     expiry.spared = spared;
