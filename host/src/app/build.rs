@@ -14,7 +14,7 @@ use crate::features::EmbeddedStore;
 use crate::models::ModelSet;
 use crate::registry::VersionsByPin;
 
-/// A deployment and the status of what it was built from.
+/// A deployment and the status of its inputs.
 pub struct Built {
     /// The deployment.
     pub deployment: Deployment,
@@ -37,7 +37,8 @@ pub(super) fn wanted(config: &Config, candidates: &[Candidate]) -> Vec<Pin> {
     wanted
 }
 
-/// Builds a deployment. What does not fit is left out and says so; nothing here fails whole.
+/// Builds a deployment. Parts that do not fit are left out, with an error in their status; the
+/// build as a whole never fails.
 #[allow(clippy::too_many_arguments, reason = "a composition root takes the parts that it composes")]
 pub(super) fn build(
     config: &Config,
@@ -57,7 +58,7 @@ pub(super) fn build(
     let mut points = HashMap::new();
     for (name, spec) in &config.points {
         let mut experiments = running.remove(name).unwrap_or_default();
-        // Who holds a place is searched for by halves.
+        // Sorted: a binary search finds the slot that contains a place.
         experiments.sort_by(|a, b| a.slot[0].total_cmp(&b.slot[0]));
         let (strategy, unready) = match build_pinned(config, name, versions, &models) {
             Ok(arm) => (Some(arm), None),
@@ -87,7 +88,7 @@ pub(super) fn build(
         };
         points.insert(name.clone(), Arc::new(point));
     }
-    // One version never takes all threads: at least one is left for the others.
+    // One version never gets all threads: at least one is left for others.
     let slots_per_version = (config.fixed.threads * 3 / 4).max(1);
     let deployment = Deployment { generation, points, views: config.views.clone(), models, store, slots_per_version };
     Built { deployment, experiments: statuses, applied }

@@ -1,4 +1,4 @@
-//! Binding experiment specs to the versions that they name.
+//! Binds experiment specs to the versions that they name.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -22,16 +22,16 @@ use crate::registry::VersionsByPin;
 pub(super) struct Bound {
     pub running: HashMap<Name, Vec<RunningExperiment>>,
     pub statuses: Vec<ExperimentStatus>,
-    /// What is in force now, to be noted and archived.
+    /// The specs in force, to be recorded and archived.
     pub applied: Vec<(PathBuf, Arc<Experiment>, String)>,
 }
 
-/// Which statuses experiments are bound with.
+/// The statuses with which experiments are bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Statuses {
-    /// Those that they have once what the files ask for is recorded: what is tried.
+    /// The statuses once the commands that follow from the files are recorded: for a trial build.
     Due,
-    /// Those that are recorded: what may be put in force.
+    /// The recorded statuses: for the deployment to put in force.
     Recorded,
 }
 
@@ -41,8 +41,8 @@ enum Binding {
     Invalid(String),
 }
 
-/// Binds each candidate. A new spec that cannot be applied leaves `before` in force. Those whose
-/// file is `gone` hold their slots all the same, until their effects have passed.
+/// Binds each candidate. A new spec that cannot be applied leaves `before` in force. Experiments
+/// whose file is `gone` keep their slots until their carry-over effects have passed.
 #[allow(clippy::too_many_arguments, reason = "a composition root takes the parts that it composes")]
 pub(super) fn bind(
     config: &Config,
@@ -59,7 +59,7 @@ pub(super) fn bind(
         Statuses::Due => life.due.clone(),
         Statuses::Recorded => life.status.clone(),
     };
-    // Who is in force keeps its slot: a new file must not take it by sorting first.
+    // Experiments in force keep their slots: a new file must not take one by sorting first.
     let known = |candidate: &Candidate| before(&candidate.path, candidate.spec.as_ref().map(|(spec, _)| &*spec.id));
     candidates.sort_by_key(|candidate| match (known(candidate), &candidate.spec) {
         (Some((old, _)), Some((spec, _))) if old.digest == spec.digest => 0,
@@ -97,7 +97,7 @@ pub(super) fn bind(
         let mut life_now = life(&spec, &pin_of(&spec));
         let mut now = now_of(&life_now);
         let mut verdict = judge(config, versions, models, &slots, &spec, &now);
-        // Nobody is in a draft: all of it may change.
+        // A draft has no units, so everything may change.
         if let (Binding::Runs(_), Some((old, _))) = (&verdict, &edited)
             && now.started_ms.is_some()
             && let Some(key) = spec.fixed_key_changed(old)
@@ -177,21 +177,21 @@ fn why(spec: &Experiment, now: &Status, lacks: Option<&str>) -> String {
     }
 }
 
-/// A part of a layer that a new experiment cannot have.
+/// A part of a layer that is not available to a new experiment.
 struct HeldSlot {
     layer: Name,
     slot: [f64; 2],
     id: Name,
     note: String,
-    /// Nobody is in it any more.
+    /// The experiment takes no more units.
     is_free_for_reuse: bool,
 }
 
 impl HeldSlot {
-    /// None where it has ended, and so have its effects.
+    /// None if it and its carry-over effects have ended.
     fn of(config: &Config, spec: &Experiment, now: &Status, now_ms: u64, is_gone: bool) -> Option<Self> {
         let layer = config.points.get(&spec.decision_point).map(|point| point.layer.name.clone()).unwrap_or_default();
-        // What it did to its units lasts: in a new experiment it would be noise.
+        // Its carry-over effects would be noise in a new experiment.
         let free_ms = now.ended_ms.map(|ended| ended.saturating_add(spec.longest_ms()));
         let note = match free_ms {
             Some(free_ms) if free_ms <= now_ms => return None,
@@ -199,7 +199,7 @@ impl HeldSlot {
                 let at = jiff::Timestamp::from_millisecond(free_ms as i64).map(|t| t.to_string()).unwrap_or_default();
                 format!("; it has ended, and its effects last until {at}: wait, or say reuse_slot = true")
             }
-            // Whoever never took anybody has no effects.
+            // An experiment that never took a unit has no carry-over effects.
             None if is_gone && now.started_ms.is_none() => return None,
             None if is_gone => "; its file is gone, and it has not ended: put the file back and abort it, \
                                 or say reuse_slot = true"
@@ -219,11 +219,11 @@ fn judge(
     spec: &Experiment,
     now: &Status,
 ) -> Binding {
-    // A defect that one spec meets holds up that spec alone.
+    // A panic in binding one spec affects only that spec.
     serin_core::caught(|| Ok(fit(config, versions, models, slots, spec, now))).unwrap_or_else(Binding::Invalid)
 }
 
-/// Holds a spec to the deployment.
+/// Checks a spec against the deployment.
 fn fit(
     config: &Config,
     versions: &VersionsByPin,
@@ -282,7 +282,7 @@ fn fit(
     }))
 }
 
-/// Slots of a layer, which several decision points may share, are disjoint.
+/// Slots of a layer must not overlap. Several decision points may share a layer.
 fn check_slot(point: &PointSpec, slots: &[HeldSlot], spec: &Experiment, now: &Status) -> Result<(), String> {
     if now.state.is_ended() {
         return Ok(());
@@ -298,7 +298,7 @@ fn check_slot(point: &PointSpec, slots: &[HeldSlot], spec: &Experiment, now: &St
     }
 }
 
-/// Binds the arms and the shadow arms, or says what keeps one of them from running.
+/// Binds the arms and shadow arms, or returns why one of them cannot run.
 fn bind_arms(
     versions: &VersionsByPin,
     target: &BindTarget<'_>,
@@ -325,8 +325,8 @@ fn bind_arms(
     Ok((arms, spec.shadows.iter().map(shadow).collect::<Result<_, _>>()?))
 }
 
-/// What the analysis looks at has to be declared; covariates are numbers, and what people are
-/// grouped by for fairness is nothing that a strategy reads.
+/// Checks the attributes of the analysis: they must be declared, covariates must be numeric, and no
+/// strategy may read a fairness attribute.
 fn check_attributes(
     config: &Config,
     point: &PointSpec,

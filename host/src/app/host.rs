@@ -1,4 +1,4 @@
-//! A running host: started from a file, stopped by a signal.
+//! A running host: start, background threads and shutdown.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,11 +25,11 @@ use crate::sandbox::Engines;
 use crate::status::DeploymentStatus;
 use crate::telemetry::{EventLabels, Metrics};
 
-/// How often the folders are looked at where no event told of a change.
+/// The interval of rescans of the folders, for changes without an event.
 const RESCAN: Duration = Duration::from_secs(2);
-/// How often the experiments' units are looked at.
+/// The interval of evaluating experiments.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often old records are looked for.
+/// The interval of expiry.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
 /// How long an answer is kept under its idempotency key.
@@ -40,23 +40,23 @@ const KEEP_KEYS: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Options {
     /// `serin.toml`.
     pub config: PathBuf,
-    /// In place of `server.listen`.
+    /// Overrides `server.listen`.
     pub listen: Option<SocketAddr>,
-    /// In place of `server.admin`.
+    /// Overrides `server.admin`.
     pub admin: Option<SocketAddr>,
-    /// A version may be replaced by another artifact.
+    /// Whether a version may be replaced by another artifact.
     pub dev: bool,
-    /// Who looks at the experiments.
+    /// Who evaluates the experiments.
     pub looks: Looks,
 }
 
-/// Who looks at the experiments' units, and acts on what they show.
+/// Who evaluates the experiments and acts on the results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Looks {
     /// The host itself, every second.
     #[default]
     EverySecond,
-    /// Whoever calls [`Host::look`]: a simulation, whose seconds are not the machine's.
+    /// The caller of [`Host::look`]: a simulation with its own time.
     WhenAsked,
 }
 
@@ -84,9 +84,9 @@ pub enum HostError {
     /// The operating system.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// What it said.
+        /// The error.
         error: std::io::Error,
     },
 }
@@ -96,7 +96,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> HostError {
     move |error| HostError::System { what, error }
 }
 
-/// A host that listens.
+/// A listening host.
 pub struct Host {
     /// The public listener's address.
     pub listen: SocketAddr,
@@ -118,15 +118,15 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts a host: everything is loaded before it listens.
+    /// Starts a host. It loads before it listens.
     ///
     /// # Errors
-    /// What keeps it from serving at all. A broken plugin, model or experiment does not; it
-    /// is shown on the admin listener.
+    /// What prevents it from serving at all. An invalid plugin, model or experiment does not; it is
+    /// shown on the admin listener.
     pub async fn start(options: Options, clock: Arc<dyn Clock>) -> Result<Self, HostError> {
         let config = Config::load(&options.config)?;
         let fixed = config.fixed.clone();
-        // Not put into the configuration: it would differ from the file for ever after.
+        // Not stored in the configuration, which would differ from the file for ever.
         let (listen, admin) = (options.listen.unwrap_or(fixed.listen), options.admin.unwrap_or(fixed.admin));
         raise_descriptors(2 * fixed.server.max_connections);
         let data = fixed.data_dir();
@@ -137,7 +137,7 @@ impl Host {
         let archive = Archive::open(&data.join("archive"))?;
         let runtime =
             if config.models.is_empty() { None } else { Some(Runtime::load(fixed.threads, Arc::clone(&metrics))?) };
-        // One instance a deciding thread, and a few for cases and replays.
+        // One instance per deciding thread, and a few for cases and replays.
         let engines = Engines::new(fixed.threads as u32 + 8).map_err(|e| HostError::Sandbox(format!("{e:#}")))?;
         let engines = engines.cached(&data.join("compiled")).beside_decisions();
         let engines = Arc::new(if options.dev { engines.drafting() } else { engines });
@@ -231,16 +231,16 @@ impl Host {
         self.reloader.plugins()
     }
 
-    /// Looks at the experiments' units, and acts on what they show, until nothing more follows. It
-    /// waits for the ledger, so not on a listener's thread.
+    /// Evaluates the experiments and acts on the results until no command follows. It waits for the
+    /// ledger, so do not call it on a listener's thread.
     pub fn look(&self) {
         while self.clock_guard.is_trusted()
             && look(&self.reloader, &self.controller, &self.observer, self.clock.now_ms())
         {}
     }
 
-    /// Turns readiness off, and serves on for `server.shutdown_delay`: who sends requests notices,
-    /// and sends them elsewhere.
+    /// Turns readiness off and continues to serve for `server.shutdown_delay`, so that load
+    /// balancers notice and send requests elsewhere.
     pub async fn leave(&self) {
         self.drain.leave();
         tokio::time::sleep(self.shutdown_delay).await;
@@ -250,7 +250,7 @@ impl Host {
     /// closed.
     pub async fn stop(self) {
         self.drain.close();
-        // Ignored only where nobody listens any more, and then there is nothing to stop.
+        // It fails only if the listeners have ended, and then there is nothing to stop.
         let _ = self.stop.send(true);
         for server in self.servers {
             // Bounded by `server.drain_timeout`.
@@ -259,9 +259,9 @@ impl Host {
             }
         }
         drop(self.service);
-        // Nobody looks at the experiments any more.
+        // Stops the evaluation of experiments.
         drop((self.reloader, self.controller, self.observer));
-        // Other threads may hold it a little longer, and nothing of theirs is recorded any more.
+        // Other threads may hold it a little longer, but can no longer record anything.
         let ledger = self.ledger;
         if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
             tracing::error!("the ledger was not closed");
@@ -269,13 +269,13 @@ impl Host {
     }
 }
 
-/// Raises the soft limit of descriptors to the hard one: with the usual 1,024, connections would
-/// take the ledger's from it long before they reach their own bound.
+/// Raises the soft limit of file descriptors to the hard one. With the usual 1,024, connections
+/// would exhaust those of the ledger long before they reach their own bound.
 fn raise_descriptors(connections: usize) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Where it is not allowed, what was there before stays.
+    // If that is not allowed, the limit stays.
     let _ = setrlimit(Resource::Nofile, limit);
     let needed = connections as u64 + 256;
     match getrlimit(Resource::Nofile).current {
@@ -296,7 +296,7 @@ fn watched_folders(config: &Config) -> Vec<PathBuf> {
     folders.sort();
     folders.dedup();
     for folder in &folders {
-        // The user's folders: made where they are not there, so that they can be watched.
+        // The user's folders: created if they do not exist, so that they can be watched.
         if let Err(error) = std::fs::create_dir_all(folder) {
             tracing::warn!(%error, folder = %folder.display(), "cannot be made");
         }
@@ -304,8 +304,8 @@ fn watched_folders(config: &Config) -> Vec<PathBuf> {
     folders
 }
 
-/// Runs shadow arms, and records what they did. The ledger is not held: it has to be closed when
-/// the host has stopped.
+/// Runs shadow arms and records the runs. It holds no strong reference to the ledger, which must be
+/// closed when the host has stopped.
 fn shadows(ledger: &Arc<Ledger>, metrics: &Arc<Metrics>) -> std::io::Result<Shadows> {
     let (ledger, metrics) = (Arc::downgrade(ledger), Arc::clone(metrics));
     Shadows::start(move |record, runs| {
@@ -335,14 +335,14 @@ fn shadows(ledger: &Arc<Ledger>, metrics: &Arc<Metrics>) -> std::io::Result<Shad
 
 /// Reloads on file events, and on a timer as a safety net, from a thread of its own.
 fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Option<Watcher> {
-    // One place: a reload under way is followed by one more, however many events come.
+    // A queue of one: any number of events during a reload cause one more reload.
     let (wake, events) = crossbeam_channel::bounded::<()>(1);
     let loaded = wake.clone();
     reloader.folder.on_loaded(move || {
         let _ = loaded.try_send(());
     });
     let watcher = Watcher::new(folders, move || {
-        // A wake that is waiting already covers this change, too.
+        // A pending wake-up already covers this change.
         let _ = wake.try_send(());
     });
     let watcher = match watcher {
@@ -373,8 +373,8 @@ fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Option<Watcher>
     watcher
 }
 
-/// Looks at the experiments' units, acts on what they show, and puts that in force. Says whether
-/// any status has changed.
+/// Evaluates the experiments, acts on the results, and puts changes in force. Says whether any
+/// status has changed.
 fn look(reloader: &Reloader, controller: &Controller, observer: &Observer, now_ms: u64) -> bool {
     let changed = tick(controller, observer, now_ms);
     if changed {
@@ -386,7 +386,7 @@ fn look(reloader: &Reloader, controller: &Controller, observer: &Observer, now_m
     changed
 }
 
-/// Looks at the experiments' units, and acts on what they show, from a thread of its own.
+/// Evaluates the experiments and acts on the results, on a thread of its own.
 fn watch_experiments(
     reloader: &Arc<Reloader>,
     controller: &Arc<Controller>,
@@ -395,7 +395,8 @@ fn watch_experiments(
     clock_guard: &Arc<ClockGuard>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), HostError> {
-    // Weak, all of them: they hold the databases, which have to be closed when the host has stopped.
+    // Weak references, because these hold the databases, which must be closed when the host has
+    // stopped.
     let store = Arc::downgrade(store);
     let held =
         (Arc::downgrade(reloader), Arc::downgrade(controller), Arc::downgrade(observer), Arc::downgrade(clock_guard));
@@ -403,7 +404,7 @@ fn watch_experiments(
         while let (Some(reloader), Some(controller), Some(observer), Some(guard)) =
             (held.0.upgrade(), held.1.upgrade(), held.2.upgrade(), held.3.upgrade())
         {
-            // A defect must not leave canaries unwatched.
+            // A panic must not leave canaries unwatched.
             let look = || guard.is_trusted() && look(&reloader, &controller, &observer, clock.now_ms());
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err() {
                 tracing::error!("the experiments could not be looked at");
@@ -422,7 +423,7 @@ fn watch_experiments(
         .map_err(system("a thread for the experiments"))
 }
 
-/// Deletes what is older than it is to be kept, a little at a time.
+/// Runs expiry in small batches.
 async fn expire(
     ledger: Arc<Ledger>,
     clock: Arc<ClockGuard>,
@@ -444,10 +445,10 @@ async fn expire(
             Err(_) => false,
         };
         let pause = match more {
-            // Twice as long as a batch holds the writer.
+            // Twice as long as a batch occupies the writer.
             true => Duration::from_millis(20),
-            // A host that is not ready gets no traffic, and no commit that could show it
-            // otherwise: this one does.
+            // A host that is not ready gets no traffic, and so no commit that could make it ready
+            // again. This commit can.
             false if !ledger.is_healthy() => Duration::from_secs(1),
             false => EXPIRE_EVERY,
         };
@@ -459,7 +460,7 @@ async fn expire(
     }
 }
 
-/// Waits, and not on where the ledger does not commit any more, or the clock is confirmed.
+/// Waits; returns early if the ledger stops committing or the clock is confirmed.
 async fn while_as_it_is(ledger: &Ledger, clock: &ClockGuard, pause: Duration) {
     let was_trusted = clock.is_trusted();
     let mut left = pause;

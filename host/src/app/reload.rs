@@ -1,5 +1,5 @@
-//! Reloading: files are read, checked and loaded off the request path; then one pointer is
-//! swapped. What is broken leaves what was in force.
+//! Reloading: files are read, checked and loaded off the request path; then one pointer is swapped.
+//! An invalid file leaves the applied one in force.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -28,17 +28,17 @@ use crate::registry::{Archive, Awaited, Folder, files_in};
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
 
-/// How long a start waits for artifacts. A folder that holds little is whole when the host listens;
-/// a file that nobody names, or that is new and slow to compile, keeps nobody from being served.
+/// How long a start waits for artifacts. A small folder is completely loaded when the host listens.
+/// A file that nothing names, or that is new and slow to compile, does not delay serving.
 const START_WAITS: [(Awaited, Duration); 3] = [
     (Awaited::LastGood, Duration::from_secs(60)),
     (Awaited::Named, Duration::from_secs(10)),
     (Awaited::All, Duration::from_secs(1)),
 ];
 
-/// What was read of the files, but the artifacts and models.
+/// The files as read, without artifacts and models.
 struct Files {
-    /// The configuration to try: the file as it is, or the one in force where it has a mistake.
+    /// The configuration to try: the current file, or the one in force if the file is invalid.
     config: Config,
     config_error: Option<String>,
     restart_required: Vec<&'static str>,
@@ -49,11 +49,11 @@ struct Files {
 struct Inner {
     config: Config,
     specs: Specs,
-    /// The files as they were judged last.
+    /// The status of the files at the last scan.
     judged: Option<Arc<Files>>,
     fingerprint: String,
     generation: u64,
-    /// Generations that could not be archived yet.
+    /// Generations whose archiving is pending.
     unarchived: Vec<Generation>,
 }
 
@@ -73,22 +73,22 @@ pub struct Reloader {
     controller: Arc<Controller>,
     observer: Arc<Observer>,
     retain: watch::Sender<Option<Duration>>,
-    /// Held while artifacts and models are loaded: seconds, where one carries an interpreter.
+    /// Held while artifacts and models are loaded, which takes seconds for one with an interpreter.
     loading: Mutex<()>,
-    /// The last look at the files ended in a panic.
+    /// Whether the last scan ended in a panic.
     is_broken: AtomicBool,
     inner: Mutex<Inner>,
 }
 
-/// The parts that a reloader puts together.
+/// The parts of a reloader.
 pub struct ReloaderParts {
     /// The plugins folder.
     pub folder: Arc<Folder>,
-    /// Where what was applied is kept.
+    /// The archive of applied files.
     pub archive: Archive,
     /// The feature store.
     pub store: Arc<EmbeddedStore>,
-    /// ONNX Runtime; none where no model is declared.
+    /// ONNX Runtime; none if no model is declared.
     pub runtime: Option<Runtime>,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -116,7 +116,7 @@ impl Reloader {
         };
         let mut specs = Specs::default();
         for name in archive.names("experiment") {
-            // What was in force before a restart still is, until its file says otherwise.
+            // What was in force before a restart stays in force until its file changes.
             let text = archive.applied("experiment", &name).and_then(|digests| archive.get(digests.first()?));
             if let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok())
                 && let Ok(spec) = serin_core::caught(|| Experiment::parse(&text))
@@ -124,7 +124,7 @@ impl Reloader {
                 specs.apply(config.fixed.experiments.join(&name), Arc::new(spec), text);
             }
         }
-        // An edit that would move units is not applied by a restart either.
+        // A restart does not apply an edit that would move units either.
         let config = match last_config(&archive, generation, &config) {
             Some(before) if moved(&before, &config, specs.in_force(), &controller).is_some() => before,
             _ => config,
@@ -154,7 +154,7 @@ impl Reloader {
         }
     }
 
-    /// How long decisions are kept, as the file in force has it.
+    /// The retention of decisions in the file in force.
     pub fn retain(&self) -> watch::Receiver<Option<Duration>> {
         self.retain.subscribe()
     }
@@ -168,9 +168,8 @@ impl Reloader {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at every file, and swaps the deployment where something changed. Artifacts that are
-    /// new are begun to be loaded, and not waited for: where one is wanted and there, this is to
-    /// be called again, as [`Folder::on_loaded`] tells.
+    /// Scans every file, and swaps the deployment if something changed. New artifacts start loading
+    /// in the background. Call this again once one is loaded; [`Folder::on_loaded`] signals that.
     pub fn reload(&self) {
         self.survive(|| {
             let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,8 +178,8 @@ impl Reloader {
         });
     }
 
-    /// Calls `look`. A defect must not end the thread that looks at the files: what was in force
-    /// stays, and the next look may find other files.
+    /// Calls `look`. A panic must not end the thread that scans the files: everything in force
+    /// stays, and the next scan may find other files.
     fn survive(&self, look: impl FnOnce()) {
         let looked = serin_core::caught(|| {
             look();
@@ -190,7 +189,7 @@ impl Reloader {
             Ok(()) => self.is_broken.store(false, Ordering::Relaxed),
             Err(error) => {
                 Metrics::count(&self.metrics.reloads, "panicked");
-                // The files are looked at again and again; it is told once.
+                // Logged once, because the scan repeats.
                 if !self.is_broken.swap(true, Ordering::Relaxed) {
                     tracing::error!(error, "the files could not be looked at; what was in force stays");
                 }
@@ -198,8 +197,8 @@ impl Reloader {
         }
     }
 
-    /// As [`Reloader::reload`], once when a host starts: it waits a while for artifacts. What was
-    /// served before and is named is served as soon as this returns.
+    /// As [`Reloader::reload`], once at start, and it waits for artifacts up to a limit. When it
+    /// returns, named versions that were served before are served.
     pub fn start(&self) {
         self.survive(|| {
             let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,9 +214,9 @@ impl Reloader {
         self.folder.scan(&self.pins(), self.clock.now_ms());
     }
 
-    /// Looks at every file but the artifacts, and swaps the deployment where something changed.
-    /// What a person or a guardrail commands is in force when this has returned. While something
-    /// is being loaded that is not waited for: then nothing else is looked at.
+    /// Scans every file except artifacts, and swaps the deployment if something changed. When it
+    /// returns, commands of people and guardrails are in force. It does not wait for a load in
+    /// progress; in that case it scans nothing else.
     pub fn apply(&self) {
         self.survive(|| self.apply_what_is_there());
     }
@@ -237,7 +236,7 @@ impl Reloader {
         self.look();
     }
 
-    /// The versions that somebody names: the files as they are, or what is in force.
+    /// The versions that are named, in the current files or in what is in force.
     fn pins(&self) -> Vec<Pin> {
         let inner = self.inner();
         let files = self.read(&inner);
@@ -250,12 +249,12 @@ impl Reloader {
             let inner = self.inner();
             (self.read(&inner), inner.config.clone())
         };
-        // Those of an edit that is not applied yet are kept, too.
+        // Versions of an edit that is not applied yet are kept too.
         self.models.refresh(&[&files.config, &in_force], self.clock.now_ms());
         self.swap(&mut self.inner(), Arc::new(files));
     }
 
-    /// Reads what a person edits.
+    /// Reads the files that people edit.
     fn read(&self, inner: &Inner) -> Files {
         let (mut config_error, mut restart_required) = (None, Vec::new());
         let config = match Config::load(&inner.config.path) {
@@ -277,7 +276,7 @@ impl Reloader {
         Files { config, config_error, restart_required, specs: Specs::read(&specs), experiments_error }
     }
 
-    /// Builds a deployment from what was read, and puts it in force where it is another one.
+    /// Builds a deployment from the files, and puts it in force if it differs.
     fn swap(&self, inner: &mut Inner, files: Arc<Files>) {
         let proposed = &files.config;
         let mut status = DeploymentStatus {
@@ -298,14 +297,14 @@ impl Reloader {
         if proposed.digest != inner.config.digest
             && let Some(why) = moved.or_else(|| self.lost(&built))
         {
-            // What works is not given up for an edit that does not.
+            // A working deployment is not replaced by an edit that does not work.
             status.config_error = Some(format!("the edit is not applied: {why}"));
             config = inner.config.clone();
             built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
         }
         let refused = archive_specs(&self.archive, &built.applied);
         if !refused.is_empty() {
-            // A spec that a restart would not find again is not put in force.
+            // A spec that is not archived would be lost at a restart, so it is not put in force.
             let why = |candidate: &Candidate| refused.get(&candidate.path).cloned();
             candidates = candidates.iter().map(|candidate| in_force(candidate, why(candidate), inner)).collect();
             built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
@@ -314,7 +313,8 @@ impl Reloader {
         if fingerprint != inner.fingerprint {
             let generation = Generation::of(inner.generation + 1, &config, &built.deployment);
             if let Err(error) = generation.keep(&self.archive) {
-                // Records could not be explained: what was in force stays, and this is tried again.
+                // Without the archive, records could not be explained. The deployment in force
+                // stays, and archiving is retried.
                 let why = format!("the files are not applied, since records could not be explained later: {error}");
                 status.archive_error = Some(why.clone());
                 if !inner.fingerprint.is_empty() {
@@ -340,7 +340,7 @@ impl Reloader {
             self.controller.applied(&spec, &pin.unwrap_or_default());
             inner.specs.apply(path, spec, text);
         }
-        // What is put in force is what is recorded: what the files ask for may not be.
+        // The deployment in force uses the recorded statuses, which may differ from the trial's.
         let recorded = if Mutant::UnrecordedStatus.is_on() { Statuses::Due } else { Statuses::Recorded };
         built = self.build(inner, &inner.config, candidates, &gone, recorded, &mut status);
         status.experiments = built.experiments;
@@ -352,7 +352,7 @@ impl Reloader {
         if fingerprint != inner.fingerprint {
             let generation = Generation::of(inner.generation + 1, &inner.config, &built.deployment);
             if let Err(error) = generation.keep(&self.archive) {
-                // An abort must not wait for the archive, which gets this as soon as it can.
+                // An abort must not wait for the archive; archiving is retried.
                 status.archive_error.get_or_insert(error.to_string());
                 inner.unarchived.push(generation);
             }
@@ -394,8 +394,8 @@ impl Reloader {
         )
     }
 
-    /// Has the units of experiments followed, before any decision is made in them by the deployment
-    /// that is put in force next. One that has ended is followed until its last report is kept.
+    /// Starts following the facts of experiments before the next deployment makes decisions in
+    /// them. An ended experiment is followed until its final report is stored.
     fn follow(&self, status: &DeploymentStatus) {
         let is_over = |subject: &AnalysisSubject| self.controller.has_final_report(&subject.spec.id);
         let subjects: Vec<AnalysisSubject> =
@@ -403,8 +403,8 @@ impl Reloader {
         self.observer.follow(&subjects, |id| self.controller.has_started(id));
     }
 
-    /// What the deployment in force does, and this one cannot: serve a point's strategy, or go
-    /// on with a running experiment. Who takes a point or a file away means it.
+    /// What the deployment in force can do and this one cannot: serve a point's strategy, or
+    /// continue a running experiment. Removing a point or a file is taken to be deliberate.
     fn lost(&self, built: &Built) -> Option<String> {
         let now = self.deployment.load();
         now.points.values().filter(|point| point.strategy.is_some()).find_map(|point| {
@@ -422,8 +422,7 @@ impl Reloader {
         })
     }
 
-    /// Logs what is new in the status. The files are looked at again and again; trouble with
-    /// them is told once.
+    /// Logs new errors of the status. The scan repeats, so each error is logged once.
     fn say(&self, status: &DeploymentStatus) {
         let before = self.status.load();
         if status.config_error != before.config_error
@@ -449,8 +448,7 @@ impl Reloader {
     }
 }
 
-/// What is in force in the place of a candidate that cannot be, and why; the candidate itself where
-/// nothing is said against it.
+/// The candidate itself if it is acceptable; otherwise the spec that stays in force, and why.
 fn in_force(candidate: &Candidate, why: Option<String>, inner: &Inner) -> Candidate {
     match why {
         None => candidate.clone(),
@@ -461,13 +459,13 @@ fn in_force(candidate: &Candidate, why: Option<String>, inner: &Inner) -> Candid
     }
 }
 
-/// Says whether a candidate's spec is another one than its file's that is in force.
+/// Says whether a candidate's spec differs from the one in force from its file.
 fn is_edited(candidate: &Candidate, inner: &Inner) -> bool {
     let digest = |(spec, _): &(Arc<Experiment>, String)| spec.digest.clone();
     candidate.spec.as_ref().map(digest) != inner.specs.applied(&candidate.path, None).map(digest)
 }
 
-/// The configuration that was in force last, by the archive.
+/// The configuration that was last in force, from the archive.
 fn last_config(archive: &Archive, generation: u64, now: &Config) -> Option<Config> {
     let digests = archive.applied("generation", &generation.to_string())?;
     let text = String::from_utf8(archive.get(digests.first()?)?).ok()?;

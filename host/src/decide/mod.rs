@@ -1,5 +1,5 @@
-//! The pipeline: gather, route, score, run, check, draw. Everything that it needs hangs off
-//! one immutable [`Deployment`], taken once a decision.
+//! The pipeline: gather, route, score, run, check, draw. A decision takes one immutable
+//! [`Deployment`] at its start and uses it to the end.
 
 mod attempt;
 mod deployment;

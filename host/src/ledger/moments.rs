@@ -1,17 +1,17 @@
-//! What was known of experiments in the course of time and at their end, and who agreed to them.
+//! Snapshots, final reports and approvals of experiments.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serin_core::Name;
 
 use super::LedgerError;
 
-/// Moments that are kept of one experiment; beyond, every second one goes.
+/// The most snapshots of an experiment; beyond that every second one is deleted.
 const MAX_MOMENTS: i64 = 400;
 
-/// Somebody's agreement to a spec as it is.
+/// An approval of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Approval {
-    /// SHA-256 of the spec that was agreed to.
+    /// SHA-256 of the approved spec.
     pub spec_digest: String,
     /// Who.
     pub by: String,
@@ -21,7 +21,7 @@ pub struct Approval {
     pub time_ms: u64,
 }
 
-/// An experiment's report as of its end.
+/// An experiment's final report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinalReport {
     /// The experiment.
@@ -34,7 +34,7 @@ pub struct FinalReport {
     pub report: String,
 }
 
-/// The first one stays: later ones would know of outcomes that came after the end.
+/// The first one stays: later ones would include outcomes that arrived after the end.
 pub(super) fn store_final_report(db: &Connection, end: &FinalReport) -> Result<(), rusqlite::Error> {
     db.prepare_cached(
         "INSERT OR IGNORE INTO final_reports (experiment, generation, time_ms, report) VALUES (?1, ?2, ?3, ?4)",
@@ -55,7 +55,7 @@ pub(super) fn store_moment(db: &Connection, experiment: &str, time_ms: u64, json
         .prepare_cached("SELECT count(*) FROM moments WHERE experiment = ?1")?
         .query_row([experiment], |row| row.get(0))?;
     if count > MAX_MOMENTS {
-        // The first and the last stay: they are what the others lie between.
+        // The first and the last stay.
         db.execute(
             "DELETE FROM moments WHERE experiment = ?1 AND time_ms IN
                (SELECT time_ms FROM (SELECT time_ms, row_number() OVER (ORDER BY time_ms) AS n FROM moments
