@@ -19,6 +19,7 @@ mod features;
 mod groups;
 mod hostile;
 mod http;
+mod kept;
 mod languages;
 mod last_good;
 mod ledger;

@@ -77,7 +77,7 @@ fn affected(id: &str, arm: Option<&str>, admin: &AdminArgs) -> Result<(), Box<dy
                 "{:<24} {:<16} {:>4} decisions, the last {last}  {}",
                 text(&unit["unit"]),
                 text(&unit["arm"]),
-                decisions.len(),
+                unit["decision_count"],
                 outcomes.join(" ")
             );
         }

@@ -186,11 +186,11 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-u
 
 /// The report of an experiment; once it has ended, as of its end, or as of now if that is asked for.
 fn report_of(service: &Service, id: &str, status: &Status, recompute: bool) -> Result<Report, Problem> {
-    let end = service.ledger.final_report(id)?;
-    let end = end.and_then(|json| serde_json::from_str::<Report>(&json).ok());
+    let end = service.ledger.final_report(id)?.map(|json| serde_json::from_str::<Report>(&json));
     let end = match end {
-        Some(end) if !recompute => return Ok(end),
-        end => end,
+        Some(Ok(end)) if !recompute => return Ok(end),
+        Some(Err(error)) if !recompute => return Err(unreadable(&error)),
+        end => end.and_then(Result::ok),
     };
     let (mut context, now_ms) = (Some(ReportContext::of(&service.ledger, id)?), service.clock.now_ms());
     let mut report = |observed: &Observed| Report::new(observed, status, context.take().unwrap_or_default(), now_ms);
@@ -212,6 +212,13 @@ fn report_of(service: &Service, id: &str, status: &Status, recompute: bool) -> R
             })
         }
     }
+}
+
+fn unreadable(error: &serde_json::Error) -> Problem {
+    let detail = format!(
+        "the report as of its end cannot be read: {error}; ask for one as of now with recompute=true, or serin report --recompute"
+    );
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "report-unreadable", detail)
 }
 
 fn not_begun() -> Problem {
@@ -263,7 +270,10 @@ pub(super) async fn affected(
         .map(|unit| {
             let outcome = |o: AffectedOutcome| json!({ "name": o.name, "value": o.value, "at": rfc3339(o.at_ms) });
             let outcomes: Vec<Value> = unit.outcomes.into_iter().map(outcome).collect();
-            json!({ "unit": unit.unit, "arm": unit.arm, "decisions": unit.decisions, "outcomes": outcomes })
+            json!({
+                "unit": unit.unit, "arm": unit.arm, "decisions": unit.decisions, "decision_count": unit.decision_count,
+                "outcomes": outcomes, "outcome_count": unit.outcome_count,
+            })
         })
         .collect();
     answer(&service, json!({ "units": listed, "next": next })).await

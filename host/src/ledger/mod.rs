@@ -328,7 +328,8 @@ impl Ledger {
         self.note_and_wait(Note::Approval(experiment, approval))
     }
 
-    /// Keeps an experiment's report as of its end, and waits until it is kept.
+    /// Keeps an experiment's report as of its end, and waits until it is on the disk, whatever the
+    /// ledger's durability.
     ///
     /// # Errors
     /// That the queue is full, or what SQLite says.

@@ -57,7 +57,10 @@ impl Job {
     /// What people and the host resolved has to outlast a power cut, whatever the durability of
     /// decisions: an abort that was acknowledged must not be undone.
     fn has_to_be_on_disk(&self) -> bool {
-        matches!(self, Self::Transition(..) | Self::Note(Note::Approval(..) | Note::Clock(..), _))
+        matches!(
+            self,
+            Self::Transition(..) | Self::Note(Note::Approval(..) | Note::Clock(..) | Note::FinalReport(..), _)
+        )
     }
 }
 
