@@ -23,6 +23,7 @@ mod kept;
 mod languages;
 mod last_good;
 mod ledger;
+mod measured;
 mod models;
 mod openapi_fuzz;
 mod outage;

@@ -8,10 +8,11 @@ use serde_json::json;
 use serin::clock::{Clock as _, SimulatedClock};
 use serin::experiments::{AnalysisSubject, Controller, Motive, Observer, carry_out, judge, read_whole, tick};
 use serin::ledger::{
-    Commit, DecisionRow, Durability, Event, ExposureInput, Ledger, OutcomeInput, OutcomeSubject as About, ReversalInput,
+    Arrival, Commit, DecisionRow, Durability, Event, ExposureInput, Ledger, OutcomeInput, OutcomeSubject as About,
+    ReversalInput,
 };
 use serin::telemetry::Metrics;
-use serin_core::analysis::{Course, analyse};
+use serin_core::analysis::{Analysis, Course, Observed, analyse, warnings};
 use serin_core::experiment::{Command, Experiment, State};
 
 use crate::experiments::{command, decide, deployment, why};
@@ -104,7 +105,8 @@ impl Loop {
     }
 
     fn event(&self, event: Event) {
-        let done = self.ledger.events(vec![event], self.clock.now_ms()).expect("queued");
+        let arrival = Arrival { now_ms: self.clock.now_ms(), tolerance_ms: 5 * 60 * 1000 };
+        let done = self.ledger.events(vec![event], arrival).expect("queued");
         done.blocking_recv().expect("answered").expect("stored");
     }
 
@@ -121,10 +123,16 @@ impl Loop {
     fn agree(&self) {
         self.observer.read().expect("reads");
         let now_ms = self.clock.now_ms() + 10_000_000;
-        let live = self.observer.each(|followed, _| Some(format!("{:?}", followed.analysis(now_ms).1)));
+        let shown = |observed: &Observed, analysis: &Analysis| {
+            format!("{analysis:?} {:?} {:?}", observed.before_entry(), warnings(observed, analysis))
+        };
+        let live = self.observer.each(|followed, _| {
+            let (observed, analysis, _) = followed.analysis(now_ms);
+            Some(shown(observed, analysis))
+        });
         let ledger = serin::ledger::LedgerReader::open(&self.path).expect("opens");
         let whole = read_whole(&ledger, &self.subject()).expect("reads");
-        assert_eq!(live, [format!("{:?}", analyse(&whole, now_ms))]);
+        assert_eq!(live, [shown(&whole, &analyse(&whole, now_ms))]);
     }
 }
 

@@ -22,6 +22,9 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
                     text(&experiment["state"]),
                     text(&experiment["why"])
                 );
+                for warning in experiment["warnings"].as_array().into_iter().flatten() {
+                    println!("  warning: {}", text(warning));
+                }
             }
         }
         ExperimentCommand::Show { id, admin } => {
@@ -122,6 +125,9 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
         if !experiment[key].is_null() {
             println!("{key:<16} {}", text(&experiment[key]));
         }
+    }
+    for warning in experiment["warnings"].as_array().into_iter().flatten() {
+        println!("{:<16} {}", "warning", text(warning));
     }
     for arm in experiment["spec"]["arms"].as_array().into_iter().flatten() {
         println!("{:<16} {} = {} (weight {})", "arm", text(&arm["name"]), text(&arm["strategy"]), arm["weight"]);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serin_core::Name;
 use serin_core::analysis::{Analysis, Course, Decision, Happened, KeptAnalysis, Observed};
-use serin_core::experiment::Experiment;
+use serin_core::experiment::{Experiment, Metric};
 
 use crate::ledger::{Cursor, Fact, Ledger, LedgerError, LedgerReader, OutcomeFact, Snapshot};
 
@@ -46,12 +46,14 @@ pub struct Followed {
     /// Its units.
     pub observed: Observed,
     analysis: Option<KeptAnalysis>,
+    /// Some outcome of each name that it measures was posted.
+    all_posted: bool,
 }
 
 impl Followed {
     fn new(subject: &AnalysisSubject) -> Self {
         let observed = Observed::over(Arc::clone(&subject.spec), subject.course.clone());
-        Self { subject: subject.clone(), observed, analysis: None }
+        Self { subject: subject.clone(), observed, analysis: None, all_posted: false }
     }
 
     /// What its units show at `now_ms`, and whether that is news: where nothing was added and
@@ -68,6 +70,19 @@ impl Followed {
             self.subject = subject.clone();
         }
         stays
+    }
+
+    /// Looks for which of its outcomes were never posted. Once a name was, it stays so.
+    fn look_for_names(&mut self, snapshot: &Snapshot<'_>) -> Result<(), LedgerError> {
+        if self.all_posted {
+            return Ok(());
+        }
+        let spec = &self.observed.spec;
+        let names = spec.metrics.iter().flat_map(Metric::needed_outcomes).map(|name| &**name);
+        let never_posted = snapshot.never_posted(&self.subject.course.unit, names)?;
+        self.all_posted = never_posted.is_empty();
+        self.observed.set_never_posted(never_posted);
+        Ok(())
     }
 
     fn outcome(&mut self, fact: &OutcomeFact<'_>) {
@@ -101,7 +116,11 @@ impl Group {
             // Nobody is interested in what there is.
             *cursor = snapshot.end();
         }
-        snapshot.read(cursor, ROWS, |fact| take(by_id, &fact))
+        let is_whole = snapshot.read(cursor, ROWS, |fact| take(by_id, &fact))?;
+        if is_whole {
+            by_id.values_mut().try_for_each(|followed| followed.look_for_names(snapshot))?;
+        }
+        Ok(is_whole)
     }
 }
 

@@ -25,7 +25,7 @@ const MAX_AFFECTED: u32 = 10_000;
 /// Bytes of a reason, and of a name.
 const MAX_TEXT: usize = 1024;
 
-fn as_json(status: &ExperimentStatus) -> Value {
+fn as_json(service: &Service, status: &ExperimentStatus) -> Value {
     let time = |ms: Option<u64>| ms.map(rfc3339);
     let spec = status.spec.as_ref().map(|spec| {
         json!({
@@ -65,6 +65,7 @@ fn as_json(status: &ExperimentStatus) -> Value {
         "why": status.why,
         "error": status.error,
         "stale": status.stale,
+        "warnings": service.controller.warnings(&status.id),
         "started_at": time(status.status.started_ms),
         "ended_at": time(status.status.ended_ms),
         "winner": status.status.winner.as_deref(),
@@ -89,7 +90,7 @@ fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
 /// Every experiment.
 pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
     let status = service.status.load_full();
-    let (experiments, left_out) = within_bytes(status.experiments.iter().map(as_json))?;
+    let (experiments, left_out) = within_bytes(status.experiments.iter().map(|status| as_json(&service, status)))?;
     answer(&service, json!({ "experiments": experiments, "left_out": left_out })).await
 }
 
@@ -104,7 +105,7 @@ fn whole(service: &Service, id: &str) -> Result<Value, Problem> {
     let status = find(service, id)?;
     let approvals = status.spec.as_ref().map(|spec| service.controller.approvals(spec)).transpose()?;
     let (approvals, lacks) = approvals.unwrap_or_default();
-    let mut shown = as_json(&status);
+    let mut shown = as_json(service, &status);
     let approval =
         |a: Approval| json!({ "at": rfc3339(a.time_ms), "by": a.by, "reason": a.reason, "spec_digest": a.spec_digest });
     shown["approvals"] = approvals.into_iter().map(approval).collect();

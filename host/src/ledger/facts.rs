@@ -5,6 +5,7 @@
 //! who has, however many steps it took: each fact follows from the rows before it alone.
 
 use rusqlite::{Connection, Row, Statement, Transaction};
+use serin_core::analysis::NeverPosted;
 
 use super::{Ledger, LedgerError, LedgerReader};
 
@@ -144,6 +145,32 @@ impl<'c> Snapshot<'c> {
         Ok(*cursor == self.end)
     }
 
+    /// Which of `names` were never posted as outcomes of this kind of entity, or of a decision; and
+    /// what was posted that resembles them.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn never_posted<'n>(
+        &self,
+        kind: &str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<Vec<NeverPosted>, LedgerError> {
+        let sql = "SELECT 1 FROM outcome_names WHERE kind IN (?1, '') AND name = ?2";
+        let mut known = self.db.prepare_cached(sql)?;
+        let mut never = Vec::new();
+        for name in names {
+            if never.iter().any(|never: &NeverPosted| *never.name == *name) || known.exists([kind, name])? {
+                continue;
+            }
+            let sql = format!("SELECT name FROM outcome_names WHERE kind IN (?1, '') LIMIT {COMPARED_NAMES}");
+            let mut posted = self.db.prepare_cached(&sql)?;
+            let posted = posted.query_map([kind], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            let similar = serin_core::most_similar(name, posted.iter().map(String::as_str));
+            never.push(NeverPosted { name: name.into(), similar: similar.map(Into::into) });
+        }
+        Ok(never)
+    }
+
     /// Reads the rows of one table that are next, as many as are left.
     fn page(
         &self,
@@ -170,6 +197,9 @@ impl<'c> Snapshot<'c> {
         Ok(())
     }
 }
+
+/// Posted names that one which was never posted is compared with.
+const COMPARED_NAMES: usize = 1000;
 
 const DECISIONS: &str = "
 SELECT seq, time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced, batch, attributes

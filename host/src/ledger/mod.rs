@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 
 pub use affected::{AffectedOutcome, AffectedUnit};
 pub use clock_guard::{ClockGuard, ConfirmError};
-pub use events::{Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
+pub use events::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use expiry::Retention;
 pub use facts::{Cursor, DecisionFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
 pub use last_seen::{ClockState, LastSeen};
@@ -282,10 +282,10 @@ impl Ledger {
     pub fn events(
         &self,
         events: Vec<Event>,
-        now_ms: u64,
+        arrival: Arrival,
     ) -> Result<oneshot::Receiver<Result<Vec<EventResult>, LedgerError>>, LedgerError> {
         let (done, wait) = oneshot::channel();
-        self.send(Job::Events(events, now_ms, done))?;
+        self.send(Job::Events(events, arrival, done))?;
         Ok(wait)
     }
 

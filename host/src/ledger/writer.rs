@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::checkpoint;
-use super::events::{Event, EventResult, store_event};
+use super::events::{Arrival, Event, EventResult, store_event};
 use super::expiry::{Expiry, Retention, expire};
 use super::last_seen;
 use super::moments::{store_approval, store_final_report, store_moment};
@@ -35,7 +35,7 @@ type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 pub(super) enum Job {
     Commit(Commit, Option<Then>),
-    Events(Vec<Event>, u64, Done<Vec<EventResult>>),
+    Events(Vec<Event>, Arrival, Done<Vec<EventResult>>),
     Expire(Box<Retention>, Done<bool>),
     Transition(Box<Transition>, SyncSender<Result<bool, LedgerError>>),
     Note(Note, Option<SyncSender<Result<(), LedgerError>>>),
@@ -216,8 +216,8 @@ fn apply(
             store_commit(transaction, written, commit)?;
             Ok(Applied::Commit)
         }
-        Job::Events(events, now_ms, _) => Ok(Applied::Events(
-            events.iter().map(|event| store_event(transaction, event, *now_ms)).collect::<Result<_, _>>()?,
+        Job::Events(events, arrival, _) => Ok(Applied::Events(
+            events.iter().map(|event| store_event(transaction, event, *arrival)).collect::<Result<_, _>>()?,
         )),
         Job::Expire(retention, _) => expire(transaction, expiry, retention).map(Applied::Expire),
         Job::Transition(transition, _) => store_transition(transaction, transition).map(Applied::Transition),

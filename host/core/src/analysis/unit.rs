@@ -65,6 +65,8 @@ pub struct Unit {
     pub exposed: bool,
     /// The batch that its arm was drawn in.
     pub batch: u32,
+    /// Its decisions.
+    pub(super) decisions: u32,
     /// Position of the action at its entry.
     pub(super) first_action: u16,
     /// Which fairness guardrails' adverse actions it had, one bit each.

@@ -69,6 +69,18 @@ pub enum Quantity {
     Ratio(Measure, Measure),
 }
 
+impl Quantity {
+    /// The names of the outcomes that it is computed from.
+    fn outcomes(&self) -> impl Iterator<Item = &Name> {
+        let measures = match self {
+            Self::Mean(measure) => [Some(measure), None],
+            Self::Ratio(over, under) => [Some(over), Some(under)],
+        };
+        let of_outcomes = measures.into_iter().flatten().filter(|measure| measure.source == Source::Outcomes);
+        of_outcomes.filter_map(|measure| measure.outcome.as_ref())
+    }
+}
+
 /// A mature unit without a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
@@ -122,6 +134,8 @@ pub struct Metric {
     pub alpha: f64,
     /// Units at which the confidence sequence is tightest.
     pub planned_units: u64,
+    /// None of its outcomes may ever have been posted: its name is not taken for a misspelt one.
+    pub expects_none: bool,
     /// Only units that were exposed count; else all that were assigned.
     pub is_exposed: bool,
     /// What was known of a unit at its entry, and foretells a part of its number.
@@ -245,6 +259,9 @@ impl Metric {
             return Err(at("planned_units = 0; valid: a number from 1"));
         }
         let quantity = Self::quantity(raw)?;
+        if raw.expects_none && quantity.outcomes().next().is_none() {
+            return Err(at("expects_none is for outcomes"));
+        }
         let named = raw.cuped.iter().flatten().map(|text| Attribute::parse(text));
         let cuped = named.collect::<Result<Vec<_>, _>>().map_err(|e| at(&format!("cuped: {e}")))?;
         if cuped.len() > MAX_COVARIATES {
@@ -270,6 +287,7 @@ impl Metric {
             method,
             alpha,
             planned_units: raw.planned_units.unwrap_or(PLANNED_UNITS),
+            expects_none: raw.expects_none,
             is_exposed,
             cuped,
         })
@@ -297,6 +315,11 @@ impl Metric {
             }
             other => own(other).map(Quantity::Mean),
         }
+    }
+
+    /// The outcomes that it is computed from, and of which some have to be posted.
+    pub fn needed_outcomes(&self) -> impl Iterator<Item = &Name> {
+        self.quantity.outcomes().filter(|_| !self.expects_none)
     }
 
     /// When a unit that entered at `entry_ms` is mature: what has not been posted by then is
