@@ -27,27 +27,33 @@ metric = "complaints"
 max_count = 0
 "#;
 
-fn won(on_success: &str, more: &str) -> String {
+pub(crate) fn won(on_success: &str, more: &str) -> String {
     let keys = format!("coverage = 1.0\non_success = \"{on_success}\"\nholdback = 0.2\n{more}");
     RUNNING.replace("coverage = 1.0", &keys) + SHIP
 }
 
-fn arm(host: &Host, i: u32) -> String {
+pub(crate) fn arm(host: &Host, i: u32) -> String {
     decide(host, &format!("b-{i}"))["experiment"]["arm"].as_str().unwrap_or_default().to_owned()
 }
 
-fn now() -> String {
+pub(crate) fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 
-fn post(host: &Host, name: &str, units: &[u32], at: &str) {
+pub(crate) fn post(host: &Host, name: &str, units: &[u32], at: &str) {
     let outcome = |i: &u32| json!({ "id": format!("{name}-{i}"), "name": name, "value": 1.0, "at": at, "entity": { "borrower": format!("b-{i}") } });
     let outcomes: Vec<Value> = units.iter().map(outcome).collect();
     assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": outcomes })).status, 200);
 }
 
-/// Six hundred units enter, of which most in `next` are cured, and few in control.
+/// Six hundred units enter, of which most in `next` are cured, and few in control. Complaints are
+/// known, of somebody else.
 fn cure(host: &Host) {
+    post(host, "complaint", &[100_000], &now());
+    cure_alone(host);
+}
+
+pub(crate) fn cure_alone(host: &Host) {
     enter(host, 0..600);
     // Soon after they entered, however long the rest takes.
     let at = now();
@@ -56,7 +62,7 @@ fn cure(host: &Host) {
     post(host, "cured", &cured, &at);
 }
 
-fn is(host: &Host, wanted: &str) {
+pub(crate) fn is(host: &Host, wanted: &str) {
     let in_time = Duration::from_secs(20);
     eventually(&format!("it is {wanted}"), in_time, || (state(host) == wanted).then_some(()));
 }

@@ -73,6 +73,10 @@ DROP INDEX shadows_by_decision;
 ALTER TABLE shadows DROP COLUMN dictionary;
 ALTER TABLE shadows DROP COLUMN cut;
 DROP TABLE clock;
+ALTER TABLE outcomes DROP COLUMN sent_ms;
+ALTER TABLE exposures DROP COLUMN sent_ms;
+DROP TABLE outcome_names;
+DROP TABLE positions;
 PRAGMA user_version = 1;";
 
 #[test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use serin::clock::{Clock as _, SimulatedClock};
+use serin::clock::{Clock as _, SimulatedClock, decision_id};
 use serin::experiments::{AnalysisSubject, Controller, Motive, Observer, carry_out, judge, read_whole, tick};
 use serin::ledger::{
-    Commit, DecisionRow, Durability, Event, ExposureInput, Ledger, OutcomeInput, OutcomeSubject as About, ReversalInput,
+    Arrival, ClockState, Commit, Cursor, DecisionRow, Durability, Event, ExposureInput, Fact, Ledger, OutcomeInput,
+    OutcomeSubject as About, Retention, ReversalInput,
 };
 use serin::telemetry::Metrics;
-use serin_core::analysis::{Course, analyse};
+use serin_core::analysis::{Analysis, Course, Observed, analyse, warnings};
 use serin_core::experiment::{Command, Experiment, State};
 
 use crate::experiments::{command, decide, deployment, why};
@@ -104,7 +105,8 @@ impl Loop {
     }
 
     fn event(&self, event: Event) {
-        let done = self.ledger.events(vec![event], self.clock.now_ms()).expect("queued");
+        let arrival = Arrival { now_ms: self.clock.now_ms(), tolerance_ms: 5 * 60 * 1000 };
+        let done = self.ledger.events(vec![event], arrival).expect("queued");
         done.blocking_recv().expect("answered").expect("stored");
     }
 
@@ -121,10 +123,16 @@ impl Loop {
     fn agree(&self) {
         self.observer.read().expect("reads");
         let now_ms = self.clock.now_ms() + 10_000_000;
-        let live = self.observer.each(|followed, _| Some(format!("{:?}", followed.analysis(now_ms).1)));
+        let shown = |observed: &Observed, analysis: &Analysis| {
+            format!("{analysis:?} {:?} {:?}", observed.before_entry(), warnings(observed, analysis))
+        };
+        let live = self.observer.each(|followed, _| {
+            let (observed, analysis, _) = followed.analysis(now_ms);
+            Some(shown(observed, analysis))
+        });
         let ledger = serin::ledger::LedgerReader::open(&self.path).expect("opens");
         let whole = read_whole(&ledger, &self.subject()).expect("reads");
-        assert_eq!(live, [format!("{:?}", analyse(&whole, now_ms))]);
+        assert_eq!(live, [shown(&whole, &analyse(&whole, now_ms))]);
     }
 }
 
@@ -205,16 +213,45 @@ fn a_spec_whose_metrics_are_edited_is_read_anew_beside_the_one_in_force() {
 }
 
 #[test]
-fn where_all_decisions_have_expired_positions_begin_anew() {
+fn rows_after_an_expiry_get_positions_of_their_own() {
     let steering = Loop::new();
-    (0..20).for_each(|i| steering.decision(&format!("d-{i}"), &format!("b-{i}"), "control"));
+    let facts = || {
+        let mut places = Vec::new();
+        let read = steering.ledger.snapshot(|snapshot| {
+            snapshot.read(&mut Cursor::default(), 1_000, |fact| {
+                if let Fact::Decision(decision) = fact {
+                    places.push(decision.place);
+                }
+            })
+        });
+        read.expect("reads");
+        places
+    };
+    (0..20).for_each(|i| {
+        steering.decision(&decision_id(&*steering.clock, steering.clock.now_ms()), &format!("b-{i}"), "control")
+    });
     steering.agree();
-    let db = rusqlite::Connection::open(&steering.path).expect("opens");
-    db.execute("DELETE FROM decisions", []).expect("deletes");
-    (20..25).for_each(|i| steering.decision(&format!("d-{i}"), &format!("b-{i}"), "next"));
-    steering.agree();
-    let known = steering.observer.each(|followed, _| Some(followed.observed.entered().to_vec()));
-    assert_eq!(known, [[0, 5]]);
+    let before = facts();
+    steering.clock.advance(Duration::from_secs(100));
+    // Nothing needs them any more, and they go.
+    steering.person(&Command::Abort);
+    let retention = Retention {
+        clock: ClockState::Trusted(steering.clock.now_ms()),
+        keep_ms: Some(1),
+        keep_keys_ms: 1,
+        after_end_ms: [("e".into(), 0)].into(),
+    };
+    while steering
+        .ledger
+        .expire(retention.clone())
+        .expect("queued")
+        .blocking_recv()
+        .expect("answered")
+        .expect("deletes")
+    {}
+    assert!(facts().is_empty());
+    steering.decision("later", "b-20", "next");
+    assert_eq!(facts(), [before.last().expect("some") + 1], "who has read up to the last one reads this one, too");
 }
 
 const RAMP: &str = r#"

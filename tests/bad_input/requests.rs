@@ -226,7 +226,7 @@ fn an_outcome_that_does_not_fit_is_named_and_the_others_are_stored() {
         (5, "either decision_id, or entity"),
         (6, "either decision_id, or entity"),
         (7, "at: not a time; valid: RFC 3339"),
-        (8, "at: lies in the future"),
+        (8, "at: lies more than 5m in the future; valid: up to ledger.clock_tolerance"),
         (9, "at: lies before 1970"),
         (10, "decision_id: 1 to 256 bytes"),
         (12, "id: taken by an outcome that says something else"),

@@ -5,8 +5,8 @@ use serin::clock::Clock as _;
 use serin::decide::{DecisionRequest, decide};
 use serin::experiments::{carry_out, judge};
 use serin::ledger::{
-    ClockState, Commit, DecisionRow, Event, EventResult, ExposureInput, LedgerError, OutcomeInput, OutcomeSubject,
-    Reads as _, Retention, ReversalInput,
+    Arrival, ClockState, Commit, DecisionRow, Event, EventResult, ExposureInput, LedgerError, OutcomeInput,
+    OutcomeSubject, Reads as _, Retention, ReversalInput,
 };
 use serin_core::experiment::Command;
 
@@ -276,7 +276,8 @@ impl World {
             Row::Outcome { id, .. } => Some(id.clone()),
             _ => None,
         }));
-        let wait = self.host().ledger.events(rows.iter().map(event).collect(), self.now_ms()).expect("there is room");
+        let arrival = Arrival { now_ms: self.now_ms(), tolerance_ms: 0 };
+        let wait = self.host().ledger.events(rows.iter().map(event).collect(), arrival).expect("there is room");
         match wait.blocking_recv().expect("answered") {
             Ok(results) => {
                 let stored =

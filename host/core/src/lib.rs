@@ -19,11 +19,13 @@ pub mod plan;
 pub mod projection;
 pub mod record;
 pub mod row;
+mod similar;
 pub mod stats;
 pub mod unique;
 pub mod value;
 
 pub use guard::{caught, clipped, toml_message};
+pub use similar::most_similar;
 
 /// A name from a manifest, a configuration or a request: shared, never copied.
 pub type Name = std::sync::Arc<str>;

@@ -22,6 +22,9 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
                     text(&experiment["state"]),
                     text(&experiment["why"])
                 );
+                for warning in experiment["warnings"].as_array().into_iter().flatten() {
+                    println!("  warning: {}", text(warning));
+                }
             }
         }
         ExperimentCommand::Show { id, admin } => {
@@ -77,7 +80,7 @@ fn affected(id: &str, arm: Option<&str>, admin: &AdminArgs) -> Result<(), Box<dy
                 "{:<24} {:<16} {:>4} decisions, the last {last}  {}",
                 text(&unit["unit"]),
                 text(&unit["arm"]),
-                decisions.len(),
+                unit["decision_count"],
                 outcomes.join(" ")
             );
         }
@@ -122,6 +125,9 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
         if !experiment[key].is_null() {
             println!("{key:<16} {}", text(&experiment[key]));
         }
+    }
+    for warning in experiment["warnings"].as_array().into_iter().flatten() {
+        println!("{:<16} {}", "warning", text(warning));
     }
     for arm in experiment["spec"]["arms"].as_array().into_iter().flatten() {
         println!("{:<16} {} = {} (weight {})", "arm", text(&arm["name"]), text(&arm["strategy"]), arm["weight"]);

@@ -57,10 +57,14 @@ fn of_ledger(config: &Path, id: &str, recompute: bool) -> Result<Report, Failure
     if status.started_ms.is_none() {
         return Err("it has not begun: there is nothing to report yet".into());
     }
-    let end = ledger.final_report(id)?.map(|json| serde_json::from_str::<Report>(&json)).transpose()?;
-    let end = match end {
-        Some(end) if !recompute => return Ok(end),
-        end => end,
+    let end = match ledger.final_report(id)?.map(|json| serde_json::from_str::<Report>(&json)) {
+        Some(Ok(end)) if !recompute => return Ok(end),
+        Some(Err(error)) if !recompute => {
+            let why =
+                format!("the report as of its end cannot be read: {error}; ask for one as of now with --recompute");
+            return Err(why.into());
+        }
+        end => end.and_then(Result::ok),
     };
     let subject = AnalysisSubject { spec, course, pin: point.strategy.to_string() };
     let observed = read_whole(&ledger, &subject)?;

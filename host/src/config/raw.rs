@@ -66,6 +66,7 @@ pub(super) struct RawLedger {
     pub url: Option<String>,
     pub durability: Option<String>,
     pub retain: Option<String>,
+    pub clock_tolerance: Option<String>,
 }
 
 #[derive(Deserialize)]

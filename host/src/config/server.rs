@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serin_core::manifest::duration_ms;
 
-use super::raw::RawServer;
+use super::raw::{RawLedger, RawServer};
 use crate::http::ServerSettings;
 
 /// The longest time that a key takes: an hour is more than any balancer waits.
@@ -27,7 +27,7 @@ fn time(key: &str, value: Option<&String>, default: Duration, least: Duration) -
     }
 }
 
-pub(super) fn settings(raw: &RawServer) -> Result<ServerSettings, String> {
+pub(super) fn settings(raw: &RawServer, ledger: &RawLedger) -> Result<ServerSettings, String> {
     let default = ServerSettings::default();
     let max_body_bytes = bounded("max_body_bytes", raw.max_body_bytes, default.max_body_bytes, 1 << 30)?;
     // Where only the body's bound is raised, four such bodies have to fit.
@@ -56,8 +56,19 @@ pub(super) fn settings(raw: &RawServer) -> Result<ServerSettings, String> {
         shutdown_delay: time("shutdown_delay", raw.shutdown_delay.as_ref(), default.shutdown_delay, none)?,
         drain_timeout: time("drain_timeout", raw.drain_timeout.as_ref(), default.drain_timeout, some)?,
         admin_timeout: time("admin_timeout", raw.admin_timeout.as_ref(), default.admin_timeout, some)?,
+        clock_tolerance: clock_tolerance(ledger.clock_tolerance.as_deref(), default.clock_tolerance)?,
         admin_hosts: admin_hosts(&raw.admin_hosts)?,
     })
+}
+
+fn clock_tolerance(text: Option<&str>, default: Duration) -> Result<Duration, String> {
+    let Some(text) = text else { return Ok(default) };
+    let key = "ledger.clock_tolerance";
+    let tolerance = duration_ms(text).map(Duration::from_millis).map_err(|e| format!("{key}: {e}"))?;
+    if tolerance > LONGEST {
+        return Err(format!("{key} = \"{text}\"; valid: 0s to 1h, like 5m"));
+    }
+    Ok(tolerance)
 }
 
 /// Names without ports, in lower case: as `Host` headers are compared with them.

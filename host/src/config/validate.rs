@@ -141,7 +141,7 @@ fn fixed(raw: &RawConfig, dir: &Path) -> Result<Fixed, String> {
         threads: bounded("threads", raw.server.threads, (2 * cores).max(4), 256)?,
         queue: bounded("queue", raw.server.queue, 1024, 1 << 20)?,
         max_concurrent: bounded("max_concurrent", raw.server.max_concurrent, 2048, 1 << 20)?,
-        server: settings(&raw.server)?,
+        server: settings(&raw.server, &raw.ledger)?,
     })
 }
 

@@ -74,6 +74,7 @@ pub struct Controller {
     notifier: Notifier,
     statuses: Mutex<BTreeMap<Name, Status>>,
     verdicts: Mutex<BTreeMap<Name, Decide>>,
+    warnings: Mutex<BTreeMap<Name, Vec<String>>>,
     governance: Mutex<Option<Governance>>,
     moments: Mutex<BTreeMap<Name, Kept>>,
     /// What this process knows of specs, besides their statuses.
@@ -116,6 +117,7 @@ impl Controller {
             notifier: Notifier::default(),
             statuses,
             verdicts: Mutex::default(),
+            warnings: Mutex::default(),
             governance: Mutex::default(),
             moments: Mutex::default(),
             known: Mutex::new(KnownSpecs { with_final_report, ..KnownSpecs::default() }),
@@ -394,6 +396,20 @@ impl Controller {
         if self.ledger.note(Note::Moment(id.clone(), now_ms, json)).is_ok() {
             moments.insert(id.clone(), Kept { at_ms, entered, mature });
         }
+    }
+
+    /// Takes over what a reader of an experiment's analysis has to know.
+    pub(super) fn warn(&self, id: &Name, warnings: Vec<String>) {
+        self.warnings.lock().insert(id.clone(), warnings);
+    }
+
+    /// What a reader of an experiment's analysis has to know, as of the last look at it. One that has
+    /// ended is not looked at.
+    pub fn warnings(&self, id: &str) -> Vec<String> {
+        if !self.status(id).state.takes_units() {
+            return Vec::new();
+        }
+        self.warnings.lock().get(id).cloned().unwrap_or_default()
     }
 
     /// Counts an evaluation of all experiments.

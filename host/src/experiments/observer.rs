@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serin_core::Name;
 use serin_core::analysis::{Analysis, Course, Decision, Happened, KeptAnalysis, Observed};
-use serin_core::experiment::Experiment;
+use serin_core::experiment::{Experiment, Metric};
 
 use crate::ledger::{Cursor, Fact, Ledger, LedgerError, LedgerReader, OutcomeFact, Snapshot};
 
@@ -47,12 +47,14 @@ pub struct Followed {
     /// Its units.
     pub observed: Observed,
     analysis: Option<KeptAnalysis>,
+    /// Some outcome of each name that it measures was posted.
+    all_posted: bool,
 }
 
 impl Followed {
     fn new(subject: &AnalysisSubject) -> Self {
         let observed = Observed::over(Arc::clone(&subject.spec), subject.course.clone());
-        Self { subject: subject.clone(), observed, analysis: None }
+        Self { subject: subject.clone(), observed, analysis: None, all_posted: false }
     }
 
     /// The analysis at `now_ms`, and whether it is new. The last one is reused if no fact was added
@@ -69,6 +71,19 @@ impl Followed {
             self.subject = subject.clone();
         }
         stays
+    }
+
+    /// Looks for which of its outcomes were never posted. Once a name was, it stays so.
+    fn look_for_names(&mut self, snapshot: &Snapshot<'_>) -> Result<(), LedgerError> {
+        if self.all_posted {
+            return Ok(());
+        }
+        let spec = &self.observed.spec;
+        let names = spec.metrics.iter().flat_map(Metric::needed_outcomes).map(|name| &**name);
+        let never_posted = snapshot.never_posted(&self.subject.course.unit, names)?;
+        self.all_posted = never_posted.is_empty();
+        self.observed.set_never_posted(never_posted);
+        Ok(())
     }
 
     fn outcome(&mut self, fact: &OutcomeFact<'_>) {
@@ -94,15 +109,15 @@ impl Group {
     /// Continues reading. Says whether the whole snapshot was read.
     fn read(&mut self, snapshot: &Snapshot<'_>) -> Result<bool, LedgerError> {
         let Self { cursor, by_id } = self;
-        if !snapshot.knows(cursor) {
-            *cursor = Cursor::default();
-            by_id.values_mut().for_each(|followed| *followed = Followed::new(&followed.subject));
-        }
         if by_id.is_empty() {
             // No experiment is followed.
             *cursor = snapshot.end();
         }
-        snapshot.read(cursor, ROWS, |fact| take(by_id, &fact))
+        let is_whole = snapshot.read(cursor, ROWS, |fact| take(by_id, &fact))?;
+        if is_whole {
+            by_id.values_mut().try_for_each(|followed| followed.look_for_names(snapshot))?;
+        }
+        Ok(is_whole)
     }
 }
 

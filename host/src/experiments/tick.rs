@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use serin_core::analysis::{
-    Analysis, Course, FairnessResult, GuardrailResult, HarmStatus, Observed, SRM_ALPHA, next_shares,
+    Analysis, Course, FairnessResult, GuardrailResult, HarmStatus, Observed, SRM_ALPHA, next_shares, warnings,
 };
 use serin_core::experiment::{Command, Experiment, Next, State, Status};
 
@@ -150,6 +150,7 @@ pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<P
         let (observed, analysis, is_new) = followed.analysis(now_ms);
         if is_new {
             controller.moment(observed, analysis, &status, now_ms);
+            controller.warn(&spec.id, warnings(observed, analysis));
         }
         controller.verdict(&spec, &analysis.verdict);
         let (command, motive) = follows(observed, analysis, &status, &in_force.pin, now_ms)?;

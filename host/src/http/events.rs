@@ -12,18 +12,17 @@ use serde::{Deserialize, Serialize};
 use serin_core::{identifier, unique};
 use utoipa::ToSchema;
 
+use super::admin::rfc3339;
 use super::error::BodyRefusal;
 use super::wire::{Body, Object};
 use super::{Problem, Service};
-use crate::ledger::{Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
+use crate::ledger::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 use crate::telemetry::Metrics;
 
 /// Events of one request.
 const MAX_EVENTS: usize = 10_000;
 /// How long they may take to be stored.
 const STORE_WAIT: Duration = Duration::from_secs(10);
-/// How far in the future an event may lie; beyond, some clock is wrong.
-const FUTURE_MS: u64 = 5 * 60 * 1000;
 
 /// Outcomes.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -112,10 +111,10 @@ pub struct WireRefusedEvent {
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
         BodyRefusal))]
 pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
-    let now_ms = service.clock.now_ms();
-    let events = move |wire: WireOutcomes| wire.outcomes.into_iter().map(|o| outcome_of(o, now_ms)).collect();
+    let arrival = arrival(&service);
+    let events = move |wire: WireOutcomes| wire.outcomes.into_iter().map(|o| outcome_of(o, arrival)).collect();
     let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
-    store(&service, events, now_ms).await
+    store(&service, events, arrival).await
 }
 
 /// Stores exposures.
@@ -124,20 +123,25 @@ pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) ->
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
         BodyRefusal))]
 pub(super) async fn exposures(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
-    let now_ms = service.clock.now_ms();
+    let arrival = arrival(&service);
     let event = move |exposure: WireExposure| {
-        let at_ms = time(exposure.at.as_deref(), now_ms)?;
+        let at_ms = time(exposure.at.as_deref(), arrival)?;
         id("decision_id", &exposure.decision_id)?;
         Ok(Event::Exposure(ExposureInput { decision_id: exposure.decision_id, at_ms }))
     };
     let events = move |wire: WireExposures| wire.exposures.into_iter().map(event).collect();
     let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
-    store(&service, events, now_ms).await
+    store(&service, events, arrival).await
 }
 
-fn outcome_of(wire: WireOutcome, now_ms: u64) -> Result<Event, String> {
+fn arrival(service: &Service) -> Arrival {
+    let tolerance_ms = service.settings.clock_tolerance.as_millis() as u64;
+    Arrival { now_ms: service.clock.now_ms(), tolerance_ms }
+}
+
+fn outcome_of(wire: WireOutcome, arrival: Arrival) -> Result<Event, String> {
     id("id", &wire.id)?;
-    let at_ms = time(wire.at.as_deref(), now_ms)?;
+    let at_ms = time(wire.at.as_deref(), arrival)?;
     if let Some(reverses) = wire.reverses {
         id("reverses", &reverses)?;
         if wire.name.is_some() || wire.value.is_some() || wire.decision_id.is_some() || wire.entity.is_some() {
@@ -173,18 +177,23 @@ fn id(key: &str, text: &str) -> Result<(), String> {
     identifier::check(text).map_err(|why| format!("{key}: {why}"))
 }
 
-fn time(at: Option<&str>, now_ms: u64) -> Result<u64, String> {
+fn time(at: Option<&str>, Arrival { now_ms, tolerance_ms }: Arrival) -> Result<u64, String> {
     let Some(text) = at else { return Ok(now_ms) };
     let time: jiff::Timestamp =
         text.parse().map_err(|_| "at: not a time; valid: RFC 3339, like 2026-11-23T07:00:00Z".to_owned())?;
     match u64::try_from(time.as_millisecond()) {
-        Ok(ms) if ms <= now_ms + FUTURE_MS => Ok(ms),
-        Ok(_) => Err("at: lies in the future".to_owned()),
+        Ok(ms) if ms <= now_ms.saturating_add(tolerance_ms) => Ok(ms),
+        Ok(_) => {
+            let most = humantime::format_duration(Duration::from_millis(tolerance_ms));
+            Err(format!(
+                "at: lies more than {most} in the future; valid: up to ledger.clock_tolerance ahead of this host's clock"
+            ))
+        }
         Err(_) => Err("at: lies before 1970".to_owned()),
     }
 }
 
-async fn store(service: &Service, events: Vec<Result<Event, String>>, now_ms: u64) -> Result<Response, Problem> {
+async fn store(service: &Service, events: Vec<Result<Event, String>>, arrival: Arrival) -> Result<Response, Problem> {
     if events.len() > MAX_EVENTS {
         return Err(service.refuse(Problem::invalid("", format!("{} events; at most {MAX_EVENTS}", events.len()))));
     }
@@ -200,7 +209,7 @@ async fn store(service: &Service, events: Vec<Result<Event, String>>, now_ms: u6
             Err(why) => answer.refused.push(WireRefusedEvent { index, why }),
         }
     }
-    let done = service.ledger.events(valid, now_ms)?;
+    let done = service.ledger.events(valid, arrival)?;
     let results = tokio::time::timeout(STORE_WAIT, done).await.map_err(|_| {
         service.ledger.suspect();
         Problem::unavailable("ledger-unavailable", "the ledger did not commit in time; events may be sent again")
@@ -212,6 +221,16 @@ async fn store(service: &Service, events: Vec<Result<Event, String>>, now_ms: u6
             EventResult::Stored => answer.stored += 1,
             EventResult::Duplicate => answer.duplicates += 1,
             EventResult::UnknownDecision => answer.unknown_decisions += 1,
+            EventResult::BeforeDecision { sent_ms, decided_ms } => {
+                let most = humantime::format_duration(service.settings.clock_tolerance);
+                let why = format!(
+                    "at: {} lies more than {most} before the decision that it names, which was made at {}; valid: from \
+                     the decision on; ledger.clock_tolerance is what clocks may differ",
+                    rfc3339(sent_ms),
+                    rfc3339(decided_ms)
+                );
+                answer.refused.push(WireRefusedEvent { index, why });
+            }
             EventResult::Conflict => answer
                 .refused
                 .push(WireRefusedEvent { index, why: "id: taken by an outcome that says something else".to_owned() }),

@@ -25,7 +25,7 @@ const MAX_AFFECTED: u32 = 10_000;
 /// Bytes of a reason, and of a name.
 const MAX_TEXT: usize = 1024;
 
-fn as_json(status: &ExperimentStatus) -> Value {
+fn as_json(service: &Service, status: &ExperimentStatus) -> Value {
     let time = |ms: Option<u64>| ms.map(rfc3339);
     let spec = status.spec.as_ref().map(|spec| {
         json!({
@@ -65,6 +65,7 @@ fn as_json(status: &ExperimentStatus) -> Value {
         "why": status.why,
         "error": status.error,
         "stale": status.stale,
+        "warnings": service.controller.warnings(&status.id),
         "started_at": time(status.status.started_ms),
         "ended_at": time(status.status.ended_ms),
         "winner": status.status.winner.as_deref(),
@@ -89,7 +90,7 @@ fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
 /// Every experiment.
 pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
     let status = service.status.load_full();
-    let (experiments, left_out) = within_bytes(status.experiments.iter().map(as_json))?;
+    let (experiments, left_out) = within_bytes(status.experiments.iter().map(|status| as_json(&service, status)))?;
     answer(&service, json!({ "experiments": experiments, "left_out": left_out })).await
 }
 
@@ -104,7 +105,7 @@ fn whole(service: &Service, id: &str) -> Result<Value, Problem> {
     let status = find(service, id)?;
     let approvals = status.spec.as_ref().map(|spec| service.controller.approvals(spec)).transpose()?;
     let (approvals, lacks) = approvals.unwrap_or_default();
-    let mut shown = as_json(&status);
+    let mut shown = as_json(service, &status);
     let approval =
         |a: Approval| json!({ "at": rfc3339(a.time_ms), "by": a.by, "reason": a.reason, "spec_digest": a.spec_digest });
     shown["approvals"] = approvals.into_iter().map(approval).collect();
@@ -186,11 +187,11 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-u
 
 /// The report of an experiment; once it has ended, as of its end, or as of now if that is asked for.
 fn report_of(service: &Service, id: &str, status: &Status, recompute: bool) -> Result<Report, Problem> {
-    let end = service.ledger.final_report(id)?;
-    let end = end.and_then(|json| serde_json::from_str::<Report>(&json).ok());
+    let end = service.ledger.final_report(id)?.map(|json| serde_json::from_str::<Report>(&json));
     let end = match end {
-        Some(end) if !recompute => return Ok(end),
-        end => end,
+        Some(Ok(end)) if !recompute => return Ok(end),
+        Some(Err(error)) if !recompute => return Err(unreadable(&error)),
+        end => end.and_then(Result::ok),
     };
     let (mut context, now_ms) = (Some(ReportContext::of(&service.ledger, id)?), service.clock.now_ms());
     let mut report = |observed: &Observed| Report::new(observed, status, context.take().unwrap_or_default(), now_ms);
@@ -212,6 +213,13 @@ fn report_of(service: &Service, id: &str, status: &Status, recompute: bool) -> R
             })
         }
     }
+}
+
+fn unreadable(error: &serde_json::Error) -> Problem {
+    let detail = format!(
+        "the report as of its end cannot be read: {error}; ask for one as of now with recompute=true, or serin report --recompute"
+    );
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "report-unreadable", detail)
 }
 
 fn not_begun() -> Problem {
@@ -263,7 +271,10 @@ pub(super) async fn affected(
         .map(|unit| {
             let outcome = |o: AffectedOutcome| json!({ "name": o.name, "value": o.value, "at": rfc3339(o.at_ms) });
             let outcomes: Vec<Value> = unit.outcomes.into_iter().map(outcome).collect();
-            json!({ "unit": unit.unit, "arm": unit.arm, "decisions": unit.decisions, "outcomes": outcomes })
+            json!({
+                "unit": unit.unit, "arm": unit.arm, "decisions": unit.decisions, "decision_count": unit.decision_count,
+                "outcomes": outcomes, "outcome_count": unit.outcome_count,
+            })
         })
         .collect();
     answer(&service, json!({ "units": listed, "next": next })).await

@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::positions::Positions;
+
 /// The subject of an outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutcomeSubject {
@@ -68,6 +70,13 @@ pub enum EventResult {
     Conflict,
     /// Stored, but the decision that it names is unknown.
     UnknownDecision,
+    /// It happened longer before the decision that it names than clocks may differ.
+    BeforeDecision {
+        /// When it happened, as it was sent, in milliseconds since the Unix epoch.
+        sent_ms: u64,
+        /// When the decision was made, in milliseconds since the Unix epoch.
+        decided_ms: u64,
+    },
 }
 
 impl EventResult {
@@ -78,44 +87,104 @@ impl EventResult {
             Self::Duplicate => "duplicate",
             Self::Conflict => "conflict",
             Self::UnknownDecision => "unknown_decision",
+            Self::BeforeDecision { .. } => "before_decision",
         }
     }
 }
 
-pub(super) fn store_event(db: &Connection, event: &Event, now_ms: u64) -> Result<EventResult, rusqlite::Error> {
+/// When an event arrived, and how far clocks may differ.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// By how much an event may precede the decision that it names.
+    pub tolerance_ms: u64,
+}
+
+pub(super) fn store_event(
+    db: &Connection,
+    positions: &mut Positions,
+    event: &Event,
+    arrival: Arrival,
+) -> Result<EventResult, rusqlite::Error> {
     match event {
-        Event::Outcome(outcome) => store_outcome(db, outcome, now_ms),
-        Event::Reversal(reversal) => store_reversal(db, reversal, now_ms),
+        Event::Outcome(outcome) => store_outcome(db, positions, outcome, arrival),
+        Event::Reversal(reversal) => store_reversal(db, positions, reversal, arrival.now_ms),
         Event::Exposure(exposure) => {
+            let time = match Time::of(db, exposure.at_ms, &exposure.decision_id, arrival)? {
+                Ok(time) => time,
+                Err(refused) => return Ok(refused),
+            };
             let written = db
                 .prepare_cached(
-                    "INSERT OR IGNORE INTO exposures (decision_id, at_ms, received_ms, after_seq)
-                     VALUES (?1, ?2, ?3, (SELECT coalesce(max(seq), 0) FROM decisions))",
+                    "INSERT OR IGNORE INTO exposures (rowid, decision_id, at_ms, sent_ms, received_ms, after_seq)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
-                .execute(params![exposure.decision_id, exposure.at_ms as i64, now_ms as i64])?;
-            match written {
-                0 => Ok(EventResult::Duplicate),
-                _ => known(db, &exposure.decision_id),
-            }
+                .execute(params![
+                    positions.exposures + 1,
+                    exposure.decision_id,
+                    time.at_ms,
+                    time.sent_ms,
+                    arrival.now_ms as i64,
+                    positions.decisions
+                ])?;
+            positions.exposures += written as i64;
+            Ok(if written == 0 { EventResult::Duplicate } else { time.stored() })
         }
     }
 }
 
-fn known(db: &Connection, decision_id: &str) -> Result<EventResult, rusqlite::Error> {
-    let found = db
-        .prepare_cached("SELECT 1 FROM decisions WHERE decision_id = ?1")?
-        .query_row([decision_id], |_| Ok(()))
-        .optional()?;
-    Ok(if found.is_some() { EventResult::Stored } else { EventResult::UnknownDecision })
+/// When an event happened, by the clock of the decision that it names.
+struct Time {
+    at_ms: i64,
+    /// As it was sent, where that was before the decision.
+    sent_ms: Option<i64>,
+    /// The decision is known.
+    is_known: bool,
 }
 
-fn store_reversal(db: &Connection, reversal: &ReversalInput, now_ms: u64) -> Result<EventResult, rusqlite::Error> {
+impl Time {
+    /// What follows from a decision is not before it: a sender's clock that is behind a little is
+    /// put right, and an event that is longer before it is refused.
+    fn of(
+        db: &Connection,
+        at_ms: u64,
+        decision_id: &str,
+        arrival: Arrival,
+    ) -> Result<Result<Self, EventResult>, rusqlite::Error> {
+        let decided = db
+            .prepare_cached("SELECT time_ms FROM decisions WHERE decision_id = ?1")?
+            .query_row([decision_id], |row| row.get::<_, i64>(0))
+            .optional()?;
+        let (sent_ms, is_known) = (at_ms as i64, decided.is_some());
+        Ok(match decided.map(|ms| ms as u64).filter(|decided_ms| at_ms < *decided_ms) {
+            None => Ok(Self { at_ms: sent_ms, sent_ms: None, is_known }),
+            Some(decided_ms) if decided_ms - at_ms <= arrival.tolerance_ms => {
+                Ok(Self { at_ms: decided_ms as i64, sent_ms: Some(sent_ms), is_known })
+            }
+            Some(decided_ms) => Err(EventResult::BeforeDecision { sent_ms: at_ms, decided_ms }),
+        })
+    }
+
+    fn stored(&self) -> EventResult {
+        if self.is_known { EventResult::Stored } else { EventResult::UnknownDecision }
+    }
+}
+
+fn store_reversal(
+    db: &Connection,
+    positions: &mut Positions,
+    reversal: &ReversalInput,
+    now_ms: u64,
+) -> Result<EventResult, rusqlite::Error> {
     let ReversalInput { id, reverses, at_ms } = reversal;
     let written = db
         .prepare_cached(
-            "INSERT OR IGNORE INTO outcomes (id, name, value, at_ms, received_ms, reverses) VALUES (?1, '', 0, ?2, ?3, ?4)",
+            "INSERT OR IGNORE INTO outcomes (rowid, id, name, value, at_ms, received_ms, reverses)
+             VALUES (?1, ?2, '', 0, ?3, ?4, ?5)",
         )?
-        .execute(params![id, *at_ms as i64, now_ms as i64, reverses])?;
+        .execute(params![positions.outcomes + 1, id, *at_ms as i64, now_ms as i64, reverses])?;
+    positions.outcomes += written as i64;
     if written == 1 {
         return Ok(EventResult::Stored);
     }
@@ -124,29 +193,50 @@ fn store_reversal(db: &Connection, reversal: &ReversalInput, now_ms: u64) -> Res
     Ok(if known.as_ref() == Some(reverses) { EventResult::Duplicate } else { EventResult::Conflict })
 }
 
-fn store_outcome(db: &Connection, outcome: &OutcomeInput, now_ms: u64) -> Result<EventResult, rusqlite::Error> {
+fn store_outcome(
+    db: &Connection,
+    positions: &mut Positions,
+    outcome: &OutcomeInput,
+    arrival: Arrival,
+) -> Result<EventResult, rusqlite::Error> {
     let (decision_id, kind, entity) = match &outcome.subject {
         OutcomeSubject::Decision(id) => (Some(id), None, None),
         OutcomeSubject::Entity(kind, id) => (None, Some(kind), Some(id)),
     };
+    let time = match decision_id {
+        Some(id) => Time::of(db, outcome.at_ms, id, arrival)?,
+        None => Ok(Time { at_ms: outcome.at_ms as i64, sent_ms: None, is_known: true }),
+    };
+    let time = match time {
+        Ok(time) => time,
+        Err(refused) => return Ok(refused),
+    };
     let written = db
         .prepare_cached(
             "INSERT OR IGNORE INTO outcomes
-             (id, name, value, at_ms, received_ms, decision_id, entity_kind, entity, after_seq)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, (SELECT coalesce(max(seq), 0) FROM decisions))",
+             (rowid, id, name, value, at_ms, sent_ms, received_ms, decision_id, entity_kind, entity, after_seq)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
+            positions.outcomes + 1,
             outcome.id,
             outcome.name,
             outcome.value,
-            outcome.at_ms as i64,
-            now_ms as i64,
+            time.at_ms,
+            time.sent_ms,
+            arrival.now_ms as i64,
             decision_id,
             kind,
-            entity
+            entity,
+            positions.decisions
         ])?;
+    positions.outcomes += written as i64;
     if written == 1 {
-        return decision_id.map_or(Ok(EventResult::Stored), |id| known(db, id));
+        if time.is_known {
+            db.prepare_cached("INSERT OR IGNORE INTO outcome_names (kind, name) VALUES (?1, ?2)")?
+                .execute(params![kind.map_or("", String::as_str), outcome.name])?;
+        }
+        return Ok(time.stored());
     }
     let same = db
         .prepare_cached(

@@ -129,9 +129,8 @@ pub(super) fn expire(db: &Connection, expiry: &mut Expiry, retention: &Retention
     let before_ms = now_ms.saturating_sub(keep_ms);
     let spared = spared(db, now_ms, retention)?;
     let received_before_ms = spared.since_ms.map_or(before_ms, |since| since.min(before_ms)) as i64;
-    let (outcomes, exposures) = (but_the_newest("outcomes"), but_the_newest("exposures"));
-    more |= delete(db, "outcomes", "rowid", &outcomes, &mut batch, &received_before_ms)?;
-    more |= delete(db, "exposures", "rowid", &exposures, &mut batch, &received_before_ms)?;
+    more |= delete(db, "outcomes", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
+    more |= delete(db, "exposures", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
     more |= delete(db, "shadows", "rowid", "decision_id < ?1", &mut batch, &first_id(before_ms))?;
     more |= expire_moments(db, &spared, before_ms, &mut batch)?;
     more |= expire_decisions(db, expiry, spared.experiments, before_ms, &mut batch)?;
@@ -141,12 +140,6 @@ pub(super) fn expire(db: &Connection, expiry: &mut Expiry, retention: &Retention
         more = delete(db, "dictionaries", "id", "time_ms < ?1", &mut batch, &unneeded_ms)?;
     }
     Ok(more)
-}
-
-/// Rows received earlier, except the newest row of a table. SQLite numbers new rows after the newest
-/// one that exists: without it a new row would get a position that readers have already passed.
-fn but_the_newest(table: &str) -> String {
-    format!("received_ms < ?1 AND rowid < (SELECT max(rowid) FROM {table})")
 }
 
 /// Deletes until nothing is left or the batch's time is over. Says whether something may be left.
@@ -183,9 +176,8 @@ fn expire_moments(db: &Connection, spared: &Spared, before_ms: u64, batch: &mut 
     Ok(false)
 }
 
-/// Deletes old decisions. For those that a spared experiment needs, and for the newest decision (see
-/// [`but_the_newest`]), only the record is deleted: it is most of the bytes, and contains more
-/// personal data than an analysis needs.
+/// Deletes old decisions. For those that a spared experiment needs only the record is deleted: it
+/// is most of the bytes, and contains more personal data than an analysis needs.
 fn expire_decisions(
     db: &Connection,
     expiry: &mut Expiry,
@@ -205,7 +197,6 @@ fn expire_decisions(
     let mut delete = db.prepare_cached("DELETE FROM decisions WHERE seq = ?1")?;
     let mut empty = db.prepare_cached("UPDATE decisions SET record = x'', dictionary = NULL WHERE seq = ?1")?;
     let before = first_id(before_ms);
-    let newest: i64 = db.query_row("SELECT coalesce(max(seq), 0) FROM decisions", [], |row| row.get(0))?;
     while !batch.is_over() {
         let rows = old
             .query_map(params![expiry.after, before, ROWS], |row| {
@@ -214,8 +205,7 @@ fn expire_decisions(
             .collect::<Result<Vec<(i64, String, Option<String>, i64)>, _>>()?;
         let is_last = (rows.len() as i64) < ROWS;
         for (seq, id, experiment, bytes) in rows {
-            let is_spared = experiment.is_some_and(|experiment| expiry.spared.contains(&experiment));
-            if !is_spared && seq != newest {
+            if !experiment.is_some_and(|experiment| expiry.spared.contains(&experiment)) {
                 delete.execute([seq])?;
             } else if bytes > 0 {
                 empty.execute([seq])?;

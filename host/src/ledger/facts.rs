@@ -5,7 +5,9 @@
 //! however many steps they took.
 
 use rusqlite::{Connection, Row, Statement, Transaction};
+use serin_core::analysis::NeverPosted;
 
+use super::positions::Positions;
 use super::{Ledger, LedgerError, LedgerReader};
 use crate::mutant::Mutant;
 
@@ -106,25 +108,14 @@ impl<'c> Snapshot<'c> {
     fn new(db: &'c Connection) -> Result<Self, LedgerError> {
         // The first read fixes the snapshot for all later ones.
         let db = db.unchecked_transaction()?;
-        let newest = |table: &str| -> rusqlite::Result<i64> {
-            let sql = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
-            db.prepare_cached(&sql)?.query_row([], |row| row.get(0))
-        };
-        let end =
-            Cursor { decisions: newest("decisions")?, outcomes: newest("outcomes")?, exposures: newest("exposures")? };
+        let Positions { decisions, outcomes, exposures } = Positions::of(&db)?;
+        let end = Cursor { decisions, outcomes, exposures };
         Ok(Self { db, end })
     }
 
     /// The cursor at the end.
     pub fn end(&self) -> Cursor {
         self.end
-    }
-
-    /// Says whether a cursor is valid in this ledger. If all rows of a table have expired,
-    /// positions start again, and an old cursor is beyond the end.
-    pub fn knows(&self, cursor: &Cursor) -> bool {
-        let Cursor { decisions, outcomes, exposures } = self.end;
-        cursor.decisions <= decisions && cursor.outcomes <= outcomes && cursor.exposures <= exposures
     }
 
     /// Calls `each` with the facts after `cursor`, from at most `rows` rows, and advances the
@@ -159,6 +150,32 @@ impl<'c> Snapshot<'c> {
         Ok(*cursor == self.end)
     }
 
+    /// Which of `names` were never posted as outcomes of this kind of entity, or of a decision; and
+    /// what was posted that resembles them.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn never_posted<'n>(
+        &self,
+        kind: &str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<Vec<NeverPosted>, LedgerError> {
+        let sql = "SELECT 1 FROM outcome_names WHERE kind IN (?1, '') AND name = ?2";
+        let mut known = self.db.prepare_cached(sql)?;
+        let mut never = Vec::new();
+        for name in names {
+            if never.iter().any(|never: &NeverPosted| *never.name == *name) || known.exists([kind, name])? {
+                continue;
+            }
+            let sql = format!("SELECT name FROM outcome_names WHERE kind IN (?1, '') LIMIT {COMPARED_NAMES}");
+            let mut posted = self.db.prepare_cached(&sql)?;
+            let posted = posted.query_map([kind], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            let similar = serin_core::most_similar(name, posted.iter().map(String::as_str));
+            never.push(NeverPosted { name: name.into(), similar: similar.map(Into::into) });
+        }
+        Ok(never)
+    }
+
     /// Reads the next rows of one table, up to the remaining number.
     fn page(
         &self,
@@ -185,6 +202,9 @@ impl<'c> Snapshot<'c> {
         Ok(())
     }
 }
+
+/// Posted names that one which was never posted is compared with.
+const COMPARED_NAMES: usize = 1000;
 
 const DECISIONS: &str = "
 SELECT seq, time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced, batch, attributes

@@ -12,6 +12,7 @@ mod last_seen;
 mod log_readers;
 mod moments;
 mod packing;
+mod positions;
 mod read;
 mod rows;
 mod schema;
@@ -37,7 +38,7 @@ use tokio::sync::oneshot;
 
 pub use affected::{AffectedOutcome, AffectedUnit};
 pub use clock_guard::{ClockGuard, ConfirmError};
-pub use events::{Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
+pub use events::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use expiry::Retention;
 pub use facts::{Cursor, DecisionFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
 pub use last_seen::{ClockState, LastSeen};
@@ -284,10 +285,10 @@ impl Ledger {
     pub fn events(
         &self,
         events: Vec<Event>,
-        now_ms: u64,
+        arrival: Arrival,
     ) -> Result<oneshot::Receiver<Result<Vec<EventResult>, LedgerError>>, LedgerError> {
         let (done, wait) = oneshot::channel();
-        self.send(Job::Events(events, now_ms, done))?;
+        self.send(Job::Events(events, arrival, done))?;
         Ok(wait)
     }
 
@@ -330,7 +331,8 @@ impl Ledger {
         self.note_and_wait(Note::Approval(experiment, approval))
     }
 
-    /// Stores an experiment's final report, and waits until it is committed.
+    /// Stores an experiment's final report, and waits until it is on the disk, whatever the
+    /// ledger's durability.
     ///
     /// # Errors
     /// That the queue is full, or SQLite's error.

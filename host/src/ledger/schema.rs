@@ -163,6 +163,23 @@ CREATE INDEX decisions_by_experiment ON decisions (experiment) WHERE experiment 
 CREATE TABLE clock (seen_ms INTEGER, doubt TEXT);
 INSERT INTO clock VALUES ((SELECT time_ms FROM decisions ORDER BY seq DESC LIMIT 1), NULL);
 ",
+    // A time that was before the decision's, by a clock that is behind, is kept as it was sent.
+    "
+ALTER TABLE outcomes ADD COLUMN sent_ms INTEGER;
+ALTER TABLE exposures ADD COLUMN sent_ms INTEGER;
+-- The names of all outcomes so far, by kind of entity; by decision, '' is the kind.
+CREATE TABLE outcome_names (
+  kind TEXT NOT NULL,
+  name TEXT NOT NULL,
+  PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+INSERT OR IGNORE INTO outcome_names SELECT coalesce(entity_kind, ''), name FROM outcomes
+WHERE entity IS NOT NULL OR decision_id IN (SELECT decision_id FROM decisions);
+",
+    "
+CREATE TABLE positions (decisions INTEGER NOT NULL, outcomes INTEGER NOT NULL, exposures INTEGER NOT NULL);
+INSERT INTO positions VALUES (0, 0, 0);
+",
 ];
 
 /// Finds the decisions of one unit, by probing each run of the index. A probe takes 3 µs, so a

@@ -4,19 +4,21 @@ use rusqlite::{Connection, params};
 
 use super::Commit;
 use super::packing::{Written, store_dictionary};
+use super::positions::Positions;
 
 /// Stores decisions, and the answer for their idempotency key.
 pub(super) fn store_commit(
     transaction: &Connection,
     written: &mut Written,
+    positions: &mut Positions,
     commit: &Commit,
 ) -> Result<(), rusqlite::Error> {
     if !commit.decisions.is_empty() {
         let mut statement = transaction.prepare_cached(
             "INSERT INTO decisions
-             (decision_id, time_ms, point, unit, experiment, arm, served_by, outcome, action, took_us, forced,
+             (seq, decision_id, time_ms, point, unit, experiment, arm, served_by, outcome, action, took_us, forced,
               batch, attributes, digest, dictionary, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?;
         for row in &commit.decisions {
             if let Some(dictionary) = &row.dictionary {
@@ -24,6 +26,7 @@ pub(super) fn store_commit(
             }
             let (experiment, arm) = row.assignment.as_ref().map_or((None, None), |(e, a)| (Some(e), Some(a)));
             statement.execute(params![
+                positions.decisions + 1,
                 row.decision_id,
                 row.time_ms as i64,
                 row.point,
@@ -41,6 +44,7 @@ pub(super) fn store_commit(
                 row.dictionary.as_ref().map(|dictionary| dictionary.id),
                 row.record
             ])?;
+            positions.decisions += 1;
         }
     }
     if let Some(answer) = &commit.answer {

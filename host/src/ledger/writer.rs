@@ -10,11 +10,12 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::checkpoint;
-use super::events::{Event, EventResult, store_event};
+use super::events::{Arrival, Event, EventResult, store_event};
 use super::expiry::{Expiry, Retention, expire};
 use super::last_seen;
 use super::moments::{store_approval, store_final_report, store_moment};
 use super::packing::Written;
+use super::positions::Positions;
 use super::shadows::store_shadows;
 use super::store::store_commit;
 use super::transitions::{Transition, store_transition};
@@ -35,7 +36,7 @@ type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 pub(super) enum Job {
     Commit(Commit, Option<Then>),
-    Events(Vec<Event>, u64, Done<Vec<EventResult>>),
+    Events(Vec<Event>, Arrival, Done<Vec<EventResult>>),
     Expire(Box<Retention>, Done<bool>),
     Transition(Box<Transition>, SyncSender<Result<bool, LedgerError>>),
     Note(Note, Option<SyncSender<Result<(), LedgerError>>>),
@@ -57,7 +58,10 @@ impl Job {
     /// Status changes, approvals and clock confirmations must survive a power cut, whatever the
     /// durability of decisions: an acknowledged abort must not be undone.
     fn has_to_be_on_disk(&self) -> bool {
-        matches!(self, Self::Transition(..) | Self::Note(Note::Approval(..) | Note::Clock(..), _))
+        matches!(
+            self,
+            Self::Transition(..) | Self::Note(Note::Approval(..) | Note::Clock(..) | Note::FinalReport(..), _)
+        )
     }
 }
 
@@ -68,7 +72,16 @@ pub(super) struct Writer {
     metrics: Arc<Metrics>,
     healthy: Arc<AtomicBool>,
     written: Written,
+    /// None at first, and after a failed transaction.
+    positions: Option<Positions>,
     expiry: Expiry,
+}
+
+/// What the jobs of a transaction share.
+struct State<'w> {
+    written: &'w mut Written,
+    expiry: &'w mut Expiry,
+    positions: Positions,
 }
 
 impl Writer {
@@ -78,7 +91,8 @@ impl Writer {
         metrics: Arc<Metrics>,
         healthy: Arc<AtomicBool>,
     ) -> Self {
-        Self { connection, durability, metrics, healthy, written: Written::default(), expiry: Expiry::default() }
+        let (written, expiry) = (Written::default(), Expiry::default());
+        Self { connection, durability, metrics, healthy, written, positions: None, expiry }
     }
 
     /// Runs until every sender is gone and the queue is empty.
@@ -162,10 +176,15 @@ impl Writer {
             self.connection.pragma_update(None, "synchronous", "FULL")?;
         }
         let committed = (|| {
+            // Read outside the transaction: one that begins with a read does not wait for a lock.
+            let known = self.positions.map_or_else(|| Positions::of(&self.connection), Ok)?;
+            let mut state = State { written: &mut self.written, expiry: &mut self.expiry, positions: known };
             let transaction = self.connection.transaction()?;
-            let apply = |job| apply(&transaction, &mut self.written, &mut self.expiry, job);
+            let apply = |job| apply(&transaction, &mut state, job);
             let results = jobs.iter().map(apply).collect::<rusqlite::Result<Vec<_>>>()?;
+            let positions = state.positions;
             transaction.commit()?;
+            self.positions = Some(positions);
             Ok(results)
         })();
         if waits {
@@ -186,6 +205,7 @@ impl Writer {
     /// Discards the state of a failed transaction.
     fn forget(&mut self) {
         self.written.clear();
+        self.positions = None;
         self.expiry.forget();
     }
 }
@@ -202,21 +222,24 @@ enum Applied {
     Note,
 }
 
-fn apply(
-    transaction: &Connection,
-    written: &mut Written,
-    expiry: &mut Expiry,
-    job: &Job,
-) -> Result<Applied, rusqlite::Error> {
+fn apply(transaction: &Connection, state: &mut State<'_>, job: &Job) -> Result<Applied, rusqlite::Error> {
+    let State { written, expiry, positions } = state;
     match job {
         Job::Commit(commit, _) => {
-            store_commit(transaction, written, commit)?;
+            store_commit(transaction, written, positions, commit)?;
             Ok(Applied::Commit)
         }
-        Job::Events(events, now_ms, _) => Ok(Applied::Events(
-            events.iter().map(|event| store_event(transaction, event, *now_ms)).collect::<Result<_, _>>()?,
+        Job::Events(events, arrival, _) => Ok(Applied::Events(
+            events
+                .iter()
+                .map(|event| store_event(transaction, positions, event, *arrival))
+                .collect::<Result<_, _>>()?,
         )),
-        Job::Expire(retention, _) => expire(transaction, expiry, retention).map(Applied::Expire),
+        Job::Expire(retention, _) => {
+            // Its rows may be the newest.
+            positions.store(transaction)?;
+            expire(transaction, expiry, retention).map(Applied::Expire)
+        }
         Job::Transition(transition, _) => store_transition(transaction, transition).map(Applied::Transition),
         Job::Note(note, _) => {
             match note {

@@ -233,6 +233,13 @@ fn significant(value: f64) -> String {
 pub(super) const RAILS: &str = "harm = surely above the alarm (at the alarm's part of alpha; where p is given, by \
 the events alone); holds = surely below the margin (at alpha)";
 
+/// Outcomes that happened before their unit entered; none where there are none.
+pub(super) fn before_entry(report: &Report) -> Option<String> {
+    let by_arm = report.before_entry.iter().map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
+    let any = report.before_entry.values().any(|n| *n > 0);
+    any.then(|| format!("outcomes before their unit's entry, which count for nothing: {by_arm}"))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

@@ -86,6 +86,7 @@ impl Report {
         html! {
             h2 { "Units" }
             p { (formatting::units(&self.units)) }
+            @if let Some(before) = formatting::before_entry(self) { p { (before) } }
             (tables::balance(&self.srm))
             p.small {
                 "Sample ratio mismatch: " (p_is(self.srm.p)) " (\u{3c7}\u{b2}, looked at once), "

@@ -21,7 +21,7 @@ pub use versions::Version;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serin_core::analysis::{Analysis, Found, MetricResult, Observed, SRM_ALPHA, analyse, by_segment};
+use serin_core::analysis::{Found, MetricResult, Observed, analyse, by_segment, warnings};
 use serin_core::experiment::{Experiment, Status};
 
 use crate::experiments::{HOST, Moment, counts, evidence};
@@ -65,6 +65,10 @@ pub struct Report {
     pub against_held_back: bool,
     /// Units, and why some are not in the metrics yet.
     pub units: Units,
+    /// Outcomes that metrics name and that happened before their unit entered, by arm: they count
+    /// for nothing.
+    #[serde(default)]
+    pub before_entry: IndexMap<String, u64>,
     /// Whether units fall to the arms as the weights say.
     pub srm: Srm,
     /// The metrics.
@@ -279,6 +283,7 @@ impl Report {
                     moved: analysis.moved,
                 },
             },
+            before_entry: names().zip(observed.before_entry().iter().copied()).collect(),
             srm: Srm {
                 p: analysis.srm_p.as_ref().ok().copied(),
                 sequential_p: analysis.srm_sequential_p,
@@ -355,24 +360,4 @@ fn stopped_by(history: &[TransitionRow]) -> Option<String> {
     let evidence = Some(&last.evidence).filter(|_| last.by == HOST)?;
     let named = evidence["guardrail"].as_str().or(evidence["fairness"].as_str());
     named.or(evidence.get("srm").map(|_| "srm")).map(str::to_owned)
-}
-
-fn warnings(observed: &Observed, analysis: &Analysis) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if analysis.srm_sequential_p < SRM_ALPHA {
-        warnings
-            .push("units do not fall to the arms as the weights say: no difference below can be trusted".to_owned());
-    }
-    if observed.astray > 0 {
-        warnings
-            .push(format!("{} decisions are of an arm that the spec does not have for their unit", observed.astray));
-    }
-    for found in &analysis.metrics {
-        let metric = &observed.spec.metrics[found.metric];
-        if metric.is_exposed && found.not_exposed > 0 && found.arms.iter().any(|arm| arm.units == 0) {
-            warnings
-                .push(format!("metric '{}': an arm has no exposures: who is exposed cannot be compared", metric.name));
-        }
-    }
-    warnings
 }

@@ -44,6 +44,9 @@ impl fmt::Display for Report {
         let counts: Vec<String> = self.srm.counts.iter().map(|(arm, n)| format!("{arm} {n}")).collect();
         let [once, always] = [self.srm.p, Some(self.srm.sequential_p)].map(p_is);
         writeln!(f, "\nunits      {}", formatting::units(&self.units))?;
+        if let Some(before) = formatting::before_entry(self) {
+            writeln!(f, "           {before}")?;
+        }
         writeln!(f, "balance    {}; SRM {once} (once), {always} (sequential)", counts.join(", "))?;
         self.segments(f)?;
         self.shadows(f)?;
@@ -56,6 +59,9 @@ fn rail(f: &mut Formatter<'_>, guardrail: &ReportedGuardrail) -> fmt::Result {
     write!(f, "  {:<24} {:<13} {}: ", guardrail.metric, guardrail.state, guardrail.arm)?;
     if let Some(count) = rail.count {
         return writeln!(f, "{count}");
+    }
+    if let (true, Some(why)) = (rail.kind == "count", &guardrail.why) {
+        return writeln!(f, "{why}");
     }
     if let Some(action) = &rail.action {
         write!(f, "share of '{action}' ")?;

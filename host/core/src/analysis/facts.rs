@@ -9,10 +9,13 @@ use std::sync::Arc;
 use rustc_hash::FxBuildHasher;
 
 use super::balance::Balance;
+use super::busiest::Busiest;
 use super::course::{Course, Shipped};
 use super::entry::Attributes;
+use super::never_posted::NeverPosted;
 use super::unit::{Place, Slot, Slots, Unit, each_total};
 use crate::experiment::{Experiment, Measure, Metric, Quantity, Source};
+use crate::identifier::is_placeholder;
 
 /// A decision inside the experiment.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +77,9 @@ impl Entries {
 /// microseconds, and a million units have 4,000 blocks to merge.
 pub(super) const BLOCK: usize = 256;
 
+/// Ids that stand for nobody and are named.
+const PLACEHOLDERS: usize = 5;
+
 type ByUnit<T> = HashMap<Box<str>, T, FxBuildHasher>;
 
 /// The facts known about an experiment's units.
@@ -94,6 +100,12 @@ pub struct Facts {
     /// The actions at units' entries.
     pub(super) first_actions: Vec<Box<str>>,
     pub(super) attributes: Attributes,
+    never_posted: Vec<NeverPosted>,
+    /// Outcomes that the spec names and that happened before their unit entered, by arm.
+    before_entry: Vec<u64>,
+    /// The first ids that stand for nobody.
+    placeholders: Vec<Box<str>>,
+    busiest: Busiest,
     shipped: Option<Shipped>,
     entries: ByUnit<Entries>,
     units: Vec<Unit>,
@@ -121,6 +133,10 @@ impl Facts {
             actions: vec![HashMap::default(); spec.arms.len()],
             first_actions: Vec::new(),
             attributes: Attributes::of(&spec),
+            never_posted: Vec::new(),
+            before_entry: vec![0; spec.arms.len()],
+            placeholders: Vec::new(),
+            busiest: Busiest::default(),
             entries: HashMap::default(),
             units: Vec::new(),
             shipped,
@@ -185,6 +201,8 @@ impl Facts {
         let batch = decision.batch.filter(|_| !self.course.batches.is_empty());
         let at = self.entry(unit, batch).unwrap_or_else(|| self.enter(arm, batch, decision));
         self.block_versions[at / BLOCK] += 1;
+        self.units[at].decisions += 1;
+        self.busiest.count(unit, self.units[at].decisions.into());
         let known = &mut self.units[at];
         if known.arm != arm {
             self.astray += 1;
@@ -223,6 +241,11 @@ impl Facts {
                 self.entries.insert(decision.unit.into(), Entries::ByBatch(vec![(batch, at)]));
             }
         }
+        let placeholders = &mut self.placeholders;
+        let is_known = |id: &Box<str>| **id == *decision.unit;
+        if is_placeholder(decision.unit) && placeholders.len() < PLACEHOLDERS && !placeholders.iter().any(is_known) {
+            placeholders.push(decision.unit.into());
+        }
         let batch = batch.unwrap_or(0);
         self.srm.enter(arm, batch as usize);
         let first_action = self.first_actions.iter().position(|known| **known == *decision.action);
@@ -241,6 +264,7 @@ impl Facts {
             exposed: false,
             batch,
             // A decision point has far fewer actions than 2^16.
+            decisions: 0,
             first_action: u16::try_from(first_action).unwrap_or(u16::MAX),
             adverse: 0,
             known: self.attributes.read(decision.attributes),
@@ -264,8 +288,23 @@ impl Facts {
         }
     }
 
+    /// The arm of the first entry of a unit that was there when something was stored, where that
+    /// happened before the entry.
+    fn arm_before_entry(&self, happened: &Happened<'_>) -> Option<usize> {
+        let entries = self.entries.get(happened.unit)?.as_slice().iter().map(|(_, at)| &self.units[*at as usize]);
+        let first = entries.filter(|unit| unit.had_entered(happened.after)).min_by_key(|unit| unit.entry_ms)?;
+        (happened.at_ms < first.entry_ms).then_some(first.arm)
+    }
+
+    fn is_measured(&self, name: &str) -> bool {
+        self.slots.iter().any(|slot| slot.source == Source::Outcomes && slot.name.as_deref() == Some(name))
+    }
+
     /// Adds an outcome of a unit. It is ignored if the unit has not entered.
     pub fn outcome(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
+        if let Some(arm) = self.arm_before_entry(happened).filter(|_| self.is_measured(name)) {
+            self.before_entry[arm] += 1;
+        }
         self.of_unit(happened, |slots, unit| {
             each_total(slots, unit, (Source::Outcomes, Some(name)), happened.at_ms, |total| total.add(value));
         });
@@ -274,6 +313,9 @@ impl Facts {
     /// Removes an outcome that was added before and is now reversed; `happened` is that of the
     /// outcome.
     pub fn reversal(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
+        if let Some(arm) = self.arm_before_entry(happened).filter(|_| self.is_measured(name)) {
+            self.before_entry[arm] = self.before_entry[arm].saturating_sub(1);
+        }
         self.of_unit(happened, |slots, unit| {
             each_total(slots, unit, (Source::Outcomes, Some(name)), happened.at_ms, |total| total.remove(value));
         });
@@ -290,6 +332,41 @@ impl Facts {
     /// Says whether only the winner's own units and the held-back ones are compared.
     pub fn is_against_held_back(&self) -> bool {
         self.shipped.is_some()
+    }
+
+    /// Takes over which of the spec's outcomes were never posted, as of what has been read.
+    pub fn set_never_posted(&mut self, never_posted: Vec<NeverPosted>) {
+        if self.never_posted != never_posted {
+            self.never_posted = never_posted;
+            self.version += 1;
+        }
+    }
+
+    /// Those of the spec's outcomes that were never posted.
+    pub fn never_posted(&self) -> &[NeverPosted] {
+        &self.never_posted
+    }
+
+    /// The outcome that a metric is computed from, and that was never posted.
+    pub(super) fn never_posted_of(&self, metric: &Metric) -> Option<&NeverPosted> {
+        let mut names = metric.needed_outcomes();
+        names.find_map(|name| self.never_posted.iter().find(|never| *never.name == **name))
+    }
+
+    /// Outcomes that metrics name and that happened before their unit entered, by arm: they were
+    /// stored since, and count for nothing.
+    pub fn before_entry(&self) -> &[u64] {
+        &self.before_entry
+    }
+
+    /// The first few ids that stand for nobody.
+    pub(super) fn placeholders(&self) -> &[Box<str>] {
+        &self.placeholders
+    }
+
+    /// Units with an absurd share of all `decisions`, and how many they have.
+    pub(super) fn busiest(&self, decisions: u64) -> impl Iterator<Item = (&str, u64)> {
+        self.busiest.absurd(decisions, self.units.len() as u64)
     }
 
     /// Units that entered, by arm.

@@ -96,6 +96,8 @@ pub struct GuardrailResult {
     pub alarm_alpha: f64,
     /// The margin: the guardrail holds if the upper bound is below this.
     pub margin: Option<f64>,
+    /// Nothing that it watches was ever posted: it can show neither harm nor that there is none.
+    pub is_blind: bool,
     /// Why it is inconclusive.
     pub why: Option<String>,
 }
@@ -132,6 +134,7 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
             alarm: None,
             alarm_alpha,
             margin: None,
+            is_blind: false,
             why: None,
         };
         match &summed {
@@ -149,6 +152,7 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
             }
             Some(summed) => by_metric(&mut result, guardrail, summed, [control, arm], observed),
         }
+        blind(&mut result, guardrail, observed);
         result
     };
     arms.into_iter().map(judge).collect()
@@ -283,6 +287,18 @@ fn by_metric(
     let planned = observed.spec.metrics[position].planned_units;
     let (low, high) = (lower(&estimate, result.alarm_alpha, planned), upper(&estimate, guardrail.alpha, planned));
     conclude(result, low > alarm, [low, high], scaled(margin, is_relative, result.means[0]), alarm);
+}
+
+/// Of what was never posted nothing can be shown: the name may be misspelt.
+fn blind(result: &mut GuardrailResult, guardrail: &Guardrail, observed: &Observed) {
+    let Watched::Metric(position) = guardrail.watched else { return };
+    let Some(never) = observed.never_posted_of(&observed.spec.metrics[position]) else { return };
+    if result.status != HarmStatus::Harm {
+        result.status = HarmStatus::Inconclusive;
+        result.is_blind = true;
+        result.count = None;
+        result.why = Some(never.describe());
+    }
 }
 
 fn scaled(margin: f64, is_relative: bool, control: Option<f64>) -> f64 {

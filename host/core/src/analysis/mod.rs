@@ -4,6 +4,7 @@
 mod allocate;
 mod balance;
 mod blocks;
+mod busiest;
 mod course;
 mod entry;
 mod facts;
@@ -12,9 +13,11 @@ mod fairness_tally;
 mod guardrails;
 mod metric_summary;
 mod metrics;
+mod never_posted;
 mod observed;
 mod segments;
 mod unit;
+mod warnings;
 
 pub use allocate::next_shares;
 pub use course::Course;
@@ -22,9 +25,11 @@ pub use facts::{Decision, Facts, Happened};
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
 pub use guardrails::{GuardrailResult, HarmKind, HarmStatus};
 pub use metrics::{ArmResult, Comparison, Found, MetricResult, baseline};
+pub use never_posted::NeverPosted;
 pub use observed::Observed;
 pub use segments::{SegmentResult, by_segment};
 pub use unit::{Place, Total, Unit};
+pub use warnings::warnings;
 
 use crate::experiment::{Evidence, Role};
 use crate::stats::{NotEnough, chi_squared};
@@ -253,6 +258,7 @@ impl Analysis {
         Evidence {
             units: self.entered,
             no_harm: fair && self.guardrails.iter().all(|g| g.status != HarmStatus::Harm),
+            blind: self.guardrails.iter().any(|g| g.is_blind),
             non_inferior: fair && self.guardrails.iter().all(|g| g.status == HarmStatus::Holds),
         }
     }

@@ -65,6 +65,8 @@ pub struct Unit {
     pub exposed: bool,
     /// The batch in which its arm was drawn.
     pub batch: u32,
+    /// Its decisions.
+    pub(super) decisions: u32,
     /// Position of the action at its entry.
     pub(super) first_action: u16,
     /// One bit for each fairness guardrail: whether it had an adverse action.

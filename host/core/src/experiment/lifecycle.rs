@@ -335,6 +335,8 @@ pub struct Evidence {
     pub units: u64,
     /// Whether no guardrail shows harm; true without guardrails.
     pub no_harm: bool,
+    /// Whether a guardrail watches an outcome that was never posted: it shows nothing.
+    pub blind: bool,
     /// Whether every guardrail holds: no new arm is worse by more than the margin.
     pub non_inferior: bool,
 }
@@ -358,6 +360,7 @@ impl Status {
         }
         let shown = match step.gate {
             super::Gate::None => None,
+            _ if evidence.blind => Some((false, "a guardrail watches an outcome that was never posted")),
             super::Gate::Fast => Some((evidence.no_harm, "a guardrail shows harm")),
             super::Gate::NonInferior => Some((
                 evidence.no_harm && evidence.non_inferior,

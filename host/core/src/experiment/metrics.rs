@@ -70,6 +70,18 @@ pub enum Quantity {
     Ratio(Measure, Measure),
 }
 
+impl Quantity {
+    /// The names of the outcomes that it is computed from.
+    fn outcomes(&self) -> impl Iterator<Item = &Name> {
+        let measures = match self {
+            Self::Mean(measure) => [Some(measure), None],
+            Self::Ratio(over, under) => [Some(over), Some(under)],
+        };
+        let of_outcomes = measures.into_iter().flatten().filter(|measure| measure.source == Source::Outcomes);
+        of_outcomes.filter_map(|measure| measure.outcome.as_ref())
+    }
+}
+
 /// How a mature unit without a row counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
@@ -127,6 +139,8 @@ pub struct Metric {
     /// Units of both arms at which the confidence sequence is tightest; the units of a fixed
     /// method.
     pub planned_units: u64,
+    /// None of its outcomes may ever have been posted: its name is not taken for a misspelt one.
+    pub expects_none: bool,
     /// Whether only exposed units count; otherwise all assigned ones do.
     pub is_exposed: bool,
     /// Covariates: attributes at entry that explain part of a unit's number.
@@ -250,6 +264,9 @@ impl Metric {
             return Err(at("planned_units = 0; valid: a number from 1"));
         }
         let quantity = Self::quantity(raw)?;
+        if raw.expects_none && quantity.outcomes().next().is_none() {
+            return Err(at("expects_none is for outcomes"));
+        }
         let named = raw.cuped.iter().flatten().map(|text| Attribute::parse(text));
         let cuped = named.collect::<Result<Vec<_>, _>>().map_err(|e| at(&format!("cuped: {e}")))?;
         if cuped.len() > MAX_COVARIATES {
@@ -275,6 +292,7 @@ impl Metric {
             method,
             alpha,
             planned_units: raw.planned_units.unwrap_or(PLANNED_UNITS),
+            expects_none: raw.expects_none,
             is_exposed,
             cuped,
         })
@@ -302,6 +320,11 @@ impl Metric {
             }
             other => own(other).map(Quantity::Mean),
         }
+    }
+
+    /// The outcomes that it is computed from, and of which some have to be posted.
+    pub fn needed_outcomes(&self) -> impl Iterator<Item = &Name> {
+        self.quantity.outcomes().filter(|_| !self.expects_none)
     }
 
     /// When a unit that entered at `entry_ms` is mature, in milliseconds. An outcome that has not

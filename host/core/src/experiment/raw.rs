@@ -100,6 +100,8 @@ pub(super) struct RawMetric {
     pub method: Option<String>,
     pub alpha: Option<f64>,
     pub planned_units: Option<u64>,
+    #[serde(default)]
+    pub expects_none: bool,
 }
 
 /// One side of a ratio.

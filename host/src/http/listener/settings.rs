@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The bounds of both listeners. Each is a key of `[server]` of the same name.
+/// The bounds of both listeners. Each but one is a key of `[server]` of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
     /// Bytes of a request's body, after decompression.
@@ -27,6 +27,8 @@ pub struct ServerSettings {
     pub drain_timeout: Duration,
     /// Time that a read of the admin listener may take.
     pub admin_timeout: Duration,
+    /// How far a sender's clock may differ from this host's: `ledger.clock_tolerance`.
+    pub clock_tolerance: Duration,
     /// Names in `Host` that the admin listener answers to, beside its addresses.
     pub admin_hosts: Vec<String>,
 }
@@ -47,6 +49,7 @@ impl Default for ServerSettings {
             shutdown_delay: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(30),
             admin_timeout: Duration::from_secs(10),
+            clock_tolerance: Duration::from_secs(5 * 60),
             admin_hosts: Vec::new(),
         }
     }
@@ -67,6 +70,7 @@ impl ServerSettings {
             ("server.shutdown_delay", self.shutdown_delay != other.shutdown_delay),
             ("server.drain_timeout", self.drain_timeout != other.drain_timeout),
             ("server.admin_timeout", self.admin_timeout != other.admin_timeout),
+            ("ledger.clock_tolerance", self.clock_tolerance != other.clock_tolerance),
             ("server.admin_hosts", self.admin_hosts != other.admin_hosts),
         ];
         pairs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()

@@ -1,0 +1,56 @@
+//! What a reader of an analysis has to know before its numbers.
+
+use super::facts::Facts;
+use super::{Analysis, SRM_ALPHA};
+use crate::clipped;
+
+/// Bytes of an id that are shown.
+const MAX_ID: usize = 64;
+
+/// What a reader has to know first, in sentences.
+pub fn warnings(facts: &Facts, analysis: &Analysis) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if analysis.srm_sequential_p < SRM_ALPHA {
+        warnings
+            .push("units do not fall to the arms as the weights say: no difference below can be trusted".to_owned());
+    }
+    if facts.astray > 0 {
+        warnings.push(format!("{} decisions are of an arm that the spec does not have for their unit", facts.astray));
+    }
+    for found in &analysis.metrics {
+        let metric = &facts.spec.metrics[found.metric];
+        if let Some(never) = facts.never_posted_of(metric) {
+            warnings.push(format!(
+                "metric '{}': {}; correct the name, or set expects_none where none may ever come",
+                metric.name,
+                never.describe()
+            ));
+        }
+        if metric.is_exposed && found.not_exposed > 0 && found.arms.iter().any(|arm| arm.units == 0) {
+            warnings
+                .push(format!("metric '{}': an arm has no exposures: who is exposed cannot be compared", metric.name));
+        }
+    }
+    ids(facts, &mut warnings);
+    warnings
+}
+
+/// Ids that stand for nobody, or for many.
+fn ids(facts: &Facts, warnings: &mut Vec<String>) {
+    let named = |ids: Vec<String>| ids.join(", ");
+    let shown = |id: &str| format!("'{}'", clipped(id, MAX_ID).escape_debug());
+    let placeholders = facts.placeholders();
+    if !placeholders.is_empty() {
+        let ids = placeholders.iter().map(|id| shown(id)).collect();
+        let what = "units whose id is what a program writes where it has none";
+        warnings.push(format!("{what}: {}; each is counted as one unit", named(ids)));
+    }
+    let decisions: u64 = facts.actions.iter().flat_map(|actions| actions.values()).sum();
+    let absurd = facts.busiest(decisions);
+    let share = |(id, n): (&str, u64)| format!("{} {n} ({:.1} %)", shown(id), n as f64 / decisions as f64 * 100.0);
+    let absurd: Vec<String> = absurd.map(share).collect();
+    if !absurd.is_empty() {
+        let what = format!("units with far more of the {decisions} decisions than the others");
+        warnings.push(format!("{what}: {}; their ids may stand for many", named(absurd)));
+    }
+}
