@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serin_core::experiment::Pin;
 
 use super::build::build_pinned;
-use super::experiments::{Statuses, bind};
+use super::experiments::{Binder, Statuses};
 use super::models::admits;
 use crate::config::Config;
 use crate::experiments::{ExperimentState, Life, Specs};
@@ -40,7 +40,7 @@ pub fn check(path: &Path) -> Vec<Finding> {
     };
     let mut findings = vec![finding(path, "configuration", None)];
     let versions = check_plugins(&config, &mut findings);
-    let models = check_models(&config, &mut findings);
+    let models = Arc::new(check_models(&config, &mut findings));
     for name in config.points.keys() {
         if let Err(why) = build_pinned(&config, name, &versions, &models) {
             let pin = &config.points[name].strategy;
@@ -121,7 +121,7 @@ fn check_models(config: &Config, findings: &mut Vec<Finding>) -> ModelSet {
     models
 }
 
-fn check_experiments(config: &Config, versions: &VersionsByPin, models: &ModelSet, findings: &mut Vec<Finding>) {
+fn check_experiments(config: &Config, versions: &VersionsByPin, models: &Arc<ModelSet>, findings: &mut Vec<Finding>) {
     let dir = &config.fixed.experiments;
     let files = match files_in(dir, "toml") {
         Ok(files) => files,
@@ -130,9 +130,17 @@ fn check_experiments(config: &Config, versions: &VersionsByPin, models: &ModelSe
         Err(error) => return findings.push(finding(dir, "experiments folder", Some(error.to_string()))),
     };
     let candidates = Specs::default().candidates(&Specs::read(&files));
-    for status in
-        bind(config, versions, models, candidates, |_, _| None, |_, _| Life::default(), &[], Statuses::Due, 0).statuses
-    {
+    let binder = Binder {
+        config,
+        versions,
+        models,
+        before: &|_, _| None,
+        life: &|_, _| Life::default(),
+        gone: &[],
+        which: Statuses::Due,
+        now_ms: 0,
+    };
+    for status in binder.bind(candidates).statuses {
         let waits = (status.state == ExperimentState::Waiting).then_some(status.why);
         findings.push(finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits)));
     }

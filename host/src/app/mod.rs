@@ -2,10 +2,13 @@
 //! down again.
 
 mod archiving;
+mod background;
 mod build;
 mod check;
+mod declared;
 mod experiments;
 mod final_reports;
+mod held_slots;
 mod host;
 mod models;
 mod moved;

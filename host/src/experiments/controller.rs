@@ -12,8 +12,8 @@ use serin_core::analysis::{Analysis, Decide, Observed, Verdict};
 use serin_core::experiment::{Command, Experiment, NotPossible, NotifyEvent, State, Status};
 
 use super::governance::{Governance, widens};
+use super::history::HistoryPoint;
 use super::hooks::Notifier;
-use super::moment::Moment;
 use crate::clock::Clock;
 use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Reads as _, Transition, TransitionRow};
 use crate::telemetry::Metrics;
@@ -74,7 +74,7 @@ pub struct Controller {
     statuses: Mutex<BTreeMap<Name, Status>>,
     verdicts: Mutex<BTreeMap<Name, Decide>>,
     governance: Mutex<Option<Governance>>,
-    moments: Mutex<BTreeMap<Name, Kept>>,
+    kept: Mutex<BTreeMap<Name, Kept>>,
     /// What this process knows of specs, beside their status.
     known: Mutex<KnownSpecs>,
 }
@@ -89,7 +89,7 @@ struct KnownSpecs {
     with_final_report: BTreeSet<Name>,
 }
 
-/// The last moment of an experiment that was kept.
+/// The last point of an experiment's history that was kept.
 #[derive(Clone, Copy)]
 struct Kept {
     at_ms: u64,
@@ -97,8 +97,8 @@ struct Kept {
     mature: u64,
 }
 
-/// Moments of an experiment's life so far that are kept, about.
-const MOMENTS: u64 = 150;
+/// Points of an experiment's history that are kept, about.
+const POINTS: u64 = 150;
 
 impl Controller {
     /// The statuses as the ledger has them: a restart goes on where it was.
@@ -116,7 +116,7 @@ impl Controller {
             statuses,
             verdicts: Mutex::default(),
             governance: Mutex::default(),
-            moments: Mutex::default(),
+            kept: Mutex::default(),
             known: Mutex::new(KnownSpecs { with_final_report, ..KnownSpecs::default() }),
         })
     }
@@ -376,20 +376,20 @@ impl Controller {
     }
 
     /// Keeps what is known now, where it is time, and anything has changed.
-    pub(super) fn moment(&self, observed: &Observed, analysis: &Analysis, status: &Status, now_ms: u64) {
+    pub(super) fn keep_history(&self, observed: &Observed, analysis: &Analysis, status: &Status, now_ms: u64) {
         let id = &observed.spec.id;
         let Kept { at_ms, entered, mature } =
             Kept { at_ms: now_ms, entered: analysis.entered, mature: analysis.mature };
         let ran_ms = now_ms.saturating_sub(status.started_ms.unwrap_or(now_ms));
-        let mut moments = self.moments.lock();
-        if let Some(last) = moments.get(id)
-            && (now_ms < last.at_ms + ran_ms / MOMENTS || (last.entered, last.mature) == (entered, mature))
+        let mut kept = self.kept.lock();
+        if let Some(last) = kept.get(id)
+            && (now_ms < last.at_ms + ran_ms / POINTS || (last.entered, last.mature) == (entered, mature))
         {
             return;
         }
-        let Ok(json) = serde_json::to_string(&Moment::of(observed, analysis, status, now_ms)) else { return };
-        if self.ledger.note(Note::Moment(id.clone(), now_ms, json)).is_ok() {
-            moments.insert(id.clone(), Kept { at_ms, entered, mature });
+        let Ok(json) = serde_json::to_string(&HistoryPoint::of(observed, analysis, status, now_ms)) else { return };
+        if self.ledger.note(Note::HistoryPoint(id.clone(), now_ms, json)).is_ok() {
+            kept.insert(id.clone(), Kept { at_ms, entered, mature });
         }
     }
 

@@ -148,7 +148,7 @@ pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<P
         let is_edited = spec.digest != followed.subject.spec.digest;
         let (observed, analysis, is_new) = followed.analysis(now_ms);
         if is_new {
-            controller.moment(observed, analysis, &status, now_ms);
+            controller.keep_history(observed, analysis, &status, now_ms);
         }
         controller.verdict(&spec, &analysis.verdict);
         let (command, motive) = follows(observed, analysis, &status, &in_force.pin, now_ms)?;

@@ -2,15 +2,17 @@
 //! everybody who waits, in groups; an answer leaves only after its commit.
 
 mod affected;
+mod approvals;
 mod bounded;
 mod checkpoint;
 mod clock_guard;
 mod events;
 mod expiry;
 mod facts;
+mod final_reports;
+mod history;
 mod last_seen;
 mod log_readers;
-mod moments;
 mod packing;
 mod read;
 mod rows;
@@ -36,19 +38,20 @@ use serin_core::record::{Attempt, Record};
 use tokio::sync::oneshot;
 
 pub use affected::{AffectedOutcome, AffectedUnit};
+pub use approvals::Approval;
 pub use clock_guard::{ClockGuard, ConfirmError};
 pub use events::{Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use expiry::Retention;
 pub use facts::{Cursor, DecisionFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
+pub use final_reports::FinalReport;
 pub use last_seen::{ClockState, LastSeen};
-pub use moments::{Approval, FinalReport};
 pub use packing::{Dictionary, PackedAttempt, Packer};
 pub use read::{DecisionFilter, Reads, StoredAnswer};
 pub use rows::{Commit, DecisionRow, IdempotentAnswer, Note};
 pub use shadows::{ShadowAttempt, ShadowCount, ShadowLatency, ShadowRow};
 pub use stored::{RecordError, StoredRecord};
 pub use transitions::{Transition, TransitionRow};
-pub use writer::Then;
+pub use writer::OnCommitted;
 
 use crate::files;
 use crate::telemetry::Metrics;
@@ -261,7 +264,7 @@ impl Ledger {
 
     /// Queues a commit. `then` learns of its end on the writer's thread, and so does little; or
     /// at once, that the queue is full.
-    pub fn commit_then(&self, commit: Commit, then: Then) {
+    pub fn commit_then(&self, commit: Commit, then: OnCommitted) {
         if let Some((Job::Commit(_, Some(then)), error)) = self.offer(Job::Commit(commit, Some(then))) {
             then(Err(error));
         }
@@ -311,7 +314,7 @@ impl Ledger {
         wait.recv().unwrap_or_else(|_| Err(LedgerError::Database("the writer has stopped".to_owned())))
     }
 
-    /// Queues what nobody waits for: what shadows did, what was known at a moment.
+    /// Queues what nobody waits for: what shadows did, a point of an experiment's history.
     ///
     /// # Errors
     /// That the queue is full; then it is lost.

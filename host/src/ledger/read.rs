@@ -10,7 +10,7 @@ use super::schema::{OF_UNIT, first_id};
 use super::stored::{COLUMNS, StoredRecord};
 use super::{
     Approval, LastSeen, Ledger, LedgerError, LedgerReader, ShadowAttempt, ShadowCount, ShadowLatency, TransitionRow,
-    last_seen, moments, shadows, transitions,
+    approvals, final_reports, history, last_seen, shadows, transitions,
 };
 
 /// Which decisions to read.
@@ -220,8 +220,8 @@ pub trait Reads: source::Source {
     ///
     /// # Errors
     /// What SQLite says.
-    fn moments(&self, experiment: &str) -> Result<Vec<String>, LedgerError> {
-        self.with(|db, _| moments::moments(db, experiment))
+    fn history(&self, experiment: &str) -> Result<Vec<String>, LedgerError> {
+        self.with(|db, _| history::history(db, experiment))
     }
 
     /// An experiment's report as of its end, as JSON; none while it has not ended.
@@ -229,7 +229,7 @@ pub trait Reads: source::Source {
     /// # Errors
     /// What SQLite says.
     fn final_report(&self, experiment: &str) -> Result<Option<String>, LedgerError> {
-        self.with(|db, _| moments::final_report(db, experiment))
+        self.with(|db, _| final_reports::final_report(db, experiment))
     }
 
     /// The experiments that have a report as of their end.
@@ -237,7 +237,7 @@ pub trait Reads: source::Source {
     /// # Errors
     /// What SQLite says.
     fn with_final_report(&self) -> Result<Vec<Name>, LedgerError> {
-        self.with(|db, _| moments::with_final_report(db))
+        self.with(|db, _| final_reports::with_final_report(db))
     }
 
     /// Who agreed to an experiment's specs.
@@ -245,7 +245,7 @@ pub trait Reads: source::Source {
     /// # Errors
     /// What SQLite says.
     fn approvals(&self, experiment: &str) -> Result<Vec<Approval>, LedgerError> {
-        self.with(|db, _| moments::approvals(db, experiment))
+        self.with(|db, _| approvals::approvals(db, experiment))
     }
 
     /// How often an experiment's shadows would have done what.

@@ -121,7 +121,7 @@ pub enum Note {
     /// What shadow arms did.
     Shadows(Vec<ShadowRow>),
     /// What was known of an experiment, as JSON, and when.
-    Moment(Name, u64, String),
+    HistoryPoint(Name, u64, String),
     /// Somebody's agreement to an experiment's spec.
     Approval(Name, Approval),
     /// An experiment's report as of its end.

@@ -9,11 +9,13 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
+use super::approvals::store_approval;
 use super::checkpoint;
 use super::events::{Event, EventResult, store_event};
 use super::expiry::{Expiry, Retention, expire};
+use super::final_reports::store_final_report;
+use super::history::store_point;
 use super::last_seen;
-use super::moments::{store_approval, store_final_report, store_moment};
 use super::packing::Written;
 use super::shadows::store_shadows;
 use super::store::store_commit;
@@ -30,11 +32,11 @@ const GROUP_ROWS: usize = 12_000;
 /// disk waits for it, and for all that went before: what goes at once has to be little.
 const MOVE_ROWS: usize = 128;
 /// Learns of a commit's end.
-pub type Then = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
+pub type OnCommitted = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
 type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 pub(super) enum Job {
-    Commit(Commit, Option<Then>),
+    Commit(Commit, Option<OnCommitted>),
     Events(Vec<Event>, u64, Done<Vec<EventResult>>),
     Expire(Box<Retention>, Done<bool>),
     Transition(Box<Transition>, SyncSender<Result<bool, LedgerError>>),
@@ -221,7 +223,7 @@ fn apply(
         Job::Note(note, _) => {
             match note {
                 Note::Shadows(rows) => store_shadows(transaction, written, rows)?,
-                Note::Moment(experiment, time_ms, json) => store_moment(transaction, experiment, *time_ms, json)?,
+                Note::HistoryPoint(experiment, time_ms, json) => store_point(transaction, experiment, *time_ms, json)?,
                 Note::Approval(experiment, approval) => store_approval(transaction, experiment, approval)?,
                 Note::FinalReport(report) => store_final_report(transaction, report)?,
                 Note::Clock(clock) => last_seen::store(transaction, clock)?,

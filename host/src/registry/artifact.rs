@@ -13,7 +13,7 @@ use serin_core::record::{FailureKind, Outcome, StrategyId};
 use serin_core::{Name, bounds, message_to, printable};
 use wasmparser::{BinaryReader, CustomSectionReader, Encoding, Parser, Payload, WasmFeatures};
 
-use super::breaker::Breaker;
+use super::breaker::VersionBreaker;
 use super::cases::{self, CaseResult, check_case};
 use super::shape::{self, ShapeError};
 use crate::clock::Budget;
@@ -227,7 +227,7 @@ pub struct Plugin {
     /// The linked code.
     pub linked: Linked,
     /// Whether it is left alone for a while.
-    pub breaker: Breaker,
+    pub breaker: VersionBreaker,
     running: Mutex<usize>,
     freed: Condvar,
 }
@@ -270,7 +270,7 @@ impl Plugin {
                 contents,
                 id,
                 linked,
-                breaker: Breaker::default(),
+                breaker: VersionBreaker::default(),
                 running: Mutex::new(0),
                 freed: Condvar::new(),
             })
