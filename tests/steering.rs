@@ -15,30 +15,21 @@ use serin_core::analysis::{Course, analyse};
 use serin_core::experiment::{Command, Experiment, State};
 
 use crate::experiments::{command, decide, deployment, why};
-use crate::support::{Host, eventually, run};
+use crate::support::{Host, eventually, run, two_arms};
 
-const SPEC: &str = r#"
-id = "e"
-decision_point = "p"
+const SPEC: &str = two_arms!(
+    r#"
 ramp = [{ coverage = 0.2, hold = "1s" }, { coverage = 1.0 }]
-
-[[arms]]
-name = "control"
-strategy = "p@1.0.0"
-weight = 0.5
-
-[[arms]]
-name = "next"
-strategy = "q@1.0.0"
-weight = 0.5
-
+"#,
+    r#"
 [[metrics]]
 name = "cured"
 role = "goal"
 outcome = "cured"
 aggregate = "sum"
 window = "1h"
-"#;
+"#
+);
 
 /// A ledger, and those who steer by it.
 struct Loop {
@@ -217,27 +208,18 @@ fn where_all_decisions_have_expired_positions_begin_anew() {
     assert_eq!(known, [[0, 5]]);
 }
 
-const RAMP: &str = r#"
-id = "e"
-decision_point = "p"
+const RAMP: &str = two_arms!(
+    r#"
 coverage = 1.0
-
-[[arms]]
-name = "control"
-strategy = "p@1.0.0"
-weight = 0.5
-
-[[arms]]
-name = "next"
-strategy = "q@1.0.0"
-weight = 0.5
-
+"#,
+    r#"
 [[metrics]]
 name = "cured"
 role = "goal"
 outcome = "cured"
 window = "1s"
-"#;
+"#
+);
 
 #[test]
 fn a_command_may_be_for_one_generation_alone() {
