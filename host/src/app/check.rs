@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::experiments::{ExperimentState, Life, Specs};
 use crate::files;
 use crate::models::{Model, ModelError, ModelFiles, ModelSet, Runtime};
-use crate::registry::{Archive, Plugin, VersionsByPin, files_in, read_file};
+use crate::registry::{Archive, VersionsByPin, files_in, load_within_patience, read_file};
 use crate::sandbox::Engines;
 
 /// What was found of a file.
@@ -55,7 +55,7 @@ fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> VersionsByPin 
     let mut versions = VersionsByPin::new();
     let dir = &config.fixed.plugins;
     let (files, engines) = match (files_in(dir, "wasm"), Engines::new(4)) {
-        (Ok(files), Ok(engines)) => (files, engines),
+        (Ok(files), Ok(engines)) => (files, Arc::new(engines)),
         (Err(error), _) => {
             findings.push(finding(dir, "plugins folder", Some(error.to_string())));
             return versions;
@@ -69,7 +69,7 @@ fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> VersionsByPin 
     let mut seen: BTreeMap<Pin, String> = BTreeMap::new();
     for file in files {
         let loaded =
-            read_file(&file).and_then(|bytes| Plugin::load(&engines, &bytes)).map_err(|error| error.to_string());
+            read_file(&file).and_then(|bytes| load_within_patience(&engines, bytes)).map_err(|error| error.to_string());
         match loaded {
             Ok(plugin) => {
                 let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
