@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use serin::clock::{Clock as _, SimulatedClock};
+use serin::clock::{Budget, Clock as _, SimulatedClock};
 use serin::experiments::{AnalysisSubject, Controller, Motive, Observer, carry_out, judge, read_whole, tick};
 use serin::ledger::{
-    Commit, DecisionRow, Durability, Event, ExposureInput, Ledger, OutcomeInput, OutcomeSubject as About, ReversalInput,
+    Commit, DecisionRow, Durability, Event, ExposureInput, Ledger, LedgerError, OutcomeInput, OutcomeSubject as About,
+    ReversalInput,
 };
 use serin::telemetry::Metrics;
 use serin_core::analysis::{Course, analyse};
@@ -206,6 +207,20 @@ fn where_all_decisions_have_expired_positions_begin_anew() {
     steering.agree();
     let known = steering.observer.each(|followed, _| Some(followed.observed.entered().to_vec()));
     assert_eq!(known, [[0, 5]]);
+}
+
+#[test]
+fn a_report_that_is_read_anew_ends_at_its_deadline() {
+    let steering = Loop::new();
+    let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+        INSERT INTO decisions (decision_id, time_ms, point, served_by, action, took_us, forced, digest, record)
+        SELECT printf('%08d', i), i, 'p', 'strategy', 'go', 1, 0, '', x'7b7d' FROM n";
+    rusqlite::Connection::open(&steering.path).and_then(|db| db.execute_batch(rows)).expect("inserts");
+    let subject = steering.subject();
+    let within = |limit| steering.ledger.bounded(Budget::new(limit), |ledger| read_whole(ledger, &subject).map(drop));
+    let late = within(Duration::from_millis(2));
+    assert!(matches!(late, Err(LedgerError::TimedOut)), "{late:?}");
+    within(Duration::from_secs(60)).expect("the next one has its own time");
 }
 
 const RAMP: &str = two_arms!(

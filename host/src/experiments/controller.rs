@@ -15,7 +15,7 @@ use super::governance::{Governance, widens};
 use super::history::HistoryPoint;
 use super::hooks::Notifier;
 use crate::clock::Clock;
-use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Reads as _, Transition, TransitionRow};
+use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Reads, Transition};
 use crate::telemetry::Metrics;
 
 /// Who the host says it is.
@@ -135,19 +135,13 @@ impl Controller {
     ///
     /// # Errors
     /// What the ledger says.
-    pub fn approvals(&self, spec: &Experiment) -> Result<(Vec<Approval>, Option<String>), LedgerError> {
-        let governance = self.governance.lock().clone();
-        self.agreement(spec, governance.as_ref())
-    }
-
-    fn agreement(
+    pub fn approvals(
         &self,
+        ledger: &impl Reads,
         spec: &Experiment,
-        governance: Option<&Governance>,
     ) -> Result<(Vec<Approval>, Option<String>), LedgerError> {
-        let approvals = self.ledger.approvals(&spec.id)?;
-        let lacks = governance.and_then(|governance| governance.lacks(spec, &approvals));
-        Ok((approvals, lacks))
+        let governance = self.governance.lock().clone();
+        agreement(ledger, spec, governance.as_ref())
     }
 
     /// Records that somebody agrees to a spec as it is.
@@ -175,7 +169,7 @@ impl Controller {
         if governance.is_none() || !widens(command, status, spec, self.clock.now_ms()) {
             return Ok(None);
         }
-        Ok(self.agreement(spec, governance)?.1)
+        Ok(agreement(&*self.ledger, spec, governance)?.1)
     }
 
     /// How a spec stands at a decision point that is pinned to `pin`, and how it will once what its
@@ -197,14 +191,6 @@ impl Controller {
     /// The status of an experiment; a draft's where nothing is known of it.
     pub fn status(&self, id: &str) -> Status {
         self.statuses.lock().get(id).cloned().unwrap_or_default()
-    }
-
-    /// The changes of an experiment's status, oldest first.
-    ///
-    /// # Errors
-    /// What the ledger says.
-    pub fn history(&self, id: &str) -> Result<Vec<TransitionRow>, LedgerError> {
-        self.ledger.transitions(id)
     }
 
     /// Notes that a spec is to be in force, at a decision point that is pinned to `pin`: it begins,
@@ -410,4 +396,15 @@ impl Controller {
             self.notifier.send(spec, NotifyEvent::Verdict, &message, &self.metrics);
         }
     }
+}
+
+/// Who agreed to a spec's experiment, and what the spec still lacks.
+fn agreement(
+    ledger: &impl Reads,
+    spec: &Experiment,
+    governance: Option<&Governance>,
+) -> Result<(Vec<Approval>, Option<String>), LedgerError> {
+    let approvals = ledger.approvals(&spec.id)?;
+    let lacks = governance.and_then(|governance| governance.lacks(spec, &approvals));
+    Ok((approvals, lacks))
 }

@@ -353,14 +353,6 @@ impl Ledger {
         wait.recv().unwrap_or_else(|_| Err(LedgerError::Database("the writer has stopped".to_owned())))
     }
 
-    /// A reading view of its own, for reads that take long.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn reader(&self) -> Result<LedgerReader, LedgerError> {
-        LedgerReader::open(&self.path)
-    }
-
     /// What a shadow arm did on a decision, packed as records are, and bounded. `kind` is whatever
     /// the attempts of this arm have in common.
     pub fn pack_attempt(&self, time_ms: u64, kind: (&str, &str), attempt: &Attempt) -> PackedAttempt {

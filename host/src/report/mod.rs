@@ -25,7 +25,7 @@ use serin_core::analysis::{Analysis, Found, MetricResult, Observed, SRM_ALPHA, a
 use serin_core::experiment::{Experiment, Status};
 
 use crate::experiments::{HOST, HistoryPoint, counts, evidence};
-use crate::ledger::{Ledger, LedgerError, Reads as _, TransitionRow};
+use crate::ledger::{LedgerError, Reads, TransitionRow};
 
 /// A report.
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ impl ReportContext {
     ///
     /// # Errors
     /// What the ledger says.
-    pub fn of(ledger: &Ledger, id: &str) -> Result<Self, LedgerError> {
+    pub fn of(ledger: &impl Reads, id: &str) -> Result<Self, LedgerError> {
         Ok(Self {
             changes: ledger.transitions(id)?,
             history: ledger.history(id)?,
