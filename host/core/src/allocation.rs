@@ -1,14 +1,15 @@
-//! Which units take part in what: a hash of ids and salts, never a stored row.
+//! Assignment of units to layers, holdouts and arms. An assignment is a hash of ids and salts; it
+//! is never stored.
 //!
-//! The hash is a contract that outlives versions, so that any program can compute an
-//! assignment. XXH64 with seed 0 over the parts, each preceded by its length in bytes as
-//! a little-endian u32. The parts are a purpose (`serin/layer/1`, `serin/holdout/1`,
-//! `serin/arm/1`, `serin/shadow/1`), a salt, the unit's kind and the unit's id, in UTF-8. The result read as
-//! an unsigned 64-bit fraction is the unit's place in `[0, 1)`. Test vectors:
+//! The hash is a contract that does not change between versions, so that any program can compute an
+//! assignment. It is XXH64 with seed 0 over four parts, each preceded by its length in bytes as a
+//! little-endian u32. The parts are a purpose (`serin/layer/1`, `serin/holdout/1`, `serin/arm/1`,
+//! `serin/shadow/1`), a salt, the unit's kind and the unit's id, in UTF-8. Read as an unsigned
+//! 64-bit fraction, the result is the unit's place in `[0, 1)`. Test vectors:
 //! `tests/data/allocation-vectors.json`.
 //!
-//! Each purpose has a hash of its own. One hash used for both a gate and a split would
-//! tie them together: all of a 10 % gate would fall into the first arms of the split.
+//! Each purpose has a hash of its own. With one hash for both a gate and a split the two would be
+//! correlated: all units of a 10 % gate would be in the first arms of the split.
 
 use xxhash_rust::xxh64::Xxh64;
 
@@ -34,20 +35,20 @@ impl Place {
     }
 }
 
-/// What a place is drawn for.
+/// The purpose of a place. Each has a hash of its own.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
     /// A unit's fixed place in its layer.
     Layer,
     /// Whether the layer holds the unit out of all experiments.
     Holdout,
-    /// Which arm of an experiment takes an admitted unit.
+    /// The arm of an admitted unit.
     Arm,
     /// Whether a shadow arm runs on a decision.
     Shadow,
 }
 
-/// The place of a unit, for a purpose, under a salt.
+/// The place of the unit `unit` of kind `unit_kind`, for a purpose, under a salt.
 pub fn place(purpose: Purpose, salt: &str, unit_kind: &str, unit: &str) -> Place {
     let purpose = match purpose {
         Purpose::Layer => "serin/layer/1",
@@ -64,12 +65,13 @@ pub fn place(purpose: Purpose, salt: &str, unit_kind: &str, unit: &str) -> Place
 }
 
 /// The part of its layer that an experiment takes at `coverage` of its slot `[a, b)`:
-/// `[a, a + coverage (b - a))`. Its start stays, so that ramping up moves nobody.
+/// `[a, a + coverage (b - a))`. The start is fixed, so ramping up moves no enrolled unit.
 pub fn admitted(slot: [f64; 2], coverage: f64) -> [f64; 2] {
     [slot[0], slot[0] + coverage * (slot[1] - slot[0])]
 }
 
-/// The position in `weights` (which sum to 1) that a place falls on; never one of weight 0.
+/// The position in `weights`, which sum to 1, whose cumulated interval contains `place`. Never one
+/// of weight 0; `None` if there is no positive weight.
 pub fn pick(place: Place, weights: impl Iterator<Item = f64>) -> Option<usize> {
     let (mut edge, mut last) = (0.0, None);
     for (position, weight) in weights.enumerate() {
@@ -82,13 +84,13 @@ pub fn pick(place: Place, weights: impl Iterator<Item = f64>) -> Option<usize> {
             return last;
         }
     }
-    // Weights summing to 1 - 1e-16 leave a sliver at the top, which is the last one's.
+    // If weights sum to 1 - 1e-16, the remainder at the top belongs to the last one.
     last
 }
 
 /// Says whether a shipped experiment holds a unit back: the first `holdback` of control's share
-/// stays where it is. So nobody is taken from the winner, and whoever is held back always was in
-/// control.
+/// stays with control. So no unit moves away from the winner, and every held-back unit has always
+/// been in control.
 pub fn is_held_back(place: Place, weights: impl Iterator<Item = f64>, control: usize, holdback: f64) -> bool {
     let from: f64 = weights.take(control).sum();
     place.is_within(from, from + holdback)

@@ -1,5 +1,5 @@
-//! From what a strategy returned to what is served: every candidate is checked, then the
-//! host draws one.
+//! From a strategy's answer to the served action: every candidate is checked, then the host draws
+//! one.
 
 use std::collections::HashSet;
 
@@ -11,10 +11,10 @@ use crate::record::{
 };
 use crate::value::{Value, escaped_bytes};
 
-/// How far the probabilities' sum may be from 1 and still be taken for it.
+/// How far the sum of probabilities may be from 1 and still count as 1.
 pub const PROBABILITY_TOLERANCE: f64 = 1e-9;
-/// How far it may be from 1 and still be the work of rounding, as of a softmax in 32 bits: the
-/// probabilities are then divided by their sum.
+/// How far the sum may be from 1 by rounding, as in a 32-bit softmax. The probabilities are then
+/// normalized.
 pub const ROUNDING_TOLERANCE: f64 = 1e-6;
 
 /// A candidate as it crossed the boundary, by position.
@@ -33,18 +33,17 @@ pub struct RawCandidate {
 /// A strategy's answer as it crossed the boundary.
 pub type RawAnswer = Result<Vec<RawCandidate>, (u32, String)>;
 
-/// What an answer was found to be.
+/// The result of checking an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
     /// The checked candidates, a refusal, or what is wrong.
     pub outcome: Outcome,
-    /// What the probabilities summed to before they were divided by it; none where they were
-    /// left as they came.
+    /// The sum of the probabilities before they were normalized; none if they were not.
     pub normalized_from: Option<f64>,
 }
 
-/// Checks an answer against the manifest and the limits. All candidates are checked, not
-/// only the one that is going to be drawn.
+/// Checks an answer against the manifest and the limits. It checks all candidates, not only the one
+/// that is drawn.
 pub fn check(raw: RawAnswer, manifest: &Manifest, limits: &Limits) -> Checked {
     let checked = match raw {
         Ok(candidates) => check_candidates(candidates, manifest, limits),
@@ -77,14 +76,14 @@ fn within_output(bytes: u64, limits: &Limits) -> Result<(), Breach> {
     Ok(())
 }
 
-/// Bytes that a candidate takes in the record.
+/// The size of a candidate in the record, in bytes.
 fn recorded_bytes(candidate: &Candidate) -> u64 {
     let parameters = candidate.parameters.iter().map(|(name, value)| name.len() as u64 + value.recorded_bytes());
     let reasons = candidate.reasons.iter().map(|reason| reason.code.len() as u64 + 16);
     candidate.action.len() as u64 + 16 + parameters.sum::<u64>() + reasons.sum::<u64>()
 }
 
-/// The candidates, and what their probabilities summed to where they were divided by it.
+/// The candidates, and the sum of their probabilities if they were normalized.
 fn check_candidates(
     raw: Vec<RawCandidate>,
     manifest: &Manifest,
@@ -102,7 +101,8 @@ fn check_candidates(
     for (index, candidate) in raw.into_iter().enumerate() {
         let (candidate, text_bytes) = check_candidate(candidate, manifest)
             .map_err(|detail| (FailureKind::OutputInvalid, format!("candidate {index}: {detail}")))?;
-        // All candidates are recorded, and of one the answer has the reasons' texts, too.
+        // All candidates are recorded, and the answer also has the texts of one candidate's
+        // reasons.
         recorded += recorded_bytes(&candidate);
         texts = text_bytes.max(texts);
         within_output(recorded + texts, limits)?;
@@ -111,11 +111,11 @@ fn check_candidates(
     }
     if candidates.len() > 1 {
         for candidate in &candidates {
-            // Text is quoted, so that equal keys mean equal candidates.
+            // Text is quoted, so equal keys mean equal candidates.
             let mut key = candidate.action.to_string();
             candidate.parameters.values().for_each(|value| {
                 key.push(' ');
-                // Nobody who is served could tell 0.0 from -0.0.
+                // 0.0 and -0.0 are the same value to an application.
                 match value {
                     Value::Number(x) if *x == 0.0 => key.push('0'),
                     value => key.push_str(&value.to_string()),
@@ -130,7 +130,7 @@ fn check_candidates(
     Ok((Outcome::Candidates(candidates), normalized_from))
 }
 
-/// Divides the probabilities by their sum where rounding alone explains that it is not 1.
+/// Normalizes the probabilities if their sum differs from 1 only by rounding.
 fn normalize(candidates: &mut [Candidate], total: f64) -> Result<Option<f64>, Breach> {
     let deviation = (total - 1.0).abs();
     if deviation <= PROBABILITY_TOLERANCE {
@@ -147,12 +147,12 @@ fn not_one(total: f64) -> String {
     format!("probabilities sum to {total}, not 1")
 }
 
-/// The outcome that records from before sums were normalized hold for such a sum.
+/// The outcome for such a sum in records that were written before sums were normalized.
 pub fn before_normalizing(total: f64) -> Outcome {
     Outcome::Failure { kind: FailureKind::OutputInvalid, detail: not_one(total) }
 }
 
-/// What an author can do about an outcome; it is told where cases are run, and no record holds it.
+/// Advice to an author about an outcome. It is printed when cases are run and is not recorded.
 pub fn advice(outcome: &Outcome) -> Option<&'static str> {
     match outcome {
         Outcome::Failure { kind: FailureKind::OutputInvalid, detail } if detail.starts_with("probabilities sum to") => {
@@ -165,7 +165,7 @@ pub fn advice(outcome: &Outcome) -> Option<&'static str> {
     }
 }
 
-/// The candidate with names in place of positions, and the bytes of its reasons' texts.
+/// The candidate with names instead of positions, and the bytes of its reasons' texts.
 fn check_candidate(raw: RawCandidate, manifest: &Manifest) -> Result<(Candidate, u64), String> {
     let Some(action) = manifest.actions.get(raw.action as usize) else {
         return Err(format!("action {} of {}", raw.action, manifest.actions.len()));
@@ -209,7 +209,7 @@ fn check_candidate(raw: RawCandidate, manifest: &Manifest) -> Result<(Candidate,
     Ok((Candidate { action: action.name.clone(), probability: raw.probability, parameters, reasons }, texts))
 }
 
-/// The candidate that the host's random bits fall on; never one of probability 0.
+/// The candidate selected by the host's random bits; never one of probability 0.
 pub fn draw(candidates: &[Candidate], entropy: Entropy) -> usize {
     let total: f64 = candidates.iter().map(|c| c.probability).sum();
     let point = entropy.unit() * total;
@@ -225,7 +225,7 @@ pub fn draw(candidates: &[Candidate], entropy: Entropy) -> usize {
     last
 }
 
-/// The answer that serves `candidate`.
+/// The answer for the drawn `candidate`.
 pub fn serve(
     candidate: &Candidate,
     manifest: &Manifest,

@@ -1,21 +1,21 @@
-//! How much a file may hold of each thing: a manifest's texts and lists, and an artifact's cases.
-//! What is declared here ends up in every answer and record, so nothing of it may grow without end.
+//! Size limits of a manifest's texts and lists, and of an artifact's cases. Their content ends up
+//! in every answer and record, so all of it is bounded.
 
 use crate::printable;
 
 /// Bytes of a `plugin.toml`.
 pub const MANIFEST_BYTES: usize = 256 << 10;
-/// Bytes of a version, of a plugin or of a model.
+/// Bytes of a version of a plugin or model.
 pub const VERSION_BYTES: usize = 64;
 /// Bytes of a description.
 pub const DESCRIPTION_BYTES: usize = 4 << 10;
-/// Bytes of the name of an owner.
+/// Bytes of an owner's name.
 pub const OWNER_BYTES: usize = 256;
 /// Bytes of a reason's text, which every answer repeats.
 pub const REASON_BYTES: usize = 1 << 10;
-/// Bytes of a text that stands in place of a value: a parameter's, or a missing feature's.
+/// Bytes of a default text, of a parameter or of a missing feature.
 pub const VALUE_BYTES: usize = 4 << 10;
-/// Actions, and reasons.
+/// Actions, and reasons, of a manifest.
 pub const CODES: usize = 256;
 /// Parameters of one action.
 pub const ACTION_PARAMETERS: usize = 32;
@@ -32,10 +32,10 @@ pub const CASE_NAME_BYTES: usize = 200;
 /// Characters of a message about a file.
 pub const MESSAGE: usize = 1000;
 
-/// Checks the number of something.
+/// Checks a count.
 ///
 /// # Errors
-/// The number, and the most that is valid.
+/// The count, and the most that is valid.
 pub fn count(what: &str, found: usize, most: usize) -> Result<(), String> {
     if found <= most { Ok(()) } else { Err(format!("{found} {what}; valid: at most {most}")) }
 }
@@ -51,7 +51,7 @@ pub fn text(key: &str, text: &str, most: usize) -> Result<(), String> {
     Err(format!("{}: {} bytes of text; valid: at most {most}", printable(key), text.len()))
 }
 
-/// Reads a version, of a plugin or of a model.
+/// Parses a version of a plugin or model.
 ///
 /// # Errors
 /// What is wrong with it, and what would be valid.

@@ -1,4 +1,4 @@
-//! Cases: what a strategy answers to given inputs. They travel in the artifact, and the
+//! Cases: the expected answers of a strategy to given inputs. The artifact contains them, and the
 //! host runs them before it serves a version.
 
 use indexmap::IndexMap;
@@ -11,13 +11,13 @@ use crate::record::{CallError, Candidate, Outcome};
 use crate::unique;
 use crate::value::Value;
 
-/// One case, as its file has it.
+/// One case, as in its file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// What the case shows.
     pub name: String,
-    /// When the decision is made, RFC 3339; midday of 1 January 2026 where left out.
+    /// When the decision is made, RFC 3339; by default midday of 1 January 2026, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
     /// The unit's local offset from UTC, in minutes.
@@ -32,13 +32,13 @@ pub struct Case {
     /// The declared models' scores.
     #[serde(default, deserialize_with = "unique::keys")]
     pub scores: IndexMap<String, f64>,
-    /// Parameters in place of the defaults.
+    /// Overrides of the parameters' defaults.
     #[serde(default, deserialize_with = "unique::keys")]
     pub parameters: IndexMap<String, Value>,
-    /// What calls of the `models` import are answered, in order.
+    /// The answers to calls of the `models` import, in order.
     #[serde(default)]
     pub calls: Vec<CaseCall>,
-    /// What has to come of it.
+    /// The expected outcome.
     pub expect: Expectation,
 }
 
@@ -50,16 +50,16 @@ pub struct CaseCall {
     pub model: String,
     /// The rows that the strategy is expected to send.
     pub rows: Vec<Vec<Value>>,
-    /// The scores that it gets, one a row.
+    /// The scores that the call returns, one per row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<f64>,
-    /// What it gets instead.
+    /// The error that the call returns instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<CallError>,
 }
 
 impl CaseCall {
-    /// What is wrong with it, whatever the strategy does.
+    /// An error in the call itself, independent of the strategy; none if it is valid.
     fn check(&self, manifest: &Manifest) -> Result<(), String> {
         let Self { model, rows, scores, error } = self;
         if !manifest.callable.iter().any(|callable| *callable.model.name == **model) {
@@ -76,7 +76,7 @@ impl CaseCall {
     }
 }
 
-/// What has to come of a case.
+/// The expected outcome of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expectation {
@@ -86,7 +86,7 @@ pub enum Expectation {
     Refusal {
         /// The reason code.
         code: String,
-        /// The words.
+        /// The message.
         message: String,
     },
     /// A failure of this kind.
@@ -94,8 +94,8 @@ pub enum Expectation {
 }
 
 impl Expectation {
-    /// Says whether `outcome` is what was expected. Numbers may differ by a billionth, so
-    /// that cases survive being written by hand.
+    /// Says whether `outcome` is as expected. Numbers may differ by a billionth, so that cases can
+    /// be written by hand.
     pub fn is_met_by(&self, outcome: &Outcome) -> bool {
         match (self, outcome) {
             (Self::Candidates(wanted), Outcome::Candidates(got)) => {
@@ -130,7 +130,7 @@ fn same(wanted: &Candidate, got: &Candidate) -> bool {
 }
 
 impl Case {
-    /// The value that the case gives for a declared feature.
+    /// The case's value for a declared feature.
     fn value(&self, view: &str, name: &str) -> Value {
         let value = if view == CONTEXT_VIEW {
             self.context.get(name)
@@ -140,10 +140,10 @@ impl Case {
         value.cloned().unwrap_or(Value::Missing)
     }
 
-    /// Holds the case to the manifest: names, types, and what parameters and calls may be.
+    /// Checks the case against the manifest: names, types, parameters and calls.
     ///
     /// # Errors
-    /// The first mistake, and what would be valid.
+    /// The first mistake, and what is valid.
     pub fn check(&self, manifest: &Manifest) -> Result<(), String> {
         bounds::text("a case's name", &self.name, bounds::CASE_NAME_BYTES)?;
         self.check_keys(manifest)?;
@@ -186,8 +186,8 @@ impl Case {
         }
     }
 
-    /// The features by position, with the manifest's defaults in place of what is missing;
-    /// none where one without a default is missing.
+    /// The features by position, with the manifest's defaults for missing ones. `None` if one that
+    /// is an error when missing is missing.
     pub fn positional_features(&self, manifest: &Manifest) -> Option<Vec<Value>> {
         use crate::manifest::OnMissing;
         manifest
@@ -205,7 +205,8 @@ impl Case {
             .collect()
     }
 
-    /// The scores by position, with fallbacks; none where one is missing without a fallback.
+    /// The scores by position, with fallbacks for missing ones. `None` if one without a fallback is
+    /// missing.
     pub fn positional_scores(&self, manifest: &Manifest) -> Option<Vec<f64>> {
         manifest.scores.iter().map(|s| self.scores.get(&*s.model.name).copied().or(s.fallback)).collect()
     }

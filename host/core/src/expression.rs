@@ -1,10 +1,10 @@
-//! CEL expressions over a decision's context, features and entities: parsed and evaluated
-//! by the `cel` crate, type-checked here against what the deployment declares.
+//! CEL expressions over a decision's context, features and entities. The `cel` crate parses and
+//! evaluates them; this module type-checks them against the deployment's declarations.
 //!
-//! Each `features.VIEW.NAME`, `context.NAME` or `entities.KIND` becomes a slot when the
-//! expression is compiled, so that evaluating builds no maps. The cost is bounded where
-//! the expression is compiled: its text before it is parsed ([`bounds`]), no macro that
-//! loops, at most [`MAX_NODES`] nodes, and no text longer than [`MAX_TEXT`].
+//! Compilation turns each `features.VIEW.NAME`, `context.NAME` or `entities.KIND` into a slot, so
+//! evaluation builds no maps. The cost is bounded at compilation: the text is bounded before it is
+//! parsed ([`bounds`]), looping macros are refused, and there are at most [`MAX_NODES`] nodes.
+//! Evaluation refuses texts longer than [`MAX_TEXT`].
 
 pub mod bounds;
 
@@ -19,26 +19,25 @@ use crate::value::{Value, ValueType};
 
 /// The largest expression accepted, in nodes of its syntax tree.
 pub const MAX_NODES: usize = 256;
-/// The longest text that an expression looks at, in bytes. Of a longer one, no condition is known
-/// to hold.
+/// The longest text that an expression reads, in bytes. A condition on a longer one is unknown.
 pub const MAX_TEXT: usize = 64 * 1024;
-/// How often an expression may put texts together: each time copies them.
+/// The most text concatenations of an expression, each of which copies.
 pub const MAX_CONCATENATIONS: usize = 8;
 
-/// What an expression can refer to.
+/// The declarations that an expression can refer to.
 pub trait Schema {
-    /// The type of a reference's value; none where it is not declared.
+    /// The declared type of a reference; none if it is not declared.
     fn type_of(&self, reference: &Reference) -> Option<ValueType>;
-    /// What is declared, for error messages.
+    /// The declared names, for error messages.
     fn declared(&self) -> String;
 }
 
-/// Values at evaluation.
+/// The values for an evaluation.
 pub trait Scope {
-    /// The value that `reference` stands for; `Missing` where it is not known.
+    /// The value of `reference`; `Missing` if it is not known.
     fn value(&self, reference: &Reference) -> &Value;
-    /// Whether there is a value. None where even that is not known, since what would tell is
-    /// too old or could not be read: then no condition on it holds or fails.
+    /// Whether there is a value, for `has()`. `None` if that is unknown because the row is stale or
+    /// could not be read; then the whole condition is unknown.
     fn is_there(&self, reference: &Reference) -> Option<bool>;
 }
 
@@ -64,7 +63,7 @@ impl std::fmt::Display for Reference {
     }
 }
 
-/// Why an expression is not accepted: what, where, and what would be valid.
+/// Why an expression is refused: what, where, and what is valid.
 #[derive(Debug, thiserror::Error)]
 #[error("CEL \"{source_text}\": {problem}")]
 pub struct ExpressionError {
@@ -75,7 +74,7 @@ pub struct ExpressionError {
 /// Why an evaluation gave no answer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvaluationError {
-    /// A value that it needs is not known.
+    /// A value that it needs is unknown.
     #[error("missing: {0}")]
     Missing(String),
     /// Anything else: a division by zero, an overflow.
@@ -83,8 +82,7 @@ pub enum EvaluationError {
     Failed(String),
 }
 
-/// An expression that was checked to yield a boolean. Two are equal where they say the same,
-/// whatever blanks and comments they are written with.
+/// A type-checked boolean expression. Two are equal if they differ only in blanks and comments.
 #[derive(Debug, Clone)]
 pub struct Predicate {
     source: String,
@@ -128,10 +126,10 @@ impl PartialEq for Predicate {
 }
 
 impl Predicate {
-    /// Parses and type-checks `source`, which has to yield a boolean.
+    /// Parses and type-checks `source`, which must yield a boolean.
     ///
     /// # Errors
-    /// The syntax error, the undeclared name or the mistaken type, with what is valid.
+    /// The syntax error, the undeclared name or the wrong type, with what is valid.
     pub fn compile(source: &str, schema: &dyn Schema) -> Result<Self, ExpressionError> {
         let fail = |problem: String| ExpressionError { source_text: crate::clipped(source, 200).into(), problem };
         bounds::check(source).map_err(fail)?;
@@ -147,7 +145,7 @@ impl Predicate {
         }
     }
 
-    /// What the expression refers to.
+    /// The references of the expression.
     pub fn references(&self) -> &[Reference] {
         &self.references
     }
@@ -271,7 +269,7 @@ impl Checker<'_> {
             [root, kind] if root == "entities" => Reference::Entity(kind.clone()),
             [root, view, name] if root == "features" => Reference::Feature(view.clone(), name.clone()),
             _ => {
-                // What stands before a hyphen, which is a minus.
+                // The name before a hyphen, which CEL reads as a minus.
                 let hint = match path {
                     [root, _] if root == "features" => {
                         "a view whose name has a hyphen is written features[\"the-view\"].name; "
@@ -341,8 +339,8 @@ impl Checker<'_> {
     }
 }
 
-/// The dotted path that an expression spells, an index by literal text included, and
-/// whether it stands inside `has()`.
+/// The dotted path of an expression, including an index by literal text, and whether it is inside
+/// `has()`.
 fn path_of(expr: &Expr) -> Option<(Vec<String>, bool)> {
     match expr {
         Expr::Ident(name) if matches!(name.as_str(), "context" | "features" | "entities") => {
@@ -426,7 +424,7 @@ mod tests {
             Err(EvaluationError::Missing("context.channel".into()))
         );
         assert_eq!(run("has(context.channel)", Value::Missing), Ok(false));
-        // Whether a stale row has the value is not known: has() must not say that it has none.
+        // It is unknown whether a stale row has the value, so has() must not return false.
         let stale = Err(EvaluationError::Missing("features.servicing.cease".into()));
         assert_eq!(run("has(features.servicing.cease) && features.servicing.cease", Value::Missing), stale);
         assert_eq!(run("context.days == 12 || context.channel == \"app\"", Value::Missing), Ok(true));

@@ -1,14 +1,14 @@
-//! What keeps one bad input from harming more than itself.
+//! Isolation of bad input: panics become errors, and messages are bounded.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Calls `load`, and makes an error of a panic: a defect that one file meets must not stop what
-/// reads all files. Nothing that `load` changed may be used after an error. A stack overflow
-/// cannot be caught, so whatever recurses over an input needs a bound of its own.
+/// Calls `load` and turns a panic into an error, so that a defect triggered by one file does not
+/// stop the reading of all files. After an error nothing that `load` changed may be used. A stack
+/// overflow cannot be caught, so code that recurses over an input needs its own bound.
 ///
 /// # Errors
-/// What `load` says, or that it panicked.
+/// The error of `load`, or that it panicked.
 pub fn caught<T>(load: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|payload| {
         let said = payload.downcast_ref::<String>().map(String::as_str);
@@ -17,8 +17,7 @@ pub fn caught<T>(load: impl FnOnce() -> Result<T, String>) -> Result<T, String> 
     })
 }
 
-/// A text short enough to be repeated in an error: at most `max` bytes, and a sign where more
-/// followed.
+/// A text cut to at most `max` bytes, with a mark if it was longer, for use in an error.
 pub fn clipped(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max {
         return Cow::Borrowed(text);
@@ -27,8 +26,8 @@ pub fn clipped(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..end]))
 }
 
-/// What is wrong with the text of a TOML file. Where it is on a line that is too long to be shown,
-/// the message says what and where without it.
+/// The message about an error in a TOML file. If the line is too long to show, the message gives
+/// only what and where.
 pub fn toml_message(error: &toml::de::Error, text: &str) -> String {
     let shown = error.to_string();
     if shown.len() <= MAX_SHOWN && error.span().is_some() {

@@ -3,11 +3,11 @@
 /// The longest id, in bytes.
 pub const MAX_ID: usize = 256;
 
-/// Checks an id: a client that sends none, or one with blanks or control characters around or in
-/// it, means another entity than the one that it reaches.
+/// Checks an id. An empty id, one with surrounding blanks, or one with control characters is
+/// refused, because the client most likely means another entity.
 ///
 /// # Errors
-/// What is wrong with it, and what would be valid.
+/// What is wrong with it, and what is valid.
 pub fn check(id: &str) -> Result<(), String> {
     if !(1..=MAX_ID).contains(&id.len()) {
         return Err(format!("1 to {MAX_ID} bytes are needed"));
@@ -15,12 +15,12 @@ pub fn check(id: &str) -> Result<(), String> {
     check_characters(id)
 }
 
-/// As [`check`], for what has a length of its own.
+/// As [`check`], but without the length, which the caller checks.
 ///
 /// # Errors
-/// What is wrong with it, and what would be valid.
+/// What is wrong with it, and what is valid.
 pub fn check_characters(text: &str) -> Result<(), String> {
-    // Most ids are plain: nothing has to be decoded to see it.
+    // Fast path: most ids are plain ASCII and need no decoding.
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
     }
@@ -33,7 +33,7 @@ pub fn check_characters(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What programs write where they have no value.
+/// Texts that programs write in place of a missing value.
 const PLACEHOLDERS: [&str; 15] = [
     "undefined",
     "null",
@@ -52,8 +52,8 @@ const PLACEHOLDERS: [&str; 15] = [
     "00000000-0000-0000-0000-000000000000",
 ];
 
-/// Says whether an id looks like a program's way of writing that it has none. It is taken all
-/// the same: somebody's customer may be called so.
+/// Says whether an id looks like a program's text for a missing value. Such ids are accepted,
+/// because a real entity may have one.
 pub fn is_placeholder(id: &str) -> bool {
     id.len() <= 36 && PLACEHOLDERS.iter().any(|nothing| nothing.eq_ignore_ascii_case(id))
 }

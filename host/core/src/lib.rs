@@ -1,6 +1,6 @@
-//! Serin's pure core: the words of a decision, the allocation of units to arms, and
-//! what is true of a record. Nothing here does IO, reads a clock or draws a random
-//! number, so that whatever is decided here can be decided again from the record.
+//! Serin's pure core: the types of a decision and its record, the assignment of units to arms, and
+//! the lifecycle and statistics of experiments. Nothing here does IO, reads a clock or draws a
+//! random number, so every result can be recomputed from the record.
 #![forbid(unsafe_code)]
 
 pub mod allocation;
@@ -28,12 +28,12 @@ pub use guard::{caught, clipped, toml_message};
 /// A name from a manifest, a configuration or a request: shared, never copied.
 pub type Name = std::sync::Arc<str>;
 
-/// What is known by name, in order. The names are an operator's or an author's, never a
-/// client's, so that the hash need not withstand chosen keys, and can be quick.
+/// An ordered map by name. Names come from operators and authors, never from clients, so the hash
+/// is fast instead of resistant to chosen keys.
 pub type NameMap<V> = indexmap::IndexMap<Name, V, rustc_hash::FxBuildHasher>;
 
-/// The place and the value of `name`, looked for at `near` first: whoever goes through names in
-/// the map's own order, as most do, needs no hash.
+/// The position and the value of `name`, looked up at `near` first. Reading names in the map's own
+/// order, the common case, needs no hash.
 pub fn find_near<'m, V>(map: &'m NameMap<V>, near: usize, name: &str) -> Option<(usize, &'m V)> {
     match map.get_index(near) {
         Some((found, value)) if **found == *name => Some((near, value)),
@@ -57,11 +57,11 @@ pub fn is_name(text: &str) -> bool {
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
-/// Characters of a text from a file that a message shows.
+/// The most characters of a file's text in a message.
 const SHOWN: usize = 200;
 
-/// A text from a file or a name of one, as messages, logs and answers show it: on one line, with
-/// control characters and other invisible ones escaped, and cut off where it is long.
+/// A file's text or name for messages, logs and answers: on one line, with invisible characters
+/// escaped, and truncated.
 pub fn printable(text: &str) -> String {
     printable_to(text, SHOWN)
 }
@@ -82,7 +82,7 @@ pub fn printable_to(text: &str, most: usize) -> String {
     shown
 }
 
-/// A message as logs and answers hold it: its lines stay, and they and it have an end.
+/// A message for logs and answers: it keeps its lines; each line and the whole are truncated.
 pub fn message_to(text: &str, most: usize) -> String {
     let lines: Vec<String> = text.lines().take(most).map(|line| printable_to(line, most / 2)).collect();
     let text = lines.join("\n");

@@ -2,18 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What one run may use. Every bound's breach is a typed outcome.
+/// The limits of one run. Every breach is a typed outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Units of Wasm fuel, about one a Wasm instruction. The CPU limit: it replays.
+    /// Wasm fuel, about one unit per instruction. This CPU limit is deterministic and replays.
     pub fuel: u64,
     /// Bytes over all linear memories together.
     pub memory_bytes: u64,
     /// Elements over all tables together.
     pub table_elements: u64,
-    /// Wall time of the run in milliseconds: the net under fuel, checked by epochs.
+    /// Wall time of the run in milliseconds, checked by epochs: a safety net beside fuel.
     pub wall_ms: u64,
-    /// Bytes that the answer may hold.
+    /// Bytes of the answer.
     pub output_bytes: u64,
     /// Candidates in one answer.
     pub candidates: u64,
@@ -21,7 +21,7 @@ pub struct Limits {
     pub host_calls: u64,
     /// Rows over all calls of the `models` import.
     pub host_call_rows: u64,
-    /// Bytes of log lines kept; what is beyond is cut off.
+    /// Bytes of log lines; the rest is cut off.
     pub log_bytes: u64,
 }
 
@@ -42,8 +42,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The most that a host grants of each, whatever its operator and a manifest say: all that a
-    /// run holds, and all that is recorded of it, has a bound.
+    /// The most that any host grants, whatever its operator and a manifest say. It bounds
+    /// everything that a run holds and that is recorded of it.
     pub const MOST: Self = Self {
         fuel: 1_000_000_000_000,
         memory_bytes: 512 << 20,
@@ -56,7 +56,7 @@ impl Limits {
         log_bytes: 64 << 10,
     };
 
-    /// The smaller of each.
+    /// The minimum of each limit.
     #[must_use]
     pub fn at_most(self, most: Self) -> Self {
         Self {
@@ -72,13 +72,13 @@ impl Limits {
         }
     }
 
-    /// Bytes that the rows of all calls of the `models` import may have in the record together.
+    /// Bytes in the record of the rows of all calls of the `models` import together.
     pub fn transcript_bytes(&self) -> u64 {
         self.host_call_rows.saturating_mul(1024)
     }
 }
 
-/// Limits as a file gives them: what is absent stays as it was.
+/// Limits as in a file; absent ones are unchanged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartialLimits {
@@ -118,17 +118,17 @@ impl PartialLimits {
         }
     }
 
-    /// The operator's limits: these in place of `base`.
+    /// `base` overridden by these limits.
     pub fn over(self, base: Limits) -> Limits {
         self.zip(base, |mine, _| mine)
     }
 
-    /// The grant: what the manifest asks for, at most what the operator allows.
+    /// The grant: the minimum of what the manifest asks for and what the operator allows.
     pub fn within(self, allowed: Limits) -> Limits {
         self.zip(allowed, u64::min)
     }
 
-    /// A key that is above what any host grants, with its value and the most that is valid.
+    /// A key above what any host grants, with its value and the largest valid one.
     pub fn excessive_key(&self) -> Option<(&'static str, u64, u64)> {
         let most = Limits::MOST;
         [
@@ -146,7 +146,7 @@ impl PartialLimits {
         .find_map(|(key, value, most)| value.filter(|value| *value > most).map(|value| (key, value, most)))
     }
 
-    /// The name of a key that is zero, which no run could satisfy.
+    /// The name of a key that is zero and must not be.
     pub fn zero_key(&self) -> Option<&'static str> {
         [
             ("fuel", self.fuel),

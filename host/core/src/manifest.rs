@@ -1,7 +1,7 @@
-//! The manifest: what `plugin.toml` declares, first as it is written, then validated.
+//! The manifest: the declarations of a `plugin.toml`, parsed and validated.
 //!
-//! Positions on the Wasm boundary are positions in these lists, so the order of the
-//! file is part of its meaning, and the file's hash ties an artifact to it.
+//! Positions on the Wasm boundary are positions in these lists, so the order in the file is
+//! significant. The file's hash ties an artifact to its manifest.
 
 mod raw;
 
@@ -18,15 +18,15 @@ use crate::{NAME_RULE, Name, is_name, message_to, printable};
 
 use raw::{RawAction, RawFeature, RawManifest, RawModel, RawParameter};
 
-/// The view name under which a request's own context is declared.
+/// The view name for features from the request's context.
 pub const CONTEXT_VIEW: &str = "context";
 
 /// Component custom section that holds the text of `plugin.toml`.
 pub const MANIFEST_SECTION: &str = "serin:manifest";
 /// Component custom section that holds the cases, a JSON array.
 pub const CASES_SECTION: &str = "serin:cases";
-/// Core-module custom section in which the SDK leaves the 32 bytes of
-/// [`Manifest::hash`] that the code was compiled against.
+/// Core-module custom section in which the SDK stores the 32 bytes of [`Manifest::hash`] of the
+/// manifest that the code was compiled against.
 pub const HASH_SECTION: &str = "serin:manifest-hash";
 
 /// A validated manifest.
@@ -36,9 +36,9 @@ pub struct Manifest {
     pub name: Name,
     /// The plugin's version.
     pub version: semver::Version,
-    /// The decision point that the strategy is made for.
+    /// The decision point of the strategy.
     pub decision_point: Name,
-    /// What it does, for people.
+    /// A description for people.
     pub description: String,
     /// Who answers for it.
     pub owner: String,
@@ -46,7 +46,7 @@ pub struct Manifest {
     pub actions: Vec<Action>,
     /// Its reason codes and their texts.
     pub reasons: Vec<Reason>,
-    /// The features that it needs.
+    /// The features that it reads.
     pub features: Vec<Feature>,
     /// The models whose scores are computed before it runs.
     pub scores: Vec<DeclaredScore>,
@@ -74,18 +74,18 @@ pub struct Action {
 pub struct Reason {
     /// The code.
     pub code: Name,
-    /// What the code means, in words that a borrower could be told.
+    /// The text of the code, which could be told to a borrower.
     pub text: Name,
 }
 
-/// What a strategy gets where a feature is missing or too old.
+/// What happens if a feature is missing or stale.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OnMissing {
-    /// The strategy does not run; the fallback serves.
+    /// The strategy does not run.
     Error,
-    /// This value.
+    /// The strategy gets this value.
     Default(Value),
-    /// `missing`, and the strategy copes.
+    /// The strategy gets `missing`.
     Pass,
 }
 
@@ -98,9 +98,9 @@ pub struct Feature {
     pub name: Name,
     /// Its type.
     pub value_type: ValueType,
-    /// How old its row may be, in milliseconds.
+    /// The maximum age of its value, in milliseconds.
     pub max_age_ms: Option<u64>,
-    /// What to do without it.
+    /// What happens without it.
     pub on_missing: OnMissing,
 }
 
@@ -126,7 +126,7 @@ pub struct DeclaredScore {
     pub model: ModelId,
     /// For each of the model's inputs, the position of the feature that feeds it.
     pub inputs: Row<usize>,
-    /// The score where the model cannot answer; without it the strategy does not run.
+    /// The score if the model fails; without a fallback the strategy does not run.
     pub fallback: Option<f64>,
 }
 
@@ -144,7 +144,7 @@ pub struct Parameter {
     pub name: Name,
     /// Its type.
     pub value_type: ValueType,
-    /// Its value where no arm overrides it.
+    /// Its value unless an arm overrides it.
     pub default: Value,
     /// The smallest value allowed.
     pub min: Option<f64>,
@@ -153,10 +153,10 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// Checks a value for this parameter, and gives it the declared type.
+    /// Checks a value for this parameter and converts it to the declared type.
     ///
     /// # Errors
-    /// What is wrong, and what would be valid.
+    /// What is wrong, and what is valid.
     pub fn admit(&self, value: Value) -> Result<Value, String> {
         let value = self
             .value_type
@@ -203,12 +203,12 @@ impl Manifest {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// Reads and validates the text of a `plugin.toml`.
+    /// Parses and validates the text of a `plugin.toml`.
     ///
     /// # Errors
-    /// The first mistake found: where it is, and what would be valid.
+    /// The first mistake: where it is, and what is valid.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        // A message may quote the file, and has an end all the same.
+        // A message may quote the file, so it is truncated.
         Self::validate(text).map_err(|error| ManifestError(message_to(&error.0, bounds::MESSAGE)))
     }
 
@@ -248,10 +248,10 @@ impl Manifest {
         })
     }
 
-    /// The parameters in force: the defaults, and `overrides` in place of them.
+    /// The parameters in force, in the manifest's order: the defaults with `overrides` applied.
     ///
     /// # Errors
-    /// Which override is unknown, of another type or out of range, and what is valid.
+    /// The override that is unknown, of another type or out of range, and what is valid.
     pub fn parameters_with(&self, overrides: &IndexMap<String, Value>) -> Result<Vec<Value>, String> {
         if let Some(unknown) = overrides.keys().find(|key| !self.parameters.iter().any(|p| *p.name == ***key)) {
             let known: Vec<&str> = self.parameters.iter().map(|p| &*p.name).collect();
@@ -420,10 +420,10 @@ fn parameter((name, raw): (String, RawParameter)) -> Result<Parameter, ManifestE
     Ok(parameter)
 }
 
-/// A hundred years.
+/// 100 years.
 const MAX_DURATION_MS: u64 = 36_525 * 24 * 60 * 60 * 1000;
 
-/// Reads a duration such as `24h`, `14d` or `50ms`, in milliseconds.
+/// Parses a duration such as `24h`, `14d` or `50ms`. Returns milliseconds, at most 100 years.
 ///
 /// # Errors
 /// What is wrong, and examples of what is valid.
@@ -431,7 +431,7 @@ pub fn duration_ms(text: &str) -> Result<u64, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|e| format!("'{text}' is not a duration ({e}); valid: 50ms, 10s, 24h, 14d"))?;
     match u64::try_from(duration.as_millis()) {
-        // Times are added to each other: a bound on each keeps the sums in range.
+        // Durations are added to times; the bound keeps the sums in range.
         Ok(ms) if ms <= MAX_DURATION_MS => Ok(ms),
         _ => Err(format!("'{text}' is too long; valid: up to 100 years, like 36500d")),
     }

@@ -1,4 +1,4 @@
-//! What one strategy sees of a record: its manifest's features and scores, by position.
+//! The projection of a record through a strategy's manifest: its features and scores, by position.
 
 use crate::manifest::{CONTEXT_VIEW, DeclaredScore, Feature, Manifest, OnMissing};
 use crate::record::{FailureKind, Record, RowStatus, ScoreRecord};
@@ -13,20 +13,20 @@ use crate::find_near;
 pub struct Inputs {
     /// The features, in the manifest's order.
     pub features: Vec<Value>,
-    /// Positions that took their default.
+    /// Positions of features that took their default.
     pub defaulted: Vec<u32>,
-    /// What was not as it should be, as answers list it.
+    /// Missing and failed inputs, as listed in `degraded` of answers.
     pub degraded: Vec<String>,
 }
 
-/// A strategy that cannot run on a record, and why.
+/// Why a strategy cannot run on a record.
 pub type Unfit = (FailureKind, String);
 
 /// Projects the record's features through a manifest. Equal records give equal inputs.
 ///
 /// # Errors
-/// The first feature that is missing, stale or of another type, where the manifest says
-/// that the strategy cannot do without it.
+/// The first feature that is missing, stale or of another type, if the manifest makes that an
+/// error.
 pub fn features(record: &Record, manifest: &Manifest) -> Result<Inputs, Unfit> {
     let mut inputs =
         Inputs { features: Vec::with_capacity(manifest.features.len()), defaulted: Vec::new(), degraded: Vec::new() };
@@ -63,14 +63,14 @@ pub fn features(record: &Record, manifest: &Manifest) -> Result<Inputs, Unfit> {
     Ok(inputs)
 }
 
-/// Where the next feature is likely to be: behind the one before it.
+/// The likely position of the next feature: after the previous one.
 #[derive(Default)]
 struct Near {
     view: usize,
     column: usize,
 }
 
-/// A value that may be used, and what is wrong with its row.
+/// A usable value, and what is wrong with its row.
 fn look_up<'r>(record: &'r Record, feature: &Feature, near: &mut Near) -> (Option<&'r Value>, Option<&'static str>) {
     let name = &*feature.name;
     if *feature.view == *CONTEXT_VIEW {
@@ -96,13 +96,13 @@ fn look_up<'r>(record: &'r Record, feature: &Feature, near: &mut Near) -> (Optio
     }
 }
 
-/// The inputs of a declared score, by the model's names; none where one of them is missing.
+/// The inputs of a declared score, by the model's names; none if one of them is missing.
 pub fn model_inputs(score: &DeclaredScore, features: &[Value]) -> Option<Row<f64>> {
     let values = score.inputs.iter().map(|(_, position)| features.get(*position)?.as_f64());
     Some(Row::new(Arc::clone(score.inputs.names()), values.collect::<Option<_>>()?))
 }
 
-/// The scores that the strategy sees, by position, from those recorded; and what was degraded.
+/// The scores that the strategy sees, by position, from the recorded ones; and which were degraded.
 ///
 /// # Errors
 /// The first score that is missing and has no fallback.

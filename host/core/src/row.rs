@@ -1,4 +1,4 @@
-//! Values by name, where many rows have the same names: feature rows, a model's inputs.
+//! Values by name, for many rows with the same names: feature rows, model inputs.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,9 +9,8 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::Name;
 
-/// A value for each of some names, which are shared by all rows of their kind. In JSON it is an
-/// object. Names are few, and most who look one up know where it is likely to be: there is no
-/// hash.
+/// Values by name. The names are shared by all rows of a kind. In JSON it is an object. There is no
+/// hash: names are few, and most callers know the likely position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row<V> {
     names: Arc<[Name]>,
@@ -22,13 +21,13 @@ impl<V> Row<V> {
     /// A row of `values`, one for each of `names`.
     ///
     /// # Panics
-    /// Where there are more or fewer: that is the caller's mistake.
+    /// If the numbers of names and values differ.
     pub fn new(names: Arc<[Name]>, values: Vec<V>) -> Self {
         assert_eq!(names.len(), values.len(), "one value for each name");
         Self { names, values }
     }
 
-    /// The names, to be shared by other rows.
+    /// The names, for sharing with other rows.
     pub fn names(&self) -> &Arc<[Name]> {
         &self.names
     }
@@ -38,18 +37,18 @@ impl<V> Row<V> {
         self.find(0, name).map(|(_, value)| value)
     }
 
-    /// The place and the value of `name`, looked for from `near` on.
+    /// The position and the value of `name`, searched from `near` on.
     pub fn find(&self, near: usize, name: &str) -> Option<(usize, &V)> {
         let place = find(&self.names, near, name)?;
         Some((place, &self.values[place]))
     }
 
-    /// Puts another value in the place of the one that `name` has, which is given back.
+    /// Replaces the value of `name`, and returns the old one.
     pub fn replace(&mut self, name: &str, value: V) -> Option<V> {
         find(&self.names, 0, name).map(|place| std::mem::replace(&mut self.values[place], value))
     }
 
-    /// Puts one value in the place of all.
+    /// Replaces all values by one.
     pub fn fill(&mut self, value: &V)
     where
         V: Clone,
@@ -63,8 +62,8 @@ impl<V> Row<V> {
     }
 }
 
-/// The place of `name`, looked for from `near` on: whoever goes through a row in its own order
-/// finds each at the first look.
+/// The position of `name`, searched from `near` on. Reading a row in its own order finds each name
+/// at once.
 pub fn find(names: &[Name], near: usize, name: &str) -> Option<usize> {
     let near = if near < names.len() { near } else { 0 };
     let is_it = |found: &Name| **found == *name;

@@ -1,8 +1,8 @@
-//! Maps whose keys may appear once only.
+//! Maps that reject repeated keys.
 //!
-//! JSON leaves the meaning of a repeated key open, and most parsers keep the last value. A
-//! request with `"cease_contact": true` and, further on, `"cease_contact": false` would then
-//! lose the first without a word. Every map of a request or a file is read through here.
+//! JSON leaves the meaning of a repeated key open, and most parsers keep the last value. A request
+//! with `"cease_contact": true` and, later, `"cease_contact": false` would silently lose the first.
+//! Every map of a request or a file is read through this module.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use indexmap::map::Entry;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
-/// A map that is refused where a key repeats.
+/// A map that is refused if a key repeats.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unique<M>(pub M);
 
@@ -49,8 +49,7 @@ where
     }
 }
 
-/// Fails in the place of a repeated key's value, so that whoever tracks the path to an error has
-/// the key in it.
+/// Fails at the repeated key's value, so that the error's path includes the key.
 struct Repeated<'k>(&'k str);
 
 impl<'de> DeserializeSeed<'de> for Repeated<'_> {
@@ -61,10 +60,10 @@ impl<'de> DeserializeSeed<'de> for Repeated<'_> {
     }
 }
 
-/// Reads a map, for `#[serde(deserialize_with)]`.
+/// Deserializes a map, for `#[serde(deserialize_with)]`.
 ///
 /// # Errors
-/// The key that repeats, or what else does not fit.
+/// The repeated key, or another error of the input.
 pub fn keys<'de, D: Deserializer<'de>, M>(deserializer: D) -> Result<M, D::Error>
 where
     Unique<M>: Deserialize<'de>,
@@ -108,7 +107,7 @@ mod tests {
         let read = |text: &str| keys::<_, Map>(&mut serde_json::Deserializer::from_str(text));
         let map = read(r#"{"b":1,"a":2}"#).expect("reads");
         assert_eq!(map.keys().collect::<Vec<_>>(), ["b", "a"]);
-        // Written in two ways, it is one key.
+        // The same key, written in two ways.
         for text in [r#"{"a":1,"a":1}"#, r#"{"a":1,"b":2,"\u0061":3}"#] {
             let error = read(text).expect_err(text).to_string();
             assert!(error.contains("key 'a' is given twice"), "{error}");

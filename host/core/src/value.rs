@@ -1,4 +1,4 @@
-//! Values as features, parameters and requests hold them, and their declared types.
+//! Values of features, parameters and requests, and their declared types.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 /// `"text"`. A number is always finite.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Nothing is known.
+    /// A missing value.
     Missing,
     /// True or false.
     Boolean(bool),
@@ -21,7 +21,7 @@ pub enum Value {
     Text(String),
 }
 
-/// Bytes that a text may have on its way in, in a feature or in a request's context. Each is copied into
+/// The most bytes of an incoming text, in a feature or in a request's context. It is copied into
 /// the record of every decision that reads it.
 pub const MAX_TEXT_BYTES: usize = 4096;
 
@@ -40,7 +40,7 @@ pub enum ValueType {
 }
 
 impl ValueType {
-    /// All types, as they are written.
+    /// The names of all types, as written in files.
     pub const WRITTEN: &'static str = "boolean, integer, number, text";
 
     /// The type as it is written in files.
@@ -53,7 +53,7 @@ impl ValueType {
         }
     }
 
-    /// Reads a type as it is written in files.
+    /// Parses a type as written in files.
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "boolean" => Self::Boolean,
@@ -64,11 +64,11 @@ impl ValueType {
         })
     }
 
-    /// Turns `value` into this type: itself where it has the type, an integer into a
-    /// number where that loses nothing, `Missing` as it is.
+    /// Converts `value` to this type. A value of this type and `Missing` are unchanged; an integer
+    /// becomes a number if that loses nothing.
     ///
     /// # Errors
-    /// The name of what `value` is instead.
+    /// The name of the type of `value`.
     pub fn admit(self, value: Value) -> Result<Value, &'static str> {
         match (self, value) {
             (_, Value::Missing) => Ok(Value::Missing),
@@ -87,7 +87,7 @@ impl fmt::Display for ValueType {
 }
 
 impl Value {
-    /// The value's type; none where it is missing.
+    /// The value's type; none if it is missing.
     pub fn type_of(&self) -> Option<ValueType> {
         Some(match self {
             Self::Missing => return None,
@@ -98,12 +98,12 @@ impl Value {
         })
     }
 
-    /// What the value is, for error messages.
+    /// The kind of the value, for error messages.
     pub fn kind(&self) -> &'static str {
         self.type_of().map_or("null", ValueType::as_str)
     }
 
-    /// Bytes that the value takes in a record, at most.
+    /// Upper bound of the value's size in a record, in bytes.
     pub fn recorded_bytes(&self) -> u64 {
         match self {
             Self::Missing | Self::Boolean(_) => 5,
@@ -112,16 +112,16 @@ impl Value {
         }
     }
 
-    /// Says whether nothing is known.
+    /// Says whether it is missing.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing)
     }
 
-    /// Holds a text on its way in to [`MAX_TEXT_BYTES`]. Not part of [`ValueType::admit`], which records
-    /// go through again when they are replayed.
+    /// Checks an incoming text against [`MAX_TEXT_BYTES`]. Not part of [`ValueType::admit`], which
+    /// also checks the values of replayed records.
     ///
     /// # Errors
-    /// How long it is, and what would be valid.
+    /// Its length, and what is valid.
     pub fn check_size(&self) -> Result<(), String> {
         match self {
             Self::Text(text) if text.len() > MAX_TEXT_BYTES => {
@@ -131,7 +131,7 @@ impl Value {
         }
     }
 
-    /// The value as a model's input: booleans are 0 and 1; none where it is missing or text.
+    /// The value as a model's input: booleans are 0 and 1; none for a missing value or a text.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Self::Boolean(b) => Some(f64::from(u8::from(*b))),
@@ -142,7 +142,7 @@ impl Value {
     }
 }
 
-/// Bytes of a text in JSON, where a control character takes six.
+/// The size of a text in JSON, in bytes; a control character takes six.
 pub fn escaped_bytes(text: &str) -> u64 {
     let extra = |byte: u8| match byte {
         b'"' | b'\\' => 1,

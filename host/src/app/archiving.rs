@@ -1,5 +1,5 @@
-//! What is archived before it is put in force, so that records can be explained and a restart goes on
-//! with it: specs, and what each generation of the deployment is made of.
+//! Archives specs and the parts of each generation of the deployment before they are put in force,
+//! so that records can be explained and a restart continues with them.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use crate::decide::DeploymentSnapshot;
 use crate::registry::{Archive, ArchiveError};
 use crate::telemetry::log_limited;
 
-/// What a generation of the deployment is made of.
+/// The archived parts of a generation of the deployment.
 pub(super) struct Generation {
     number: u64,
     /// The text of `serin.toml`.
     config: String,
     /// Digests of the specs in force.
     specs: Vec<String>,
-    /// What routing reads, a decision point at a time.
+    /// The routing tables, by decision point.
     routing: Vec<Vec<u8>>,
 }
 
@@ -57,15 +57,15 @@ impl Generation {
         archive.apply("deployment", "generation", &[&number])
     }
 
-    /// Says whether the generation before is the same and was archived: a restart that changes nothing
-    /// goes on, though nothing can be written.
+    /// Says whether the previous generation is the same and was archived: a restart without changes
+    /// continues even if nothing can be written.
     pub fn is_as_before(&self, archive: &Archive) -> bool {
         let before = archive.applied("generation", &self.number.saturating_sub(1).to_string());
         before.is_some_and(|before| before == self.digests())
     }
 }
 
-/// Archives what could not be archived before, oldest first; the first error.
+/// Retries the pending archive writes, oldest first. Returns the first error.
 pub(super) fn keep_pending(archive: &Archive, pending: &mut Vec<Generation>) -> Option<ArchiveError> {
     while let Some(oldest) = pending.first() {
         if let Err(error) = oldest.keep(archive) {
@@ -76,7 +76,8 @@ pub(super) fn keep_pending(archive: &Archive, pending: &mut Vec<Generation>) -> 
     None
 }
 
-/// Keeps the specs that are about to be in force. Those that could not be kept, and why.
+/// Archives the specs that are about to be in force. Returns those that could not be archived, with
+/// the reason.
 pub(super) fn archive_specs(
     archive: &Archive,
     applied: &[(PathBuf, Arc<Experiment>, String)],
@@ -91,11 +92,11 @@ pub(super) fn archive_specs(
     applied.iter().filter_map(keep).collect()
 }
 
-/// What a deployment was built from; equal fingerprints need no swap.
+/// The fingerprint of a deployment's inputs. Equal fingerprints need no swap.
 pub(super) fn fingerprint_of(config: &Config, deployment: &DeploymentSnapshot) -> String {
     let mut parts = vec![config.digest.clone()];
     for point in deployment.points.values() {
-        // Why a point is not ready is part of it: the reason that is shown has to be today's.
+        // It includes why a point is not ready, so that the shown reason is current.
         let strategy = match (&point.strategy, &point.unready) {
             (Some(arm), _) => &*arm.plugin.id.digest,
             (None, why) => why.as_deref().unwrap_or_default(),

@@ -14,7 +14,7 @@ use crate::features::EmbeddedStore;
 use crate::models::ModelSet;
 use crate::registry::VersionsByPin;
 
-/// A deployment and the status of what it was built from.
+/// A deployment and the status of its inputs.
 pub struct Built {
     /// The deployment.
     pub deployment: DeploymentSnapshot,
@@ -37,7 +37,8 @@ pub(super) fn wanted(config: &Config, candidates: &[SpecCandidate]) -> Vec<Pin> 
     wanted
 }
 
-/// Builds a deployment. What does not fit is left out and says so; nothing here fails whole.
+/// Builds a deployment. Parts that do not fit are left out, with an error in their status; the
+/// build as a whole never fails.
 pub(super) fn build(
     binder: &Binder<'_>,
     candidates: Vec<SpecCandidate>,
@@ -79,7 +80,7 @@ pub(super) fn build(
         };
         points.insert(name.clone(), Arc::new(point));
     }
-    // One version never takes all threads: at least one is left for the others.
+    // One version never gets all threads: at least one is left for others.
     let slots_per_version = (config.fixed.threads * 3 / 4).max(1);
     let deployment = DeploymentSnapshot {
         generation,

@@ -1,5 +1,5 @@
-//! `serin check`: every file of a deployment, read as `serve` would, with nothing started and
-//! nothing kept.
+//! `serin check`: reads every file of a deployment as `serve` does, without starting or storing
+//! anything.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,14 +17,14 @@ use crate::models::{Model, ModelError, ModelFiles, ModelSet, Runtime};
 use crate::registry::{Archive, VersionsByPin, files_in, load_within_patience, read_file};
 use crate::sandbox::Engines;
 
-/// What was found of a file.
+/// The result for a file.
 #[derive(Debug, Clone)]
 pub struct Finding {
     /// The file.
     pub file: String,
-    /// What it is.
+    /// Its kind.
     pub what: String,
-    /// What is wrong.
+    /// Its errors.
     pub error: Option<String>,
 }
 
@@ -125,7 +125,7 @@ fn check_experiments(config: &Config, versions: &VersionsByPin, models: &Arc<Mod
     let dir = &config.fixed.experiments;
     let files = match files_in(dir, "toml") {
         Ok(files) => files,
-        // A deployment without experiments needs no folder for them.
+        // A deployment without experiments needs no experiments folder.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
         Err(error) => return findings.push(finding(dir, "experiments folder", Some(error.to_string()))),
     };

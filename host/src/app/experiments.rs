@@ -1,4 +1,4 @@
-//! Binding experiment specs to the versions that they name.
+//! Binds experiment specs to the versions that they name.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -22,16 +22,16 @@ use crate::registry::VersionsByPin;
 pub(super) struct Bound {
     pub running: HashMap<Name, Vec<RunningExperiment>>,
     pub statuses: Vec<ExperimentStatus>,
-    /// What is in force now, to be noted and archived.
+    /// The specs in force, to be recorded and archived.
     pub applied: Vec<(PathBuf, Arc<Experiment>, String)>,
 }
 
-/// Which statuses experiments are bound with.
+/// The statuses with which experiments are bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Statuses {
-    /// Those that they have once what the files ask for is recorded: what is tried.
+    /// The statuses once the commands that follow from the files are recorded: for a trial build.
     Due,
-    /// Those that are recorded: what may be put in force.
+    /// The recorded statuses: for the deployment to put in force.
     Recorded,
 }
 
@@ -155,7 +155,7 @@ impl Binder<'_> {
             (self.before)(path, Some(&spec.id)).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id);
         let (life, status) = self.life_of(&spec);
         let mut verdict = self.judge(slots, &spec, &status);
-        // Nobody is in a draft: all of it may change.
+        // A draft has no units, so everything may change.
         if let (Binding::Runs(_), Some((old, _))) = (&verdict, &edited)
             && status.started_ms.is_some()
             && let Some(key) = spec.fixed_key_changed(old)
@@ -187,12 +187,12 @@ impl Binder<'_> {
     }
 
     fn judge(&self, slots: &[HeldSlot], spec: &Experiment, now: &Status) -> Binding {
-        // A defect that one spec meets holds up that spec alone.
+        // A panic in binding one spec affects only that spec.
         serin_core::caught(|| Ok(self.fit(slots, spec, now).unwrap_or_else(|unfit| unfit)))
             .unwrap_or_else(Binding::Invalid)
     }
 
-    /// Holds a spec to the deployment.
+    /// Checks a spec against the deployment.
     fn fit(&self, slots: &[HeldSlot], spec: &Experiment, now: &Status) -> Result<Binding, Binding> {
         let config = self.config;
         let point = self.point_of(spec).map_err(Binding::Invalid)?;
@@ -272,7 +272,7 @@ fn why(spec: &Experiment, now: &Status, lacks: Option<&str>) -> String {
     }
 }
 
-/// Binds the arms and the shadow arms, or says what keeps one of them from running.
+/// Binds the arms and shadow arms, or returns why one of them cannot run.
 fn bind_arms(
     versions: &VersionsByPin,
     target: &BindTarget<'_>,

@@ -1,5 +1,5 @@
-//! Reports of experiments that have ended, kept as of their end: from then on an experiment costs
-//! nothing, and what its report says stays.
+//! Final reports: the report of an ended experiment, stored as of its end. From then on the
+//! experiment costs nothing, and its report does not change.
 
 use crate::experiments::{Controller, Observer, Seen};
 use crate::ledger::{FinalReport, LedgerError};
@@ -7,8 +7,8 @@ use crate::report::{Report, ReportContext};
 
 use super::Reloader;
 
-/// Keeps the report of each experiment that has ended since the last call; says whether there was
-/// one. What fails is tried again at the next call.
+/// Stores the report of each experiment that has ended since the last call. Says whether there was
+/// one. Failures are retried at the next call.
 pub(super) fn keep_final_reports(reloader: &Reloader, controller: &Controller, observer: &Observer) -> bool {
     let status = reloader.status.load();
     let mut kept = false;

@@ -1,4 +1,4 @@
-//! A running host: started from a file, stopped by a signal.
+//! A running host: start, background threads and shutdown.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,23 +28,23 @@ use crate::telemetry::Metrics;
 pub struct Options {
     /// `serin.toml`.
     pub config: PathBuf,
-    /// In place of `server.listen`.
+    /// Overrides `server.listen`.
     pub listen: Option<SocketAddr>,
-    /// In place of `server.admin`.
+    /// Overrides `server.admin`.
     pub admin: Option<SocketAddr>,
-    /// A version may be replaced by another artifact.
+    /// Whether a version may be replaced by another artifact.
     pub dev: bool,
-    /// Who looks at the experiments.
+    /// Who evaluates the experiments.
     pub looks: Looks,
 }
 
-/// Who looks at the experiments' units, and acts on what they show.
+/// Who evaluates the experiments and acts on the results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Looks {
     /// The host itself, every second.
     #[default]
     EverySecond,
-    /// Whoever calls [`Host::look`]: a simulation, whose seconds are not the machine's.
+    /// The caller of [`Host::look`]: a simulation with its own time.
     WhenAsked,
 }
 
@@ -72,9 +72,9 @@ pub enum HostError {
     /// The operating system.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// What it said.
+        /// The error.
         error: std::io::Error,
     },
 }
@@ -84,7 +84,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> HostError {
     move |error| HostError::System { what, error }
 }
 
-/// A host that listens.
+/// A listening host.
 pub struct Host {
     /// The public listener's address.
     pub listen: SocketAddr,
@@ -106,15 +106,15 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts a host: everything is loaded before it listens.
+    /// Starts a host. It loads before it listens.
     ///
     /// # Errors
-    /// What keeps it from serving at all. A broken plugin, model or experiment does not; it
-    /// is shown on the admin listener.
+    /// What prevents it from serving at all. An invalid plugin, model or experiment does not; it is
+    /// shown on the admin listener.
     pub async fn start(options: Options, clock: Arc<dyn Clock>) -> Result<Self, HostError> {
         let config = Config::load(&options.config)?;
         let fixed = config.fixed.clone();
-        // Not put into the configuration: it would differ from the file for ever after.
+        // Not stored in the configuration, which would differ from the file for ever.
         let (listen, admin) = (options.listen.unwrap_or(fixed.listen), options.admin.unwrap_or(fixed.admin));
         raise_descriptors(2 * fixed.server.max_connections);
         let mut parts = Parts::open(&config, options.dev, clock)?;
@@ -171,16 +171,16 @@ impl Host {
         self.reloader.plugins()
     }
 
-    /// Looks at the experiments' units, and acts on what they show, until nothing more follows. It
-    /// waits for the ledger, so not on a listener's thread.
+    /// Evaluates the experiments and acts on the results until no command follows. It waits for the
+    /// ledger, so do not call it on a listener's thread.
     pub fn look(&self) {
         while self.clock_guard.is_trusted()
             && look(&self.reloader, &self.controller, &self.observer, self.clock.now_ms())
         {}
     }
 
-    /// Turns readiness off, and serves on for `server.shutdown_delay`: who sends requests notices,
-    /// and sends them elsewhere.
+    /// Turns readiness off and continues to serve for `server.shutdown_delay`, so that load
+    /// balancers notice and send requests elsewhere.
     pub async fn leave(&self) {
         self.drain.leave();
         tokio::time::sleep(self.shutdown_delay).await;
@@ -190,7 +190,7 @@ impl Host {
     /// closed.
     pub async fn stop(self) {
         self.drain.close();
-        // Ignored only where nobody listens any more, and then there is nothing to stop.
+        // It fails only if the listeners have ended, and then there is nothing to stop.
         let _ = self.stop.send(true);
         for server in self.servers {
             // Bounded by `server.drain_timeout`.
@@ -199,9 +199,9 @@ impl Host {
             }
         }
         drop(self.service);
-        // Nobody looks at the experiments any more.
+        // Stops the evaluation of experiments.
         drop((self.reloader, self.controller, self.observer));
-        // Other threads may hold it a little longer, and nothing of theirs is recorded any more.
+        // Other threads may hold it a little longer, but can no longer record anything.
         let ledger = self.ledger;
         if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
             tracing::error!("the ledger was not closed");
@@ -236,7 +236,7 @@ impl Parts {
         let archive = Archive::open(&data.join("archive"))?;
         let runtime =
             if config.models.is_empty() { None } else { Some(Runtime::load(fixed.threads, Arc::clone(&metrics))?) };
-        // One instance a deciding thread, and a few for cases and replays.
+        // One instance per deciding thread, and a few for cases and replays.
         let engines = Engines::new(fixed.threads as u32 + 8).map_err(|e| HostError::Sandbox(format!("{e:#}")))?;
         let engines = engines.cached(&data.join("compiled")).beside_decisions();
         let engines = Arc::new(if is_dev { engines.drafting() } else { engines });
@@ -294,13 +294,13 @@ impl Parts {
     }
 }
 
-/// Raises the soft limit of descriptors to the hard one: with the usual 1,024, connections would
-/// take the ledger's from it long before they reach their own bound.
+/// Raises the soft limit of file descriptors to the hard one. With the usual 1,024, connections
+/// would exhaust those of the ledger long before they reach their own bound.
 fn raise_descriptors(connections: usize) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Where it is not allowed, what was there before stays.
+    // If that is not allowed, the limit stays.
     let _ = setrlimit(Resource::Nofile, limit);
     let needed = connections as u64 + 256;
     match getrlimit(Resource::Nofile).current {

@@ -1,5 +1,4 @@
-//! The composition root: puts a host together, keeps its deployment up to date, and takes it
-//! down again.
+//! The composition root: assembles a host, keeps its deployment up to date, and shuts it down.
 
 mod archiving;
 mod background;

@@ -1,4 +1,5 @@
-//! The models that configurations name: loaded off every lock, and again where their files change.
+//! The models that configurations name: loaded outside the deployment's lock, and reloaded when
+//! their files change.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,17 +13,17 @@ use crate::models::{Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, go
 use crate::registry::{AGAIN_MS, Archive, Stamp};
 use crate::status::ModelStatus;
 
-/// A model and the file that it is from.
+/// A model and its file.
 type Key = (ModelId, PathBuf);
 
-/// The files of a model, as they were when they were looked at.
+/// The state of a model's files at the last scan.
 type Stamps = [Option<Stamp>; 2];
 
-/// A model as it was found.
+/// A model as of the last scan.
 #[derive(Clone)]
 struct Found {
     stamps: Stamps,
-    /// When the files are looked at again though they have not changed.
+    /// When the files are read again even if they have not changed.
     again_ms: Option<u64>,
     model: Option<Arc<Model>>,
     error: Option<String>,
@@ -31,11 +32,11 @@ struct Found {
 /// Why a model is not applied.
 struct NotLoaded {
     why: String,
-    /// Nothing is wrong with its files: the archive's disk is full, say.
+    /// The files are valid, but something else failed, such as a write to the archive.
     is_passing: bool,
 }
 
-/// The models that are known.
+/// The known models.
 pub(super) struct Models {
     runtime: Option<Runtime>,
     archive: Archive,
@@ -44,11 +45,12 @@ pub(super) struct Models {
     known: Mutex<HashMap<Key, Found>>,
 }
 
-/// A version of a model is as immutable as one of a strategy, across restarts too: an arm whose
-/// scores came from two models would be compared as one. What its rows mean is part of it.
+/// Checks that a published version of a model is unchanged, across restarts too. Otherwise an arm
+/// with scores of two models would be compared as one. The meaning of its rows is part of the
+/// version.
 ///
 /// # Errors
-/// What the version was published as, where these files are another model.
+/// What the version was published as, if these files are another model.
 pub(super) fn admits(archive: &Archive, id: &ModelId, files: &ModelFiles) -> Result<(), String> {
     let Some(published) = archive.applied("model", &id.to_string()) else { return Ok(()) };
     let (Some(model), Some(golden)) = (published.first(), published.get(1)) else { return Ok(()) };
@@ -73,13 +75,13 @@ pub(super) fn admits(archive: &Archive, id: &ModelId, files: &ModelFiles) -> Res
 }
 
 impl Models {
-    /// None so far.
+    /// No models yet.
     pub fn new(runtime: Option<Runtime>, archive: Archive, dev: bool) -> Self {
         Self { runtime, archive, dev, known: Mutex::default() }
     }
 
-    /// Loads what these configurations name and is new or has changed, and forgets the rest.
-    /// One caller at a time, or models are loaded twice.
+    /// Loads new and changed models that these configurations name, and drops the rest. One caller
+    /// at a time, otherwise models are loaded twice.
     pub fn refresh(&self, configs: &[&Config], now_ms: u64) {
         let keys: Vec<Key> =
             configs.iter().flat_map(|config| &config.models).map(|(id, path)| (id.clone(), path.clone())).collect();
@@ -95,7 +97,7 @@ impl Models {
         self.known.lock().retain(|key, _| keys.contains(key));
     }
 
-    /// Those that a configuration names, as they were found, and how they stand.
+    /// The models that a configuration names, and their status.
     pub fn of(&self, config: &Config) -> (ModelSet, Vec<ModelStatus>) {
         let known = self.known.lock();
         let (mut set, mut statuses) = (ModelSet::new(), Vec::new());
@@ -116,8 +118,8 @@ impl Models {
         (set, statuses)
     }
 
-    /// Loads a model. One that was good stays in force where its file is broken now; where none
-    /// was, the one applied last is taken from the archive.
+    /// Loads a model. If its file is invalid, the last valid one stays in force; if there is none,
+    /// the last applied one is loaded from the archive.
     fn load(&self, key: &Key, stamps: Stamps, before: Option<Found>, now_ms: u64) -> Found {
         let (id, path) = key;
         let Some(runtime) = &self.runtime else {
@@ -128,7 +130,7 @@ impl Models {
             Ok(model) => Found { stamps, again_ms: None, model: Some(Arc::new(model)), error: None },
             Err(NotLoaded { why, is_passing }) => {
                 let (model, told) = before.map_or((None, None), |found| (found.model, found.error));
-                // What is tried again and again is told once.
+                // Repeated failures are logged once.
                 if told.as_ref() != Some(&why) {
                     tracing::error!(model = %id, error = why, "a model is not applied");
                 }

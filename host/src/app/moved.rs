@@ -1,5 +1,6 @@
-//! Edits of `serin.toml` that would move or drop units of an experiment that takes some. They are
-//! not applied while it does: its arms would go on counting people whom they do not serve.
+//! Detects edits of `serin.toml` that would move or drop units of an experiment that takes units.
+//! They are not applied meanwhile, because its arms would continue to count units that they no
+//! longer serve.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use crate::config::Config;
 use crate::deployment::{PointSchema, PointSpec};
 use crate::experiments::Controller;
 
-/// Why `next` is not applied in place of `now`: what it changes, and for which of `experiments`.
+/// Why `next` cannot replace `now`: the key that it changes, and for which of `experiments`; none
+/// if it can.
 pub(super) fn moved<'s>(
     now: &Config,
     next: &Config,
@@ -22,7 +24,7 @@ pub(super) fn moved<'s>(
     }
     experiments.filter(|spec| controller.status(&spec.id).state.takes_units()).find_map(|spec| {
         let point = &spec.decision_point;
-        // Who takes a point away means it.
+        // Removing a point is taken to be deliberate.
         let (now_point, next_point) = (now.points.get(point)?, next.points.get(point)?);
         let (key, effect) = of_layer(now_point, next_point)
             .or_else(|| of_holdout(now, next, now_point, next_point))
@@ -55,7 +57,7 @@ fn of_layer(now: &PointSpec, next: &PointSpec) -> Option<Change> {
 }
 
 fn of_holdout(now: &Config, next: &Config, now_point: &PointSpec, next_point: &PointSpec) -> Option<Change> {
-    // A holdout of an entity that the point's requests do not name holds nobody out there.
+    // A holdout of an entity that the point's requests do not name has no effect there.
     let of = |config: &Config, point: &PointSpec| {
         config.global_holdout.clone().filter(|holdout| point.entities.contains(&holdout.unit) && holdout.share > 0.0)
     };
@@ -63,14 +65,13 @@ fn of_holdout(now: &Config, next: &Config, now_point: &PointSpec, next_point: &P
     (of(now, now_point) != of(next, next_point)).then(|| ("the global holdout".to_owned(), effect))
 }
 
-/// Nobody is dropped where a constraint is taken away. Whether another one excludes fewer is not
-/// for a host to tell.
+/// Removing a constraint drops no unit. A host cannot tell whether a changed one excludes fewer.
 fn of_exclude(now: &PointSpec, next: &PointSpec) -> Option<Change> {
     let is_other = next.exclude.is_some() && now.exclude != next.exclude;
     is_other.then(|| ("exclude".to_owned(), "units that are in it could be excluded"))
 }
 
-/// What `exclude` and `eligible` read decides who stays in.
+/// The views that `exclude` and `eligible` read decide which units stay enrolled.
 fn of_views(now: &Config, next: &Config, point: &PointSpec, spec: &Experiment) -> Option<Change> {
     let schema = PointSchema { context: &point.context, entities: &point.entities, views: &now.views };
     let eligible = spec.eligible.as_ref().and_then(|source| Predicate::compile(source, &schema).ok());

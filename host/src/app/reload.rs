@@ -1,5 +1,5 @@
-//! Reloading: files are read, checked and loaded off the request path; then one pointer is
-//! swapped. What is broken leaves what was in force.
+//! Reloading: files are read, checked and loaded off the request path; then one pointer is swapped.
+//! An invalid file leaves the applied one in force.
 
 mod swap;
 
@@ -27,17 +27,17 @@ use crate::registry::{Archive, Awaited, Folder, files_in};
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
 
-/// How long a start waits for artifacts. A folder that holds little is whole when the host listens;
-/// a file that nobody names, or that is new and slow to compile, keeps nobody from being served.
+/// How long a start waits for artifacts. A small folder is completely loaded when the host listens.
+/// A file that nothing names, or that is new and slow to compile, does not delay serving.
 const START_WAITS: [(Awaited, Duration); 3] = [
     (Awaited::LastGood, Duration::from_secs(60)),
     (Awaited::Named, Duration::from_secs(10)),
     (Awaited::All, Duration::from_secs(1)),
 ];
 
-/// What was read of the files, but the artifacts and models.
+/// The files as read, without artifacts and models.
 struct Files {
-    /// The configuration to try: the file as it is, or the one in force where it has a mistake.
+    /// The configuration to try: the current file, or the one in force if the file is invalid.
     config: Config,
     config_error: Option<String>,
     restart_required: Vec<&'static str>,
@@ -48,11 +48,11 @@ struct Files {
 struct Inner {
     config: Config,
     specs: Specs,
-    /// The files as they were judged last.
+    /// The status of the files at the last scan.
     judged: Option<Arc<Files>>,
     fingerprint: String,
     generation: u64,
-    /// Generations that could not be archived yet.
+    /// Generations whose archiving is pending.
     unarchived: Vec<Generation>,
 }
 
@@ -72,22 +72,22 @@ pub struct Reloader {
     controller: Arc<Controller>,
     observer: Arc<Observer>,
     retain: watch::Sender<Option<Duration>>,
-    /// Held while artifacts and models are loaded: seconds, where one carries an interpreter.
+    /// Held while artifacts and models are loaded, which takes seconds for one with an interpreter.
     loading: Mutex<()>,
-    /// The last look at the files ended in a panic.
+    /// Whether the last scan ended in a panic.
     is_broken: AtomicBool,
     inner: Mutex<Inner>,
 }
 
-/// The parts that a reloader puts together.
+/// The parts of a reloader.
 pub struct ReloaderParts {
     /// The plugins folder.
     pub folder: Arc<Folder>,
-    /// Where what was applied is kept.
+    /// The archive of applied files.
     pub archive: Archive,
     /// The feature store.
     pub store: Arc<EmbeddedStore>,
-    /// ONNX Runtime; none where no model is declared.
+    /// ONNX Runtime; none if no model is declared.
     pub runtime: Option<Runtime>,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -115,7 +115,7 @@ impl Reloader {
         };
         let mut specs = Specs::default();
         for name in archive.names("experiment") {
-            // What was in force before a restart still is, until its file says otherwise.
+            // What was in force before a restart stays in force until its file changes.
             let text = archive.applied("experiment", &name).and_then(|digests| archive.get(digests.first()?));
             if let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok())
                 && let Ok(spec) = serin_core::caught(|| Experiment::parse(&text))
@@ -123,7 +123,7 @@ impl Reloader {
                 specs.apply(config.fixed.experiments.join(&name), Arc::new(spec), text);
             }
         }
-        // An edit that would move units is not applied by a restart either.
+        // A restart does not apply an edit that would move units either.
         let config = match last_config(&archive, generation, &config) {
             Some(before) if moved(&before, &config, specs.in_force(), &controller).is_some() => before,
             _ => config,
@@ -153,7 +153,7 @@ impl Reloader {
         }
     }
 
-    /// How long decisions are kept, as the file in force has it.
+    /// The retention of decisions in the file in force.
     pub fn retain(&self) -> watch::Receiver<Option<Duration>> {
         self.retain.subscribe()
     }
@@ -167,9 +167,8 @@ impl Reloader {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at every file, and swaps the deployment where something changed. Artifacts that are
-    /// new are begun to be loaded, and not waited for: where one is wanted and there, this is to
-    /// be called again, as [`Folder::on_loaded`] tells.
+    /// Scans every file, and swaps the deployment if something changed. New artifacts start loading
+    /// in the background. Call this again once one is loaded; [`Folder::on_loaded`] signals that.
     pub fn reload(&self) {
         self.survive(|| {
             let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,8 +177,8 @@ impl Reloader {
         });
     }
 
-    /// Calls `look`. A defect must not end the thread that looks at the files: what was in force
-    /// stays, and the next look may find other files.
+    /// Calls `look`. A panic must not end the thread that scans the files: everything in force
+    /// stays, and the next scan may find other files.
     fn survive(&self, look: impl FnOnce()) {
         let looked = serin_core::caught(|| {
             look();
@@ -189,7 +188,7 @@ impl Reloader {
             Ok(()) => self.is_broken.store(false, Ordering::Relaxed),
             Err(error) => {
                 Metrics::count(&self.metrics.reloads, "panicked");
-                // The files are looked at again and again; it is told once.
+                // Logged once, because the scan repeats.
                 if !self.is_broken.swap(true, Ordering::Relaxed) {
                     tracing::error!(error, "the files could not be looked at; what was in force stays");
                 }
@@ -197,8 +196,8 @@ impl Reloader {
         }
     }
 
-    /// As [`Reloader::reload`], once when a host starts: it waits a while for artifacts. What was
-    /// served before and is named is served as soon as this returns.
+    /// As [`Reloader::reload`], once at start, and it waits for artifacts up to a limit. When it
+    /// returns, named versions that were served before are served.
     pub fn start(&self) {
         self.survive(|| {
             let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,9 +213,9 @@ impl Reloader {
         self.folder.scan(&self.pins(), self.clock.now_ms());
     }
 
-    /// Looks at every file but the artifacts, and swaps the deployment where something changed.
-    /// What a person or a guardrail commands is in force when this has returned. While something
-    /// is being loaded that is not waited for: then nothing else is looked at.
+    /// Scans every file except artifacts, and swaps the deployment if something changed. When it
+    /// returns, commands of people and guardrails are in force. It does not wait for a load in
+    /// progress; in that case it scans nothing else.
     pub fn apply(&self) {
         self.survive(|| self.apply_what_is_there());
     }
@@ -236,7 +235,7 @@ impl Reloader {
         self.look();
     }
 
-    /// The versions that somebody names: the files as they are, or what is in force.
+    /// The versions that are named, in the current files or in what is in force.
     fn pins(&self) -> Vec<Pin> {
         let inner = self.inner();
         let files = self.read(&inner);
@@ -249,12 +248,12 @@ impl Reloader {
             let inner = self.inner();
             (self.read(&inner), inner.config.clone())
         };
-        // Those of an edit that is not applied yet are kept, too.
+        // Versions of an edit that is not applied yet are kept too.
         self.models.refresh(&[&files.config, &in_force], self.clock.now_ms());
         self.swap(&mut self.inner(), Arc::new(files));
     }
 
-    /// Reads what a person edits.
+    /// Reads the files that people edit.
     fn read(&self, inner: &Inner) -> Files {
         let (mut config_error, mut restart_required) = (None, Vec::new());
         let config = match Config::load(&inner.config.path) {
@@ -277,7 +276,7 @@ impl Reloader {
     }
 }
 
-/// The configuration that was in force last, by the archive.
+/// The configuration that was last in force, from the archive.
 fn last_config(archive: &Archive, generation: u64, now: &Config) -> Option<Config> {
     let digests = archive.applied("generation", &generation.to_string())?;
     let text = String::from_utf8(archive.get(digests.first()?)?).ok()?;

@@ -1,4 +1,5 @@
-//! Which experiments are shown though their file is gone, and which ones are analysed.
+//! Selects the experiments that are shown although their file is gone, and the ones that are
+//! analysed.
 
 use serin_core::analysis::Course;
 
@@ -6,7 +7,7 @@ use crate::config::Config;
 use crate::experiments::{AnalysisSubject, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs};
 use crate::files;
 
-/// The experiments whose file is gone. A file that has another name now is not.
+/// The experiments whose file is gone. A renamed file is not gone.
 pub(super) fn missing(
     specs: &Specs,
     files: &[SpecFile],
@@ -28,7 +29,7 @@ pub(super) fn missing(
     .collect()
 }
 
-/// The experiments that have begun, or begin now, and what they randomize by.
+/// The experiments that have started, or start now, with their randomization units.
 pub(super) fn subjects(config: &Config, experiments: &[ExperimentStatus]) -> Vec<AnalysisSubject> {
     let begun = experiments.iter().filter(|status| status.status.started_ms.is_some());
     let subject = |status: &ExperimentStatus| {

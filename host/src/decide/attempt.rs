@@ -27,7 +27,7 @@ impl Scorer for CallScorer {
             return CallError::Unavailable.into();
         };
         let reached = |answer, cause| Scored { digest: Some(model.digest.clone()), answer, cause };
-        // What is kept back is for the strategy, which may do without the scores.
+        // The reserved time is for the strategy, which may do without the scores.
         let left = left.min(self.wall.left()).mul_f64(1.0 - RUN_SHARE);
         if left.is_zero() {
             return reached(Err(CallError::Timeout), None);
@@ -50,26 +50,27 @@ impl Scorer for CallScorer {
     }
 }
 
-/// A shadow takes what decisions leave over.
+/// A shadow run uses only capacity that decisions leave free.
 fn ask(model: &Model, rows: &[Vec<f64>], left: Duration, is_shadow: bool) -> Result<Vec<f64>, ScoreError> {
     if is_shadow { model.score_for_shadow(rows, left) } else { model.score(rows, left) }
 }
 
-/// The share of what is left of the deadline for which a run waits for a slot of its version.
-/// Most have one at once: who waited did so in its point's line, without a thread. A healthy
-/// run ends in far less, and gives its slot on; one that burns its fuel does not, and those
-/// behind it go on to the fallback in time.
+/// The share of the remaining deadline for which a run waits for a slot of its version. Most get
+/// one at once, because decisions wait in their point's queue, without a thread. A healthy run ends
+/// in far less time and frees its slot. One that burns its fuel does not, and the waiting ones go
+/// on to the fallback in time.
 const SLOT_WAIT_SHARE: f64 = 0.05;
 
-/// The share of its point's deadline that is enough for a run to end in, as far as a version's
-/// breaker is concerned.
+/// The share of its point's deadline that a run must have had for its timeout to count in the
+/// version's breaker.
 const FAIR_SHARE: f64 = 0.25;
 
-/// The share of an attempt's time, and of a run's at each call, that no model may take: where it
-/// does not answer in time, the strategy still decides by the fallback score, or without one.
+/// The share of an attempt's time, and of a run's at each call, that is reserved from models. If a
+/// model does not answer in time, the strategy still decides, with the fallback score or without
+/// one.
 const RUN_SHARE: f64 = 0.25;
 
-/// An attempt, and what was degraded on its way.
+/// An attempt, and what was degraded in it.
 pub(super) struct Attempted {
     pub attempt: Attempt,
     pub degraded: Vec<String>,
@@ -77,8 +78,8 @@ pub(super) struct Attempted {
     pub run_us: u64,
 }
 
-/// Runs `arm` on the record so far. `earlier` attempts' scores are used again where the model
-/// and its inputs are the same.
+/// Runs `arm` on the record so far. Scores of `earlier` attempts are reused if the model and its
+/// inputs are the same.
 pub(super) fn attempt(
     deployment: &DeploymentSnapshot,
     record: &Record,
@@ -101,7 +102,7 @@ pub(super) fn attempt(
     attempt.defaulted = inputs.defaulted;
     let mut degraded = inputs.degraded;
     let span = tracing::debug_span!("score").entered();
-    // What a shadow does is without effect.
+    // A shadow run has no effect.
     let is_shadow = role == Role::Shadow;
     let for_scores = budget.less(budget.left().mul_f64(RUN_SHARE));
     let score = |declared| score(deployment, declared, &inputs.features, (for_scores, is_shadow), earlier);
@@ -136,7 +137,7 @@ pub(super) fn attempt(
     Attempted { attempt, degraded, score_us, run_us: watch.lap_us() }
 }
 
-/// An attempt that has not begun.
+/// An attempt that has not started.
 fn unstarted(arm: &BoundArm, role: Role) -> Attempt {
     Attempt {
         role,
@@ -183,7 +184,7 @@ fn run(
         })),
     };
     let _span = tracing::debug_span!("run").entered();
-    // A caller's short deadline, or a long wait in the queue, is not the version's doing.
+    // A caller's short deadline, or a long wait in the queue, is not the version's fault.
     let point = deployment.points.get(&record.decision_point).map_or(Duration::ZERO, |point| point.deadline);
     let fair = point.mul_f64(FAIR_SHARE).min(Duration::from_millis(arm.limits.wall_ms));
     let had_time = budget.left() >= fair;
@@ -212,7 +213,7 @@ fn score(
         value: None,
         error: None,
     };
-    // A model that took too long for the arm takes too long for the little that is left after it.
+    // A model that was too slow for the arm is too slow for the shorter time left after it.
     let is_known = |known: &ScoreRecord| known.value.is_some() || known.error.as_deref() == Some("timeout");
     let same = |known: &&ScoreRecord| known.digest == record.digest && known.inputs == record.inputs && is_known(known);
     if let Some(known) = earlier.iter().flat_map(|a| &a.scores).find(same) {

@@ -1,15 +1,15 @@
-//! A fair queue of decisions: one queue for each decision point. A point with slow runs delays only its own
-//! queue, and gets no more than its share of the threads.
+//! A fair queue of decisions: one queue for each decision point. A point with slow runs delays only
+//! its own queue and gets only its share of the threads.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 struct PointQueue<T> {
-    /// What waits, and until when it does so patiently.
+    /// The waiting items, each with the time until which the cap applies to it.
     queue: VecDeque<(Instant, T)>,
     running: usize,
-    /// When this line had its turn last.
+    /// When this queue last had its turn.
     turn: u64,
 }
 
@@ -20,15 +20,15 @@ pub(super) struct FairQueue<T> {
     turns: u64,
 }
 
-/// What a free thread does next.
+/// The next step of a free thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next<T> {
-    /// This, of this line.
+    /// Run this item of this queue.
     Take(Arc<str>, T),
-    /// Nothing before this time, unless a run ends or something arrives: whatever waits has
-    /// its share of the threads.
+    /// Wait until this time, or until a run ends or an item arrives: every waiting point has its
+    /// share of the threads.
     WaitUntil(Instant),
-    /// Nothing: nobody waits.
+    /// Wait: the queues are empty.
     Wait,
 }
 
@@ -37,25 +37,25 @@ impl<T> FairQueue<T> {
         Self { queues: HashMap::new(), waiting: 0, turns: 0 }
     }
 
-    /// How many wait.
+    /// The number of waiting items.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Puts `item` at the end of a line.
+    /// Appends `item` to a queue.
     pub fn push(&mut self, name: &str, patient_until: Instant, item: T) {
         self.waiting += 1;
         if let Some(line) = self.queues.get_mut(name) {
             return line.queue.push_back((patient_until, item));
         }
-        // A new line comes after those that wait already: many new names starve nobody.
+        // A new queue comes after the waiting ones, so that many new names starve nobody.
         let line = PointQueue { queue: VecDeque::from([(patient_until, item)]), running: 0, turn: self.turns };
         self.queues.insert(name.into(), line);
     }
 
-    /// What a free thread takes: from the line whose last turn is longest ago, of those with
-    /// fewer runs under way than `cap` says. Whoever has lost patience is not held back by the cap:
-    /// to be told that nothing is free takes no time.
+    /// The next item for a free thread: from the queue whose last turn is longest ago, among those
+    /// with fewer concurrent runs than `cap`. An item whose waiting time is over is taken despite
+    /// the cap, because being told that no slot is free takes no time.
     pub fn next(&mut self, cap: impl Fn(&str) -> usize, now: Instant) -> Next<T> {
         let mut earliest: Option<Instant> = None;
         let mut chosen: Option<(&Arc<str>, u64)> = None;
@@ -87,7 +87,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Notes that a run of a line has ended.
+    /// Notes that a run of a queue has ended.
     pub fn done(&mut self, name: &str) {
         if let Some(line) = self.queues.get_mut(name) {
             line.running -= 1;

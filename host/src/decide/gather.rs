@@ -1,5 +1,5 @@
-//! Gathering: one batched read of everything that anybody at the point needs. It comes before
-//! routing, so that what is read is not shaped by the arm.
+//! Gathering: one batched read of all features that the point needs. It precedes routing, so the
+//! features read do not depend on the arm.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(super) fn gather(
     };
     for view in &point.union {
         let entity = entities.get(&view.spec.entity).cloned();
-        // A point whose requests have no such entity knows nothing from this view.
+        // If the request has no such entity, the view has no values.
         let found = entity.is_some().then(|| read.next());
         let row = match found {
             None | Some(Some(None)) => without_values(view, entity, RowStatus::Missing),
@@ -56,8 +56,8 @@ fn without_values(view: &UnionView, entity: Option<String>, status: RowStatus) -
     }
 }
 
-/// Holds each column to the view's TTL by its own event time. The row's is the newest of them: where
-/// that is too old, all are.
+/// Applies the view's TTL to each column by its own event time. The row's is the newest of them: if
+/// it is too old, all are.
 fn with_values(spec: &ViewSpec, entity: Option<String>, stored: StoredRow, now_ms: u64) -> FeatureRow {
     let is_stale = |time_ms: u64| spec.is_stale(time_ms, now_ms);
     let status = if is_stale(stored.event_time_ms) { RowStatus::Stale } else { RowStatus::Present };

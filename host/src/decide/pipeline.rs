@@ -24,18 +24,19 @@ const COMMIT_SHARE: f64 = 0.1;
 pub struct Decided {
     /// The record.
     pub record: Record,
-    /// Whether the answer waits for it.
+    /// Whether the answer waits for the commit of the record.
     pub must_log: bool,
-    /// What its experiment's analysis looks at of the unit.
+    /// The attributes of the unit that its experiment's analysis uses.
     pub attributes: Option<Arc<[Attribute]>>,
-    /// The shadow arms that run on it after the answer has left.
+    /// The shadow arms to run after the answer has left.
     pub shadowed: Option<Shadowed>,
 }
 
-/// Decides. `budget` began when the request arrived; `deadline` is what it was given in all.
+/// Makes a decision. `budget` started when the request arrived; `deadline` is its total.
 ///
 /// # Errors
-/// That the request does not fit its decision point. Whatever fails later is answered.
+/// That the request does not fit its decision point. Later failures lead to the fallback, not to an
+/// error.
 pub fn decide(
     deployment: &Arc<DeploymentSnapshot>,
     request: &DecisionRequest,
@@ -108,8 +109,8 @@ fn fallback(point: &Point, served_by: ServedBy, degraded: Vec<String>) -> Answer
     }
 }
 
-/// A constraint that could not be evaluated protects, and the answer says so. What else than
-/// a missing value kept it from being evaluated is in the record: such texts have no bound.
+/// The entry in `degraded` for a constraint that could not be evaluated, and therefore excludes.
+/// Causes other than a missing value are only in the record, because their texts are unbounded.
 fn excluded_by_doubt(routing: &Routing) -> Vec<String> {
     match routing.excluded.as_deref() {
         None | Some("excluded") => Vec::new(),
@@ -120,7 +121,7 @@ fn excluded_by_doubt(routing: &Routing) -> Vec<String> {
 
 type Plan<'p> = Vec<(&'p BoundArm, Role, ServedBy, Budget)>;
 
-/// Who is tried, in order: the arm, then the point's own strategy unless it is the same
+/// The strategies to try, in order: the arm, then the point's own strategy unless it is the same
 /// version with the same parameters.
 fn plan<'p>(point: &'p Point, arm: Option<&'p BoundArm>, for_arm: Budget, for_strategy: Budget) -> Plan<'p> {
     let mut plan = Vec::with_capacity(2);
@@ -178,7 +179,7 @@ fn answer(
     fallback(point, ServedBy::FallbackAction, failed)
 }
 
-/// Microseconds a stage; a stage that is passed twice is summed.
+/// Microseconds per stage; repeated stages are summed.
 struct Timings(NameMap<u64>);
 
 impl Timings {

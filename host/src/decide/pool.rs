@@ -1,14 +1,13 @@
-//! The threads on which decisions are made, apart from the async workers: a guest that burns
-//! its fuel never holds up the listener. The queue ahead of them is bounded, and who waited
-//! beyond the deadline is refused without being run. Decision points take turns, and none
-//! takes all threads: a strategy that burns its time holds up its own point only.
+//! The threads on which decisions are made, separate from the async workers, so that a guest that
+//! burns its fuel never delays the listener. The queue is bounded, and a decision that waited
+//! beyond its deadline is refused without being run. Decision points take turns, and none gets all
+//! threads: a slow strategy delays only its own point.
 //!
-//! A decision is handed over once, whole. The features' database, ONNX Runtime and the guest
-//! are all synchronous, and a hop between threads costs more than a guest's whole run, so one
-//! hop a decision is the least that keeps guests off the workers. Threads of its own do it, and
-//! not `spawn_blocking`, whose queue has no bound and no lines, and whose hop costs more:
-//! `make bench` on two cores, 32 decisions at once, 22 µs of wall a decision against 46, and 17
-//! without any hop; one at a time 113 µs against 147.
+//! A decision is handed over once. The feature database, ONNX Runtime and the guest are
+//! synchronous, and a hop between threads costs more than a guest's whole run. One hop is the
+//! minimum that keeps guests off the async workers. The pool is not `spawn_blocking`, which has one
+//! unbounded queue and a more expensive hop: `make bench` on two cores, 32 decisions at once, 22 µs
+//! of wall a decision against 46, and 17 without any hop; one at a time 113 µs against 147.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -26,16 +25,16 @@ use crate::clock::{Budget, Clock};
 pub struct QueuedDecision {
     /// The request.
     pub request: DecisionRequest,
-    /// When it began, and when it has to be done; none: the point's own deadline.
+    /// The requested deadline; none for the point's own.
     pub deadline: Option<Duration>,
-    /// The caller's trace.
+    /// The caller's trace context.
     pub trace_id: Option<String>,
     span: tracing::Span,
     then: OnDecided,
     arrived: Instant,
 }
 
-/// What is done with a decision, on the thread that made it.
+/// The continuation of a decision, called on the deciding thread.
 pub type OnDecided = Box<dyn FnOnce(Result<Decided, Refused>) + Send>;
 
 /// Why a decision was not made.
@@ -53,14 +52,14 @@ pub enum Refused {
     /// The host is stopping.
     #[error("the host is stopping")]
     Stopping,
-    /// The host itself failed, and has said so in its log.
+    /// The host itself failed; the error is in its log.
     #[error("the host failed on this decision")]
     Defect,
 }
 
-/// The share of its deadline for which a decision waits while its point has all the threads
-/// that it may have. Then it is begun all the same: where its version has a slot again it
-/// runs, and where not it goes on to the fallback in time.
+/// The share of its deadline for which a decision waits while its point has its maximum of threads.
+/// Then it starts regardless: if its version has a free slot it runs, and otherwise it goes on to
+/// the fallback in time.
 const PATIENCE: f64 = 0.25;
 
 struct Waiting {
@@ -76,7 +75,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// The next decision for a free thread; none where the pool has stopped and nobody waits.
+    /// The next decision for a free thread; none if the pool has stopped and the queue is empty.
     fn next(&self) -> Option<(Arc<str>, QueuedDecision)> {
         let mut waiting = self.waiting.lock();
         loop {
@@ -107,18 +106,19 @@ impl Drop for Running<'_> {
         waiting.queue.done(&self.1);
         let is_more = waiting.queue.waiting() > 1;
         drop(waiting);
-        // This thread takes one that waits, and the place that is free now may be another's.
+        // This thread takes a waiting decision, and the capacity that is free now may serve another
+        // one.
         if is_more {
             self.0.changed.notify_one();
         }
     }
 }
 
-/// The threads and who waits for them.
+/// The deciding threads and their queue.
 pub struct Pool(Arc<Shared>);
 
 impl Pool {
-    /// Starts `threads` that decide on whatever deployment is in force, with room for `queue`
+    /// Starts `threads` deciding threads that use the deployment in force, with room for `queue`
     /// waiting decisions.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Queues a decision whose time runs since it `arrived`; the receiver gets what came of it.
+    /// Queues a decision whose deadline counts from `arrived`. The receiver gets the result.
     ///
     /// # Errors
     /// That the queue is full.
@@ -154,14 +154,14 @@ impl Pool {
         trace_id: Option<String>,
     ) -> Result<oneshot::Receiver<Result<Decided, Refused>>, Refused> {
         let (reply, wait) = oneshot::channel();
-        // Whoever asked may have hung up.
+        // The caller may have disconnected.
         let then = move |answer| drop(reply.send(answer));
         self.submit_then(request, deadline, arrived, trace_id, Box::new(then))?;
         Ok(wait)
     }
 
-    /// As [`Self::submit`], but what comes of it is given to `then`, on the deciding thread:
-    /// what has to be done with it next needs no other thread first.
+    /// As [`Self::submit`], but the result is passed to `then` on the deciding thread, without
+    /// another hop.
     ///
     /// # Errors
     /// That the queue is full; then `then` is not called.
@@ -194,14 +194,14 @@ impl Pool {
 }
 
 impl Drop for Pool {
-    /// The threads end when nobody waits any more.
+    /// Stops the threads once the queue is empty.
     fn drop(&mut self) {
         self.0.waiting.lock().stopping = true;
         self.0.changed.notify_all();
     }
 }
 
-/// The deadline of a point, or what was asked for where that is less.
+/// The point's deadline, or the requested one if it is shorter.
 fn smaller(own: Option<Duration>, asked: Option<Duration>) -> Duration {
     match (own, asked) {
         (Some(own), Some(asked)) => own.min(asked),
@@ -213,7 +213,7 @@ fn work(shared: &Shared, clock: &dyn Clock) {
     while let Some((point, decision)) = shared.next() {
         let _running = Running(shared, point);
         let _entered = decision.span.enter();
-        // Taken once: this decision sees one deployment, whatever is swapped in meanwhile.
+        // Taken once: the decision uses one deployment, even if another is swapped in meanwhile.
         let deployment = shared.deployment.load_full();
         let own = deployment.points.get(decision.request.decision_point.as_str()).map(|point| point.deadline);
         let deadline = smaller(own, decision.deadline);
@@ -221,7 +221,7 @@ fn work(shared: &Shared, clock: &dyn Clock) {
         let answer = if own.is_some() && budget.left().is_zero() {
             Err(Refused::NotBegun)
         } else {
-            // A defect in one decision must not take its thread from all the others.
+            // A panic in one decision must not end the thread.
             let decided = catch_unwind(AssertUnwindSafe(|| {
                 decide(&deployment, &decision.request, clock, budget, deadline).map_err(Refused::from)
             }));
@@ -230,7 +230,7 @@ fn work(shared: &Shared, clock: &dyn Clock) {
                 decided
             })
         };
-        // Whoever waits for a defect's answer sees that nobody is there to give it.
+        // After a panic the receiver sees a closed channel.
         let then = decision.then;
         let _ = catch_unwind(AssertUnwindSafe(|| then(answer)));
     }

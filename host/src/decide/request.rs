@@ -19,11 +19,11 @@ pub struct DecisionRequest {
     pub context: IndexMap<String, Value>,
     /// The unit's local offset from UTC, in minutes.
     pub utc_offset_minutes: i32,
-    /// An arm chosen by hand.
+    /// A forced arm.
     pub force: Option<Force>,
 }
 
-/// An arm chosen by hand.
+/// A forced arm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Force {
     /// The experiment.
@@ -48,7 +48,7 @@ pub enum RequestError {
     Invalid {
         /// The key.
         key: String,
-        /// What is wrong, and what would be valid.
+        /// What is wrong, and what is valid.
         why: String,
     },
 }
@@ -64,7 +64,7 @@ pub(super) struct Admitted {
     pub context: NameMap<Value>,
 }
 
-/// No local time is farther from UTC than this many minutes.
+/// The largest offset of a local time from UTC, in minutes.
 pub const MAX_OFFSET: i32 = 24 * 60;
 
 pub(super) fn admit(deployment: &DeploymentSnapshot, request: &DecisionRequest) -> Result<Admitted, RequestError> {
@@ -125,7 +125,7 @@ pub(super) fn admit(deployment: &DeploymentSnapshot, request: &DecisionRequest) 
     Ok(Admitted { point: Arc::clone(point), entities, context })
 }
 
-/// What a client sent, short enough to be repeated in an error.
+/// A client's text, truncated for use in an error.
 fn clip(text: &str) -> String {
     if text.chars().count() <= 64 { text.to_owned() } else { text.chars().take(64).chain(['…']).collect() }
 }

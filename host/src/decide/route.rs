@@ -1,4 +1,4 @@
-//! Routing: which arm a unit falls to, from ids, salts and specs alone.
+//! Routing: computes a unit's arm from ids, salts and specs alone.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,12 +11,12 @@ use serin_core::value::Value;
 
 use super::{Force, Point, RequestError, RoutedExperiment, RoutingTable, ShippedArm};
 
-/// What expressions see of a decision. A stale value is not known.
+/// The values of a decision for expressions. A stale value is unknown.
 pub(super) struct DecisionScope<'a> {
     entities: &'a NameMap<String>,
     context: &'a NameMap<Value>,
     features: &'a NameMap<FeatureRow>,
-    /// The entities as values: few expressions refer to one.
+    /// The entities as values, built on demand: few expressions refer to one.
     ids: OnceLock<NameMap<Value>>,
 }
 
@@ -58,8 +58,8 @@ impl Scope for DecisionScope<'_> {
     }
 }
 
-/// The routing, and the positions in the table of the experiment whose shadows may run beside it and of
-/// the arm that was assigned.
+/// The routing, and the positions in the table of the assigned arm and of the experiment whose
+/// shadow arms may run.
 pub(super) struct Routed {
     pub routing: Routing,
     pub experiment: Option<usize>,
@@ -77,12 +77,12 @@ pub(super) fn route(
     let mut routing = Routing { layer: layer.name.clone(), unit, ..Routing::default() };
     let forced = force.map(|force| forced(table, force)).transpose()?;
     let nobody = |routing| Ok(Routed { routing, arm: None, experiment: None });
-    // A constraint stands above everything, an arm chosen by hand included.
+    // A constraint takes precedence over everything, a forced arm included.
     if let Some(exclude) = &table.exclude {
         match exclude.evaluate(known) {
             Ok(false) => {}
             Ok(true) => routing.excluded = Some("excluded".to_owned()),
-            // Whether a constraint holds is not known: whom it protects is left alone.
+            // If it is unknown whether the constraint holds, the unit is excluded.
             Err(error) => routing.excluded = Some(error.to_string()),
         }
         if routing.excluded.is_some() {
@@ -106,7 +106,7 @@ pub(super) fn route(
         routing.held_out_globally || place(Purpose::Holdout, &layer.salt, &layer.unit, &id).is_below(layer.holdout);
     let [from, to] = admitted(experiment.slot, experiment.coverage);
     let is_admitted = place_in_layer.is_within(from, to);
-    // Shadows run on all of the slot, before a single unit is exposed to what they try.
+    // Shadow arms run on the whole slot, so a version can be tried without exposing any unit.
     if routing.held_out || (!is_admitted && !experiment.has_shadows) {
         routing.held_out &= is_admitted;
         routing.held_out_globally &= is_admitted;
@@ -126,18 +126,18 @@ pub(super) fn route(
     Ok(Routed { routing, arm, experiment: Some(at) })
 }
 
-/// The experiment whose slot holds a place. Slots are disjoint and in order, so that at most one
-/// does, and it is found before any expression is evaluated, however many there are.
+/// The experiment whose slot contains a place, by binary search. Slots are sorted and disjoint, so
+/// there is at most one. No expression is evaluated before.
 fn holder(experiments: &[Arc<RoutedExperiment>], place: Place) -> Option<usize> {
     let after = experiments.partition_point(|experiment| !place.is_below(experiment.slot[0]));
     let at = after.checked_sub(1)?;
     place.is_below(experiments[at].slot[1]).then_some(at)
 }
 
-/// How a unit is routed at a point, by itself.
+/// Routes a unit at a point, without making a decision.
 ///
 /// # Errors
-/// That an experiment or arm that was chosen by hand is not there.
+/// That a forced experiment or arm does not exist.
 pub fn routing(
     point: &Point,
     entities: &NameMap<String>,
@@ -147,10 +147,10 @@ pub fn routing(
     Ok(route(&point.routing, entities, &DecisionScope::new(entities, context, features), None)?.routing)
 }
 
-/// Routes a record's decision again, by the table that it was routed by and from what it holds.
+/// Recomputes the routing of a record, with the table by which it was routed.
 ///
 /// # Errors
-/// That an arm that was chosen by hand is not in the table.
+/// That a forced arm is not in the table.
 pub fn route_again(table: &RoutingTable, record: &Record) -> Result<Routing, RequestError> {
     let known = DecisionScope::new(&record.entities, &record.context, &record.features);
     let by_hand = record.routing.assignment.as_ref().filter(|assignment| assignment.forced);
@@ -158,7 +158,7 @@ pub fn route_again(table: &RoutingTable, record: &Record) -> Result<Routing, Req
     Ok(route(table, &record.entities, &known, force.as_ref())?.routing)
 }
 
-/// The position of the arm that a unit falls to.
+/// The position of a unit's arm.
 fn drawn(experiment: &RoutedExperiment, unit: &str, id: &str) -> Option<usize> {
     let drawn = place(Purpose::Arm, &experiment.salt, unit, id);
     let weights = || experiment.arms.iter().map(|(_, weight)| *weight);
@@ -216,7 +216,7 @@ pub fn batch_salt(salt: &str, batch: Option<u32>) -> String {
     batch.map_or_else(|| salt.to_owned(), |batch| format!("{salt}/batch/{batch}"))
 }
 
-/// Computes a recorded assignment again from its spec: an assignment is a hash, not a row.
+/// Verifies a recorded assignment by recomputing it from its spec.
 ///
 /// # Errors
 /// The arm that the spec assigns instead.
@@ -229,7 +229,7 @@ pub fn verify_arm(spec: &Experiment, unit: &Unit, assignment: &Assignment) -> Re
     let arm = match &assignment.shares[..] {
         _ if assignment.shipped => match is_held_back(drawn, own(), spec.control_at(), spec.holdback) {
             true => Some(&spec.control),
-            // Which arm won is the status's to say, and in the ledger's list of changes.
+            // The spec does not say which arm won; the ledger's changes of the status do.
             false => Some(&assignment.arm),
         },
         [] => pick(drawn, own()).map(|i| &spec.arms[i].name),

@@ -1,5 +1,5 @@
-//! What routing reads of a decision point, and nothing else. It is archived by digest, and each
-//! record names it: so a record's routing is computed again whole, however long ago it was.
+//! The routing inputs of a decision point. Routing reads nothing else. The table is archived by
+//! digest, and each record names its digest, so the whole routing of any record can be recomputed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use serin_core::value::ValueType;
 
 use crate::deployment::{GlobalHoldout, Layer};
 
-/// The version of the archived form. Older ones stay readable.
+/// The schema version of the archived form. Older versions stay readable.
 const SCHEMA: u32 = 1;
 
-/// What routing reads of a decision point.
+/// The routing inputs of a decision point.
 pub struct RoutingTable {
     /// The decision point.
     pub point: Name,
     /// Its layer.
     pub layer: Layer,
-    /// Who is kept out of the experiments of all layers.
+    /// The global holdout.
     pub global_holdout: Option<GlobalHoldout>,
-    /// Whom no strategy decides about.
+    /// The `exclude` constraint.
     pub exclude: Option<Predicate>,
-    /// The experiments in force, by the beginning of their slots.
+    /// The experiments in force, sorted by the start of their slots.
     pub experiments: Vec<Arc<RoutedExperiment>>,
     /// SHA-256 of the archived form.
     pub digest: Name,
@@ -32,7 +32,7 @@ pub struct RoutingTable {
     pub archived: Vec<u8>,
 }
 
-/// What routing reads of an experiment in force. Its archived form has these fields in this order,
+/// The routing inputs of an experiment in force. Its archived form has these fields in this order,
 /// with the condition `P` as it was written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RoutedExperiment<P = Predicate> {
@@ -48,10 +48,10 @@ pub struct RoutedExperiment<P = Predicate> {
     pub spec_digest: Name,
     /// Salt of the split; each batch has its own.
     pub salt: String,
-    /// The batch, where the arms' shares follow from what was seen.
+    /// The batch, with adaptive shares.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch: Option<u32>,
-    /// The winner, where it is shipped.
+    /// The winner, if it has shipped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub shipped: Option<ShippedArm>,
     /// Who may enter.
@@ -59,15 +59,15 @@ pub struct RoutedExperiment<P = Predicate> {
     pub eligible: Option<P>,
     /// The arms' names and shares.
     pub arms: Vec<(Name, f64)>,
-    /// Whether arms run beside it, on units that it does not enrol, too.
+    /// Whether it has shadow arms, which also run on units that it does not enrol.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub has_shadows: bool,
 }
 
-/// A winner that serves the slot, less the holdback.
+/// A shipped winner, which serves the slot except the holdback.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ShippedArm {
-    /// Its position.
+    /// Position of the winner.
     pub winner: usize,
     /// Position of the control.
     pub control: usize,
@@ -75,7 +75,7 @@ pub struct ShippedArm {
     pub holdback: f64,
 }
 
-/// The archived form: expressions as they were written, and the types of what they refer to.
+/// The archived form: the source of expressions, and the types of their references.
 #[derive(Serialize, Deserialize)]
 struct Archived {
     schema: u32,
@@ -93,7 +93,8 @@ struct Archived {
 }
 
 impl RoutingTable {
-    /// The table of a point; `schema` is what its expressions were compiled against.
+    /// The table of a point; `schema` has the declarations against which its expressions were
+    /// compiled.
     pub fn new(
         point: &Name,
         layer: &Layer,
@@ -111,7 +112,7 @@ impl RoutingTable {
             digest: Name::default(),
             archived: Vec::new(),
         };
-        // Text, numbers and lists have a form in JSON, always.
+        // Text, numbers and lists always serialize to JSON.
         table.archived = serde_json::to_vec(&table.to_archive(schema)).unwrap_or_default();
         table.digest = serin_core::digest(&table.archived).into();
         table
@@ -137,10 +138,10 @@ impl RoutingTable {
         }
     }
 
-    /// Reads the archived form of any known version.
+    /// Parses the archived form of any known version.
     ///
     /// # Errors
-    /// What does not fit.
+    /// What is invalid.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let archived: Archived = serde_json::from_slice(bytes).map_err(|e| format!("not a routing table: {e}"))?;
         if archived.schema != SCHEMA {
@@ -184,7 +185,7 @@ impl RoutedExperiment<String> {
     }
 }
 
-/// The types of what archived expressions refer to.
+/// The types of the references of archived expressions.
 struct Types<'a>(&'a BTreeMap<String, ValueType>);
 
 impl Schema for Types<'_> {

@@ -1,5 +1,5 @@
-//! Shadow arms: run on what a decision saw, after its answer has left, and without any effect.
-//! They take what is left over: where decisions wait for a thread, or too many shadows do, a run
+//! Shadow arms: run on a decision's inputs after its answer has left, without any effect. They use
+//! spare capacity only: if decisions wait for a thread, or too many shadow runs are queued, a run
 //! is dropped and counted.
 
 use std::collections::BTreeMap;
@@ -16,33 +16,33 @@ use super::attempt::attempt;
 use super::{DeploymentSnapshot, Point, RunningExperiment};
 use crate::clock::Budget;
 
-/// Decisions whose shadows may wait; each holds its record.
+/// The most queued decisions; each holds its record.
 const QUEUE: usize = 256;
 
-/// The shadows to run on a decision.
+/// The shadow arms to run on a decision.
 pub struct Shadowed {
     deployment: Arc<DeploymentSnapshot>,
     point: Arc<Point>,
     experiment: usize,
-    /// Positions among the experiment's shadows.
+    /// Positions among the experiment's shadow arms.
     shadows: Vec<usize>,
 }
 
-/// What came of a run.
+/// The result of a shadow run.
 pub struct ShadowRun {
     /// The experiment.
     pub experiment: Name,
     /// The shadow arm.
     pub arm: Name,
-    /// The action that would have been served; none where it gave no answer.
+    /// The action that would have been served; none if the run gave no answer.
     pub action: Option<Name>,
     /// The run.
     pub attempt: Attempt,
-    /// Runs of this arm that were dropped since the last one that is told of.
+    /// Runs of this arm that were dropped since the last reported run.
     pub dropped: u64,
 }
 
-/// The shadows of `experiment` that are to run on the decision `id`, by hash.
+/// The shadow arms of `experiment` to run on the decision `id`, sampled by hash.
 pub(super) fn sampled(
     deployment: &Arc<DeploymentSnapshot>,
     point: &Arc<Point>,
@@ -73,14 +73,14 @@ impl Shadowed {
 
 type Dropped = Arc<Mutex<BTreeMap<(Name, Name), u64>>>;
 
-/// Runs shadows on a thread of its own, which ends when this is dropped.
+/// Runs shadow arms on a thread of its own, which ends when this is dropped.
 pub struct Shadows {
     queue: Sender<(Record, Shadowed)>,
     dropped: Dropped,
 }
 
 impl Shadows {
-    /// Starts the thread; `done` is given what came of each decision's shadows.
+    /// Starts the thread. `done` is called with the shadow runs of each decision.
     ///
     /// # Errors
     /// That the thread cannot be started.
@@ -90,13 +90,14 @@ impl Shadows {
         let told = Arc::clone(&dropped);
         std::thread::Builder::new()
             .name("serin-shadow".into())
-            // Guests run on this stack, as on a deciding thread's.
+            // Guests run on this stack, as on that of a deciding thread.
             .stack_size(4 << 20)
             .spawn(move || work(&jobs, &told, &done))?;
         Ok(Self { queue, dropped })
     }
 
-    /// Takes a decision whose answer has left. `is_busy` says that decisions wait: they come first.
+    /// Queues the shadow runs of a decision whose answer has left. `is_busy` says that decisions
+    /// are waiting; then the runs are dropped.
     pub fn offer(&self, record: Record, shadowed: Shadowed, is_busy: bool) {
         let left = if is_busy {
             Some(shadowed)
@@ -117,7 +118,7 @@ fn work(jobs: &Receiver<(Record, Shadowed)>, dropped: &Dropped, done: &dyn Fn(&R
         let run = || {
             shadowed.arms().map(|(experiment, shadow)| run(&shadowed, &record, experiment, shadow, dropped)).collect()
         };
-        // A defect in one run must not end all others.
+        // A panic in one run must not end all others.
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
             Ok(runs) => done(&record, runs),
             Err(_) => {

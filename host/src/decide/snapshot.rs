@@ -20,9 +20,9 @@ use crate::models::{Model, ModelSet};
 use crate::registry::Plugin;
 use crate::sandbox::Size;
 
-/// Everything that decisions need.
+/// A deployment: everything that decisions need.
 pub struct DeploymentSnapshot {
-    /// Counts the deployments of this host's ledger.
+    /// The generation: counts the deployments of this host's ledger.
     pub generation: u64,
     /// The decision points, by name.
     pub points: HashMap<Name, Arc<Point>>,
@@ -32,7 +32,7 @@ pub struct DeploymentSnapshot {
     pub models: Arc<ModelSet>,
     /// The feature store.
     pub store: Arc<EmbeddedStore>,
-    /// How many runs one version may have under way.
+    /// The most concurrent runs of one version.
     pub slots_per_version: usize,
 }
 
@@ -46,25 +46,25 @@ pub struct Point {
     pub context: NameMap<ContextField>,
     /// The actions that may be served.
     pub actions: Vec<Name>,
-    /// Served where nothing else is.
+    /// The fallback action.
     pub fallback: FallbackAction,
-    /// The time that a decision has.
+    /// The deadline of a decision.
     pub deadline: Duration,
     /// Whether an answer waits for its record.
     pub must_log: bool,
-    /// What routing reads.
+    /// The routing table.
     pub routing: RoutingTable,
-    /// The version that it is pinned to, as the file has it.
+    /// The version that it is pinned to, as in the file.
     pub pin: Pin,
     /// The pinned strategy; none while it is not loaded.
     pub strategy: Option<BoundArm>,
     /// Why it is not loaded.
     pub unready: Option<String>,
-    /// The experiments in force, in the order of the routing table's.
+    /// The experiments in force, in the routing table's order.
     pub experiments: Vec<RunningExperiment>,
-    /// The features that anybody here needs, a view at a time.
+    /// The union of features that the point needs, by view.
     pub union: Vec<UnionView>,
-    /// The models that its strategy and arms may ask.
+    /// The models that its strategy and arms may call.
     pub models: Vec<Arc<Model>>,
 }
 
@@ -84,23 +84,23 @@ pub struct BoundArm {
 
 /// An experiment in force.
 pub struct RunningExperiment {
-    /// What routing reads of it.
+    /// Its part of the routing table.
     pub routed: Arc<RoutedExperiment>,
     /// The arms, in the order of the routed ones.
     pub arms: Vec<BoundArm>,
-    /// The arms that run beside, without effect.
+    /// The shadow arms.
     pub shadows: Vec<ShadowArm>,
-    /// What its analysis looks at of a unit.
+    /// The attributes of a unit that its analysis uses.
     pub attributes: Arc<[Attribute]>,
 }
 
-/// An arm that is run beside the one that serves.
+/// A shadow arm.
 pub struct ShadowArm {
     /// The arm.
     pub arm: BoundArm,
-    /// The share of decisions that it is run on.
+    /// The share of decisions that it runs on.
     pub sample: f64,
-    /// Salt of that draw.
+    /// Salt of that sample.
     pub salt: String,
 }
 
@@ -118,7 +118,7 @@ pub struct UnionView {
 #[error("{0}")]
 pub struct BindError(pub String);
 
-/// What a version has to fit at a decision point.
+/// The requirements of a decision point for a version.
 pub struct BindTarget<'a> {
     /// The decision point.
     pub point: &'a str,
@@ -133,10 +133,10 @@ pub struct BindTarget<'a> {
 }
 
 impl BindTarget<'_> {
-    /// Binds a version to the decision point: its manifest has to fit what the point declares.
+    /// Binds a version to the decision point: its manifest must fit the point's declarations.
     ///
     /// # Errors
-    /// The action, feature, model or parameter that does not fit, and what would.
+    /// The action, feature, model or parameter that does not fit, and what is valid.
     pub fn bind(
         &self,
         name: &str,
@@ -157,7 +157,7 @@ impl BindTarget<'_> {
         check_models(manifest, self.models).map_err(fail)?;
         let parameters = manifest.parameters_with(overrides).map_err(fail)?;
         let mut limits = manifest.limits.within(self.allowed);
-        // What a pool slot does not have cannot be granted.
+        // A grant cannot exceed the size of a pool slot.
         limits.memory_bytes = limits.memory_bytes.min(Size::of(plugin.contents.size).memory_bytes());
         Ok(BoundArm { name: name.into(), parameters, limits, weight, plugin })
     }
@@ -221,15 +221,15 @@ fn unknown_model(model: &str, models: &ModelSet) -> String {
 }
 
 impl Point {
-    /// How many of its decisions may be under way, of `all` that one version may have. Those that
-    /// could wait for a slow model are fewer: the others are better off in the point's queue,
+    /// The most concurrent decisions of the point, at most the `all` of one version. Points that
+    /// could wait for a slow model get fewer: further decisions wait in the point's queue instead,
     /// where they hold no thread.
     pub fn most_under_way(&self, all: usize) -> usize {
         let slow = self.models.iter().filter(|model| model.is_slow());
         slow.map(|model| model.places()).fold(all, usize::min)
     }
 
-    /// The models that a point's strategy and arms may ask. Shadows hold no deciding thread.
+    /// The models that a point's strategy and arms may call. Shadow arms hold no deciding thread.
     pub fn models_of(
         strategy: Option<&BoundArm>,
         experiments: &[RunningExperiment],
@@ -249,8 +249,8 @@ impl Point {
     }
 
     /// Computes what to read for a decision: the union of what the pinned strategy, all arms,
-    /// eligibility, `exclude`, shadows and analyses need. Every arm's decisions read the same, so that a record
-    /// can serve any candidate later.
+    /// eligibility, `exclude`, shadows and analyses need. Decisions of all arms read the same
+    /// features, so that a record can be replayed against any candidate later.
     pub fn union_of(
         strategy: Option<&BoundArm>,
         experiments: &[RunningExperiment],
@@ -292,7 +292,7 @@ impl Point {
 }
 
 impl DeploymentSnapshot {
-    /// The points that cannot be served by their pinned strategy, and why.
+    /// The points whose pinned strategy cannot serve, and why.
     pub fn unready(&self) -> Vec<String> {
         let mut unready: Vec<String> = self
             .points

@@ -1,6 +1,6 @@
-//! Who changes statuses: one place for a person's commands and for the host's own. A change is
-//! in the ledger before anybody acts on it, and only where the status is still the one that it
-//! was decided on.
+//! The only place that changes statuses, for a person's commands and for the host's own. A change
+//! takes effect only after it is committed to the ledger, and only if the status is still the one
+//! that the command was judged on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Reads, Transition};
 use crate::telemetry::Metrics;
 
-/// Who the host says it is.
+/// The name of the host in changes.
 pub const HOST: &str = "serin";
 
 /// Why a command was not carried out.
@@ -27,18 +27,18 @@ pub enum CommandError {
     /// The status does not allow it.
     #[error(transparent)]
     NotPossible(#[from] NotPossible),
-    /// The status is another one than the one that the command was decided on.
+    /// The status has changed since the command was judged.
     #[error("the experiment's status has changed: its generation is {now}, not {judged}; look at it again")]
     Changed {
-        /// The generation that the command was decided on.
+        /// The generation that the command was judged on.
         judged: u64,
         /// The generation now.
         now: u64,
     },
-    /// Too few people have agreed to it.
+    /// It lacks approvals.
     #[error("it needs the agreement of more people: {0}; give it with serin experiment approve")]
     NotApproved(String),
-    /// It could not be recorded, and so was not done.
+    /// It could not be recorded, so it was not carried out.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -50,16 +50,16 @@ pub struct Motive {
     pub by: String,
     /// Why.
     pub reason: String,
-    /// What it rests on.
+    /// The evidence.
     pub evidence: serde_json::Value,
 }
 
-/// How a spec stands.
+/// The status of a spec.
 #[derive(Debug, Clone, Default)]
 pub struct Life {
-    /// Its status, as it is recorded.
+    /// Its recorded status.
     pub status: Status,
-    /// Its status once what its file asks for is recorded, too.
+    /// Its status once the commands that follow from its file are recorded.
     pub due: Status,
     /// What keeps it from starting or widening.
     pub lacks: Option<String>,
@@ -75,7 +75,7 @@ pub struct Controller {
     verdicts: Mutex<BTreeMap<Name, Decide>>,
     governance: Mutex<Option<Governance>>,
     kept: Mutex<BTreeMap<Name, Kept>>,
-    /// What this process knows of specs, beside their status.
+    /// What this process knows of specs, besides their statuses.
     known: Mutex<KnownSpecs>,
 }
 
@@ -83,9 +83,9 @@ pub struct Controller {
 struct KnownSpecs {
     /// The digest of each spec in force.
     in_force: BTreeMap<Name, Name>,
-    /// Experiments that this process started: no decision in the ledger is older.
+    /// Experiments that this process started: the ledger has no older decisions of them.
     started: BTreeSet<Name>,
-    /// Experiments whose report as of their end is kept.
+    /// Experiments whose final report is stored.
     with_final_report: BTreeSet<Name>,
 }
 
@@ -101,7 +101,7 @@ struct Kept {
 const POINTS: u64 = 150;
 
 impl Controller {
-    /// The statuses as the ledger has them: a restart goes on where it was.
+    /// Loads the statuses from the ledger, so that a restart continues where it stopped.
     ///
     /// # Errors
     /// What the ledger says.
@@ -126,12 +126,12 @@ impl Controller {
         &self.ledger
     }
 
-    /// Takes over whose agreement is asked for.
+    /// Sets the required approvals.
     pub fn govern(&self, governance: Option<Governance>) {
         *self.governance.lock() = governance;
     }
 
-    /// Who agreed to an experiment's specs, and what this spec still lacks.
+    /// The approvals of an experiment's specs, and what this spec still lacks.
     ///
     /// # Errors
     /// What the ledger says.
@@ -144,10 +144,10 @@ impl Controller {
         agreement(ledger, spec, governance.as_ref())
     }
 
-    /// Records that somebody agrees to a spec as it is.
+    /// Records an approval of a spec.
     ///
     /// # Errors
-    /// That nobody asks for it, or not for theirs; or what the ledger says.
+    /// That no approvals are required, or not this person's; or the ledger's error.
     pub fn approve(&self, spec: &Experiment, by: String, reason: String) -> Result<(), CommandError> {
         match &*self.governance.lock() {
             None => return Err(CommandError::NotApproved("serin.toml has no [governance]".to_owned())),
@@ -172,8 +172,8 @@ impl Controller {
         Ok(agreement(&*self.ledger, spec, governance)?.1)
     }
 
-    /// How a spec stands at a decision point that is pinned to `pin`, and how it will once what its
-    /// file asks for is done; `governance` is that of the configuration which is tried.
+    /// The status of a spec at a decision point pinned to `pin`, now and once the commands that
+    /// follow from its file are carried out. `governance` is that of the configuration under test.
     pub fn life(&self, spec: &Experiment, pin: &str, governance: Option<&Governance>) -> Life {
         let status = self.status(&spec.id);
         let Some(command) = status.due(spec, pin) else { return Life { due: status.clone(), status, lacks: None } };
@@ -188,14 +188,14 @@ impl Controller {
         Life { status, due, lacks }
     }
 
-    /// The status of an experiment; a draft's where nothing is known of it.
+    /// The status of an experiment; a draft if it is unknown.
     pub fn status(&self, id: &str) -> Status {
         self.statuses.lock().get(id).cloned().unwrap_or_default()
     }
 
-    /// Notes that a spec is to be in force, at a decision point that is pinned to `pin`: it begins,
-    /// unless it waits for somebody; where its coverage is another one than before, another phase
-    /// does; and what was shipped ends with the pin that it waited for. Says whether its status has
+    /// Carries out the command that follows from a spec in force at a decision point pinned to
+    /// `pin`: it starts, unless it waits for a person; a changed coverage begins a new phase; a
+    /// shipped experiment is concluded once the pin has changed. Says whether the status has
     /// changed.
     pub fn applied(&self, spec: &Experiment, pin: &str) -> bool {
         self.known.lock().in_force.insert(spec.id.clone(), spec.digest.clone());
@@ -209,9 +209,9 @@ impl Controller {
         let motive = Motive { by: HOST.to_owned(), reason, evidence: serde_json::Value::Null };
         match self.command(spec, &command, motive, Some(status.generation)) {
             Ok(_) => true,
-            // It is shown, and waited for.
+            // The missing approvals are shown.
             Err(CommandError::NotApproved(_)) => false,
-            // Tried again at the next look at the files.
+            // Retried at the next scan.
             Err(error) => {
                 tracing::error!(%error, experiment = %spec.id, "what its file says could not be recorded");
                 false
@@ -219,20 +219,21 @@ impl Controller {
         }
     }
 
-    /// Says whether this process started an experiment: then no decision of it is older.
+    /// Says whether this process started an experiment, so that the ledger has no older decisions
+    /// of it.
     pub fn has_started(&self, id: &Name) -> bool {
         self.known.lock().started.contains(id)
     }
 
-    /// Says whether an experiment's report as of its end is kept.
+    /// Says whether an experiment's final report is stored.
     pub fn has_final_report(&self, id: &str) -> bool {
         self.known.lock().with_final_report.contains(id)
     }
 
-    /// Keeps an experiment's report as of its end.
+    /// Stores an experiment's final report.
     ///
     /// # Errors
-    /// What the ledger says; then it is to be tried again.
+    /// The ledger's error; the caller retries.
     pub fn keep_final_report(&self, report: FinalReport) -> Result<(), LedgerError> {
         let id = report.experiment.clone();
         self.ledger.keep_final_report(report)?;
@@ -240,11 +241,11 @@ impl Controller {
         Ok(())
     }
 
-    /// Carries out a command, if the status still has the generation `judged`, where one is given.
-    /// It waits for the ledger, so not on a listener's thread.
+    /// Carries out a command; if `judged` is given, only if the status still has that generation.
+    /// It waits for the ledger, so do not call it on a listener's thread.
     ///
     /// # Errors
-    /// Why not; then nothing has changed.
+    /// Why it was not carried out; nothing has changed then.
     pub fn command(
         &self,
         spec: &Experiment,
@@ -252,7 +253,7 @@ impl Controller {
         motive: Motive,
         judged: Option<u64>,
     ) -> Result<Status, CommandError> {
-        // Held over the commit: two commands of one host come one after the other.
+        // Held during the commit, so commands of one host are serialized.
         let mut statuses = self.statuses.lock();
         let from = statuses.get(&spec.id).cloned().unwrap_or_default();
         if let Some(judged) = judged.filter(|judged| *judged != from.generation) {
@@ -280,7 +281,7 @@ impl Controller {
         };
         let recorded = self.ledger.transition(transition);
         if !matches!(recorded, Ok(true)) {
-            // What is in the ledger is what counts, whoever put it there.
+            // The ledger's status is authoritative.
             if let Ok(known) = self.ledger.statuses() {
                 *statuses = known.into_iter().collect();
             }
@@ -300,9 +301,9 @@ impl Controller {
         Ok(to)
     }
 
-    /// What the host may do by itself: after a person's pause it may still stop an experiment, and
-    /// never widens, resumes or ships it; and no spec that has been replaced decides anything but
-    /// that.
+    /// Whether the host may do this by itself. After a person's pause it may only stop an
+    /// experiment, never widen, resume or ship it. The same holds for a spec that has been
+    /// replaced.
     fn check_own(&self, spec: &Experiment, command: &Command, from: &Status) -> Result<(), CommandError> {
         let goes_on =
             matches!(command, Command::Promote | Command::Resume | Command::Ship { .. } | Command::Allocate { .. });
@@ -324,17 +325,17 @@ impl Controller {
         Ok(())
     }
 
-    /// Pauses every experiment that is running, and says which ones: those of `specs` that are
-    /// running when their turn comes, whatever they were before.
+    /// Pauses every running experiment and returns their ids: those of `specs` that are running
+    /// when their turn comes.
     ///
     /// # Errors
-    /// Why one could not be paused; those before it are.
+    /// Why one could not be paused; the ones before it are paused.
     pub fn freeze(&self, specs: &[Arc<Experiment>], motive: &Motive) -> Result<Vec<Name>, CommandError> {
         let mut paused = Vec::new();
         for spec in specs {
             match self.command(spec, &Command::Pause, motive.clone(), None) {
                 Ok(_) => paused.push(spec.id.clone()),
-                // It has ended, has not begun, or stands still already.
+                // It has ended, has not started, or is already paused.
                 Err(CommandError::NotPossible(_) | CommandError::NotApproved(_)) => {}
                 Err(error @ (CommandError::Changed { .. } | CommandError::Ledger(_))) => return Err(error),
             }
@@ -361,7 +362,7 @@ impl Controller {
         self.notifier.send(spec, event, &message, &self.metrics);
     }
 
-    /// Keeps what is known now, where it is time, and anything has changed.
+    /// Stores a snapshot of the analysis if one is due and anything has changed.
     pub(super) fn keep_history(&self, observed: &Observed, analysis: &Analysis, status: &Status, now_ms: u64) {
         let id = &observed.spec.id;
         let Kept { at_ms, entered, mature } =
@@ -379,13 +380,13 @@ impl Controller {
         }
     }
 
-    /// Counts a look at all experiments.
+    /// Counts an evaluation of all experiments.
     pub(super) fn looked(&self) {
         self.metrics.looks.inc();
     }
 
-    /// Notes what follows from an experiment, and tells of it where that is something else than
-    /// before. A restart begins with `hold`, which nobody is told of.
+    /// Records an experiment's verdict, and notifies webhooks if it has changed. A restart begins
+    /// with `hold`, without a notification.
     pub(super) fn verdict(&self, spec: &Experiment, verdict: &Verdict) {
         let before = self.verdicts.lock().insert(spec.id.clone(), verdict.decision).unwrap_or(Decide::Hold);
         if before != verdict.decision {

@@ -1,21 +1,21 @@
-//! Whose agreement an experiment needs before it starts, widens or ships.
+//! Approvals that an experiment needs before it starts, widens or ships.
 
 use serin_core::experiment::{Command, Experiment, Status};
 
 use crate::ledger::Approval;
 
-/// What `[governance]` asks for. Names are taken as they are given: the admin listener is for
-/// people who may be trusted with it.
+/// The validated `[governance]`. Names are not verified: only trusted people may have access to the
+/// admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Governance {
-    /// People who have to agree to a spec as it is.
+    /// The number of people who must approve a spec.
     pub approvals: usize,
-    /// Who may; everybody where it names nobody.
+    /// Who may approve; everyone if empty.
     pub approvers: Vec<String>,
 }
 
 impl Governance {
-    /// Says whether `by` may agree.
+    /// Checks that `by` may approve.
     ///
     /// # Errors
     /// Who may.
@@ -26,7 +26,7 @@ impl Governance {
         Err(format!("by: '{by}' is not among governance.approvers: {}", self.approvers.join(", ")))
     }
 
-    /// What is lacking for this very spec; none where enough people have agreed. An edited file
+    /// The missing approvals of this spec, as a sentence; none if there are enough. An edited file
     /// is another spec.
     pub fn lacks(&self, spec: &Experiment, approvals: &[Approval]) -> Option<String> {
         let of_spec = approvals.iter().filter(|a| *a.spec_digest == *spec.digest && self.admits(&a.by).is_ok());
@@ -35,7 +35,7 @@ impl Governance {
     }
 }
 
-/// Says whether a command starts, widens or ships.
+/// Says whether a command needs approvals: whether it starts, widens or ships.
 pub(super) fn widens(command: &Command, status: &Status, spec: &Experiment, now_ms: u64) -> bool {
     match command {
         Command::Start | Command::Promote | Command::Ship { .. } => true,

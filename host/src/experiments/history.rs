@@ -1,11 +1,11 @@
-//! What was known of an experiment at one time, kept so that a report can show how it came about.
+//! Snapshots of an experiment's results, stored so that reports can plot them over time.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serin_core::analysis::{Analysis, Observed};
 use serin_core::experiment::Status;
 
-/// What was known of an experiment at one time.
+/// A snapshot of an experiment's results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HistoryPoint {
     /// When, in milliseconds since the Unix epoch.
@@ -22,7 +22,7 @@ pub struct HistoryPoint {
     pub actions: IndexMap<String, IndexMap<String, u64>>,
     /// p of a sample ratio mismatch, valid at any time.
     pub srm_sequential_p: f64,
-    /// What the metrics showed.
+    /// The results of metrics.
     pub effects: Vec<Effect>,
 }
 
@@ -42,7 +42,7 @@ pub struct Effect {
 }
 
 impl HistoryPoint {
-    /// What an analysis at `now_ms` says.
+    /// The snapshot of an analysis at `now_ms`.
     pub fn of(observed: &Observed, analysis: &Analysis, status: &Status, now_ms: u64) -> Self {
         let spec = &observed.spec;
         let names = || spec.arms.iter().map(|arm| arm.name.to_string());
@@ -50,7 +50,7 @@ impl HistoryPoint {
             metric.comparisons.iter().filter_map(|comparison| {
                 let found = comparison.found.as_ref().ok()?;
                 let interval = [found.interval.low, found.interval.high];
-                // JSON has no infinity, and a plot no place for it.
+                // JSON and plots have no infinity.
                 if !interval.iter().all(|bound| bound.is_finite()) {
                     return None;
                 }

@@ -1,5 +1,5 @@
-//! Webhooks: whoever asked to is told of what becomes of an experiment. Nobody waits for them: a
-//! hook that hangs, or is not there, costs its own message and nothing else.
+//! Webhooks: notifications of changes of an experiment. Nothing waits for them: a hook that hangs
+//! or is down affects only its own messages.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::telemetry::Metrics;
 
 /// Messages that may wait.
 const QUEUE: usize = 256;
-/// Messages under way at once.
+/// Concurrent deliveries.
 const WORKERS: usize = 4;
-/// Tries of one message; the pause doubles from one to the next.
+/// Attempts to deliver a message; the pause doubles after each.
 const TRIES: u32 = 5;
 /// The first pause.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long one try may take, whole.
+/// The timeout of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a name may take to be resolved, and then a connection to be made.
+/// The timeout for resolving a name, and for connecting.
 const CONNECT: Duration = Duration::from_secs(2);
 
 struct Message {
@@ -37,7 +37,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Tells whoever the spec names of an event.
+    /// Notifies the spec's webhooks of an event.
     pub fn send(&self, spec: &Experiment, event: NotifyEvent, body: &Value, metrics: &std::sync::Arc<Metrics>) {
         for hook in spec.notify.iter().filter(|hook| hook.events.contains(&event)) {
             let message =
@@ -91,7 +91,8 @@ fn deliver(message: &Message, metrics: &Metrics) {
     }
 }
 
-/// Sends a message once. Only a 2xx has taken it: what a redirect names was not named by the file.
+/// Sends a message once. Only a 2xx means delivered. Redirects are not followed, because the file
+/// does not name their target.
 fn send(message: &Message, signature: Option<&str>) -> Result<(), String> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
@@ -111,13 +112,12 @@ fn send(message: &Message, signature: Option<&str>) -> Result<(), String> {
             Err(format!("it answered {}, and redirects are not followed", answer.status().as_u16()))
         }
         Ok(answer) => Err(format!("it answered {}", answer.status().as_u16())),
-        // What the client says may hold the address.
+        // The client's error may contain the address.
         Err(error) => Err(error.to_string().replace(&message.url, redacted(&message.url))),
     }
 }
 
-/// Scheme, host and port of a hook: what follows may be as secret as a password, and so is what
-/// stands before an `@`.
+/// Scheme, host and port of a hook. The path and the part before an `@` may be secret.
 fn redacted(url: &str) -> &str {
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     let end = url[after_scheme..].find(['/', '?', '#', '\\']).map_or(url.len(), |at| after_scheme + at);
@@ -125,10 +125,10 @@ fn redacted(url: &str) -> &str {
     if host > after_scheme { &url[host..end] } else { &url[..end] }
 }
 
-/// Checks that messages can be signed where a spec asks for it.
+/// Checks that the secrets that a spec names are set.
 ///
 /// # Errors
-/// The hook whose variable is not there.
+/// The hook whose variable is not set.
 pub fn check(spec: &Experiment) -> Result<(), String> {
     for (i, hook) in spec.notify.iter().enumerate() {
         secret(hook.secret_env.as_deref()).map_err(|why| format!("notify[{i}].secret_env: {why}"))?;
@@ -136,7 +136,7 @@ pub fn check(spec: &Experiment) -> Result<(), String> {
     Ok(())
 }
 
-/// The secret that messages are signed with; none where the file asks for no signature.
+/// The secret that signs messages; none if the file names none.
 fn secret(variable: Option<&str>) -> Result<Option<String>, String> {
     let Some(variable) = variable else { return Ok(None) };
     match std::env::var(variable) {
@@ -147,7 +147,7 @@ fn secret(variable: Option<&str>) -> Result<Option<String>, String> {
     }
 }
 
-/// HMAC-SHA256 of the body under the secret that the file names; none where it names none.
+/// HMAC-SHA256 of the body under the secret that the file names; none if it names none.
 fn signature(message: &Message) -> Result<Option<String>, String> {
     let secret = secret(message.secret_env.as_deref())?;
     Ok(secret.map(|secret| signed(secret.as_bytes(), message.body.as_bytes())))

@@ -1,5 +1,5 @@
-//! Experiment files and their status. A file is applied whole; one that is broken leaves
-//! what was applied before in force, and says so.
+//! Experiment files and their status. A file is applied as a whole. An invalid one leaves the
+//! applied one in force, and the error is shown.
 
 mod controller;
 mod governance;
@@ -22,16 +22,16 @@ pub use tick::{Proposal, carry_out, evidence, judge, tick};
 
 use crate::files;
 
-/// What the host makes of an experiment.
+/// The state of an experiment as shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExperimentState {
-    /// As the controller has it: a draft that waits for `start`, running, paused, or ended.
+    /// The controller's state.
     Life(State),
-    /// Waits for an artifact that is not there yet.
+    /// It waits for an artifact that is not loaded yet.
     Waiting,
-    /// The file has a mistake and nothing was applied before it.
+    /// The file is invalid, and nothing was applied before it.
     Invalid,
-    /// The file is gone: new decisions are on the pinned strategy.
+    /// The file is gone; new decisions use the pinned strategy.
     SpecMissing,
 }
 
@@ -50,7 +50,7 @@ impl ExperimentState {
 /// An experiment as the admin listener shows it.
 #[derive(Debug, Clone)]
 pub struct ExperimentStatus {
-    /// Its id; the file's name where the id could not be read.
+    /// Its id; the file's name if the id could not be read.
     pub id: String,
     /// The file.
     pub file: String,
@@ -58,15 +58,15 @@ pub struct ExperimentStatus {
     pub state: ExperimentState,
     /// Why it is in this state.
     pub why: String,
-    /// A mistake in the file as it is now, while an earlier one is in force.
+    /// The error of the current file, while an earlier one is in force.
     pub error: Option<String>,
-    /// The spec that is in force, or waits.
+    /// The spec that is in force, or is waiting.
     pub spec: Option<Arc<Experiment>>,
-    /// The file's text that is in force.
+    /// The text of the spec in force.
     pub source: Option<String>,
-    /// How far it has come.
+    /// Its status.
     pub status: Status,
-    /// In force, though its file says something else now, or nothing that can be applied.
+    /// Whether it is in force although its file is now different or invalid.
     pub stale: bool,
 }
 
@@ -79,18 +79,18 @@ pub struct SpecFile {
     pub text: Result<String, String>,
 }
 
-/// A spec that could be in force, and the trouble with the file that it is from.
+/// A spec that could be in force, and the error of its file.
 #[derive(Debug, Clone)]
 pub struct SpecCandidate {
     /// Where the file is.
     pub path: PathBuf,
-    /// The spec and its text; none where nothing valid is known.
+    /// The spec and its text; none if no valid one is known.
     pub spec: Option<(Arc<Experiment>, String)>,
-    /// The mistake in the file as it is now.
+    /// The error of the current file.
     pub error: Option<String>,
 }
 
-/// The specs that were applied, by file, so that a broken edit leaves the last good one.
+/// The applied specs by file, so that an invalid edit leaves the last valid one in force.
 #[derive(Debug, Default)]
 pub struct Specs {
     applied: BTreeMap<PathBuf, (Arc<Experiment>, String)>,
@@ -108,7 +108,7 @@ impl Specs {
             .collect()
     }
 
-    /// Parses files, and puts the last good spec in the place of one that is broken.
+    /// Parses files. The last valid spec replaces an invalid one.
     pub fn candidates(&self, files: &[SpecFile]) -> Vec<SpecCandidate> {
         let mut ids: BTreeMap<String, String> = BTreeMap::new();
         files
@@ -119,7 +119,7 @@ impl Specs {
                 let parsed = file.text.clone().and_then(|text| Ok((parse(&text)?, text)));
                 let parsed = parsed.and_then(|(spec, text)| hooks::check(&spec).map(|()| (spec, text)));
                 let parsed = parsed.and_then(|(spec, text)| match ids.get(&*spec.id) {
-                    // The name alone: the message is shown over HTTP, too.
+                    // Only the name, because the message is also shown over HTTP.
                     Some(other) => Err(format!("id \"{}\" is taken by {other}", spec.id)),
                     None => Ok((spec, text)),
                 });
@@ -147,7 +147,7 @@ impl Specs {
         self.applied.values().map(|(spec, _)| spec)
     }
 
-    /// The versions that the specs in force name.
+    /// The versions named by the specs in force.
     pub fn pins(&self) -> impl Iterator<Item = Pin> {
         let arms = |spec: &Experiment| {
             let shadows = spec.shadows.iter().map(|shadow| &shadow.arm);
@@ -156,20 +156,20 @@ impl Specs {
         self.applied.values().flat_map(move |(spec, _)| arms(spec))
     }
 
-    /// The spec of a file that was applied last; of a file that has another name now, by `id`.
+    /// The spec that was last applied from a file; if the file was renamed, by `id`.
     pub fn applied(&self, path: &PathBuf, id: Option<&str>) -> Option<&(Arc<Experiment>, String)> {
         let is_same = |spec: &Experiment| id.is_none_or(|id| *spec.id == *id);
         let here = self.applied.get(path).filter(|(spec, _)| is_same(spec));
         here.or_else(|| self.applied.values().find(|(spec, _)| id.is_some_and(|id| *spec.id == *id)))
     }
 
-    /// Notes that a spec is in force, from this file and from no other.
+    /// Notes that a spec is in force, from this file only.
     pub fn apply(&mut self, path: PathBuf, spec: Arc<Experiment>, text: String) {
         self.applied.retain(|other, (known, _)| *other == path || known.id != spec.id);
         self.applied.insert(path, (spec, text));
     }
 
-    /// The files whose spec was in force and that are gone.
+    /// The files whose spec was in force and that no longer exist.
     pub fn missing(&self, files: &[SpecFile]) -> Vec<(PathBuf, Arc<Experiment>)> {
         self.applied
             .iter()

@@ -1,9 +1,10 @@
-//! What the ledger knows of the experiments' units, kept up to date a little at a time.
+//! Observes the ledger: the facts of running experiments' units, updated incrementally.
 //!
 //! Experiments that are read up to the same cursor form a group. The first group follows the
-//! ledger's end. An experiment that has to be read from the beginning, since its metrics were
-//! edited or its file came back, is read in a group of its own, some rows at each look, while the
-//! first group goes on with what it had; once both are at the same cursor the groups are merged.
+//! ledger's end. An experiment that must be read from the beginning, because its metrics were
+//! edited or its file came back, is read in a group of its own, some rows at a time. Meanwhile the
+//! first group continues with the previous spec. Once both are at the same cursor, the groups are
+//! merged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,21 +16,21 @@ use serin_core::experiment::Experiment;
 
 use crate::ledger::{Cursor, Fact, Ledger, LedgerError, LedgerReader, OutcomeFact, Snapshot};
 
-/// Rows that are read under the lock at once: a few tens of milliseconds.
+/// Rows read under one lock: a few tens of milliseconds.
 const ROWS: i64 = 20_000;
-/// Reads of [`ROWS`] that one look waits for: a ledger of ten million decisions.
+/// The most reads of [`ROWS`] in one tick: a ledger of ten million decisions.
 const MOST_READS: usize = 500;
-/// Reads of [`ROWS`] a look for experiments that are read from the beginning.
+/// Reads of [`ROWS`] per tick for experiments that are read from the beginning.
 const READS_BEHIND: usize = 10;
 
-/// A spec that is analysed, and how it was run.
+/// A spec to analyse, and its course.
 #[derive(Debug, Clone)]
 pub struct AnalysisSubject {
     /// The spec.
     pub spec: Arc<Experiment>,
-    /// How it was run.
+    /// Its course.
     pub course: Course,
-    /// What its decision point is pinned to.
+    /// The pin of its decision point.
     pub pin: String,
 }
 
@@ -41,7 +42,7 @@ impl AnalysisSubject {
 
 /// An experiment whose units are followed.
 pub struct Followed {
-    /// By which spec its units are analysed, and how it was run.
+    /// The spec and the course of the analysis.
     pub subject: AnalysisSubject,
     /// Its units.
     pub observed: Observed,
@@ -54,14 +55,14 @@ impl Followed {
         Self { subject: subject.clone(), observed, analysis: None }
     }
 
-    /// What its units show at `now_ms`, and whether that is news: where nothing was added and
-    /// nothing has become mature, the last analysis stands.
+    /// The analysis at `now_ms`, and whether it is new. The last one is reused if no fact was added
+    /// and no unit has become mature.
     pub fn analysis(&mut self, now_ms: u64) -> (&Observed, &Analysis, bool) {
         let (analysis, is_new) = KeptAnalysis::at(&mut self.analysis, &self.observed, now_ms);
         (&self.observed, analysis, is_new)
     }
 
-    /// Takes over a subject where its units stay as they are; says whether they do.
+    /// Updates the subject if the facts remain valid, and says whether they do.
     fn take_over(&mut self, subject: &AnalysisSubject) -> bool {
         let stays = self.subject.spec.digest == subject.spec.digest && self.observed.continue_with(&subject.course);
         if stays {
@@ -90,7 +91,7 @@ struct Group {
 }
 
 impl Group {
-    /// Reads on; says whether everything in the snapshot was read.
+    /// Continues reading. Says whether the whole snapshot was read.
     fn read(&mut self, snapshot: &Snapshot<'_>) -> Result<bool, LedgerError> {
         let Self { cursor, by_id } = self;
         if !snapshot.knows(cursor) {
@@ -98,7 +99,7 @@ impl Group {
             by_id.values_mut().for_each(|followed| *followed = Followed::new(&followed.subject));
         }
         if by_id.is_empty() {
-            // Nobody is interested in what there is.
+            // No experiment is followed.
             *cursor = snapshot.end();
         }
         snapshot.read(cursor, ROWS, |fact| take(by_id, &fact))
@@ -125,7 +126,7 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
             }
         }
         Fact::Outcome(fact) => by_id.values_mut().for_each(|followed| followed.outcome(fact)),
-        // A unit that saw what another experiment led to was not exposed to this one.
+        // An exposure to another experiment's decision does not count for this one.
         Fact::Exposure(fact) => {
             if let Some(followed) = by_id.get_mut(fact.experiment) {
                 followed.observed.exposure(&Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after });
@@ -134,7 +135,7 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
     }
 }
 
-/// Reads all that a ledger has of one experiment: as of now, from its beginning.
+/// Reads all facts of one experiment from a ledger.
 ///
 /// # Errors
 /// What SQLite says.
@@ -148,18 +149,18 @@ pub fn read_whole(ledger: &LedgerReader, subject: &AnalysisSubject) -> Result<Ob
     })
 }
 
-/// An experiment as it can be seen at the moment.
+/// The availability of an experiment's facts.
 pub enum Seen<T> {
-    /// Everything in the ledger is known of it.
+    /// All of its facts in the ledger are read.
     Whole(T),
-    /// Its units are still being read.
+    /// Its facts are still being read.
     Reading,
-    /// It is not followed: it has not begun, or has ended.
+    /// It is not followed: it has not started, or has ended.
     Unknown,
 }
 
 struct Following {
-    /// The first follows the ledger's end; the others have to catch up with it.
+    /// The first group follows the ledger's end; the others catch up with it.
     groups: Vec<Group>,
     /// The subjects in force, by id.
     in_force: BTreeMap<Name, AnalysisSubject>,
@@ -203,9 +204,9 @@ impl Observer {
         Self { ledger, following: Mutex::new(following) }
     }
 
-    /// Follows these subjects from now on, and no others. This has to come before the deployment in
-    /// which they take units: `has_just_begun` says of which ones no decision can be in the ledger
-    /// yet, and those need not be searched for.
+    /// Follows these subjects from now on, and no others. Call it before the deployment in which
+    /// they take units is put in force. `has_just_begun` says which ones cannot have decisions in
+    /// the ledger yet, so that the ledger need not be read for them.
     pub fn follow(&self, subjects: &[AnalysisSubject], has_just_begun: impl Fn(&Name) -> bool) {
         let mut following = self.following.lock();
         let following = &mut *following;
@@ -220,7 +221,7 @@ impl Observer {
                 followed.take_over(subject).then_some(at)
             });
             match taken_over {
-                // What was being read for an edit that is taken back is of no use.
+                // Facts read for an edit that was undone are dropped.
                 Some(at) => following.groups.iter_mut().skip(at + 1).for_each(|group| drop(group.by_id.remove(id))),
                 None => {
                     following.groups.iter_mut().skip(1).for_each(|group| drop(group.by_id.remove(id)));
@@ -243,8 +244,8 @@ impl Observer {
         following.in_force = subjects.iter().map(|subject| (subject.spec.id.clone(), subject.clone())).collect();
     }
 
-    /// Reads what is new, and some of what has to be read from the beginning. After an error what
-    /// was read stays read, and the next look goes on there.
+    /// Reads new rows, and some rows for experiments that are read from the beginning. After an
+    /// error the next call continues where this one stopped.
     ///
     /// # Errors
     /// What SQLite says, or that the ledger grows faster than it is read.
@@ -255,7 +256,7 @@ impl Observer {
             }
         }
         for _ in 0..MOST_READS {
-            // Between two reads others get at the lock.
+            // The lock is released between two reads.
             if self.read_some(0)? {
                 return Ok(());
             }
@@ -263,8 +264,8 @@ impl Observer {
         Err(LedgerError::Database("the ledger grows faster than it is read".to_owned()))
     }
 
-    /// Reads on in every group from the `from`th on, in one snapshot. Says whether all were read
-    /// to its end.
+    /// Continues reading in every group from the `from`th on, in one snapshot. Says whether all
+    /// reached its end.
     fn read_some(&self, from: usize) -> Result<bool, LedgerError> {
         let mut following = self.following.lock();
         if following.groups.len() <= from {
@@ -276,7 +277,7 @@ impl Observer {
                 is_whole &= group.read(snapshot)?;
             }
             if from == 0 && is_whole {
-                // The others are near, or will be.
+                // The other groups are close behind, or will be.
                 for group in following.groups.iter_mut().skip(1) {
                     group.read(snapshot)?;
                 }
@@ -286,8 +287,8 @@ impl Observer {
         })
     }
 
-    /// Calls `look` with every experiment whose units are known up to the ledger's end, and the
-    /// subject that is in force now: its spec may have been edited since, and still be read by.
+    /// Calls `look` with every experiment whose facts are read up to the ledger's end, and with the
+    /// subject in force now, whose spec may be a newer one.
     pub fn each<T>(&self, mut look: impl FnMut(&mut Followed, &AnalysisSubject) -> Option<T>) -> Vec<T> {
         let mut following = self.following.lock();
         let Following { groups, in_force, .. } = &mut *following;
@@ -295,7 +296,7 @@ impl Observer {
         followed.filter_map(|(id, followed)| look(followed, in_force.get(id)?)).collect()
     }
 
-    /// Reads what is new, and calls `look` with one experiment as it is in force now.
+    /// Reads new rows, and calls `look` with one experiment as it is in force now.
     ///
     /// # Errors
     /// What SQLite says.

@@ -1,5 +1,5 @@
-//! What the host does by itself: it stops what does harm, and goes on with a ramp that has shown
-//! what it has to.
+//! The host's own actions, once a second: it stops experiments that do harm, promotes, ships and
+//! concludes.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serin_core::experiment::{Command, Experiment, Next, State, Status};
 use super::controller::{CommandError, Controller, HOST, Motive};
 use super::observer::Observer;
 
-/// A guardrail's numbers, as they are kept with a change that rests on them.
+/// A guardrail's evidence, stored with the change that it causes.
 pub fn evidence(found: &GuardrailResult, observed: &Observed) -> Value {
     let guardrail = &observed.spec.guardrails[found.guardrail];
     json!({
@@ -36,7 +36,7 @@ pub fn evidence(found: &GuardrailResult, observed: &Observed) -> Value {
     })
 }
 
-/// The numbers of a group that fares worse than is allowed.
+/// The evidence of a fairness guardrail that shows harm.
 fn unfair(found: &FairnessResult, observed: &Observed) -> Value {
     let fairness = &observed.spec.fairness[found.fairness];
     json!({
@@ -46,21 +46,22 @@ fn unfair(found: &FairnessResult, observed: &Observed) -> Value {
     })
 }
 
-/// Batches of one experiment: each is a line of its status.
+/// The most batches of an experiment; each is stored in its status.
 const MAX_BATCHES: usize = 1000;
 
-/// Why a new arm should be taken out, whether a pause is enough, and what that rests on.
+/// The harm in a new arm, if any: whether to pause instead of aborting, the reason, and the
+/// evidence.
 fn harm(observed: &Observed, analysis: &Analysis) -> Option<(bool, String, Value)> {
     let spec = &observed.spec;
     let rails = analysis.guardrails.iter().filter(|g| g.status == HarmStatus::Harm);
     let rails = rails.map(|g| (spec.guardrails[g.guardrail].pauses, g.describe(observed), evidence(g, observed)));
     let fair = analysis.fairness.iter().filter(|f| f.is_new && f.status == HarmStatus::Harm);
     let fair = fair.map(|f| (spec.fairness[f.fairness].pauses, f.describe(observed), unfair(f, observed)));
-    // One that aborts comes before one that pauses.
+    // Guardrails that abort come before those that pause.
     rails.chain(fair).min_by_key(|(pauses, ..)| *pauses)
 }
 
-/// The command that follows from an analysis, and why.
+/// The command that follows from an analysis, with its motive.
 fn follows(
     observed: &Observed,
     analysis: &Analysis,
@@ -72,7 +73,7 @@ fn follows(
     let say = |command, reason, evidence| Some((command, Motive { by: HOST.to_owned(), reason, evidence }));
     let shipped = status.state == State::Shipped;
     if status.withdrawn {
-        // Nobody is in it, and what is done about it is a person's to decide.
+        // It takes no units, and a person decides what follows.
         return None;
     }
     if let Some((pauses, why, evidence)) = harm(observed, analysis) {
@@ -123,7 +124,7 @@ fn shares(spec: &Experiment, weights: &[f64]) -> String {
     named.collect::<Vec<_>>().join(", ")
 }
 
-/// A command that follows from what units show, and the status that it was judged on.
+/// A command that follows from an analysis, and the generation it was judged on.
 #[derive(Debug, Clone)]
 pub struct Proposal {
     /// The spec.
@@ -132,7 +133,7 @@ pub struct Proposal {
     pub command: Command,
     /// Why.
     pub motive: Motive,
-    /// The generation of the status.
+    /// The generation of the status it was judged on.
     pub judged: u64,
 }
 
@@ -142,7 +143,7 @@ pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<P
         let status = controller.status(&in_force.spec.id);
         let spec = Arc::clone(&in_force.spec);
         if !status.state.takes_units() || Course::of(&status, &in_force.course.unit) != followed.subject.course {
-            // It has ended, or has taken another course than the one that is analysed.
+            // It has ended, or its course differs from the analysed one.
             return None;
         }
         let is_edited = spec.digest != followed.subject.spec.digest;
@@ -152,21 +153,21 @@ pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<P
         }
         controller.verdict(&spec, &analysis.verdict);
         let (command, motive) = follows(observed, analysis, &status, &in_force.pin, now_ms)?;
-        // While an edited spec's units are still being read, the one before it protects, and
-        // nothing else.
+        // While the facts for an edited spec are still being read, the previous spec may only stop
+        // the experiment.
         let protects = matches!(command, Command::Abort | Command::Pause | Command::Reopen);
         (protects || !is_edited).then(|| Proposal { spec, command, motive, judged: status.generation })
     })
 }
 
-/// Carries out what was judged, where the status is still the same; says whether any has changed.
+/// Carries out proposals whose status has not changed since. Says whether any status has changed.
 pub fn carry_out(controller: &Controller, proposals: Vec<Proposal>) -> bool {
     let mut changed = false;
     for Proposal { spec, command, motive, judged } in proposals {
         match controller.command(&spec, &command, motive, Some(judged)) {
             Ok(_) => changed = true,
-            // A person was quicker: it is judged again at the next look. Or people have to agree
-            // first: what waits for them is shown.
+            // A person changed the status first: it is judged again at the next tick. Or approvals
+            // are missing, which is shown.
             Err(CommandError::Changed { .. } | CommandError::NotPossible(_) | CommandError::NotApproved(_)) => {}
             Err(error @ CommandError::Ledger(_)) => {
                 tracing::error!(%error, experiment = %spec.id, command = command.as_str(), "it could not be recorded");
@@ -176,8 +177,8 @@ pub fn carry_out(controller: &Controller, proposals: Vec<Proposal>) -> bool {
     changed
 }
 
-/// Looks at every experiment that takes units; says whether any status has changed. What cannot
-/// be read or recorded now is tried again the next time.
+/// Evaluates every experiment that takes units. Says whether any status has changed. Reads and
+/// writes that fail are retried at the next tick.
 pub fn tick(controller: &Controller, observer: &Observer, now_ms: u64) -> bool {
     if let Err(error) = observer.read() {
         crate::telemetry::log_limited!(error, %error, "the experiments could not be looked at");

@@ -1,11 +1,11 @@
-//! Whom an experiment touched: for whoever has to make good on it.
+//! The units that an experiment affected, for remediation.
 
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use super::LedgerError;
 
-/// A unit that an arm touched.
+/// A unit that an arm affected.
 #[derive(Debug, Clone, Serialize)]
 pub struct AffectedUnit {
     /// Its id.
@@ -14,7 +14,7 @@ pub struct AffectedUnit {
     pub arm: String,
     /// Its decisions in the experiment, oldest first.
     pub decisions: Vec<String>,
-    /// What was posted about it, or about one of these decisions, since its first one.
+    /// Outcomes posted about it, or about one of these decisions, since its first one.
     pub outcomes: Vec<AffectedOutcome>,
 }
 
@@ -29,9 +29,9 @@ pub struct AffectedOutcome {
     pub at_ms: u64,
 }
 
-/// The units after `after` in their ids' order, with what they met: of a kind of unit, an
-/// experiment, and perhaps one arm of it. Stops after a unit with which `most_bytes` are reached,
-/// and says whether more units may follow.
+/// The units after `after`, in the order of ids, with their decisions and outcomes, for a kind of
+/// unit, an experiment, and optionally one of its arms. Stops after the unit that reaches
+/// `most_bytes`, and says whether more units may follow.
 pub(super) fn units(
     db: &Connection,
     (kind, experiment, arm): (&str, &str, Option<&str>),
@@ -67,7 +67,7 @@ pub(super) fn units(
     let (mut all, mut bytes) = (Vec::<AffectedUnit>::new(), 0);
     for row in rows {
         let (mut unit, since_ms) = row?;
-        // Not within a unit: what is asked for next is what comes after one.
+        // Never within a unit: the next page starts after a unit.
         if bytes >= most_bytes && all.last().is_some_and(|last| last.unit != unit.unit) {
             return Ok((all, true));
         }
@@ -76,7 +76,7 @@ pub(super) fn units(
             Ok(AffectedOutcome { name: row.get(0)?, value: row.get(1)?, at_ms: row.get::<_, i64>(2)? as u64 })
         })?;
         unit.outcomes = found.collect::<Result<_, _>>()?;
-        // An outcome's number and time take some 50 bytes beside its name.
+        // An outcome takes about 50 bytes beside its name.
         bytes += decisions.len() + unit.outcomes.iter().map(|outcome| outcome.name.len() + 80).sum::<usize>();
         all.push(unit);
     }

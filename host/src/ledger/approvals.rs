@@ -4,10 +4,10 @@ use rusqlite::{Connection, params};
 
 use super::LedgerError;
 
-/// Somebody's agreement to a spec as it is.
+/// An approval of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Approval {
-    /// SHA-256 of the spec that was agreed to.
+    /// SHA-256 of the approved spec.
     pub spec_digest: String,
     /// Who.
     pub by: String,

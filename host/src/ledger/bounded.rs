@@ -1,5 +1,5 @@
-//! Reads that people ask for: on connections of their own, each with a deadline, so that a long
-//! one takes nothing from keyed decisions and ends when nobody waits for it any more.
+//! Admin reads: on connections of their own, each with a deadline, so that a long one does not slow
+//! decisions with an idempotency key and ends once nobody waits for it.
 
 use std::sync::PoisonError;
 
@@ -11,16 +11,16 @@ use super::stored::{COLUMNS, StoredRecord};
 use super::{Ledger, LedgerError, LedgerReader};
 use crate::clock::Budget;
 
-/// Connections that are kept open for such reads.
+/// Connections kept open for such reads.
 const READERS: usize = 4;
-/// Steps of SQLite's machine from one look at the clock to the next: some 10 µs.
+/// Steps of SQLite's virtual machine between two checks of the deadline: about 10 µs.
 const STEPS: i32 = 1_000;
 
 impl Ledger {
-    /// Runs `read` on a connection that no decision shares, and interrupts it when its time is up.
+    /// Runs `read` on a connection that no decision shares, and interrupts it at its deadline.
     ///
     /// # Errors
-    /// [`LedgerError::TimedOut`], or what SQLite says.
+    /// [`LedgerError::TimedOut`], or SQLite's error.
     pub fn bounded<T>(
         &self,
         budget: Budget,
@@ -45,14 +45,14 @@ impl Ledger {
     }
 }
 
-/// Whether SQLite gave a statement up because its time was over.
+/// Whether SQLite interrupted a statement at its deadline.
 pub(super) fn is_interrupted(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
 impl LedgerReader {
-    /// Calls `each` with the records that match, newest first, until it says to stop: those older
-    /// than the decision `before`, where one is given.
+    /// Calls `each` with the matching records, newest first, until it returns to stop. With
+    /// `before`, only records older than that decision.
     ///
     /// # Errors
     /// What SQLite says.
@@ -78,10 +78,10 @@ impl LedgerReader {
         Ok(())
     }
 
-    /// The units that an experiment, or one of its arms, touched: those after a unit's id, in the
-    /// ids' order, at most `limit` and about `most_bytes`, each once for every arm that touched it;
-    /// and whether more may follow. `of` is the kind of unit that the experiment randomizes by, the
-    /// experiment, and perhaps the arm.
+    /// A page of the units that an experiment, or one of its arms, affected: those after a unit's
+    /// id, in the order of ids, at most `limit` and about `most_bytes`, each once for every arm
+    /// that affected it; and whether more may follow. `of` is the kind of unit, the experiment, and
+    /// optionally the arm.
     ///
     /// # Errors
     /// What SQLite says.

@@ -1,6 +1,6 @@
-//! Moves what the write-ahead log holds into the database, beside the writer: done by the
-//! writer itself, as SQLite does unless told otherwise, it keeps everybody who waits for a
-//! commit waiting for some ten milliseconds several times a second under load.
+//! Checkpoints the write-ahead log on a thread of its own. SQLite's default is to checkpoint on the
+//! writer's thread, which under load delays all waiting commits by about ten milliseconds several
+//! times a second.
 
 use std::fs::File;
 use std::num::NonZeroU64;
@@ -17,51 +17,53 @@ use super::log_readers::{beside, readers};
 use crate::clock::Stopwatch;
 use crate::telemetry::{Metrics, log_limited};
 
-/// How long between two rounds where the writer asks for none.
+/// The interval of checkpoints unless the writer requests one.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Pages in the log (256 MiB) from which it should begin anew. That is possible only where all
-/// of it is moved and nobody writes, and under load there is no such moment by chance: the
-/// writer has to make one, and then waits for the disk three times. Seldom, therefore.
+/// Pages in the log (256 MiB) from which the log should be reset. A reset needs a complete
+/// checkpoint while nobody writes, and under load that does not happen by chance. The writer has to
+/// pause for it, and then waits for the disk three times, so it is done rarely.
 pub(super) const MANY_PAGES: i64 = 65_536;
 
-/// Pages that the writer moves in a millisecond or two.
+/// Pages that the writer checkpoints in a millisecond or two.
 const FEW_PAGES: i64 = 128;
 
-/// Rounds in a row; each leaves less behind than the one before it.
+/// The most checkpoints in a row; each leaves fewer pages than the one before.
 const ROUNDS: usize = 6;
 
-/// Bytes of the log for a page of it: its content, and a header.
+/// Bytes of a frame in the log: a page and its header.
 pub(super) const FRAME: u64 = 4096 + 24;
 
-/// Bytes that are held ready where the log is written next: more than is written while a round
+/// Bytes to read ahead where the log is overwritten next: more than is written while a checkpoint
 /// waits for a slow disk.
 const AHEAD: NonZeroU64 = NonZeroU64::new(32 << 20).unwrap();
-/// Bytes that the log grows by until that is looked after again.
+/// Bytes of growth after which the read-ahead is repeated.
 const STEP: u64 = 8 << 20;
 
-/// Pages (16 MiB) that cannot be moved, from which somebody is in the way.
+/// Pages (16 MiB) that cannot be checkpointed, from which a reader is taken to block the
+/// checkpoint.
 const BLOCKED_PAGES: i64 = 4_096;
-/// How long that has to last until it is told of: a report takes a second or two.
+/// How long a checkpoint must be blocked before a warning: a report takes a second or two.
 const BLOCKED_US: u64 = 3_000_000;
 
-/// What a round found.
+/// The result of a checkpoint.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moved {
-    /// Pages that the log has.
+    /// Pages in the log.
     pages: i64,
-    /// Those that are in the database.
+    /// Pages of them that are checkpointed.
     moved: i64,
 }
 
-/// Runs until the writer, who nudges, is gone. `finish` asks it for the last [`round`].
+/// Runs until the writer, the sender of `nudges`, is gone. `finish` requests the last [`round`]
+/// from the writer.
 pub(super) fn run(connection: &Connection, log: &mut Log, nudges: &Receiver<()>, finish: &AtomicBool) {
     while nudges.recv_timeout(EVERY) != Err(RecvTimeoutError::Disconnected) {
         match rounds(connection) {
             Ok(moved) => {
                 log.hold_ready(moved.pages);
                 log.watch(moved);
-                // Nothing comes of it while somebody is in the way.
+                // A reset fails while a reader blocks it.
                 if moved.pages >= MANY_PAGES && moved.pages - moved.moved < BLOCKED_PAGES {
                     finish.store(true, Ordering::Relaxed);
                 }
@@ -72,8 +74,8 @@ pub(super) fn run(connection: &Connection, log: &mut Log, nudges: &Receiver<()>,
     }
 }
 
-/// Moves pages on. Where they are many, hardly one of them is left to be moved, and the writer
-/// should do the rest.
+/// Checkpoints pages. For a large log it repeats until few pages are left, which the writer then
+/// finishes.
 fn rounds(connection: &Connection) -> Result<Moved, rusqlite::Error> {
     let mut found = round(connection)?;
     if found.pages >= MANY_PAGES {
@@ -92,14 +94,14 @@ pub(super) struct Log {
     database: PathBuf,
     path: PathBuf,
     metrics: Arc<Metrics>,
-    /// Open, once it is there.
+    /// Open once the file exists.
     file: Option<File>,
-    /// Where it was written when it was looked after last.
+    /// The position of the log at the last read-ahead.
     held_at: Option<u64>,
     blocked: Option<Blocked>,
 }
 
-/// Somebody reads, and what was written since cannot be moved.
+/// A reader blocks the checkpoint of pages that were written since it began.
 struct Blocked {
     since: Stopwatch,
     us: u64,
@@ -113,7 +115,7 @@ impl Log {
         Self { database: database.to_owned(), path, metrics, file: None, held_at: None, blocked: None }
     }
 
-    /// Shows how long the log is, and tells of readers that keep it from being emptied.
+    /// Updates the metric of the log's size, and warns of readers that block the checkpoint.
     fn watch(&mut self, Moved { pages, moved }: Moved) {
         let bytes = std::fs::metadata(&self.path).map_or(0, |meta| meta.len());
         self.metrics.ledger_log_bytes.set(bytes as i64);
@@ -133,10 +135,10 @@ impl Log {
         }
     }
 
-    /// Has the system read what the log overwrites next, if it has let go of it. The log is
-    /// written over and over from its beginning, and its pages are not aligned: where the old
-    /// content is not in memory, each write would wait for the disk to read it, and every
-    /// answer behind it. Tens of milliseconds at a time, where memory is scarce.
+    /// Reads ahead the part of the log that is overwritten next, if it is no longer in the page
+    /// cache. The log is overwritten from its start again and again, and its frames are not
+    /// page-aligned. If the old content is not in memory, each write waits for the disk to read it,
+    /// and so does every answer: tens of milliseconds at a time under memory pressure.
     fn hold_ready(&mut self, pages: i64) {
         let next = u64::try_from(pages).unwrap_or_default() * FRAME;
         if self.held_at.is_some_and(|at| (at..at + STEP).contains(&next)) {
@@ -147,15 +149,15 @@ impl Log {
         }
         let Some(file) = &self.file else { return };
         self.held_at = Some(next);
-        // It may begin anew at any moment.
+        // The log may be reset at any moment.
         for at in [next, 0] {
-            // Advice: without it writes are slower at worst.
+            // Only advice: if it fails, writes are slower.
             let _ = fadvise(file, at, Some(AHEAD), Advice::WillNeed);
         }
     }
 }
 
-/// Moves what can be moved without waiting for anybody.
+/// A passive checkpoint: waits for nobody.
 pub(super) fn round(connection: &Connection) -> Result<Moved, rusqlite::Error> {
     let moved = |row: &rusqlite::Row<'_>| Ok(Moved { pages: row.get(1)?, moved: row.get(2)? });
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], moved)

@@ -1,5 +1,5 @@
-//! Whether the machine's clock can be believed. Expiry deletes by it, and experiments end by it: a
-//! clock that was set wrong for a minute must not do either.
+//! Decides whether the machine's clock is trusted. Expiry deletes by it and experiments end by it.
+//! A clock that was wrong for a minute must trigger neither.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use super::{ClockState, LastSeen, Ledger, LedgerError, Reads as _};
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 
-/// How far a running host's clock may be from what its uptime makes of it: what a time service sets
-/// right at once, or bit by bit.
+/// How far a running host's clock may differ from the time expected by uptime: a correction that a
+/// time service may make.
 const LEAP_MS: u64 = 60 * 60 * 1000;
-/// How long a host may have been stopped without being asked about its clock.
+/// How long a host may have been stopped without a confirmation of the clock.
 const STOPPED_MS: u64 = 7 * 24 * 60 * 60 * 1000;
-/// The share of the decisions that a start may make old enough to be deleted, where the host was
+/// The largest share of decisions that a start may make old enough to be deleted, if the host was
 /// stopped for longer than [`LEAP_MS`].
 const MAX_SHARE: f64 = 0.5;
 
-/// What a command to trust the clock found.
+/// Why a clock was not confirmed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfirmError {
     /// It is trusted already.
     #[error("the clock is trusted already: there is nothing to confirm")]
     Trusted,
-    /// It could not be recorded, and so is not trusted.
+    /// It could not be recorded, so the clock is not trusted.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
 
-/// Compares the clock with the time that has passed since it was last believed.
+/// Compares the clock with the time that has passed since it was last trusted.
 pub struct ClockGuard {
     clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
@@ -39,14 +39,14 @@ pub struct ClockGuard {
 }
 
 struct State {
-    /// What the clock showed when it was last believed, and the uptime then.
+    /// The clock when it was last trusted, and the uptime then, in milliseconds.
     believed: [u64; 2],
     doubt: Option<String>,
 }
 
 impl ClockGuard {
-    /// Compares the clock with when the ledger was last in use. `keep` is how long decisions are
-    /// kept.
+    /// Compares the clock with the time at which the ledger was last in use. `keep` is the
+    /// retention of decisions.
     ///
     /// # Errors
     /// What the ledger says.
@@ -67,8 +67,8 @@ impl ClockGuard {
         Ok(guard)
     }
 
-    /// What the clock shows, or why it is not believed. To be asked before anything is done that
-    /// follows from the time alone.
+    /// The time, or why the clock is not trusted. Call it before any action that follows from the
+    /// time alone.
     pub fn look(&self) -> ClockState {
         let (now_ms, uptime_ms) = (self.clock.now_ms(), self.clock.uptime_ms());
         let mut state = self.state.lock();
@@ -90,12 +90,12 @@ impl ClockGuard {
         }
     }
 
-    /// Says whether the clock is believed.
+    /// Says whether the clock is trusted.
     pub fn is_trusted(&self) -> bool {
         matches!(self.look(), ClockState::Trusted(_))
     }
 
-    /// Why the clock is not believed; none where it is.
+    /// Why the clock is not trusted; none if it is.
     pub fn why_doubted(&self) -> Option<String> {
         match self.look() {
             ClockState::Trusted(_) => None,
@@ -103,8 +103,8 @@ impl ClockGuard {
         }
     }
 
-    /// Believes the clock as it is, by a person's word. It waits for the ledger, so not on a listener's
-    /// thread.
+    /// Trusts the clock as it is, on a person's confirmation. It waits for the ledger, so do not
+    /// call it on a listener's thread.
     ///
     /// # Errors
     /// That there is nothing to confirm, or that it could not be recorded.
@@ -132,8 +132,8 @@ impl ClockGuard {
     }
 }
 
-/// Why the clock cannot be believed at a start. A host may have been stopped for long, and nothing
-/// tells that from a clock that is ahead: a person does.
+/// Why the clock is not trusted at start. A long stop cannot be distinguished from a clock that is
+/// ahead, so a person decides.
 fn doubt_at_start(
     ledger: &Ledger,
     seen: LastSeen,

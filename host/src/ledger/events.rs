@@ -1,9 +1,8 @@
-//! Outcomes and exposures: what happened after a decision. Each has an id of its own, so
-//! that sending it twice is harmless.
+//! Outcomes, reversals and exposures. Each has an id of its own, so sending it twice is harmless.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Whom an outcome is about.
+/// The subject of an outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutcomeSubject {
     /// A decision.
@@ -12,33 +11,33 @@ pub enum OutcomeSubject {
     Entity(String, String),
 }
 
-/// An outcome on its way in.
+/// An incoming outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutcomeInput {
     /// The sender's id for it.
     pub id: String,
-    /// What happened.
+    /// Its name.
     pub name: String,
-    /// How much; 1 for a plain event.
+    /// Its value; 1 for a plain event.
     pub value: f64,
     /// When it happened.
     pub at_ms: u64,
-    /// Whom it is about.
+    /// Its subject.
     pub subject: OutcomeSubject,
 }
 
-/// The taking back of an outcome, as of a payment that bounced.
+/// A reversal of an outcome, as of a payment that bounced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReversalInput {
     /// The sender's id for it.
     pub id: String,
-    /// The outcome that is taken back; it may come later.
+    /// The id of the reversed outcome, which may arrive later.
     pub reverses: String,
     /// When.
     pub at_ms: u64,
 }
 
-/// An exposure on its way in: somebody saw what a decision led to.
+/// An incoming exposure: somebody saw the result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExposureInput {
     /// The decision.
@@ -52,22 +51,22 @@ pub struct ExposureInput {
 pub enum Event {
     /// An outcome.
     Outcome(OutcomeInput),
-    /// An outcome that is taken back.
+    /// A reversal.
     Reversal(ReversalInput),
     /// An exposure.
     Exposure(ExposureInput),
 }
 
-/// What became of an event.
+/// The result of storing an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventResult {
     /// Stored.
     Stored,
-    /// It was there already, and equal.
+    /// It was already stored with equal content.
     Duplicate,
-    /// Its id is taken by an outcome that says something else.
+    /// Its id belongs to an event with other content.
     Conflict,
-    /// Stored, but no decision of that id is known.
+    /// Stored, but the decision that it names is unknown.
     UnknownDecision,
 }
 

@@ -1,4 +1,4 @@
-//! Deleting what need not be kept any more, a little at a time: commits never wait long behind it.
+//! Expiry: deletes old rows in small batches, so that commits never wait long for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,36 +12,37 @@ use super::packing::DAY_MS;
 use super::schema::first_id;
 use crate::clock::Stopwatch;
 
-/// Microseconds for which one batch may hold the writer, its commit included.
+/// The longest time for which a batch may occupy the writer, its commit included, in microseconds.
 const HOLD_US: u64 = 8_000;
-/// Microseconds of work in a batch. How much of that keeps a batch within [`HOLD_US`] follows from
-/// those before: what the commit takes depends on the disk, and on how far apart the rows are.
+/// The range of work in a batch, in microseconds. The amount that keeps a batch within [`HOLD_US`]
+/// is adapted from earlier batches, because the time of the commit depends on the disk and on how
+/// scattered the rows are.
 const WORK_US: std::ops::RangeInclusive<u64> = 250..=6_000;
 /// Microseconds of work in the first batch.
 const FIRST_WORK_US: u64 = 1_000;
-/// Rows that are deleted between two looks at the clock.
+/// Rows deleted between two checks of the time.
 const ROWS: i64 = 16;
-/// How long after its end an experiment's rows are kept where its spec is not known any more.
+/// How long after its end an experiment's rows are kept if its spec is no longer known.
 const AFTER_END_MS: u64 = 90 * DAY_MS;
 
-/// What is to be kept.
+/// The retention rules.
 #[derive(Debug, Clone)]
 pub struct Retention {
-    /// What the clock shows, or why it is not trusted: then nothing is deleted.
+    /// The time, or why the clock is not trusted; then nothing is deleted.
     pub clock: ClockState,
-    /// Decisions that are older are deleted, and what belongs to them; none keeps all.
+    /// The age from which decisions and their rows are deleted; none keeps all.
     pub keep_ms: Option<u64>,
-    /// Answers are kept under their idempotency keys for as long.
+    /// How long answers are kept under their idempotency keys.
     pub keep_keys_ms: u64,
     /// How long after its end each experiment still needs its rows: its longest window and lag.
     pub after_end_ms: BTreeMap<Name, u64>,
 }
 
-/// How far expiry has come.
+/// The progress of expiry.
 #[derive(Debug)]
 pub(super) struct Expiry {
     work_us: u64,
-    /// Decisions up to this id were looked at.
+    /// Decisions up to this id are processed.
     after: String,
     spared: BTreeSet<String>,
 }
@@ -53,13 +54,13 @@ impl Default for Expiry {
 }
 
 impl Expiry {
-    /// Learns how long a batch held the writer.
+    /// Adapts to the time for which a batch occupied the writer.
     pub fn took(&mut self, us: u64) {
         let work_us = if us > HOLD_US { self.work_us / 2 } else { self.work_us + self.work_us / 8 };
         self.work_us = work_us.clamp(*WORK_US.start(), *WORK_US.end());
     }
 
-    /// Begins anew: what it had come to was not committed.
+    /// Starts over, because its last batch was not committed.
     pub fn forget(&mut self) {
         self.after.clear();
     }
@@ -78,24 +79,24 @@ impl Batch {
     }
 }
 
-/// The experiments whose rows outlive the time that decisions are kept for: those that have begun
-/// and not ended, and those that ended a short while ago, whose outcomes may still arrive.
+/// The experiments whose rows outlive the retention of decisions: running ones, and recently ended
+/// ones whose outcomes may still arrive.
 #[derive(Debug, Default)]
 pub(super) struct Spared {
     /// Their ids.
     pub experiments: BTreeSet<String>,
-    /// When the first of them began: what was received since is theirs, too.
+    /// When the first of them started: events received since are kept too.
     pub since_ms: Option<u64>,
 }
 
-/// The one place that says whose rows are spared.
+/// The only place that decides which rows are spared.
 pub(super) fn spared(db: &Connection, now_ms: u64, retention: &Retention) -> rusqlite::Result<Spared> {
     let mut spared = Spared::default();
     let mut statement = db.prepare_cached("SELECT id, status FROM experiments")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (id, status): (String, String) = (row.get(0)?, row.get(1)?);
-        // Of a status that cannot be read nothing is known, and nothing is deleted.
+        // If a status cannot be read, nothing is deleted.
         let (started_ms, ended_ms) = match serde_json::from_str::<Status>(&status) {
             Ok(status) => (status.started_ms, status.ended_ms),
             Err(_) => (Some(0), None),
@@ -110,10 +111,10 @@ pub(super) fn spared(db: &Connection, now_ms: u64, retention: &Retention) -> rus
     Ok(spared)
 }
 
-/// Deletes one batch; says whether more is left.
+/// Deletes one batch. Says whether more is left.
 pub(super) fn expire(db: &Connection, expiry: &mut Expiry, retention: &Retention) -> rusqlite::Result<bool> {
-    // Written even where nothing is deleted: whether a commit succeeds is what readiness goes
-    // by, and one that writes no page succeeds on a full disk.
+    // Written even if nothing is deleted: readiness depends on successful commits, and a commit
+    // that writes no page succeeds on a full disk.
     db.prepare_cached("UPDATE probe SET time_ms = time_ms + 1")?.execute([])?;
     last_seen::store(db, &retention.clock)?;
     let ClockState::Trusted(now_ms) = retention.clock else { return Ok(false) };
@@ -130,14 +131,14 @@ pub(super) fn expire(db: &Connection, expiry: &mut Expiry, retention: &Retention
     more |= expire_history(db, &spared, before_ms, &mut batch)?;
     more |= expire_decisions(db, expiry, spared.experiments, before_ms, &mut batch)?;
     if !more {
-        // A dictionary is of the day of the records that need it, or of one after.
+        // A dictionary is dated on or after the day of the records that need it.
         let unneeded_ms = before_ms.saturating_sub(2 * DAY_MS) as i64;
         more = delete(db, "dictionaries", "id", "time_ms < ?1", &mut batch, &unneeded_ms)?;
     }
     Ok(more)
 }
 
-/// Deletes until nothing is left, or the batch is over; says whether something may be left.
+/// Deletes until nothing is left or the batch's time is over. Says whether something may be left.
 fn delete(
     db: &Connection,
     table: &str,
@@ -171,8 +172,8 @@ fn expire_history(db: &Connection, spared: &Spared, before_ms: u64, batch: &mut 
     Ok(false)
 }
 
-/// Deletes old decisions. Of those that a spared experiment needs only the record goes: it is most
-/// of the bytes, and what it holds of a person is more than an analysis needs.
+/// Deletes old decisions. For those that a spared experiment needs only the record is deleted: it
+/// is most of the bytes, and contains more personal data than an analysis needs.
 fn expire_decisions(
     db: &Connection,
     expiry: &mut Expiry,
@@ -181,7 +182,7 @@ fn expire_decisions(
     batch: &mut Batch,
 ) -> rusqlite::Result<bool> {
     if !expiry.spared.is_subset(&spared) {
-        // What one of them needed is needed no more.
+        // Rows that only they needed go too.
         expiry.after.clear();
     }
     expiry.spared = spared;

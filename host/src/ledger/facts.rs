@@ -1,8 +1,8 @@
-//! What an analysis reads of decisions, outcomes and exposures: no record is unpacked for it.
+//! Facts for analyses: decisions, outcomes and exposures, read from rows without unpacking records.
 //!
-//! Facts are read from a [`Snapshot`], in the order in which they were committed, up to a
-//! [`Cursor`] that a reader keeps. Whoever has read up to a cursor knows the same as anybody else
-//! who has, however many steps it took: each fact follows from the rows before it alone.
+//! Facts are read from a [`Snapshot`] in commit order, up to a [`Cursor`] that the reader keeps.
+//! Each fact depends only on rows before it. So all readers at the same cursor have the same facts,
+//! however many steps they took.
 
 use rusqlite::{Connection, Row, Statement, Transaction};
 
@@ -11,7 +11,7 @@ use super::{Ledger, LedgerError, LedgerReader};
 /// A decision inside an experiment.
 #[derive(Debug, Clone, Copy)]
 pub struct DecisionFact<'r> {
-    /// Its position in the order of commits.
+    /// Its position in commit order.
     pub place: i64,
     /// When it was made.
     pub time_ms: u64,
@@ -23,40 +23,40 @@ pub struct DecisionFact<'r> {
     pub unit: &'r str,
     /// Who served.
     pub served_by: &'r str,
-    /// What came of the arm's attempt.
+    /// The outcome of the arm's attempt.
     pub outcome: &'r str,
     /// The action.
     pub action: &'r str,
-    /// Microseconds that it took.
+    /// Its duration in microseconds.
     pub took_us: u64,
-    /// Its arm was chosen by hand.
+    /// Whether its arm was forced.
     pub forced: bool,
-    /// The batch that its arm was drawn in.
+    /// The batch in which its arm was drawn.
     pub batch: Option<u32>,
-    /// What analysis looks at of the unit, as JSON.
+    /// The attributes of the unit for the analysis, as JSON.
     pub attributes: Option<&'r str>,
 }
 
-/// An outcome, or the reversal of one that was a fact before.
+/// An outcome, or the reversal of one that was reported before.
 #[derive(Debug, Clone, Copy)]
 pub struct OutcomeFact<'r> {
     /// Its name.
     pub name: &'r str,
-    /// How much.
+    /// Its value.
     pub value: f64,
     /// When it happened.
     pub at_ms: u64,
-    /// The kind of entity; none where it is about a decision, whose unit this is.
+    /// The kind of entity; none if it is about a decision, whose unit it is then.
     pub kind: Option<&'r str>,
     /// The entity's or the unit's id.
     pub unit: &'r str,
     /// The position of the newest decision when the outcome was stored.
     pub after: i64,
-    /// It is taken back.
+    /// Whether this is a reversal.
     pub is_reversed: bool,
 }
 
-/// An exposure to what was decided for a unit inside an experiment.
+/// An exposure to a decision inside an experiment.
 #[derive(Debug, Clone, Copy)]
 pub struct ExposureFact<'r> {
     /// When it was seen.
@@ -69,7 +69,7 @@ pub struct ExposureFact<'r> {
     pub after: i64,
 }
 
-/// One thing that an analysis is told.
+/// A fact.
 #[derive(Debug, Clone, Copy)]
 pub enum Fact<'r> {
     /// A decision.
@@ -80,7 +80,7 @@ pub enum Fact<'r> {
     Exposure(ExposureFact<'r>),
 }
 
-/// How far a ledger was read. The default is its beginning.
+/// A reading position in a ledger. The default is its beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cursor {
     decisions: i64,
@@ -88,7 +88,7 @@ pub struct Cursor {
     exposures: i64,
 }
 
-/// A ledger as it is at one moment.
+/// A snapshot of a ledger.
 pub struct Snapshot<'c> {
     db: Transaction<'c>,
     end: Cursor,
@@ -96,7 +96,7 @@ pub struct Snapshot<'c> {
 
 impl<'c> Snapshot<'c> {
     fn new(db: &'c Connection) -> Result<Self, LedgerError> {
-        // The first read fixes what all later ones see.
+        // The first read fixes the snapshot for all later ones.
         let db = db.unchecked_transaction()?;
         let newest = |table: &str| -> rusqlite::Result<i64> {
             let sql = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
@@ -107,22 +107,23 @@ impl<'c> Snapshot<'c> {
         Ok(Self { db, end })
     }
 
-    /// The cursor of who has read everything.
+    /// The cursor at the end.
     pub fn end(&self) -> Cursor {
         self.end
     }
 
-    /// Says whether a cursor is of this ledger as it is. Where all rows of a table have expired,
-    /// positions begin anew, and one that was reached before is beyond the end.
+    /// Says whether a cursor is valid in this ledger. If all rows of a table have expired,
+    /// positions start again, and an old cursor is beyond the end.
     pub fn knows(&self, cursor: &Cursor) -> bool {
         let Cursor { decisions, outcomes, exposures } = self.end;
         cursor.decisions <= decisions && cursor.outcomes <= outcomes && cursor.exposures <= exposures
     }
 
-    /// Calls `each` with the facts after `cursor`, of at most `rows` rows, and moves the cursor with
-    /// each of them: after an error it stands where reading ended. Says whether everything was read.
+    /// Calls `each` with the facts after `cursor`, from at most `rows` rows, and advances the
+    /// cursor with each fact: after an error it is where reading stopped. Says whether everything
+    /// was read.
     ///
-    /// Decisions come first: outcomes and exposures are read once all decisions are.
+    /// Decisions come first: outcomes and exposures are read after all decisions.
     ///
     /// # Errors
     /// What SQLite says.
@@ -144,7 +145,7 @@ impl<'c> Snapshot<'c> {
         Ok(*cursor == self.end)
     }
 
-    /// Reads the rows of one table that are next, as many as are left.
+    /// Reads the next rows of one table, up to the remaining number.
     fn page(
         &self,
         sql: &str,
@@ -176,9 +177,10 @@ SELECT seq, time_ms, experiment, arm, unit, served_by, outcome, action, took_us,
 FROM decisions
 WHERE seq > ?1 AND seq <= ?2 AND experiment IS NOT NULL AND unit IS NOT NULL ORDER BY seq";
 
-/// A row is an outcome, or a reversal of one: then it tells of that outcome once more. One that
-/// was reversed before it came is never told of, and a second reversal tells of nothing. The
-/// decision that it names has to be known when it is stored.
+/// A row is an outcome or a reversal. If the outcome was reported before its reversal arrived, the
+/// reversal is emitted as a separate fact. An outcome that was reversed before it arrived is never
+/// emitted, and neither is a second reversal. The decision that a row names must be known when it
+/// is stored.
 const OUTCOMES: &str = "
 SELECT x.rowid, t.name, t.value, t.at_ms, t.entity_kind, coalesce(t.entity, d.unit), t.after_seq,
        x.reverses IS NOT NULL
@@ -242,20 +244,20 @@ fn exposure<'r>(row: &'r Row<'_>) -> rusqlite::Result<ExposureFact<'r>> {
 }
 
 impl Ledger {
-    /// Calls `read` with the ledger as it is now.
+    /// Calls `read` with a snapshot of the ledger.
     ///
     /// # Errors
-    /// What SQLite says, or what `read` does.
+    /// The error of SQLite or of `read`.
     pub fn snapshot<T>(&self, read: impl FnOnce(&Snapshot<'_>) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         self.with_reader(|db| read(&Snapshot::new(db)?))
     }
 }
 
 impl LedgerReader {
-    /// Calls `read` with the ledger as it is now.
+    /// Calls `read` with a snapshot of the ledger.
     ///
     /// # Errors
-    /// What SQLite says, or what `read` does.
+    /// The error of SQLite or of `read`.
     pub fn snapshot<T>(&self, read: impl FnOnce(&Snapshot<'_>) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         read(&Snapshot::new(&self.connection)?)
     }
@@ -268,14 +270,14 @@ pub struct UnitFact<'r> {
     pub time_ms: u64,
     /// The unit.
     pub unit: &'r str,
-    /// What came of the first attempt.
+    /// The outcome of the first attempt.
     pub outcome: &'r str,
     /// The action.
     pub action: &'r str,
 }
 
 impl LedgerReader {
-    /// Calls `each` with every decision about a unit at a point, since a time, oldest first.
+    /// Calls `each` with every decision about a unit at a point since a time, oldest first.
     ///
     /// # Errors
     /// What SQLite says.

@@ -1,4 +1,4 @@
-//! When the ledger was last in use, so that a clock that leapt while no host ran is noticed.
+//! When the ledger was last in use, to detect a clock jump while no host was running.
 
 use rusqlite::{Connection, params};
 
@@ -8,19 +8,19 @@ use super::schema::first_id;
 /// Whether the clock is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClockState {
-    /// It is, and this is what it shows.
+    /// It is trusted, and this is the time.
     Trusted(u64),
-    /// It is not, and why.
+    /// It is not trusted, with the reason.
     Doubted(String),
 }
 
-/// What a ledger knows of its host's clock.
+/// The clock of a ledger's host, as last recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LastSeen {
-    /// What a trusted clock showed last, up to a minute before the host ended; none where no host
-    /// has had this ledger.
+    /// The last recorded time of a trusted clock, up to a minute before the host ended; none if no
+    /// host has opened this ledger.
     pub seen_ms: Option<u64>,
-    /// Why the clock was not trusted, where nobody has confirmed it since.
+    /// Why the clock was not trusted, if nobody has confirmed it since.
     pub doubt: Option<String>,
 }
 
@@ -36,13 +36,13 @@ pub(super) fn store(db: &Connection, clock: &ClockState) -> rusqlite::Result<()>
         ClockState::Trusted(now_ms) => {
             db.prepare_cached("UPDATE clock SET seen_ms = ?1, doubt = NULL")?.execute([*now_ms as i64])?
         }
-        // What it showed before stays: that is what the next start compares with.
+        // The last trusted time stays, for comparison at the next start.
         ClockState::Doubted(why) => db.prepare_cached("UPDATE clock SET doubt = ?1")?.execute([why])?,
     };
     Ok(())
 }
 
-/// By the rows' places, which are given in order: a few look-ups, however long the ledger is.
+/// Uses row ids, which are assigned in order: a few look-ups, however long the ledger is.
 pub(super) fn share_between(db: &Connection, from_ms: u64, to_ms: u64) -> Result<f64, LedgerError> {
     let place_of = "SELECT seq FROM decisions WHERE decision_id >= ?1 ORDER BY decision_id LIMIT 1";
     let newest: Option<i64> = db.query_row("SELECT max(seq) FROM decisions", [], |row| row.get(0))?;

@@ -1,5 +1,5 @@
-//! Who reads the ledger and so keeps its write-ahead log from being emptied, as far as the system
-//! tells.
+//! Finds the processes that read the ledger and so block the reset of its write-ahead log, as far
+//! as the system shows them.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// The bytes of the shared-memory file that readers lock (SQLite's `WAL_READ_LOCK`).
 const READ_LOCKS: std::ops::RangeInclusive<u64> = 123..=127;
 
-/// The other programs that hold a read on the log of `database`, or have it open where the system
-/// lists no locks: each by its process id and name.
+/// The other programs that hold a read lock on the log of `database`, or have it open if the system
+/// lists no locks: process id and name of each.
 pub(super) fn readers(database: &Path) -> Vec<String> {
     let own = std::process::id();
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
@@ -23,7 +23,7 @@ pub(super) fn readers(database: &Path) -> Vec<String> {
     pids.into_iter().map(described).collect()
 }
 
-/// The file beside a database of this ending.
+/// The file beside a database with this suffix.
 pub(super) fn beside(database: &Path, ending: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(ending);
@@ -49,7 +49,7 @@ fn openers(database: &Path) -> BTreeSet<u32> {
     };
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let has_it_open = |pid: &u32| {
-        // Of other users' processes nothing can be read.
+        // Other users' processes cannot be inspected.
         let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
         files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok()).any(|file| file == database)
     };

@@ -1,5 +1,5 @@
-//! The ledger: where decisions, exposures and outcomes are kept. One writer commits for
-//! everybody who waits, in groups; an answer leaves only after its commit.
+//! The ledger stores decisions, exposures, outcomes and experiment status. One writer commits in
+//! groups; an answer leaves only after its commit.
 
 mod affected;
 mod approvals;
@@ -57,7 +57,7 @@ use crate::files;
 use crate::telemetry::Metrics;
 use writer::Job;
 
-/// Commits that may wait for the writer.
+/// The most commits that may wait for the writer.
 const QUEUE: usize = 4096;
 /// Reading connections kept open.
 const READERS: usize = 16;
@@ -65,9 +65,9 @@ const READERS: usize = 16;
 /// What a commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// The death of the process, at any instant.
+    /// A process crash at any instant.
     Process,
-    /// A power cut, too.
+    /// Also a power cut.
     Power,
 }
 
@@ -80,7 +80,7 @@ impl Durability {
         }
     }
 
-    /// What an answered decision survives, and its idempotency key with it, and what a change of an
+    /// What an answered decision with its idempotency key survives, and what a change of an
     /// experiment's status survives.
     pub fn survives(self) -> [(&'static str, &'static str); 2] {
         const ALL: &str = "the death of the process, and a power cut";
@@ -92,22 +92,22 @@ impl Durability {
     }
 }
 
-/// Why the ledger could not do what it was asked.
+/// Why an operation of the ledger failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
-    /// More is waiting than the queue holds.
+    /// The queue is full.
     #[error("the ledger's queue is full")]
     QueueFull,
-    /// A read took longer than it may.
+    /// A read exceeded its deadline.
     #[error("the ledger took too long to read")]
     TimedOut,
-    /// It is closed: the host stops.
+    /// It is closed, because the host is stopping.
     #[error("the ledger is closed")]
     Closed,
     /// The database failed.
     #[error("ledger: {0}")]
     Database(String),
-    /// Another host has the ledger.
+    /// Another host has opened the ledger.
     #[error("ledger {0}: another host is running on it; stop that one, or give this one a ledger of its own")]
     Locked(String),
     /// It was written by a newer version.
@@ -130,9 +130,9 @@ impl From<rusqlite::Error> for LedgerError {
 pub struct Ledger {
     path: PathBuf,
     durability: Durability,
-    /// None once it is closed. A job that is offered meanwhile is committed, or given back.
+    /// None once it is closed. A job that is offered meanwhile is committed or returned.
     jobs: ArcSwapOption<mpsc::SyncSender<Job>>,
-    /// The writer, and the thread that moves the log. Locked until they have ended, by whoever closes.
+    /// The writer's and the checkpointing thread. Closing holds the lock until they have ended.
     threads: RwLock<Vec<std::thread::JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
     bounded: Mutex<Vec<LedgerReader>>,
@@ -146,7 +146,7 @@ impl Ledger {
     /// Opens the ledger at `path` for the one host that writes to it.
     ///
     /// # Errors
-    /// That another host has it, that it is of a newer version, or what SQLite says.
+    /// That another host has opened it, that it is of a newer version, or SQLite's error.
     pub fn open(path: &Path, durability: Durability, metrics: Arc<Metrics>) -> Result<Self, LedgerError> {
         let failed = |e: std::io::Error| LedgerError::Database(format!("{}: {e}", path.display()));
         if let Some(dir) = path.parent() {
@@ -158,7 +158,8 @@ impl Ledger {
         files::open_private(path).map_err(failed)?;
         let connection = schema::open(path, durability)?;
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            // A new file's name is its folder's: without this a power cut could take it back.
+            // A new file's name is stored in its folder: without this sync a power cut could lose
+            // it.
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
         }
         let beside = schema::connect(path, durability)?;
@@ -192,16 +193,16 @@ impl Ledger {
         })
     }
 
-    /// Closes the ledger: what is queued is committed, the writer has ended and another host may
-    /// open it when this has returned. Whatever is asked of it afterwards is refused as
-    /// [`LedgerError::Closed`], whoever still holds it.
+    /// Closes the ledger. When this returns, queued jobs are committed, the writer has ended, and
+    /// another host may open the file. Later operations fail with [`LedgerError::Closed`], whoever
+    /// still holds a reference.
     pub fn close(&self) {
-        // The writer ends with its queue, the queue with the last job that is being offered, and the
-        // other thread with the writer.
+        // The writer ends with its queue, the queue with the last sender, and the other thread with
+        // the writer.
         let mut threads = self.threads.write();
         drop(self.jobs.swap(None));
         for thread in threads.drain(..) {
-            // One that panicked has said so on its own thread.
+            // A panic was reported on its own thread.
             let _ = thread.join();
         }
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -222,20 +223,21 @@ impl Ledger {
         self.healthy.load(Ordering::Relaxed) && is_running()
     }
 
-    /// Notes that a commit was waited for in vain. The next one that succeeds clears it.
+    /// Notes that a commit timed out or failed. The next successful one clears it.
     pub fn suspect(&self) {
         self.healthy.store(false, Ordering::Relaxed);
     }
 
-    /// The row of a record whose experiment's analysis looks at `attributes`, to be committed.
+    /// The row of a record, with the attributes that its experiment's analysis uses, ready to
+    /// commit.
     ///
     /// # Errors
-    /// That the record has no form in JSON, which a finished one always has.
+    /// That the record cannot be serialized to JSON, which never happens to a finished one.
     pub fn row(&self, record: &Record, attributes: &[Attribute]) -> serde_json::Result<DecisionRow> {
         DecisionRow::of(record, attributes, &self.packer)
     }
 
-    /// Queues a job; one that was not taken is given back with the reason.
+    /// Queues a job. A job that was not accepted is returned with the reason.
     fn offer(&self, job: Job) -> Option<(Job, LedgerError)> {
         let jobs = self.jobs.load();
         let Some(jobs) = &*jobs else {
@@ -254,23 +256,23 @@ impl Ledger {
     /// Queues a commit. The receiver learns when it is durable.
     ///
     /// # Errors
-    /// That the queue is full; then nothing is going to be committed.
+    /// That the queue is full; then nothing is committed.
     pub fn commit(&self, commit: Commit) -> Result<oneshot::Receiver<Result<(), LedgerError>>, LedgerError> {
         let (done, wait) = oneshot::channel();
-        // Whoever waited may be gone; what is committed stays committed.
+        // The receiver may be gone; the commit stands.
         self.send(Job::Commit(commit, Some(Box::new(move |result| drop(done.send(result))))))?;
         Ok(wait)
     }
 
-    /// Queues a commit. `then` learns of its end on the writer's thread, and so does little; or
-    /// at once, that the queue is full.
+    /// Queues a commit. `then` is called with the result on the writer's thread, so it must be
+    /// quick; if the queue is full it is called at once.
     pub fn commit_then(&self, commit: Commit, then: OnCommitted) {
         if let Some((Job::Commit(_, Some(then)), error)) = self.offer(Job::Commit(commit, Some(then))) {
             then(Err(error));
         }
     }
 
-    /// Queues a commit that nobody waits for.
+    /// Queues a commit without waiting for it.
     ///
     /// # Errors
     /// That the queue is full; then the records are lost, and the caller counts them.
@@ -278,7 +280,7 @@ impl Ledger {
         self.send(Job::Commit(commit, None))
     }
 
-    /// Queues events; each of them is answered for itself.
+    /// Queues events; each has its own result.
     ///
     /// # Errors
     /// That the queue is full.
@@ -292,8 +294,8 @@ impl Ledger {
         Ok(wait)
     }
 
-    /// Deletes what need not be kept any more, as much as the writer does in some milliseconds; says
-    /// whether more is left.
+    /// Runs one batch of expiry, which occupies the writer for some milliseconds. Says whether more
+    /// is left.
     ///
     /// # Errors
     /// That the queue is full.
@@ -303,11 +305,11 @@ impl Ledger {
         Ok(wait)
     }
 
-    /// Commits a change of an experiment's status, and waits until it is on the disk, whatever the
-    /// ledger's durability; says whether the status was still the one that the change is from.
+    /// Commits a change of an experiment's status, and waits until it is on disk, whatever the
+    /// ledger's durability. Says whether the status was still the one that the change starts from.
     ///
     /// # Errors
-    /// That the queue is full, or what SQLite says.
+    /// That the queue is full, or SQLite's error.
     pub fn transition(&self, transition: Transition) -> Result<bool, LedgerError> {
         let (done, wait) = mpsc::sync_channel(1);
         self.send(Job::Transition(Box::new(transition), done))?;
@@ -322,27 +324,27 @@ impl Ledger {
         self.send(Job::Note(note, None))
     }
 
-    /// Records an agreement to a spec, and waits until it is on the disk, whatever the ledger's
+    /// Records an approval of a spec, and waits until it is on disk, whatever the ledger's
     /// durability.
     ///
     /// # Errors
-    /// That the queue is full, or what SQLite says.
+    /// That the queue is full, or SQLite's error.
     pub fn approve(&self, experiment: Name, approval: Approval) -> Result<(), LedgerError> {
         self.note_and_wait(Note::Approval(experiment, approval))
     }
 
-    /// Keeps an experiment's report as of its end, and waits until it is kept.
+    /// Stores an experiment's final report, and waits until it is committed.
     ///
     /// # Errors
-    /// That the queue is full, or what SQLite says.
+    /// That the queue is full, or SQLite's error.
     pub fn keep_final_report(&self, report: FinalReport) -> Result<(), LedgerError> {
         self.note_and_wait(Note::FinalReport(report))
     }
 
-    /// Records whether the clock is trusted, and waits until it is on the disk.
+    /// Records whether the clock is trusted, and waits until it is on disk.
     ///
     /// # Errors
-    /// That the queue is full, or what SQLite says.
+    /// That the queue is full, or SQLite's error.
     pub fn note_clock(&self, clock: ClockState) -> Result<(), LedgerError> {
         self.note_and_wait(Note::Clock(clock))
     }
@@ -353,8 +355,8 @@ impl Ledger {
         wait.recv().unwrap_or_else(|_| Err(LedgerError::Database("the writer has stopped".to_owned())))
     }
 
-    /// What a shadow arm did on a decision, packed as records are, and bounded. `kind` is whatever
-    /// the attempts of this arm have in common.
+    /// A shadow arm's attempt on a decision, packed like records, and bounded. `kind` identifies
+    /// attempts of this arm that share a dictionary.
     pub fn pack_attempt(&self, time_ms: u64, kind: (&str, &str), attempt: &Attempt) -> PackedAttempt {
         self.packer.pack_attempt(time_ms, kind, attempt)
     }
@@ -378,7 +380,7 @@ impl Ledger {
     }
 }
 
-/// A reading view of a ledger, of a stopped host's or beside a running one.
+/// A reader of a ledger, of a stopped or a running host.
 pub struct LedgerReader {
     connection: Connection,
     dictionaries: packing::Dictionaries,
@@ -388,7 +390,7 @@ impl LedgerReader {
     /// Opens the ledger at `path` for reading.
     ///
     /// # Errors
-    /// What SQLite says, or that the schema is newer.
+    /// SQLite's error, or that the schema is newer.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let connection = reader(path)?;
         schema::check_version(&connection)?;
@@ -397,8 +399,8 @@ impl LedgerReader {
 }
 
 fn reader(path: &Path) -> Result<Connection, LedgerError> {
-    // Not read-only: a reader of a write-ahead log needs its shared-memory file, and makes
-    // it where the host has stopped.
+    // Not read-only: a reader of a write-ahead log needs its shared-memory file, and creates it if
+    // the host has stopped.
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|e| LedgerError::Database(format!("{}: {e}", path.display())))?;

@@ -1,7 +1,6 @@
-//! Records as they lie in the ledger. Those of one kind are nearly the same text: the names, the
-//! digests, the limits. So each is compressed (LZ4) against a dictionary that its kind shares,
-//! to a fifth of its size, and a commit writes that much less. A dictionary is a record of its
-//! kind without anything about whom it was made about.
+//! Packing of records. Records of one kind share most of their text: names, digests, limits. So
+//! each is compressed (LZ4) against a dictionary of its kind, to a fifth of its size, and a commit
+//! writes that much less. A dictionary is a record of its kind without any data about its entity.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -14,30 +13,30 @@ use serin_core::record::{Attempt, Entropy, Outcome, Record};
 use serin_core::value::Value;
 use sha2::Digest as _;
 
-/// Kinds that are known at a time; with more, all are learned again.
+/// The most kinds known at a time; beyond that all are learned again.
 const KINDS: usize = 256;
 
-/// A kind's dictionary is written anew every day, so that those that records still need are the
-/// young ones.
+/// A kind's dictionary is written again every day, so that unexpired records need only recent
+/// dictionaries.
 pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Bytes of a record that are compressed, and those that are made room for when one is read.
+/// The most bytes of a record that are compressed, and allocated when one is read.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Bytes of a shadow attempt's JSON that are kept. What a strategy asked its models and what it
-/// logged goes first: it has a bound, but one that is meant for decisions that somebody waits for.
+/// The most bytes of a shadow attempt's JSON. Model calls and log lines are dropped first: their
+/// own bounds are meant for decisions that are served.
 const MAX_ATTEMPT_BYTES: usize = 64 << 10;
 
-/// What a shadow arm did on a decision, as it lies in the ledger.
+/// A packed shadow attempt.
 #[derive(Debug, Clone, Default)]
 pub struct PackedAttempt {
     pub(super) bytes: Vec<u8>,
     pub(super) dictionary: Option<Arc<Dictionary>>,
-    /// Bytes of its JSON that are left out.
+    /// Bytes of its JSON that were left out.
     pub(super) cut: u64,
 }
 
-/// What the records of a kind have in common.
+/// A dictionary: the text that records of a kind share.
 #[derive(Debug)]
 pub struct Dictionary {
     /// The beginning of the SHA-256 of its bytes.
@@ -48,14 +47,14 @@ pub struct Dictionary {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Finds the dictionary of a record's kind, or makes it.
+/// Finds or creates the dictionary of a record's kind.
 #[derive(Debug, Default)]
 pub struct Packer {
     known: Mutex<HashMap<u64, Arc<Dictionary>>>,
 }
 
 impl Packer {
-    /// A record's `bytes`, compressed, and the dictionary to read them with; as they are, without.
+    /// A record's `bytes`, compressed, and their dictionary; uncompressed without one.
     pub(super) fn pack(&self, record: &Record, bytes: Vec<u8>) -> (Vec<u8>, Option<Arc<Dictionary>>) {
         if bytes.len() > MAX_BYTES {
             return (bytes, None);
@@ -70,7 +69,7 @@ impl Packer {
         self.of_kind(kind(record), record.time_ms, || serde_json::to_vec(&without_anybody(record)).ok())
     }
 
-    /// The dictionary of a kind, made where there is none yet.
+    /// The dictionary of a kind, created if there is none yet.
     fn of_kind(&self, kind: u64, time_ms: u64, text: impl FnOnce() -> Option<Vec<u8>>) -> Option<Arc<Dictionary>> {
         if let Some(found) = self.known.lock().get(&kind) {
             return Some(Arc::clone(found));
@@ -120,7 +119,7 @@ impl Packer {
     }
 }
 
-/// The bytes that were packed.
+/// Unpacks bytes.
 pub(super) fn unpack(packed: &[u8], dictionary: &[u8]) -> Result<Vec<u8>, String> {
     let (size, rest) = lz4_flex::block::uncompressed_size(packed).map_err(|e| format!("the record is broken: {e}"))?;
     if size > MAX_BYTES {
@@ -129,7 +128,7 @@ pub(super) fn unpack(packed: &[u8], dictionary: &[u8]) -> Result<Vec<u8>, String
     lz4_flex::block::decompress_with_dict(rest, size, dictionary).map_err(|e| format!("the record is broken: {e}"))
 }
 
-/// Records that are alike: what made them is the same, and made on the same day.
+/// A kind of record: made by the same deployment parts on the same day.
 fn kind(record: &Record) -> u64 {
     let mut hasher = DefaultHasher::new();
     (record.time_ms / DAY_MS, record.generation, &record.decision_point).hash(&mut hasher);
@@ -142,7 +141,7 @@ fn kind(record: &Record) -> u64 {
     hasher.finish()
 }
 
-/// A record with its kind's names and nothing else: no value that was read, sent or computed.
+/// A record with its kind's names but no value that was read, sent or computed.
 fn without_anybody(record: &Record) -> Record {
     let mut blank = record.clone();
     blank.decision_id.clear();
@@ -172,7 +171,7 @@ fn without_anybody(record: &Record) -> Record {
     blank
 }
 
-/// Takes out of an attempt what was read, sent or computed.
+/// Removes all values from an attempt that were read, sent or computed.
 fn clear_attempt(attempt: &mut Attempt) {
     for score in &mut attempt.scores {
         score.inputs.fill(&0.0);
@@ -196,11 +195,12 @@ fn missing(values: &NameMap<Value>) -> NameMap<Value> {
     values.keys().map(|name| (name.clone(), Value::Missing)).collect()
 }
 
-/// Dictionaries known to be in the database, and the time that is written with each. Forgotten
-/// when a transaction fails.
+/// Dictionaries known to be in the database, with their stored times. Cleared when a transaction
+/// fails.
 pub(super) type Written = HashMap<i64, u64>;
 
-/// In the transaction of the first record that needs it, so that none is there without.
+/// Stored in the transaction of the first record that needs it, so that no record lacks its
+/// dictionary.
 pub(super) fn store_dictionary(
     transaction: &Connection,
     written: &mut Written,
@@ -219,11 +219,11 @@ pub(super) fn store_dictionary(
     Ok(())
 }
 
-/// Dictionaries that were read.
+/// Cached dictionaries.
 #[derive(Debug, Default)]
 pub struct Dictionaries(Mutex<HashMap<i64, Arc<[u8]>>>);
 
-/// Dictionaries that are remembered.
+/// The most cached dictionaries.
 const DICTIONARIES: usize = 256;
 
 impl Dictionaries {
@@ -234,7 +234,7 @@ impl Dictionaries {
         let sql = "SELECT bytes FROM dictionaries WHERE id = ?1";
         let read: Option<Vec<u8>> = db.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
         let Some(read) = read else {
-            // Without it the record is not readable, which its digest tells.
+            // Without it the record is unreadable, which its digest detects.
             return Ok(Arc::default());
         };
         let read: Arc<[u8]> = read.into();

@@ -20,7 +20,7 @@ pub struct DecisionFilter {
     pub unit: Option<String>,
     /// At this decision point.
     pub point: Option<String>,
-    /// Made at this time or later.
+    /// Made at or after this time.
     pub since_ms: Option<u64>,
     /// Made before this time.
     pub until_ms: Option<u64>,
@@ -38,8 +38,8 @@ pub struct StoredAnswer {
 }
 
 impl DecisionFilter {
-    /// What comes after `FROM` in SQL, and the values of its parameters. Only what is asked for
-    /// is in it, so that an index can serve it.
+    /// The SQL after `FROM`, and the values of its parameters. It has only the requested
+    /// conditions, so that an index can serve it.
     pub(super) fn source(&self) -> (String, Vec<SqlValue>) {
         let (from, mut values) = match &self.unit {
             None => ("decisions", Vec::new()),
@@ -65,7 +65,7 @@ const PAGE: usize = 2_000;
 mod source {
     use super::{Connection, Dictionaries, LedgerError};
 
-    /// Where a connection to read on comes from.
+    /// A source of reading connections.
     pub trait Source {
         /// Runs `read` on a connection.
         fn with<T>(
@@ -95,7 +95,7 @@ impl source::Source for LedgerReader {
 
 impl<S: source::Source> Reads for S {}
 
-/// What can be read of a ledger: a running host's own, or one that is opened for reading.
+/// The reads of a ledger, of a running host or opened for reading.
 pub trait Reads: source::Source {
     /// The record of a decision.
     ///
@@ -138,14 +138,14 @@ pub trait Reads: source::Source {
         })
     }
 
-    /// Calls `each` with every record that matches, oldest first, until it says to stop. Read
-    /// in pages: one long read would keep a running host's log from being folded back.
+    /// Calls `each` with every matching record, oldest first, until it returns to stop. Reads in
+    /// pages, because one long read would block the checkpoint of a running host's log.
     ///
     /// # Errors
     /// What SQLite says.
     fn for_each(&self, filter: &DecisionFilter, mut each: impl FnMut(StoredRecord) -> bool) -> Result<(), LedgerError> {
-        // One lower bound: of two, SQLite seeks to the first only, and each page would go through
-        // all pages before it again.
+        // A single lower bound: of two, SQLite uses only the first to seek, and each page would
+        // scan all pages before it.
         let (source, values) = DecisionFilter { since_ms: None, ..filter.clone() }.source();
         let sql = format!("SELECT {COLUMNS} FROM {source} AND decision_id > ? ORDER BY decision_id LIMIT {PAGE}");
         let mut last = filter.since_ms.map(first_id).unwrap_or_default();
@@ -172,7 +172,7 @@ pub trait Reads: source::Source {
         }
     }
 
-    /// The decision points that records are of: `limit` at most.
+    /// The decision points with records, at most `limit`.
     ///
     /// # Errors
     /// What SQLite says.
@@ -203,7 +203,7 @@ pub trait Reads: source::Source {
     /// Every experiment's status.
     ///
     /// # Errors
-    /// What SQLite says, or that a status is not one.
+    /// SQLite's error, or that a status is invalid.
     fn statuses(&self) -> Result<Vec<(Name, Status)>, LedgerError> {
         self.with(|db, _| transitions::statuses(db))
     }
@@ -216,7 +216,7 @@ pub trait Reads: source::Source {
         self.with(|db, _| transitions::transitions(db, experiment))
     }
 
-    /// What was known of an experiment in the course of time, oldest first.
+    /// The snapshots of an experiment, oldest first.
     ///
     /// # Errors
     /// What SQLite says.
@@ -224,7 +224,7 @@ pub trait Reads: source::Source {
         self.with(|db, _| history::history(db, experiment))
     }
 
-    /// An experiment's report as of its end, as JSON; none while it has not ended.
+    /// An experiment's final report, as JSON; none until it has ended.
     ///
     /// # Errors
     /// What SQLite says.
@@ -232,7 +232,7 @@ pub trait Reads: source::Source {
         self.with(|db, _| final_reports::final_report(db, experiment))
     }
 
-    /// The experiments that have a report as of their end.
+    /// The experiments with a final report.
     ///
     /// # Errors
     /// What SQLite says.
@@ -240,7 +240,7 @@ pub trait Reads: source::Source {
         self.with(|db, _| final_reports::with_final_report(db))
     }
 
-    /// Who agreed to an experiment's specs.
+    /// The approvals of an experiment's specs.
     ///
     /// # Errors
     /// What SQLite says.
@@ -248,7 +248,7 @@ pub trait Reads: source::Source {
         self.with(|db, _| approvals::approvals(db, experiment))
     }
 
-    /// How often an experiment's shadows would have done what.
+    /// Counts of an experiment's shadow runs, by served action, shadow action and outcome.
     ///
     /// # Errors
     /// What SQLite says.
@@ -256,7 +256,7 @@ pub trait Reads: source::Source {
         shadows::counts(|page| self.with(|db, _| page(db)), experiment)
     }
 
-    /// How long a shadow arm's newest runs took; none where there was none.
+    /// The latency of a shadow arm's newest runs; none without runs.
     ///
     /// # Errors
     /// What SQLite says.
@@ -264,7 +264,7 @@ pub trait Reads: source::Source {
         self.with(|db, _| shadows::latency(db, experiment, arm))
     }
 
-    /// What shadow arms did on a decision.
+    /// The shadow runs on a decision.
     ///
     /// # Errors
     /// What SQLite says.
@@ -280,8 +280,8 @@ pub trait Reads: source::Source {
         self.with(|db, _| last_seen::read(db))
     }
 
-    /// The share of the decisions kept at `from_ms` that would be older than is kept at `to_ms`,
-    /// about: both are the oldest times that are kept.
+    /// About the share of decisions that would expire if the oldest kept time moved from `from_ms`
+    /// to `to_ms`.
     ///
     /// # Errors
     /// What SQLite says.

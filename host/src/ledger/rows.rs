@@ -1,4 +1,4 @@
-//! What is written: rows on their way to the writer.
+//! Rows to be written, on their way to the writer.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::packing::{Dictionary, Packer};
 use super::{Approval, ClockState, FinalReport, ShadowRow};
 
-/// A decision's row: the record's bytes, and what is looked up by.
+/// A decision's row: the packed record and its indexed columns.
 #[derive(Debug, Clone)]
 pub struct DecisionRow {
     /// Id of the decision.
@@ -25,31 +25,31 @@ pub struct DecisionRow {
     pub assignment: Option<(String, String)>,
     /// Who served.
     pub served_by: &'static str,
-    /// What came of the first attempt; none where nothing was tried.
+    /// The outcome of the first attempt; none without an attempt.
     pub outcome: Option<&'static str>,
     /// The action.
     pub action: Name,
-    /// Microseconds that it took.
+    /// Its duration in microseconds.
     pub took_us: u64,
-    /// Whether its arm was chosen by hand.
+    /// Whether its arm was forced.
     pub forced: bool,
-    /// The batch that its arm was drawn in.
+    /// The batch in which its arm was drawn.
     pub batch: Option<u32>,
-    /// What its experiment's analysis looks at of the unit, as JSON.
+    /// The attributes of the unit for its experiment's analysis, as JSON.
     pub attributes: Option<String>,
     /// The record's JSON, packed.
     pub record: Vec<u8>,
-    /// What it is unpacked with; none where it lies there as it is.
+    /// Its dictionary; none if it is not compressed.
     pub dictionary: Option<Arc<Dictionary>>,
     /// SHA-256 of the record's JSON.
     pub digest: String,
 }
 
 impl DecisionRow {
-    /// The row of a record whose experiment's analysis looks at `attributes`.
+    /// The row of a record, with the attributes that its experiment's analysis uses.
     ///
     /// # Errors
-    /// That the record has no form in JSON, which a finished one always has.
+    /// That the record cannot be serialized to JSON, which never happens to a finished one.
     pub fn of(record: &Record, attributes: &[Attribute], packer: &Packer) -> serde_json::Result<Self> {
         let bytes = serde_json::to_vec(record)?;
         let digest = serin_core::digest(&bytes);
@@ -74,7 +74,7 @@ impl DecisionRow {
     }
 }
 
-/// A JSON object of the values that are known. A stale one is not.
+/// A JSON object of the known values. A stale value is unknown.
 fn looked_at(record: &Record, attributes: &[Attribute]) -> Option<String> {
     if attributes.is_empty() || record.routing.assignment.is_none() {
         return None;
@@ -88,7 +88,7 @@ fn looked_at(record: &Record, attributes: &[Attribute]) -> Option<String> {
     serde_json::to_string(&known.collect::<std::collections::BTreeMap<_, _>>()).ok()
 }
 
-/// An answer to be kept under an idempotency key.
+/// An answer to store under an idempotency key.
 #[derive(Debug, Clone)]
 pub struct IdempotentAnswer {
     /// The key.
@@ -103,28 +103,28 @@ pub struct IdempotentAnswer {
     pub time_ms: u64,
 }
 
-/// What is committed together.
+/// A commit: rows of one transaction.
 #[derive(Debug, Default)]
 pub struct Commit {
     /// Decisions.
     pub decisions: Vec<DecisionRow>,
-    /// The answer that goes with them.
+    /// The answer to store with them.
     pub answer: Option<IdempotentAnswer>,
-    /// Held until the commit is done, whether or not anybody still waits for it: the answer's
-    /// key must not be looked up in between.
+    /// Held until the commit is done, whether or not a client still waits, so that the answer's key
+    /// is not looked up in between.
     pub guard: Option<OwnedMutexGuard<()>>,
 }
 
-/// Small things that are written beside decisions.
+/// Small rows that are written beside decisions.
 #[derive(Debug)]
 pub enum Note {
-    /// What shadow arms did.
+    /// Shadow runs.
     Shadows(Vec<ShadowRow>),
-    /// What was known of an experiment, as JSON, and when.
+    /// A snapshot of an experiment, as JSON, and its time.
     HistoryPoint(Name, u64, String),
-    /// Somebody's agreement to an experiment's spec.
+    /// An approval of an experiment's spec.
     Approval(Name, Approval),
-    /// An experiment's report as of its end.
+    /// An experiment's final report.
     FinalReport(FinalReport),
     /// Whether the clock is trusted.
     Clock(ClockState),

@@ -1,4 +1,4 @@
-//! Tables and migrations. A migration is never edited once released; another one follows it.
+//! Tables and migrations. A released migration is never edited; changes need another migration.
 
 use std::path::Path;
 
@@ -140,8 +140,8 @@ DROP TABLE decisions_1;
 -- decision, and more of them than all else together. Within a run of decisions it is a few pages.
 CREATE INDEX decisions_by_unit ON decisions (seq >> 9, unit);
 ",
-    // What was stored before a unit entered an experiment is no effect of it: the position of
-    // the newest decision at that time tells.
+    // An event that was stored before a unit entered an experiment is no effect of it. The position
+    // of the newest decision at that time decides.
     "
 ALTER TABLE outcomes ADD COLUMN after_seq INTEGER NOT NULL DEFAULT 0;
 UPDATE outcomes SET after_seq = (SELECT coalesce(max(seq), 0) FROM decisions);
@@ -165,52 +165,50 @@ INSERT INTO clock VALUES ((SELECT time_ms FROM decisions ORDER BY seq DESC LIMIT
 ",
 ];
 
-/// The decisions of one unit: looked for in each run of the index. A probe takes 3 µs, so a
-/// ledger of 100 million decisions is gone through in 0.6 s.
+/// Finds the decisions of one unit, by probing each run of the index. A probe takes 3 µs, so a
+/// ledger of 100 million decisions takes 0.6 s.
 pub(super) const OF_UNIT: &str = "(WITH RECURSIVE runs (run) AS
     (SELECT max(seq) >> 9 FROM decisions
      UNION ALL SELECT run - 1 FROM runs WHERE run > (SELECT min(seq) >> 9 FROM decisions))
   SELECT run FROM runs) CROSS JOIN decisions ON seq >> 9 = run AND unit = ?";
 
-/// The ids of decisions made at `ms` or later are not before this one: a UUID of version 7
-/// begins with its time.
+/// The lowest id of a decision made at `ms` or later: a version 7 UUID begins with its time.
 pub(super) fn first_id(ms: u64) -> String {
     format!("{:08x}-{:04x}", ms >> 16, ms & 0xffff)
 }
 
-/// Bytes that the write-ahead log takes up on the disk, except while a reader keeps it from being
-/// emptied.
+/// The size limit of the write-ahead log on disk, except while a reader blocks its reset.
 const MAX_LOG_BYTES: i64 = super::checkpoint::MANY_PAGES * super::checkpoint::FRAME as i64;
 
-/// A connection that writes.
+/// Opens a writing connection.
 pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
     let connection = Connection::open(path).map_err(|e| LedgerError::Database(format!("{}: {e}", path.display())))?;
-    // Only another program's lock can be in the way; decisions wait behind it.
+    // Only another program can hold a lock; decisions wait for it.
     connection.busy_timeout(std::time::Duration::from_secs(1))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // In a write-ahead log, NORMAL loses nothing when the process dies: what was written is
-    // in the operating system's hands. FULL waits for the disk at each commit.
+    // With a write-ahead log, NORMAL loses nothing in a process crash, because the operating system
+    // has the writes. FULL waits for the disk at each commit.
     let synchronous = match durability {
         Durability::Process => "NORMAL",
         Durability::Power => "FULL",
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
-    // Units come in no order, and so do the pages that a new decision changes.
+    // Units arrive in random order, so a new decision changes random pages.
     connection.pragma_update(None, "cache_size", -32_768)?;
-    // A thread of its own does it.
+    // A thread of its own checkpoints.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    // Where a reader kept the log from being emptied, it is cut to this when it begins anew.
+    // After a reader has blocked the log's reset, the next reset truncates it to this size.
     connection.pragma_update(None, "journal_size_limit", MAX_LOG_BYTES)?;
     Ok(connection)
 }
 
-/// Opens the database, and brings it to the newest schema.
+/// Opens the database and migrates it to the newest schema.
 pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
     let mut connection = connect(path, durability)?;
     let version = check_version(&connection)?;
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version as usize) {
         if version > 0 {
-            // A long ledger takes a while.
+            // Migrating a long ledger takes a while.
             tracing::info!(ledger = %path.display(), "bringing the ledger from schema {index} to {}", index + 1);
         }
         let transaction = connection.transaction()?;

@@ -1,4 +1,4 @@
-//! What shadow arms would have done: rows of their own, beside the decisions that were served.
+//! Shadow runs: rows of their own, beside the served decisions.
 
 use std::collections::BTreeMap;
 
@@ -19,43 +19,43 @@ pub struct ShadowRow {
     pub arm: String,
     /// The action that was served.
     pub served: String,
-    /// The action that the shadow would have had served; none where it gave no answer.
+    /// The action that the shadow arm would have served; none if it gave no answer.
     pub action: Option<String>,
-    /// What came of the run: `answer`, `refusal`, or the kind of failure.
+    /// The outcome of the run: `answer`, `refusal`, or the kind of failure.
     pub outcome: &'static str,
-    /// Microseconds that the run took.
+    /// Duration of the run in microseconds.
     pub took_us: u64,
-    /// Microseconds that the run which served took.
+    /// Duration of the serving run in microseconds.
     pub served_us: u64,
-    /// Runs of this arm that were dropped since the row before.
+    /// Runs of this arm that were dropped since the previous row.
     pub dropped: u64,
     /// The whole run.
     pub attempt: PackedAttempt,
 }
 
-/// How often a shadow would have done what, where something else, or the same, was served.
+/// The number of shadow runs with the same served action, shadow action and outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShadowCount {
     /// The shadow arm.
     pub arm: String,
     /// The action that was served.
     pub served: String,
-    /// The shadow's action; none where it gave no answer.
+    /// The shadow arm's action; none if it gave no answer.
     pub action: Option<String>,
-    /// What came of the run.
+    /// The outcome of the run.
     pub outcome: String,
-    /// How often.
+    /// The number of runs.
     pub decisions: u64,
     /// Runs that were dropped.
     pub dropped: u64,
 }
 
-/// How long a shadow's runs took, in microseconds, beside those that served.
+/// Latency of a shadow arm's runs and of the serving runs, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShadowLatency {
-    /// Half of the shadow's runs took less.
+    /// Median of the shadow's runs.
     pub p50_us: u64,
-    /// 99 % of the shadow's runs took less.
+    /// 99th percentile of the shadow's runs.
     pub p99_us: u64,
     /// The same of the runs that served.
     pub served_p50_us: u64,
@@ -63,22 +63,22 @@ pub struct ShadowLatency {
     pub served_p99_us: u64,
 }
 
-/// What a shadow arm did on a decision.
+/// A shadow arm's run on a decision, as read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShadowAttempt {
     /// The experiment.
     pub experiment: String,
     /// The shadow arm.
     pub arm: String,
-    /// The run; none where it was too large to be kept, or is not readable.
+    /// The run; none if it was too large to store, or is unreadable.
     pub attempt: Option<Attempt>,
     /// Bytes of its JSON that were left out.
     pub cut: u64,
 }
 
-/// Rows that one statement reads.
+/// Rows read by one statement.
 const PAGE: usize = 10_000;
-/// Runs that a latency is computed from: the newest.
+/// The number of newest runs for the latency.
 const LATENCIES: usize = 100_000;
 
 pub(super) fn store_shadows(db: &Connection, written: &mut Written, rows: &[ShadowRow]) -> rusqlite::Result<()> {
@@ -109,10 +109,10 @@ pub(super) fn store_shadows(db: &Connection, written: &mut Written, rows: &[Shad
     Ok(())
 }
 
-/// A page of runs: how many rows it has, and where the next one begins.
+/// A page of runs: its number of rows, and the start of the next page.
 type Page = (usize, (String, String));
 
-/// Counts page by page: one long read would keep the ledger's log from being emptied.
+/// Counts page by page, because one long read would block the checkpoint of the ledger's log.
 pub(super) fn counts(
     on: impl Fn(&mut dyn FnMut(&Connection) -> Result<Page, LedgerError>) -> Result<Page, LedgerError>,
     experiment: &str,
@@ -159,7 +159,7 @@ pub(super) fn attempts(
     )?;
     let rows = statement.query_map([decision_id], |row| {
         let dictionary: Option<i64> = row.get(3)?;
-        // Text, where it was written before attempts were packed.
+        // Text if it was written before attempts were packed.
         let stored = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
         let json = match dictionary.map(|id| dictionaries.get(db, id)).transpose()? {
             Some(dictionary) => unpack(stored, &dictionary).ok(),

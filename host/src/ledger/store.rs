@@ -1,11 +1,11 @@
-//! What the writer does inside a transaction: rows come.
+//! The writer's inserts inside a transaction.
 
 use rusqlite::{Connection, params};
 
 use super::Commit;
 use super::packing::{Written, store_dictionary};
 
-/// Stores decisions, and the answer that goes with them.
+/// Stores decisions, and the answer for their idempotency key.
 pub(super) fn store_commit(
     transaction: &Connection,
     written: &mut Written,

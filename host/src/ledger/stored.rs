@@ -1,4 +1,4 @@
-//! A record as it lies in the ledger, and whether it is still what was stored.
+//! Stored records, and the check that they are unaltered.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,34 +10,34 @@ use serin_core::record::Record;
 use super::DecisionRow;
 use super::packing::{Dictionaries, unpack};
 
-/// Why a stored record cannot be given out.
+/// Why a stored record cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// It was deleted in its time; the row is kept for an experiment that needs it.
+    /// It has expired; the row is kept for an experiment that needs it.
     #[error("the record has expired; its row is kept for the analysis of an experiment that has not ended")]
     Expired,
-    /// It is not what was stored.
+    /// It was altered.
     #[error("{0}")]
     Altered(String),
 }
 
-/// A record as it lies in the ledger.
+/// A stored record.
 #[derive(Debug, Clone)]
 pub struct StoredRecord {
     /// Id of the decision.
     pub decision_id: String,
     /// The record's JSON, packed.
     packed: Vec<u8>,
-    /// What it is unpacked with; none where it lies there as it is.
+    /// Its dictionary; none if it is not compressed.
     dictionary: Option<Arc<[u8]>>,
-    /// SHA-256 of the record's JSON that was stored with it.
+    /// SHA-256 of the record's JSON, as stored.
     digest: String,
-    /// What the row says beside the record.
+    /// The row's other columns.
     beside: Beside,
 }
 
-/// The columns of a decision's row that follow from its record. Analyses read these, and lists
-/// are filtered by them.
+/// The columns of a decision's row that are derived from its record. Analyses read them, and lists
+/// filter by them.
 #[derive(Debug, Clone)]
 struct Beside {
     time_ms: u64,
@@ -76,12 +76,12 @@ impl From<DecisionRow> for StoredRecord {
     }
 }
 
-/// What a [`StoredRecord`] is read from.
+/// The columns of a [`StoredRecord`].
 pub(super) const COLUMNS: &str = "decision_id, digest, record, dictionary, time_ms, point, unit, experiment, arm, served_by, \
                                   outcome, action, took_us, forced, batch, attributes";
 
 impl StoredRecord {
-    /// Of a row of [`COLUMNS`].
+    /// From a row of [`COLUMNS`].
     pub(super) fn read(dictionaries: &Dictionaries, db: &Connection, row: &Row<'_>) -> rusqlite::Result<Self> {
         let dictionary: Option<i64> = row.get(3)?;
         Ok(Self {
@@ -106,7 +106,7 @@ impl StoredRecord {
         })
     }
 
-    /// Says whether the record is gone and only its row is kept.
+    /// Says whether the record has expired and only its row is kept.
     pub fn is_expired(&self) -> bool {
         self.packed.is_empty()
     }
@@ -114,7 +114,7 @@ impl StoredRecord {
     /// The record's JSON.
     ///
     /// # Errors
-    /// That it has expired, or that what is stored is not what was packed.
+    /// That it has expired, or cannot be unpacked.
     pub fn json(&self) -> Result<Cow<'_, [u8]>, RecordError> {
         if self.is_expired() {
             return Err(RecordError::Expired);
@@ -125,18 +125,18 @@ impl StoredRecord {
         }
     }
 
-    /// The record, its JSON compared with its digest, and with what the row says.
+    /// The record, after checking its JSON against its digest and its row.
     ///
     /// # Errors
-    /// That it has expired, or is not what was stored.
+    /// That it has expired, or was altered.
     pub fn parse(&self) -> Result<Record, RecordError> {
         Ok(self.checked()?.0)
     }
 
-    /// The record with its JSON, compared with its digest, and with what the row says.
+    /// The record with its JSON, after checking it against its digest and its row.
     ///
     /// # Errors
-    /// That it has expired, or is not what was stored.
+    /// That it has expired, or was altered.
     pub fn checked(&self) -> Result<(Record, Cow<'_, [u8]>), RecordError> {
         let json = self.json()?;
         let found = serin_core::digest(&json);
@@ -154,7 +154,7 @@ impl StoredRecord {
 }
 
 impl Beside {
-    /// The first column that does not follow from the record.
+    /// The first column that differs from the record.
     fn differs(&self, id: &str, record: &Record) -> Option<String> {
         let assignment = record.routing.assignment.as_ref();
         let text = |text: Option<&str>| text.map_or_else(|| "none".to_owned(), |text| format!("'{text}'"));
@@ -180,7 +180,7 @@ impl Beside {
         Some(format!("the row and its record differ: {column} is {row} in the row, and {record} in the record"))
     }
 
-    /// An attribute that is not what the record has of it.
+    /// An attribute that differs from the record.
     fn attribute_that_differs(&self, record: &Record) -> Option<(&'static str, String, String)> {
         let text = self.attributes.as_deref()?;
         let kept: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();

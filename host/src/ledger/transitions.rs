@@ -1,4 +1,4 @@
-//! The experiments' statuses, and every change of one: who, when, why, on what evidence.
+//! The statuses of experiments, and every change of a status: who, when, why, and the evidence.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serin_core::Name;
@@ -11,9 +11,9 @@ use super::LedgerError;
 pub struct Transition {
     /// The experiment.
     pub experiment: Name,
-    /// The status that is changed.
+    /// The status before.
     pub from: Status,
-    /// What it becomes.
+    /// The status after.
     pub to: Status,
     /// The command.
     pub command: &'static str,
@@ -23,13 +23,13 @@ pub struct Transition {
     pub reason: String,
     /// SHA-256 of the spec in force.
     pub spec_digest: Name,
-    /// What it rests on.
+    /// The evidence.
     pub evidence: serde_json::Value,
     /// When it was given.
     pub time_ms: u64,
 }
 
-/// A change as it lies in the ledger.
+/// A stored change.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct TransitionRow {
     /// The status's generation after it.
@@ -50,11 +50,11 @@ pub struct TransitionRow {
     pub reason: String,
     /// SHA-256 of the spec in force.
     pub spec_digest: String,
-    /// What it rests on.
+    /// The evidence.
     pub evidence: serde_json::Value,
 }
 
-/// Says whether the status was still the one that the change is from.
+/// Stores a change. Says whether the status was still the one that it starts from.
 pub(super) fn store_transition(db: &Connection, change: &Transition) -> Result<bool, rusqlite::Error> {
     let known: Option<i64> = db
         .prepare_cached("SELECT generation FROM experiments WHERE id = ?1")?

@@ -1,6 +1,6 @@
-//! The single writer. It takes whatever is queued, commits it as one transaction, and then
-//! answers everybody who waits: under load the cost of a commit is shared, and alone
-//! nobody waits for company.
+//! The single writer. It commits everything that is queued as one transaction and then releases the
+//! waiting callers (group commit). Under load the cost of a commit is shared; a single commit waits
+//! for no others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,14 +24,14 @@ use super::{Commit, Durability, LedgerError, Note};
 use crate::clock::Stopwatch;
 use crate::telemetry::{Metrics, log_limited};
 
-/// Jobs in one transaction.
+/// The most jobs in one transaction.
 const GROUP: usize = 512;
-/// Rows in one transaction: what comes after them is never behind more than this.
+/// The most rows in one transaction, which bounds the wait of later jobs.
 const GROUP_ROWS: usize = 12_000;
-/// Rows after which the log's content is moved on. A write that meets a page on its way to the
-/// disk waits for it, and for all that went before: what goes at once has to be little.
+/// Rows after which a checkpoint is requested. A write to a page that is being written to disk
+/// waits for it and for everything before it, so each checkpoint must be small.
 const MOVE_ROWS: usize = 128;
-/// Learns of a commit's end.
+/// Called with the result of a commit.
 pub type OnCommitted = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
 type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 
@@ -56,14 +56,14 @@ impl Job {
         if let Self::Commit(commit, _) = self { commit.decisions.len() } else { 0 }
     }
 
-    /// What people and the host resolved has to outlast a power cut, whatever the durability of
-    /// decisions: an abort that was acknowledged must not be undone.
+    /// Status changes, approvals and clock confirmations must survive a power cut, whatever the
+    /// durability of decisions: an acknowledged abort must not be undone.
     fn has_to_be_on_disk(&self) -> bool {
         matches!(self, Self::Transition(..) | Self::Note(Note::Approval(..) | Note::Clock(..), _))
     }
 }
 
-/// The one who writes.
+/// The writer.
 pub(super) struct Writer {
     connection: Connection,
     durability: Durability,
@@ -100,14 +100,14 @@ impl Writer {
             unmoved += rows;
             self.commit_group(group);
             if let Some(job) = expiry {
-                // Apart, so that nobody's commit waits until it is done.
+                // In a transaction of its own, so that no commit waits for it.
                 let mut watch = Stopwatch::new();
                 self.commit_group(vec![job]);
                 self.expiry.took(watch.lap_us());
             }
             if unmoved >= MOVE_ROWS {
                 unmoved = 0;
-                // One nudge that is not yet taken stands for all.
+                // One pending nudge is enough.
                 let _ = nudge.try_send(());
             }
             if finish.swap(false, Ordering::Relaxed)
@@ -118,8 +118,8 @@ impl Writer {
         }
     }
 
-    /// One transaction for all. Where a job breaks a constraint, each is tried again by itself, so
-    /// that it does not take its neighbours along; a full disk or a lock would only fail again.
+    /// One transaction for all jobs. If a job violates a constraint, each is retried in its own
+    /// transaction, so that the others succeed. A full disk or a lock would only fail again.
     fn commit_group(&mut self, jobs: Vec<Job>) {
         if jobs.is_empty() {
             return;
@@ -160,7 +160,7 @@ impl Writer {
     fn transact(&mut self, jobs: &[Job]) -> rusqlite::Result<Vec<Applied>> {
         let waits = jobs.iter().any(Job::has_to_be_on_disk);
         if waits && self.durability != Durability::Power {
-            // It syncs the log, and with it all that was committed before.
+            // It syncs the log, and with it all earlier commits.
             self.connection.pragma_update(None, "synchronous", "FULL")?;
         }
         let committed = (|| {
@@ -171,7 +171,7 @@ impl Writer {
             Ok(results)
         })();
         if waits {
-            // Whatever became of this, what was committed stays committed.
+            // If this fails, the commit stands.
             let level = self.connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
             if committed.is_ok() && level.is_ok_and(|level| level >= FULL) {
                 self.metrics.synced_commits.inc();
@@ -185,7 +185,7 @@ impl Writer {
         committed
     }
 
-    /// Forgets what a transaction that failed had come to.
+    /// Discards the state of a failed transaction.
     fn forget(&mut self) {
         self.written.clear();
         self.expiry.forget();
@@ -195,7 +195,7 @@ impl Writer {
 /// SQLite's number of `synchronous = FULL`: a commit waits for the disk.
 const FULL: i64 = 2;
 
-/// What applying a job yields, before it is durable.
+/// The result of applying a job, before it is durable.
 enum Applied {
     Commit,
     Events(Vec<EventResult>),
@@ -234,7 +234,7 @@ fn apply(
 }
 
 fn answer(job: Job, result: Result<Applied, LedgerError>) {
-    // Whoever waited may be gone; what is committed stays committed.
+    // The receiver may be gone; the commit stands.
     match (job, result) {
         (Job::Commit(_, Some(done)), result) => done(result.map(drop)),
         (Job::Commit(_, None), _) => {}

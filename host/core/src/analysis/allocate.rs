@@ -1,11 +1,12 @@
-//! The shares of an experiment's next batch.
+//! The allocation of an experiment's next batch.
 
 use super::metrics::Summed;
 use super::observed::Observed;
 use crate::stats::bandit::thompson;
 
-/// The arms' shares for the next batch, by what is matured at `now_ms`; none where shares are
-/// fixed. The same ledger and batch give the same shares.
+/// The arms' shares for the next batch, computed from rewards that are mature at `now_ms`
+/// (milliseconds since the Unix epoch). `None` if shares are fixed. The same ledger and batch give
+/// the same shares.
 pub fn next_shares(observed: &Observed, now_ms: u64) -> Option<Vec<f64>> {
     let (spec, control) = (&observed.spec, observed.spec.control_at());
     let allocation = spec.allocation.as_ref()?;

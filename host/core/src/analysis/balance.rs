@@ -1,15 +1,15 @@
-//! Whether units fall to the arms as the weights say, looked at after every one of them: the
-//! Dirichlet-multinomial Bayes factor of Lindon and Malek (2022), one predictive factor a unit.
-//! Batches with other weights are factors of one product.
+//! Sequential test for a sample ratio mismatch, updated after every unit: the Dirichlet-multinomial
+//! Bayes factor of Lindon and Malek (2022), one predictive factor per unit. Factors of batches with
+//! different weights are multiplied.
 
-/// Units that the prior is worth.
+/// The prior's weight, in units.
 const PRIOR: f64 = 100.0;
 
-/// Units by arm, and what they say of the weights.
+/// Units by arm, and the evidence against the weights.
 pub(super) struct Balance {
     /// By arm, over all batches.
     pub counts: Vec<u64>,
-    /// Weights and counts, a batch each.
+    /// Weights and counts of each batch.
     batches: Vec<(Vec<f64>, Vec<u64>)>,
     /// The logarithm of the product of all factors.
     pub log_factor: f64,
@@ -17,20 +17,20 @@ pub(super) struct Balance {
 }
 
 impl Balance {
-    /// Nobody yet; `weights` of each batch, at least one.
+    /// No units yet. `weights` has the weights of each batch, at least one.
     pub fn new(weights: Vec<Vec<f64>>) -> Self {
         let arms = weights.first().map_or(0, Vec::len);
         let batches = weights.into_iter().map(|weights| (weights, vec![0; arms])).collect();
         Self { counts: vec![0; arms], batches, log_factor: 0.0, highest: 0.0 }
     }
 
-    /// More batches have begun, each with weights of its own.
+    /// Adds batches that have begun, each with its own weights.
     pub fn add_batches(&mut self, weights: &[Vec<f64>]) {
         let arms = self.counts.len();
         self.batches.extend(weights.iter().map(|weights| (weights.clone(), vec![0; arms])));
     }
 
-    /// A unit entered.
+    /// Adds a unit.
     pub fn enter(&mut self, arm: usize, batch: usize) {
         let last = self.batches.len() - 1;
         let (weights, counts) = &mut self.batches[batch.min(last)];
@@ -47,7 +47,7 @@ impl Balance {
         self.highest = self.highest.max(self.log_factor);
     }
 
-    /// Units that the weights foretell, by arm.
+    /// Expected units by arm.
     pub fn expected(&self) -> Vec<f64> {
         let mut expected = vec![0.0; self.counts.len()];
         for (weights, counts) in &self.batches {
@@ -59,7 +59,7 @@ impl Balance {
         expected
     }
 
-    /// The smallest p so far; valid however often it is looked at.
+    /// The smallest p-value so far, valid at any number of looks.
     pub fn p(&self) -> f64 {
         (-self.highest).exp().min(1.0)
     }

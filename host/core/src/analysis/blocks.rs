@@ -1,5 +1,5 @@
-//! The summary of a block of units: all that an analysis needs to know of them. Summaries are merged
-//! in the units' order, and so an analysis does not depend on when which block was summed up.
+//! The summary of a block of units: everything that an analysis needs of them. Summaries are merged
+//! in the units' order, so an analysis does not depend on when each block was summarized.
 
 use std::ops::Range;
 
@@ -13,17 +13,17 @@ use crate::stats::{Counts, Moments};
 pub(super) struct Block {
     /// The version of its units.
     version: u64,
-    /// When it was summed up.
+    /// When it was computed.
     at_ms: u64,
     /// When the next of its units becomes mature.
     until_ms: u64,
-    /// Units that every metric has waited for.
+    /// Units that are mature in every metric.
     pub mature: u64,
-    /// The covariates of all its units, whatever their arm.
+    /// The covariates of all its units, in all arms.
     pub covariates: Vec<Moments>,
     /// By metric.
     pub metrics: Vec<MetricSummary>,
-    /// By guardrail and arm: units, and those that count.
+    /// By guardrail and arm: units, and units with an event.
     pub hits: Vec<Vec<Counts>>,
     /// By action at the entry, and arm.
     pub first_actions: Vec<Vec<u64>>,
@@ -32,7 +32,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Sums up the units at these positions.
+    /// Summarizes the units at these positions.
     pub fn of(facts: &Facts, at: Range<usize>, version: u64, now_ms: u64) -> Self {
         let spec = &facts.spec;
         let arms = spec.arms.len();
@@ -79,7 +79,7 @@ impl Block {
         block
     }
 
-    /// Says whether it would be the same, summed up at `now_ms` of units of this version.
+    /// Says whether a summary computed at `now_ms` from units of this version would be the same.
     pub fn is_valid(&self, version: u64, now_ms: u64) -> bool {
         let is_in_time =
             (self.at_ms..self.until_ms).contains(&now_ms) || (self.until_ms == u64::MAX && now_ms >= self.at_ms);

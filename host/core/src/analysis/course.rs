@@ -1,4 +1,4 @@
-//! How an experiment was run, where its spec alone does not say.
+//! How an experiment was run: the parts of its status that the analysis needs beside its spec.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use crate::experiment::{Arm, Experiment, Status};
 /// What an analysis needs to know of an experiment's status.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Course {
-    /// What it randomizes by.
+    /// The randomization unit.
     pub unit: Name,
     /// When it first took units.
     pub started_ms: Option<u64>,
     /// The arms' shares by batch; none where they are fixed.
     pub batches: Vec<Vec<f64>>,
-    /// The arm that serves all but the holdback, or did until it was taken back.
+    /// The arm that was shipped and serves all but the holdback, also if it was withdrawn since.
     pub shipped: Option<Name>,
 }
 
 impl Course {
-    /// The course that an experiment which randomizes by `unit` has taken.
+    /// The course of an experiment with this status and this randomization unit.
     pub fn of(status: &Status, unit: &Name) -> Self {
         Self {
             unit: unit.clone(),
@@ -31,11 +31,11 @@ impl Course {
     }
 }
 
-/// An experiment whose winner serves everybody but the holdback. What is still a comparison is
-/// between those who were always in the winner's arm and those who always are in control. All
-/// others moved to the winner when it shipped, and are left out.
+/// An experiment whose winner serves all units except the holdback. The remaining comparison is
+/// between units that have always been in the winner's arm and units that have always been in
+/// control. All others moved to the winner when it shipped, and are left out.
 pub(super) struct Shipped {
-    /// The two arms that are left, with their shares of those who stayed.
+    /// The two remaining arms, with their shares of the units that stayed.
     pub spec: Arc<Experiment>,
     whole: Arc<Experiment>,
     winner: usize,
@@ -47,7 +47,7 @@ impl Shipped {
         let at = spec.arms.iter().position(|arm| *arm.name == *winner)?;
         let control = spec.control_at();
         if at == control || spec.holdback <= 0.0 {
-            // There is nobody to compare with: what was known is what is known.
+            // Without a holdback there is nothing to compare with, so the analysis stays as it was.
             return None;
         }
         let stayed = spec.holdback + spec.arms[at].weight;
@@ -57,7 +57,7 @@ impl Shipped {
         Some(Self { spec: left, whole: Arc::clone(spec), winner: at, unit: unit.clone() })
     }
 
-    /// Says whether a unit is in another arm since.
+    /// Says whether a unit has moved to another arm since.
     pub fn moves(&self, unit: &str) -> bool {
         let place = place(Purpose::Arm, &self.whole.salt, &self.unit, unit);
         let weights = || self.whole.arms.iter().map(|arm| arm.weight);

@@ -1,4 +1,4 @@
-//! What was known of a unit when it entered: covariates, and the groups that it belongs to.
+//! The values known of a unit at its entry: covariates and groups.
 
 use std::collections::HashMap;
 
@@ -7,26 +7,26 @@ use rustc_hash::FxBuildHasher;
 use crate::experiment::{Attribute, Experiment};
 use crate::value::Value;
 
-/// Groups of one attribute that are told apart; what comes after them is `(other)`.
+/// The most groups of one attribute; further ones are counted as `(other)`.
 const MAX_GROUPS: usize = 64;
 /// Bytes of a group's name.
 const MAX_NAME: usize = 64;
 
-/// A unit's values: numbers by covariate, groups by grouping attribute. NaN and [`UNKNOWN`] stand
-/// for what was not known.
+/// A unit's values: numbers by covariate, groups by grouping attribute. Unknown values are NaN and
+/// [`UNKNOWN`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct EntryValues {
     numbers: Box<[f64]>,
     groups: Box<[u16]>,
 }
 
-/// The group of those of whom it is not known.
+/// The group of units whose value is unknown.
 pub(super) const UNKNOWN: u16 = u16::MAX;
 
 /// The attributes that an experiment's analysis looks at.
 pub(super) struct Attributes {
     covariates: Vec<Attribute>,
-    /// Each with its groups' names, in the order in which they came.
+    /// Each with its groups' names, in order of first occurrence.
     groupings: Vec<(Attribute, Vec<Box<str>>)>,
 }
 
@@ -85,12 +85,12 @@ impl Attributes {
 }
 
 impl EntryValues {
-    /// The value of a covariate; NaN where it was not known.
+    /// The value of a covariate; NaN if unknown.
     pub fn number(&self, place: usize) -> f64 {
         self.numbers.get(place).copied().unwrap_or(f64::NAN)
     }
 
-    /// The group by a grouping.
+    /// The unit's group in a grouping.
     pub fn group(&self, place: usize) -> u16 {
         self.groups.get(place).copied().unwrap_or(UNKNOWN)
     }

@@ -1,7 +1,7 @@
 //! The facts known about an experiment's units. One unit is one observation, however many decisions
-//! it had. Facts are taken in the order in which the ledger committed them: an outcome is
-//! counted for the units that had entered when it was stored, and for no other. So the result
-//! depends on the ledger alone, and not on when or in how many steps it was read.
+//! it has. Facts are added in commit order of the ledger, and an outcome counts only for units that
+//! had entered when it was stored. So the result depends on the ledger alone, not on when or in how
+//! many steps it was read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,21 +27,21 @@ pub struct Decision<'a> {
     pub time_ms: u64,
     /// The action that was served.
     pub action: &'a str,
-    /// What came of the arm's attempt: `answer`, `refusal`, or the kind of failure.
+    /// The outcome of the arm's attempt: `answer`, `refusal`, or the kind of failure.
     pub outcome: &'a str,
-    /// Whether somebody else than the arm served.
+    /// Whether the decision was served by something other than the arm.
     pub fell_back: bool,
-    /// Microseconds that it took.
+    /// Its duration in microseconds.
     pub took_us: u64,
-    /// Its arm was chosen by hand: it stays out of analysis.
+    /// Its arm was forced: it stays out of the analysis.
     pub forced: bool,
-    /// The batch that its arm was drawn in; none where shares are fixed.
+    /// The batch in which its arm was drawn; none if shares are fixed.
     pub batch: Option<u32>,
-    /// What analysis looks at of the unit, as a JSON object of [`Experiment::attributes`].
+    /// The unit's attributes, as a JSON object by the names of [`Experiment::attributes`].
     pub attributes: Option<&'a str>,
 }
 
-/// Something that happened to a unit.
+/// An outcome or exposure of a unit.
 #[derive(Debug, Clone, Copy)]
 pub struct Happened<'a> {
     /// The unit.
@@ -54,9 +54,9 @@ pub struct Happened<'a> {
 
 /// The positions of one unit id in [`Observed::units`].
 enum Entries {
-    /// Shares are fixed: it has entered once.
+    /// Shares are fixed: the unit has one entry.
     One((u32, u32)),
-    /// Each batch that drew an arm for it, and the position of that entry.
+    /// Adaptive shares: each batch that drew an arm for the unit, and the position of that entry.
     ByBatch(Vec<(u32, u32)>),
 }
 
@@ -70,23 +70,23 @@ impl Entries {
     }
 }
 
-/// Units of a block: what is summed up together. A block takes some 20 microseconds, and a million
-/// units have 4,000 of them to merge.
+/// Units in a block, which are summarized together. Summarizing a block takes about 20
+/// microseconds, and a million units have 4,000 blocks to merge.
 pub(super) const BLOCK: usize = 256;
 
 type ByUnit<T> = HashMap<Box<str>, T, FxBuildHasher>;
 
 /// The facts known about an experiment's units.
 pub struct Facts {
-    /// The spec that it is analysed by.
+    /// The spec used for the analysis.
     pub spec: Arc<Experiment>,
     /// How it was run.
     pub course: Course,
-    /// Units that only had decisions whose arm was chosen by hand.
+    /// Units that only have decisions with a forced arm.
     pub forced: ByUnit<()>,
-    /// Units that left their arm when the winner shipped: they are nobody's any more.
+    /// Units that left their arm when the winner shipped. They are in no arm's results.
     pub moved: ByUnit<()>,
-    /// Decisions in arms that the spec does not have, or of a unit that changed its arm: there
+    /// Decisions in arms that the spec does not have, or of a unit that changed its arm. There
     /// should be none.
     pub astray: u64,
     /// Actions served, by arm.
@@ -100,15 +100,15 @@ pub struct Facts {
     slots: Vec<Slot>,
     pub(super) of_metric: Vec<Slots>,
     pub(super) srm: Balance,
-    /// Changes so far: of the units of each block, and of everything.
+    /// Versions: of each block's units, and of everything.
     block_versions: Vec<u64>,
     version: u64,
 }
 
 impl Facts {
-    /// Nothing yet, of an experiment that was run in this way.
+    /// No facts yet, for an experiment with this spec and course.
     pub fn over(spec: Arc<Experiment>, course: Course) -> Self {
-        // Once a winner serves everybody else, it is compared with those who were held back.
+        // Once a winner has shipped, it is compared with the held-back units.
         let shipped = course.shipped.as_ref().and_then(|winner| Shipped::of(&spec, winner, &course.unit));
         let spec = shipped.as_ref().map_or(spec, |shipped| Arc::clone(&shipped.spec));
         let (slots, of_metric) = slots(&spec);
@@ -134,8 +134,8 @@ impl Facts {
         }
     }
 
-    /// Takes over how the experiment was run since, where only batches were added. Says whether
-    /// that was so; if not, nothing has changed, and the ledger has to be read again for it.
+    /// Updates the course if only batches were added, and says whether that was the case. If not,
+    /// nothing is changed, and the experiment's facts have to be read from the ledger again.
     pub fn continue_with(&mut self, course: &Course) -> bool {
         let before = self.course.batches.len();
         let same_but_batches = Course { batches: self.course.batches.clone(), ..course.clone() } == self.course;
@@ -153,12 +153,12 @@ impl Facts {
         true
     }
 
-    /// Counts the changes so far: equal versions at the same time have equal analyses.
+    /// The number of changes so far. Equal versions at the same time have equal analyses.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Takes a decision.
+    /// Adds a decision.
     pub fn decision(&mut self, decision: &Decision<'_>) {
         self.version += 1;
         let unit = decision.unit;
@@ -201,7 +201,7 @@ impl Facts {
         each_total(&self.slots, known, row, decision.time_ms, |total| total.add(1.0));
     }
 
-    /// The position of a unit that has entered, in a batch where shares follow from rewards.
+    /// The position of a unit that has entered; with adaptive shares, its entry in `batch`.
     fn entry(&self, unit: &str, batch: Option<u32>) -> Option<usize> {
         match (self.entries.get(unit)?, batch) {
             (Entries::One((_, at)), _) => Some(*at as usize),
@@ -214,7 +214,7 @@ impl Facts {
 
     fn enter(&mut self, arm: usize, batch: Option<u32>, decision: &Decision<'_>) -> usize {
         self.forced.remove(decision.unit);
-        // An experiment of four billion units has other troubles.
+        // Four billion units are beyond any experiment.
         let at = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
         match (batch, self.entries.get_mut(decision.unit)) {
             (None, _) => drop(self.entries.insert(decision.unit.into(), Entries::One((0, at)))),
@@ -240,7 +240,7 @@ impl Facts {
             slowest_us: 0,
             exposed: false,
             batch,
-            // A decision point has far fewer actions.
+            // A decision point has far fewer actions than 2^16.
             first_action: u16::try_from(first_action).unwrap_or(u16::MAX),
             adverse: 0,
             known: self.attributes.read(decision.attributes),
@@ -251,7 +251,7 @@ impl Facts {
         at
     }
 
-    /// Changes each entry of a unit that was there when something was stored.
+    /// Updates each entry of a unit that existed when the event was stored.
     fn of_unit(&mut self, happened: &Happened<'_>, mut change: impl FnMut(&[Slot], &mut Unit)) {
         let Some(entries) = self.entries.get(happened.unit) else { return };
         for (_, at) in entries.as_slice() {
@@ -264,21 +264,22 @@ impl Facts {
         }
     }
 
-    /// Takes an outcome of a unit. That of a unit which has not entered is not this experiment's.
+    /// Adds an outcome of a unit. It is ignored if the unit has not entered.
     pub fn outcome(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
         self.of_unit(happened, |slots, unit| {
             each_total(slots, unit, (Source::Outcomes, Some(name)), happened.at_ms, |total| total.add(value));
         });
     }
 
-    /// Takes an outcome back that was taken before; `happened` is the outcome's own.
+    /// Removes an outcome that was added before and is now reversed; `happened` is that of the
+    /// outcome.
     pub fn reversal(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
         self.of_unit(happened, |slots, unit| {
             each_total(slots, unit, (Source::Outcomes, Some(name)), happened.at_ms, |total| total.remove(value));
         });
     }
 
-    /// Takes an exposure of a unit.
+    /// Adds an exposure of a unit.
     pub fn exposure(&mut self, happened: &Happened<'_>) {
         self.of_unit(happened, |slots, unit| {
             unit.exposed |= unit.entry_ms <= happened.at_ms;
@@ -286,7 +287,7 @@ impl Facts {
         });
     }
 
-    /// Says whether the winner's own units are compared with those held back, and nobody else.
+    /// Says whether only the winner's own units and the held-back ones are compared.
     pub fn is_against_held_back(&self) -> bool {
         self.shipped.is_some()
     }
@@ -296,8 +297,8 @@ impl Facts {
         &self.srm.counts
     }
 
-    /// The units, in the order in which they entered. One that several batches drew an arm for is
-    /// one of each.
+    /// The units in order of entry. A unit for which several batches drew an arm appears once for
+    /// each.
     pub fn units(&self) -> &[Unit] {
         &self.units
     }
@@ -309,13 +310,13 @@ impl Facts {
         })
     }
 
-    /// Counts the changes of each block of units: equal versions have equal summaries.
+    /// The number of changes of each block. Equal versions have equal summaries.
     pub(super) fn block_versions(&self) -> &[u64] {
         &self.block_versions
     }
 }
 
-/// The totals that each unit needs, and the positions at which each metric finds them.
+/// The totals that each unit needs, and their positions by metric.
 fn slots(spec: &Experiment) -> (Vec<Slot>, Vec<Slots>) {
     let mut slots: Vec<Slot> = Vec::new();
     let mut slot = |measure: &Measure, metric: &Metric| {

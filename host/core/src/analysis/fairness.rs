@@ -1,10 +1,10 @@
-//! How groups of people fare: each group's share of the well-treated against the reference
-//! group's, with bounds that may be looked at after every decision.
+//! Fairness guardrails: each group's share of well-treated units is compared with the reference
+//! group's, with bounds that are valid after every decision.
 //!
-//! Well-treated is who had none of the adverse actions; and, for each goal that is yes or no, whom
-//! it was reached for. Thresholds are monitors that somebody chose, not a finding of law. Each
-//! group is compared for itself, and all share the error rate: the smallest of several ratios
-//! would always look bad.
+//! A unit is well treated if it had none of the adverse actions (the rate `selection`) or, for each
+//! yes-or-no goal, if the goal was reached for it. Thresholds are monitors that somebody chose, not
+//! a finding of law. Each group is compared separately, and all share the error rate, because the
+//! smallest of several ratios tends to be small by chance.
 
 use super::fairness_tally::goals;
 use super::guardrails::HarmStatus;
@@ -22,7 +22,8 @@ pub struct FairnessResult {
     pub fairness: usize,
     /// The arm.
     pub arm: Name,
-    /// Whether this arm can stop anything: control shows what was there before.
+    /// Whether the arm can stop the experiment. Control cannot: it shows the state before the
+    /// experiment.
     pub is_new: bool,
     /// The group.
     pub group: Box<str>,
@@ -30,17 +31,17 @@ pub struct FairnessResult {
     pub rate: Name,
     /// Units of the group and of the reference.
     pub units: [u64; 2],
-    /// The well-treated among them, as shares.
+    /// The shares of well-treated units in both.
     pub rates: [Option<f64>; 2],
-    /// The first share by the second, and bounds of that ratio that hold at any time.
+    /// The first share divided by the second; none if that is not defined.
     pub ratio: Option<f64>,
-    /// The ratio is above this.
+    /// Lower bound of the ratio, valid at any time.
     pub low: f64,
-    /// The ratio is below this.
+    /// Upper bound of the ratio, valid at any time.
     pub high: f64,
-    /// What it says: harm is a ratio surely below the smallest one that is allowed.
+    /// The result: harm is an upper bound below the smallest allowed ratio.
     pub status: HarmStatus,
-    /// Why it cannot say more yet.
+    /// Why it is inconclusive.
     pub why: Option<String>,
 }
 
@@ -105,7 +106,7 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
     results
 }
 
-/// The well-treated, by rate, arm and group.
+/// Units and well-treated units, by rate, arm and group.
 fn rates(observed: &Observed, at: usize, groups: usize, now_ms: u64) -> Vec<(Name, Vec<Vec<Counts>>)> {
     let spec = &observed.spec;
     let names = std::iter::once("selection".into()).chain(goals(observed).map(|goal| spec.metrics[goal].name.clone()));
@@ -115,7 +116,7 @@ fn rates(observed: &Observed, at: usize, groups: usize, now_ms: u64) -> Vec<(Nam
         for block in blocks.iter().flatten() {
             for ((_, arms), of_block) in rates.iter_mut().zip(&block.fairness[at]) {
                 for (groups, of_block) in arms.iter_mut().zip(of_block) {
-                    // Groups that came later are not in the tallies before them.
+                    // Tallies made before a group first occurred do not contain it.
                     for (sum, of_block) in groups.iter_mut().zip(of_block) {
                         *sum = *sum + *of_block;
                     }

@@ -1,4 +1,4 @@
-//! Mergeable counts of the units that are treated well, by group.
+//! Mergeable counts of well-treated units, by group.
 
 use super::entry::UNKNOWN;
 use super::facts::Facts;
@@ -6,10 +6,10 @@ use super::unit::{Slots, Unit};
 use crate::experiment::{Aggregate, Role};
 use crate::stats::Counts;
 
-/// Units, and those treated well, by rate, arm and group.
+/// Units and well-treated units, by rate, arm and group.
 pub(super) type Tally = Vec<Vec<Vec<Counts>>>;
 
-/// The goals that are yes or no: each is a rate beside `selection`, which comes first.
+/// The yes-or-no goals. Each is a rate after `selection`, which comes first.
 pub(super) fn goals(facts: &Facts) -> impl Iterator<Item = usize> + '_ {
     let is_goal = |position: &usize| {
         let metric = &facts.spec.metrics[*position];

@@ -1,5 +1,5 @@
-//! Guardrails: harm, holds, or inconclusive. Each is tested in one direction, by unit, and may
-//! be looked at after every decision.
+//! Guardrails: harm, holds, or inconclusive. Each test is one-sided, by unit, and valid after every
+//! decision.
 
 use super::metrics::Summed;
 use super::observed::Observed;
@@ -9,14 +9,14 @@ use crate::stats::conditional;
 use crate::stats::rare::{Counts, difference_bounds};
 use crate::stats::{Estimate, lower, upper};
 
-/// What a guardrail says.
+/// The result of a guardrail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HarmStatus {
-    /// The new arm is not worse by the margin.
+    /// The new arm is worse by less than the margin (non-inferiority).
     Holds,
-    /// Neither is shown.
+    /// Neither is significant yet.
     Inconclusive,
-    /// The new arm is worse.
+    /// The new arm is worse by more than the alarm.
     Harm,
 }
 
@@ -31,16 +31,16 @@ impl HarmStatus {
     }
 }
 
-/// What a guardrail takes for harm.
+/// The kind of change that is harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HarmKind {
-    /// It happened too often; nothing is tested.
+    /// More events than allowed; not a test.
     Count,
-    /// More of it than in control.
+    /// More than in control.
     Increase,
-    /// Less of it than in control.
+    /// Less than in control.
     Decrease,
-    /// Another share of some action than in control.
+    /// A different share of some action than in control.
     Mix,
 }
 
@@ -55,7 +55,7 @@ impl HarmKind {
         }
     }
 
-    /// What is bounded, and has to stay small.
+    /// The bounded quantity, in words for messages.
     pub fn change(self) -> &'static str {
         match self {
             Self::Count | Self::Increase => "the increase",
@@ -74,29 +74,29 @@ pub struct GuardrailResult {
     pub arm: Name,
     /// What it takes for harm.
     pub kind: HarmKind,
-    /// What it says.
+    /// The result.
     pub status: HarmStatus,
     /// Units in control and in the arm.
     pub units: [u64; 2],
-    /// Their means or rates; none where there is none.
+    /// Their means or rates; none without units.
     pub means: [Option<f64>; 2],
-    /// The action whose share differs most, where the mix of actions is watched: the means are its.
+    /// For the mix of actions: the action whose share differs most. `means` are its shares.
     pub action: Option<Box<str>>,
-    /// How often it happened in the arm, and how often it may, where that is all that is asked.
+    /// For a count: events in the arm, and the most that are allowed.
     pub count: Option<[u64; 2]>,
-    /// p of "no increase", valid at any time, where events are counted and the alarm is at 0.
+    /// p-value of "no increase", valid at any time. Only for counted events with an alarm of 0.
     pub p: Option<f64>,
-    /// The change for the worse is above this, at the alarm's share of alpha.
+    /// Lower bound of the change for the worse, at `alarm_alpha`.
     pub lower: Option<f64>,
-    /// The change for the worse is below this, at alpha.
+    /// Upper bound of the change for the worse, at the guardrail's alpha.
     pub upper: Option<f64>,
-    /// Harm is a lower bound above this.
+    /// The alarm: harm is a lower bound above this.
     pub alarm: Option<f64>,
     /// The alarm's share of alpha.
     pub alarm_alpha: f64,
-    /// What the upper bound has to stay under.
+    /// The margin: the guardrail holds if the upper bound is below this.
     pub margin: Option<f64>,
-    /// Why it cannot say more yet.
+    /// Why it is inconclusive.
     pub why: Option<String>,
 }
 
@@ -105,8 +105,8 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
     let spec = &observed.spec;
     let guardrail = &spec.guardrails[position];
     let arms: Vec<usize> = (0..spec.arms.len()).filter(|arm| *arm != control).collect();
-    // Each of them may raise an alarm, so they share the rate of false ones. That all hold has
-    // to be shown by each alone.
+    // Every guardrail and arm may raise an alarm, so they share the error rate of false alarms.
+    // `holds` needs no such correction, because each has to show it alone.
     let alarm_alpha = guardrail.alpha / (spec.guardrails.len() * arms.len().max(1)) as f64;
     let summed = match guardrail.watched {
         Watched::Metric(metric) => Some(Summed::of(observed, metric, now_ms)),
@@ -140,8 +140,8 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
             }
             None => {
                 let (weight, of_control) = (spec.arms[arm].weight, spec.arms[control].weight);
-                // Shares that change tell nothing of where an event falls: then each arm's rate
-                // is bounded by itself.
+                // With adaptive shares the arm of an event has no fixed probability. Then each
+                // arm's rate is bounded separately.
                 let is_fixed = observed.course.batches.is_empty();
                 let share = if is_fixed { weight / (weight + of_control) } else { 0.0 };
                 let bounds = |alphas| observed.bounds((position, arm), [counts[control], counts[arm]], alphas);
@@ -163,7 +163,7 @@ fn kind(guardrail: &Guardrail) -> HarmKind {
     }
 }
 
-/// Units, and those that count, by arm.
+/// Units, and units with an event, by arm.
 fn hits(observed: &Observed, position: usize, now_ms: u64) -> Vec<Counts> {
     let mut counts = vec![Counts::default(); observed.spec.arms.len()];
     observed.with_blocks(now_ms, |blocks| {
@@ -176,8 +176,8 @@ fn hits(observed: &Observed, position: usize, now_ms: u64) -> Vec<Counts> {
     counts
 }
 
-/// `share` is the arm's part of the units that fall to it or to control; `bounds` gives the lower bound
-/// of the difference of rates and the upper one, each at its error rate.
+/// `share` is the arm's share of the units of both arms. `bounds` returns the lower and the upper
+/// bound of the difference of rates, each at its error rate.
 fn by_counts(
     result: &mut GuardrailResult,
     guardrail: &Guardrail,
@@ -198,8 +198,8 @@ fn by_counts(
     let [mut low, high] = bounds([result.alarm_alpha, guardrail.alpha]);
     let margin = scaled(margin, is_relative, result.means[0]);
     if alarm == 0.0 && share > 0.0 && share < 1.0 {
-        // Any increase is harm: the events alone tell, and sooner than two bounds of which each
-        // has to allow for its own arm's luck.
+        // Any increase is harm. The conditional test of the events alone detects it sooner than two
+        // bounds, each of which allows for the noise of its own arm.
         let p = conditional::p(control.events, arm.events, share);
         result.p = Some(p);
         let is_harm = p <= result.alarm_alpha;
@@ -209,8 +209,8 @@ fn by_counts(
     conclude(result, low > alarm, [low, high], margin, alarm);
 }
 
-/// The share of units with each action at their entry. It may differ either way, and every action
-/// has a part of the error rate.
+/// The share of units with each action at entry. It may differ either way, and the actions share
+/// the error rate.
 fn by_mix(
     result: &mut GuardrailResult,
     guardrail: &Guardrail,
@@ -273,7 +273,7 @@ fn by_metric(
     }
     let estimate = match summed.estimate(control, arm) {
         Ok(estimate) if more_is_harm => estimate,
-        // Harm is less of it: everything is looked at from the other side.
+        // Less is harm: the bounds are mirrored.
         Ok(estimate) => Estimate { difference: -estimate.difference, ..estimate },
         Err(why) => {
             result.why = Some(why.to_string());
@@ -289,7 +289,7 @@ fn scaled(margin: f64, is_relative: bool, control: Option<f64>) -> f64 {
     if is_relative { margin * control.unwrap_or(0.0).abs() } else { margin }
 }
 
-/// One more than allowed is enough: there is nothing to test.
+/// One event more than allowed is harm; no test is needed.
 fn count(result: &mut GuardrailResult, events: u64, most: u64) {
     result.status = if events > most { HarmStatus::Harm } else { HarmStatus::Holds };
     result.count = Some([events, most]);
@@ -317,7 +317,7 @@ fn conclude(result: &mut GuardrailResult, is_harm: bool, [low, high]: [f64; 2], 
 }
 
 impl GuardrailResult {
-    /// What it says, in a sentence.
+    /// The result as a sentence.
     pub fn describe(&self, observed: &Observed) -> String {
         let (name, arm) = (&observed.spec.guardrails[self.guardrail].name, &self.arm);
         if let Some([events, most]) = self.count {

@@ -16,21 +16,21 @@ pub(super) struct ArmSummary {
     pub cross: Cross,
 }
 
-/// How a unit's number is compared between arms.
+/// How a metric is compared between arms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum By {
-    /// The numbers themselves.
+    /// Means of the numbers themselves.
     Plain,
-    /// Two sums' ratio.
+    /// The ratio of two sums.
     Ratio,
-    /// Adjusted for covariates, each centred on its mean over all units. A unit that lacks one gets the
-    /// mean.
+    /// Adjusted for covariates, each centred on its mean over all units. A missing value is
+    /// replaced by the mean.
     Covariates(Vec<usize>),
-    /// Batch by batch, each with its own shares.
+    /// Batch by batch, each with its own weights.
     Batches,
 }
 
-/// How a metric is summed up.
+/// How a metric is summarized.
 pub(super) struct Shape<'o> {
     pub metric: &'o Metric,
     pub slots: Slots,
@@ -39,7 +39,7 @@ pub(super) struct Shape<'o> {
 }
 
 impl<'o> Shape<'o> {
-    /// The one of a metric by its position.
+    /// The one for the metric at this position.
     pub fn of(facts: &'o Facts, position: usize) -> Self {
         let metric = &facts.spec.metrics[position];
         let slots = facts.of_metric[position];
@@ -71,7 +71,7 @@ impl<'o> Shape<'o> {
         }
     }
 
-    /// A unit's number, no larger than the metric's cap.
+    /// A unit's number, limited to the metric's cap.
     pub fn capped(&self, value: f64) -> f64 {
         self.metric.cap.map_or(value, |cap| value.min(cap))
     }
@@ -84,12 +84,12 @@ pub(super) struct MetricSummary {
     pub not_mature: u64,
     pub no_row: u64,
     pub not_exposed: u64,
-    /// The totals so far by arm, of mature and immature units: an event that has happened stays.
+    /// The totals so far by arm, of mature and immature units: an event cannot un-happen.
     pub so_far: Vec<f64>,
-    /// By batch and arm, where shares follow from rewards.
+    /// By batch and arm, with adaptive shares.
     pub batches: BTreeMap<u32, Vec<Moments>>,
-    /// Positions of units that lack a covariate: its mean over all units stands for it, which is
-    /// known only once all units are.
+    /// Positions of units that lack a covariate. The mean over all units replaces it, and is known
+    /// only once all units are summarized.
     pub lacking: Vec<u32>,
 }
 
@@ -116,7 +116,7 @@ impl MetricSummary {
         self.lacking.extend(&other.lacking);
     }
 
-    /// Takes a mature unit.
+    /// Adds a mature unit.
     fn take(&mut self, at: usize, unit: &Unit, shape: &Shape<'_>) {
         let metric = shape.metric;
         let arm = &mut self.arms[unit.arm];
@@ -158,7 +158,8 @@ impl MetricSummary {
     }
 }
 
-/// Sums up those of `units` that `is_in`; `first` is the position of the first of them.
+/// Summarizes those of `units` that `is_in` selects; `first` is the position of the first of
+/// `units`.
 pub(super) fn sum_up(
     facts: &Facts,
     shape: &Shape<'_>,

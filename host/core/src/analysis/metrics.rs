@@ -1,4 +1,4 @@
-//! Metrics, arm against control, over units that are mature.
+//! Metrics: each arm against control, over mature units.
 
 use super::facts::BLOCK;
 use super::metric_summary::{By, MetricSummary, Shape, sum_up};
@@ -13,7 +13,7 @@ use crate::stats::{
     welch,
 };
 
-/// What a metric came to.
+/// The results of a metric.
 #[derive(Debug, Clone)]
 pub struct MetricResult {
     /// Position in the spec.
@@ -22,15 +22,15 @@ pub struct MetricResult {
     pub alpha: f64,
     /// By arm, in the spec's order.
     pub arms: Vec<ArmResult>,
-    /// Units whose window and lag have not passed.
+    /// Immature units: their window and lag have not passed.
     pub not_mature: u64,
-    /// Mature units without a row, where those are left out.
+    /// Mature units without a row, if the metric leaves them out.
     pub no_row: u64,
-    /// Mature units that were not exposed, where only the others count.
+    /// Mature units that were not exposed, if only exposed ones count.
     pub not_exposed: u64,
-    /// Units beyond those that one look was planned for.
+    /// Units beyond the planned number, for a fixed method.
     pub unplanned: u64,
-    /// What else than the plain difference is compared.
+    /// The adjustment in words; none for the plain difference.
     pub adjustment: Option<String>,
     /// Each arm against control.
     pub comparisons: Vec<Comparison>,
@@ -41,7 +41,7 @@ pub struct MetricResult {
 pub struct ArmResult {
     /// Units that are in it.
     pub units: u64,
-    /// Their mean, or ratio; none where there is none.
+    /// Their mean or ratio; none without units.
     pub mean: Option<f64>,
 }
 
@@ -50,7 +50,7 @@ pub struct ArmResult {
 pub struct Comparison {
     /// The arm.
     pub arm: Name,
-    /// What can be said; or why not yet.
+    /// The result, or why there is none yet.
     pub found: Result<Found, NotEnough>,
 }
 
@@ -61,18 +61,18 @@ pub struct Found {
     pub estimate: Estimate,
     /// The interval, and p.
     pub interval: Interval,
-    /// The interval does not hold zero, and its method may be looked at now.
+    /// The interval excludes zero, and the method may be evaluated now.
     pub significant: bool,
-    /// It is significant, and in the direction that is wanted.
+    /// It is significant in the desired direction.
     pub better: bool,
 }
 
-/// What a metric is summed up to, by arm.
+/// A metric's summary by arm.
 pub(super) struct Summed {
     sum: MetricSummary,
-    /// Units beyond those that one look was planned for.
+    /// Units beyond the planned number, for a fixed method.
     unplanned: u64,
-    /// The units that one look was planned for are there, and mature.
+    /// All planned units have entered and are mature.
     is_time: bool,
     kind: Kind,
     by: By,
@@ -80,17 +80,18 @@ pub(super) struct Summed {
 }
 
 impl Summed {
-    /// Sums up the mature units, whatever the metric's method: what is looked at all the time.
+    /// Summarizes all mature units, whatever the metric's method. For results that are evaluated
+    /// continuously.
     pub fn of(observed: &Observed, position: usize, now_ms: u64) -> Self {
         Self::up_to(observed, position, now_ms, usize::MAX)
     }
 
-    /// Sums up the mature units; where the method is for one look, those that it was planned for.
+    /// Summarizes the mature units; for a fixed method, those among the planned ones.
     pub fn planned(observed: &Observed, position: usize, now_ms: u64) -> Self {
         Self::up_to(observed, position, now_ms, most(&observed.spec.metrics[position]))
     }
 
-    /// As [`Summed::planned`], of the units that `is_in`.
+    /// As [`Summed::planned`], for the units that `is_in` selects.
     pub fn among(observed: &Observed, position: usize, now_ms: u64, is_in: impl Fn(&Unit) -> bool) -> Self {
         let shape = Shape::of(observed, position);
         let all = observed.units();
@@ -165,15 +166,15 @@ impl Summed {
         let plain = || difference(&of_control.moments, &of_arm.moments, self.kind);
         match &self.by {
             By::Batches => value_difference(&self.batches, control, arm),
-            // A covariate that does not vary foretells nothing.
+            // A constant covariate explains nothing.
             By::Covariates(places) if places.len() == 1 => cuped(&of_control.joint, &of_arm.joint).or_else(|_| plain()),
             By::Covariates(_) => adjusted(&of_control.cross, &of_arm.cross).or_else(|_| plain()),
             By::Plain | By::Ratio => plain(),
         }
     }
 
-    /// An arm by itself: its plain mean, or ratio. Where shares follow from what was seen, a plain
-    /// mean is biased, and it is the value that takes that into account.
+    /// An arm's mean or ratio. With adaptive shares the plain mean is biased, so it is the weighted
+    /// value ([`value`]).
     pub fn arm(&self, position: usize) -> ArmResult {
         let arm = &self.sum.arms[position];
         match self.by {
@@ -191,23 +192,23 @@ impl Summed {
         }
     }
 
-    /// What has happened in an arm so far, of units that are not mature, too.
+    /// Events in an arm so far, immature units included.
     pub fn so_far(&self, arm: usize) -> u64 {
         self.sum.so_far[arm].round().max(0.0) as u64
     }
 
-    /// The rewards of each arm, whatever the batch.
+    /// The rewards of each arm, over all batches.
     pub fn rewards(&self) -> Vec<Moments> {
         self.sum.arms.iter().map(|arm| arm.moments).collect()
     }
 
-    /// What a unit's number is.
+    /// The kind of a unit's number.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 }
 
-/// Units that a metric looks at: for one look, those that it was planned for.
+/// Units that a metric is computed from; for a fixed method, the planned ones.
 fn most(metric: &Metric) -> usize {
     match metric.method {
         Method::Fixed => usize::try_from(metric.planned_units).unwrap_or(usize::MAX),
@@ -215,7 +216,7 @@ fn most(metric: &Metric) -> usize {
     }
 }
 
-/// The covariates' means over all units of which they are known, whatever their arm.
+/// The covariates' means over all units with a known value, in all arms.
 fn averages(observed: &Observed, places: &[usize], now_ms: u64) -> Vec<f64> {
     observed.with_blocks(now_ms, |blocks| {
         let mean = |place: &usize| {
@@ -225,9 +226,9 @@ fn averages(observed: &Observed, places: &[usize], now_ms: u64) -> Vec<f64> {
     })
 }
 
-/// A metric's mean over all mature units, whatever their arm, and the standard deviation of a
-/// unit's number; none of either where there are no two such units. A ratio's deviation is that of
-/// a unit's part in it.
+/// A metric's mean over all mature units of all arms, and the standard deviation of a unit's
+/// number. `None` with fewer than two such units. For a ratio it is the deviation of a unit's
+/// linearized contribution.
 pub fn baseline(observed: &Observed, position: usize, now_ms: u64) -> Option<(f64, Option<f64>)> {
     let summed = Summed::of(observed, position, now_ms);
     if summed.by == By::Ratio {
@@ -248,7 +249,7 @@ pub fn baseline(observed: &Observed, position: usize, now_ms: u64) -> Option<(f6
     (all.n > 1).then_some((all.mean, sd))
 }
 
-/// How a metric is compared, in words.
+/// The adjustment in words.
 fn adjustment(observed: &Observed, metric: &Metric) -> Option<String> {
     let names = || metric.cuped.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match metric.cuped.len() {
@@ -272,9 +273,9 @@ pub(super) fn find(
             Method::AsymptoticCs => two_sided(&estimate, alpha, metric.planned_units),
             Method::Fixed => welch(&estimate, alpha),
         };
-        // Welch's interval is for one look, at the units that were planned: before they are all
-        // mature it is shown, and nothing follows from it; those who came after them change
-        // nothing any more, so that every later look is the same one.
+        // Welch's interval is valid for one look at the planned units. Until they are all mature it
+        // is shown but decides nothing. Later units do not change it, so every later look is the
+        // same one.
         let speaks = metric.method == Method::AsymptoticCs || summed.is_time;
         let significant = speaks && (interval.low > 0.0 || interval.high < 0.0);
         let better = significant && (estimate.difference > 0.0) == metric.more_is_better;
@@ -282,14 +283,15 @@ pub(super) fn find(
     })
 }
 
-/// A metric, with the share of its error rate that each comparison has.
+/// Computes a metric. Each comparison has a share of its error rate.
 pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_ms: u64) -> MetricResult {
     let spec = &observed.spec;
     let metric = &spec.metrics[position];
     let summed = Summed::planned(observed, position, now_ms);
     let goals = spec.metrics.iter().filter(|metric| metric.role == Role::Goal).count();
     let candidates = spec.arms.len() - 1;
-    // "At least one goal in at least one arm" is what a goal is asked for, so all share its alpha.
+    // A winner needs only one goal in one arm, so goals share alpha over all goals and arms
+    // (family-wise error).
     let alpha = match metric.role {
         Role::Goal => metric.alpha / (goals * candidates.max(1)) as f64,
         Role::Guardrail | Role::Secondary => metric.alpha,

@@ -1,5 +1,5 @@
-//! What an experiment has shown, by its units: pure, so that a live host, a stopped one's ledger
-//! and a simulation are analysed by the same code.
+//! The analysis of an experiment, by unit. It is pure, so a live host, a stopped host's ledger and
+//! a simulation use the same code.
 
 mod allocate;
 mod balance;
@@ -29,41 +29,41 @@ pub use unit::{Place, Total, Unit};
 use crate::experiment::{Evidence, Role};
 use crate::stats::{NotEnough, chi_squared};
 
-/// Below this, units did not fall to the arms as the weights say, and nothing else counts.
+/// A sequential p-value below this is a sample ratio mismatch, which overrides every other result.
 pub const SRM_ALPHA: f64 = 0.01;
 
-/// What an experiment has shown.
+/// The results of an experiment.
 #[derive(Debug, Clone)]
 pub struct Analysis {
     /// Units whose decisions are analysed.
     pub entered: u64,
-    /// Of them, those that every metric has waited for.
+    /// Of them, the units that are mature in every metric.
     pub mature: u64,
-    /// Units that were only decided about by hand.
+    /// Units that only have decisions with a forced arm.
     pub forced: u64,
     /// Units that left their arm when a winner shipped.
     pub moved: u64,
     /// Units by arm.
     pub counts: Vec<u64>,
-    /// Shares of the units that the weights foretell, by arm; over batches, what they come to.
+    /// Expected shares of units by arm; with adaptive shares, over all batches.
     pub expected: Vec<f64>,
-    /// p of the counts under the weights, looked at once.
+    /// p-value of the counts under the weights (chi-squared), for one look.
     pub srm_p: Result<f64, NotEnough>,
-    /// The same, valid however often it was looked at.
+    /// The same, valid at any number of looks.
     pub srm_sequential_p: f64,
     /// The metrics.
     pub metrics: Vec<MetricResult>,
     /// The guardrails, arm by arm.
     pub guardrails: Vec<GuardrailResult>,
-    /// How groups of people fare, arm by arm.
+    /// The fairness guardrails, arm by arm.
     pub fairness: Vec<FairnessResult>,
-    /// The arm that is better, where a goal is reached and nothing got worse.
+    /// The arm that is better at a goal and whose guardrails all hold, after the minimum duration.
     pub winner: Option<crate::Name>,
-    /// What follows.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// One line.
+/// A verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// What to do.
@@ -75,11 +75,11 @@ pub struct Verdict {
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decide {
-    /// A goal is reached, and nothing got worse.
+    /// There is a winner.
     Ship,
-    /// Go on as it is.
+    /// Continue.
     Hold,
-    /// Something got worse.
+    /// Harm, or a sample ratio mismatch.
     Stop,
 }
 
@@ -94,7 +94,7 @@ impl Decide {
     }
 }
 
-/// Analyses what is known at `now_ms`.
+/// Analyses the facts known at `now_ms`, in milliseconds since the Unix epoch.
 pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
     let spec = &observed.spec;
     let control = spec.control_at();
@@ -122,7 +122,7 @@ pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
     analysis
 }
 
-/// An analysis that is kept as long as nothing changes it.
+/// A cached analysis.
 pub struct KeptAnalysis {
     analysis: Analysis,
     version: u64,
@@ -131,8 +131,8 @@ pub struct KeptAnalysis {
 }
 
 impl KeptAnalysis {
-    /// The analysis at `now_ms`: the kept one, where no fact was added and no unit has become
-    /// mature since. Says, too, whether it is another one than before.
+    /// The analysis at `now_ms`: the cached one if no fact was added and no unit has become mature
+    /// since. Also says whether it was computed anew.
     pub fn at<'k>(kept: &'k mut Option<Self>, observed: &Observed, now_ms: u64) -> (&'k Analysis, bool) {
         let is_valid = kept
             .as_ref()
@@ -145,14 +145,14 @@ impl KeptAnalysis {
             Self { analysis: analyse(observed, now_ms), version, at_ms: now_ms, until_ms }
         });
         if is_valid {
-            // How long it has run is part of what follows.
+            // The verdict also depends on how long the experiment has run.
             (kept.analysis.verdict, kept.analysis.winner) = verdict(observed, &kept.analysis, now_ms);
         }
         (&kept.analysis, !is_valid)
     }
 }
 
-/// The shares of the units that the weights in force foretell; over batches, what they come to.
+/// Expected shares of units by arm; with adaptive shares, over all batches.
 fn expected_shares(observed: &Observed) -> Vec<f64> {
     let expected = observed.srm.expected();
     let total: f64 = expected.iter().sum();
@@ -163,8 +163,8 @@ fn expected_shares(observed: &Observed) -> Vec<f64> {
     }
 }
 
-/// Ship: at least one goal is significantly better, and every guardrail holds. What is
-/// inconclusive holds.
+/// The verdict, and the winner if it is to ship: an arm that is significantly better at a goal, and
+/// whose guardrails all hold. An inconclusive guardrail of that arm holds the experiment.
 fn verdict(observed: &Observed, analysis: &Analysis, now_ms: u64) -> (Verdict, Option<crate::Name>) {
     let spec = &observed.spec;
     let say = |decision, why| (Verdict { decision, why }, None);
@@ -200,7 +200,7 @@ fn verdict(observed: &Observed, analysis: &Analysis, now_ms: u64) -> (Verdict, O
         );
     };
     let won = format!("'{}' is better in arm '{}'", spec.metrics[metric.metric].name, comparison.arm);
-    // Another arm that is not shown to be harmless does not keep this one from being shipped.
+    // An inconclusive guardrail of another arm does not keep this one from shipping.
     let open = analysis.guardrails.iter().find(|g| g.arm == comparison.arm && g.status != HarmStatus::Holds);
     let ran_ms = observed.course.started_ms.map_or(u64::MAX, |started| now_ms.saturating_sub(started));
     match open {
@@ -222,7 +222,7 @@ fn verdict(observed: &Observed, analysis: &Analysis, now_ms: u64) -> (Verdict, O
 }
 
 impl FairnessResult {
-    /// What it says, in a sentence.
+    /// The result as a sentence.
     pub fn describe(&self, observed: &Observed) -> String {
         let fairness = &observed.spec.fairness[self.fairness];
         let share = |at: usize| self.rates[at].map_or_else(|| "-".to_owned(), |rate| format!("{rate:.4}"));
@@ -242,12 +242,12 @@ impl FairnessResult {
 }
 
 impl Analysis {
-    /// A group that a new arm treats worse than is allowed.
+    /// The first group whose ratio in a new arm is significantly below the allowed one.
     pub fn unfair(&self) -> Option<&FairnessResult> {
         self.fairness.iter().find(|found| found.is_new && found.status == HarmStatus::Harm)
     }
 
-    /// What a ramp's step is judged by.
+    /// The evidence for judging a ramp step.
     pub fn evidence(&self) -> Evidence {
         let fair = self.srm_sequential_p >= SRM_ALPHA && self.unfair().is_none();
         Evidence {

@@ -1,6 +1,6 @@
-//! An experiment's units with summaries of them, a block each, so that the cost of an analysis
-//! follows what is new: only blocks in which something has happened, or a unit has become mature,
-//! are summed up again.
+//! An experiment's units with a summary of each block, so that the cost of an analysis is
+//! proportional to what is new. A block is summarized again only if it has new facts or a unit in
+//! it has become mature.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,9 +17,9 @@ use crate::stats::rare::{difference_lower, difference_upper};
 /// An experiment's units and their summaries.
 pub struct Observed {
     facts: Facts,
-    /// By block; none where it was never summed up.
+    /// By block; none if it was never summarized.
     blocks: RefCell<Vec<Option<Block>>>,
-    /// By guardrail and arm: for which counts bounds were computed last, and what they are.
+    /// By guardrail and arm: the last bounds, and the counts they were computed for.
     bounds: RefCell<BTreeMap<(usize, usize), KeptBounds>>,
 }
 
@@ -41,12 +41,12 @@ impl DerefMut for Observed {
 }
 
 impl Observed {
-    /// Nothing yet, of an experiment whose arms and shares are those of its spec.
+    /// No facts yet, for an experiment whose arms and shares are those of its spec.
     pub fn new(spec: Arc<Experiment>) -> Self {
         Self::over(spec, Course::default())
     }
 
-    /// Nothing yet, of an experiment that was run in this way.
+    /// No facts yet, for an experiment with this spec and course.
     pub fn over(spec: Arc<Experiment>, course: Course) -> Self {
         Self { facts: Facts::over(spec, course), blocks: RefCell::default(), bounds: RefCell::default() }
     }
@@ -65,9 +65,9 @@ impl Observed {
         read(&self.blocks.borrow())
     }
 
-    /// Bounds of the second rate less the first, the lower and the upper one, each at its error rate of
-    /// `alphas`. They are searched for, which takes some 100 microseconds, and so are kept for a
-    /// guardrail and arm, whose error rates stay, until its counts have changed.
+    /// The lower and the upper bound of the second rate less the first, each at its error rate in
+    /// `alphas`. Computing them takes about 100 microseconds, so they are cached by guardrail and
+    /// arm, whose error rates are constant, until the counts change.
     pub(super) fn bounds(&self, of: (usize, usize), counts: [Counts; 2], alphas: [f64; 2]) -> [f64; 2] {
         let mut kept = self.bounds.borrow_mut();
         if let Some((_, bounds)) = kept.get(&of).filter(|(known, _)| *known == counts) {
@@ -79,8 +79,8 @@ impl Observed {
         bounds
     }
 
-    /// The time from which on an analysis differs from one at `now_ms`, though no fact is added:
-    /// that at which the next unit becomes mature.
+    /// The time at which the next unit becomes mature. Until then, and without new facts, an
+    /// analysis equals the one at `now_ms`.
     pub fn valid_until(&self, now_ms: u64) -> u64 {
         self.with_blocks(now_ms, |blocks| blocks.iter().flatten().map(Block::valid_until).min().unwrap_or(u64::MAX))
     }

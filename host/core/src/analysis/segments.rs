@@ -1,5 +1,5 @@
-//! Results by segment: exploratory, since whoever looks at enough of them finds something. The
-//! p-values of all are adjusted together (Benjamini and Hochberg).
+//! Results by segment. They are exploratory, because among many segments some differ by chance. All
+//! p-values are adjusted together (Benjamini and Hochberg).
 
 use super::metrics::{Found, Summed, find};
 use super::observed::Observed;
@@ -7,7 +7,7 @@ use crate::Name;
 use crate::experiment::Role;
 use crate::stats::{NotEnough, benjamini_hochberg};
 
-/// Segments of one attribute that are looked at; the smaller ones are left out.
+/// The most segments of one attribute; smaller ones are left out.
 const MAX_SEGMENTS: usize = 12;
 
 /// A goal in one arm, among the units of one segment.
@@ -15,7 +15,7 @@ const MAX_SEGMENTS: usize = 12;
 pub struct SegmentResult {
     /// The attribute.
     pub attribute: String,
-    /// Its value; none for those of whom it is not known.
+    /// Its value; none for units whose value is unknown.
     pub value: Option<Box<str>>,
     /// Position of the goal.
     pub metric: usize,
@@ -23,13 +23,13 @@ pub struct SegmentResult {
     pub arm: Name,
     /// Mature units in control and in the arm.
     pub units: [u64; 2],
-    /// What can be said; or why not.
+    /// The result, or why there is none.
     pub found: Result<Found, NotEnough>,
-    /// p after adjusting for all that are shown.
+    /// p-value adjusted over all segments that are shown.
     pub adjusted_p: Option<f64>,
 }
 
-/// Every goal by every segment.
+/// Every goal in every segment.
 pub fn by_segment(observed: &Observed, now_ms: u64) -> Vec<SegmentResult> {
     let spec = &observed.spec;
     let control = spec.control_at();

@@ -27,14 +27,14 @@ impl Total {
         self.sum += value;
     }
 
-    /// Takes a row back that was added before.
+    /// Removes a row that was added before.
     pub(super) fn remove(&mut self, value: f64) {
         self.rows = self.rows.saturating_sub(1);
         self.not_zero = self.not_zero.saturating_sub(u32::from(value != 0.0));
         self.sum -= value;
     }
 
-    /// The number that an aggregate makes of it.
+    /// The total as the number of an aggregate.
     pub fn value(&self, aggregate: Aggregate) -> f64 {
         match aggregate {
             Aggregate::Any => f64::from(u8::from(self.not_zero > 0)),
@@ -44,7 +44,7 @@ impl Total {
     }
 }
 
-/// A unit. Units stand in the order in which they entered.
+/// A unit. Units are in order of entry.
 #[derive(Debug, Clone)]
 pub struct Unit {
     /// Position of its arm.
@@ -53,34 +53,34 @@ pub struct Unit {
     pub entry_ms: u64,
     /// The position of that decision in the ledger.
     pub place: Place,
-    /// It had a decision whose arm gave no answer.
+    /// It had a decision to which the arm gave no answer.
     pub failed: bool,
-    /// It had a decision that something else than the arm served.
+    /// It had a decision that was not served by the arm.
     pub fell_back: bool,
     /// It had a decision that the arm declined.
     pub refused: bool,
     /// Its slowest decision, in microseconds.
     pub slowest_us: u64,
-    /// It was exposed to what was decided.
+    /// It had an exposure since its entry.
     pub exposed: bool,
-    /// The batch that its arm was drawn in.
+    /// The batch in which its arm was drawn.
     pub batch: u32,
     /// Position of the action at its entry.
     pub(super) first_action: u16,
-    /// Which fairness guardrails' adverse actions it had, one bit each.
+    /// One bit for each fairness guardrail: whether it had an adverse action.
     pub(super) adverse: u8,
-    /// What was known of it at its entry.
+    /// Its values at entry.
     pub(super) known: EntryValues,
     pub(super) totals: Box<[Total]>,
 }
 
 impl Unit {
-    /// The total of a slot of [`super::Observed`].
+    /// The total at a slot of [`super::Observed`].
     pub(super) fn total(&self, slot: usize) -> &Total {
         &self.totals[slot]
     }
 
-    /// Says whether it counts for a guardrail of this kind.
+    /// Says whether it has an event of this guardrail.
     pub(super) fn is_hit(&self, watched: &Watched) -> bool {
         match watched {
             Watched::Failures => self.failed,
@@ -91,14 +91,15 @@ impl Unit {
         }
     }
 
-    /// Says whether the unit had entered when something was stored after the decision at `after`. An
-    /// event that was stored before the unit entered is no effect of the experiment.
+    /// Says whether the unit had entered when an event was stored; `after` is the newest decision
+    /// at that time. An event that was stored before the unit entered is no effect of the
+    /// experiment.
     pub(super) fn had_entered(&self, after: Place) -> bool {
         self.place <= after
     }
 }
 
-/// One thing that is totalled a unit: rows of a kind, within a time from the entry.
+/// A total kept for each unit: rows of one kind, within a time from entry.
 pub(super) struct Slot {
     pub source: Source,
     pub name: Option<Arc<str>>,
@@ -110,12 +111,12 @@ pub(super) struct Slot {
 pub(super) enum Slots {
     /// One number.
     One(usize, Aggregate),
-    /// A ratio's two.
+    /// The two of a ratio.
     Two([(usize, Aggregate); 2]),
 }
 
-/// Changes the totals that a row counts for: those of its source and name, if
-/// entry <= at < entry + window.
+/// Updates the totals that a row counts for: those of its source and name with entry <= at < entry
+/// + window.
 pub(super) fn each_total(
     slots: &[Slot],
     unit: &mut Unit,

@@ -1,4 +1,4 @@
-//! The arms of an experiment, and how units are shared out between them.
+//! The arms of an experiment, and how units are split between them.
 
 use indexmap::IndexMap;
 
@@ -15,9 +15,9 @@ pub struct Arm {
     pub name: Name,
     /// The strategy's exact version.
     pub strategy: Pin,
-    /// Its share of the units that enter; the first batch's, where they follow from what was seen.
+    /// Its share of the units that enter; with an allocation, its share in the first batch.
     pub weight: f64,
-    /// Parameters in place of the manifest's defaults.
+    /// Overrides of the manifest's defaults.
     pub parameters: IndexMap<String, Value>,
 }
 
@@ -31,10 +31,10 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// Reads `name@1.2.3`.
+    /// Parses `name@1.2.3`.
     ///
     /// # Errors
-    /// What is wrong, and what would be valid.
+    /// What is wrong, and what is valid.
     pub fn parse(text: &str) -> Result<Self, String> {
         let valid = "valid: NAME@MAJOR.MINOR.PATCH, an exact version, like outreach-rules@1.0.0";
         let (name, version) = text.split_once('@').ok_or_else(|| format!("'{text}' has no version; {valid}"))?;
@@ -52,24 +52,24 @@ impl std::fmt::Display for Pin {
     }
 }
 
-/// An arm that is run beside the one that serves, without effect.
+/// An arm that runs beside the serving one, without effect.
 #[derive(Debug, Clone)]
 pub struct Shadow {
     /// The arm; it has no weight.
     pub arm: Arm,
-    /// The share of decisions that it is run on.
+    /// The share of decisions that it runs on, from 0 to 1.
     pub sample: f64,
 }
 
-/// Shares that follow from matured rewards, drawn anew for each unit and batch, by Thompson's
-/// rule. The control's share stays as it is, as the yardstick beside it.
+/// Adaptive shares: computed from mature rewards by Thompson sampling. Arms are drawn anew for each
+/// unit and batch. Control's share is constant, as the baseline.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Allocation {
-    /// Position of the metric that is the reward.
+    /// Position of the reward metric.
     pub metric: usize,
     /// How long a batch lasts, in milliseconds.
     pub update_ms: u64,
-    /// No arm's share falls below this.
+    /// The smallest share of any arm, of all units.
     pub floor: f64,
     /// The control's share.
     pub control_share: f64,
@@ -77,16 +77,16 @@ pub struct Allocation {
 
 /// How far the weights' sum may be from 1.
 const WEIGHT_TOLERANCE: f64 = 1e-9;
-/// Batches shorter than this are all overhead.
+/// The shortest batch. Shorter ones would be mostly overhead.
 const MIN_UPDATE_MS: u64 = 1000;
 
-/// What `[[arms]]` comes to.
+/// The parsed `[[arms]]`.
 pub(super) struct Arms {
     pub arms: Vec<Arm>,
     pub shadows: Vec<Shadow>,
 }
 
-/// Reads the arms; where shares follow from what is seen (`by_reward`), none has a weight yet.
+/// Validates the arms. With an allocation (`by_reward`) they have no weights yet.
 pub(super) fn arms(raw: Vec<RawArm>, by_reward: bool) -> Result<Arms, String> {
     let mut read = Arms { arms: Vec::new(), shadows: Vec::new() };
     for (i, arm) in raw.into_iter().enumerate() {
@@ -138,8 +138,8 @@ pub(super) fn arms(raw: Vec<RawArm>, by_reward: bool) -> Result<Arms, String> {
 }
 
 impl Allocation {
-    /// Reads an allocation, and gives the arms the shares of their first batch: equal ones, beside
-    /// the control's.
+    /// Validates an allocation, and sets the arms' weights for the first batch: control's share,
+    /// and equal shares of the rest.
     pub(super) fn of(raw: &RawAllocation, metrics: &[Metric], arms: &mut [Arm], control: &str) -> Result<Self, String> {
         if raw.policy != "thompson" {
             return Err(format!("allocation.policy = \"{}\"; valid: thompson", raw.policy));
@@ -150,7 +150,7 @@ impl Allocation {
             let fits = fits.map(|metric| &*metric.name).collect::<Vec<_>>().join(", ");
             return Err(format!("allocation.metric = \"{}\"; valid: a metric that is no ratio: {fits}", raw.metric));
         };
-        // What is known of their analysis under shares that change does not cover these.
+        // The methods for adaptive shares do not cover these.
         if let Some(metric) = metrics.iter().find(|m| !m.cuped.is_empty() || matches!(m.quantity, Quantity::Ratio(..)))
         {
             return Err(format!(

@@ -1,4 +1,4 @@
-//! What an analysis looks at of a unit, as it was at its entry, beside what happened to it.
+//! Attributes of a unit at its entry, for covariates, segments and groups.
 
 use crate::manifest::CONTEXT_VIEW;
 use crate::{NAME_RULE, Name, is_name};
@@ -6,17 +6,17 @@ use crate::{NAME_RULE, Name, is_name};
 /// A column of a feature view, or a key of the request's context.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Attribute {
-    /// The view; `context` for the request's own.
+    /// The view; `context` for the request's context.
     pub view: Name,
     /// The column or the key.
     pub name: Name,
 }
 
 impl Attribute {
-    /// Reads `features.VIEW.NAME` or `context.NAME`.
+    /// Parses `features.VIEW.NAME` or `context.NAME`.
     ///
     /// # Errors
-    /// What is wrong, and what would be valid.
+    /// What is wrong, and what is valid.
     pub fn parse(text: &str) -> Result<Self, String> {
         let valid = "valid: features.VIEW.NAME or context.NAME";
         let parts: Vec<&str> = text.split('.').collect();

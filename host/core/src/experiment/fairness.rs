@@ -1,4 +1,4 @@
-//! Fairness as a guardrail: how a group of people fares against another one.
+//! Fairness guardrails: the treatment of a group of people compared with a reference group.
 //!
 //! The thresholds are monitors that somebody chose, not a finding of law.
 
@@ -6,25 +6,25 @@ use super::attribute::Attribute;
 use super::raw::RawFairness;
 use crate::Name;
 
-/// A group's share of the well-treated, against a reference group's.
+/// A guardrail on the ratio of a group's share of well-treated units to the reference group's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fairness {
     /// What people are grouped by.
     pub attribute: Attribute,
     /// The group that the others are compared with.
     pub reference: Name,
-    /// Actions that nobody wants to be the object of.
+    /// Adverse actions: the ones to which people would rather not be subject.
     pub adverse: Vec<Name>,
-    /// How small a group's share of the well-treated may be, by the reference's: 0.8 is the
-    /// four-fifths rule.
+    /// The smallest allowed ratio of the two shares, above 0 and up to 1; 0.8 is the four-fifths
+    /// rule.
     pub min_ratio: f64,
-    /// Units a group before it may speak.
+    /// Units needed in each of the two groups before it is evaluated.
     pub min_units: u64,
-    /// Pauses the ramp where it would otherwise abort.
+    /// On harm the host pauses; otherwise it aborts.
     pub pauses: bool,
 }
 
-/// Fairness guardrails of one experiment; a unit keeps a bit for each.
+/// The most fairness guardrails of an experiment; each unit has a bit for each.
 pub const MAX_FAIRNESS: usize = 8;
 
 impl Fairness {

@@ -1,30 +1,29 @@
-//! An experiment's life: a state machine that events drive, with the time as an input.
+//! The lifecycle of an experiment: a state machine driven by commands, with the time as an input.
 //!
-//! The spec is the user's, and says what should happen. The status is the host's, and says how
-//! far that has come. A status is changed by a [`Command`] alone, whether a person gives it or
-//! the host, and each change counts its generation up, so that two who change the same status
-//! at once cannot both succeed.
+//! The spec is the user's and says what should happen. The status is the host's and says how far it
+//! has got. Only a [`Command`] changes a status, whether a person or the host gives it. Each change
+//! increments the generation, so two concurrent changes of the same status cannot both succeed.
 
 use serde::{Deserialize, Serialize};
 
 use super::Experiment;
 use crate::Name;
 
-/// Where an experiment is in its life.
+/// The state of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Takes no units yet.
+    /// Not started; takes no units.
     Draft,
-    /// Takes units, and its ramp goes on.
+    /// Takes units, and its ramp advances.
     Running,
-    /// Takes units at the coverage that it has; its ramp stands still.
+    /// Takes units at the current coverage; its ramp does not advance.
     Paused,
-    /// Ended for harm, or by hand. New decisions are on the pinned strategy.
+    /// Ended for harm, or by a person. New decisions use the pinned strategy.
     Aborted,
-    /// The winner serves the whole slot, but for the holdback, until the pin is edited.
+    /// The winner serves the whole slot except the holdback, until the pin is edited.
     Shipped,
-    /// Ended with a winner. New decisions are on the pinned strategy.
+    /// Ended with a winner. New decisions use the pinned strategy.
     Concluded,
 }
 
@@ -48,83 +47,85 @@ impl State {
             .find(|state| state.as_str() == text)
     }
 
-    /// Says whether new units may enter, and those that are in stay in.
+    /// Says whether new units may enter and enrolled ones stay in.
     pub fn takes_units(self) -> bool {
         matches!(self, Self::Running | Self::Paused | Self::Shipped)
     }
 
-    /// Says whether nothing can follow.
+    /// Says whether it is a final state.
     pub fn is_ended(self) -> bool {
         matches!(self, Self::Aborted | Self::Concluded)
     }
 }
 
-/// How far an experiment has come.
+/// The status of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Its state.
     pub state: State,
-    /// Stretches of unchanged coverage so far; 0 before the first.
+    /// The phase, counted from 1; 0 before the start.
     pub phase: u32,
-    /// Position of the ramp's step that is in force.
+    /// Position of the current ramp step.
     pub step: usize,
     /// When the state or the step was entered, in milliseconds since the Unix epoch.
     pub since_ms: u64,
-    /// When it first took units; none in a draft.
+    /// When it started, in milliseconds since the Unix epoch; none in a draft.
     pub started_ms: Option<u64>,
-    /// When it ended.
+    /// When it ended, in milliseconds since the Unix epoch.
     pub ended_ms: Option<u64>,
-    /// The arm that won; none unless it is shipped or concluded.
+    /// The winner; none unless it is shipped or concluded.
     pub winner: Option<Name>,
-    /// What the decision point was pinned to when the winner was shipped.
+    /// The decision point's pin when the winner shipped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pin: Option<String>,
-    /// The arm that was ever shipped. Whoever moved to it then is nobody's since.
+    /// The arm that was shipped, also if it was withdrawn since. Units that moved to it are in no
+    /// arm's results.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub served: Option<Name>,
-    /// It takes nobody: the host took a shipped winner back.
+    /// The host withdrew a shipped winner; the experiment takes no units.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub withdrawn: bool,
-    /// The arms' shares by batch, where they follow from what was seen.
+    /// The arms' shares by batch; empty if shares are fixed.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub batches: Vec<Vec<f64>>,
-    /// When the last batch began.
+    /// When the last batch began, in milliseconds since the Unix epoch.
     #[serde(default)]
     pub batch_ms: u64,
-    /// The share of the slot that this phase takes.
+    /// The share of the slot in use, as it was applied.
     pub applied: f64,
-    /// Changes so far.
+    /// The number of changes so far.
     pub generation: u64,
 }
 
-/// What changes a status.
+/// A command: changes a status.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Begins with the ramp's first step.
+    /// Starts at the ramp's first step.
     Start,
-    /// Goes on to the ramp's next step.
+    /// Advances to the ramp's next step.
     Promote,
-    /// Stops the ramp where it is.
+    /// Stops the ramp at its current step.
     Pause,
-    /// Lets the ramp go on.
+    /// Lets the ramp advance again.
     Resume,
-    /// Takes over another coverage from the edited file: a new phase.
+    /// Applies another coverage from the edited file: a new phase.
     Edit,
-    /// Begins another batch, with other shares.
+    /// Starts another batch with new shares.
     Allocate {
         /// The arms' shares.
         weights: Vec<f64>,
     },
-    /// Lets the winner serve the slot, less the holdback.
+    /// Lets the winner serve the slot except the holdback.
     Ship {
         /// The arm.
         winner: Name,
         /// What the decision point is pinned to.
         pin: String,
     },
-    /// Takes a shipped winner back: everybody is on the pinned strategy, and a person decides.
+    /// Withdraws a shipped winner: all units get the pinned strategy, and a person decides what
+    /// follows.
     Reopen,
-    /// Ends it: everybody is on the pinned strategy.
+    /// Ends it: all units get the pinned strategy.
     Abort,
     /// Ends it with a winner.
     Conclude {
@@ -161,7 +162,7 @@ pub enum NotPossible {
         state: &'static str,
         /// The command.
         command: &'static str,
-        /// What would be possible.
+        /// The possible commands.
         possible: String,
     },
     /// The ramp has no further step.
@@ -173,9 +174,9 @@ pub enum NotPossible {
     /// No arm of this name.
     #[error("winner = \"{winner}\" is not an arm; arms: {arms}")]
     UnknownArm {
-        /// What was asked for.
+        /// The requested winner.
         winner: String,
-        /// What there is.
+        /// The experiment's arms.
         arms: String,
     },
 }
@@ -202,7 +203,7 @@ impl Default for Status {
 }
 
 impl Status {
-    /// The share of its slot that the experiment takes now.
+    /// The share of its slot in use now, from 0 to 1.
     pub fn coverage(&self, spec: &Experiment) -> f64 {
         if !self.state.takes_units() || self.withdrawn {
             return 0.0;
@@ -210,25 +211,25 @@ impl Status {
         if self.state == State::Shipped {
             return 1.0;
         }
-        // A ramp's later steps may be edited away while it runs.
+        // An edit may have removed the current step.
         spec.ramp.get(self.step).or(spec.ramp.last()).map_or(0.0, |step| step.coverage)
     }
 
-    /// The arms' shares of the units that enter now.
+    /// The arms' shares of units that enter now, in the spec's order.
     pub fn weights(&self, spec: &Experiment) -> Vec<f64> {
         self.batches.last().cloned().unwrap_or_else(|| spec.arms.iter().map(|arm| arm.weight).collect())
     }
 
-    /// Position of the batch in force; none where shares are fixed.
+    /// Position of the current batch; none if shares are fixed.
     pub fn batch(&self) -> Option<u32> {
         self.batches.len().checked_sub(1).and_then(|batch| u32::try_from(batch).ok())
     }
 
-    /// The status after `command` at `now_ms`. A clock that went back does not undo time: what
-    /// began stays begun.
+    /// The status after `command` at `now_ms`, in milliseconds since the Unix epoch. If the clock
+    /// went back, the time of the last change is used.
     ///
     /// # Errors
-    /// What keeps it from being carried out, and what would be possible.
+    /// Why it cannot be carried out, and what is possible.
     pub fn after(&self, command: &Command, spec: &Experiment, now_ms: u64) -> Result<Self, NotPossible> {
         let now_ms = now_ms.max(self.since_ms);
         let next = Self { since_ms: now_ms, generation: self.generation + 1, ..self.clone() };
@@ -249,7 +250,7 @@ impl Status {
             (State::Running | State::Paused, Command::Allocate { weights }) => {
                 let mut batches = self.batches.clone();
                 batches.push(weights.clone());
-                // The ramp's step goes on as it was.
+                // The ramp step is unaffected.
                 Ok(Self { batches, batch_ms: now_ms, since_ms: self.since_ms, ..next })
             }
             (State::Running, Command::Ship { winner, pin }) => {
@@ -283,9 +284,8 @@ impl Status {
         next.map(|next| Self { applied: next.coverage(spec), ..next })
     }
 
-    /// The command that a spec asks for by being in force, at a decision point that is pinned to
-    /// `pin`: to begin, to take over the coverage that its file was edited to, or, once shipped, to
-    /// end with the pin that it waited for.
+    /// The command that follows from the spec in force, at a decision point pinned to `pin`: start;
+    /// apply an edited coverage; or, once shipped and pinned to another version, conclude.
     pub fn due(&self, spec: &Experiment, pin: &str) -> Option<Command> {
         match self.state {
             State::Shipped if self.pin.as_deref().is_some_and(|before| before != pin) => {
@@ -317,31 +317,31 @@ fn possible(state: State, withdrawn: bool) -> &'static str {
     }
 }
 
-/// What the ramp's next step asks for.
+/// Whether the ramp advances.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
-    /// Nothing: this is the last step, or the ramp stands still.
+    /// No: this is the last step, or the experiment is not running.
     Stay,
-    /// Not yet, and why.
+    /// Not yet, with the reason.
     Wait(String),
-    /// Everything that the step asks for is there.
+    /// Yes, with the reason: the step has met its conditions.
     Promote(String),
 }
 
-/// What is known when a ramp's step is judged.
+/// The evidence for judging a ramp step.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Evidence {
-    /// Units that entered so far.
+    /// Units that have entered so far.
     pub units: u64,
-    /// Whether every fast guardrail is without harm; always so where there is none.
+    /// Whether no guardrail shows harm; true without guardrails.
     pub no_harm: bool,
-    /// Whether every guardrail shows that the new arms are not worse by more than its margin.
+    /// Whether every guardrail holds: no new arm is worse by more than the margin.
     pub non_inferior: bool,
 }
 
 impl Status {
-    /// Judges whether the step in force has shown what it has to before the next one. What is
-    /// inconclusive holds.
+    /// Judges whether the current step has met its conditions at `now_ms`. Inconclusive evidence
+    /// waits.
     pub fn next(&self, spec: &Experiment, evidence: &Evidence, now_ms: u64) -> Next {
         let (Some(step), Some(next)) = (spec.ramp.get(self.step), spec.ramp.get(self.step + 1)) else {
             return Next::Stay;

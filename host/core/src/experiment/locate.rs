@@ -1,7 +1,7 @@
-//! The line of a mistake that the text's own grammar knows nothing of: whoever has a long file open
-//! looks for a number, not for a key.
+//! Finds the line of a mistake that TOML's grammar cannot locate, so that the message has a line
+//! number.
 
-/// A message, with the line that it is about in front, where that can be told.
+/// The message, prefixed with the line that it is about if that can be determined.
 pub(super) fn located(text: &str, why: String) -> String {
     match line(text, &why) {
         Some(line) => format!("line {line}: {why}"),
@@ -37,7 +37,7 @@ fn line(text: &str, why: &str) -> Option<usize> {
     top(text, first_key(&subject))
 }
 
-/// The key that a message begins with.
+/// The key at the start of a message.
 fn first_key(text: &str) -> &str {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
     &text[..end]
@@ -60,7 +60,7 @@ impl Block<'_> {
         Some(line.1.split_once('=')?.1.split('#').next()?.trim())
     }
 
-    /// The line of a key; where it is missing, that of the table itself.
+    /// The line of a key, or of the table's head if the key is missing.
     fn line_of(&self, key: &str) -> usize {
         let known = self.lines.iter().find(|(_, line)| key_of(line) == Some(key));
         known.or(self.lines.first()).map_or(1, |(line, _)| *line)
@@ -118,7 +118,7 @@ mod tests {
             let error = Experiment::parse(&SPEC.replacen(from, to, 1)).expect_err(to);
             assert!(error.starts_with(&format!("line {line}: ")), "{to}: {error}");
         }
-        // What the grammar finds has its own way of showing where.
+        // Messages of the TOML parser already show where.
         let unknown = Experiment::parse(&SPEC.replace("coverage", "coverge")).expect_err("unknown");
         assert!(unknown.contains("line 3, column 1"), "{unknown}");
     }

@@ -1,18 +1,18 @@
-//! What an experiment measures, and what it must not make worse.
+//! Metrics and guardrails.
 
 use super::attribute::Attribute;
 use super::raw::{RawGuardrail, RawMetric, RawPart};
 use crate::manifest::duration_ms;
 use crate::{NAME_RULE, Name, is_name};
 
-/// What a metric is for.
+/// The role of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// What the experiment is to improve.
+    /// The experiment should improve it; it can win.
     Goal,
-    /// What it must not make worse.
+    /// The experiment must not make it worse.
     Guardrail,
-    /// What is worth knowing.
+    /// Reported only.
     Secondary,
 }
 
@@ -32,7 +32,7 @@ impl Role {
 pub enum Source {
     /// Outcomes that applications post.
     Outcomes,
-    /// The unit's decisions in the experiment; `outcome` names an action, or is left out.
+    /// The unit's decisions in the experiment; `outcome` names an action, or none for all of them.
     Decisions,
     /// Exposures of the unit's decisions.
     Exposures,
@@ -49,41 +49,44 @@ pub enum Aggregate {
     Count,
 }
 
-/// One number a unit.
+/// One number per unit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Measure {
     /// The rows that it is computed from.
     pub source: Source,
-    /// The outcome's or the action's name; none: all.
+    /// The outcome's or the action's name; none for all.
     pub outcome: Option<Name>,
-    /// How they become a number.
+    /// How the rows become a number.
     pub aggregate: Aggregate,
 }
 
-/// What is compared between the arms.
+/// The quantity that is compared between arms.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Quantity {
     /// The mean over units of one number.
     Mean(Measure),
-    /// The sum over units of one number by that of another; by the delta method.
+    /// The sum of one number over units, divided by the sum of another; compared by the delta
+    /// method.
     Ratio(Measure, Measure),
 }
 
-/// A mature unit without a row.
+/// How a mature unit without a row counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// Counts as zero.
+    /// As zero.
     Zero,
-    /// Is left out.
+    /// Not at all.
     Drop,
 }
 
 /// How an interval is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// An asymptotic confidence sequence: valid however often it is looked at.
+    /// An asymptotic confidence sequence (Waudby-Smith et al., arXiv 2103.06476), valid at any
+    /// number of looks.
     AsymptoticCs,
-    /// Welch's interval: valid once, of the first `planned_units` that entered, when they are mature.
+    /// Welch's interval: valid for one look at the first `planned_units` that entered, once they
+    /// are mature.
     Fixed,
 }
 
@@ -104,44 +107,46 @@ pub struct Metric {
     pub name: Name,
     /// What it is for.
     pub role: Role,
-    /// What is compared.
+    /// The quantity that is compared.
     pub quantity: Quantity,
-    /// From a unit's entry, how long its rows count, in milliseconds.
+    /// How long after a unit's entry its rows count, in milliseconds.
     pub window_ms: u64,
-    /// How late an outcome may be posted: mature at entry + window + lag.
+    /// How late an outcome may be posted, in milliseconds. A unit is mature at entry + window +
+    /// lag.
     pub lag_ms: u64,
-    /// A mature unit without a row.
+    /// How a mature unit without a row counts.
     pub missing: Missing,
-    /// A unit's number is cut off here.
+    /// Upper limit of a unit's number, or of a ratio's numerator.
     pub cap: Option<f64>,
     /// Whether more is better.
     pub more_is_better: bool,
     /// How the interval is computed.
     pub method: Method,
-    /// Error rate of the interval.
+    /// Error rate of the interval, before it is shared between goals and arms.
     pub alpha: f64,
-    /// Units at which the confidence sequence is tightest.
+    /// Units of both arms at which the confidence sequence is tightest; the units of a fixed
+    /// method.
     pub planned_units: u64,
-    /// Only units that were exposed count; else all that were assigned.
+    /// Whether only exposed units count; otherwise all assigned ones do.
     pub is_exposed: bool,
-    /// What was known of a unit at its entry, and foretells a part of its number.
+    /// Covariates: attributes at entry that explain part of a unit's number.
     pub cuped: Vec<Attribute>,
 }
 
-/// What a guardrail watches.
+/// The quantity that a guardrail watches.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Watched {
-    /// Units with a decision whose arm gave no answer.
+    /// Units with a decision to which the arm gave no answer.
     Failures,
-    /// Units with a decision that somebody else than the arm served.
+    /// Units with a decision that was not served by the arm.
     Fallbacks,
     /// Units with a decision that the arm declined.
     Refusals,
     /// Units with a decision that took longer than this, in microseconds.
     Slow(u64),
-    /// The share of units with each action at their entry.
+    /// The share of units with each action at entry.
     ActionMix,
-    /// One of the metrics, by its position.
+    /// A metric, by its position.
     Metric(usize),
 }
 
@@ -152,35 +157,35 @@ pub struct Guardrail {
     pub name: Name,
     /// What it watches.
     pub watched: Watched,
-    /// How much worse is still not worse.
+    /// How much worse an arm may be.
     pub margin: Margin,
-    /// Error rate of its alarm.
+    /// Error rate; alarms share it over all guardrails and arms.
     pub alpha: f64,
-    /// Units an arm before it may speak.
+    /// Units needed in each arm before it is evaluated.
     pub min_units: u64,
-    /// Pauses where it would otherwise abort.
+    /// On harm the host pauses; otherwise it aborts.
     pub pauses: bool,
 }
 
 /// How much worse an arm may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Margin {
-    /// At most so many units in the new arms; no test, since one more is enough.
+    /// At most this many events in an arm. Not a test: one more is harm.
     Count(u64),
-    /// At most this much more (or less) than control.
+    /// At most this much more, or less, than control.
     Difference {
-        /// The margin, in the metric's own unit, or as a share of the control's mean.
+        /// The margin, in the metric's unit or as a share of control's mean.
         margin: f64,
-        /// A share of the control's mean.
+        /// Whether the margin is a share of control's mean.
         is_relative: bool,
-        /// More is harm; else less is.
+        /// Whether more is harm; otherwise less is.
         more_is_harm: bool,
-        /// Harm is: worse by more than this.
+        /// Harm is being worse by more than this, in the metric's unit.
         alarm: f64,
     },
 }
 
-/// Covariates of one metric.
+/// The most covariates of a metric.
 const MAX_COVARIATES: usize = 8;
 /// The default of `planned_units`.
 const PLANNED_UNITS: u64 = 10_000;
@@ -290,7 +295,7 @@ impl Metric {
             _ if raw.numerator.is_some() || raw.denominator.is_some() => {
                 Err(format!("{at}numerator and denominator are for aggregate = \"ratio\""))
             }
-            // The mean of the values: what they sum to, by how many there are.
+            // The mean of values: their sum by their number.
             Some("mean") => Ok(Quantity::Ratio(own(Some("sum"))?, own(Some("count"))?)),
             Some(other) if !AGGREGATES.iter().any(|(name, _)| *name == other) => {
                 Err(format!("{at}aggregate = \"{other}\"; valid: any, sum, count, mean, ratio"))
@@ -299,8 +304,8 @@ impl Metric {
         }
     }
 
-    /// When a unit that entered at `entry_ms` is mature: what has not been posted by then is
-    /// taken not to have happened.
+    /// When a unit that entered at `entry_ms` is mature, in milliseconds. An outcome that has not
+    /// been posted by then is taken not to have happened.
     pub fn mature_ms(&self, entry_ms: u64) -> u64 {
         entry_ms.saturating_add(self.window_ms).saturating_add(self.lag_ms)
     }
@@ -344,8 +349,8 @@ impl Guardrail {
         }
         let is_relative =
             one_of(at("margin_type"), raw.margin_type.as_deref(), &[("absolute", false), ("relative", true)])?;
-        // Another mix of actions is what a new strategy is for: harm is only what is beyond the
-        // margin. More failures than control's are harm at once.
+        // A new strategy is expected to change the mix of actions, so only a shift beyond the
+        // margin is harm. For all others, any increase over control is harm.
         let is_mix = watched == Watched::ActionMix;
         let alarm = |margin| raw.alarm.unwrap_or(if is_mix { margin } else { 0.0 });
         let difference =

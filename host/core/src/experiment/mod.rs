@@ -1,4 +1,4 @@
-//! Experiment files: as they are written, then validated.
+//! Experiment files: parsing and validation, and the validated types.
 
 mod arms;
 mod attribute;
@@ -37,9 +37,9 @@ pub struct Experiment {
     pub owner: String,
     /// What it is about.
     pub description: String,
-    /// The randomization unit, where the file says it.
+    /// The randomization unit, if the file names it.
     pub unit: Option<Name>,
-    /// The part of the layer that it may ever take.
+    /// The part `[from, to)` of the layer that it may ever use.
     pub slot: [f64; 2],
     /// Salt of the split into arms.
     pub salt: String,
@@ -47,35 +47,35 @@ pub struct Experiment {
     pub manual_start: bool,
     /// Who may enter, in CEL.
     pub eligible: Option<String>,
-    /// The steps of its coverage; one where it does not change.
+    /// The steps of its coverage; a single one if coverage is constant.
     pub ramp: Vec<Step>,
     /// The arm that the others are compared with.
     pub control: Name,
-    /// The arms that take units. Their weights sum to 1.
+    /// The arms that take units, in the file's order. Their weights sum to 1.
     pub arms: Vec<Arm>,
-    /// The arms that run beside, without effect.
+    /// The shadow arms.
     pub shadows: Vec<Shadow>,
-    /// How the arms' shares follow from what was seen; none: they stay as they are.
+    /// Adaptive shares; none if the weights are fixed.
     pub allocation: Option<Allocation>,
-    /// What is measured.
+    /// The metrics.
     pub metrics: Vec<Metric>,
-    /// What must not get worse.
+    /// The guardrails.
     pub guardrails: Vec<Guardrail>,
-    /// How groups of people may fare.
+    /// The fairness guardrails.
     pub fairness: Vec<Fairness>,
-    /// What results are broken down by.
+    /// The attributes by which goals are broken down.
     pub segments: Vec<Attribute>,
-    /// No winner before it has run so long, in milliseconds.
+    /// It has no winner before it has run this long, in milliseconds.
     pub min_duration_ms: u64,
-    /// It ends when it has run so long, in milliseconds.
+    /// The host concludes it after this long, in milliseconds.
     pub max_duration_ms: Option<u64>,
-    /// A winner serves the whole slot, but for the holdback.
+    /// Whether the host ships a winner, to the whole slot except the holdback.
     pub ships: bool,
-    /// The share of the slot's units that a shipped experiment leaves with control.
+    /// The share of the slot that a shipped winner leaves with control.
     pub holdback: f64,
-    /// It may take a slot whose last experiment still has its effects.
+    /// Whether it may use a slot with carry-over effects of an ended experiment.
     pub reuse_slot: bool,
-    /// Who is told of what.
+    /// The webhooks.
     pub notify: Vec<Hook>,
     /// SHA-256 of the file.
     pub digest: Name,
@@ -84,22 +84,22 @@ pub struct Experiment {
 /// A webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    /// Where to.
+    /// The address.
     pub url: String,
-    /// Of what it is told.
+    /// The events that are posted.
     pub events: Vec<NotifyEvent>,
     /// The environment variable with the secret that messages are signed with.
     pub secret_env: Option<String>,
 }
 
-/// Of what a webhook may be told.
+/// An event for webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotifyEvent {
-    /// The host stopped an experiment, or its ramp, for what it did.
+    /// The host stopped an experiment or its ramp because of harm or a mismatch.
     Breach,
-    /// It started, went on to another step, was paused or resumed.
+    /// It started, was promoted, paused or resumed.
     Phase,
-    /// What follows from it has changed, or it was ended by hand.
+    /// Its verdict changed, or a person ended it.
     Verdict,
 }
 
@@ -115,14 +115,14 @@ impl NotifyEvent {
 }
 
 impl Experiment {
-    /// Reads and validates the text of an experiment file.
+    /// Parses and validates the text of an experiment file.
     ///
     /// # Errors
-    /// The first mistake: its line, its key, and what would be valid.
+    /// The first mistake: its line, its key, and what is valid.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parsed = toml::from_str(text).map_err(|e| crate::toml_message(&e, text));
         let valid = parsed.and_then(|raw| Self::of(raw, text).map_err(|why| locate::located(text, why)));
-        // A message may quote what the file has, and a file has up to a megabyte on one line.
+        // A message may quote the file, and a line of it can have up to a megabyte.
         valid.map_err(|why| crate::clipped(&why, MAX_MESSAGE).into_owned())
     }
 
@@ -145,7 +145,7 @@ impl Experiment {
         {
             return Err(format!("control = \"{control}\" is not an arm; arms: {}", listed(&arms)));
         }
-        // The first arm is compared with, unless the file names another.
+        // The first arm is control, unless the file names another.
         let control: Name = raw.control.map_or_else(|| arms[0].name.clone(), Into::into);
         let allocation = raw.allocation.map(|raw| Allocation::of(&raw, &metrics, &mut arms, &control)).transpose()?;
         let ships = matches!(raw.on_success, Some(RawOnSuccess::Ship));
@@ -187,8 +187,8 @@ impl Experiment {
 }
 
 impl Experiment {
-    /// What the analysis looks at of a unit at its entry: covariates, segments, and what people
-    /// are grouped by; each once, in this order.
+    /// The attributes of a unit that the analysis uses: covariates, segments and fairness groups,
+    /// each once, in this order.
     pub fn attributes(&self) -> Vec<Attribute> {
         let covariates = self.metrics.iter().flat_map(|metric| &metric.cuped);
         let groups = self.segments.iter().chain(self.fairness.iter().map(|fairness| &fairness.attribute));
@@ -201,8 +201,8 @@ impl Experiment {
         all
     }
 
-    /// The longest time from a unit's entry to its maturity, in milliseconds: how long the
-    /// experiment's effects last.
+    /// The longest time from a unit's entry to its maturity, in milliseconds. Carry-over effects
+    /// are taken to last as long.
     pub fn longest_ms(&self) -> u64 {
         self.metrics.iter().map(|metric| metric.mature_ms(0)).max().unwrap_or(0)
     }
@@ -214,8 +214,8 @@ impl Experiment {
 }
 
 impl Experiment {
-    /// The first key that differs from a running spec, and that may not: a change of it would
-    /// move units that are in, or make two populations out of one.
+    /// The first key that differs from the running spec and is fixed while it runs, because a
+    /// change would move enrolled units or mix two populations.
     pub fn fixed_key_changed(&self, running: &Self) -> Option<&'static str> {
         let same_arms = self.arms.len() == running.arms.len()
             && self.arms.iter().zip(&running.arms).all(|(new, old)| {
@@ -232,7 +232,7 @@ impl Experiment {
             ("weight", same_weights),
             ("allocation", self.allocation == running.allocation),
             ("holdback", self.holdback == running.holdback),
-            // Who is eligible is looked at with each decision: another rule drops units that are in.
+            // Eligibility is evaluated for each decision: another rule would drop enrolled units.
             ("eligible", self.eligible == running.eligible),
         ]
         .into_iter()
@@ -240,7 +240,7 @@ impl Experiment {
     }
 }
 
-/// Names are looked for in lists, and an analysis goes through all of them: they have an end.
+/// Checks the lengths of lists. Names are searched linearly, and an analysis visits every entry.
 fn bounded(raw: &RawExperiment) -> Result<(), String> {
     let lists = [
         ("arms", raw.arms.len(), 64),
@@ -262,7 +262,7 @@ fn listed(arms: &[Arm]) -> String {
 
 fn hook((i, raw): (usize, RawNotify)) -> Result<Hook, String> {
     if !(raw.url.starts_with("http://") || raw.url.starts_with("https://")) {
-        // Without the address: it may hold a secret, and errors are shown and logged.
+        // Without the address, which may contain a secret: errors are shown and logged.
         return Err(format!("notify[{i}].url: valid: http://… or https://…"));
     }
     let event = |text: &String| match text.as_str() {
@@ -282,7 +282,7 @@ fn fairness(raw: &RawExperiment) -> Result<Vec<Fairness>, String> {
     }
 }
 
-/// The part of its layer; all of it where the file names none.
+/// The slot; the whole layer if the file names none.
 fn slot(raw: &RawExperiment) -> Result<[f64; 2], String> {
     let slot = raw.slot.unwrap_or([0.0, 1.0]);
     if !(0.0 <= slot[0] && slot[0] < slot[1] && slot[1] <= 1.0) {
@@ -302,7 +302,7 @@ fn metrics(raw: &RawExperiment) -> Result<Vec<Metric>, String> {
     Ok(metrics)
 }
 
-/// The share that stays with control once a winner has shipped: no unit moves from the winner to control for it.
+/// The holdback, limited to control's weight so that no unit moves from the winner to control.
 fn holdback(raw: Option<f64>, arms: &[Arm], control: &Name) -> Result<f64, String> {
     let of_control = arms.iter().find(|arm| arm.name == *control).map_or(0.0, |arm| arm.weight);
     let holdback = raw.unwrap_or(0.0);

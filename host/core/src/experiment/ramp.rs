@@ -6,24 +6,24 @@ use crate::manifest::duration_ms;
 /// A step of a ramp.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// The share of the slot in use.
+    /// The share of the slot in use, from 0 to 1.
     pub coverage: f64,
-    /// How long it lasts at least, in milliseconds.
+    /// Its minimum duration, in milliseconds.
     pub hold_ms: u64,
-    /// Units that have entered before it is left.
+    /// Units that must have entered before the next step.
     pub min_units: u64,
-    /// What has to be shown before it is left.
+    /// The condition for the next step.
     pub gate: Gate,
 }
 
-/// What a ramp's step has to show.
+/// The condition for leaving a ramp step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     /// Nothing.
     None,
-    /// That no guardrail shows harm.
+    /// No guardrail shows harm.
     Fast,
-    /// That every guardrail holds, on matured outcomes.
+    /// Every guardrail holds, on mature outcomes.
     NonInferior,
 }
 

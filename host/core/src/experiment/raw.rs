@@ -1,4 +1,4 @@
-//! Experiment files as they are written.
+//! Experiment files as written, before validation.
 
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -137,7 +137,7 @@ pub(super) struct RawFairness {
     pub on_breach: Option<String>,
 }
 
-/// Shares that follow from what was seen, in place of the arms' weights.
+/// Adaptive shares, in place of the arms' weights.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAllocation {

@@ -1,21 +1,21 @@
 //! Bounds on the text of an expression, checked before it is parsed.
 //!
-//! The parser recurses, and so does whatever walks the tree that it builds. A stack overflow
-//! ends the process and cannot be caught, so the text has to be small enough first. The scanner
-//! below knows the lexer's rules for texts and comments, and refuses what the lexer would not
-//! accept: no operator can hide in what only one of the two takes for a text.
+//! The parser is recursive, and so is every walk over its tree. A stack overflow ends the process
+//! and cannot be caught, so the text is bounded first. The scanner below follows the lexer's rules
+//! for texts and comments and refuses what the lexer would not accept. So no operator can hide in a
+//! part that only one of the two reads as a text.
 
 /// The longest expression accepted, in bytes.
 pub const MAX_BYTES: usize = 8 * 1024;
-/// How many brackets and conditionals (`? :`) may be open at once.
+/// The deepest nesting of brackets and conditionals (`? :`).
 pub const MAX_NESTING: usize = 32;
-/// How many operators an expression may have, selections with `.` included.
+/// The most operators of an expression, selections with `.` included.
 pub const MAX_OPERATORS: usize = 512;
 
 /// Checks the length, the nesting and the number of operators of an expression.
 ///
 /// # Errors
-/// The bound that it is beyond and where, or the character that no expression can have there.
+/// The exceeded bound and where, or a character that is invalid there.
 pub fn check(source: &str) -> Result<(), String> {
     if source.len() > MAX_BYTES {
         return Err(format!("has {} bytes; at most {MAX_BYTES}", source.len()));
@@ -31,7 +31,7 @@ struct Scanner<'s> {
     source: &'s str,
     bytes: &'s [u8],
     at: usize,
-    /// The conditionals that have begun inside each open bracket, and outside of all.
+    /// The open conditionals inside each open bracket, and outside all brackets.
     open: Vec<usize>,
     /// Open brackets and conditionals in all.
     nesting: usize,
@@ -43,7 +43,7 @@ impl Scanner<'_> {
         self.bytes.get(self.at + ahead).copied().unwrap_or(0)
     }
 
-    /// Where something is, for messages.
+    /// A position, for messages.
     fn place(&self, at: usize) -> String {
         format!("at character {}", self.source.get(..at).map_or(at, |before| before.chars().count()) + 1)
     }
@@ -72,7 +72,7 @@ impl Scanner<'_> {
             }
             b')' | b']' | b'}' => {
                 self.at += 1;
-                // One that closes nothing is the parser's to complain about.
+                // The parser reports a bracket that closes nothing.
                 if self.open.len() > 1 {
                     self.nesting -= 1 + self.open.pop().unwrap_or(0);
                 }
@@ -124,7 +124,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// A name, the operator `in`, or what stands before a raw text or bytes.
+    /// A name, the operator `in`, or the prefix of a raw text or bytes.
     fn word(&mut self) -> Result<(), String> {
         let start = self.at;
         self.skip_while(is_word);
@@ -143,7 +143,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// A text, from its opening quote to its closing one.
+    /// A text, from its opening to its closing quote.
     fn text(&mut self, is_raw: bool) -> Result<(), String> {
         let (start, quote) = (self.at, self.peek(0));
         let is_triple = self.peek(1) == quote && self.peek(2) == quote;
@@ -179,7 +179,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The length of the escape that `bytes` begins with; none where it is not one.
+/// The length of the escape at the start of `bytes`; none if it is not one.
 fn escape(bytes: &[u8]) -> Option<usize> {
     let all = |from: usize, to: usize, fits: fn(&u8) -> bool| bytes.get(from..to).is_some_and(|d| d.iter().all(fits));
     let hexadecimal = |digits: usize| all(2, 2 + digits, u8::is_ascii_hexdigit).then_some(2 + digits);
@@ -227,7 +227,7 @@ mod tests {
             let error = check(&source).expect_err(&source);
             assert!(error.contains(needle), "{error}");
         }
-        // What is closed is not nested any more.
+        // Closed brackets no longer count as nesting.
         assert_eq!(check(&"(true ? 1 : 2) + [1][0] + ".repeat(40)), Ok(()));
     }
 

@@ -1,4 +1,4 @@
-//! A manifest as `plugin.toml` has it, before it is validated.
+//! A manifest as written in `plugin.toml`, before validation.
 
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -32,7 +32,7 @@ pub(super) struct RawManifest {
 }
 
 impl RawManifest {
-    /// Checks how much there is of each thing, and how long the texts are.
+    /// Checks the lengths of lists and texts.
     pub(super) fn bounded(&self) -> Result<(), String> {
         for (what, found, most) in [
             ("actions", self.actions.len(), bounds::CODES),

@@ -1,4 +1,4 @@
-//! Numbers out of a seed.
+//! Pseudo-random numbers from a seed.
 
 /// SplitMix64 (Steele, Lea & Flood, 2014).
 pub(super) struct Draw(pub u64);
@@ -16,7 +16,7 @@ impl Draw {
         ((self.bits() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 
-    /// Whether something of probability `p` happens.
+    /// True with probability `p`.
     pub fn happens(&mut self, p: f64) -> bool {
         self.number() < p
     }
@@ -26,20 +26,20 @@ impl Draw {
         from + (self.number() * to.saturating_sub(from) as f64) as u64
     }
 
-    /// A whole number with the mean `x`: one of its two neighbours.
+    /// One of the two integers around `x`, with mean `x`.
     pub fn whole(&mut self, x: f64) -> u32 {
-        // A number beyond 2^32 is no count of rows.
+        // Counts of rows are below 2^32.
         let below = x.max(0.0).floor();
         below as u32 + u32::from(self.happens(x.max(0.0) - below))
     }
 
-    /// Box & Muller, of whose two numbers one is enough here.
+    /// A standard normal number (Box & Muller; the second one is discarded).
     fn normal(&mut self) -> f64 {
         (-2.0 * self.number().ln()).sqrt() * (std::f64::consts::TAU * self.number()).cos()
     }
 
-    /// A number of this mean and standard deviation: lognormal, as amounts are, where the mean is
-    /// above 0, else normal. Neither has to be cut off anywhere, so that both keep their mean.
+    /// A number with this mean and standard deviation: lognormal, like amounts, if the mean is
+    /// above 0, otherwise normal. Neither is truncated, so both keep their mean.
     pub fn amount(&mut self, mean: f64, sd: f64) -> f64 {
         if sd <= 0.0 {
             return mean;

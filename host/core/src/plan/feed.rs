@@ -1,4 +1,4 @@
-//! What happened to a unit, on its way to where a host would have it from the ledger.
+//! Simulated events of units, and their delivery to the analysis in place of a ledger.
 
 use super::DAY;
 use super::model::Rows;
@@ -6,29 +6,29 @@ use super::setup::Setup;
 use crate::analysis::{Decision, Happened, Observed};
 use crate::experiment::{Source, Watched};
 
-/// Two actions. No action that a spec names is written like this.
+/// The two actions. They are not valid names, so no spec names them.
 const ACTIONS: [&str; 2] = ["(first)", "(second)"];
 
-/// Something that happened to a unit.
+/// An event of a unit.
 #[derive(Clone, Copy)]
 pub(super) struct UnitEvent {
     pub unit: u32,
     pub arm: usize,
     pub at_ms: u64,
-    /// The batch that its arm was drawn in.
+    /// The batch in which its arm was drawn.
     pub batch: Option<u32>,
     pub what: UnitEventKind,
 }
 
-/// What it was.
+/// The kind of event.
 #[derive(Clone, Copy)]
 pub(super) enum UnitEventKind {
-    /// A decision of one of two actions, with the model's hits, one bit each.
+    /// A decision with one of two actions, and one bit for each hit of the model.
     Decision {
         action: usize,
         hits: u8,
     },
-    /// A row of the model's, by position; of a named action, it is a decision.
+    /// A row of the model, by position; a decision if the row is of a named action.
     Row {
         rows: usize,
         value: f64,
@@ -37,10 +37,10 @@ pub(super) enum UnitEventKind {
 }
 
 impl UnitEvent {
-    /// Gives it to the analysis, under the unit's id.
+    /// Adds it to the analysis, under the unit's id.
     pub fn give(self, observed: &mut Observed, unit: &str, setup: &Setup<'_>) {
         let (at_ms, model) = (self.at_ms, setup.model(self.arm));
-        // All that comes later was stored later.
+        // Later events are stored later.
         let happened = Happened { unit, at_ms, after: 0 };
         let decision = Decision {
             place: 0,
@@ -86,7 +86,7 @@ impl UnitEvent {
 }
 
 impl Rows {
-    /// The day on which a row of that time is posted; decisions and exposures are known at once.
+    /// The day on which a row of that time is posted. Decisions and exposures are known at once.
     pub fn posted_on(&self, at_ms: u64) -> u64 {
         (at_ms + if self.source == Source::Outcomes { self.lag_ms } else { 0 }) / DAY
     }

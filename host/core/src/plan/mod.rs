@@ -5,14 +5,14 @@
 //! follows a ramp, waits for outcomes to mature, and promotes only past guardrails. The spec is
 //! therefore also simulated ([`Scenario`]) through the code that a host runs, with one look a day.
 //!
-//! Assumptions: units arrive evenly over each day, and each is decided about on consecutive days
-//! until it has had its decisions; a unit that the ramp did not admit may enter at a later decision.
-//! A unit's outcomes are drawn when it enters, uniformly over the metric's window, and posted after
-//! the metric's lag. Numbers are lognormal, or normal where their mean is not above 0; the
-//! analysis applies a metric's `cap`. An outcome that several metrics use is drawn once. A failure,
-//! or any other event that a guardrail counts, occurs on one of a unit's decisions. There are two
-//! actions, each for half of the units. The treatment is the first arm other than control; the
-//! remaining arms behave like control.
+//! Assumptions: units arrive evenly over each day, and each has one decision a day until it has had
+//! all of its decisions. A unit that the ramp did not admit may enter at a later decision. A unit's
+//! outcomes are drawn when it enters, uniformly over the metric's window, and posted after the
+//! metric's lag. Numbers are lognormal, or normal where their mean is not above 0; the analysis
+//! applies a metric's `cap`. An outcome that several metrics use is drawn once. A failure, or any
+//! other event that a guardrail counts, occurs on one of a unit's decisions. There are two actions,
+//! each for half of the units. The treatment is the first arm other than control; the remaining
+//! arms behave like control.
 //!
 //! Not simulated: covariates, which would narrow the intervals; segments and fairness, for which
 //! there are no prior data. Under adaptive allocation a unit has one decision. If the spec does not
@@ -45,10 +45,9 @@ const DAY: u64 = 86_400_000;
 /// The expected traffic, and control's baselines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Traffic {
-    /// Units a day that may enter, new to the whole layer: the slot and the coverage take their
-    /// share of them.
+    /// New units a day in the whole layer. The slot and the coverage take their share of them.
     pub units_per_day: f64,
-    /// Decisions about each, a day apart; at least one.
+    /// Decisions per unit, a day apart; at least one.
     pub decisions_per_unit: f64,
     /// Baselines by metric position.
     pub baselines: Vec<Baseline>,
@@ -59,41 +58,42 @@ pub struct Traffic {
 /// A metric's baseline in control.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Baseline {
-    /// Its mean over units, or its ratio; a share from 0 to 1 where it is yes or no.
+    /// Its mean over units, or its ratio; for a yes-or-no metric a share from 0 to 1.
     pub mean: f64,
-    /// The standard deviation of a unit's number; none: it is yes or no.
+    /// The standard deviation of a unit's number; none for a yes-or-no metric.
     pub sd: Option<f64>,
 }
 
 /// The result of a power analysis.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// What the first goal needs by a formula; none without a goal, an arm, or an effect.
+    /// The sample size of the first goal, by a formula; none without a goal, a treatment arm, or an
+    /// effect.
     pub needs: Option<Needs>,
-    /// What was simulated: no effect, the effect, and harm by each guardrail.
+    /// The simulated scenarios: no effect, the effect, and harm in each guardrail.
     pub scenarios: Vec<Scenario>,
     /// Runs of each scenario.
     pub runs: u32,
-    /// Days of each run, if nothing ended it.
+    /// Days of a run that nothing ends.
     pub days: u32,
-    /// Units of all arms that enter in the days that were asked for, or until `max_duration`, if
-    /// nothing keeps the ramp from going on.
+    /// Units of all arms that enter in the requested days, or until `max_duration`, if the ramp
+    /// advances without delay.
     pub entered: f64,
     /// Problems with the plan, as sentences.
     pub warnings: Vec<String>,
 }
 
-/// Units that are simulated in all, at most: a minute's work, or so.
+/// The most simulated units in all: about a minute of work.
 const MOST_ENTRIES: f64 = 10_000_000.0;
-/// Rows and decisions that a unit has for what its analysis costs.
+/// Rows and decisions that cost as much as the analysis of one unit.
 const ROWS: f64 = 8.0;
-/// The fewest runs whose shares mean anything.
+/// The fewest runs for meaningful shares.
 const FEWEST_RUNS: u32 = 20;
 
-/// Plans an experiment. `effect` is how much better each goal is in the arm that is tried, in the
-/// goal's own unit and direction. Each scenario is simulated `runs` times over `days`, or fewer
-/// where that is too much work, which is a warning then. `progress` is told how many of all runs
-/// are done, and how many there are. The same arguments give the same plan.
+/// Plans an experiment. `effect` is how much better each goal is in the treatment arm, in the
+/// goal's own unit and direction. Each scenario is simulated `runs` times over `days`; if that is
+/// too much work, fewer, with a warning. `progress` is called with the number of finished runs and
+/// of all runs. The same arguments give the same plan.
 pub fn plan(
     spec: &Arc<Experiment>,
     traffic: &Traffic,

@@ -16,16 +16,16 @@ pub(super) struct Truth {
     pub hits: Option<(Watched, f64)>,
 }
 
-/// The rows of one name: several metrics may be computed from the same ones.
+/// The rows of one name. Several metrics may be computed from them.
 pub(super) struct Rows {
     pub source: Source,
     pub name: Option<Name>,
-    /// From when they happen to when they are posted, in milliseconds.
+    /// The delay from event to posting, in milliseconds.
     pub lag_ms: u64,
     /// The cumulative share of units with any row by the end of each window, in increasing order.
     ladder: Vec<(u64, f64)>,
     number: Option<Number>,
-    /// Units without rows get a row of 0, for metrics that leave out units without one.
+    /// Units without rows get a row of value 0, for metrics that drop units without a row.
     zeros: bool,
 }
 
@@ -34,22 +34,22 @@ struct Number {
     mean: f64,
     sd: f64,
     window_ms: u64,
-    /// It is the number of rows, not their value.
+    /// Whether the metric is the number of rows, not their value.
     is_count: bool,
-    /// It is the mean of those who have any row, not of all units.
+    /// Whether the mean is over units with any row, not over all units.
     of_some: bool,
 }
 
 /// An arm.
 pub(super) struct OutcomeModel {
     pub rows: Vec<Rows>,
-    /// What decisions come to, and for which share of units.
+    /// The guardrail events of decisions, and the share of units for each.
     pub hits: Vec<(Watched, f64)>,
     /// The share of units with the second of two actions.
     pub second: f64,
-    /// Every unit is exposed at its entry: no metric says how many are.
+    /// Whether every unit is exposed at its entry, because no metric gives the share.
     pub exposes: bool,
-    /// Every decision is in [`OutcomeModel::rows`], but for the first.
+    /// Whether [`OutcomeModel::rows`] contains every decision except the first.
     pub counts_decisions: bool,
 }
 
@@ -74,7 +74,7 @@ impl OutcomeModel {
             };
             rows_of(&mut rows, of(metric), metric).take(metric, baseline, effect, scale);
         }
-        // A ratio's denominator that no metric speaks of is 1.
+        // The denominator of a ratio is 1 if no metric describes it.
         for metric in &spec.metrics {
             if let Quantity::Ratio(_, under) = &metric.quantity
                 && (under.source != Source::Decisions || under.outcome.is_some())
@@ -92,26 +92,26 @@ impl OutcomeModel {
     }
 }
 
-/// Whether a metric's number is whether there is any row.
+/// Whether a metric is yes or no.
 pub(super) fn is_share(metric: &Metric, baseline: &Baseline) -> bool {
     let is_any = of(metric).aggregate == Aggregate::Any;
     is_any || (baseline.sd.is_none() && (0.0..=1.0).contains(&baseline.mean))
 }
 
-/// Whether a metric's number is how many rows there are.
+/// Whether a metric counts rows.
 pub(super) fn is_count(metric: &Metric) -> bool {
     of(metric).aggregate == Aggregate::Count
 }
 
-/// What a metric measures; for a ratio, its numerator.
+/// The measure of a metric; for a ratio, its numerator.
 pub(super) fn of(metric: &Metric) -> &Measure {
     match &metric.quantity {
         Quantity::Mean(measure) | Quantity::Ratio(measure, _) => measure,
     }
 }
 
-/// The standard deviation of a unit's number, where its mean is `mean`. What has none, and is no
-/// share, varies as a count of independent events does.
+/// The standard deviation of a unit's number if its mean is `mean`. Without a given one, and if it
+/// is not a share, that of a count of independent events.
 pub(super) fn sd(metric: &Metric, baseline: &Baseline, mean: f64) -> f64 {
     if is_share(metric, baseline) {
         let p = mean.clamp(0.0, 1.0);
@@ -143,7 +143,7 @@ fn rows_of<'r>(all: &'r mut Vec<Rows>, measure: &Measure, metric: &Metric) -> &'
         all.push(Rows { source, name: name.clone(), lag_ms, ladder: Vec::new(), number: None, zeros: false });
         all.len() - 1
     });
-    // The shortest lag decides.
+    // The shortest lag applies.
     all[at].lag_ms = all[at].lag_ms.min(metric.lag_ms);
     &mut all[at]
 }
@@ -152,7 +152,7 @@ impl Rows {
     fn take(&mut self, metric: &Metric, baseline: &Baseline, effect: f64, scale: f64) {
         let (is_count, mean) = (is_count(metric), (baseline.mean + effect) * scale);
         if is_share(metric, baseline) {
-            // A mean of yes and no is one over those who said either.
+            // The mean of a yes-or-no metric is over the units that have a row.
             let of_some = metric.missing == Missing::Drop
                 || matches!(&metric.quantity, Quantity::Ratio(over, under) if over.outcome == under.outcome);
             self.zeros |= of_some && !is_count && self.source == Source::Outcomes;
@@ -178,7 +178,7 @@ impl Rows {
         }
     }
 
-    /// The rows of a unit that enters at `entry_ms`: each one's value and time.
+    /// The rows of a unit that enters at `entry_ms`: value and time of each.
     pub fn draw(&self, draw: &mut Draw, entry_ms: u64, mut row: impl FnMut(f64, u64)) {
         let span = match (self.ladder.last(), self.number) {
             (None, None) => None,
@@ -211,7 +211,8 @@ impl Rows {
 }
 
 impl Number {
-    /// The mean and the standard deviation among those who have any, a share of all units.
+    /// The mean and the standard deviation among the units with any row, which are a share of all
+    /// units.
     fn among(&self, share: f64) -> (f64, f64) {
         if self.of_some || share >= 1.0 || share <= 0.0 {
             return (self.mean, self.sd);

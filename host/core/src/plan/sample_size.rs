@@ -1,4 +1,4 @@
-//! What a formula says without simulating anything: how many units one goal needs.
+//! The sample size of a goal, by a formula and without simulation.
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF as _, Normal};
@@ -7,41 +7,40 @@ use super::{DAY, Traffic, model};
 use crate::experiment::{Experiment, Role};
 use crate::stats::{Estimate, two_sided};
 
-/// The chance of finding the effect that units are computed for.
+/// The power that sample sizes are computed for.
 pub const POWER: f64 = 0.8;
 
-/// What the first goal needs, between control and the first other arm.
+/// The sample size for the first goal, between control and the first other arm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Needs {
     /// Position of the goal.
     pub metric: usize,
     /// Its error rate, after sharing it between goals and arms.
     pub alpha: f64,
-    /// Until Welch's test, looked at once, finds the effect with a probability of [`POWER`].
+    /// For Welch's test, one look, with a power of [`POWER`].
     pub fixed: Needed,
-    /// Until the confidence sequence is as wide on either side as the effect is large: then half
-    /// of all experiments have found it, at the latest.
+    /// Until the half-width of the confidence sequence equals the effect. Half of all experiments
+    /// have found the effect by then.
     pub sequence: Needed,
-    /// The smallest effect that Welch's test finds with a probability of [`POWER`] in
-    /// `planned_units`, in the metric's own unit.
+    /// The smallest effect that Welch's test finds with a power of [`POWER`] in `planned_units`, in
+    /// the metric's own unit.
     pub detectable: f64,
 }
 
-/// Units, and how long it takes until they are there.
+/// Units, and the time until they have entered and are mature.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Needed {
     /// Mature units of both arms that are compared.
     pub units: f64,
     /// Units of all arms.
     pub entered: f64,
-    /// Days at the ramp's last coverage until these have entered and are mature; infinite where
-    /// nobody enters.
+    /// Days at the ramp's last coverage until these have entered and are mature; infinite if no
+    /// unit enters.
     pub days: f64,
 }
 
-/// The effect that a plan is made for where nobody says which: the smallest one that the first
-/// goal's `planned_units` can find with a probability of [`POWER`], by Welch's test. None without
-/// a goal, or an arm.
+/// The default effect of a plan: the smallest one that Welch's test finds with a power of [`POWER`]
+/// in the first goal's `planned_units`. `None` without a goal or a treatment arm.
 pub fn detectable(spec: &Experiment, traffic: &Traffic) -> Option<f64> {
     let control = spec.control_at();
     let tried = (0..spec.arms.len()).find(|arm| *arm != control && spec.arms[*arm].weight > 0.0)?;
@@ -56,7 +55,7 @@ pub(super) fn needs(spec: &Experiment, traffic: &Traffic, tried: usize, effect: 
     let (of_control, of_arm) = (spec.arms[spec.control_at()].weight, spec.arms[tried].weight);
     let share = of_arm / (of_control + of_arm);
     let wanted = if metric.more_is_better { effect } else { -effect };
-    // Of the difference, at one unit in both arms together.
+    // Variance of the difference for one unit in both arms together.
     let variance = |arm_mean: f64| {
         let of = |mean: f64| model::sd(metric, baseline, mean).powi(2);
         of(baseline.mean) / (1.0 - share) + of(arm_mean) / share

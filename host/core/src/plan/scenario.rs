@@ -20,7 +20,7 @@ pub enum Assumed {
     Nothing,
     /// It is better at every goal, by the effect.
     Effect,
-    /// It is better at every goal, and worse by one guardrail.
+    /// It is better at every goal, and harmful in one guardrail.
     Harm {
         /// Position of the guardrail.
         guardrail: usize,
@@ -32,20 +32,20 @@ pub enum Assumed {
 /// A summary of many runs. Shares are of all runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scenario {
-    /// What was assumed.
+    /// The assumption.
     #[serde(flatten)]
     pub assumed: Assumed,
     /// Runs.
     pub runs: u32,
-    /// The share that shipped the arm that is better. Under [`Assumed::Effect`] it is the power.
+    /// The share that shipped the better arm. Under [`Assumed::Effect`] this is the power.
     pub won: f64,
-    /// The share that shipped an arm that is not better, or that does harm.
+    /// The share that shipped an arm that is not better, or is harmful.
     pub false_wins: f64,
-    /// The share that a guardrail stopped. Where no harm is assumed these are false alarms.
+    /// The share that a guardrail stopped. If no harm is assumed, these are false alarms.
     pub stopped: f64,
-    /// The same, by the guardrail that did, in the spec's order.
+    /// The same by guardrail, in the spec's order.
     pub stopped_by: Vec<f64>,
-    /// The share that was paused because units did not seem to fall as the weights say.
+    /// The share that was paused for a sample ratio mismatch.
     pub unbalanced: f64,
     /// The share that ran for `max_duration` without a winner.
     pub over: f64,
@@ -62,7 +62,7 @@ pub struct Scenario {
     pub p80: Option<PlanPoint>,
 }
 
-/// How far a run had come.
+/// The state of a run at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PlanPoint {
     /// Days.
@@ -72,7 +72,7 @@ pub struct PlanPoint {
 }
 
 impl Scenario {
-    /// Bounds of a share that so many runs leave open, with a confidence of 95 % (Wilson).
+    /// 95 % confidence bounds of a share over this many runs (Wilson).
     pub fn bounds(&self, share: f64) -> [f64; 2] {
         let (n, z) = (f64::from(self.runs.max(1)), 1.96_f64);
         let middle = share + z * z / (2.0 * n);
@@ -116,7 +116,7 @@ fn worse_by(guardrail: &Guardrail, spec: &Experiment, traffic: &Traffic) -> f64 
     }
     match known {
         Some((metric, baseline)) if !is_share(metric, baseline) => {
-            // A tenth of what units differ by, where that is known.
+            // A tenth of a unit's standard deviation, if known.
             0.1 * baseline.sd.unwrap_or(baseline.mean.abs())
         }
         _ => LITTLE,
@@ -142,7 +142,7 @@ fn truth(spec: &Experiment, assumed: Assumed, effect: f64) -> Truth {
     truth
 }
 
-/// Which runs, and how much better the arm is where it is.
+/// Which runs, and the effect if one is assumed.
 #[derive(Clone, Copy)]
 pub(super) struct Seeds {
     pub effect: f64,
@@ -182,7 +182,7 @@ pub(super) fn simulate(
                 loop {
                     let job = next.fetch_add(1, Ordering::Relaxed);
                     let Some(setup) = setups.get(job / runs) else { return };
-                    // The receiver outlives all senders.
+                    // The receiver outlives all senders, so sending cannot fail.
                     let (ran, _) = run(setup, Draw(seeds.seed ^ Draw(job as u64).bits()).bits());
                     let _ = sender.send((job, ran));
                 }

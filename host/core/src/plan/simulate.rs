@@ -1,5 +1,5 @@
-//! One experiment, day by day, through the code that a host runs. Only the clock, the units and
-//! what happens to them are made up.
+//! Simulates one experiment, day by day, through the code that a host runs. Only the clock, the
+//! units and their events are simulated.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,29 +13,29 @@ use crate::allocation::{Purpose, admitted, pick, place};
 use crate::analysis::{Analysis, Course, HarmStatus, Observed, SRM_ALPHA, analyse, next_shares};
 use crate::experiment::{Command, Next, Source, State, Status};
 
-/// How an experiment came out.
+/// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// The verdict was to ship this arm.
     Won(usize),
     /// A guardrail, by its position, showed harm.
     Harm(usize),
-    /// Units did not fall to the arms as the weights say.
+    /// A sample ratio mismatch.
     Unbalanced,
-    /// It ran for `max_duration`, without a winner.
+    /// It ran for `max_duration` without a winner.
     Over,
     /// It would still be running.
     Open,
 }
 
-/// An experiment that was simulated.
+/// A simulated experiment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SimulatedRun {
     pub end: End,
-    /// Days that it took.
+    /// Its duration in days.
     pub days: u32,
     pub entered: u64,
-    /// It came to the ramp's last step.
+    /// Whether it reached the ramp's last step.
     pub at_last_step: bool,
 }
 
@@ -43,11 +43,11 @@ pub(super) struct SimulatedRun {
 struct Due {
     unit: u32,
     at_ms: u64,
-    /// Decisions that are left, with this one.
+    /// Remaining decisions, this one included.
     left: u32,
-    /// The arm, once it is in.
+    /// The arm, once the unit has entered.
     arm: Option<usize>,
-    /// On which decision things happen to it, counted down, and which of its model's hits do.
+    /// The decision, counted down, on which events occur, and which of its model's hits those are.
     hit: (u32, u8),
     action: usize,
 }
@@ -56,7 +56,7 @@ struct Simulation<'a> {
     setup: &'a Setup<'a>,
     draw: Draw,
     kind: Name,
-    /// Every run has units of its own, so that their places do not repeat.
+    /// Every run has its own unit ids, so that places do not repeat.
     prefix: String,
     id: String,
     units: u32,
@@ -68,7 +68,7 @@ struct Simulation<'a> {
     posts: Vec<Vec<UnitEvent>>,
 }
 
-/// Simulates one experiment: how it came out, and what was seen of it until then.
+/// Simulates one experiment. Returns how it ended, and its observed facts.
 pub(super) fn run(setup: &Setup<'_>, seed: u64) -> (SimulatedRun, Observed) {
     let spec = setup.spec;
     let kind = spec.unit.clone().unwrap_or_else(|| "unit".into());
@@ -104,7 +104,7 @@ impl Simulation<'_> {
         for due in std::mem::take(&mut self.due[day as usize]) {
             self.decide(due);
         }
-        // What is left of a unit is carried to the next day; a sum of parts may be short of it.
+        // A fraction of a unit is carried to the next day; a sum of fractions may fall short of it.
         let until = |day: u32| (self.setup.traffic.units_per_day.max(0.0) * f64::from(day) + 1e-6).floor() as u64;
         let today = until(day + 1) - until(day);
         for i in 0..today {
@@ -140,7 +140,7 @@ impl Simulation<'_> {
         }
         if let Some(arm) = due.arm {
             let hits = if due.hit.0 == 0 { due.hit.1 } else { 0 };
-            // A decision has a hit once: after it the count is out of reach.
+            // A hit occurs once: afterwards the count is out of reach.
             due.hit.0 = due.hit.0.wrapping_sub(1);
             let (unit, at_ms, action, batch) = (due.unit, due.at_ms, due.action, self.status.batch());
             self.take(UnitEvent { unit, arm, at_ms, batch, what: UnitEventKind::Decision { action, hits } });
@@ -154,7 +154,7 @@ impl Simulation<'_> {
         }
     }
 
-    /// A unit comes in: all that will happen to it is drawn.
+    /// Enters a unit: all of its events are drawn.
     fn enter(&mut self, due: &mut Due) {
         let drawn = place(Purpose::Arm, &self.salt, &self.kind, &self.id);
         let Some(arm) = pick(drawn, self.weights.iter().copied()) else { return };
@@ -172,7 +172,7 @@ impl Simulation<'_> {
         let posts = &mut self.posts;
         let mut post = |fed: UnitEvent, day: u64| posts.get_mut(day as usize).into_iter().for_each(|day| day.push(fed));
         for (rows, of) in model.rows.iter().enumerate() {
-            // The decision that it enters by is the first of all decisions.
+            // The decision of its entry is the first of all its decisions.
             let mut skip = u32::from(of.source == Source::Decisions && of.name.is_none());
             of.draw(&mut self.draw, entry_ms, |value, at_ms| {
                 if skip > 0 {
@@ -193,7 +193,8 @@ impl Simulation<'_> {
         fed.give(&mut self.observed, &self.id, self.setup);
     }
 
-    /// What the host does by itself, and whoever waits for a verdict: until nothing more follows.
+    /// Carries out what the host does by itself, and a person who follows the verdict, until no
+    /// command is left.
     fn look(&mut self, now_ms: u64) -> End {
         loop {
             let analysis = analyse(&self.observed, now_ms);
@@ -208,11 +209,11 @@ impl Simulation<'_> {
         }
     }
 
-    /// The command that follows from an analysis, or how it ends.
+    /// The command that follows from an analysis, or the end of the run.
     fn follows(&self, analysis: &Analysis, now_ms: u64) -> Result<Option<Command>, End> {
         let (spec, status) = (self.setup.spec, &self.status);
         let harmful = analysis.guardrails.iter().filter(|rail| rail.status == HarmStatus::Harm);
-        // One that aborts comes before one that pauses. After a pause a person decides.
+        // Guardrails that abort come before those that pause. After a pause a person decides.
         if let Some(rail) = harmful.min_by_key(|rail| spec.guardrails[rail.guardrail].pauses) {
             return Err(End::Harm(rail.guardrail));
         }
@@ -223,8 +224,8 @@ impl Simulation<'_> {
         let is_last = status.step + 1 >= spec.ramp.len();
         let is_over = spec.max_duration_ms.is_some_and(|most| now_ms >= most);
         match winner {
-            // The host ships at the last step. Where it does not, a person reads the same verdict
-            // on any day, and follows it.
+            // The host ships at the last step. If the spec does not ship by itself, a person
+            // follows the same verdict on any day.
             Some(winner) if is_over || !spec.ships || is_last => return Err(End::Won(winner)),
             _ if is_over => return Err(End::Over),
             _ => {}
@@ -241,7 +242,7 @@ impl Simulation<'_> {
         }
     }
 
-    /// Carries out a command; one that is not possible leaves everything as it is.
+    /// Carries out a command. An impossible one changes nothing.
     fn command(&mut self, command: &Command, now_ms: u64) -> Option<End> {
         let spec = self.setup.spec;
         let Ok(status) = self.status.after(command, spec, now_ms) else { return Some(End::Open) };
@@ -252,7 +253,7 @@ impl Simulation<'_> {
             self.status.batch().map_or_else(|| spec.salt.clone(), |batch| format!("{}/batch/{batch}", spec.salt));
         let course = Course::of(&self.status, &self.kind);
         if !self.observed.continue_with(&course) {
-            // It begins: nobody has entered before.
+            // The start: no unit has entered before.
             self.observed = Observed::over(Arc::clone(spec), course);
         }
         None

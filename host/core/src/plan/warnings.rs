@@ -6,7 +6,7 @@ use super::{Assumed, Baseline, DAY, Scenario, Traffic};
 use crate::experiment::{Experiment, Margin, Method, Metric, Quantity, Role, Watched};
 use crate::stats::{Kind, Moments, may_speak};
 
-/// `planned_units` that are further off than this are no plan.
+/// The largest factor between `planned_units` and the units that are expected.
 const FAR: f64 = 3.0;
 
 /// Warnings that follow from the spec and the traffic, without simulation.
@@ -120,7 +120,7 @@ fn of_metric(
     all
 }
 
-/// Numbers that are computed from one outcome come from one draw.
+/// Metrics of the same outcome are computed from one draw.
 fn shared_rows(spec: &Experiment, traffic: &Traffic) -> Vec<String> {
     let (mut numbers, mut all) = (Vec::<(&Metric, _)>::new(), Vec::new());
     for (metric, baseline) in spec.metrics.iter().zip(&traffic.baselines) {

@@ -1,4 +1,4 @@
-//! One run of one version inside a decision, and what came of it.
+//! Attempts: one run of one version inside a decision, with its outcome.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,26 +7,26 @@ use crate::limits::Limits;
 use crate::value::Value;
 use crate::{Name, NameMap};
 
-/// For whom an attempt ran.
+/// The role of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// An experiment's arm.
     Arm,
-    /// The decision point's own strategy, where no experiment applies.
+    /// The decision point's own strategy; no experiment applies.
     Strategy,
     /// The decision point's own strategy, after the arm gave no answer.
     FallbackStrategy,
-    /// An experiment's shadow arm, after the answer had left.
+    /// An experiment's shadow arm, after the answer left.
     Shadow,
 }
 
 /// One run of one version inside a decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// For whom it ran.
+    /// Its role.
     pub role: Role,
-    /// What ran.
+    /// The strategy that ran.
     pub strategy: StrategyId,
     /// The parameters in force, in the manifest's order.
     pub parameters: Vec<Value>,
@@ -38,29 +38,29 @@ pub struct Attempt {
     /// The declared scores, in the manifest's order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub scores: Vec<ScoreRecord>,
-    /// Every call of the `models` import and what it answered.
+    /// The calls of the `models` import with their answers, in order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub transcript: Vec<ModelCall>,
-    /// What it logged.
+    /// The log lines.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub logs: Vec<LogLine>,
-    /// Set where lines were cut off by the limit.
+    /// Whether lines were cut off by the limit.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub logs_cut: bool,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What the probabilities summed to, where rounding had kept that from being 1 and the host
-    /// divided them by it.
+    /// The sum of the probabilities before the host normalized them for rounding; none if it did
+    /// not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub normalized_from: Option<f64>,
     /// Fuel used.
     pub fuel: u64,
-    /// Microseconds from the instance's start to its end. The environment's, not replayed.
+    /// Microseconds from the instance's start to its end. Not replayed.
     pub time_us: u64,
 }
 
 impl Attempt {
-    /// How an attempt that gave no answer is listed among what was degraded.
+    /// The entry in `degraded` for an attempt without an answer.
     pub fn trouble(&self) -> String {
         format!("strategy:{}@{}:{}", self.strategy.name, self.strategy.version, self.outcome.label())
     }
@@ -71,19 +71,19 @@ impl Attempt {
 pub struct ModelCall {
     /// Position of the callable model in the manifest.
     pub model: u32,
-    /// SHA-256 of the model's file; none where no model was reached.
+    /// SHA-256 of the model's file; none if no model was reached.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub digest: Option<Name>,
     /// The rows that the strategy sent.
     pub rows: Vec<Vec<Value>>,
     /// The answer.
     pub answer: Result<Vec<f64>, CallError>,
-    /// What a model that failed said, which the strategy is not told.
+    /// The model's error message, which the strategy does not see.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cause: Option<String>,
 }
 
-/// What the `models` import answered instead of scores.
+/// The error that the `models` import returned instead of scores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallError {
@@ -108,7 +108,7 @@ pub struct LogLine {
     pub message: String,
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -118,14 +118,14 @@ pub enum Outcome {
     Refusal {
         /// The reason code.
         code: Name,
-        /// Its words.
+        /// The message.
         message: String,
     },
     /// It gave no answer.
     Failure {
         /// The kind of failure.
         kind: FailureKind,
-        /// What happened.
+        /// Details.
         detail: String,
     },
 }
@@ -151,13 +151,13 @@ pub enum FailureKind {
     FuelExhausted,
     /// Its wall time ran out.
     Deadline,
-    /// It asked for more memory than granted.
+    /// It requested more memory than granted.
     Memory,
-    /// It asked for larger tables than granted.
+    /// It requested larger tables than granted.
     Tables,
     /// Its answer breaks the contract.
     OutputInvalid,
-    /// Its answer, or what it passed to the host in a call, is larger than granted.
+    /// Its answer, or an argument of a host call, is larger than granted.
     OutputTooLarge,
     /// A feature without a default is missing.
     FeatureMissing,
@@ -165,9 +165,9 @@ pub enum FailureKind {
     ScoreMissing,
     /// No slot was free for this version.
     Overloaded,
-    /// This version's last runs all ended without fuel or time, and it is left alone for a while.
+    /// The version's breaker is open: its last runs all ended without fuel or time.
     BreakerOpen,
-    /// No time was left to begin.
+    /// No time was left to start.
     NoTime,
     /// The version is not loaded.
     NotLoaded,
@@ -193,14 +193,13 @@ impl FailureKind {
         }
     }
 
-    /// Says whether the machine's state caused it, not the record: such an outcome need not
-    /// come again in a replay.
+    /// Says whether the environment caused it. Such an outcome need not recur in a replay.
     pub fn is_environmental(self) -> bool {
         matches!(self, Self::Deadline | Self::Overloaded | Self::BreakerOpen | Self::NoTime | Self::NotLoaded)
     }
 }
 
-/// An action proposed, with names in place of positions.
+/// A proposed action, with names instead of positions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The action.
@@ -210,7 +209,7 @@ pub struct Candidate {
     /// The action's parameters.
     #[serde(deserialize_with = "crate::unique::keys")]
     pub parameters: NameMap<Value>,
-    /// Why.
+    /// The reasons.
     pub reasons: Vec<ReasonWeight>,
 }
 

@@ -1,5 +1,4 @@
-//! The record: one decision with everything that it saw, so that the decision is a pure
-//! function of it.
+//! The record: one decision with all of its inputs. The decision is a pure function of it.
 
 mod attempt;
 
@@ -14,13 +13,13 @@ use crate::{Name, NameMap};
 
 pub use attempt::{Attempt, CallError, Candidate, FailureKind, LogLine, ModelCall, Outcome, ReasonWeight, Role};
 
-/// The version of the record's shape. Older ones stay readable and replayable.
+/// The schema version of records. Older versions stay readable and replayable.
 pub const SCHEMA: u32 = 2;
 
-/// One decision, whole.
+/// One decision with all of its inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// [`SCHEMA`] when it was written.
+    /// The schema version with which it was written.
     pub schema: u32,
     /// Id of the decision, a UUID of version 7.
     pub decision_id: String,
@@ -35,17 +34,18 @@ pub struct Record {
     pub utc_offset_minutes: i32,
     /// The deployment generation that served it.
     pub generation: u64,
-    /// SHA-256 of what routing read of the deployment, which is archived: the layer, holdouts,
-    /// conditions, and the experiments with their coverage. None in schema 1.
+    /// SHA-256 of the archived routing inputs: the layer, holdouts, conditions, and the experiments
+    /// with their coverage. None in schema 1.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deployment: Option<Name>,
-    /// Milliseconds that the decision was given.
+    /// The deadline, in milliseconds.
     pub deadline_ms: u64,
-    /// Whom it is about, by kind.
+    /// The ids of its entities, by kind.
     pub entities: NameMap<String>,
     /// The request's context.
     pub context: NameMap<Value>,
-    /// The rows that were read, by feature view: the union of what anybody here needs.
+    /// The rows that were read, by feature view: the union of what the point's strategies,
+    /// conditions and analyses need.
     pub features: NameMap<FeatureRow>,
     /// How the unit was routed.
     pub routing: Routing,
@@ -53,13 +53,13 @@ pub struct Record {
     pub attempts: Vec<Attempt>,
     /// The host's random bits for this decision, in hexadecimal.
     pub entropy: Entropy,
-    /// What was answered.
+    /// The answer.
     pub answer: Answer,
     /// Microseconds spent in each stage.
     pub timings_us: NameMap<u64>,
 }
 
-/// 64 random bits. Hexadecimal in JSON, since not every reader of JSON keeps 64 bits.
+/// 64 random bits. Hexadecimal in JSON, because not every JSON parser keeps 64-bit integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entropy(pub u64);
 
@@ -83,29 +83,29 @@ impl<'de> Deserialize<'de> for Entropy {
     }
 }
 
-/// What was read of one feature view for this decision.
+/// The row of one feature view as it was read for this decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeatureRow {
-    /// The entity's id that was looked up; none where the request had none of this kind.
+    /// The entity id that was looked up; none if the request had none of this kind.
     pub entity: Option<String>,
     /// The row's status.
     pub status: RowStatus,
-    /// When the row's newest value was true, in milliseconds since the Unix epoch.
+    /// The newest event time of the row, in milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub event_time_ms: Option<u64>,
-    /// The event times of those columns that are older than the row's newest.
+    /// The event times of columns that are older than the row's.
     #[serde(skip_serializing_if = "NameMap::is_empty", default)]
     pub column_times_ms: NameMap<u64>,
-    /// Those columns that are older than the view's TTL, though the row's newest is not. Their
-    /// values are kept here, and not used.
+    /// The columns older than the view's TTL, if the row's newest value is not. Their values are
+    /// recorded but not used.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub stale_columns: Vec<Name>,
-    /// The values that the point's union names. Null: the row has none.
+    /// The values of the columns in the point's union. Null if the row has none.
     pub values: Row<Value>,
 }
 
 impl FeatureRow {
-    /// The status of one column: the row's, unless the column alone is too old.
+    /// The status of one column: the row's, or stale if only the column is.
     pub fn status_of(&self, column: &str) -> RowStatus {
         match self.status {
             RowStatus::Present if self.stale_columns.iter().any(|stale| **stale == *column) => RowStatus::Stale,
@@ -113,7 +113,7 @@ impl FeatureRow {
         }
     }
 
-    /// When the column's value was true.
+    /// The event time of a column.
     pub fn event_time_of(&self, column: &str) -> Option<u64> {
         self.column_times_ms.get(column).copied().or(self.event_time_ms)
     }
@@ -127,13 +127,13 @@ pub enum RowStatus {
     Present,
     /// There is no row.
     Missing,
-    /// Read, but older than the view's TTL: its values are kept here, and not used.
+    /// Read, but older than the view's TTL. Its values are recorded but not used.
     Stale,
-    /// The store failed, or had no time left.
+    /// The store failed, or no time was left.
     Error,
 }
 
-/// One declared score and what it was computed from.
+/// One declared score and its inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoreRecord {
     /// The model.
@@ -142,7 +142,7 @@ pub struct ScoreRecord {
     pub digest: Name,
     /// The model's inputs, in the order of the manifest's mapping.
     pub inputs: Row<f64>,
-    /// The score; none where the model failed.
+    /// The score; none if the model failed.
     pub value: Option<f64>,
     /// Why there is no score: `timeout`, `overloaded`, `breaker_open`, `invalid_row`, `unavailable`,
     /// `not_finite` or `input_missing`.
@@ -153,26 +153,26 @@ pub struct ScoreRecord {
 /// How a unit was routed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Routing {
-    /// Set where the decision point's `exclude` held, or could not be evaluated.
+    /// Set if the decision point's `exclude` was true, or could not be evaluated: the reason.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub excluded: Option<String>,
     /// The layer.
     pub layer: Name,
-    /// The unit's kind and id; none where the request lacks the layer's entity.
+    /// The unit's kind and id; none if the request lacks the layer's entity.
     pub unit: Option<Unit>,
     /// The unit's place in its layer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub place: Option<f64>,
-    /// Set where the layer's holdout, or the global one, keeps the unit.
+    /// Whether the layer's holdout or the global one holds the unit out.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub held_out: bool,
-    /// Set where it is the global one.
+    /// Whether it is the global one.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub held_out_globally: bool,
-    /// Why an experiment whose slot holds the unit did not enrol it.
+    /// Why the experiment whose slot contains the unit did not enrol it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_enrolled: Option<NotEnrolled>,
-    /// The experiment and arm that took the unit.
+    /// The unit's experiment and arm.
     pub assignment: Option<Assignment>,
 }
 
@@ -185,7 +185,7 @@ pub struct Unit {
     pub id: String,
 }
 
-/// An experiment that held the unit's place and did not enrol it.
+/// An experiment whose slot contains the unit and that did not enrol it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NotEnrolled {
     /// The experiment.
@@ -194,7 +194,7 @@ pub struct NotEnrolled {
     pub why: String,
 }
 
-/// An assignment. It comes before execution, and failure does not change it.
+/// An assignment. It precedes execution, and a failed run does not change it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
     /// The experiment's id.
@@ -209,16 +209,16 @@ pub struct Assignment {
     pub coverage: f64,
     /// Probability of this arm for an admitted unit.
     pub propensity: f64,
-    /// The batch that the arm was drawn in, counted from 0; none where shares are fixed.
+    /// The batch in which the arm was drawn, counted from 0; none if shares are fixed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch: Option<u32>,
     /// All arms' shares in that batch, in the spec's order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub shares: Vec<f64>,
-    /// The winner is shipped: this is its arm, or the unit is held back with control.
+    /// Whether a winner has shipped: the arm is the winner's, or control's for a held-back unit.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub shipped: bool,
-    /// Chosen by hand on the admin listener; stays out of analysis.
+    /// Whether the arm was forced on the admin listener; then it stays out of the analysis.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub forced: bool,
 }
@@ -263,26 +263,26 @@ impl ServedBy {
     }
 }
 
-/// The answer, as the application receives it but for the ids.
+/// The answer as the application receives it, without ids.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The action.
     pub action: Name,
     /// Its parameters.
     pub parameters: NameMap<Value>,
-    /// Why.
+    /// The reasons.
     pub reasons: Vec<AnswerReason>,
-    /// The strategy that served; none where the fallback action did.
+    /// The strategy that served; none if the fallback action did.
     pub strategy: Option<StrategyId>,
     /// Probability of the drawn action, given the arm.
     pub propensity: f64,
     /// Who served.
     pub served_by: ServedBy,
-    /// What was not as it should be.
+    /// Missing and failed inputs and attempts.
     pub degraded: Vec<String>,
 }
 
-/// A reason in words.
+/// A reason with its text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnswerReason {
     /// The code.
@@ -294,17 +294,17 @@ pub struct AnswerReason {
 }
 
 impl Record {
-    /// Reads a record of any known schema.
+    /// Parses a record of any known schema.
     ///
     /// # Errors
-    /// What does not fit, or that the schema is newer than this program.
+    /// What is invalid, or that the schema is newer than this program.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Head {
             schema: u32,
         }
-        // What a later schema added is optional: only where a record is of none of them is its head
-        // looked at.
+        // Fields of later schemas are optional, so one type parses all known schemas. The head is
+        // parsed separately only for the error message.
         let wrong = match serde_json::from_slice::<Self>(bytes) {
             Ok(record) if (1..=SCHEMA).contains(&record.schema) => return Ok(record),
             read => read.err(),

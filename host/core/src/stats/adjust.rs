@@ -14,7 +14,7 @@ pub fn benjamini_hochberg(p_values: &[f64]) -> Vec<f64> {
     order.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));
     let mut adjusted = vec![1.0; p_values.len()];
     let mut smallest: f64 = 1.0;
-    // From the largest on, so that no value is above one that ranks behind it.
+    // From the largest down, so that no value exceeds one of a higher rank.
     for (rank, place) in order.into_iter().enumerate().rev() {
         smallest = smallest.min(p_values[place] * p_values.len() as f64 / (rank + 1) as f64);
         adjusted[place] = smallest;

@@ -7,38 +7,38 @@
 //! drawn, and batches so that none dominates (Hadad, Hirshberg, Zhan, Wager & Athey, Confidence
 //! intervals for policy evaluation in adaptive experiments, arXiv 1911.02768).
 //!
-//! That works as long as each unit is in one batch, drawn independently with that batch's
-//! weights, and no weight of a batch depends on rewards of the same batch or of a later one.
-//! Which rewards came too late for it does not matter. Nor may an arm's mean change in time: two
-//! arms' weights dwell on different batches, and a difference would have a part of the change.
+//! This requires that each unit is in one batch, drawn independently with that batch's weights, and
+//! that no weight of a batch depends on rewards of the same batch or of a later one. Rewards that
+//! were too late for it do no harm. An arm's mean must not change over time: the two arms' weights
+//! concentrate on different batches, so a difference would include part of the change.
 
 use super::compare::{Estimate, Kind, NotEnough};
 use super::moments::Moments;
 
 /// Posterior draws. The standard error of a probability is at most 0.008.
 const DRAWS: u32 = 4000;
-/// Units of all arms' common variance that an arm's own is taken together with. A few equal
-/// rewards would say that an arm's mean is known exactly, and that it need never be tried again.
+/// The weight, in units, of the variance of all arms in an arm's own variance. Without it, a few
+/// equal rewards would make an arm's mean seem exact, and the arm would never be tried again.
 const PRIOR: f64 = 2.0;
 
 /// The share of the next units for each arm: the probability that it is the best, given the
 /// rewards known so far (Thompson, Biometrika 25, 1933), of `share`.
 ///
-/// A proportion's rate is drawn from Beta(1 + s, 1 + f), with its successes and failures. A mean
-/// is drawn from Student's distribution around the arm's, with a variance into which the one of
-/// all arms' units together enters as two further units would. With fewer than two units in an
-/// arm, and where nothing varies or numbers are not finite, the shares are equal.
+/// A proportion is drawn from Beta(1 + s, 1 + f), with its successes s and failures f. A mean is
+/// drawn from Student's distribution around the arm's mean, with a variance that includes the
+/// variance over all arms' units with the weight of two units. The shares are equal with fewer than
+/// two units in an arm, without any variance, or with numbers that are not finite.
 ///
-/// `share` is what all of these arms get together of all units, `floor` the least that each of
-/// them gets, in the same measure: an arm below it is raised to it, at the expense of the others
-/// in proportion. Where there is not enough for that, the shares are equal. They sum to `share`.
+/// `share` is the share of all units for these arms together; the result sums to it. `floor` is the
+/// smallest share of all units for each: an arm below it is raised to it, at the expense of the
+/// others in proportion. If `share` is too small for that, the shares are equal.
 ///
-/// `seed` decides the 4,000 draws: the same one gives the same shares.
+/// `seed` determines the 4,000 draws: the same seed gives the same shares.
 pub fn thompson(arms: &[Moments], kind: Kind, more_is_better: bool, share: f64, floor: f64, seed: u64) -> Vec<f64> {
     thompson_of(DRAWS, arms, kind, more_is_better, (share, floor), seed)
 }
 
-/// [`thompson`] with another number of draws: simulations do with fewer.
+/// [`thompson`] with another number of draws; simulations need fewer.
 pub(super) fn thompson_of(
     times: u32,
     arms: &[Moments],
@@ -87,7 +87,7 @@ fn raised(wins: &[u32], share: f64, floor: f64) -> Vec<f64> {
         let free: u32 = wins.iter().zip(&low).filter(|(_, low)| !**low).map(|(wins, _)| wins).sum();
         let left = share - floor * low.iter().filter(|low| **low).count() as f64;
         let part = |wins: u32| left * f64::from(wins) / f64::from(free);
-        // Raising one takes from the others, which may bring another one down to the floor.
+        // Raising one lowers the others, which may bring another one below the floor.
         let next = (0..wins.len()).find(|&arm| !low[arm] && part(wins[arm]) < floor);
         let Some(next) = next else {
             return wins.iter().zip(&low).map(|(wins, low)| if *low { floor } else { part(*wins) }).collect();
@@ -96,11 +96,11 @@ fn raised(wins: &[u32], share: f64, floor: f64) -> Vec<f64> {
     }
 }
 
-/// The units that were split by the same weights.
+/// A batch: units that were split by the same weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// The probability with which a unit was drawn into each arm. All arms are among them, those
-    /// with a fixed share too, so that they sum to 1.
+    /// The probability of each arm for a unit. All arms are included, also those with a fixed
+    /// share, so they sum to 1.
     pub weights: Vec<f64>,
     /// The rewards of each arm's units, in the weights' order.
     pub arms: Vec<Moments>,
@@ -124,17 +124,18 @@ pub struct Value {
 /// all units, in any arm, weighted with h = √e, so that each unit's part has about the same
 /// variance; that is Σ h² (score − value)² / (Σ h)². It is about normal with enough units.
 ///
-/// The first batch with rewards of the arm has none before it. There m is the batch's own mean,
-/// as its weights owe nothing to the arm's rewards: the score is that mean for all of its units,
-/// which is unbiased, and moves with the rewards' origin, as it would not with m = 0. Batches
-/// before it, and those of weight 0, say nothing of the arm and count for nothing.
+/// The first batch with rewards of the arm has no earlier ones. There m is the batch's own mean,
+/// because its weights do not depend on the arm's rewards. The score is that mean for all of its
+/// units, which is unbiased and, unlike m = 0, equivariant under a shift of the rewards. Earlier
+/// batches, and those in which the arm has weight 0, have no information on the arm and are left
+/// out.
 ///
 /// # Errors
-/// [`NotEnough::Units`] with fewer than two units in the arm; [`NotEnough::Variance`] where its
-/// rewards don't vary, numbers are not finite, or units are in an arm of weight 0.
+/// [`NotEnough::Units`] with fewer than two units in the arm; [`NotEnough::Variance`] if its
+/// rewards do not vary, numbers are not finite, or units are in an arm of weight 0.
 ///
 /// # Panics
-/// Where a batch has no such arm: that is the caller's mistake.
+/// If a batch has no such arm.
 pub fn value(batches: &[Batch], arm: usize) -> Result<Value, NotEnough> {
     let units = batches.iter().map(|batch| batch.arms[arm].n).sum();
     if units < 2 {
@@ -149,20 +150,19 @@ pub fn value(batches: &[Batch], arm: usize) -> Result<Value, NotEnough> {
     if is_known { Ok(Value { mean, se, units }) } else { Err(NotEnough::Variance) }
 }
 
-/// The difference of two arms' values, the one at place `arm` less the one at place `control`, in
-/// the order in which batches were drawn. Of the paper's two ways this is the one with weights of
-/// its own for either arm: each is [`value`], and the variance is the sum of theirs. No unit is
-/// in both arms, so that the values have no covariance once the means of earlier batches are near
-/// the truth.
+/// The difference of two arms' values, `arm` less `control`, from batches in the order in which
+/// they were drawn. Of the paper's two methods this is the one with separate weights for each arm:
+/// each value is [`value`], and the variance is the sum of both. No unit is in both arms, so the
+/// covariance of the values vanishes as the means of earlier batches converge.
 ///
-/// `n` is the units of these two arms together. The degrees of freedom are infinite, the
-/// intervals normal ones: it is batches with enough units that this is meant for.
+/// `n` is the number of units in these two arms together. The degrees of freedom are infinite, so
+/// intervals are normal. Batches need enough units for that.
 ///
 /// # Errors
-/// As [`value`], for either arm.
+/// As [`value`], for each of the two arms.
 ///
 /// # Panics
-/// Where a batch has no such arms: that is the caller's mistake.
+/// If a batch has no such arms.
 pub fn value_difference(batches: &[Batch], control: usize, arm: usize) -> Result<Estimate, NotEnough> {
     let (control, treatment) = (value(batches, control)?, value(batches, arm)?);
     Ok(Estimate {
@@ -175,7 +175,7 @@ pub fn value_difference(batches: &[Batch], control: usize, arm: usize) -> Result
     })
 }
 
-/// The scores of one batch's units for one arm, summed up.
+/// The summary of one batch's scores for one arm.
 struct Scores {
     /// h, the weight of each of them.
     root: f64,
@@ -202,7 +202,7 @@ impl Scores {
     }
 }
 
-/// The scores of the batches that say something of the arm.
+/// The scores of the batches with information on the arm.
 fn scores(batches: &[Batch], arm: usize) -> Result<Vec<Scores>, NotEnough> {
     let (mut before, mut found) = (Moments::default(), Vec::new());
     for batch in batches {
@@ -217,7 +217,8 @@ fn scores(batches: &[Batch], arm: usize) -> Result<Vec<Scores>, NotEnough> {
         if before.n == 0 || !takes {
             continue;
         }
-        // Distances from the units' own mean are smaller than those from the truth.
+        // Corrects for distances from the sample mean, which are smaller than those from the true
+        // mean.
         let m2 = if is_first { own.variance().unwrap_or_default() * own.n as f64 } else { own.m2 };
         found.push(Scores {
             root: weight.sqrt(),

@@ -20,15 +20,15 @@ pub enum NotEnough {
         /// Units needed in each.
         need: u64,
     },
-    /// Too few events, or too few units without one, are to be expected.
+    /// Too few events, or too few units without one, are expected.
     #[error("{have:.1} events are expected in the smaller arm, and {need} are needed")]
     Events {
-        /// Expected in the smaller arm, of whichever of the two is rarer.
+        /// Expected number in the smaller arm, of the rarer of the two.
         have: f64,
-        /// Needed there.
+        /// The number needed there.
         need: f64,
     },
-    /// Nothing varies, or numbers are not finite, so that no uncertainty can be estimated.
+    /// Nothing varies, or numbers are not finite, so the uncertainty cannot be estimated.
     #[error("there is no variance to measure a difference by")]
     Variance,
     /// A ratio's denominator is zero.
@@ -45,15 +45,15 @@ pub struct Estimate {
     pub se: f64,
     /// Units of both arms together.
     pub n: u64,
-    /// The control's mean or ratio; adjusted where a covariate is.
+    /// Control's mean or ratio, adjusted if there are covariates.
     pub control: f64,
-    /// The treatment's mean or ratio; adjusted where a covariate is.
+    /// The treatment's mean or ratio, adjusted if there are covariates.
     pub treatment: f64,
     /// Degrees of freedom by Welch and Satterthwaite.
     pub df: f64,
 }
 
-/// An interval for a difference, and how compatible no difference at all is with the data.
+/// An interval for a difference, and the p-value of no difference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
     /// The lower end, in the metric's unit.
@@ -77,9 +77,8 @@ pub enum Kind {
 /// size and in variance (Welch, Biometrika 34, 1947).
 ///
 /// # Errors
-/// [`NotEnough::Units`] with fewer than two units in an arm, [`NotEnough::Variance`] where neither
-/// arm varies. One arm may be constant: whether there is enough of it is [`super::may_speak`]'s
-/// question.
+/// [`NotEnough::Units`] with fewer than two units in an arm, [`NotEnough::Variance`] if neither arm
+/// varies. One arm may be constant; [`super::may_speak`] decides whether there is enough data.
 pub fn difference(control: &Moments, treatment: &Moments, kind: Kind) -> Result<Estimate, NotEnough> {
     let arm = |arm: &Moments| ArmMoments {
         n: arm.n,
@@ -98,8 +97,8 @@ pub fn difference(control: &Moments, treatment: &Moments, kind: Kind) -> Result<
 /// `x` are a unit's own sums: its crashes and its decisions, say.
 ///
 /// # Errors
-/// [`NotEnough::Units`] with fewer than two units in an arm, [`NotEnough::Denominator`] where the
-/// sum of an arm's `x` is zero, [`NotEnough::Variance`] where neither arm's ratio varies.
+/// [`NotEnough::Units`] with fewer than two units in an arm, [`NotEnough::Denominator`] if the sum
+/// of an arm's `x` is zero, [`NotEnough::Variance`] if neither arm's ratio varies.
 pub fn ratio_difference(control: &Joint, treatment: &Joint) -> Result<Estimate, NotEnough> {
     enough_units(control.n, treatment.n)?;
     if control.x_mean == 0.0 || treatment.x_mean == 0.0 {
@@ -113,10 +112,10 @@ pub fn ratio_difference(control: &Joint, treatment: &Joint) -> Result<Estimate, 
     estimate(arm(control), arm(treatment))
 }
 
-/// The difference of the means of `y`, adjusted for a covariate `x` (CUPED: Deng,
-/// Xu, Kohavi & Walker, WSDM 2013). θ is Cov(y, x) / Var(x) within the arms, pooled; an arm's
-/// adjusted mean is ȳ − θ(x̄ − x̄ of both arms). The covariate must be known when a unit enters:
-/// adjusting for anything that the treatment can change removes part of the effect.
+/// The difference of the means of `y`, adjusted for a covariate `x` (CUPED: Deng, Xu, Kohavi &
+/// Walker, WSDM 2013). θ is Cov(y, x) / Var(x) within the arms, pooled; an arm's adjusted mean is ȳ
+/// − θ(x̄ − x̄ of both arms). The covariate must be known at the unit's entry: adjusting for
+/// anything that the treatment can change removes part of the effect.
 ///
 /// # Errors
 /// [`NotEnough::Units`] with fewer than two units in an arm, [`NotEnough::Variance`] where the
@@ -138,9 +137,9 @@ pub fn cuped(control: &Joint, treatment: &Joint) -> Result<Estimate, NotEnough> 
     estimate(arm(control), arm(treatment))
 }
 
-/// The interval and p-value of one look at a time that was fixed before the first unit came
-/// (Welch's t, two-sided). `alpha`, between 0 and 1, is the share of such intervals that miss the
-/// true difference. Looked at repeatedly it errs far more often than that.
+/// The interval and p-value for one look at a time fixed in advance (Welch's t, two-sided).
+/// `alpha`, between 0 and 1, is the share of such intervals that miss the true difference.
+/// Evaluated repeatedly, the error rate is far higher.
 pub fn welch(estimate: &Estimate, alpha: f64) -> Interval {
     let reach = critical(alpha, estimate.df) * estimate.se;
     Interval {
@@ -156,7 +155,7 @@ pub(super) struct ArmMoments {
     pub(super) mean: f64,
     /// Of one unit.
     pub(super) variance: f64,
-    /// Degrees of freedom that the variance was computed with: n − 1, less what slopes took.
+    /// Degrees of freedom of the variance: n − 1, less the number of slopes.
     pub(super) df: u64,
 }
 
@@ -178,7 +177,7 @@ pub(super) fn estimate(control: ArmMoments, treatment: ArmMoments) -> Result<Est
     let (a, b) = (of_mean(&control), of_mean(&treatment));
     let (difference, se) = (treatment.mean - control.mean, (a + b).sqrt());
     let df = (a + b) * (a + b) / (a * a / control.df as f64 + b * b / treatment.df as f64);
-    // There are no degrees of freedom where a variance is so small that its square is 0, either.
+    // Nor are there degrees of freedom if a variance is so small that its square underflows to 0.
     let is_known = difference.is_finite() && se.is_finite() && se > 0.0 && df.is_finite() && df > 0.0;
     if !is_known {
         return Err(NotEnough::Variance);
@@ -187,12 +186,12 @@ pub(super) fn estimate(control: ArmMoments, treatment: ArmMoments) -> Result<Est
     Ok(Estimate { difference, se, n, control: control.mean, treatment: treatment.mean, df })
 }
 
-/// Above so many degrees of freedom Student's distribution is taken for the normal one. The
-/// incomplete beta function loses digits there, more than the two differ by.
+/// Above this many degrees of freedom the normal distribution replaces Student's. There, the
+/// incomplete beta function loses more digits than the two differ by.
 const NORMAL_FROM: f64 = 1e8;
 
-/// The chance that Student's t exceeds `t`, from the survival function; NaN where `df` is no
-/// positive number.
+/// The probability that Student's t exceeds `t`, from the survival function; NaN if `df` is not
+/// positive.
 fn upper_tail(t: f64, df: f64) -> f64 {
     if df > NORMAL_FROM {
         return Normal::standard().sf(t);
@@ -200,9 +199,9 @@ fn upper_tail(t: f64, df: f64) -> f64 {
     StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |student| student.sf(t))
 }
 
-/// What |t| exceeds with probability `alpha`, by bisection: the closed inversions of Student's
-/// distribution are wrong by percents, or don't end, with millions of degrees of freedom.
-/// Infinite where that is not defined.
+/// The quantile that |t| exceeds with probability `alpha`, by bisection: with millions of degrees
+/// of freedom, the library's inversion of Student's distribution is wrong by percents or does not
+/// terminate. Infinite if it is not defined.
 fn critical(alpha: f64, df: f64) -> f64 {
     if alpha <= 0.0 || upper_tail(0.0, df).is_nan() {
         return f64::INFINITY;

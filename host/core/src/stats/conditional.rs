@@ -1,9 +1,9 @@
-//! Whether an event has become more frequent, from the events alone.
+//! Tests whether an event has become more frequent, from the events alone.
 //!
-//! Units fall to two arms by a draw that knows nothing of them, so that a unit with an event is
-//! in the treatment with probability `w p_t / (w p_t + (1 - w) p_c)`, where `w` is the
-//! treatment's weight: at most `w` unless the event is more frequent there. How many units have
-//! none does not matter, and however rare the event is, nothing is approximated.
+//! Units are assigned to the two arms at random, so a unit with an event is in the treatment with
+//! probability `w p_t / (w p_t + (1 - w) p_c)`, where `w` is the treatment's weight: at most `w`
+//! unless the event is more frequent there. The number of units without an event does not matter,
+//! and nothing is approximated, however rare the event is.
 //!
 //! The test is an e-process, the likelihood ratio of a uniform mixture of shares above `w`
 //! against `w` itself: under every share up to `w` its mean stays at most 1, so by Ville's
@@ -14,11 +14,11 @@ use statrs::function::beta::{beta_reg, ln_beta};
 
 /// The natural logarithm of the e-value against "not more frequent in the treatment".
 ///
-/// `control` and `treatment` are units with an event; `weight`, strictly between 0 and 1, is the
-/// treatment's share of the units that fall to either of the two.
+/// `control` and `treatment` are units with an event. `weight`, strictly between 0 and 1, is the
+/// treatment's share of the units of both arms.
 pub fn log_e_value(control: u64, treatment: u64, weight: f64) -> f64 {
     let (c, t) = (control as f64, treatment as f64);
-    // The mixture's part above `weight`, of the whole integral.
+    // The part of the integral above `weight`.
     let above = 1.0 - beta_reg(t + 1.0, c + 1.0, weight);
     if above <= 0.0 {
         return f64::NEG_INFINITY;

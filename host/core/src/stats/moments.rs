@@ -1,7 +1,7 @@
 //! Counts, means and centred sums: the sufficient statistics of all comparisons.
 //!
-//! Sums are kept around the mean, never as sums of squares: of numbers around 10⁹ that differ by
-//! 10, the difference of two sums of squares holds no digit that is true.
+//! Sums are centred on the mean, never plain sums of squares: for numbers around 10⁹ that differ by
+//! 10, the difference of two sums of squares has no correct digit.
 
 use std::ops::{Add, AddAssign};
 
@@ -9,21 +9,20 @@ use serde::{Deserialize, Serialize};
 
 /// Sufficient statistics of one number per unit.
 ///
-/// Numbers are taken one by one with Welford's update (Technometrics 4, 1962), and two of these
-/// are combined with the pairwise one of Chan, Golub & LeVeque (1979). The numbers have to be
-/// finite.
+/// Numbers are added one by one with Welford's update (Technometrics 4, 1962). Two summaries are
+/// combined with the pairwise update of Chan, Golub & LeVeque (1979). Numbers must be finite.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
     /// Units.
     pub n: u64,
-    /// Their mean; 0 where there are none.
+    /// Their mean; 0 without units.
     pub mean: f64,
     /// The sum of their squared distances from the mean.
     pub m2: f64,
 }
 
 impl Moments {
-    /// The moments of `units` of which `events` have the value 1 and all others 0.
+    /// The moments of `units` numbers, of which `events` are 1 and all others 0.
     pub fn from_counts(units: u64, events: u64) -> Self {
         if units == 0 {
             return Self::default();
@@ -32,7 +31,7 @@ impl Moments {
         Self { n: units, mean: rate, m2: events as f64 * (1.0 - rate) }
     }
 
-    /// Takes in one unit's number.
+    /// Adds one unit's number.
     pub fn push(&mut self, x: f64) {
         self.n += 1;
         let away = x - self.mean;
@@ -45,8 +44,8 @@ impl Moments {
         (self.n > 1).then(|| self.m2 / (self.n - 1) as f64)
     }
 
-    /// The variance of these units themselves, over n; none without units. Of zeros and ones it
-    /// is p(1 − p).
+    /// The variance of these units themselves, over n; none without units. For zeros and ones it is
+    /// p(1 − p).
     pub fn population_variance(&self) -> Option<f64> {
         (self.n > 0).then(|| self.m2 / self.n as f64)
     }
@@ -105,7 +104,7 @@ pub struct Joint {
 }
 
 impl Joint {
-    /// Takes in one unit's two numbers.
+    /// Adds one unit's two numbers.
     pub fn push(&mut self, y: f64, x: f64) {
         self.n += 1;
         let n = self.n as f64;

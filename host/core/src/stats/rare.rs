@@ -2,15 +2,15 @@
 //! evaluated after every unit.
 //!
 //! With three failures among a thousand units no normal approximation holds, and an alarm cannot
-//! wait until one does. This test approximates nothing. Each arm's units are taken as independent,
-//! with a rate that stays. For any two rates, the likelihood of all data under a mixture of all
-//! rates, over the likelihood under these two, is a martingale that begins at 1; it exceeds
+//! wait until one does. This test approximates nothing. It assumes that each arm's units are
+//! independent, with a constant rate. For any two rates, the likelihood of all data under a mixture
+//! of all rates, over the likelihood under these two, is a martingale that begins at 1; it exceeds
 //! 1 / α at any time with probability at most α if these two are true (Ville). A hypothesis is
-//! rejected when this holds for all pairs of rates that it allows: an e-value, valid at any stopping
-//! time. E-values of two samples: Turner, Ly & Grünwald, arXiv 2106.02693;
-//! the maximum of the likelihood below a mixture: Wasserman, Ramdas & Balakrishnan, Universal
-//! inference, arXiv 1912.11436; mixtures by Beta: Howard, Ramdas, McAuliffe & Sekhon, arXiv
-//! 1810.08240. It needs no pairs or blocks of units, just counts, which merge.
+//! rejected when this holds for all pairs of rates that it allows: an e-value, valid at any
+//! stopping time. E-values of two samples: Turner, Ly & Grünwald, arXiv 2106.02693; the maximum of
+//! the likelihood below a mixture: Wasserman, Ramdas & Balakrishnan, Universal inference, arXiv
+//! 1912.11436; mixtures by Beta: Howard, Ramdas, McAuliffe & Sekhon, arXiv 1810.08240. It needs no
+//! pairs or blocks of units, just counts, which merge.
 //!
 //! The mixture affects power, not validity. Half of its weight is on Beta(½, ½), and half on
 //! Beta(½, 49½), whose mean is 1 %. With the first alone, a rise from 0.1 % to 0.6 % is detected half
@@ -21,10 +21,10 @@ use std::ops::Add;
 use serde::{Deserialize, Serialize};
 use statrs::function::beta::ln_beta;
 
-/// Halvings of an interval of rates: to the last digit of any that are met.
+/// Bisections of an interval of rates: enough for the last digit of any rate in practice.
 const HALVINGS: u32 = 60;
 
-/// Beta's parameters for rates of which none is preferred.
+/// Beta's parameters without a preferred rate.
 const ALIKE: [f64; 2] = [0.5, 0.5];
 /// Beta's parameters for rates of a percent or less.
 const RARE: [f64; 2] = [0.5, 49.5];
@@ -51,7 +51,7 @@ impl Counts {
         self.units.saturating_sub(self.events)
     }
 
-    /// The share of units with the event, or `unknown` where there are no units.
+    /// The share of units with the event, or `unknown` without units.
     fn rate(self, unknown: f64) -> f64 {
         if self.units == 0 { unknown } else { self.events as f64 / self.units as f64 }
     }
@@ -68,7 +68,7 @@ impl Counts {
         term(self.events, rate) - term(self.without(), 1.0 - rate)
     }
 
-    /// ln of the likelihood, averaged over all rates as [`RARE`] and [`ALIKE`] weigh them.
+    /// ln of the likelihood, averaged over all rates with the weights of [`RARE`] and [`ALIKE`].
     fn log_mixture(self) -> f64 {
         let (s, f) = (self.events as f64, self.without() as f64);
         let under = |[a, b]: [f64; 2]| ln_beta(a + s, b + f) - ln_beta(a, b);
@@ -77,13 +77,12 @@ impl Counts {
     }
 }
 
-/// The natural logarithm of the e-value against "the treatment's rate is at most the control's
-/// plus `alarm`". At or above ln(1 / α) it is rejected at level α, at any stopping time.
-/// `alarm` is a difference of rates, such as 0.01 for a percentage point; it is brought to
-/// [−1, 1].
+/// The natural logarithm of the e-value against "the treatment's rate is at most the control's plus
+/// `alarm`". At or above ln(1 / α) it is rejected at level α, at any stopping time. `alarm` is a
+/// difference of rates, such as 0.01 for a percentage point; it is clamped to [−1, 1].
 pub fn log_e_value(control: Counts, treatment: Counts, alarm: f64) -> f64 {
     let alarm = alarm.clamp(-1.0, 1.0);
-    // An arm without units is whatever suits the hypothesis best.
+    // An arm without units has the rate that fits the hypothesis best.
     let (base, raised) = (control.rate(1.0), treatment.rate(0.0));
     let (base, raised) = if raised <= base + alarm {
         (base, raised)
@@ -111,14 +110,14 @@ pub fn bounds(counts: Counts, alpha: f64) -> (f64, f64) {
 
 /// Bounds of the treatment's rate less the control's. Both hold together, at all times, with
 /// probability at least 1 − `alpha`: they are the outermost differences of one region of pairs of
-/// rates. At the same level, [`harm`] is said of every alarm below the lower one.
+/// rates. At the same level, [`harm`] is true for every alarm below the lower bound.
 pub fn difference_bounds(control: Counts, treatment: Counts, alpha: f64) -> (f64, f64) {
     (difference_lower(control, treatment, alpha), difference_upper(control, treatment, alpha))
 }
 
 /// The lower one of [`difference_bounds`].
 pub fn difference_lower(control: Counts, treatment: Counts, alpha: f64) -> f64 {
-    // At this difference, and below it, the data speak for the hypothesis, not against it.
+    // At and below this difference the data support the hypothesis.
     let within = treatment.rate(0.0) - control.rate(1.0);
     edge(-1.0, within, |alarm| harm(control, treatment, alarm, alpha))
 }
@@ -128,13 +127,13 @@ pub fn difference_upper(control: Counts, treatment: Counts, alpha: f64) -> f64 {
     -difference_lower(treatment, control, alpha)
 }
 
-/// The control's rate in `within` at which both arms' data are likeliest, if the treatment's is
-/// higher by `alarm`. Each arm's likelihood alone is greatest at one end, so that both together
-/// are greatest in between.
+/// The control's rate in `within` that maximizes the likelihood of both arms, if the treatment's
+/// rate is higher by `alarm`. Each arm's likelihood alone is greatest at one end, so the maximum
+/// lies in between.
 fn likeliest(control: Counts, treatment: Counts, alarm: f64, within: (f64, f64)) -> f64 {
     let (least, most) = ((-alarm).max(0.0), (1.0 - alarm).min(1.0));
     let (mut low, mut high) = (within.0.clamp(least, most), within.1.clamp(least, most));
-    // The likelihood is flat there, so that a near place is as good.
+    // The likelihood is flat there, so an approximate maximum is good enough.
     for _ in 0..HALVINGS / 2 {
         let middle = 0.5 * (low + high);
         if control.slope(middle) + treatment.slope(middle + alarm) > 0.0 { low = middle } else { high = middle }
@@ -142,7 +141,7 @@ fn likeliest(control: Counts, treatment: Counts, alarm: f64, within: (f64, f64))
     0.5 * (low + high)
 }
 
-/// Where `is_out` ends between `far` and `near`, which is not out, on the side of what is out.
+/// The boundary of `is_out` between `far` and `near`, which is not out; on the outer side.
 fn edge(far: f64, near: f64, is_out: impl Fn(f64) -> bool) -> f64 {
     let (mut out, mut inside) = (far, near);
     if !is_out(out) {

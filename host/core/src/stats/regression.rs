@@ -1,10 +1,9 @@
 //! A difference of means, adjusted for several covariates.
 //!
-//! One covariate goes through [`super::cuped`], which has one slope for both arms. Here each arm
-//! has its own slopes, so that whatever the covariates are, and however wrong a straight line is
-//! for them, the adjusted difference is in large samples never known worse than the plain one
-//! (Lin, Agnostic notes on regression adjustments to experimental data, Annals of Applied
-//! Statistics 7, 2013).
+//! For one covariate there is [`super::cuped`], with one slope for both arms. Here each arm has its
+//! own slopes. So in large samples the adjusted difference is never less precise than the plain
+//! one, whatever the covariates and however poor the linear fit (Lin, Agnostic notes on regression
+//! adjustments to experimental data, Annals of Applied Statistics 7, 2013).
 
 use std::ops::{Add, AddAssign};
 
@@ -13,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::compare::{ArmMoments, Estimate, NotEnough, estimate};
 use super::moments::Moments;
 
-/// A covariate of which no more than this share varies on its own, once the ones already taken
-/// are known, is taken for a combination of them.
+/// A covariate counts as a combination of the ones already taken if they leave no more than this
+/// share of its variance.
 const COLLINEAR: f64 = 1e-10;
 
 /// Sufficient statistics of an outcome `y` and k covariates `x` per unit: count, means and centred
-/// sums of products. Updated and combined as [`Moments`] are; the numbers have to be finite.
+/// sums of products. Updated and combined as [`Moments`] are; numbers must be finite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cross {
     /// Units.
@@ -31,7 +30,7 @@ pub struct Cross {
 }
 
 impl Default for Cross {
-    /// No units yet, and no covariates: what any sum may begin with.
+    /// No units yet, and no covariates: the neutral element of addition.
     fn default() -> Self {
         Self::new(0)
     }
@@ -43,17 +42,16 @@ impl Cross {
         Self { n: 0, means: vec![0.0; k + 1], products: vec![0.0; (k + 1) * (k + 2) / 2] }
     }
 
-    /// Takes in one unit's outcome and its covariates.
+    /// Adds one unit's outcome and its covariates.
     ///
     /// # Panics
-    /// Where there are more or fewer covariates than [`Cross::new`] was told: that is the
-    /// caller's mistake.
+    /// If the number of covariates is not that of [`Cross::new`].
     pub fn push(&mut self, y: f64, x: &[f64]) {
         assert_eq!(x.len(), self.covariates(), "one number for each covariate");
         let number = |i: usize| if i == 0 { y } else { x[i - 1] };
         self.n += 1;
-        // From the last row up: those above it have the mean without this unit still, so that
-        // each product is of one distance from the mean before and one from the mean after.
+        // From the last row up: the rows above still have the mean without this unit, so each
+        // product has one distance from the mean before and one from the mean after.
         for row in (0..self.means.len()).rev() {
             let away = number(row) - self.means[row];
             self.means[row] += away / self.n as f64;
@@ -78,7 +76,7 @@ impl Cross {
     /// The moments of the covariate at place `i`, counted from 0, alone.
     ///
     /// # Panics
-    /// Where there is none at that place.
+    /// If there is no covariate at that place.
     pub fn x(&self, i: usize) -> Moments {
         self.moments(i + 1)
     }
@@ -92,7 +90,7 @@ impl Cross {
     }
 }
 
-/// Where a lower triangle has the product at this place, of a column that is at most the row.
+/// The index in a lower triangle of a product, with column at most row.
 fn place(row: usize, column: usize) -> usize {
     row * (row + 1) / 2 + column
 }
@@ -101,7 +99,7 @@ impl AddAssign<&Self> for Cross {
     /// Adding an empty value leaves the other bit-identical, whatever its number of covariates.
     ///
     /// # Panics
-    /// Where both have units, and not the same number of covariates: that is the caller's mistake.
+    /// If both have units and different numbers of covariates.
     fn add_assign(&mut self, other: &Self) {
         if other.n == 0 {
             return;
@@ -140,25 +138,26 @@ impl Add for Cross {
     }
 }
 
-/// The difference of the means of `y`, adjusted for the covariates (Lin 2013). An
-/// arm's adjusted mean is ȳ − Σ β (x̄ − x̄ of both arms), with β its own least-squares slopes: what
-/// a regression on the arm, the centred covariates and their products with the arm finds. The
-/// covariates have to be known when a unit enters, as with [`super::cuped`].
+/// The difference of the means of `y`, adjusted for the covariates (Lin 2013). An arm's adjusted
+/// mean is ȳ − Σ β (x̄ − x̄ of both arms), with β its own least-squares slopes: the result of a
+/// regression on the arm, the centred covariates and their products with the arm. As with
+/// [`super::cuped`], covariates must be known at the unit's entry.
 ///
-/// The variance is the one of what the slopes leave, over n − 1 less the slopes, which are the
-/// degrees of freedom too. Lin's is about the very units at hand; the other comparisons are about
-/// those these were drawn from. So what the place of the common centre adds where slopes differ
-/// is added here: with m of N units in an arm, (m / N)² of the variance there of Σ (β − β′) x.
+/// The variance is the residual variance over n − 1 less the number of slopes, which is also the
+/// degrees of freedom. Lin's variance is for the given units, while the other comparisons are for
+/// the population that they were drawn from. So the uncertainty of the common centre is added,
+/// which matters if slopes differ: with m of N units in an arm, (m / N)² of the variance there of Σ
+/// (β − β′) x.
 ///
-/// A covariate that does not vary in one of the arms, or is a combination of others there, is
-/// left out in both. Without covariates, or with none left, this is the difference of the means.
+/// A covariate that is constant in one of the arms, or a combination of others there, is left out
+/// in both. Without covariates, or with none left, this is the difference of the means.
 ///
 /// # Errors
 /// [`NotEnough::Units`] with fewer than k + 3 units in an arm, of k covariates;
-/// [`NotEnough::Variance`] where nothing is left to vary in either arm, or numbers are not finite.
+/// [`NotEnough::Variance`] if no variance is left in either arm, or numbers are not finite.
 ///
 /// # Panics
-/// Where the arms don't have the same number of covariates: that is the caller's mistake.
+/// If the arms have different numbers of covariates.
 pub fn adjusted(control: &Cross, treatment: &Cross) -> Result<Estimate, NotEnough> {
     let (have, need) = (control.n.min(treatment.n), control.covariates().max(treatment.covariates()) as u64 + 3);
     if have < need {
@@ -175,7 +174,8 @@ pub fn adjusted(control: &Cross, treatment: &Cross) -> Result<Estimate, NotEnoug
     let arm = |arm: &Cross, other: &Cross, fit: &Fit| {
         let (mut mean, mut of_centre) = (arm.means[0], 0.0);
         for &i in &usable {
-            // From the arm's own mean to that of both is the other arm's share of the way.
+            // The distance from the arm's own mean to that of both is the other arm's share of the
+            // difference.
             mean -= fit.slopes[i] * (arm.means[i] - other.means[i]) * (other.n as f64 / n);
             of_centre += usable.iter().map(|&j| apart(i) * apart(j) * arm.product(i, j)).sum::<f64>();
         }
@@ -189,18 +189,18 @@ pub fn adjusted(control: &Cross, treatment: &Cross) -> Result<Estimate, NotEnoug
 
 /// The least-squares line of one arm.
 struct Fit {
-    /// By the place of their number in [`Cross`]; 0 for what was not taken.
+    /// Slopes by position in [`Cross`]; 0 for covariates that were not taken.
     slopes: Vec<f64>,
     /// The places of the covariates that were taken.
     taken: Vec<usize>,
-    /// The sum of squares that the line leaves of `y`.
+    /// The residual sum of squares of `y`.
     left: f64,
 }
 
 impl Fit {
-    /// Takes one covariate after the other out of the matrix of products (the sweep operator:
+    /// Sweeps one covariate after the other out of the matrix of products (sweep operator:
     /// Goodnight, The American Statistician 33, 1979), always the one that has kept the largest
-    /// part of its variance. What keeps next to nothing is left out.
+    /// part of its variance. One that has kept next to nothing is left out.
     fn new(arm: &Cross, offered: &[usize]) -> Self {
         let size = arm.means.len();
         let mut matrix: Vec<f64> = (0..size * size).map(|at| arm.product(at / size, at % size)).collect();
@@ -220,13 +220,13 @@ impl Fit {
     }
 }
 
-/// A part of a sum of squares; zero where only rounding error is left.
+/// A part of a sum of squares; zero if only rounding error is left.
 fn beyond_rounding(part: f64, whole: f64) -> f64 {
     if part <= 1e-13 * whole { 0.0 } else { part }
 }
 
-/// Replaces every place of the matrix by what the number at place `by` leaves of it; the column
-/// of that number, and its row, become the slopes on it, with and without a minus.
+/// Sweeps the matrix by the number at place `by`: every entry becomes the residual, and that
+/// number's column and row become the slopes on it, with and without a minus.
 fn sweep(matrix: &mut [f64], size: usize, by: usize) {
     let pivot = matrix[by * size + by];
     let row: Vec<f64> = (0..size).map(|j| matrix[by * size + j] / pivot).collect();

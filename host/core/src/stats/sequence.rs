@@ -1,22 +1,22 @@
 //! Asymptotic confidence sequences: intervals that stay valid when evaluated after every unit.
 //!
-//! With probability at least 1 − `alpha` the truth is inside all intervals of a sequence at once, so
-//! that an experiment may be stopped on its results (Waudby-Smith,
-//! Arbour, Sinha, Kennedy & Ramdas, Time-uniform central limit theory and asymptotic confidence
-//! sequences, arXiv 2103.06476). The price is width: 3.035 standard errors instead of 1.96 at
-//! the planned number of units, with `alpha` 0.05.
+//! With probability at least 1 − `alpha` the true value is inside all intervals of a sequence at
+//! once, so an experiment may be stopped on its results (Waudby-Smith, Arbour, Sinha, Kennedy &
+//! Ramdas, Time-uniform central limit theory and asymptotic confidence sequences, arXiv
+//! 2103.06476). The price is width: 3.035 standard errors instead of 1.96 at the planned number of
+//! units, with `alpha` 0.05.
 //!
-//! "Asymptotic" has to be taken seriously: early on, and in a small arm with a rare outcome, it
-//! errs several times as often as it should. [`may_speak`] says from when on it doesn't.
+//! "Asymptotic" matters: early on, and in a small arm with a rare outcome, the error rate is
+//! several times the nominal one. [`may_speak`] says when there is enough data.
 
 use super::compare::{Estimate, Interval, Kind, NotEnough};
 use super::moments::Moments;
 
-/// Events, and units without one, to be expected in the smaller arm. With 10, an upper bound at
-/// 0.05 still errs in 6 % of runs at a split of 5:95, and that is the side on which a guardrail
-/// would be said to hold; with 20, in 4.8 %.
+/// Events, and units without one, that must be expected in the smaller arm. With 10, an upper bound
+/// at 0.05 still errs in 6 % of runs at a split of 5:95, on the side on which a guardrail would
+/// wrongly hold; with 20, in 4.8 %.
 const EVENTS: f64 = 20.0;
-/// Units in each arm where their numbers are not just 0 and 1.
+/// Units needed in each arm if numbers are not only 0 and 1.
 const UNITS: u64 = 500;
 
 /// The interval that holds at all times, with an always-valid p-value.
@@ -26,11 +26,11 @@ const UNITS: u64 = 500;
 /// and ρ² = (−2 ln α + ln(1 − 2 ln α)) / `planned`, its half-width is
 /// SE √(2 (Nρ² + 1) / (Nρ²) · ln(√(Nρ² + 1) / α)).
 ///
-/// The p-value is the smallest level whose interval leaves 0 out, and at most 1. It belongs to
-/// the one sequence that `alpha` and `planned` choose: ρ stays as it is while the level moves.
-/// So p ≤ `alpha` says the same as an interval without 0. A report may show the smallest so far.
+/// The p-value is the smallest level whose interval excludes 0, and at most 1. It belongs to the
+/// sequence given by `alpha` and `planned`: ρ is constant while the level varies. So p ≤ `alpha` is
+/// equivalent to an interval without 0. A report may show the smallest so far.
 ///
-/// With an `alpha` or an estimate for which this is not defined the interval is unbounded.
+/// If this is not defined for `alpha` or the estimate, the interval is unbounded.
 pub fn two_sided(estimate: &Estimate, alpha: f64, planned: u64) -> Interval {
     let x = information(estimate.n, alpha, planned);
     let reach = bounded(estimate.se * (2.0 * (x + 1.0) / x * ((x + 1.0).sqrt() / alpha).ln()).sqrt());
@@ -39,30 +39,31 @@ pub fn two_sided(estimate: &Estimate, alpha: f64, planned: u64) -> Interval {
     Interval { low: estimate.difference - reach, high: estimate.difference + reach, p: p.min(1.0) }
 }
 
-/// A bound that the true difference is above at all times, with probability at least 1 − `alpha`.
+/// Lower bound of the true difference that holds at all times with probability at least 1 −
+/// `alpha`.
 ///
-/// `alpha` is between 0 and ½, `planned` as in [`two_sided`]. With ρ² computed from 2α the bound
-/// is SE √(2 (Nρ² + 1) / (Nρ²) · ln(1 + √(Nρ² + 1) / (2α))) below the difference, by the same paper;
-/// −∞ where that is not defined.
+/// `alpha` is between 0 and ½, `planned` as in [`two_sided`]. With ρ² computed from 2α the bound is
+/// SE √(2 (Nρ² + 1) / (Nρ²) · ln(1 + √(Nρ² + 1) / (2α))) below the difference, by the same paper;
+/// −∞ if that is not defined.
 pub fn lower(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
     estimate.difference - one_sided(estimate, alpha, planned)
 }
 
-/// A bound that the true difference is below at all times: see [`lower`].
+/// Upper bound of the true difference: see [`lower`].
 pub fn upper(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
     estimate.difference + one_sided(estimate, alpha, planned)
 }
 
 /// Whether there is enough data for the stated coverage.
 ///
-/// Proportions need 20 events and 20 units without one, expected in the smaller arm at the rate
-/// of both arms together. At a split of 5:95 and a rate of 2 %, looked at from the first units
-/// on, a sequence for 5 % errs in almost half of all experiments without this, and in 5 % with
-/// it, nearly always where the small arm has fewer events than it should.
+/// Proportions need 20 events and 20 units without one, expected in the smaller arm at the rate of
+/// both arms together. At a split of 5:95 and a rate of 2 %, evaluated from the first units on, a
+/// sequence for 5 % errs in almost half of all experiments without this rule, and in 5 % with it,
+/// nearly always because the small arm has fewer events than expected.
 ///
-/// Means need 500 units in each arm. Numbers with a long tail have to be capped, too, at a bound
-/// fixed beforehand, such as their 99th percentile: lognormal amounts (σ = 2) at 5:95 err in a
-/// quarter of experiments with neither, and in 3 % with both.
+/// Means need 500 units in each arm. Long-tailed numbers must also be capped, at a bound fixed in
+/// advance, such as their 99th percentile: lognormal amounts (σ = 2) at 5:95 err in a quarter of
+/// experiments with neither, and in 3 % with both.
 ///
 /// # Errors
 /// [`NotEnough::Units`] or [`NotEnough::Events`] for what is missing.
@@ -80,7 +81,7 @@ pub fn may_speak(control: &Moments, treatment: &Moments, kind: Kind) -> Result<(
     }
 }
 
-/// Nρ²: how far along its plan an experiment is. NaN where `alpha` is no level.
+/// Nρ²: the progress of an experiment relative to its plan. NaN if `alpha` is not a valid level.
 fn information(n: u64, alpha: f64, planned: u64) -> f64 {
     let loss = if alpha > 0.0 && alpha < 1.0 { -2.0 * alpha.ln() } else { f64::NAN };
     n as f64 * (loss + (1.0 + loss).ln()) / planned.max(1) as f64
@@ -91,7 +92,7 @@ fn one_sided(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
     bounded(estimate.se * (2.0 * (x + 1.0) / x * (1.0 + (x + 1.0).sqrt() / (2.0 * alpha)).ln()).sqrt())
 }
 
-/// A width that is not a number gives an unbounded interval.
+/// A width that is NaN gives an unbounded interval.
 fn bounded(width: f64) -> f64 {
     if width.is_nan() { f64::INFINITY } else { width }
 }

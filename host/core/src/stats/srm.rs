@@ -1,8 +1,8 @@
 //! Tests for a sample ratio mismatch: whether units are split by the weights.
 //!
-//! A mismatch means that units were lost or double-counted in one arm more than in another, and that
-//! no comparison of the arms can be trusted. Weights are those that assignment used, as logged; only
-//! their proportions matter.
+//! A mismatch means that one arm lost or double-counted more units than another, so no comparison
+//! of the arms can be trusted. Weights are the ones that assignment used, as recorded; only their
+//! proportions matter.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, ContinuousCDF as _};
@@ -10,7 +10,7 @@ use statrs::function::gamma::ln_gamma;
 
 use super::compare::NotEnough;
 
-/// Units to be expected in each arm before χ² is what the statistic is distributed as (Cochran,
+/// Units that must be expected in each arm for the statistic to be χ²-distributed (Cochran,
 /// Biometrics 10, 1954).
 const EXPECTED: f64 = 5.0;
 
@@ -19,8 +19,8 @@ const EXPECTED: f64 = 5.0;
 /// cannot have been assigned to it: p is 0.
 ///
 /// # Errors
-/// [`NotEnough::Units`] where an arm with a weight expects fewer than 5 units;
-/// [`NotEnough::Variance`] where only one arm has a weight, so that nothing can be split wrongly.
+/// [`NotEnough::Units`] if an arm with a weight expects fewer than 5 units; [`NotEnough::Variance`]
+/// if only one arm has a weight, so no mismatch is possible.
 ///
 /// # Panics
 /// Where there are more or fewer weights than counts: that is the caller's mistake.
@@ -43,19 +43,19 @@ pub fn chi_squared(counts: &[u64], weights: &[f64]) -> Result<f64, NotEnough> {
     ChiSquared::new(df).map(|chi| chi.sf(statistic)).map_err(|_| NotEnough::Variance)
 }
 
-/// The natural logarithm of the Bayes factor for a split other than the weights say, against one
-/// as they say: Dirichlet-multinomial over multinomial (Lindon & Malek, Anytime-valid inference
-/// for multinomial count data, NeurIPS 2022). `k`, above 0, is the prior's concentration: it
-/// counts like that many units seen at the weights' split, so that a large one looks for small
-/// mismatches. With a = k · weight and n units in all,
-/// ln Γ(k) − ln Γ(k + n) + Σ (ln Γ(a + count) − ln Γ(a) − count · ln weight).
+/// The natural logarithm of the Bayes factor for a split that differs from the weights against one
+/// that follows them: Dirichlet-multinomial over multinomial (Lindon & Malek, Anytime-valid
+/// inference for multinomial count data, NeurIPS 2022). `k`, above 0, is the prior's concentration:
+/// it counts like that many units split by the weights, so a large one is sensitive to small
+/// mismatches. With a = k · weight and n units in all, ln Γ(k) − ln Γ(k + n) + Σ (ln Γ(a + count) −
+/// ln Γ(a) − count · ln weight).
 ///
-/// `counts` are cumulative. Taking the rows of one split in one after the other, each with the
-/// prior that the rows before it leave, comes to the factor of their sum; a product of factors
-/// that each begin anew does not, and finds a mismatch later. Only batches with weights of their own are
-/// combined so: the logarithms of their factors add up.
+/// `counts` are cumulative. Adding the units of one split one by one, each with the posterior of
+/// the units before it as its prior, gives the factor of their sum. A product of factors that each
+/// start from the prior does not, and detects a mismatch later. Only batches with different weights
+/// are combined that way: the logarithms of their factors are added.
 ///
-/// Infinite where there is a unit in an arm of weight 0; 0, nothing being known, without units.
+/// Infinite if there is a unit in an arm of weight 0; 0 without units.
 ///
 /// # Panics
 /// Where there are more or fewer weights than counts: that is the caller's mistake.
@@ -86,8 +86,8 @@ impl Default for Sequential {
 }
 
 impl Sequential {
-    /// Takes in the logarithm of the Bayes factor of all counts until now, see
-    /// [`log_bayes_factor`], and gives the p-value so far.
+    /// Updates with the logarithm of the Bayes factor of all counts so far, see
+    /// [`log_bayes_factor`]. Returns the p-value so far.
     pub fn observe(&mut self, log_bf: f64) -> f64 {
         self.smallest = self.smallest.min((-log_bf).exp());
         self.smallest
@@ -99,13 +99,13 @@ fn takes(weight: f64) -> bool {
     weight > 0.0
 }
 
-/// Says whether a unit is in an arm that takes none.
+/// Says whether a unit is in an arm of weight 0.
 fn has_impossible(counts: &[u64], weights: &[f64]) -> bool {
     assert_eq!(counts.len(), weights.len(), "one weight for each count");
     counts.iter().zip(weights).any(|(count, weight)| *count > 0 && !takes(*weight))
 }
 
-/// The counts of the arms that take units, with their shares of all of them.
+/// The counts of the arms with a weight, with their shares of the total weight.
 fn shares<'a>(counts: &'a [u64], weights: &'a [f64]) -> impl Iterator<Item = (u64, f64)> + 'a {
     let all: f64 = weights.iter().filter(|weight| takes(**weight)).sum();
     counts.iter().zip(weights).filter(|(_, weight)| takes(**weight)).map(move |(count, weight)| (*count, weight / all))
