@@ -6,24 +6,15 @@ use std::time::Duration;
 use rusqlite::{Connection, named_params};
 use serde_json::{Value, json};
 
-use crate::support::{Deployment, Host, eventually, root, run, wat};
+use crate::support::{Deployment, Host, eventually, root, run, two_arms, wat};
 
-pub(crate) const RAMP: &str = r#"
-id = "e"
-decision_point = "p"
+pub(crate) const RAMP: &str = two_arms!(
+    r#"
 start = "manual"
 ramp = [{ coverage = 0.2, hold = "1d" }, { coverage = 1.0 }]
-
-[[arms]]
-name = "control"
-strategy = "p@1.0.0"
-weight = 0.5
-
-[[arms]]
-name = "next"
-strategy = "q@1.0.0"
-weight = 0.5
-"#;
+"#,
+    ""
+);
 
 /// A decision point `p`, pinned to `p`, and `q`, which is tried in an experiment. `q` answers
 /// the same, or traps.
@@ -164,21 +155,12 @@ pub(crate) fn state(host: &Host) -> String {
     host.admin.get("/v1/experiments/e").json()["state"].as_str().unwrap_or_default().to_owned()
 }
 
-pub(crate) const RUNNING: &str = r#"
-id = "e"
-decision_point = "p"
+pub(crate) const RUNNING: &str = two_arms!(
+    r#"
 coverage = 1.0
-
-[[arms]]
-name = "control"
-strategy = "p@1.0.0"
-weight = 0.5
-
-[[arms]]
-name = "next"
-strategy = "q@1.0.0"
-weight = 0.5
-"#;
+"#,
+    ""
+);
 
 #[test]
 fn an_arm_that_fails_is_taken_out_by_the_host_itself() {

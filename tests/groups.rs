@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::experiments::{report, state};
-use crate::support::{Deployment, Host, eventually, run, wat};
+use crate::support::{Deployment, Host, eventually, run, two_arms, wat};
 
 const CONFIG: &str = r#"
 [features.monitored]
@@ -27,22 +27,12 @@ deadline = "5s"
 fallback = { action = "none" }
 "#;
 
-const SPEC: &str = r#"
-id = "e"
-decision_point = "p"
+const SPEC: &str = two_arms!(
+    r#"
 coverage = 1.0
 segments = ["context.stage"]
-
-[[arms]]
-name = "control"
-strategy = "p@1.0.0"
-weight = 0.5
-
-[[arms]]
-name = "next"
-strategy = "q@1.0.0"
-weight = 0.5
-
+"#,
+    r#"
 [[metrics]]
 name = "cured"
 role = "goal"
@@ -85,7 +75,8 @@ reference = "under_62"
 adverse_actions = ["none"]
 min_ratio = 0.8
 min_group_units = 100
-"#;
+"#
+);
 
 fn guest(name: &str, action: &str, more: &str) -> Vec<u8> {
     let manifest = wat::manifest(name, "1.0.0", "p", action) + more;

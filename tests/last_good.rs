@@ -328,15 +328,6 @@ fn load_borrowers(deployment: &Deployment) {
     assert_eq!(loaded.code, Some(0), "{}", loaded.stderr);
 }
 
-/// The files of compiled code, each with what is in it.
-fn compiled(deployment: &Deployment) -> Vec<(std::path::PathBuf, Vec<u8>)> {
-    let folder = deployment.path().join("data/compiled");
-    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "cwasm")).collect();
-    files.sort();
-    files.into_iter().map(|path| (path.clone(), std::fs::read(path).expect("reads"))).collect()
-}
-
 #[test]
 fn compiled_code_is_kept_and_only_what_this_host_wrote_is_read_back() {
     let deployment = collections();
@@ -344,13 +335,13 @@ fn compiled_code_is_kept_and_only_what_this_host_wrote_is_read_back() {
     let host = Host::start(&deployment).ready();
     let first = answer(&host);
     assert_eq!(host.stop(), Some(0));
-    let kept = compiled(&deployment);
+    let kept = deployment.compiled();
     assert_eq!(kept.len(), 2, "one a strategy");
     // A start from the cache writes nothing anew.
     let host = Host::start(&deployment).ready();
     assert_eq!(answer(&host), first);
     assert_eq!(host.stop(), Some(0));
-    assert_eq!(compiled(&deployment), kept);
+    assert_eq!(deployment.compiled(), kept);
     // Code that somebody changed, or that another key signed, is not run: it is compiled again.
     let (path, mut bytes) = kept[0].clone();
     let middle = bytes.len() / 2;
@@ -359,11 +350,11 @@ fn compiled_code_is_kept_and_only_what_this_host_wrote_is_read_back() {
     let host = Host::start(&deployment).ready();
     assert_eq!(answer(&host), first);
     assert_eq!(host.stop(), Some(0));
-    assert_eq!(compiled(&deployment), kept, "what was changed is written over");
+    assert_eq!(deployment.compiled(), kept, "what was changed is written over");
     std::fs::write(deployment.path().join("data/compiled/key"), [7; 32]).expect("writes");
     let host = Host::start(&deployment).ready();
     assert_eq!(answer(&host), first);
     assert_eq!(host.stop(), Some(0));
-    let signed = compiled(&deployment);
+    let signed = deployment.compiled();
     assert!(signed.iter().zip(&kept).all(|(now, before)| now.0 == before.0 && now.1 != before.1), "signed anew");
 }

@@ -1,6 +1,9 @@
 //! One integration binary. Tests check behaviour that users rely on, through the front door:
 //! the command line, HTTP, and the files that a user touches.
 
+// A scenario is told in one function, however long it is.
+#![allow(clippy::too_many_lines)]
+
 mod audit;
 mod author;
 mod author_docs;

@@ -190,3 +190,36 @@ fn what_the_environment_caused_is_counted_apart() {
     let all = replay(&deployment, &["--verify"]);
     assert_eq!((all.code, counts(&all)), (Some(0), [10, 10, 0, 0, 10]), "{}", all.stdout);
 }
+
+#[test]
+fn a_replay_that_recompiles_uses_no_compiled_code_that_is_kept() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    decide_real(&host, 20);
+    assert_eq!(host.stop(), Some(0));
+    for (path, mut bytes) in deployment.compiled() {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).expect("writes");
+    }
+    let spoilt = deployment.compiled();
+    let anew = replay(&deployment, &["--verify", "--recompile"]);
+    assert_eq!((anew.code, counts(&anew)), (Some(0), [20, 20, 0, 0, 0]), "{}", anew.stderr);
+    assert!(deployment.compiled() == spoilt, "what is kept was neither replaced nor added to");
+    // Without the option the folder is used: what was changed is compiled again, and written over.
+    let kept = replay(&deployment, &["--verify"]);
+    assert_eq!((kept.code, counts(&kept)), (Some(0), [20, 20, 0, 0, 0]), "{}", kept.stderr);
+    assert!(deployment.compiled() != spoilt);
+}
+
+/// Decisions of the demo's point, which need no features.
+fn decide_real(host: &Host, many: usize) {
+    for i in 0..many {
+        let request = json!({
+            "decision_point": "collections-outreach",
+            "entities": { "borrower": format!("b-{i}"), "loan": format!("l-{i}") },
+            "context": { "days_past_due": 5, "channel": "email" },
+        });
+        assert_eq!(host.public.post("/v1/decisions", &request).status, 200);
+    }
+}

@@ -5,41 +5,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use serin::clock::{Clock as _, SimulatedClock, decision_id};
+use serin::clock::{Budget, Clock as _, SimulatedClock, decision_id};
 use serin::experiments::{AnalysisSubject, Controller, Motive, Observer, carry_out, judge, read_whole, tick};
 use serin::ledger::{
-    Arrival, ClockState, Commit, Cursor, DecisionRow, Durability, Event, ExposureInput, Fact, Ledger, OutcomeInput,
-    OutcomeSubject as About, Retention, ReversalInput,
+    Arrival, ClockState, Commit, Cursor, DecisionRow, Durability, Event, ExposureInput, Fact, Ledger, LedgerError,
+    OutcomeInput, OutcomeSubject as About, Retention, ReversalInput,
 };
 use serin::telemetry::Metrics;
 use serin_core::analysis::{Analysis, Course, Observed, analyse, warnings};
 use serin_core::experiment::{Command, Experiment, State};
 
 use crate::experiments::{command, decide, deployment, why};
-use crate::support::{Host, eventually, run};
+use crate::support::{Host, eventually, run, two_arms};
 
-const SPEC: &str = r#"
-id = "e"
-decision_point = "p"
+const SPEC: &str = two_arms!(
+    r#"
 ramp = [{ coverage = 0.2, hold = "1s" }, { coverage = 1.0 }]
-
-[[arms]]
-name = "control"
-strategy = "p@1.0.0"
-weight = 0.5
-
-[[arms]]
-name = "next"
-strategy = "q@1.0.0"
-weight = 0.5
-
+"#,
+    r#"
 [[metrics]]
 name = "cured"
 role = "goal"
 outcome = "cured"
 aggregate = "sum"
 window = "1h"
-"#;
+"#
+);
 
 /// A ledger, and those who steer by it.
 struct Loop {
@@ -254,27 +245,32 @@ fn rows_after_an_expiry_get_positions_of_their_own() {
     assert_eq!(facts(), [before.last().expect("some") + 1], "who has read up to the last one reads this one, too");
 }
 
-const RAMP: &str = r#"
-id = "e"
-decision_point = "p"
+#[test]
+fn a_report_that_is_read_anew_ends_at_its_deadline() {
+    let steering = Loop::new();
+    let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+        INSERT INTO decisions (decision_id, time_ms, point, served_by, action, took_us, forced, digest, record)
+        SELECT printf('%08d', i), i, 'p', 'strategy', 'go', 1, 0, '', x'7b7d' FROM n";
+    rusqlite::Connection::open(&steering.path).and_then(|db| db.execute_batch(rows)).expect("inserts");
+    let subject = steering.subject();
+    let within = |limit| steering.ledger.bounded(Budget::new(limit), |ledger| read_whole(ledger, &subject).map(drop));
+    let late = within(Duration::from_millis(2));
+    assert!(matches!(late, Err(LedgerError::TimedOut)), "{late:?}");
+    within(Duration::from_secs(60)).expect("the next one has its own time");
+}
+
+const RAMP: &str = two_arms!(
+    r#"
 coverage = 1.0
-
-[[arms]]
-name = "control"
-strategy = "p@1.0.0"
-weight = 0.5
-
-[[arms]]
-name = "next"
-strategy = "q@1.0.0"
-weight = 0.5
-
+"#,
+    r#"
 [[metrics]]
 name = "cured"
 role = "goal"
 outcome = "cured"
 window = "1s"
-"#;
+"#
+);
 
 #[test]
 fn a_command_may_be_for_one_generation_alone() {

@@ -14,7 +14,7 @@ use serin::ledger::{
 use serin::telemetry::Metrics;
 
 use crate::experiments::{command, decide, deployment, taken, why};
-use crate::support::{Deployment, Host, eventually, run, wat};
+use crate::support::{Deployment, Host, eventually, run, two_arms, wat};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -132,29 +132,20 @@ fn age(deployment: &Deployment, days: u64) {
     }
 }
 
-const RUNNING: &str = r#"
-id = "e"
-decision_point = "p"
+const RUNNING: &str = two_arms!(
+    r#"
 coverage = 1.0
 slot = [0.0, 0.5]
-
-[[arms]]
-name = "control"
-strategy = "p@1.0.0"
-weight = 0.5
-
-[[arms]]
-name = "next"
-strategy = "q@1.0.0"
-weight = 0.5
-
+"#,
+    r#"
 [[metrics]]
 name = "cured_14d"
 role = "goal"
 outcome = "cured"
 window = "14d"
 lag = "2d"
-"#;
+"#
+);
 
 #[test]
 fn an_experiment_keeps_its_rows_until_its_outcomes_are_in_and_all_others_go() {

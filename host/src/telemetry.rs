@@ -133,148 +133,74 @@ fn histogram() -> Histogram {
     ])
 }
 
-/// All metrics of a host.
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    /// Attempts, counted by outcome.
-    pub attempts: Family<AttemptLabels, Counter>,
-    /// Seconds of an attempt's run.
-    pub attempt_seconds: Family<AttemptLabels, Histogram>,
-    /// Seconds from a request's arrival to its answer.
-    pub decision_seconds: Family<DecisionLabels, Histogram>,
-    /// Seconds a stage.
-    pub stage_seconds: Family<StageLabels, Histogram>,
-    /// Requests refused before a decision, by reason.
-    pub rejected: Family<EventLabels, Counter>,
-    /// What was not as it should be in decisions that were answered.
-    pub degraded: Family<EventLabels, Counter>,
-    /// Decisions about an id that programs write where they have none, by the kind of entity.
-    pub placeholder_ids: Family<EventLabels, Counter>,
-    /// Units whose place an experiment holds and that it did not enrol.
-    pub not_enrolled: Family<EventLabels, Counter>,
-    /// Records that a `best_effort` point lost.
-    pub records_dropped: Counter,
-    /// Looks at the experiments' units.
-    pub looks: Counter,
-    /// Records committed.
-    pub records_committed: Counter,
-    /// Records a commit.
-    pub commit_size: Histogram,
-    /// Commits that waited for the disk because of a status, an approval or the clock.
-    pub synced_commits: Counter,
-    /// Bytes of the ledger's write-ahead log.
-    pub ledger_log_bytes: Gauge<i64, std::sync::atomic::AtomicI64>,
-    /// 1 while the clock is not trusted, and nothing is expired nor changed by the host.
-    pub clock_doubted: Gauge<i64, std::sync::atomic::AtomicI64>,
-    /// Artifacts by state.
-    pub artifacts: Family<StateLabels, Gauge>,
-    /// Reloads by what came of them.
-    pub reloads: Family<EventLabels, Counter>,
-    /// The deployment generation in force.
-    pub generation: Gauge<i64, std::sync::atomic::AtomicI64>,
-    /// Requests in flight.
-    pub requests_in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
-    /// Connections open.
-    pub connections: Family<ListenerLabels, Gauge>,
-    /// Connections that the host closed because of a bound, by which.
-    pub connections_closed: Family<EventLabels, Counter>,
-    /// Bytes of request bodies, and of large answers, that are in memory.
-    pub bytes_in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
-    /// Decisions that wait for a thread.
-    pub waiting_decisions: Gauge<i64, std::sync::atomic::AtomicI64>,
-    /// Strategy versions that are still in memory, retired ones included.
-    pub live_versions: Gauge<i64, std::sync::atomic::AtomicI64>,
-    /// Outcomes and exposures received, by what came of them.
-    pub outcomes: Family<EventLabels, Counter>,
-    /// Changes of experiments' statuses, by command.
-    pub transitions: Family<EventLabels, Counter>,
-    /// Runs of shadow arms, by what came of them.
-    pub shadows: Family<EventLabels, Counter>,
-    /// Messages to webhooks, by what came of them.
-    pub notifications: Family<EventLabels, Counter>,
-    /// Requests for scores, by what came of them.
-    pub model_scores: Family<ScoreLabels, Counter>,
-    /// Runs of models under way, those included that nobody waits for any more.
-    pub model_runs: Family<ModelLabels, Gauge>,
+/// Declares all metrics: each has a field, a type (with the value it begins with, where that is not
+/// the type's default), a name and a help text.
+macro_rules! metrics {
+    ($($field:ident ($type:ty $(= $value:expr)?): $name:literal, $help:literal;)+) => {
+        /// All metrics of a host.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: $type,)+
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                let mut registry = Registry::with_prefix("serin");
+                $(
+                    let $field = metrics!(@value $type $(, $value)?);
+                    registry.register($name, $help, $field.clone());
+                )+
+                Self { registry, $($field,)+ }
+            }
+        }
+    };
+    (@value $type:ty) => { <$type>::default() };
+    (@value $type:ty, $value:expr) => { $value };
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        let mut registry = Registry::with_prefix("serin");
-        macro_rules! register {
-            ($name:literal, $help:literal, $metric:expr) => {{
-                let metric = $metric;
-                registry.register($name, $help, metric.clone());
-                metric
-            }};
-        }
-        Self {
-            attempts: register!("attempts", "Runs of strategies", Family::default()),
-            attempt_seconds: register!(
-                "attempt_duration_seconds",
-                "Time of a strategy's run",
-                Family::new_with_constructor(histogram as fn() -> Histogram)
-            ),
-            decision_seconds: register!(
-                "decision_duration_seconds",
-                "Time from a request's arrival to its answer",
-                Family::new_with_constructor(histogram as fn() -> Histogram)
-            ),
-            stage_seconds: register!(
-                "stage_duration_seconds",
-                "Time of a decision's stages",
-                Family::new_with_constructor(histogram as fn() -> Histogram)
-            ),
-            rejected: register!("rejected", "Requests refused before a decision was made", Family::default()),
-            placeholder_ids: register!(
-                "placeholder_ids",
-                "Decisions about an id like undefined, null or NaN, by the kind of entity",
-                Family::default()
-            ),
-            degraded: register!("degraded", "What was not as it should be in answered decisions", Family::default()),
-            not_enrolled: register!("not_enrolled", "Units in a slot that were not enrolled", Family::default()),
-            records_dropped: register!("records_dropped", "Records lost at best_effort points", Counter::default()),
-            looks: register!("experiment_looks", "Looks at the experiments' units", Counter::default()),
-            records_committed: register!("records_committed", "Records committed", Counter::default()),
-            commit_size: register!(
-                "commit_records",
-                "Records in a commit",
-                Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0])
-            ),
-            synced_commits: register!(
-                "commits_synced",
-                "Commits of statuses and approvals that waited for the disk",
-                Counter::default()
-            ),
-            ledger_log_bytes: register!("ledger_log_bytes", "Bytes of the ledger's log", Gauge::default()),
-            clock_doubted: register!("clock_doubted", "1 while the clock is not trusted", Gauge::default()),
-            artifacts: register!("artifacts", "Artifacts by state", Family::default()),
-            reloads: register!("reloads", "Reloads by what came of them", Family::default()),
-            generation: register!("generation", "Deployment generation in force", Gauge::default()),
-            requests_in_flight: register!("requests_in_flight", "Requests in flight", Gauge::default()),
-            connections: register!("connections", "Connections open", Family::default()),
-            connections_closed: register!(
-                "connections_closed",
-                "Connections closed because of a bound: time, or number by peer",
-                Family::default()
-            ),
-            bytes_in_flight: register!(
-                "bytes_in_flight",
-                "Bytes of request bodies and of large answers in memory",
-                Gauge::default()
-            ),
-            waiting_decisions: register!("waiting_decisions", "Decisions that wait for a thread", Gauge::default()),
-            live_versions: register!("live_versions", "Strategy versions in memory", Gauge::default()),
-            outcomes: register!("outcome_events", "Outcomes and exposures received", Family::default()),
-            shadows: register!("shadow_runs", "Runs of shadow arms, and those dropped under load", Family::default()),
-            transitions: register!("experiment_transitions", "Changes of experiments' statuses", Family::default()),
-            notifications: register!("notifications", "Messages to webhooks", Family::default()),
-            model_scores: register!("model_scores", "Requests for scores by what came of them", Family::default()),
-            model_runs: register!("model_runs_under_way", "Runs of models under way", Family::default()),
-            registry,
-        }
-    }
+metrics! {
+    attempts (Family<AttemptLabels, Counter>): "attempts", "Runs of strategies";
+    attempt_seconds (Family<AttemptLabels, Histogram> = seconds()):
+        "attempt_duration_seconds", "Time of a strategy's run";
+    decision_seconds (Family<DecisionLabels, Histogram> = seconds()):
+        "decision_duration_seconds", "Time from a request's arrival to its answer";
+    stage_seconds (Family<StageLabels, Histogram> = seconds()):
+        "stage_duration_seconds", "Time of a decision's stages";
+    rejected (Family<EventLabels, Counter>): "rejected", "Requests refused before a decision was made";
+    placeholder_ids (Family<EventLabels, Counter>):
+        "placeholder_ids", "Decisions about an id like undefined, null or NaN, by the kind of entity";
+    degraded (Family<EventLabels, Counter>): "degraded", "What was not as it should be in answered decisions";
+    not_enrolled (Family<EventLabels, Counter>): "not_enrolled", "Units in a slot that were not enrolled";
+    records_dropped (Counter): "records_dropped", "Records lost at best_effort points";
+    looks (Counter): "experiment_looks", "Looks at the experiments' units";
+    records_committed (Counter): "records_committed", "Records committed";
+    commit_size (Histogram = Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0])):
+        "commit_records", "Records in a commit";
+    synced_commits (Counter): "commits_synced", "Commits of statuses and approvals that waited for the disk";
+    ledger_log_bytes (Gauge): "ledger_log_bytes", "Bytes of the ledger's log";
+    clock_doubted (Gauge): "clock_doubted", "1 while the clock is not trusted";
+    artifacts (Family<StateLabels, Gauge>): "artifacts", "Artifacts by state";
+    reloads (Family<EventLabels, Counter>): "reloads", "Reloads by what came of them";
+    generation (Gauge): "generation", "Deployment generation in force";
+    requests_in_flight (Gauge): "requests_in_flight", "Requests in flight";
+    connections (Family<ListenerLabels, Gauge>): "connections", "Connections open";
+    connections_closed (Family<EventLabels, Counter>):
+        "connections_closed", "Connections closed because of a bound: time, or number by peer";
+    bytes_in_flight (Gauge): "bytes_in_flight", "Bytes of request bodies and of large answers in memory";
+    waiting_decisions (Gauge): "waiting_decisions", "Decisions that wait for a thread";
+    live_versions (Gauge): "live_versions", "Strategy versions in memory";
+    outcomes (Family<EventLabels, Counter>): "outcome_events", "Outcomes and exposures received";
+    shadows (Family<EventLabels, Counter>): "shadow_runs", "Runs of shadow arms, and those dropped under load";
+    transitions (Family<EventLabels, Counter>): "experiment_transitions", "Changes of experiments' statuses";
+    notifications (Family<EventLabels, Counter>): "notifications", "Messages to webhooks";
+    model_scores (Family<ScoreLabels, Counter>): "model_scores", "Requests for scores by what came of them";
+    model_runs (Family<ModelLabels, Gauge>): "model_runs_under_way", "Runs of models under way";
+}
+
+/// Durations by label, in the buckets of [`histogram`].
+fn seconds<L: Clone + std::hash::Hash + Eq>() -> Family<L, Histogram> {
+    Family::new_with_constructor(histogram as fn() -> Histogram)
 }
 
 impl Metrics {

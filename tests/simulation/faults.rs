@@ -95,8 +95,8 @@ impl Faults {
     /// Calls `act` while the ledger's queue is full: its writer waits for a lock that is held here.
     pub fn with_full_queue(&self, ledger: &Ledger, act: impl FnOnce()) {
         self.db.execute_batch("BEGIN IMMEDIATE").expect("locks");
-        let moment = Note::Moment("full".into(), 0, "{}".to_owned());
-        ledger.note(moment).expect("there is room yet");
+        let point = Note::HistoryPoint("full".into(), 0, "{}".to_owned());
+        ledger.note(point).expect("there is room yet");
         // The writer takes some more before it waits for the lock.
         let mut refused = 0;
         while refused < 100 {

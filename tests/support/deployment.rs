@@ -57,6 +57,15 @@ impl Deployment {
         assert!(text.contains(from), "{name} has no {from:?}");
         self.write(name, text.replace(from, to));
     }
+
+    /// The files of compiled code, each with what is in it.
+    pub fn compiled(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let folder = self.path().join("data/compiled");
+        let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "cwasm")).collect();
+        files.sort();
+        files.into_iter().map(|path| (path.clone(), std::fs::read(path).expect("reads"))).collect()
+    }
 }
 
 /// The demo's deployment: two strategies, a real model, one experiment.

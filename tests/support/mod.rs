@@ -8,6 +8,7 @@ mod deployment;
 mod host;
 mod http;
 mod raw;
+mod specs;
 pub mod tables;
 pub mod wat;
 
@@ -16,6 +17,7 @@ pub use deployment::{Deployment, collections, misbehaving};
 pub use host::{Cli, Host, outcome, run, serin};
 pub use http::{Answer, Client};
 pub use raw::Raw;
+pub(crate) use specs::two_arms;
 
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use serin::clock::{Clock as _, SystemClock};
-use serin::decide::{self, Deployment};
+use serin::decide::{self, DeploymentSnapshot};
 use serin::ledger::{Commit, DecisionRow, Durability, Ledger};
 use serin::telemetry::Metrics;
 use serin_core::allocation::{Purpose, admitted, pick, place};
@@ -55,7 +55,7 @@ const MANY: usize = 100;
 /// What routing costs with many experiments at the point, against one.
 pub fn routing(world: &World, folders: &Folders, table: &mut Table) -> Result<(), Failure> {
     let many = world.with_experiments(folders, MANY)?;
-    let route = |deployment: &Arc<Deployment>| -> TimedCall<'_> {
+    let route = |deployment: &Arc<DeploymentSnapshot>| -> TimedCall<'_> {
         let (point, mut at) = (Arc::clone(&deployment.points[POINT]), 0);
         Box::new(move || {
             at = (at + 1) % world.decided.len();

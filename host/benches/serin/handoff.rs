@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serin::clock::SystemClock;
-use serin::decide::{DecisionRequest, Deployment, Pool, decide};
+use serin::decide::{DecisionRequest, DeploymentSnapshot, Pool, decide};
 
 use crate::measure::median;
 use crate::process::cpu_seconds;
@@ -26,7 +26,7 @@ enum Way {
 }
 
 impl Way {
-    async fn decide(&self, deployment: &Arc<Deployment>, request: &DecisionRequest) {
+    async fn decide(&self, deployment: &Arc<DeploymentSnapshot>, request: &DecisionRequest) {
         match self {
             Self::Worker => {
                 decide(deployment, request, &SystemClock, budget(), DEADLINE).expect("decides");
@@ -48,7 +48,7 @@ impl Way {
 async fn run(
     way: &Way,
     world: &Arc<Vec<DecisionRequest>>,
-    deployment: &Arc<Deployment>,
+    deployment: &Arc<DeploymentSnapshot>,
     at_once: usize,
     lasts: Duration,
 ) -> (f64, f64) {

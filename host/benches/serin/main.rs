@@ -4,6 +4,9 @@
 //! `SERIN_BENCH_SECONDS` shortens the run: how long the open loop lasts, 60 by default.
 //! `SERIN_BENCH_ONLY` is `decisions`, `languages` or `looks` where a part of it will do.
 
+// A measurement is told in one function, however long it is.
+#![allow(clippy::too_many_lines)]
+
 mod bare_http;
 mod client;
 mod commits;

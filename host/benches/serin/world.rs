@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serin::app::{Reloader, ReloaderParts};
 use serin::clock::{Clock as _, SystemClock};
 use serin::config::Config;
-use serin::decide::{Arm, DecisionRequest, Deployment, decide};
+use serin::decide::{BoundArm, DecisionRequest, DeploymentSnapshot, decide};
 use serin::experiments::{Controller, Observer};
 use serin::features::{EmbeddedStore, FeatureInput, LoadOptions, load_file};
 use serin::ledger::{Durability, Ledger};
@@ -144,7 +144,7 @@ pub fn artifact(plugin: &str, file: &str) -> Result<PathBuf, Failure> {
 /// arm serves.
 pub struct World {
     /// The deployment.
-    pub deployment: Arc<Deployment>,
+    pub deployment: Arc<DeploymentSnapshot>,
     /// Requests of borrowers that are assigned to [`ARM`], with what was recorded of them.
     pub decided: Vec<(DecisionRequest, Record)>,
     reloader: Reloader,
@@ -189,7 +189,7 @@ impl World {
 
     /// The same deployment with many experiments in the place of the one, each in a slot of its
     /// own.
-    pub fn with_experiments(&self, folders: &Folders, many: usize) -> Result<Arc<Deployment>, Failure> {
+    pub fn with_experiments(&self, folders: &Folders, many: usize) -> Result<Arc<DeploymentSnapshot>, Failure> {
         let file = folders.path("experiments/outreach-score.toml");
         let one = std::fs::read_to_string(&file)?;
         let written = |i: usize| folders.path(&format!("experiments/e-{i}.toml"));
@@ -216,7 +216,7 @@ impl World {
     }
 
     /// The arm that is measured.
-    pub fn arm(&self) -> &Arm {
+    pub fn arm(&self) -> &BoundArm {
         let arms = self.deployment.points[POINT].experiments.iter().flat_map(|e| &e.arms);
         arms.into_iter().find(|arm| &*arm.name == ARM).expect("the demo's experiment has the arm")
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serin_core::experiment::Experiment;
 
 use crate::config::Config;
-use crate::decide::Deployment;
+use crate::decide::DeploymentSnapshot;
 use crate::registry::{Archive, ArchiveError};
 use crate::telemetry::log_limited;
 
@@ -24,10 +24,10 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    pub fn of(number: u64, config: &Config, deployment: &Deployment) -> Self {
+    pub fn of(number: u64, config: &Config, deployment: &DeploymentSnapshot) -> Self {
         let mut points: Vec<_> = deployment.points.values().collect();
         points.sort_by(|a, b| a.name.cmp(&b.name));
-        let specs = points.iter().flat_map(|p| &p.experiments).map(|e| e.spec_digest.to_string());
+        let specs = points.iter().flat_map(|p| &p.experiments).map(|e| e.routed.spec_digest.to_string());
         Self {
             number,
             config: config.text.clone(),
@@ -93,7 +93,7 @@ pub(super) fn archive_specs(
 }
 
 /// The fingerprint of a deployment's inputs. Equal fingerprints need no swap.
-pub(super) fn fingerprint_of(config: &Config, deployment: &Deployment) -> String {
+pub(super) fn fingerprint_of(config: &Config, deployment: &DeploymentSnapshot) -> String {
     let mut parts = vec![config.digest.clone()];
     for point in deployment.points.values() {
         // It includes why a point is not ready, so that the shown reason is current.
@@ -103,9 +103,10 @@ pub(super) fn fingerprint_of(config: &Config, deployment: &Deployment) -> String
         };
         let mut part = format!("{}:{strategy}:{}", point.name, point.routing.digest);
         for experiment in &point.experiments {
+            let routed = &experiment.routed;
             part.push_str(&format!(
                 ";{}:{}:{}:{}:{:?}",
-                experiment.id, experiment.spec_digest, experiment.phase, experiment.coverage, experiment.batch
+                routed.id, routed.spec_digest, routed.phase, routed.coverage, routed.batch
             ));
             for arm in experiment.arms.iter().chain(experiment.shadows.iter().map(|shadow| &shadow.arm)) {
                 part.push_str(&format!(",{}", arm.plugin.id.digest));

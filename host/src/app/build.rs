@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serin_core::experiment::{Experiment, Pin, Status};
+use serin_core::experiment::{Experiment, Pin};
 
-use super::experiments::{Bound, Statuses, bind};
+use super::experiments::{Binder, Bound};
 use crate::config::Config;
-use crate::decide::{Arm, BindTarget, Deployment, Point, RoutingTable, RunningExperiment};
+use crate::decide::{BindTarget, BoundArm, DeploymentSnapshot, Point, RoutingTable};
 use crate::deployment::PointSchema;
-use crate::experiments::{Candidate, ExperimentStatus, Life};
+use crate::experiments::{ExperimentStatus, SpecCandidate};
 use crate::features::EmbeddedStore;
 use crate::models::ModelSet;
 use crate::registry::VersionsByPin;
@@ -17,7 +17,7 @@ use crate::registry::VersionsByPin;
 /// A deployment and the status of its inputs.
 pub struct Built {
     /// The deployment.
-    pub deployment: Deployment,
+    pub deployment: DeploymentSnapshot,
     /// The experiments.
     pub experiments: Vec<ExperimentStatus>,
     /// The specs in force: file, spec and text.
@@ -25,7 +25,7 @@ pub struct Built {
 }
 
 /// The versions that a configuration and its experiments name.
-pub(super) fn wanted(config: &Config, candidates: &[Candidate]) -> Vec<Pin> {
+pub(super) fn wanted(config: &Config, candidates: &[SpecCandidate]) -> Vec<Pin> {
     let pinned = config.points.values().map(|point| point.strategy.clone());
     let arms = candidates.iter().filter_map(|c| c.spec.as_ref()).flat_map(|(spec, _)| {
         let shadows = spec.shadows.iter().map(|shadow| &shadow.arm);
@@ -39,36 +39,28 @@ pub(super) fn wanted(config: &Config, candidates: &[Candidate]) -> Vec<Pin> {
 
 /// Builds a deployment. Parts that do not fit are left out, with an error in their status; the
 /// build as a whole never fails.
-#[allow(clippy::too_many_arguments, reason = "a composition root takes the parts that it composes")]
 pub(super) fn build(
-    config: &Config,
+    binder: &Binder<'_>,
+    candidates: Vec<SpecCandidate>,
     generation: u64,
-    versions: &VersionsByPin,
-    models: Arc<ModelSet>,
-    candidates: Vec<Candidate>,
-    before: impl Fn(&std::path::PathBuf, Option<&str>) -> Option<(Arc<Experiment>, String)>,
-    life: impl Fn(&Experiment, &str) -> Life,
-    gone: &[(Arc<Experiment>, Status)],
-    which: Statuses,
-    now_ms: u64,
     store: Arc<EmbeddedStore>,
 ) -> Built {
-    let Bound { mut running, statuses, applied } =
-        bind(config, versions, &models, candidates, before, life, gone, which, now_ms);
+    let Binder { config, versions, models, .. } = *binder;
+    let Bound { mut running, statuses, applied } = binder.bind(candidates);
     let mut points = HashMap::new();
     for (name, spec) in &config.points {
         let mut experiments = running.remove(name).unwrap_or_default();
-        // Sorted: a binary search finds the slot that contains a place.
-        experiments.sort_by(|a, b| a.slot[0].total_cmp(&b.slot[0]));
-        let (strategy, unready) = match build_pinned(config, name, versions, &models) {
+        // Routing finds the slot that holds a place by binary search.
+        experiments.sort_by(|a, b| a.routed.slot[0].total_cmp(&b.routed.slot[0]));
+        let (strategy, unready) = match build_pinned(config, name, versions, models) {
             Ok(arm) => (Some(arm), None),
             Err(why) => (None, Some(why)),
         };
         let union = Point::union_of(strategy.as_ref(), &experiments, spec.exclude.as_ref(), &config.views);
-        let used = Point::models_of(strategy.as_ref(), &experiments, &models);
+        let used = Point::models_of(strategy.as_ref(), &experiments, models);
         let schema = PointSchema { context: &spec.context, entities: &spec.entities, views: &config.views };
         let (global, exclude) = (config.global_holdout.as_ref(), spec.exclude.as_ref());
-        let routed = experiments.iter().map(RunningExperiment::routed).collect();
+        let routed = experiments.iter().map(|experiment| Arc::clone(&experiment.routed)).collect();
         let routing = RoutingTable::new(name, &spec.layer, global, exclude, routed, &schema);
         let point = Point {
             name: name.clone(),
@@ -90,7 +82,14 @@ pub(super) fn build(
     }
     // One version never gets all threads: at least one is left for others.
     let slots_per_version = (config.fixed.threads * 3 / 4).max(1);
-    let deployment = Deployment { generation, points, views: config.views.clone(), models, store, slots_per_version };
+    let deployment = DeploymentSnapshot {
+        generation,
+        points,
+        views: config.views.clone(),
+        models: Arc::clone(models),
+        store,
+        slots_per_version,
+    };
     Built { deployment, experiments: statuses, applied }
 }
 
@@ -100,7 +99,7 @@ pub(super) fn build_pinned(
     name: &str,
     versions: &VersionsByPin,
     models: &ModelSet,
-) -> Result<Arm, String> {
+) -> Result<BoundArm, String> {
     let spec = &config.points[name];
     let Some(plugin) = versions.get(&spec.strategy) else {
         let known: Vec<String> = versions.keys().map(ToString::to_string).collect();

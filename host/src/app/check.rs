@@ -8,13 +8,13 @@ use std::sync::Arc;
 use serin_core::experiment::Pin;
 
 use super::build::build_pinned;
-use super::experiments::{Statuses, bind};
+use super::experiments::{Binder, Statuses};
 use super::models::admits;
 use crate::config::Config;
 use crate::experiments::{ExperimentState, Life, Specs};
 use crate::files;
 use crate::models::{Model, ModelError, ModelFiles, ModelSet, Runtime};
-use crate::registry::{Archive, Plugin, VersionsByPin, files_in, read_file};
+use crate::registry::{Archive, VersionsByPin, files_in, load_within_patience, read_file};
 use crate::sandbox::Engines;
 
 /// The result for a file.
@@ -40,7 +40,7 @@ pub fn check(path: &Path) -> Vec<Finding> {
     };
     let mut findings = vec![finding(path, "configuration", None)];
     let versions = check_plugins(&config, &mut findings);
-    let models = check_models(&config, &mut findings);
+    let models = Arc::new(check_models(&config, &mut findings));
     for name in config.points.keys() {
         if let Err(why) = build_pinned(&config, name, &versions, &models) {
             let pin = &config.points[name].strategy;
@@ -55,7 +55,7 @@ fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> VersionsByPin 
     let mut versions = VersionsByPin::new();
     let dir = &config.fixed.plugins;
     let (files, engines) = match (files_in(dir, "wasm"), Engines::new(4)) {
-        (Ok(files), Ok(engines)) => (files, engines),
+        (Ok(files), Ok(engines)) => (files, Arc::new(engines)),
         (Err(error), _) => {
             findings.push(finding(dir, "plugins folder", Some(error.to_string())));
             return versions;
@@ -69,7 +69,7 @@ fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> VersionsByPin 
     let mut seen: BTreeMap<Pin, String> = BTreeMap::new();
     for file in files {
         let loaded =
-            read_file(&file).and_then(|bytes| Plugin::load(&engines, &bytes)).map_err(|error| error.to_string());
+            read_file(&file).and_then(|bytes| load_within_patience(&engines, bytes)).map_err(|error| error.to_string());
         match loaded {
             Ok(plugin) => {
                 let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
@@ -121,7 +121,7 @@ fn check_models(config: &Config, findings: &mut Vec<Finding>) -> ModelSet {
     models
 }
 
-fn check_experiments(config: &Config, versions: &VersionsByPin, models: &ModelSet, findings: &mut Vec<Finding>) {
+fn check_experiments(config: &Config, versions: &VersionsByPin, models: &Arc<ModelSet>, findings: &mut Vec<Finding>) {
     let dir = &config.fixed.experiments;
     let files = match files_in(dir, "toml") {
         Ok(files) => files,
@@ -130,9 +130,17 @@ fn check_experiments(config: &Config, versions: &VersionsByPin, models: &ModelSe
         Err(error) => return findings.push(finding(dir, "experiments folder", Some(error.to_string()))),
     };
     let candidates = Specs::default().candidates(&Specs::read(&files));
-    for status in
-        bind(config, versions, models, candidates, |_, _| None, |_, _| Life::default(), &[], Statuses::Due, 0).statuses
-    {
+    let binder = Binder {
+        config,
+        versions,
+        models,
+        before: &|_, _| None,
+        life: &|_, _| Life::default(),
+        gone: &[],
+        which: Statuses::Due,
+        now_ms: 0,
+    };
+    for status in binder.bind(candidates).statuses {
         let waits = (status.state == ExperimentState::Waiting).then_some(status.why);
         findings.push(finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits)));
     }

@@ -1,10 +1,13 @@
 //! The composition root: assembles a host, keeps its deployment up to date, and shuts it down.
 
 mod archiving;
+mod background;
 mod build;
 mod check;
+mod declared;
 mod experiments;
 mod final_reports;
+mod held_slots;
 mod host;
 mod models;
 mod moved;

@@ -1,6 +1,8 @@
 //! Reloading: files are read, checked and loaded off the request path; then one pointer is swapped.
 //! An invalid file leaves the applied one in force.
 
+mod swap;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,22 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serin_core::experiment::{self, Experiment, Pin};
+use serin_core::experiment::{Experiment, Pin};
 use tokio::sync::watch;
 
-use super::archiving::{Generation, archive_specs, fingerprint_of, keep_pending};
-use super::build::{Built, build, wanted};
-use super::experiments::Statuses;
+use super::archiving::Generation;
+use super::build::wanted;
 use super::models::Models;
 use super::moved::moved;
-use super::subjects::{missing, subjects};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decide::Deployment;
-use crate::experiments::{AnalysisSubject, Candidate, Controller, ExperimentState, Observer, SpecFile, Specs};
+use crate::decide::DeploymentSnapshot;
+use crate::experiments::{Controller, Observer, SpecFile, Specs};
 use crate::features::EmbeddedStore;
 use crate::models::Runtime;
-use crate::mutant::Mutant;
 use crate::registry::{Archive, Awaited, Folder, files_in};
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
@@ -60,7 +59,7 @@ struct Inner {
 /// Keeps the deployment up to date with the files.
 pub struct Reloader {
     /// The deployment in force.
-    pub deployment: Arc<ArcSwap<Deployment>>,
+    pub deployment: Arc<ArcSwap<DeploymentSnapshot>>,
     /// The status of the files.
     pub status: Arc<ArcSwap<DeploymentStatus>>,
     /// The plugins folder.
@@ -106,7 +105,7 @@ impl Reloader {
         let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer } = parts;
         let generation =
             archive.applied("deployment", "generation").and_then(|lines| lines.first()?.parse().ok()).unwrap_or(0);
-        let empty = Deployment {
+        let empty = DeploymentSnapshot {
             generation,
             points: HashMap::new(),
             views: config.views.clone(),
@@ -275,194 +274,6 @@ impl Reloader {
         });
         Files { config, config_error, restart_required, specs: Specs::read(&specs), experiments_error }
     }
-
-    /// Builds a deployment from the files, and puts it in force if it differs.
-    fn swap(&self, inner: &mut Inner, files: Arc<Files>) {
-        let proposed = &files.config;
-        let mut status = DeploymentStatus {
-            config_error: files.config_error.clone(),
-            restart_required: files.restart_required.clone(),
-            experiments_error: files.experiments_error.clone(),
-            plugins_error: self.folder.trouble(),
-            ..DeploymentStatus::default()
-        };
-        status.archive_error = keep_pending(&self.archive, &mut inner.unarchived).map(|error| error.to_string());
-        let candidates = inner.specs.candidates(&files.specs);
-        let gone: Vec<_> = inner.specs.missing(&files.specs).into_iter().map(|(_, spec)| spec).collect();
-        let goes_on = inner.specs.in_force().filter(|spec| !gone.iter().any(|gone| gone.id == spec.id));
-        let moved = moved(&inner.config, proposed, goes_on, &self.controller);
-        let gone: Vec<_> = gone.into_iter().map(|spec| (Arc::clone(&spec), self.controller.status(&spec.id))).collect();
-        let (mut candidates, mut config) = (candidates, proposed.clone());
-        let mut built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
-        if proposed.digest != inner.config.digest
-            && let Some(why) = moved.or_else(|| self.lost(&built))
-        {
-            // A working deployment is not replaced by an edit that does not work.
-            status.config_error = Some(format!("the edit is not applied: {why}"));
-            config = inner.config.clone();
-            built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
-        }
-        let refused = archive_specs(&self.archive, &built.applied);
-        if !refused.is_empty() {
-            // A spec that is not archived would be lost at a restart, so it is not put in force.
-            let why = |candidate: &Candidate| refused.get(&candidate.path).cloned();
-            candidates = candidates.iter().map(|candidate| in_force(candidate, why(candidate), inner)).collect();
-            built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
-        }
-        let fingerprint = fingerprint_of(&config, &built.deployment);
-        if fingerprint != inner.fingerprint {
-            let generation = Generation::of(inner.generation + 1, &config, &built.deployment);
-            if let Err(error) = generation.keep(&self.archive) {
-                // Without the archive, records could not be explained. The deployment in force
-                // stays, and archiving is retried.
-                let why = format!("the files are not applied, since records could not be explained later: {error}");
-                status.archive_error = Some(why.clone());
-                if !inner.fingerprint.is_empty() {
-                    config = inner.config.clone();
-                    let why = |candidate: &Candidate| is_edited(candidate, inner).then(|| why.clone());
-                    candidates =
-                        candidates.iter().map(|candidate| in_force(candidate, why(candidate), inner)).collect();
-                    built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
-                } else if !generation.is_as_before(&self.archive) {
-                    self.say(&status);
-                    self.status.store(Arc::new(status));
-                    return;
-                }
-            }
-        }
-        self.say(&status);
-        inner.config = config;
-        self.controller.govern(inner.config.governance.clone());
-        self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);
-
-        for (path, spec, text) in std::mem::take(&mut built.applied) {
-            let pin = inner.config.points.get(&spec.decision_point).map(|point| point.strategy.to_string());
-            self.controller.applied(&spec, &pin.unwrap_or_default());
-            inner.specs.apply(path, spec, text);
-        }
-        // The deployment in force uses the recorded statuses, which may differ from the trial's.
-        let recorded = if Mutant::UnrecordedStatus.is_on() { Statuses::Due } else { Statuses::Recorded };
-        built = self.build(inner, &inner.config, candidates, &gone, recorded, &mut status);
-        status.experiments = built.experiments;
-        status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
-        status.subjects = subjects(&inner.config, &status.experiments);
-        self.follow(&status);
-        inner.judged = Some(files);
-        let fingerprint = fingerprint_of(&inner.config, &built.deployment);
-        if fingerprint != inner.fingerprint {
-            let generation = Generation::of(inner.generation + 1, &inner.config, &built.deployment);
-            if let Err(error) = generation.keep(&self.archive) {
-                // An abort must not wait for the archive; archiving is retried.
-                status.archive_error.get_or_insert(error.to_string());
-                inner.unarchived.push(generation);
-            }
-            inner.generation += 1;
-            inner.fingerprint = fingerprint;
-            self.deployment.store(Arc::new(built.deployment));
-            Metrics::count(&self.metrics.reloads, "applied");
-            tracing::info!(generation = inner.generation, "deployment applied");
-        }
-        self.status.store(Arc::new(status));
-        self.folder.publish();
-    }
-
-    fn build(
-        &self,
-        inner: &Inner,
-        config: &Config,
-        candidates: Vec<Candidate>,
-        gone: &[(Arc<Experiment>, experiment::Status)],
-        statuses: Statuses,
-        status: &mut DeploymentStatus,
-    ) -> Built {
-        let (models, model_statuses) = self.models.of(config);
-        status.models = model_statuses;
-        let before = |path: &PathBuf, id: Option<&str>| inner.specs.applied(path, id).cloned();
-        let (generation, store) = (inner.generation + 1, Arc::clone(&self.store));
-        build(
-            config,
-            generation,
-            &self.folder.to_serve(),
-            Arc::new(models),
-            candidates,
-            before,
-            |spec, pin| self.controller.life(spec, pin, config.governance.as_ref()),
-            gone,
-            statuses,
-            self.clock.now_ms(),
-            store,
-        )
-    }
-
-    /// Starts following the facts of experiments before the next deployment makes decisions in
-    /// them. An ended experiment is followed until its final report is stored.
-    fn follow(&self, status: &DeploymentStatus) {
-        let is_over = |subject: &AnalysisSubject| self.controller.has_final_report(&subject.spec.id);
-        let subjects: Vec<AnalysisSubject> =
-            status.subjects.iter().filter(|subject| !is_over(subject)).cloned().collect();
-        self.observer.follow(&subjects, |id| self.controller.has_started(id));
-    }
-
-    /// What the deployment in force can do and this one cannot: serve a point's strategy, or
-    /// continue a running experiment. Removing a point or a file is taken to be deliberate.
-    fn lost(&self, built: &Built) -> Option<String> {
-        let now = self.deployment.load();
-        now.points.values().filter(|point| point.strategy.is_some()).find_map(|point| {
-            let next = built.deployment.points.get(&point.name)?;
-            if next.strategy.is_none() {
-                let why = next.unready.as_deref().unwrap_or("is not loaded");
-                return Some(format!("decision_points.{}.strategy = \"{}\": {why}", next.name, next.pin));
-            }
-            point.experiments.iter().find_map(|running| {
-                let status = built.experiments.iter().find(|status| *status.id == *running.id)?;
-                let why = status.error.as_deref().unwrap_or(&status.why);
-                (!matches!(status.state, ExperimentState::Life(_)))
-                    .then(|| format!("running experiment '{}': {why}", running.id))
-            })
-        })
-    }
-
-    /// Logs new errors of the status. The scan repeats, so each error is logged once.
-    fn say(&self, status: &DeploymentStatus) {
-        let before = self.status.load();
-        if status.config_error != before.config_error
-            && let Some(error) = &status.config_error
-        {
-            Metrics::count(&self.metrics.reloads, "refused");
-            tracing::error!(error, "serin.toml is not applied; what was in force stays");
-        }
-        if status.restart_required != before.restart_required && !status.restart_required.is_empty() {
-            tracing::warn!(keys = ?status.restart_required, "restart required for these keys; the rest applies");
-        }
-        if status.archive_error != before.archive_error
-            && let Some(error) = &status.archive_error
-        {
-            Metrics::count(&self.metrics.reloads, "refused");
-            tracing::error!(error, "the archive cannot be written");
-        }
-        if status.experiments_error != before.experiments_error
-            && let Some(error) = &status.experiments_error
-        {
-            tracing::error!(error, "what was in force stays");
-        }
-    }
-}
-
-/// The candidate itself if it is acceptable; otherwise the spec that stays in force, and why.
-fn in_force(candidate: &Candidate, why: Option<String>, inner: &Inner) -> Candidate {
-    match why {
-        None => candidate.clone(),
-        error => {
-            let spec = inner.specs.applied(&candidate.path, None).cloned();
-            Candidate { spec, error, path: candidate.path.clone() }
-        }
-    }
-}
-
-/// Says whether a candidate's spec differs from the one in force from its file.
-fn is_edited(candidate: &Candidate, inner: &Inner) -> bool {
-    let digest = |(spec, _): &(Arc<Experiment>, String)| spec.digest.clone();
-    candidate.spec.as_ref().map(digest) != inner.specs.applied(&candidate.path, None).map(digest)
 }
 
 /// The configuration that was last in force, from the archive.

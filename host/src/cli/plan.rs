@@ -100,15 +100,44 @@ fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<KnownTraffic, Fail
     // Everybody is in one arm: whoever was decided about, inside an experiment or not.
     let course = Course { unit: point.layer.unit.clone(), ..Course::default() };
     let mut observed = Observed::over(Arc::clone(spec), course);
-    let (mut decisions, mut first_ms) = (0_u64, now_ms);
-    ledger.unit_facts(&spec.decision_point, since_ms, |fact| {
+    let (decisions, first_ms) = read_decisions(&ledger, &mut observed, &spec.decision_point, since_ms)?;
+    read_outcomes(&ledger, &mut observed, &point.layer.unit)?;
+    let units = observed.units().len() as f64;
+    if units == 0.0 {
+        return Ok(KnownTraffic::default());
+    }
+    let days = (now_ms - first_ms.unwrap_or(now_ms)) as f64 / DAY_MS as f64;
+    let failed = observed.units().iter().filter(|unit| unit.failed).count() as f64;
+    let baselines = spec.metrics.iter().enumerate().filter_map(|(at, metric)| {
+        let (mean, sd) = observed_baseline(&observed, at, now_ms)?;
+        Some((metric.name.to_string(), Baseline { mean, sd }))
+    });
+    Ok(KnownTraffic {
+        // Less than a day of traffic says little of a day.
+        units_per_day: Some(units / days.max(1.0)),
+        decisions_per_unit: Some(decisions as f64 / units),
+        failures: Some(failed / units),
+        baselines: baselines.collect(),
+    })
+}
+
+/// Reads a point's decisions since a time: how many there are, and when the first one was made.
+fn read_decisions(
+    ledger: &LedgerReader,
+    observed: &mut Observed,
+    point: &str,
+    since_ms: u64,
+) -> Result<(u64, Option<u64>), Failure> {
+    let (mut decisions, mut first_ms) = (0_u64, None);
+    let control = observed.spec.control.clone();
+    ledger.unit_facts(point, since_ms, |fact| {
         decisions += 1;
-        first_ms = first_ms.min(fact.time_ms);
+        first_ms = Some(first_ms.map_or(fact.time_ms, |first: u64| first.min(fact.time_ms)));
         observed.decision(&Decision {
             // Everything in the ledger counts, whenever it was stored.
             place: 0,
             unit: fact.unit,
-            arm: &spec.control,
+            arm: &control,
             time_ms: fact.time_ms,
             action: fact.action,
             outcome: fact.outcome,
@@ -119,11 +148,15 @@ fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<KnownTraffic, Fail
             attributes: None,
         });
     })?;
-    let unit = &point.layer.unit;
+    Ok((decisions, first_ms))
+}
+
+/// Reads all outcomes and exposures of a kind of unit.
+fn read_outcomes(ledger: &LedgerReader, observed: &mut Observed, unit: &str) -> Result<(), Failure> {
     ledger.snapshot(|snapshot| {
         let mut cursor = Cursor::default();
         let mut take = |fact: Fact<'_>| match fact {
-            Fact::Outcome(fact) if fact.kind.is_none_or(|kind| *kind == **unit) => {
+            Fact::Outcome(fact) if fact.kind.is_none_or(|kind| *kind == *unit) => {
                 let happened = Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after };
                 match fact.is_reversed {
                     true => observed.reversal(&happened, fact.name, fact.value),
@@ -139,23 +172,7 @@ fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<KnownTraffic, Fail
         while !snapshot.read(&mut cursor, ROWS, &mut take)? {}
         Ok(())
     })?;
-    let units = observed.units().len() as f64;
-    if units == 0.0 {
-        return Ok(KnownTraffic::default());
-    }
-    let days = (now_ms - first_ms) as f64 / DAY_MS as f64;
-    let failed = observed.units().iter().filter(|unit| unit.failed).count() as f64;
-    let baselines = spec.metrics.iter().enumerate().filter_map(|(at, metric)| {
-        let (mean, sd) = observed_baseline(&observed, at, now_ms)?;
-        Some((metric.name.to_string(), Baseline { mean, sd }))
-    });
-    Ok(KnownTraffic {
-        // Less than a day of traffic says little of a day.
-        units_per_day: Some(units / days.max(1.0)),
-        decisions_per_unit: Some(decisions as f64 / units),
-        failures: Some(failed / units),
-        baselines: baselines.collect(),
-    })
+    Ok(())
 }
 
 /// What has to be known, or what is not.

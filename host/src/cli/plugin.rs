@@ -1,6 +1,7 @@
 //! `serin plugin`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serin_core::manifest::{Manifest, OnMissing};
 use serin_core::{bounds, message_to, printable, printable_to};
@@ -9,7 +10,7 @@ use super::build::{BuildOptions, build};
 use super::build_scripted::ScriptedLanguage;
 use super::{Format, Outcome, PluginCommand, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
 use crate::files;
-use crate::registry::{Contents, Plugin, read, read_file};
+use crate::registry::{Contents, link_within_patience, read, read_file};
 
 pub(super) fn run(command: PluginCommand) -> Outcome {
     match command {
@@ -58,8 +59,8 @@ fn artifact(path: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
 
 fn check(file: &Path) -> Outcome {
     let bytes = read_file(file).map_err(|e| format!("{}: {e}", files::shown(file)))?;
-    let engines = caches::engines()?;
-    let plugin = match Plugin::link(&engines, &bytes) {
+    let engines = Arc::new(caches::engines()?);
+    let plugin = match link_within_patience(&engines, bytes) {
         Ok(plugin) => plugin,
         Err(error) => {
             eprintln!("{}: {error}", files::shown(file));

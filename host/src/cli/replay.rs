@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::http::parse_time;
 use crate::ledger::{DecisionFilter, LedgerReader, Reads as _, RecordError, StoredRecord};
 use crate::registry::{Archive, Plugin, read_file};
-use crate::replay::{ArchivedVersions, CandidateAnswer, Difference, ReplayResult, compare};
+use crate::replay::{ArchivedVersions, CandidateAnswer, FieldDifference, ReplayResult, compare};
 use crate::sandbox::Engines;
 
 /// Differences that are printed; all are counted.
@@ -32,7 +32,7 @@ struct Tally {
     not_replayable: AtomicU64,
     expired: AtomicU64,
     unrecomputed: AtomicU64,
-    shown: Mutex<Vec<(String, Vec<Difference>)>>,
+    shown: Mutex<Vec<(String, Vec<FieldDifference>)>>,
 }
 
 pub(super) fn run(args: &ReplayArgs) -> Outcome {
@@ -189,7 +189,7 @@ fn replayed(stored: &StoredRecord, versions: &ArchivedVersions) -> Option<Replay
     match stored.parse() {
         Ok(record) => Some(versions.replay(&record)),
         Err(RecordError::Expired) => None,
-        Err(RecordError::Altered(why)) => Some(ReplayResult::Different(vec![Difference {
+        Err(RecordError::Altered(why)) => Some(ReplayResult::Different(vec![FieldDifference {
             field: "record".to_owned(),
             recorded: why,
             replayed: String::new(),
@@ -202,7 +202,7 @@ impl Tally {
         let add = |counter: &AtomicU64, n: u64| {
             counter.fetch_add(n, Ordering::Relaxed);
         };
-        let note = |differences: Vec<Difference>| {
+        let note = |differences: Vec<FieldDifference>| {
             let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
             if shown.len() < SHOWN {
                 shown.push((stored.decision_id.clone(), differences));
@@ -221,7 +221,7 @@ impl Tally {
             }
             Some(ReplayResult::NotReplayable(why)) => {
                 add(&self.not_replayable, 1);
-                note(vec![Difference { field: "artifact".to_owned(), recorded: why, replayed: String::new() }]);
+                note(vec![FieldDifference { field: "artifact".to_owned(), recorded: why, replayed: String::new() }]);
             }
         }
     }

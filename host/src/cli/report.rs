@@ -70,7 +70,7 @@ fn of_ledger(config: &Path, id: &str, recompute: bool) -> Result<Report, Failure
     let observed = read_whole(&ledger, &subject)?;
     let context = ReportContext {
         changes: ledger.transitions(id)?,
-        moments: ledger.moments(id)?,
+        history: ledger.history(id)?,
         shadows: shadows(ledger.shadow_counts(id)?, |arm| ledger.shadow_latency(id, arm))?,
     };
     let report = Report::new(&observed, &status, context, SystemClock.now_ms());

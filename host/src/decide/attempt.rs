@@ -8,7 +8,7 @@ use serin_core::projection;
 use serin_core::record::{Attempt, CallError, FailureKind, Outcome, Record, Role, ScoreRecord};
 use serin_core::value::Value;
 
-use super::{Arm, Deployment};
+use super::{BoundArm, DeploymentSnapshot};
 use crate::clock::{Budget, Stopwatch};
 use crate::models::{Model, ModelSet, ScoreError};
 use crate::sandbox::{Ran, Run, Scored, Scorer};
@@ -81,9 +81,9 @@ pub(super) struct Attempted {
 /// Runs `arm` on the record so far. Scores of `earlier` attempts are reused if the model and its
 /// inputs are the same.
 pub(super) fn attempt(
-    deployment: &Deployment,
+    deployment: &DeploymentSnapshot,
     record: &Record,
-    arm: &Arm,
+    arm: &BoundArm,
     role: Role,
     budget: Budget,
     earlier: &[Attempt],
@@ -138,7 +138,7 @@ pub(super) fn attempt(
 }
 
 /// An attempt that has not started.
-fn unstarted(arm: &Arm, role: Role) -> Attempt {
+fn unstarted(arm: &BoundArm, role: Role) -> Attempt {
     Attempt {
         role,
         strategy: arm.plugin.id.clone(),
@@ -158,9 +158,9 @@ fn unstarted(arm: &Arm, role: Role) -> Attempt {
 
 /// Runs the version in one of its slots, if its breaker admits the run.
 fn run(
-    deployment: &Deployment,
+    deployment: &DeploymentSnapshot,
     record: &Record,
-    arm: &Arm,
+    arm: &BoundArm,
     role: Role,
     budget: Budget,
     features: &[Value],
@@ -197,7 +197,7 @@ fn run(
 }
 
 fn score(
-    deployment: &Deployment,
+    deployment: &DeploymentSnapshot,
     declared: &DeclaredScore,
     features: &[Value],
     (budget, is_shadow): (Budget, bool),

@@ -8,12 +8,12 @@ use serin_core::record::{FeatureRow, RowStatus};
 use serin_core::row::Row;
 use serin_core::value::Value;
 
-use super::{Deployment, Point, UnionView};
+use super::{DeploymentSnapshot, Point, UnionView};
 use crate::deployment::ViewSpec;
 use crate::features::StoredRow;
 
 pub(super) fn gather(
-    deployment: &Deployment,
+    deployment: &DeploymentSnapshot,
     point: &Point,
     entities: &NameMap<String>,
     now_ms: u64,

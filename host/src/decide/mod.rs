@@ -1,8 +1,7 @@
-//! The pipeline: gather, route, score, run, check, draw. A decision takes one immutable
-//! [`Deployment`] at its start and uses it to the end.
+//! The pipeline: gather, route, score, run, check, draw. Everything that it needs hangs off
+//! one immutable [`DeploymentSnapshot`], taken once a decision.
 
 mod attempt;
-mod deployment;
 mod fair_queue;
 mod gather;
 mod pipeline;
@@ -11,11 +10,14 @@ mod request;
 mod route;
 mod routing_table;
 mod shadow;
+mod snapshot;
 
-pub use deployment::{Arm, BindError, BindTarget, Deployment, Point, RunningExperiment, ShadowArm, UnionView};
 pub use pipeline::{Decided, decide};
-pub use pool::{Decision, Pool, Refused, Then};
+pub use pool::{OnDecided, Pool, QueuedDecision, Refused};
 pub use request::{DecisionRequest, Force, MAX_OFFSET, RequestError};
 pub use route::{batch_salt, route_again, routing, verify_arm};
 pub use routing_table::{RoutedExperiment, RoutingTable, ShippedArm};
 pub use shadow::{ShadowRun, Shadowed, Shadows};
+pub use snapshot::{
+    BindError, BindTarget, BoundArm, DeploymentSnapshot, Point, RunningExperiment, ShadowArm, UnionView,
+};

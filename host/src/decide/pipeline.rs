@@ -12,7 +12,7 @@ use super::attempt::{Attempted, attempt};
 use super::request::admit;
 use super::route::{DecisionScope, route};
 use super::shadow::{Shadowed, sampled};
-use super::{Arm, DecisionRequest, Deployment, Point, RequestError, gather};
+use super::{BoundArm, DecisionRequest, DeploymentSnapshot, Point, RequestError, gather};
 use crate::clock::{Budget, Clock, Stopwatch, decision_id};
 
 /// Shares of the deadline that an arm leaves for the fallback strategy, and that every
@@ -38,7 +38,7 @@ pub struct Decided {
 /// That the request does not fit its decision point. Later failures lead to the fallback, not to an
 /// error.
 pub fn decide(
-    deployment: &Arc<Deployment>,
+    deployment: &Arc<DeploymentSnapshot>,
     request: &DecisionRequest,
     clock: &dyn Clock,
     budget: Budget,
@@ -119,11 +119,11 @@ fn excluded_by_doubt(routing: &Routing) -> Vec<String> {
     }
 }
 
-type Plan<'p> = Vec<(&'p Arm, Role, ServedBy, Budget)>;
+type Plan<'p> = Vec<(&'p BoundArm, Role, ServedBy, Budget)>;
 
 /// The strategies to try, in order: the arm, then the point's own strategy unless it is the same
 /// version with the same parameters.
-fn plan<'p>(point: &'p Point, arm: Option<&'p Arm>, for_arm: Budget, for_strategy: Budget) -> Plan<'p> {
+fn plan<'p>(point: &'p Point, arm: Option<&'p BoundArm>, for_arm: Budget, for_strategy: Budget) -> Plan<'p> {
     let mut plan = Vec::with_capacity(2);
     let own = point.strategy.as_ref();
     if let Some(arm) = arm {
@@ -139,7 +139,7 @@ fn plan<'p>(point: &'p Point, arm: Option<&'p Arm>, for_arm: Budget, for_strateg
 }
 
 fn answer(
-    deployment: &Deployment,
+    deployment: &DeploymentSnapshot,
     point: &Point,
     record: &mut Record,
     plan: Plan<'_>,

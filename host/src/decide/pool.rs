@@ -18,11 +18,11 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::fair_queue::{FairQueue, Next};
-use super::{Decided, DecisionRequest, Deployment, RequestError, decide};
+use super::{Decided, DecisionRequest, DeploymentSnapshot, RequestError, decide};
 use crate::clock::{Budget, Clock};
 
 /// A decision that waits for a thread.
-pub struct Decision {
+pub struct QueuedDecision {
     /// The request.
     pub request: DecisionRequest,
     /// The requested deadline; none for the point's own.
@@ -30,12 +30,12 @@ pub struct Decision {
     /// The caller's trace context.
     pub trace_id: Option<String>,
     span: tracing::Span,
-    then: Then,
+    then: OnDecided,
     arrived: Instant,
 }
 
 /// The continuation of a decision, called on the deciding thread.
-pub type Then = Box<dyn FnOnce(Result<Decided, Refused>) + Send>;
+pub type OnDecided = Box<dyn FnOnce(Result<Decided, Refused>) + Send>;
 
 /// Why a decision was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +63,7 @@ pub enum Refused {
 const PATIENCE: f64 = 0.25;
 
 struct Waiting {
-    queue: FairQueue<Decision>,
+    queue: FairQueue<QueuedDecision>,
     stopping: bool,
 }
 
@@ -71,12 +71,12 @@ struct Shared {
     waiting: Mutex<Waiting>,
     changed: Condvar,
     capacity: usize,
-    deployment: Arc<ArcSwap<Deployment>>,
+    deployment: Arc<ArcSwap<DeploymentSnapshot>>,
 }
 
 impl Shared {
     /// The next decision for a free thread; none if the pool has stopped and the queue is empty.
-    fn next(&self) -> Option<(Arc<str>, Decision)> {
+    fn next(&self) -> Option<(Arc<str>, QueuedDecision)> {
         let mut waiting = self.waiting.lock();
         loop {
             let next = {
@@ -126,7 +126,7 @@ impl Pool {
     pub fn start(
         threads: usize,
         queue: usize,
-        deployment: Arc<ArcSwap<Deployment>>,
+        deployment: Arc<ArcSwap<DeploymentSnapshot>>,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
         let waiting = Mutex::new(Waiting { queue: FairQueue::new(), stopping: false });
@@ -171,12 +171,12 @@ impl Pool {
         deadline: Option<Duration>,
         arrived: Instant,
         trace_id: Option<String>,
-        then: Then,
+        then: OnDecided,
     ) -> Result<(), Refused> {
         let own = self.0.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
         let patience = smaller(own, deadline).mul_f64(PATIENCE);
         let point = request.decision_point.clone();
-        let decision = Decision { request, deadline, trace_id, span: tracing::Span::current(), then, arrived };
+        let decision = QueuedDecision { request, deadline, trace_id, span: tracing::Span::current(), then, arrived };
         let mut waiting = self.0.waiting.lock();
         if waiting.queue.waiting() >= self.0.capacity {
             return Err(Refused::QueueFull);

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serin_core::value::Value;
 use serin_core::{NameMap, identifier};
 
-use super::{Deployment, Point};
+use super::{DeploymentSnapshot, Point};
 
 /// A request as it arrived.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -67,7 +67,7 @@ pub(super) struct Admitted {
 /// The largest offset of a local time from UTC, in minutes.
 pub const MAX_OFFSET: i32 = 24 * 60;
 
-pub(super) fn admit(deployment: &Deployment, request: &DecisionRequest) -> Result<Admitted, RequestError> {
+pub(super) fn admit(deployment: &DeploymentSnapshot, request: &DecisionRequest) -> Result<Admitted, RequestError> {
     let Some(point) = deployment.points.get(request.decision_point.as_str()) else {
         let mut known: Vec<&str> = deployment.points.keys().map(|name| &**name).collect();
         known.sort_unstable();

@@ -1,6 +1,6 @@
 //! Routing: computes a unit's arm from ids, salts and specs alone.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serin_core::NameMap;
 use serin_core::allocation::{Place, Purpose, admitted, is_held_back, pick, place};
@@ -128,7 +128,7 @@ pub(super) fn route(
 
 /// The experiment whose slot contains a place, by binary search. Slots are sorted and disjoint, so
 /// there is at most one. No expression is evaluated before.
-fn holder(experiments: &[RoutedExperiment], place: Place) -> Option<usize> {
+fn holder(experiments: &[Arc<RoutedExperiment>], place: Place) -> Option<usize> {
     let after = experiments.partition_point(|experiment| !place.is_below(experiment.slot[0]));
     let at = after.checked_sub(1)?;
     place.is_below(experiments[at].slot[1]).then_some(at)

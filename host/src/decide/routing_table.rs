@@ -2,6 +2,7 @@
 //! digest, and each record names its digest, so the whole routing of any record can be recomputed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serin_core::Name;
@@ -24,15 +25,17 @@ pub struct RoutingTable {
     /// The `exclude` constraint.
     pub exclude: Option<Predicate>,
     /// The experiments in force, sorted by the start of their slots.
-    pub experiments: Vec<RoutedExperiment>,
+    pub experiments: Vec<Arc<RoutedExperiment>>,
     /// SHA-256 of the archived form.
     pub digest: Name,
     /// The archived form.
     pub archived: Vec<u8>,
 }
 
-/// The routing inputs of an experiment in force.
-pub struct RoutedExperiment {
+/// The routing inputs of an experiment in force. Its archived form has these fields in this order,
+/// with the condition `P` as it was written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RoutedExperiment<P = Predicate> {
     /// Its id.
     pub id: Name,
     /// Its part of the layer.
@@ -46,19 +49,23 @@ pub struct RoutedExperiment {
     /// Salt of the split; each batch has its own.
     pub salt: String,
     /// The batch, with adaptive shares.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch: Option<u32>,
     /// The winner, if it has shipped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub shipped: Option<ShippedArm>,
     /// Who may enter.
-    pub eligible: Option<Predicate>,
+    #[serde(skip_serializing_if = "Option::is_none", default = "Option::default")]
+    pub eligible: Option<P>,
     /// The arms' names and shares.
     pub arms: Vec<(Name, f64)>,
     /// Whether it has shadow arms, which also run on units that it does not enrol.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub has_shadows: bool,
 }
 
 /// A shipped winner, which serves the slot except the holdback.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ShippedArm {
     /// Position of the winner.
     pub winner: usize,
@@ -78,44 +85,11 @@ struct Archived {
     salt: String,
     holdout: f64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    global_holdout: Option<ArchivedHoldout>,
+    global_holdout: Option<GlobalHoldout>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     exclude: Option<String>,
-    experiments: Vec<ArchivedExperiment>,
+    experiments: Vec<RoutedExperiment<String>>,
     types: BTreeMap<String, ValueType>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ArchivedHoldout {
-    unit: Name,
-    salt: String,
-    share: f64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ArchivedExperiment {
-    id: Name,
-    slot: [f64; 2],
-    coverage: f64,
-    phase: u32,
-    spec_digest: Name,
-    salt: String,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    batch: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    shipped: Option<ArchivedShipped>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    eligible: Option<String>,
-    arms: Vec<(Name, f64)>,
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    has_shadows: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ArchivedShipped {
-    winner: usize,
-    control: usize,
-    holdback: f64,
 }
 
 impl RoutingTable {
@@ -126,7 +100,7 @@ impl RoutingTable {
         layer: &Layer,
         global_holdout: Option<&GlobalHoldout>,
         exclude: Option<&Predicate>,
-        experiments: Vec<RoutedExperiment>,
+        experiments: Vec<Arc<RoutedExperiment>>,
         schema: &dyn Schema,
     ) -> Self {
         let mut table = Self {
@@ -157,13 +131,9 @@ impl RoutingTable {
             unit: self.layer.unit.clone(),
             salt: self.layer.salt.clone(),
             holdout: self.layer.holdout,
-            global_holdout: self.global_holdout.as_ref().map(|holdout| ArchivedHoldout {
-                unit: holdout.unit.clone(),
-                salt: holdout.salt.clone(),
-                share: holdout.share,
-            }),
+            global_holdout: self.global_holdout.clone(),
             exclude: self.exclude.as_ref().map(|exclude| exclude.source().to_owned()),
-            experiments: self.experiments.iter().map(RoutedExperiment::to_archive).collect(),
+            experiments: self.experiments.iter().map(|experiment| experiment.to_archive()).collect(),
             types,
         }
     }
@@ -177,70 +147,41 @@ impl RoutingTable {
         if archived.schema != SCHEMA {
             return Err(format!("routing table of schema {}; known: {SCHEMA}", archived.schema));
         }
-        let compile = |source: &Option<String>| -> Result<Option<Predicate>, String> {
-            let compiled = source.as_ref().map(|source| Predicate::compile(source, &Types(&archived.types)));
-            compiled.transpose().map_err(|e: ExpressionError| e.to_string())
-        };
-        let (exclude, eligible) = (
-            compile(&archived.exclude)?,
-            archived.experiments.iter().map(|e| compile(&e.eligible)).collect::<Result<Vec<_>, _>>()?,
-        );
-        let experiments = archived.experiments.into_iter().zip(eligible);
+        let types = Types(&archived.types);
+        let compile = |source: String| Predicate::compile(&source, &types).map_err(|e: ExpressionError| e.to_string());
+        let exclude = archived.exclude.map(compile).transpose()?;
+        let experiments = archived.experiments.into_iter().map(|e| Ok(Arc::new(e.compiled(compile)?)));
+        let experiments = experiments.collect::<Result<_, String>>()?;
         Ok(Self {
             point: archived.point,
             layer: Layer { name: archived.layer, unit: archived.unit, salt: archived.salt, holdout: archived.holdout },
-            global_holdout: archived.global_holdout.map(|holdout| GlobalHoldout {
-                unit: holdout.unit,
-                salt: holdout.salt,
-                share: holdout.share,
-            }),
+            global_holdout: archived.global_holdout,
             exclude,
-            experiments: experiments.map(|(e, eligible)| RoutedExperiment::from_archive(e, eligible)).collect(),
+            experiments,
             digest: serin_core::digest(bytes).into(),
             archived: bytes.to_vec(),
         })
     }
 }
 
-impl RoutedExperiment {
-    fn to_archive(&self) -> ArchivedExperiment {
-        ArchivedExperiment {
-            id: self.id.clone(),
-            slot: self.slot,
-            coverage: self.coverage,
-            phase: self.phase,
-            spec_digest: self.spec_digest.clone(),
-            salt: self.salt.clone(),
-            batch: self.batch,
-            shipped: self.shipped.map(|ShippedArm { winner, control, holdback }| ArchivedShipped {
-                winner,
-                control,
-                holdback,
-            }),
-            eligible: self.eligible.as_ref().map(|eligible| eligible.source().to_owned()),
-            arms: self.arms.clone(),
-            has_shadows: self.has_shadows,
-        }
+impl<P> RoutedExperiment<P> {
+    /// The same experiment, with its condition in another form.
+    fn with<Q>(self, eligible: Option<Q>) -> RoutedExperiment<Q> {
+        let Self { id, slot, coverage, phase, spec_digest, salt, batch, shipped, arms, has_shadows, .. } = self;
+        RoutedExperiment { id, slot, coverage, phase, spec_digest, salt, batch, shipped, eligible, arms, has_shadows }
     }
+}
 
-    fn from_archive(archived: ArchivedExperiment, eligible: Option<Predicate>) -> Self {
-        Self {
-            id: archived.id,
-            slot: archived.slot,
-            coverage: archived.coverage,
-            phase: archived.phase,
-            spec_digest: archived.spec_digest,
-            salt: archived.salt,
-            batch: archived.batch,
-            shipped: archived.shipped.map(|ArchivedShipped { winner, control, holdback }| ShippedArm {
-                winner,
-                control,
-                holdback,
-            }),
-            eligible,
-            arms: archived.arms,
-            has_shadows: archived.has_shadows,
-        }
+impl RoutedExperiment {
+    fn to_archive(&self) -> RoutedExperiment<String> {
+        self.clone().with(self.eligible.as_ref().map(|eligible| eligible.source().to_owned()))
+    }
+}
+
+impl RoutedExperiment<String> {
+    fn compiled(mut self, compile: impl Fn(String) -> Result<Predicate, String>) -> Result<RoutedExperiment, String> {
+        let eligible = self.eligible.take().map(compile).transpose()?;
+        Ok(self.with(eligible))
     }
 }
 

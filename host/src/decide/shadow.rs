@@ -13,7 +13,7 @@ use serin_core::answer::draw;
 use serin_core::record::{Attempt, Outcome, Record, Role};
 
 use super::attempt::attempt;
-use super::{Deployment, Point, RunningExperiment};
+use super::{DeploymentSnapshot, Point, RunningExperiment};
 use crate::clock::Budget;
 
 /// The most queued decisions; each holds its record.
@@ -21,7 +21,7 @@ const QUEUE: usize = 256;
 
 /// The shadow arms to run on a decision.
 pub struct Shadowed {
-    deployment: Arc<Deployment>,
+    deployment: Arc<DeploymentSnapshot>,
     point: Arc<Point>,
     experiment: usize,
     /// Positions among the experiment's shadow arms.
@@ -44,7 +44,7 @@ pub struct ShadowRun {
 
 /// The shadow arms of `experiment` to run on the decision `id`, sampled by hash.
 pub(super) fn sampled(
-    deployment: &Arc<Deployment>,
+    deployment: &Arc<DeploymentSnapshot>,
     point: &Arc<Point>,
     experiment: &RunningExperiment,
     id: &str,
@@ -55,7 +55,7 @@ pub(super) fn sampled(
     let is_in = |salt: &str, sample| place(Purpose::Shadow, salt, "decision", id).is_below(sample);
     let shadows = experiment.shadows.iter().enumerate().filter(|(_, shadow)| is_in(&shadow.salt, shadow.sample));
     let shadows: Vec<usize> = shadows.map(|(at, _)| at).collect();
-    let position = point.experiments.iter().position(|known| known.id == experiment.id)?;
+    let position = point.experiments.iter().position(|known| known.routed.id == experiment.routed.id)?;
     (!shadows.is_empty()).then(|| Shadowed {
         deployment: Arc::clone(deployment),
         point: Arc::clone(point),
@@ -67,7 +67,7 @@ pub(super) fn sampled(
 impl Shadowed {
     fn arms(&self) -> impl Iterator<Item = (Name, &super::ShadowArm)> {
         let experiment = &self.point.experiments[self.experiment];
-        self.shadows.iter().map(|at| (experiment.id.clone(), &experiment.shadows[*at]))
+        self.shadows.iter().map(|at| (experiment.routed.id.clone(), &experiment.shadows[*at]))
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Layer {
 }
 
 /// Units that are kept out of all experiments, of whatever layer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct GlobalHoldout {
     /// The kind of entity that is the unit.
     pub unit: Name,

@@ -12,10 +12,10 @@ use serin_core::analysis::{Analysis, Decide, Observed, Verdict};
 use serin_core::experiment::{Command, Experiment, NotPossible, NotifyEvent, State, Status};
 
 use super::governance::{Governance, widens};
+use super::history::HistoryPoint;
 use super::hooks::Notifier;
-use super::moment::Moment;
 use crate::clock::Clock;
-use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Reads as _, Transition, TransitionRow};
+use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Reads, Transition};
 use crate::mutant::Mutant;
 use crate::telemetry::Metrics;
 
@@ -76,7 +76,7 @@ pub struct Controller {
     verdicts: Mutex<BTreeMap<Name, Decide>>,
     warnings: Mutex<BTreeMap<Name, Vec<String>>>,
     governance: Mutex<Option<Governance>>,
-    moments: Mutex<BTreeMap<Name, Kept>>,
+    kept: Mutex<BTreeMap<Name, Kept>>,
     /// What this process knows of specs, besides their statuses.
     known: Mutex<KnownSpecs>,
 }
@@ -91,7 +91,7 @@ struct KnownSpecs {
     with_final_report: BTreeSet<Name>,
 }
 
-/// The last stored snapshot of an experiment.
+/// The last point of an experiment's history that was kept.
 #[derive(Clone, Copy)]
 struct Kept {
     at_ms: u64,
@@ -99,14 +99,14 @@ struct Kept {
     mature: u64,
 }
 
-/// About how many snapshots of an experiment are stored.
-const MOMENTS: u64 = 150;
+/// Points of an experiment's history that are kept, about.
+const POINTS: u64 = 150;
 
 impl Controller {
     /// Loads the statuses from the ledger, so that a restart continues where it stopped.
     ///
     /// # Errors
-    /// The ledger's error.
+    /// What the ledger says.
     pub fn open(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, LedgerError> {
         let statuses = Mutex::new(ledger.statuses()?.into_iter().collect());
         let with_final_report = ledger.with_final_report()?.into_iter().collect();
@@ -119,7 +119,7 @@ impl Controller {
             verdicts: Mutex::default(),
             warnings: Mutex::default(),
             governance: Mutex::default(),
-            moments: Mutex::default(),
+            kept: Mutex::default(),
             known: Mutex::new(KnownSpecs { with_final_report, ..KnownSpecs::default() }),
         })
     }
@@ -137,20 +137,14 @@ impl Controller {
     /// The approvals of an experiment's specs, and what this spec still lacks.
     ///
     /// # Errors
-    /// The ledger's error.
-    pub fn approvals(&self, spec: &Experiment) -> Result<(Vec<Approval>, Option<String>), LedgerError> {
-        let governance = self.governance.lock().clone();
-        self.agreement(spec, governance.as_ref())
-    }
-
-    fn agreement(
+    /// What the ledger says.
+    pub fn approvals(
         &self,
+        ledger: &impl Reads,
         spec: &Experiment,
-        governance: Option<&Governance>,
     ) -> Result<(Vec<Approval>, Option<String>), LedgerError> {
-        let approvals = self.ledger.approvals(&spec.id)?;
-        let lacks = governance.and_then(|governance| governance.lacks(spec, &approvals));
-        Ok((approvals, lacks))
+        let governance = self.governance.lock().clone();
+        agreement(ledger, spec, governance.as_ref())
     }
 
     /// Records an approval of a spec.
@@ -178,7 +172,7 @@ impl Controller {
         if governance.is_none() || !widens(command, status, spec, self.clock.now_ms()) {
             return Ok(None);
         }
-        Ok(self.agreement(spec, governance)?.1)
+        Ok(agreement(&*self.ledger, spec, governance)?.1)
     }
 
     /// The status of a spec at a decision point pinned to `pin`, now and once the commands that
@@ -200,14 +194,6 @@ impl Controller {
     /// The status of an experiment; a draft if it is unknown.
     pub fn status(&self, id: &str) -> Status {
         self.statuses.lock().get(id).cloned().unwrap_or_default()
-    }
-
-    /// The changes of an experiment's status, oldest first.
-    ///
-    /// # Errors
-    /// The ledger's error.
-    pub fn history(&self, id: &str) -> Result<Vec<TransitionRow>, LedgerError> {
-        self.ledger.transitions(id)
     }
 
     /// Carries out the command that follows from a spec in force at a decision point pinned to
@@ -381,20 +367,20 @@ impl Controller {
     }
 
     /// Stores a snapshot of the analysis if one is due and anything has changed.
-    pub(super) fn moment(&self, observed: &Observed, analysis: &Analysis, status: &Status, now_ms: u64) {
+    pub(super) fn keep_history(&self, observed: &Observed, analysis: &Analysis, status: &Status, now_ms: u64) {
         let id = &observed.spec.id;
         let Kept { at_ms, entered, mature } =
             Kept { at_ms: now_ms, entered: analysis.entered, mature: analysis.mature };
         let ran_ms = now_ms.saturating_sub(status.started_ms.unwrap_or(now_ms));
-        let mut moments = self.moments.lock();
-        if let Some(last) = moments.get(id)
-            && (now_ms < last.at_ms + ran_ms / MOMENTS || (last.entered, last.mature) == (entered, mature))
+        let mut kept = self.kept.lock();
+        if let Some(last) = kept.get(id)
+            && (now_ms < last.at_ms + ran_ms / POINTS || (last.entered, last.mature) == (entered, mature))
         {
             return;
         }
-        let Ok(json) = serde_json::to_string(&Moment::of(observed, analysis, status, now_ms)) else { return };
-        if self.ledger.note(Note::Moment(id.clone(), now_ms, json)).is_ok() {
-            moments.insert(id.clone(), Kept { at_ms, entered, mature });
+        let Ok(json) = serde_json::to_string(&HistoryPoint::of(observed, analysis, status, now_ms)) else { return };
+        if self.ledger.note(Note::HistoryPoint(id.clone(), now_ms, json)).is_ok() {
+            kept.insert(id.clone(), Kept { at_ms, entered, mature });
         }
     }
 
@@ -429,4 +415,15 @@ impl Controller {
             self.notifier.send(spec, NotifyEvent::Verdict, &message, &self.metrics);
         }
     }
+}
+
+/// Who agreed to a spec's experiment, and what the spec still lacks.
+fn agreement(
+    ledger: &impl Reads,
+    spec: &Experiment,
+    governance: Option<&Governance>,
+) -> Result<(Vec<Approval>, Option<String>), LedgerError> {
+    let approvals = ledger.approvals(&spec.id)?;
+    let lacks = governance.and_then(|governance| governance.lacks(spec, &approvals));
+    Ok((approvals, lacks))
 }

@@ -3,8 +3,8 @@
 
 mod controller;
 mod governance;
+mod history;
 mod hooks;
-mod moment;
 mod observer;
 mod tick;
 
@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 pub use controller::{CommandError, Controller, HOST, Life, Motive};
 pub use governance::Governance;
+pub use history::{Effect, HistoryPoint, counts};
 pub use hooks::Notifier;
-pub use moment::{Effect, Moment, counts};
 pub use observer::{AnalysisSubject, Followed, Observer, Seen, read_whole};
 use serin_core::experiment::{Experiment, Pin, State, Status};
 pub use tick::{Proposal, carry_out, evidence, judge, tick};
@@ -81,7 +81,7 @@ pub struct SpecFile {
 
 /// A spec that could be in force, and the error of its file.
 #[derive(Debug, Clone)]
-pub struct Candidate {
+pub struct SpecCandidate {
     /// Where the file is.
     pub path: PathBuf,
     /// The spec and its text; none if no valid one is known.
@@ -109,7 +109,7 @@ impl Specs {
     }
 
     /// Parses files. The last valid spec replaces an invalid one.
-    pub fn candidates(&self, files: &[SpecFile]) -> Vec<Candidate> {
+    pub fn candidates(&self, files: &[SpecFile]) -> Vec<SpecCandidate> {
         let mut ids: BTreeMap<String, String> = BTreeMap::new();
         files
             .iter()
@@ -126,11 +126,11 @@ impl Specs {
                 match parsed {
                     Ok((spec, text)) => {
                         ids.insert(spec.id.to_string(), name);
-                        Candidate { path: file.path.clone(), spec: Some((spec, text)), error: None }
+                        SpecCandidate { path: file.path.clone(), spec: Some((spec, text)), error: None }
                     }
                     Err(error) => {
                         let spec = self.applied.get(&file.path).cloned();
-                        Candidate { path: file.path.clone(), spec, error: Some(error) }
+                        SpecCandidate { path: file.path.clone(), spec, error: Some(error) }
                     }
                 }
             })

@@ -153,7 +153,7 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
 /// Reads all facts of one experiment from a ledger.
 ///
 /// # Errors
-/// SQLite's error.
+/// What SQLite says.
 pub fn read_whole(ledger: &LedgerReader, subject: &AnalysisSubject) -> Result<Observed, LedgerError> {
     ledger.snapshot(|snapshot| {
         let mut group = Group::default();
@@ -314,7 +314,7 @@ impl Observer {
     /// Reads new rows, and calls `look` with one experiment as it is in force now.
     ///
     /// # Errors
-    /// SQLite's error.
+    /// What SQLite says.
     pub fn with<T>(&self, id: &str, look: impl FnOnce(&mut Followed) -> T) -> Result<Seen<T>, LedgerError> {
         for _ in 0..MOST_READS {
             self.read_some(1)?;

@@ -149,7 +149,7 @@ pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<P
         let is_edited = spec.digest != followed.subject.spec.digest;
         let (observed, analysis, is_new) = followed.analysis(now_ms);
         if is_new {
-            controller.moment(observed, analysis, &status, now_ms);
+            controller.keep_history(observed, analysis, &status, now_ms);
             controller.warn(&spec.id, warnings(observed, analysis));
         }
         controller.verdict(&spec, &analysis.verdict);

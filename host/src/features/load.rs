@@ -16,6 +16,7 @@ use super::file_rows::{Columns, FileRow, LoadOptions, RowError};
 use super::parquet_file::ParquetRows;
 use super::{EmbeddedStore, FeatureInput, StoreError, Upserted, cells};
 use crate::deployment::ViewSpec;
+use crate::files;
 
 /// Why a file was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -91,9 +92,9 @@ pub fn load_file(
     options: &LoadOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<Loaded, LoadError> {
-    let shown = crate::files::shown(path);
+    let shown = files::shown(path);
     let fail = |why: String| LoadError::File { file: shown.clone(), why };
-    let mut file = open(path).map_err(fail)?;
+    let (mut file, _) = files::open_regular(path).map_err(|e| fail(e.to_string()))?;
     let again = file.try_clone().map_err(|e| fail(e.to_string()))?;
     let mut nulls = NullLike::default();
     let (rows, columns) = rows(again, path, spec, options).map_err(fail)?;
@@ -133,15 +134,6 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self(error.to_string())
     }
-}
-
-/// Opens a regular file: what is read twice can be no pipe, and what never ends no device.
-fn open(path: &Path) -> Result<File, String> {
-    let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
-    if !metadata.is_file() {
-        return Err("not a regular file; valid: a .csv or .parquet file".to_owned());
-    }
-    File::open(path).map_err(|e| e.to_string())
 }
 
 /// What a reader of some kind of file yields.

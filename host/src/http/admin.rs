@@ -17,7 +17,7 @@ use super::wire::InPath;
 use super::{Problem, Service};
 use crate::clock::Budget;
 use crate::ledger::{DecisionFilter, Durability, LedgerError, LedgerReader, Reads as _, RecordError, StoredRecord};
-use crate::replay::{Difference, ReplayResult};
+use crate::replay::{FieldDifference, ReplayResult};
 use crate::telemetry::StateLabels;
 
 /// A time as people read it.
@@ -92,7 +92,7 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
             "strategy": point.pin.to_string(),
             "digest": point.strategy.as_ref().map(|arm| arm.plugin.id.digest.to_string()),
             "unready": point.unready,
-            "experiments": point.experiments.iter().map(|e| e.id.to_string()).collect::<Vec<_>>(),
+            "experiments": point.experiments.iter().map(|e| e.routed.id.to_string()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "models": status.models.iter().map(|model| json!({
             "id": model.id, "digest": model.digest, "error": model.error, "stale": model.stale,
@@ -275,7 +275,7 @@ pub(super) async fn decision(
 pub struct WireReplay {
     identical: bool,
     environmental: u32,
-    differences: Vec<Difference>,
+    differences: Vec<FieldDifference>,
     /// What of the routing could not be computed again, and why.
     not_recomputed: Option<String>,
 }

@@ -17,7 +17,7 @@ use super::admin::{MAX_LIST_BYTES, answer, blocking, read, rfc3339, sent, within
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
 use crate::experiments::{CommandError, ExperimentStatus, Motive, Seen, read_whole};
-use crate::ledger::{AffectedOutcome, Approval, ConfirmError, Reads as _};
+use crate::ledger::{AffectedOutcome, Approval, ConfirmError, LedgerReader, Reads};
 use crate::report::{Report, ReportContext};
 
 /// Units of one answer.
@@ -96,21 +96,23 @@ pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Response
 
 /// One experiment, with every change of its status.
 pub(super) async fn show(State(service): State<Arc<Service>>, InPath(id): InPath<String>) -> Result<Response, Problem> {
-    let shown = read(&service, move |service, _| whole(service, &id)).await??;
+    let shown =
+        read(&service, move |service, budget| service.ledger.bounded(budget, |ledger| Ok(whole(service, ledger, &id))));
+    let shown = shown.await???;
     answer(&service, shown).await
 }
 
 /// An experiment with its history and approvals. Reads the ledger, so not on an async worker.
-fn whole(service: &Service, id: &str) -> Result<Value, Problem> {
+fn whole(service: &Service, ledger: &impl Reads, id: &str) -> Result<Value, Problem> {
     let status = find(service, id)?;
-    let approvals = status.spec.as_ref().map(|spec| service.controller.approvals(spec)).transpose()?;
+    let approvals = status.spec.as_ref().map(|spec| service.controller.approvals(ledger, spec)).transpose()?;
     let (approvals, lacks) = approvals.unwrap_or_default();
     let mut shown = as_json(service, &status);
     let approval =
         |a: Approval| json!({ "at": rfc3339(a.time_ms), "by": a.by, "reason": a.reason, "spec_digest": a.spec_digest });
     shown["approvals"] = approvals.into_iter().map(approval).collect();
     shown["lacks"] = json!(lacks);
-    let history = service.controller.history(id)?.into_iter().rev().map(|change| {
+    let history = ledger.transitions(id)?.into_iter().rev().map(|change| {
         json!({
             "at": rfc3339(change.time_ms), "command": change.command, "from": change.from, "to": change.to,
             "phase": change.phase, "by": change.by, "reason": change.reason,
@@ -171,10 +173,11 @@ pub(super) async fn report(
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|e| Problem::invalid("format", e.body_text()))?;
     let status = find(&service, &id)?.status;
-    let drawn = read(&service, move |service, _| {
-        report_of(service, &id, &status, query.recompute).map(|report| query.format.draw(&report))
+    let drawn = read(&service, move |service, budget| {
+        let report = |ledger: &LedgerReader| Ok(report_of(service, ledger, &id, &status, query.recompute));
+        service.ledger.bounded(budget, report).map(|report| report.map(|report| query.format.draw(&report)))
     });
-    let mut answer = sent(&service, drawn.await??, query.format.content_type())?;
+    let mut answer = sent(&service, drawn.await???, query.format.content_type())?;
     if let ReportFormat::Html = query.format {
         answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
     }
@@ -186,14 +189,21 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-u
                            frame-ancestors 'none'";
 
 /// The report of an experiment; once it has ended, as of its end, or as of now if that is asked for.
-fn report_of(service: &Service, id: &str, status: &Status, recompute: bool) -> Result<Report, Problem> {
-    let end = service.ledger.final_report(id)?.map(|json| serde_json::from_str::<Report>(&json));
+fn report_of(
+    service: &Service,
+    ledger: &LedgerReader,
+    id: &str,
+    status: &Status,
+    recompute: bool,
+) -> Result<Report, Problem> {
+    let end = ledger.final_report(id)?;
+    let end = end.map(|json| serde_json::from_str::<Report>(&json));
     let end = match end {
         Some(Ok(end)) if !recompute => return Ok(end),
         Some(Err(error)) if !recompute => return Err(unreadable(&error)),
         end => end.and_then(Result::ok),
     };
-    let (mut context, now_ms) = (Some(ReportContext::of(&service.ledger, id)?), service.clock.now_ms());
+    let (mut context, now_ms) = (Some(ReportContext::of(ledger, id)?), service.clock.now_ms());
     let mut report = |observed: &Observed| Report::new(observed, status, context.take().unwrap_or_default(), now_ms);
     match service.observer.with(id, |followed| report(&followed.observed))? {
         Seen::Whole(report) => Ok(report),
@@ -206,7 +216,7 @@ fn report_of(service: &Service, id: &str, status: &Status, recompute: bool) -> R
         Seen::Unknown => {
             let shown = service.status.load();
             let subject = shown.subjects.iter().find(|subject| *subject.spec.id == *id).ok_or_else(not_begun)?;
-            let report = report(&read_whole(&service.ledger.reader()?, subject)?);
+            let report = report(&read_whole(ledger, subject)?);
             Ok(match end {
                 Some(end) => report.compared_with(&end),
                 None => report,
@@ -365,7 +375,7 @@ pub(super) async fn command(
         }
         .map_err(refused)?;
         (service.reload)();
-        whole(service, &id)
+        whole(service, &*service.ledger, &id)
     });
     done.await?.map(Json)
 }

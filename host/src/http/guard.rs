@@ -17,12 +17,12 @@ use super::body::{discard, is_json};
 
 /// The names that the admin listener answers to.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct HostNames {
     bound: IpAddr,
     names: Vec<String>,
 }
 
-impl Guard {
+impl HostNames {
     /// A guard of a listener that is bound to an address, and answers to these names as well.
     pub(super) fn new(bound: IpAddr, names: Vec<String>) -> Arc<Self> {
         Arc::new(Self { bound, names })
@@ -67,7 +67,7 @@ impl Guard {
 }
 
 /// Lets a request through to the admin listener, or refuses it.
-pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(guard): State<Arc<HostNames>>, request: Request, next: Next) -> Response {
     let mut answer = match guard.check(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn it_answers_to_its_own_names_and_addresses() {
-        let guard = |bound: &str| Guard::new(bound.parse().expect("an address"), vec!["serin.internal".to_owned()]);
+        let guard = |bound: &str| HostNames::new(bound.parse().expect("an address"), vec!["serin.internal".to_owned()]);
         let loopback = guard("127.0.0.1");
         for own in ["localhost", "LOCALHOST.", "127.0.0.1", "127.0.0.2", "[::1]", "serin.internal", "Serin.Internal"] {
             assert!(loopback.answers_to(own), "{own}");

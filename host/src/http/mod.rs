@@ -49,7 +49,7 @@ pub fn public(service: Arc<Service>) -> Router {
 
 /// The admin listener, which is bound to an address.
 pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
-    let guard = guard::Guard::new(bound, service.settings.admin_hosts.clone());
+    let guard = guard::HostNames::new(bound, service.settings.admin_hosts.clone());
     Router::new()
         .route("/v1/plugins", get(admin::plugins))
         .route("/v1/experiments", get(experiments::list))

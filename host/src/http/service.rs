@@ -13,7 +13,7 @@ use super::key_locks::KeyLocks;
 use super::lanes::Lanes;
 use super::{Drain, Problem, ServerSettings};
 use crate::clock::Clock;
-use crate::decide::{Deployment, Pool, Shadowed, Shadows};
+use crate::decide::{DeploymentSnapshot, Pool, Shadowed, Shadows};
 use crate::experiments::{Controller, Observer};
 use crate::features::EmbeddedStore;
 use crate::ledger::{ClockGuard, Ledger};
@@ -28,7 +28,7 @@ const MAX_REPLAYS: usize = 2;
 /// The parts of a service.
 pub struct ServiceParts {
     /// The deployment in force.
-    pub deployment: Arc<ArcSwap<Deployment>>,
+    pub deployment: Arc<ArcSwap<DeploymentSnapshot>>,
     /// The threads that decide.
     pub pool: Pool,
     /// The ledger.
@@ -65,7 +65,7 @@ pub struct ServiceParts {
 
 /// What the handlers share.
 pub struct Service {
-    pub(super) deployment: Arc<ArcSwap<Deployment>>,
+    pub(super) deployment: Arc<ArcSwap<DeploymentSnapshot>>,
     pub(super) pool: Pool,
     pub(super) ledger: Arc<Ledger>,
     pub(super) store: Arc<EmbeddedStore>,

@@ -49,7 +49,7 @@ impl ClockGuard {
     /// retention of decisions.
     ///
     /// # Errors
-    /// The ledger's error.
+    /// What the ledger says.
     pub fn start(
         ledger: Arc<Ledger>,
         clock: Arc<dyn Clock>,

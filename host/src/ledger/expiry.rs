@@ -132,7 +132,7 @@ pub(super) fn expire(db: &Connection, expiry: &mut Expiry, retention: &Retention
     more |= delete(db, "outcomes", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
     more |= delete(db, "exposures", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
     more |= delete(db, "shadows", "rowid", "decision_id < ?1", &mut batch, &first_id(before_ms))?;
-    more |= expire_moments(db, &spared, before_ms, &mut batch)?;
+    more |= expire_history(db, &spared, before_ms, &mut batch)?;
     more |= expire_decisions(db, expiry, spared.experiments, before_ms, &mut batch)?;
     if !more {
         // A dictionary is dated on or after the day of the records that need it.
@@ -161,8 +161,8 @@ fn delete(
     Ok(true)
 }
 
-/// Snapshots of spared experiments stay, because reports plot them.
-fn expire_moments(db: &Connection, spared: &Spared, before_ms: u64, batch: &mut Batch) -> rusqlite::Result<bool> {
+/// The history of experiments that are spared stays: reports plot them.
+fn expire_history(db: &Connection, spared: &Spared, before_ms: u64, batch: &mut Batch) -> rusqlite::Result<bool> {
     let mut statement = db.prepare_cached("SELECT id FROM experiments")?;
     let ended: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut statement = db.prepare_cached("DELETE FROM moments WHERE experiment = ?1 AND time_ms < ?2")?;
@@ -186,7 +186,7 @@ fn expire_decisions(
     batch: &mut Batch,
 ) -> rusqlite::Result<bool> {
     if !expiry.spared.is_subset(&spared) {
-        // Some experiment is no longer spared: start over, so that its rows are deleted too.
+        // Rows that only they needed go too.
         expiry.after.clear();
     }
     expiry.spared = spared;

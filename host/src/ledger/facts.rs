@@ -123,7 +123,7 @@ impl<'c> Snapshot<'c> {
     /// was read.
     ///
     /// # Errors
-    /// SQLite's error.
+    /// What SQLite says.
     pub fn read(&self, cursor: &mut Cursor, rows: i64, mut each: impl FnMut(Fact<'_>)) -> Result<bool, LedgerError> {
         let mut left = rows;
         // What follows from a decision is read once all decisions are.
@@ -314,7 +314,7 @@ impl LedgerReader {
     /// Calls `each` with every decision about a unit at a point since a time, oldest first.
     ///
     /// # Errors
-    /// SQLite's error.
+    /// What SQLite says.
     pub fn unit_facts(
         &self,
         point: &str,

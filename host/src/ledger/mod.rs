@@ -2,15 +2,17 @@
 //! groups; an answer leaves only after its commit.
 
 mod affected;
+mod approvals;
 mod bounded;
 mod checkpoint;
 mod clock_guard;
 mod events;
 mod expiry;
 mod facts;
+mod final_reports;
+mod history;
 mod last_seen;
 mod log_readers;
-mod moments;
 mod packing;
 mod positions;
 mod read;
@@ -37,19 +39,20 @@ use serin_core::record::{Attempt, Record};
 use tokio::sync::oneshot;
 
 pub use affected::{AffectedOutcome, AffectedUnit};
+pub use approvals::Approval;
 pub use clock_guard::{ClockGuard, ConfirmError};
 pub use events::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use expiry::Retention;
 pub use facts::{Cursor, DecisionFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
+pub use final_reports::FinalReport;
 pub use last_seen::{ClockState, LastSeen};
-pub use moments::{Approval, FinalReport};
 pub use packing::{Dictionary, PackedAttempt, Packer};
 pub use read::{DecisionFilter, Reads, StoredAnswer};
 pub use rows::{Commit, DecisionRow, IdempotentAnswer, Note};
 pub use shadows::{ShadowAttempt, ShadowCount, ShadowLatency, ShadowRow};
 pub use stored::{RecordError, StoredRecord};
 pub use transitions::{Transition, TransitionRow};
-pub use writer::Then;
+pub use writer::OnCommitted;
 
 use crate::files;
 use crate::telemetry::Metrics;
@@ -264,7 +267,7 @@ impl Ledger {
 
     /// Queues a commit. `then` is called with the result on the writer's thread, so it must be
     /// quick; if the queue is full it is called at once.
-    pub fn commit_then(&self, commit: Commit, then: Then) {
+    pub fn commit_then(&self, commit: Commit, then: OnCommitted) {
         if let Some((Job::Commit(_, Some(then)), error)) = self.offer(Job::Commit(commit, Some(then))) {
             then(Err(error));
         }
@@ -314,7 +317,7 @@ impl Ledger {
         wait.recv().unwrap_or_else(|_| Err(LedgerError::Database("the writer has stopped".to_owned())))
     }
 
-    /// Queues a note without waiting for it, such as shadow runs or a snapshot of an experiment.
+    /// Queues what nobody waits for: what shadows did, a point of an experiment's history.
     ///
     /// # Errors
     /// That the queue is full; then it is lost.
@@ -352,14 +355,6 @@ impl Ledger {
         let (done, wait) = mpsc::sync_channel(1);
         self.send(Job::Note(note, Some(done)))?;
         wait.recv().unwrap_or_else(|_| Err(LedgerError::Database("the writer has stopped".to_owned())))
-    }
-
-    /// A separate reader for long reads.
-    ///
-    /// # Errors
-    /// SQLite's error.
-    pub fn reader(&self) -> Result<LedgerReader, LedgerError> {
-        LedgerReader::open(&self.path)
     }
 
     /// A shadow arm's attempt on a decision, packed like records, and bounded. `kind` identifies

@@ -121,7 +121,7 @@ pub enum Note {
     /// Shadow runs.
     Shadows(Vec<ShadowRow>),
     /// A snapshot of an experiment, as JSON, and its time.
-    Moment(Name, u64, String),
+    HistoryPoint(Name, u64, String),
     /// An approval of an experiment's spec.
     Approval(Name, Approval),
     /// An experiment's final report.

@@ -9,11 +9,13 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
+use super::approvals::store_approval;
 use super::checkpoint;
 use super::events::{Arrival, Event, EventResult, store_event};
 use super::expiry::{Expiry, Retention, expire};
+use super::final_reports::store_final_report;
+use super::history::store_point;
 use super::last_seen;
-use super::moments::{store_approval, store_final_report, store_moment};
 use super::packing::Written;
 use super::positions::Positions;
 use super::shadows::store_shadows;
@@ -31,11 +33,11 @@ const GROUP_ROWS: usize = 12_000;
 /// waits for it and for everything before it, so each checkpoint must be small.
 const MOVE_ROWS: usize = 128;
 /// Called with the result of a commit.
-pub type Then = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
+pub type OnCommitted = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
 type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 pub(super) enum Job {
-    Commit(Commit, Option<Then>),
+    Commit(Commit, Option<OnCommitted>),
     Events(Vec<Event>, Arrival, Done<Vec<EventResult>>),
     Expire(Box<Retention>, Done<bool>),
     Transition(Box<Transition>, SyncSender<Result<bool, LedgerError>>),
@@ -244,7 +246,7 @@ fn apply(transaction: &Connection, state: &mut State<'_>, job: &Job) -> Result<A
         Job::Note(note, _) => {
             match note {
                 Note::Shadows(rows) => store_shadows(transaction, written, rows)?,
-                Note::Moment(experiment, time_ms, json) => store_moment(transaction, experiment, *time_ms, json)?,
+                Note::HistoryPoint(experiment, time_ms, json) => store_point(transaction, experiment, *time_ms, json)?,
                 Note::Approval(experiment, approval) => store_approval(transaction, experiment, approval)?,
                 Note::FinalReport(report) => store_final_report(transaction, report)?,
                 Note::Clock(clock) => last_seen::store(transaction, clock)?,

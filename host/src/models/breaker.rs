@@ -14,7 +14,7 @@ const REST_MS: u64 = 5_000;
 /// The breaker of one model. A decision with little time left says little about the model, so
 /// it keeps out only those that would give a run no more time than the ones that ended it.
 #[derive(Debug, Default)]
-pub(super) struct Breaker {
+pub(super) struct ModelBreaker {
     /// How many ended too late in a row, up to [`LATE`]. Apart from the rest, so that a model in
     /// good health costs no lock.
     late: AtomicU32,
@@ -28,7 +28,7 @@ struct Rest {
     not_enough: Duration,
 }
 
-impl Breaker {
+impl ModelBreaker {
     /// Whether runs ended too late again and again.
     pub fn is_open(&self) -> bool {
         self.late.load(Ordering::Relaxed) >= LATE
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn it_opens_after_late_runs_in_a_row_and_one_tries_after_a_rest() {
-        let breaker = Breaker::default();
+        let breaker = ModelBreaker::default();
         (1..LATE).for_each(|_| breaker.note_late(LONG, 0));
         breaker.note_answer();
         (1..LATE).for_each(|_| breaker.note_late(LONG, 0));
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn decisions_in_a_hurry_do_not_keep_out_those_with_more_time() {
-        let breaker = Breaker::default();
+        let breaker = ModelBreaker::default();
         (0..LATE).for_each(|_| breaker.note_late(SHORT, 0));
         assert!(!breaker.admits(SHORT, || 1));
         assert!(breaker.admits(LONG, || 1));

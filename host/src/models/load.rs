@@ -1,7 +1,6 @@
 //! Loading a model, with an end: what ONNX Runtime does with a file has none of its own. It
 //! computes what is constant while it loads, loops included.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +15,10 @@ use super::onnx::{Loading, Session};
 use super::pace::Pace;
 use super::runner::Shared;
 use super::runtime::{Loads, Runtime};
-use super::sessions::{Guard, Lease, RunError, Sessions, count};
+use super::sessions::{Lease, RunError, RunGuard, Sessions, count};
 use super::{Golden, ModelError, external_data, flat, golden_path};
 use crate::clock::Stopwatch;
+use crate::files;
 use crate::telemetry::ModelLabels;
 
 /// The largest model that is read. Its weights are in memory a few times while it is loaded.
@@ -49,34 +49,14 @@ impl ModelFiles {
     /// # Errors
     /// The file that cannot be read.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let read = |path: &Path, most: u64| {
+            let fail = |error: std::io::Error| ModelError { file: path.display().to_string(), why: error.to_string() };
+            files::read_bounded(path, most).map_err(fail)
+        };
         let onnx = Arc::new(read(path, MAX_MODEL)?);
         let golden = read(&golden_path(path), MAX_GOLDEN)?;
         Ok(Self { path: path.to_owned(), onnx, golden })
     }
-}
-
-/// Reads a regular file of at most `most` bytes. A pipe would have no end, and neither have some
-/// files of the system that say that they are empty.
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, ModelError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let fail = |why: String| ModelError { file: path.display().to_string(), why };
-    // Opening a pipe would wait for its writer.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let opened = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path);
-    let file = opened.map_err(|e| fail(e.to_string()))?;
-    let meta = file.metadata().map_err(|e| fail(e.to_string()))?;
-    if !meta.is_file() {
-        return Err(fail("is not a regular file".to_owned()));
-    }
-    if meta.len() > most {
-        return Err(fail(format!("{} bytes; the largest accepted has {most}", meta.len())));
-    }
-    let mut bytes = Vec::with_capacity(meta.len() as usize);
-    file.take(meta.len() + 1).read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
-    if bytes.len() as u64 > meta.len() {
-        return Err(fail(format!("has more than the {} bytes that it is said to have", meta.len())));
-    }
-    Ok(bytes)
 }
 
 /// What cuts a load short.
@@ -167,7 +147,7 @@ fn open(
     let sessions = (0..count(onnx.len())).map(|_| {
         progress.go_on()?;
         let session = Session::open(&runtime.library, onnx, golden, &progress.loading)?;
-        let guard = Arc::new(Guard::new(Arc::clone(&pace), gauge.clone())?);
+        let guard = Arc::new(RunGuard::new(Arc::clone(&pace), gauge.clone())?);
         runtime.watchdog.add(&guard);
         Ok((session, guard))
     });

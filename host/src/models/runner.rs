@@ -10,10 +10,10 @@ use parking_lot::{Condvar, Mutex};
 
 use super::ScoreError;
 use super::admission::{Place, Places};
-use super::breaker::Breaker;
+use super::breaker::ModelBreaker;
 use super::pace::Pace;
 use super::runtime::Runtime;
-use super::sessions::{Guard, RunError, Sessions};
+use super::sessions::{RunError, RunGuard, Sessions};
 use crate::clock::Budget;
 
 /// For how long a quick run waits for a session on the thread that asks: as long as many runs
@@ -44,7 +44,7 @@ pub(super) struct Runner {
     shared: Arc<Shared>,
     runtime: Runtime,
     places: Places,
-    breaker: Breaker,
+    breaker: ModelBreaker,
     /// Since when its breaker counts.
     age: Budget,
     queue: Sender<Arc<Job>>,
@@ -59,7 +59,7 @@ impl Runner {
         // Twice as many as may wait: those that gave up are in it until their turn.
         let (queue, jobs) = bounded(2 * places.count());
         let age = Budget::new(Duration::ZERO);
-        Self { shared, runtime, places, breaker: Breaker::default(), age, queue, jobs, started: OnceLock::new() }
+        Self { shared, runtime, places, breaker: ModelBreaker::default(), age, queue, jobs, started: OnceLock::new() }
     }
 
     /// Whether a decision may wait for this model for as long as it has time.
@@ -169,7 +169,7 @@ struct Job {
 
 enum State {
     Waiting,
-    Running(Arc<Guard>, u64),
+    Running(Arc<RunGuard>, u64),
     Done(Result<Vec<f64>, ScoreError>),
     /// Who asked has gone.
     Left,

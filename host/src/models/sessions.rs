@@ -22,7 +22,7 @@ pub(super) fn count(file_bytes: usize) -> usize {
 }
 
 /// What ends the run of one session early.
-pub(super) struct Guard {
+pub(super) struct RunGuard {
     stop: Stop,
     pace: Arc<Pace>,
     under_way: Gauge,
@@ -44,7 +44,7 @@ struct UnderWay {
     is_stopped: bool,
 }
 
-impl Guard {
+impl RunGuard {
     /// A guard that counts its run in `under_way`.
     pub fn new(pace: Arc<Pace>, under_way: Gauge) -> Result<Self, String> {
         Ok(Self { stop: Stop::new()?, pace, under_way, current: Mutex::default() })
@@ -105,7 +105,7 @@ pub(super) enum RunError {
 
 struct Slot {
     session: Session,
-    guard: Arc<Guard>,
+    guard: Arc<RunGuard>,
 }
 
 /// A pool of sessions. The one that was used last is used next: what it works on is still in
@@ -113,11 +113,11 @@ struct Slot {
 pub(super) struct Sessions {
     free: Mutex<Vec<Slot>>,
     freed: Condvar,
-    guards: Vec<Arc<Guard>>,
+    guards: Vec<Arc<RunGuard>>,
 }
 
 impl Sessions {
-    pub fn new(sessions: Vec<(Session, Arc<Guard>)>) -> Self {
+    pub fn new(sessions: Vec<(Session, Arc<RunGuard>)>) -> Self {
         let guards = sessions.iter().map(|(_, guard)| Arc::clone(guard)).collect();
         let free = sessions.into_iter().map(|(session, guard)| Slot { session, guard }).collect();
         Self { free: Mutex::new(free), freed: Condvar::new(), guards }
@@ -130,7 +130,7 @@ impl Sessions {
     /// How many runs are made on the threads that asked for them.
     pub fn held_threads(&self) -> usize {
         let is_held =
-            |guard: &&Arc<Guard>| guard.current.lock().under_way.as_ref().is_some_and(|run| run.until.is_some());
+            |guard: &&Arc<RunGuard>| guard.current.lock().under_way.as_ref().is_some_and(|run| run.until.is_some());
         self.guards.iter().filter(is_held).count()
     }
 
@@ -166,7 +166,7 @@ pub(super) struct Lease<'a> {
 
 impl Lease<'_> {
     /// Begins a run: from now on it can be ended.
-    pub fn begin(&self, rows: usize, until: Option<Budget>) -> Option<(Arc<Guard>, u64)> {
+    pub fn begin(&self, rows: usize, until: Option<Budget>) -> Option<(Arc<RunGuard>, u64)> {
         let guard = &self.slot.as_ref()?.guard;
         Some((Arc::clone(guard), guard.begin(rows, until)))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::sessions::Guard;
+use super::sessions::RunGuard;
 
 /// How often runs under way are looked at.
 const TICK: Duration = Duration::from_millis(5);
@@ -20,7 +20,7 @@ pub(super) struct Watchdog {
 
 #[derive(Default)]
 struct Shared {
-    guards: Mutex<Vec<Weak<Guard>>>,
+    guards: Mutex<Vec<Weak<RunGuard>>>,
     /// A run began since the last look.
     began: AtomicBool,
     stopping: AtomicBool,
@@ -35,7 +35,7 @@ impl Watchdog {
     }
 
     /// Looks at the runs of one more session, as long as it is there.
-    pub fn add(&self, guard: &Arc<Guard>) {
+    pub fn add(&self, guard: &Arc<RunGuard>) {
         let mut guards = self.shared.guards.lock();
         guards.retain(|guard| guard.strong_count() > 0);
         guards.push(Arc::downgrade(guard));

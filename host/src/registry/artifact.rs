@@ -13,7 +13,7 @@ use serin_core::record::{FailureKind, Outcome, StrategyId};
 use serin_core::{Name, bounds, message_to, printable};
 use wasmparser::{BinaryReader, CustomSectionReader, Encoding, Parser, Payload, WasmFeatures};
 
-use super::breaker::Breaker;
+use super::breaker::VersionBreaker;
 use super::cases::{self, CaseResult, check_case};
 use super::shape::{self, ShapeError};
 use crate::clock::Budget;
@@ -91,6 +91,9 @@ pub enum ArtifactError {
         /// This machine had no time or no room for it: it may pass next time.
         is_passing: bool,
     },
+    /// It was not loaded within the time that a host waits for an artifact.
+    #[error("takes longer than {0} s to load, and a host waits for it no longer than that")]
+    TooSlow(u64),
     /// Looking at it or compiling it met a defect.
     #[error("a defect was met, and nothing of the file was used: {0}")]
     Panicked(String),
@@ -227,7 +230,7 @@ pub struct Plugin {
     /// The linked code.
     pub linked: Linked,
     /// Whether it is left alone for a while.
-    pub breaker: Breaker,
+    pub breaker: VersionBreaker,
     running: Mutex<usize>,
     freed: Condvar,
 }
@@ -270,7 +273,7 @@ impl Plugin {
                 contents,
                 id,
                 linked,
-                breaker: Breaker::default(),
+                breaker: VersionBreaker::default(),
                 running: Mutex::new(0),
                 freed: Condvar::new(),
             })

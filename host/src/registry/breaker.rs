@@ -12,7 +12,7 @@ const REST_MS: u64 = 5_000;
 /// The breaker of one version. It goes by decisions' own times, so that what it did follows from
 /// their records.
 #[derive(Debug, Default)]
-pub struct Breaker(Mutex<Runs>);
+pub struct VersionBreaker(Mutex<Runs>);
 
 #[derive(Debug, Default)]
 struct Runs {
@@ -21,7 +21,7 @@ struct Runs {
     rests_until_ms: u64,
 }
 
-impl Breaker {
+impl VersionBreaker {
     /// Whether a run may begin; why not, where it may not.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn it_opens_after_costly_runs_in_a_row_and_one_tries_after_a_rest() {
-        let breaker = Breaker::default();
+        let breaker = VersionBreaker::default();
         let costly = |now_ms| breaker.note(&ended(FailureKind::FuelExhausted), now_ms);
         (1..COSTLY).for_each(|_| costly(0));
         breaker.note(&ended(FailureKind::Trap), 0);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use candidate::{CandidateAnswer, compare};
-pub use run::{Difference, ReplayResult, replay};
+pub use run::{FieldDifference, ReplayResult, replay};
 
 use parking_lot::Mutex;
 use serin_core::experiment::Experiment;

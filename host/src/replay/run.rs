@@ -18,7 +18,7 @@ use crate::sandbox::{Run, Scored, Scorer};
 
 /// A field that did not come again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct FieldDifference {
     /// Where in the record.
     pub field: String,
     /// What the record holds.
@@ -39,7 +39,7 @@ pub enum ReplayResult {
         not_recomputed: Option<String>,
     },
     /// Something did not.
-    Different(Vec<Difference>),
+    Different(Vec<FieldDifference>),
     /// It cannot be run again, and why.
     NotReplayable(String),
 }
@@ -123,14 +123,14 @@ fn route_again(
     record: &Record,
     spec: impl Fn(&str) -> Option<Arc<Experiment>>,
     table: impl Fn(&str) -> Option<Arc<RoutingTable>>,
-) -> Result<Vec<Difference>, String> {
+) -> Result<Vec<FieldDifference>, String> {
     let mut differences = Vec::new();
     if let Some(digest) = &record.deployment {
         let table = table(digest)
             .ok_or_else(|| format!("what routing read, {digest}, is not in the archive, or cannot be read"))?;
         match decide::route_again(&table, record) {
             Ok(routing) => differences = differences_of("routing", &record.routing, &routing),
-            Err(error) => differences.push(Difference {
+            Err(error) => differences.push(FieldDifference {
                 field: "routing.assignment".to_owned(),
                 recorded: "an arm that was chosen by hand".to_owned(),
                 replayed: error.to_string(),
@@ -143,7 +143,7 @@ fn route_again(
         if differences.is_empty()
             && let Err(arm) = verify_arm(&spec, unit, assignment)
         {
-            differences.push(Difference {
+            differences.push(FieldDifference {
                 field: "routing.assignment.arm".to_owned(),
                 recorded: assignment.arm.to_string(),
                 replayed: arm,
@@ -253,14 +253,14 @@ fn answer_again(record: &Record, served: Option<(usize, Arc<Plugin>, Vec<String>
 }
 
 /// The fields of two values that differ, by their path.
-fn differences_of<T: Serialize>(at: &str, recorded: &T, replayed: &T) -> Vec<Difference> {
+fn differences_of<T: Serialize>(at: &str, recorded: &T, replayed: &T) -> Vec<FieldDifference> {
     let json = |value: &T| serde_json::to_value(value).unwrap_or_default();
     let mut differences = Vec::new();
     walk(at, &json(recorded), &json(replayed), &mut differences);
     differences
 }
 
-fn walk(at: &str, recorded: &serde_json::Value, replayed: &serde_json::Value, differences: &mut Vec<Difference>) {
+fn walk(at: &str, recorded: &serde_json::Value, replayed: &serde_json::Value, differences: &mut Vec<FieldDifference>) {
     use serde_json::Value::{Array, Null, Object};
     match (recorded, replayed) {
         (a, b) if a == b => {}
@@ -276,7 +276,7 @@ fn walk(at: &str, recorded: &serde_json::Value, replayed: &serde_json::Value, di
             }
         }
         (a, b) => {
-            differences.push(Difference { field: at.to_owned(), recorded: a.to_string(), replayed: b.to_string() })
+            differences.push(FieldDifference { field: at.to_owned(), recorded: a.to_string(), replayed: b.to_string() })
         }
     }
 }

@@ -24,8 +24,8 @@ use serde_json::Value;
 use serin_core::analysis::{Found, MetricResult, Observed, analyse, by_segment, warnings};
 use serin_core::experiment::{Experiment, Status};
 
-use crate::experiments::{HOST, Moment, counts, evidence};
-use crate::ledger::{Ledger, LedgerError, Reads as _, TransitionRow};
+use crate::experiments::{HOST, HistoryPoint, counts, evidence};
+use crate::ledger::{LedgerError, Reads, TransitionRow};
 
 /// A report.
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ pub struct Report {
     /// Decisions by action, by arm.
     pub actions: IndexMap<String, IndexMap<String, u64>>,
     /// What was known before, oldest first.
-    pub history: Vec<Moment>,
+    pub history: Vec<HistoryPoint>,
     /// What a reader has to know.
     pub warnings: Vec<String>,
     /// What follows.
@@ -100,7 +100,7 @@ pub struct ReportContext {
     /// The changes of the experiment's status.
     pub changes: Vec<TransitionRow>,
     /// What was known before, as JSON.
-    pub moments: Vec<String>,
+    pub history: Vec<String>,
     /// What shadow arms would have done.
     pub shadows: Vec<ReportedShadow>,
 }
@@ -110,10 +110,10 @@ impl ReportContext {
     ///
     /// # Errors
     /// What the ledger says.
-    pub fn of(ledger: &Ledger, id: &str) -> Result<Self, LedgerError> {
+    pub fn of(ledger: &impl Reads, id: &str) -> Result<Self, LedgerError> {
         Ok(Self {
             changes: ledger.transitions(id)?,
-            moments: ledger.moments(id)?,
+            history: ledger.history(id)?,
             shadows: shadows(ledger.shadow_counts(id)?, |arm| ledger.shadow_latency(id, arm))?,
         })
     }
@@ -297,7 +297,7 @@ impl Report {
             shadows: context.shadows,
             actions: names().zip(observed.actions.iter().map(counts)).collect(),
             // A moment of another shape than today's is not shown.
-            history: context.moments.iter().filter_map(|json| serde_json::from_str(json).ok()).collect(),
+            history: context.history.iter().filter_map(|json| serde_json::from_str(json).ok()).collect(),
             warnings: warnings(observed, &analysis),
             verdict: ReportedVerdict {
                 decision: analysis.verdict.decision.as_str().to_owned(),

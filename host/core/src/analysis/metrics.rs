@@ -174,7 +174,7 @@ impl Summed {
     }
 
     /// An arm's mean or ratio. With adaptive shares the plain mean is biased, so it is the weighted
-    /// value.
+    /// value ([`value`]).
     pub fn arm(&self, position: usize) -> ArmResult {
         let arm = &self.sum.arms[position];
         match self.by {

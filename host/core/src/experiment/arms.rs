@@ -163,7 +163,7 @@ impl Allocation {
             return Err(format!("allocation.update_every = \"{}\"; valid: from 1s", raw.update_every));
         }
         if arms.len() < 3 {
-            return Err("allocation needs at least two arms besides control".to_owned());
+            return Err("allocation shares out what control leaves between the other arms: give two or more".to_owned());
         }
         let others = (arms.len() - 1) as f64;
         let (control_share, floor) = (raw.control_share.unwrap_or(0.2), raw.floor.unwrap_or(0.05));

@@ -273,12 +273,12 @@ impl Metric {
             return Err(at(&format!("cuped: {} covariates; at most {MAX_COVARIATES}", cuped.len())));
         }
         if !cuped.is_empty() && matches!(quantity, Quantity::Ratio(..)) {
-            return Err(at("cuped is not valid for a ratio or a mean; valid: any, sum or count"));
+            return Err(at("cuped is for one number a unit: any, sum or count"));
         }
         let window_ms = match (duration("window", &raw.window)?, &quantity) {
             (Some(0), _) => return Err(at("window = 0; valid: a duration like 14d")),
             (Some(window), _) => window,
-            (None, _) => return Err(at("window: needed: how long after a unit's entry its rows count, like 14d")),
+            (None, _) => return Err(at("window: needed: from a unit's entry, how long its rows count, like 14d")),
         };
         Ok(Self {
             name: raw.name.as_str().into(),
@@ -342,7 +342,7 @@ impl Guardrail {
             Some(text) => {
                 duration_ms(text).map(|ms| Watched::Slow(ms * 1000)).map_err(|e| at(&format!("threshold: {e}")))
             }
-            None => Err(at("threshold: needed: the time from which a decision is slow, like 20ms")),
+            None => Err(at("threshold: needed: from when on a decision is slow, like 20ms")),
         };
         let watched = match (raw.metric.as_str(), position) {
             (_, Some(position)) => Watched::Metric(position),

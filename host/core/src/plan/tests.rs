@@ -266,10 +266,10 @@ fn what_stands_in_the_way_is_said() {
     };
     assert!(said(&text, 50.0, 9).contains("no unit is mature"));
     let few = said(&format!("min_duration = \"30d\"\n{text}"), 100.0, 20);
-    assert!(few.contains("it is never evaluated in 20 days: 5.0 events are expected"), "{few}");
+    assert!(few.contains("it never speaks in 20 days: 5.0 events are expected"), "{few}");
     assert!(few.contains("planned_units = 4000, and 1100 units") && few.contains("min_duration is 30 days"), "{few}");
     let far = said(&format!("{QUICK}{rails}"), 100.0, 20);
-    assert!(far.contains("guardrail 'slow' is never evaluated: 1000 units"), "{far}");
+    assert!(far.contains("guardrail 'slow' never speaks: 1000 units"), "{far}");
     assert!(far.contains("of runs are stopped"), "a count of 3 in a hundred units a day: {far}");
     assert!(!said(QUICK, 400.0, 20).contains("never"));
 }

@@ -17,15 +17,15 @@ pub(super) fn of(spec: &Experiment, traffic: &Traffic, effect: f64, entries: &En
     }
     let goals = spec.metrics.iter().filter(|metric| metric.role == Role::Goal).count();
     match goals {
-        0 => all.push("there is no goal, so nothing can win".to_owned()),
+        0 => all.push("there is no goal, so that nothing can win".to_owned()),
         1 => {}
-        many => all.push(format!("the simulation assumes the same effect, {effect}, for all {many} goals")),
+        many => all.push(format!("each of {many} goals is taken to be better by the same number, {effect}")),
     }
     if spec.arms.len() > 2 {
-        all.push("only one arm is simulated as different from control; the others share its error rate".to_owned());
+        all.push("only one arm is taken to differ from control; the others share the error rate with it".to_owned());
     }
     if effect.is_nan() || effect <= 0.0 {
-        all.push(format!("effect = {effect}; valid: above 0, how much better a goal should be"));
+        all.push(format!("effect = {effect}: give how much better a goal has to be, above 0"));
     }
     let ran = f64::from(days) * DAY as f64;
     if (spec.min_duration_ms as f64) > ran {
@@ -35,10 +35,7 @@ pub(super) fn of(spec: &Experiment, traffic: &Traffic, effect: f64, entries: &En
     for (at, metric) in spec.metrics.iter().enumerate() {
         match traffic.baselines.get(at) {
             Some(baseline) => all.extend(of_metric(spec, at, *baseline, effect, entries, days)),
-            None => all.push(format!(
-                "metric '{}' has no baseline: the simulation assumes that it never happens",
-                metric.name
-            )),
+            None => all.push(format!("metric '{}' has no baseline: it is taken never to happen", metric.name)),
         }
     }
     all.extend(shared_rows(spec, traffic));
@@ -50,16 +47,19 @@ pub(super) fn of(spec: &Experiment, traffic: &Traffic, effect: f64, entries: &En
         let (have, need) = ((units * smaller(spec)).floor(), guardrail.min_units);
         if have < need as f64 && !matches!(guardrail.margin, Margin::Count(_)) {
             all.push(format!(
-                "guardrail '{}' is never evaluated: {have} units in the smaller arm after {days} days, and min_units is {need}",
+                "guardrail '{}' never speaks: {have} units in the smaller arm after {days} days, and min_units is {need}",
                 guardrail.name
             ));
         }
     }
     if !spec.fairness.is_empty() {
-        all.push("fairness guardrails are not simulated: there are no prior data on groups".to_owned());
+        all.push("fairness is not simulated: nothing is known of groups beforehand".to_owned());
     }
     if spec.allocation.is_some() {
-        all.push("adaptive allocation is simulated with one decision a unit, and at most one batch a day".to_owned());
+        all.push(
+            "shares follow from what is seen: each unit is decided about once, and no more than one batch a day is simulated"
+                .to_owned(),
+        );
     }
     all
 }
@@ -79,17 +79,14 @@ fn of_metric(
     if is_share && is_goal {
         let raised = if metric.more_is_better { baseline.mean + effect } else { baseline.mean - effect };
         if !(0.0..=1.0).contains(&raised) {
-            say(format!(
-                "the baseline {} with the effect {effect} is outside 0 to 1, and is cut off there",
-                baseline.mean
-            ));
+            say(format!("a share of {} that is better by {effect} is none; it stops at 0 and 1", baseline.mean));
         }
     }
     if !is_share && baseline.sd.is_none() {
-        say("it is not a share, and no standard deviation is given: the simulation assumes that of a count".to_owned());
+        say("it is no share, and has no standard deviation: it is taken to vary as a count does".to_owned());
     }
     if !metric.cuped.is_empty() {
-        say("its covariates are not simulated; with them fewer units are needed".to_owned());
+        say("its covariates are not simulated: with them it takes fewer units".to_owned());
     }
     let waits = metric.mature_ms(0) as f64 / DAY as f64;
     if f64::from(days) <= waits {
@@ -107,19 +104,17 @@ fn of_metric(
     if let Err(why) = may_speak(&arm, &arm, kind).map_err(|why| why.to_string())
         && (is_goal || is_watched)
     {
-        say(format!("it is never evaluated in {days} days: {why}"));
+        say(format!("it never speaks in {days} days: {why}"));
     }
     let planned = metric.planned_units as f64;
     let is_fixed = is_goal && metric.method == Method::Fixed;
     if is_fixed && pair < planned {
-        say(format!(
-            "with method fixed it decides at {planned} units, but only {pair:.0} are mature after {days} days"
-        ));
+        say(format!("with method fixed it decides at {planned} units, and {pair:.0} are mature after {days} days"));
     }
     let has_sequence = is_watched || (is_goal && !is_fixed);
     if has_sequence && !(planned / FAR..=planned * FAR).contains(&pair) {
         say(format!(
-            "planned_units = {planned}, and {pair:.0} units are mature after {days} days: set planned_units near that number"
+            "planned_units = {planned}, and {pair:.0} units are mature after {days} days: its interval is tightest elsewhere"
         ));
     }
     all
@@ -181,7 +176,9 @@ pub(super) fn after(spec: &Experiment, scenarios: &[Scenario]) -> Vec<String> {
             }
             Assumed::Effect if scenario.stuck > 0.5 => {
                 let found = percent(scenario.stuck);
-                all.push(format!("{found} of runs never reach the ramp's last step: check its gates and min_units"));
+                all.push(format!(
+                    "{found} of runs never come to the ramp's last step: look at its gates and min_units"
+                ));
             }
             Assumed::Effect | Assumed::Harm { .. } => {}
         }

@@ -200,7 +200,7 @@ fn upper_tail(t: f64, df: f64) -> f64 {
 }
 
 /// The quantile that |t| exceeds with probability `alpha`, by bisection: with millions of degrees
-/// of freedom, a closed-form inversion of Student's distribution is wrong by percents or does not
+/// of freedom, the library's inversion of Student's distribution is wrong by percents or does not
 /// terminate. Infinite if it is not defined.
 fn critical(alpha: f64, df: f64) -> f64 {
     if alpha <= 0.0 || upper_tail(0.0, df).is_nan() {

@@ -23,7 +23,7 @@ const EXPECTED: f64 = 5.0;
 /// if only one arm has a weight, so no mismatch is possible.
 ///
 /// # Panics
-/// If the numbers of weights and counts differ.
+/// Where there are more or fewer weights than counts: that is the caller's mistake.
 pub fn chi_squared(counts: &[u64], weights: &[f64]) -> Result<f64, NotEnough> {
     if has_impossible(counts, weights) {
         return Ok(0.0);
@@ -58,7 +58,7 @@ pub fn chi_squared(counts: &[u64], weights: &[f64]) -> Result<f64, NotEnough> {
 /// Infinite if there is a unit in an arm of weight 0; 0 without units.
 ///
 /// # Panics
-/// If the numbers of weights and counts differ.
+/// Where there are more or fewer weights than counts: that is the caller's mistake.
 pub fn log_bayes_factor(counts: &[u64], weights: &[f64], k: f64) -> f64 {
     if has_impossible(counts, weights) {
         return f64::INFINITY;

@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::{Ticks, ends, time, times};
-use crate::experiments::Moment;
+use crate::experiments::HistoryPoint;
 
 pub(super) type Points = Vec<(f64, f64)>;
 
@@ -57,7 +57,7 @@ impl Plot {
 
     /// The plot with its caption; nothing where there is nothing over time. In the phases `shipped`
     /// a winner served.
-    pub(super) fn figure(&self, moments: &[&Moment], shipped: &[u32]) -> Markup {
+    pub(super) fn figure(&self, moments: &[&HistoryPoint], shipped: &[u32]) -> Markup {
         let (Some(first), Some(last)) = (moments.first(), moments.last()) else { return html! {} };
         if moments.len() < 2 || self.lines.iter().all(|line| line.1.is_empty()) {
             return html! {};
@@ -87,7 +87,7 @@ impl Plot {
 
     fn drawn(
         &self,
-        moments: &[&Moment],
+        moments: &[&HistoryPoint],
         shipped: &[u32],
         [from, to]: [u64; 2],
     ) -> Result<String, DrawingAreaErrorKind<std::io::Error>> {

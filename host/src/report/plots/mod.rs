@@ -11,14 +11,14 @@ use maud::{Markup, html};
 use self::axis::{compact, ends, linear, powers, shares, time};
 use self::drawing::{Plot, Points, STYLES};
 use super::{Report, ReportedMetric};
-use crate::experiments::{Effect, Moment};
+use crate::experiments::{Effect, HistoryPoint};
 
 /// Moments in a plot.
 const MOST: usize = 200;
 
 /// An experiment's recorded history.
 pub(super) struct History<'a> {
-    moments: &'a [Moment],
+    moments: &'a [HistoryPoint],
     /// It has ended.
     ended: bool,
     /// Units left their arm when a winner shipped.
@@ -41,7 +41,7 @@ impl<'a> History<'a> {
     /// A metric's effect over time in an arm against control, and the cumulative total.
     pub(super) fn over_time(&self, metric: &ReportedMetric, arm: &str) -> Markup {
         let moments = thinned(self.moments);
-        let of = |moment: &&Moment| {
+        let of = |moment: &&HistoryPoint| {
             let found = moment.effects.iter().find(|effect| effect.metric == metric.name && effect.arm == arm)?;
             Some((moment.at_ms as f64, found.clone()))
         };
@@ -105,7 +105,7 @@ impl History<'_> {
             counts.extend(moment.units.iter().map(|(arm, n)| (arm.as_str(), *n)));
         }
         let (arms, rest) = largest(counts);
-        let lines = |of: &dyn Fn(&Moment, &str) -> Option<f64>| -> Vec<(String, Points)> {
+        let lines = |of: &dyn Fn(&HistoryPoint, &str) -> Option<f64>| -> Vec<(String, Points)> {
             let line =
                 |arm: &str| points(moments.iter().filter_map(|moment| Some((moment.at_ms as f64, of(moment, arm)?))));
             arms.iter().map(|arm| ((*arm).to_owned(), line(arm))).collect()
@@ -175,7 +175,7 @@ impl History<'_> {
         }
         let plot = |(arm, counts): (&str, IndexMap<&str, u64>)| {
             let (actions, rest) = largest(counts);
-            let part = |moment: &Moment, action: &str| {
+            let part = |moment: &HistoryPoint, action: &str| {
                 let actions = moment.actions.get(arm)?;
                 let total: f64 = actions.values().map(|n| *n as f64).sum();
                 Some((moment.at_ms as f64, actions.get(action).map_or(0.0, |n| *n as f64) / total))
@@ -190,8 +190,8 @@ impl History<'_> {
 }
 
 /// The moments in order, thinned to what a plot can resolve.
-fn thinned(history: &[Moment]) -> Vec<&Moment> {
-    let mut moments: Vec<&Moment> = history.iter().collect();
+fn thinned(history: &[HistoryPoint]) -> Vec<&HistoryPoint> {
+    let mut moments: Vec<&HistoryPoint> = history.iter().collect();
     moments.sort_by_key(|moment| moment.at_ms);
     let last = moments.len().saturating_sub(1);
     if last < MOST { moments } else { (0..MOST).map(|i| moments[i * last / (MOST - 1)]).collect() }
@@ -236,7 +236,7 @@ mod tests {
 
     const NASTY: &str = "<i>\"&'";
 
-    fn moment(i: u64) -> Moment {
+    fn moment(i: u64) -> HistoryPoint {
         let n = i as f64 + 1.0;
         let effect = |arm: &str| Effect {
             metric: "orders".to_owned(),
@@ -247,7 +247,7 @@ mod tests {
         };
         let arms = |each: f64| [("control", each), (NASTY, each * 1.1)].map(|(arm, n)| (arm.to_owned(), n));
         let actions = [("offer", 30 * i + 1), (NASTY, 3 * i), ("none", i * i)].map(|(name, n)| (name.to_owned(), n));
-        Moment {
+        HistoryPoint {
             at_ms: 1_795_000_000_000 + i * 3_600_000,
             phase: 1 + (i > 60) as u32,
             coverage: if i > 60 { 0.5 } else { 0.1 },
@@ -259,11 +259,11 @@ mod tests {
         }
     }
 
-    fn history(n: u64) -> Vec<Moment> {
+    fn history(n: u64) -> Vec<HistoryPoint> {
         (0..n).map(moment).collect()
     }
 
-    fn history_of(moments: &[Moment]) -> History<'_> {
+    fn history_of(moments: &[HistoryPoint]) -> History<'_> {
         History { moments, ended: false, moved: false, shipped: vec![2] }
     }
 
@@ -275,16 +275,16 @@ mod tests {
         .expect("a metric")
     }
 
-    fn over_time(history: &[Moment], arm: &str) -> String {
+    fn over_time(history: &[HistoryPoint], arm: &str) -> String {
         let units = history.last().map_or(0, |moment| moment.effects[0].units);
         history_of(history).over_time(&metric(units), arm).into_string()
     }
 
-    fn allocation(history: &[Moment]) -> String {
+    fn allocation(history: &[HistoryPoint]) -> String {
         history_of(history).allocation().into_string()
     }
 
-    fn all(history: &[Moment]) -> [String; 4] {
+    fn all(history: &[HistoryPoint]) -> [String; 4] {
         let [balance, mix] = [history_of(history).balance(), history_of(history).action_mix()];
         [over_time(history, NASTY), allocation(history), balance.into_string(), mix.into_string()]
     }

@@ -1,5 +1,5 @@
-//! A deployment: an immutable snapshot built from the configuration, the registry and the
-//! experiments. It is built off the request path and replaced as a whole.
+//! A snapshot of the deployment: what the configuration, the registry and the experiments come to. It is
+//! built off the request path, never changed, and replaced whole.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serin_core::manifest::{CONTEXT_VIEW, Manifest, ModelId};
 use serin_core::value::{Value, ValueType};
 use serin_core::{Name, NameMap};
 
-use super::routing_table::{RoutedExperiment, RoutingTable, ShippedArm};
+use super::routing_table::{RoutedExperiment, RoutingTable};
 use crate::deployment::{ContextField, FallbackAction, PointSchema, ViewSpec};
 use crate::features::EmbeddedStore;
 use crate::models::{Model, ModelSet};
@@ -21,7 +21,7 @@ use crate::registry::Plugin;
 use crate::sandbox::Size;
 
 /// A deployment: everything that decisions need.
-pub struct Deployment {
+pub struct DeploymentSnapshot {
     /// The generation: counts the deployments of this host's ledger.
     pub generation: u64,
     /// The decision points, by name.
@@ -57,7 +57,7 @@ pub struct Point {
     /// The version that it is pinned to, as in the file.
     pub pin: Pin,
     /// The pinned strategy; none while it is not loaded.
-    pub strategy: Option<Arm>,
+    pub strategy: Option<BoundArm>,
     /// Why it is not loaded.
     pub unready: Option<String>,
     /// The experiments in force, in the routing table's order.
@@ -69,7 +69,7 @@ pub struct Point {
 }
 
 /// A version with its parameters and limits.
-pub struct Arm {
+pub struct BoundArm {
     /// The arm's name; the point's own strategy has none.
     pub name: Name,
     /// The version.
@@ -84,55 +84,20 @@ pub struct Arm {
 
 /// An experiment in force.
 pub struct RunningExperiment {
-    /// Its id.
-    pub id: Name,
-    /// Its part of the layer.
-    pub slot: [f64; 2],
-    /// The share of the slot in use.
-    pub coverage: f64,
-    /// The phase.
-    pub phase: u32,
-    /// SHA-256 of the spec.
-    pub spec_digest: Name,
-    /// Salt of the split; each batch has its own.
-    pub salt: String,
-    /// The batch, with adaptive shares.
-    pub batch: Option<u32>,
-    /// The winner, if it has shipped.
-    pub shipped: Option<ShippedArm>,
-    /// Who may enter.
-    pub eligible: Option<Predicate>,
-    /// The arms.
-    pub arms: Vec<Arm>,
+    /// Its part of the routing table.
+    pub routed: Arc<RoutedExperiment>,
+    /// The arms, in the order of the routed ones.
+    pub arms: Vec<BoundArm>,
     /// The shadow arms.
     pub shadows: Vec<ShadowArm>,
     /// The attributes of a unit that its analysis uses.
     pub attributes: Arc<[Attribute]>,
 }
 
-impl RunningExperiment {
-    /// Its part of the routing table.
-    pub fn routed(&self) -> RoutedExperiment {
-        RoutedExperiment {
-            id: self.id.clone(),
-            slot: self.slot,
-            coverage: self.coverage,
-            phase: self.phase,
-            spec_digest: self.spec_digest.clone(),
-            salt: self.salt.clone(),
-            batch: self.batch,
-            shipped: self.shipped,
-            eligible: self.eligible.clone(),
-            arms: self.arms.iter().map(|arm| (arm.name.clone(), arm.weight)).collect(),
-            has_shadows: !self.shadows.is_empty(),
-        }
-    }
-}
-
 /// A shadow arm.
 pub struct ShadowArm {
     /// The arm.
-    pub arm: Arm,
+    pub arm: BoundArm,
     /// The share of decisions that it runs on.
     pub sample: f64,
     /// Salt of that sample.
@@ -178,7 +143,7 @@ impl BindTarget<'_> {
         plugin: Arc<Plugin>,
         overrides: &IndexMap<String, Value>,
         weight: f64,
-    ) -> Result<Arm, BindError> {
+    ) -> Result<BoundArm, BindError> {
         let (manifest, point) = (plugin.manifest(), self.point);
         let fail = |why: String| BindError(format!("{}: {why}", manifest.id()));
         if *manifest.decision_point != *point {
@@ -194,7 +159,7 @@ impl BindTarget<'_> {
         let mut limits = manifest.limits.within(self.allowed);
         // A grant cannot exceed the size of a pool slot.
         limits.memory_bytes = limits.memory_bytes.min(Size::of(plugin.contents.size).memory_bytes());
-        Ok(Arm { name: name.into(), parameters, limits, weight, plugin })
+        Ok(BoundArm { name: name.into(), parameters, limits, weight, plugin })
     }
 }
 
@@ -265,7 +230,11 @@ impl Point {
     }
 
     /// The models that a point's strategy and arms may call. Shadow arms hold no deciding thread.
-    pub fn models_of(strategy: Option<&Arm>, experiments: &[RunningExperiment], models: &ModelSet) -> Vec<Arc<Model>> {
+    pub fn models_of(
+        strategy: Option<&BoundArm>,
+        experiments: &[RunningExperiment],
+        models: &ModelSet,
+    ) -> Vec<Arc<Model>> {
         let arms = strategy.into_iter().chain(experiments.iter().flat_map(|e| &e.arms));
         let mut ids: Vec<&ModelId> = arms
             .map(|arm| arm.plugin.manifest())
@@ -283,7 +252,7 @@ impl Point {
     /// eligibility, `exclude`, shadows and analyses need. Decisions of all arms read the same
     /// features, so that a record can be replayed against any candidate later.
     pub fn union_of(
-        strategy: Option<&Arm>,
+        strategy: Option<&BoundArm>,
         experiments: &[RunningExperiment],
         exclude: Option<&Predicate>,
         views: &HashMap<Name, Arc<ViewSpec>>,
@@ -304,7 +273,7 @@ impl Point {
         for feature in arms.flat_map(|arm| &arm.plugin.manifest().features) {
             want(&feature.view, &feature.name);
         }
-        let predicates = experiments.iter().filter_map(|e| e.eligible.as_ref()).chain(exclude);
+        let predicates = experiments.iter().filter_map(|e| e.routed.eligible.as_ref()).chain(exclude);
         for reference in predicates.flat_map(Predicate::references) {
             if let Reference::Feature(view, name) = reference {
                 want(view, name);
@@ -322,7 +291,7 @@ impl Point {
     }
 }
 
-impl Deployment {
+impl DeploymentSnapshot {
     /// The points whose pinned strategy cannot serve, and why.
     pub fn unready(&self) -> Vec<String> {
         let mut unready: Vec<String> = self

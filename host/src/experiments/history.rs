@@ -7,7 +7,7 @@ use serin_core::experiment::Status;
 
 /// A snapshot of an experiment's results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Moment {
+pub struct HistoryPoint {
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// The phase.
@@ -41,7 +41,7 @@ pub struct Effect {
     pub units: u64,
 }
 
-impl Moment {
+impl HistoryPoint {
     /// The snapshot of an analysis at `now_ms`.
     pub fn of(observed: &Observed, analysis: &Analysis, status: &Status, now_ms: u64) -> Self {
         let spec = &observed.spec;

@@ -1,0 +1,214 @@
+//! What a running host does beside its requests: watches files and experiments, runs shadows, and
+//! deletes what has expired.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::Reloader;
+use super::final_reports::keep_final_reports;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::decide::{ShadowRun, Shadows};
+use crate::experiments::{Controller, Observer, tick};
+use crate::features::EmbeddedStore;
+use crate::ledger::{ClockGuard, Ledger, LedgerError, Note, Retention, ShadowRow};
+use crate::registry::Watcher;
+use crate::status::DeploymentStatus;
+use crate::telemetry::{EventLabels, Metrics};
+
+/// How often the folders are looked at where no event told of a change.
+const RESCAN: Duration = Duration::from_secs(2);
+/// How often the experiments' units are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often old records are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How long an answer is kept under its idempotency key.
+const KEEP_KEYS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The folders whose files make up a deployment.
+pub(super) fn watched_folders(config: &Config) -> Vec<PathBuf> {
+    let parent = |path: &PathBuf| {
+        path.parent()
+            .map_or_else(|| PathBuf::from("."), |p| if p.as_os_str().is_empty() { ".".into() } else { p.to_path_buf() })
+    };
+    let mut folders = vec![config.fixed.plugins.clone(), config.fixed.experiments.clone(), parent(&config.path)];
+    folders.extend(config.models.values().map(parent));
+    folders.sort();
+    folders.dedup();
+    for folder in &folders {
+        // The user's folders: made where they are not there, so that they can be watched.
+        if let Err(error) = std::fs::create_dir_all(folder) {
+            tracing::warn!(%error, folder = %folder.display(), "cannot be made");
+        }
+    }
+    folders
+}
+
+/// Runs shadow arms, and records what they did. The ledger is not held: it has to be closed when
+/// the host has stopped.
+pub(super) fn shadows(ledger: &Arc<Ledger>, metrics: &Arc<Metrics>) -> std::io::Result<Shadows> {
+    let (ledger, metrics) = (Arc::downgrade(ledger), Arc::clone(metrics));
+    Shadows::start(move |record, runs| {
+        let Some(ledger) = ledger.upgrade() else { return };
+        let row = |run: &ShadowRun| {
+            Metrics::count(&metrics.shadows, run.attempt.outcome.label());
+            metrics.shadows.get_or_create(&EventLabels { reason: "dropped".to_owned() }).inc_by(run.dropped);
+            ShadowRow {
+                decision_id: record.decision_id.clone(),
+                experiment: run.experiment.to_string(),
+                arm: run.arm.to_string(),
+                served: record.answer.action.to_string(),
+                action: run.action.as_ref().map(ToString::to_string),
+                outcome: run.attempt.outcome.label(),
+                took_us: run.attempt.time_us,
+                served_us: record.attempts.last().map_or(0, |attempt| attempt.time_us),
+                dropped: run.dropped,
+                attempt: ledger.pack_attempt(record.time_ms, (&run.experiment, &run.arm), &run.attempt),
+            }
+        };
+        let rows: Vec<ShadowRow> = runs.iter().map(row).collect();
+        if let Err(error) = ledger.note(Note::Shadows(rows)) {
+            crate::telemetry::log_limited!(warn, %error, "what shadows did is lost");
+        }
+    })
+}
+
+/// Reloads on file events, and on a timer as a safety net, from a thread of its own.
+pub(super) fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Option<Watcher> {
+    // One place: a reload under way is followed by one more, however many events come.
+    let (wake, events) = crossbeam_channel::bounded::<()>(1);
+    let loaded = wake.clone();
+    reloader.folder.on_loaded(move || {
+        let _ = loaded.try_send(());
+    });
+    let watcher = Watcher::new(folders, move || {
+        // A wake that is waiting already covers this change, too.
+        let _ = wake.try_send(());
+    });
+    let watcher = match watcher {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(%error, "file events are not to be had; the folders are looked at every {RESCAN:?}");
+            None
+        }
+    };
+    let has_events = watcher.is_some();
+    let reloader = Arc::downgrade(reloader);
+    let spawned = std::thread::Builder::new().name("serin-reload".into()).spawn(move || {
+        loop {
+            match events.recv_timeout(RESCAN) {
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) if has_events => return,
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => std::thread::sleep(RESCAN),
+                Ok(()) | Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+            }
+            match reloader.upgrade() {
+                Some(reloader) => reloader.reload(),
+                None => return,
+            }
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::error!(%error, "no thread for reloading; files are not watched");
+    }
+    watcher
+}
+
+/// Looks at the experiments' units, acts on what they show, and puts that in force. Says whether
+/// any status has changed.
+pub(super) fn look(reloader: &Reloader, controller: &Controller, observer: &Observer, now_ms: u64) -> bool {
+    let changed = tick(controller, observer, now_ms);
+    if changed {
+        reloader.apply();
+    }
+    if keep_final_reports(reloader, controller, observer) {
+        reloader.apply();
+    }
+    changed
+}
+
+/// Looks at the experiments' units, and acts on what they show, from a thread of its own.
+pub(super) fn watch_experiments(
+    reloader: &Arc<Reloader>,
+    controller: &Arc<Controller>,
+    observer: &Arc<Observer>,
+    store: &Arc<EmbeddedStore>,
+    clock_guard: &Arc<ClockGuard>,
+    clock: Arc<dyn Clock>,
+) -> std::io::Result<()> {
+    // Weak, all of them: they hold the databases, which have to be closed when the host has stopped.
+    let store = Arc::downgrade(store);
+    let held =
+        (Arc::downgrade(reloader), Arc::downgrade(controller), Arc::downgrade(observer), Arc::downgrade(clock_guard));
+    let look = move || {
+        while let (Some(reloader), Some(controller), Some(observer), Some(guard)) =
+            (held.0.upgrade(), held.1.upgrade(), held.2.upgrade(), held.3.upgrade())
+        {
+            // A defect must not leave canaries unwatched.
+            let look = || guard.is_trusted() && look(&reloader, &controller, &observer, clock.now_ms());
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err() {
+                tracing::error!("the experiments could not be looked at");
+            }
+            drop((reloader, controller, observer, guard));
+            if let Some(Err(error)) = store.upgrade().map(|store| store.hold()) {
+                tracing::debug!(%error, "no read is held open");
+            }
+            std::thread::sleep(LOOK);
+        }
+    };
+    std::thread::Builder::new().name("serin-experiments".into()).spawn(look).map(drop)
+}
+
+/// Deletes what is older than it is to be kept, a little at a time.
+pub(super) async fn expire(
+    ledger: Arc<Ledger>,
+    clock: Arc<ClockGuard>,
+    status: Arc<ArcSwap<DeploymentStatus>>,
+    mut retain: watch::Receiver<Option<Duration>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let specs = status.load().experiments.iter().filter_map(|known| known.spec.clone()).collect::<Vec<_>>();
+        let retention = Retention {
+            clock: clock.look(),
+            keep_ms: retain.borrow_and_update().map(|retain| retain.as_millis() as u64),
+            keep_keys_ms: KEEP_KEYS.as_millis() as u64,
+            after_end_ms: specs.iter().map(|spec| (spec.id.clone(), spec.longest_ms())).collect(),
+        };
+        let more = match ledger.expire(retention) {
+            Ok(done) => matches!(done.await, Ok(Ok(true))),
+            Err(LedgerError::Closed) => return,
+            Err(_) => false,
+        };
+        let pause = match more {
+            // Twice as long as a batch holds the writer.
+            true => Duration::from_millis(20),
+            // A host that is not ready gets no traffic, and no commit that could show it
+            // otherwise: this one does.
+            false if !ledger.is_healthy() => Duration::from_secs(1),
+            false => EXPIRE_EVERY,
+        };
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            Ok(()) = retain.changed() => {}
+            () = while_as_it_is(&ledger, &clock, pause) => {}
+        }
+    }
+}
+
+/// Waits, and not on where the ledger does not commit any more, or the clock is confirmed.
+async fn while_as_it_is(ledger: &Ledger, clock: &ClockGuard, pause: Duration) {
+    let was_trusted = clock.is_trusted();
+    let mut left = pause;
+    while !left.is_zero() {
+        let step = left.min(Duration::from_secs(1));
+        left -= step;
+        tokio::time::sleep(step).await;
+        if !ledger.is_healthy() || clock.is_trusted() != was_trusted {
+            return;
+        }
+    }
+}

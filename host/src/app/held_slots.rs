@@ -1,0 +1,58 @@
+//! The slots of a layer that experiments hold. Slots are disjoint, also after an experiment has ended,
+//! until its effects on its units have passed.
+
+use serin_core::Name;
+use serin_core::experiment::{Experiment, Status};
+
+use crate::config::Config;
+use crate::deployment::PointSpec;
+
+/// A part of a layer that a new experiment cannot have.
+pub(super) struct HeldSlot {
+    layer: Name,
+    slot: [f64; 2],
+    id: Name,
+    note: String,
+    /// Nobody is in it any more.
+    is_free_for_reuse: bool,
+}
+
+impl HeldSlot {
+    /// None where it has ended, and so have its effects.
+    pub(super) fn of(config: &Config, spec: &Experiment, now: &Status, now_ms: u64, is_gone: bool) -> Option<Self> {
+        let layer = config.points.get(&spec.decision_point).map(|point| point.layer.name.clone()).unwrap_or_default();
+        // What it did to its units lasts: in a new experiment it would be noise.
+        let free_ms = now.ended_ms.map(|ended| ended.saturating_add(spec.longest_ms()));
+        let note = match free_ms {
+            Some(free_ms) if free_ms <= now_ms => return None,
+            Some(free_ms) => {
+                let at = jiff::Timestamp::from_millisecond(free_ms as i64).map(|t| t.to_string()).unwrap_or_default();
+                format!("; it has ended, and its effects last until {at}: wait, or say reuse_slot = true")
+            }
+            // An experiment that never enrolled a unit has no effects.
+            None if is_gone && now.started_ms.is_none() => return None,
+            None if is_gone => "; its file is gone, and it has not ended: put the file back and abort it, \
+                                or say reuse_slot = true"
+                .to_owned(),
+            None => String::new(),
+        };
+        let is_free_for_reuse = is_gone || now.ended_ms.is_some();
+        Some(Self { layer, slot: spec.slot, id: spec.id.clone(), note, is_free_for_reuse })
+    }
+}
+
+/// Slots of a layer, which several decision points may share, are disjoint.
+pub(super) fn check_slot(point: &PointSpec, slots: &[HeldSlot], spec: &Experiment, now: &Status) -> Result<(), String> {
+    if now.state.is_ended() {
+        return Ok(());
+    }
+    let holds = |other: &&HeldSlot| !(spec.reuse_slot && other.is_free_for_reuse);
+    let mut others = slots.iter().filter(|other| other.layer == point.layer.name).filter(holds);
+    match others.find(|other| spec.slot[0] < other.slot[1] && other.slot[0] < spec.slot[1]) {
+        Some(other) => Err(format!(
+            "slot = {:?} overlaps that of '{}', {:?}; slots of a layer are disjoint{}",
+            spec.slot, other.id, other.slot, other.note
+        )),
+        None => Ok(()),
+    }
+}

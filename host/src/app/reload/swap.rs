@@ -1,0 +1,245 @@
+//! Putting in force what the files ask for: a deployment is proposed, held to what works and to what
+//! can be archived, and then swapped in.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serin_core::experiment::{self, Experiment};
+
+use super::{Files, Inner, Reloader};
+use crate::app::archiving::{Generation, archive_specs, fingerprint_of, keep_pending};
+use crate::app::build::{Built, build};
+use crate::app::experiments::{Binder, Statuses};
+use crate::app::moved::moved;
+use crate::app::subjects::{missing, subjects};
+use crate::config::Config;
+use crate::experiments::{AnalysisSubject, ExperimentState, SpecCandidate};
+use crate::mutant::Mutant;
+use crate::status::DeploymentStatus;
+use crate::telemetry::Metrics;
+
+/// What may be put in force, and what was built from it.
+struct DeploymentProposal {
+    config: Config,
+    candidates: Vec<SpecCandidate>,
+    /// Experiments whose files are gone.
+    gone: Vec<(Arc<Experiment>, experiment::Status)>,
+    built: Built,
+    /// What the files will be shown as.
+    status: DeploymentStatus,
+}
+
+impl Reloader {
+    /// Builds a deployment from what was read, and puts it in force where it is another one.
+    pub(super) fn swap(&self, inner: &mut Inner, files: Arc<Files>) {
+        let mut proposal = self.propose(inner, &files);
+        self.leave_out_unarchived(inner, &mut proposal);
+        let can_be_explained = self.archive_generation(inner, &mut proposal);
+        self.say(&proposal.status);
+        if !can_be_explained {
+            self.status.store(Arc::new(proposal.status));
+            return;
+        }
+        self.record(inner, &mut proposal);
+        // The deployment in force uses the recorded statuses, which may differ from the trial's.
+        let recorded = if Mutant::UnrecordedStatus.is_on() { Statuses::Due } else { Statuses::Recorded };
+        self.rebuild(inner, &mut proposal, recorded);
+        self.put_in_force(inner, files, proposal);
+    }
+
+    /// What the files ask for; the configuration in force where an edit of it would lose what works.
+    fn propose(&self, inner: &mut Inner, files: &Files) -> DeploymentProposal {
+        let mut status = DeploymentStatus {
+            config_error: files.config_error.clone(),
+            restart_required: files.restart_required.clone(),
+            experiments_error: files.experiments_error.clone(),
+            plugins_error: self.folder.trouble(),
+            ..DeploymentStatus::default()
+        };
+        status.archive_error = keep_pending(&self.archive, &mut inner.unarchived).map(|error| error.to_string());
+        let candidates = inner.specs.candidates(&files.specs);
+        let gone: Vec<_> = inner.specs.missing(&files.specs).into_iter().map(|(_, spec)| spec).collect();
+        let goes_on = inner.specs.in_force().filter(|spec| !gone.iter().any(|gone| gone.id == spec.id));
+        let moved = moved(&inner.config, &files.config, goes_on, &self.controller);
+        let gone: Vec<_> = gone.into_iter().map(|spec| (Arc::clone(&spec), self.controller.status(&spec.id))).collect();
+        let config = files.config.clone();
+        let built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
+        let mut proposal = DeploymentProposal { config, candidates, gone, built, status };
+        if proposal.config.digest != inner.config.digest
+            && let Some(why) = moved.or_else(|| self.lost(&proposal.built))
+        {
+            // What works is not given up for an edit that does not.
+            proposal.status.config_error = Some(format!("the edit is not applied: {why}"));
+            proposal.config = inner.config.clone();
+            self.rebuild(inner, &mut proposal, Statuses::Due);
+        }
+        proposal
+    }
+
+    /// Archives the proposed specs. One that a restart would not find again is not put in force.
+    fn leave_out_unarchived(&self, inner: &Inner, proposal: &mut DeploymentProposal) {
+        let refused = archive_specs(&self.archive, &proposal.built.applied);
+        if !refused.is_empty() {
+            proposal.take_back(inner, |candidate| refused.get(&candidate.path).cloned());
+            self.rebuild(inner, proposal, Statuses::Due);
+        }
+    }
+
+    /// Archives what records will be explained by. Where that fails, what was in force is proposed
+    /// instead, and this is tried again. False where nothing can be put in force at all.
+    fn archive_generation(&self, inner: &Inner, proposal: &mut DeploymentProposal) -> bool {
+        if fingerprint_of(&proposal.config, &proposal.built.deployment) == inner.fingerprint {
+            return true;
+        }
+        let generation = Generation::of(inner.generation + 1, &proposal.config, &proposal.built.deployment);
+        let Err(error) = generation.keep(&self.archive) else { return true };
+        let why = format!("the files are not applied, since records could not be explained later: {error}");
+        proposal.status.archive_error = Some(why.clone());
+        if inner.fingerprint.is_empty() {
+            return generation.is_as_before(&self.archive);
+        }
+        proposal.config = inner.config.clone();
+        proposal.take_back(inner, |candidate| is_edited(candidate, inner).then(|| why.clone()));
+        self.rebuild(inner, proposal, Statuses::Due);
+        true
+    }
+
+    /// Records what the files ask for, each command by itself.
+    fn record(&self, inner: &mut Inner, proposal: &mut DeploymentProposal) {
+        inner.config = proposal.config.clone();
+        self.controller.govern(inner.config.governance.clone());
+        self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);
+        for (path, spec, text) in std::mem::take(&mut proposal.built.applied) {
+            let pin = inner.config.points.get(&spec.decision_point).map(|point| point.strategy.to_string());
+            self.controller.applied(&spec, &pin.unwrap_or_default());
+            inner.specs.apply(path, spec, text);
+        }
+    }
+
+    /// Swaps the deployment where it is another one, and publishes the status of the files.
+    fn put_in_force(&self, inner: &mut Inner, files: Arc<Files>, proposal: DeploymentProposal) {
+        let DeploymentProposal { built, mut status, .. } = proposal;
+        status.experiments = built.experiments;
+        status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
+        status.subjects = subjects(&inner.config, &status.experiments);
+        self.follow(&status);
+        inner.judged = Some(files);
+        let fingerprint = fingerprint_of(&inner.config, &built.deployment);
+        if fingerprint != inner.fingerprint {
+            let generation = Generation::of(inner.generation + 1, &inner.config, &built.deployment);
+            if let Err(error) = generation.keep(&self.archive) {
+                // An abort must not wait for the archive, which gets this as soon as it can.
+                status.archive_error.get_or_insert(error.to_string());
+                inner.unarchived.push(generation);
+            }
+            inner.generation += 1;
+            inner.fingerprint = fingerprint;
+            self.deployment.store(Arc::new(built.deployment));
+            Metrics::count(&self.metrics.reloads, "applied");
+            tracing::info!(generation = inner.generation, "deployment applied");
+        }
+        self.status.store(Arc::new(status));
+        self.folder.publish();
+    }
+
+    fn rebuild(&self, inner: &Inner, proposal: &mut DeploymentProposal, statuses: Statuses) {
+        let DeploymentProposal { config, candidates, gone, built, status } = proposal;
+        *built = self.build(inner, config, candidates.clone(), gone, statuses, status);
+    }
+
+    fn build(
+        &self,
+        inner: &Inner,
+        config: &Config,
+        candidates: Vec<SpecCandidate>,
+        gone: &[(Arc<Experiment>, experiment::Status)],
+        statuses: Statuses,
+        status: &mut DeploymentStatus,
+    ) -> Built {
+        let (models, model_statuses) = self.models.of(config);
+        status.models = model_statuses;
+        let binder = Binder {
+            config,
+            versions: &self.folder.to_serve(),
+            models: &Arc::new(models),
+            before: &|path: &PathBuf, id: Option<&str>| inner.specs.applied(path, id).cloned(),
+            life: &|spec: &Experiment, pin: &str| self.controller.life(spec, pin, config.governance.as_ref()),
+            gone,
+            which: statuses,
+            now_ms: self.clock.now_ms(),
+        };
+        build(&binder, candidates, inner.generation + 1, Arc::clone(&self.store))
+    }
+
+    /// Has the units of experiments followed, before any decision is made in them by the deployment
+    /// that is put in force next. One that has ended is followed until its last report is kept.
+    fn follow(&self, status: &DeploymentStatus) {
+        let is_over = |subject: &AnalysisSubject| self.controller.has_final_report(&subject.spec.id);
+        let subjects: Vec<AnalysisSubject> =
+            status.subjects.iter().filter(|subject| !is_over(subject)).cloned().collect();
+        self.observer.follow(&subjects, |id| self.controller.has_started(id));
+    }
+
+    /// What the deployment in force does, and this one cannot: serve a point's strategy, or go
+    /// on with a running experiment. Who takes a point or a file away means it.
+    fn lost(&self, built: &Built) -> Option<String> {
+        let now = self.deployment.load();
+        now.points.values().filter(|point| point.strategy.is_some()).find_map(|point| {
+            let next = built.deployment.points.get(&point.name)?;
+            if next.strategy.is_none() {
+                let why = next.unready.as_deref().unwrap_or("is not loaded");
+                return Some(format!("decision_points.{}.strategy = \"{}\": {why}", next.name, next.pin));
+            }
+            point.experiments.iter().find_map(|running| {
+                let status = built.experiments.iter().find(|status| *status.id == *running.routed.id)?;
+                let why = status.error.as_deref().unwrap_or(&status.why);
+                (!matches!(status.state, ExperimentState::Life(_)))
+                    .then(|| format!("running experiment '{}': {why}", running.routed.id))
+            })
+        })
+    }
+
+    /// Logs what is new in the status. The files are looked at again and again; trouble with
+    /// them is told once.
+    fn say(&self, status: &DeploymentStatus) {
+        let before = self.status.load();
+        if status.config_error != before.config_error
+            && let Some(error) = &status.config_error
+        {
+            Metrics::count(&self.metrics.reloads, "refused");
+            tracing::error!(error, "serin.toml is not applied; what was in force stays");
+        }
+        if status.restart_required != before.restart_required && !status.restart_required.is_empty() {
+            tracing::warn!(keys = ?status.restart_required, "restart required for these keys; the rest applies");
+        }
+        if status.archive_error != before.archive_error
+            && let Some(error) = &status.archive_error
+        {
+            Metrics::count(&self.metrics.reloads, "refused");
+            tracing::error!(error, "the archive cannot be written");
+        }
+        if status.experiments_error != before.experiments_error
+            && let Some(error) = &status.experiments_error
+        {
+            tracing::error!(error, "what was in force stays");
+        }
+    }
+}
+
+impl DeploymentProposal {
+    /// Proposes what is in force in place of each candidate that `why` says something against.
+    fn take_back(&mut self, inner: &Inner, why: impl Fn(&SpecCandidate) -> Option<String>) {
+        for candidate in &mut self.candidates {
+            if let Some(why) = why(candidate) {
+                candidate.spec = inner.specs.applied(&candidate.path, None).cloned();
+                candidate.error = Some(why);
+            }
+        }
+    }
+}
+
+/// Says whether a candidate's spec is another one than its file's that is in force.
+fn is_edited(candidate: &SpecCandidate, inner: &Inner) -> bool {
+    let digest = |(spec, _): &(Arc<Experiment>, String)| spec.digest.clone();
+    candidate.spec.as_ref().map(digest) != inner.specs.applied(&candidate.path, None).map(digest)
+}

@@ -1,0 +1,67 @@
+//! Waiting for an artifact no longer than a host does. Compiling cannot be interrupted, so it is done
+//! on a thread that can be left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::artifact::{ArtifactError, Plugin};
+use super::loading::PATIENCE;
+use crate::sandbox::Engines;
+
+/// [`Plugin::load`], within the time that a host waits for an artifact.
+///
+/// # Errors
+/// What keeps the artifact from being served, the time that it takes included.
+pub fn load_within_patience(engines: &Arc<Engines>, bytes: Vec<u8>) -> Result<Plugin, ArtifactError> {
+    let engines = Arc::clone(engines);
+    within(PATIENCE, move || Plugin::load(&engines, &bytes))
+}
+
+/// [`Plugin::link`], within the time that a host waits for an artifact.
+///
+/// # Errors
+/// What keeps the artifact from being run, the time that it takes included.
+pub fn link_within_patience(engines: &Arc<Engines>, bytes: Vec<u8>) -> Result<Plugin, ArtifactError> {
+    let engines = Arc::clone(engines);
+    within(PATIENCE, move || Plugin::link(&engines, &bytes))
+}
+
+/// Does the work on a thread of its own, which is left to itself when the time is over.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> Result<T, ArtifactError> + Send + 'static,
+) -> Result<T, ArtifactError> {
+    let (done, result) = crossbeam_channel::bounded(1);
+    let worker = std::thread::Builder::new().name("serin-load".into());
+    worker
+        .spawn(move || {
+            // Fails only where nobody waits any more.
+            let _ = done.send(work());
+        })
+        .map_err(|error| ArtifactError::Unread(format!("no thread to load it on: {error}")))?;
+    result.recv_timeout(limit).unwrap_or_else(|error| match error {
+        crossbeam_channel::RecvTimeoutError::Timeout => Err(ArtifactError::TooSlow(limit.as_secs())),
+        crossbeam_channel::RecvTimeoutError::Disconnected => {
+            Err(ArtifactError::Panicked("the thread that loads it died".to_owned()))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_an_artifact_longer_than_a_host_does() {
+        assert!(within(PATIENCE, || Ok(())).is_ok());
+        let (_held, never) = crossbeam_channel::bounded::<()>(1);
+        let late = within(Duration::from_millis(10), move || {
+            let _ = never.recv();
+            Ok(())
+        });
+        let Err(error) = late else { panic!("it never ends") };
+        assert!(error.to_string().starts_with("takes longer than 0 s to load"), "{error}");
+        let died = within::<()>(PATIENCE, || panic!("a defect"));
+        assert!(matches!(died, Err(ArtifactError::Panicked(_))), "{died:?}");
+    }
+}
