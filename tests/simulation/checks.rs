@@ -42,7 +42,8 @@ fn follow(world: &mut World, id: &str) {
 fn deployment(world: &World) {
     let deployment = world.host().reloader.deployment.load();
     let point = &deployment.points["p"];
-    let in_force: BTreeMap<&str, _> = point.experiments.iter().map(|running| (&*running.routed.id, &running.routed)).collect();
+    let in_force: BTreeMap<&str, _> =
+        point.experiments.iter().map(|running| (&*running.routed.id, &running.routed)).collect();
     for (id, running) in &in_force {
         let recorded = &world.model.statuses[*id].recorded;
         assert!(

@@ -267,14 +267,7 @@ impl Metric {
         if raw.expects_none && quantity.outcomes().next().is_none() {
             return Err(at("expects_none is for outcomes"));
         }
-        let named = raw.cuped.iter().flatten().map(|text| Attribute::parse(text));
-        let cuped = named.collect::<Result<Vec<_>, _>>().map_err(|e| at(&format!("cuped: {e}")))?;
-        if cuped.len() > MAX_COVARIATES {
-            return Err(at(&format!("cuped: {} covariates; at most {MAX_COVARIATES}", cuped.len())));
-        }
-        if !cuped.is_empty() && matches!(quantity, Quantity::Ratio(..)) {
-            return Err(at("cuped is for one number a unit: any, sum or count"));
-        }
+        let cuped = Self::covariates(raw, &quantity).map_err(|why| at(&why))?;
         let window_ms = match (duration("window", &raw.window)?, &quantity) {
             (Some(0), _) => return Err(at("window = 0; valid: a duration like 14d")),
             (Some(window), _) => window,
@@ -296,6 +289,18 @@ impl Metric {
             is_exposed,
             cuped,
         })
+    }
+
+    fn covariates(raw: &RawMetric, quantity: &Quantity) -> Result<Vec<Attribute>, String> {
+        let named = raw.cuped.iter().flatten().map(|text| Attribute::parse(text));
+        let cuped = named.collect::<Result<Vec<_>, _>>().map_err(|e| format!("cuped: {e}"))?;
+        if cuped.len() > MAX_COVARIATES {
+            return Err(format!("cuped: {} covariates; at most {MAX_COVARIATES}", cuped.len()));
+        }
+        if !cuped.is_empty() && matches!(quantity, Quantity::Ratio(..)) {
+            return Err("cuped is for one number a unit: any, sum or count".to_owned());
+        }
+        Ok(cuped)
     }
 
     fn quantity(raw: &RawMetric) -> Result<Quantity, String> {
