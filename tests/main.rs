@@ -11,6 +11,7 @@ mod canaries;
 mod contract;
 mod course;
 mod crash;
+mod defects;
 mod demo;
 mod docs;
 mod experiments;
