@@ -14,6 +14,7 @@ mod crash;
 mod defects;
 mod demo;
 mod docs;
+mod excluded;
 mod experiments;
 mod feature_files;
 mod features;

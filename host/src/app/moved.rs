@@ -1,5 +1,6 @@
 //! Edits of `serin.toml` that would move or drop units of an experiment that takes some. They are
-//! not applied while it does: its arms would go on counting people whom they do not serve.
+//! not applied while it does: its arms would go on counting people whom they do not serve. `exclude`
+//! alone applies at once: a constraint protects people, and a report says whom it took out.
 
 use std::sync::Arc;
 
@@ -26,7 +27,6 @@ pub(super) fn moved<'s>(
         let (now_point, next_point) = (now.points.get(point)?, next.points.get(point)?);
         let (key, effect) = of_layer(now_point, next_point)
             .or_else(|| of_holdout(now, next, now_point, next_point))
-            .or_else(|| of_exclude(now_point, next_point))
             .or_else(|| of_views(now, next, now_point, spec))?;
         Some(format!(
             "{key} of decision_points.{point} changed, and '{}' runs there: {effect}; conclude or abort it first, \
@@ -61,13 +61,6 @@ fn of_holdout(now: &Config, next: &Config, now_point: &PointSpec, next_point: &P
     };
     let effect = "units that are in it would be held out, or those held out would enter";
     (of(now, now_point) != of(next, next_point)).then(|| ("the global holdout".to_owned(), effect))
-}
-
-/// Nobody is dropped where a constraint is taken away. Whether another one excludes fewer is not
-/// for a host to tell.
-fn of_exclude(now: &PointSpec, next: &PointSpec) -> Option<Change> {
-    let is_other = next.exclude.is_some() && now.exclude != next.exclude;
-    is_other.then(|| ("exclude".to_owned(), "units that are in it could be excluded"))
 }
 
 /// What `exclude` and `eligible` read decides who stays in.

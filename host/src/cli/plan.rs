@@ -134,7 +134,7 @@ fn of_ledger(config: &Path, spec: &Arc<Experiment>) -> Result<KnownTraffic, Fail
             Fact::Exposure(fact) => {
                 observed.exposure(&Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after });
             }
-            Fact::Decision(_) | Fact::Outcome(_) => {}
+            Fact::Decision(_) | Fact::Excluded(_) | Fact::Outcome(_) => {}
         };
         while !snapshot.read(&mut cursor, ROWS, &mut take)? {}
         Ok(())

@@ -143,6 +143,11 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
                 });
             }
         }
+        // Exclusion stands above experiments: those of its point are the ones that it kept the unit from.
+        Fact::Excluded(fact) => by_id
+            .values_mut()
+            .filter(|followed| *followed.subject.spec.decision_point == *fact.point)
+            .for_each(|followed| followed.observed.exclusion(fact.unit)),
         Fact::Outcome(fact) => by_id.values_mut().for_each(|followed| followed.outcome(fact)),
         // A unit that saw what another experiment led to was not exposed to this one.
         Fact::Exposure(fact) => {

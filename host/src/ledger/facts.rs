@@ -70,11 +70,22 @@ pub struct ExposureFact<'r> {
     pub after: i64,
 }
 
+/// A decision about a unit that `exclude` kept out of everything.
+#[derive(Debug, Clone, Copy)]
+pub struct ExcludedFact<'r> {
+    /// The decision point.
+    pub point: &'r str,
+    /// The unit.
+    pub unit: &'r str,
+}
+
 /// One thing that an analysis is told.
 #[derive(Debug, Clone, Copy)]
 pub enum Fact<'r> {
     /// A decision.
     Decision(DecisionFact<'r>),
+    /// A decision that was excluded.
+    Excluded(ExcludedFact<'r>),
     /// An outcome.
     Outcome(OutcomeFact<'r>),
     /// An exposure.
@@ -131,7 +142,7 @@ impl<'c> Snapshot<'c> {
         let mut left = rows;
         let each = &mut each;
         self.page(DECISIONS, &mut cursor.decisions, self.end.decisions, &mut left, |row| {
-            each(Fact::Decision(decision(row)?));
+            each(decision_or_excluded(row)?);
             Ok(())
         })?;
         self.page(OUTCOMES, &mut cursor.outcomes, self.end.outcomes, &mut left, |row| {
@@ -202,9 +213,10 @@ impl<'c> Snapshot<'c> {
 const COMPARED_NAMES: usize = 1000;
 
 const DECISIONS: &str = "
-SELECT seq, time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced, batch, attributes
+SELECT seq, time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced, batch, attributes, point
 FROM decisions
-WHERE seq > ?1 AND seq <= ?2 AND experiment IS NOT NULL AND unit IS NOT NULL ORDER BY seq";
+WHERE seq > ?1 AND seq <= ?2 AND unit IS NOT NULL AND (experiment IS NOT NULL OR served_by = 'constraint')
+ORDER BY seq";
 
 /// A row is an outcome, or a reversal of one: then it tells of that outcome once more. One that
 /// was reversed before it came is never told of, and a second reversal tells of nothing. The
@@ -236,6 +248,13 @@ fn optional<'r>(row: &'r Row<'_>, at: usize) -> rusqlite::Result<Option<&'r str>
 
 fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(at).map(|value| value as u64)
+}
+
+fn decision_or_excluded<'r>(row: &'r Row<'_>) -> rusqlite::Result<Fact<'r>> {
+    Ok(match optional(row, 2)? {
+        Some(_) => Fact::Decision(decision(row)?),
+        None => Fact::Excluded(ExcludedFact { point: text(row, 12)?, unit: text(row, 4)? }),
+    })
 }
 
 fn decision<'r>(row: &'r Row<'_>) -> rusqlite::Result<DecisionFact<'r>> {

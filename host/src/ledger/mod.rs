@@ -39,7 +39,7 @@ pub use affected::{AffectedOutcome, AffectedUnit};
 pub use clock_guard::{ClockGuard, ConfirmError};
 pub use events::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use expiry::Retention;
-pub use facts::{Cursor, DecisionFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
+pub use facts::{Cursor, DecisionFact, ExcludedFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
 pub use last_seen::{ClockState, LastSeen};
 pub use moments::{Approval, FinalReport};
 pub use packing::{Dictionary, PackedAttempt, Packer};
