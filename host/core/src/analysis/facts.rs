@@ -257,8 +257,8 @@ impl Facts {
             }
         }
         let placeholders = &mut self.placeholders;
-        let is_known = |id: &Box<str>| **id == *decision.unit;
-        if is_placeholder(decision.unit) && placeholders.len() < PLACEHOLDERS && !placeholders.iter().any(is_known) {
+        let is_known = || placeholders.iter().any(|id| **id == *decision.unit);
+        if is_placeholder(decision.unit) && placeholders.len() < PLACEHOLDERS && !is_known() {
             placeholders.push(decision.unit.into());
         }
         let batch = batch.unwrap_or(0);
