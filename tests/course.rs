@@ -307,7 +307,6 @@ fn what_decides_who_is_in_stays_while_an_experiment_runs() {
         ("share = 0.02", "share = 0.5", "the global holdout of decision_points.p changed"),
         ("share = 0.02", "share = 0.02\nsalt = \"other\"", "the global holdout of decision_points.p changed"),
         ("[global_holdout]\nunit = \"borrower\"\nshare = 0.02", "", "the global holdout of decision_points.p changed"),
-        ("&& features.v.gone", "|| true", "exclude of decision_points.p changed"),
         (
             "ttl = \"1h\"",
             "ttl = \"1m\"",
@@ -343,12 +342,12 @@ fn what_decides_who_is_in_stays_while_an_experiment_runs() {
         applied(&text);
         assert_eq!(taken(&host), before, "nobody has moved");
     }
-    // To have the constraint again is to have another one.
-    deployment.write("serin.toml", &good);
-    refused(&host, "exclude of decision_points.p changed");
+    // Nor by a restart.
+    deployment.write("serin.toml", edited("share = 0.02", "share = 0.5", &no_ttl));
+    refused(&host, "the global holdout of decision_points.p changed");
     assert_eq!(host.stop(), Some(0));
     let host = Host::start(&deployment).ready();
-    refused(&host, "exclude of decision_points.p changed");
+    refused(&host, "the global holdout of decision_points.p changed");
     assert_eq!(command(&host, "abort", why()).0, 200);
     eventually("the edit applies", Duration::from_secs(20), || {
         host.admin.get("/v1/deployment").json()["config_error"].is_null().then_some(())

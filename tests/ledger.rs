@@ -105,10 +105,24 @@ fn a_unit_is_found_in_all_of_a_long_ledger_also_in_one_of_the_first_schema() {
     // More than fits into two runs of the index.
     let mut ids = decide(&host, 14);
     assert_eq!(found(&host, ""), newest_first(&ids));
+    let outcomes = json!([
+        { "id": "o-1", "name": "cured", "value": 1.0, "entity": { "borrower": "b-7" } },
+        { "id": "o-2", "name": "cured", "value": 1.0, "entity": { "borrower": "b-8" } },
+        { "id": "o-3", "name": "paid", "value": 1.0, "decision_id": ids[0] },
+        { "id": "o-4", "name": "lost", "value": 1.0, "decision_id": "unknown" },
+        { "id": "o-5", "reverses": "o-1" },
+    ]);
+    assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": outcomes })).json()["stored"], 4);
     assert_eq!(host.stop(), Some(0));
     database(&deployment).execute_batch(SCHEMA_1).expect("the first schema");
 
     let host = Host::start(&deployment).ready();
+    let names: Vec<(String, String)> = database(&deployment)
+        .prepare("SELECT kind, name FROM outcome_names ORDER BY kind")
+        .and_then(|mut names| names.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+        .expect("names");
+    let known = [("", "paid"), ("borrower", "cured")].map(|(kind, name)| (kind.to_owned(), name.to_owned()));
+    assert_eq!(names, known, "those of before are known");
     let before = ids.len();
     assert_eq!(found(&host, ""), newest_first(&ids), "nothing is lost on the way");
     ids.extend(decide(&host, 7));

@@ -150,6 +150,28 @@ fn a_step_that_was_judged_before_a_persons_pause_does_not_follow_it() {
 }
 
 #[test]
+fn a_name_that_was_posted_before_an_experiment_began_is_known_to_who_follows_it_from_then() {
+    let steering = Loop::new();
+    let never_posted = |observer: &Observer| {
+        observer.read().expect("reads");
+        observer.each(|followed, _| Some(followed.observed.never_posted().len()))
+    };
+    assert_eq!(never_posted(&steering.observer), [1]);
+    // About a decision that is not known it counts for nobody.
+    steering.outcome("ahead", About::Decision("d-1".to_owned()), 1.0);
+    steering.outcome("loan", About::Entity("loan".to_owned(), "l-1".to_owned()), 1.0);
+    assert_eq!(never_posted(&steering.observer), [1]);
+    steering.agree();
+    steering.outcome("known", Loop::of_unit("b-1"), 1.0);
+    assert_eq!(never_posted(&steering.observer), [0]);
+    steering.agree();
+    let later = Observer::new(Arc::clone(&steering.ledger));
+    assert!(never_posted(&later).is_empty(), "it stands at the ledger's end");
+    later.follow(&[steering.subject()], |_| true);
+    assert_eq!(never_posted(&later), [0]);
+}
+
+#[test]
 fn what_is_known_of_units_is_the_same_however_they_were_read() {
     let steering = Loop::new();
     let read = || steering.observer.read().expect("reads");

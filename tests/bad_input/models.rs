@@ -31,6 +31,14 @@ fn lone_row(deployment: &Deployment, model: &str) {
     deployment.write("models/default-risk.golden.json", golden.to_string());
 }
 
+/// More golden rows than are scored.
+fn many_rows(deployment: &Deployment) {
+    let mut golden: Value = serde_json::from_str(&deployment.read("models/default-risk.golden.json")).expect("JSON");
+    golden["rows"] = json!(vec![&golden["rows"][0]; 10_001]);
+    golden["scores"] = json!(vec![0.5; 10_001]);
+    deployment.write("models/default-risk.golden.json", golden.to_string());
+}
+
 fn pipe(deployment: &Deployment) {
     deployment.remove("models/default-risk.onnx");
     let made = std::process::Command::new("mkfifo").arg(deployment.path().join("models/default-risk.onnx")).status();
@@ -46,6 +54,7 @@ const CASES: &[Case] = &[
     (ONNX, |d| d.write("models/default-risk.onnx", ""), &["not an ONNX model"]),
     (ONNX, |d| d.write("models/default-risk.onnx", "PK\u{3}\u{4} a spreadsheet"), &["not an ONNX model"]),
     (ONNX, |d| d.remove("models/default-risk.onnx"), &["No such file"]),
+    (GOLDEN, many_rows, &["10001 rows; valid: at most 10000"]),
     (ONNX, |d| put(d, "width-2.onnx"), &["input 'row'", "valid: one float32 input of shape [N, 13]"]),
     (ONNX, |d| put(d, "two-inputs.onnx"), &["2 inputs", "valid: one float32 input of shape [N, 13]"]),
     (ONNX, |d| put(d, "float64.onnx"), &["input 'row'", "f64", "valid: one float32 input of shape [N, 13]"]),

@@ -4,7 +4,7 @@ use serde_json::json;
 use serin_core::record::Record;
 
 use super::{deployment, peak_mib, refused, request, serves};
-use crate::support::{Host, misbehaving, outcome, run, wat};
+use crate::support::{Host, eventually, misbehaving, outcome, run, wat};
 
 /// More than any of these runs may take. A host without them has some hundred.
 const PEAK_MIB: u64 = 700;
@@ -109,4 +109,17 @@ fn the_rows_of_model_calls_do_not_fill_the_ledger() {
     let replayed = host.admin.post(&format!("/v1/decisions/{id}/replay"), &json!({})).json();
     assert_eq!(replayed["identical"], true, "{replayed}");
     Record::parse(record.to_string().as_bytes()).expect("readable");
+}
+
+#[test]
+fn a_model_of_millions_of_messages_takes_no_more_memory_than_its_file() {
+    let deployment = misbehaving();
+    // Graphs with nothing in them, two bytes each.
+    deployment.write("models/default-risk.onnx", [0x3a, 0x00].repeat(32 << 20));
+    let host = Host::start(&deployment);
+    let error = eventually("the model is refused", std::time::Duration::from_secs(60), || {
+        host.admin.get("/v1/deployment").json()["models"][0]["error"].as_str().map(str::to_owned)
+    });
+    assert!(error.contains("default-risk.onnx"), "{error}");
+    assert!(peak_mib(&host) < PEAK_MIB, "{} MiB: {error}", peak_mib(&host));
 }

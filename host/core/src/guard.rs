@@ -17,6 +17,17 @@ pub fn caught<T>(load: impl FnOnce() -> Result<T, String>) -> Result<T, String> 
     })
 }
 
+/// Stands for a defect that a file meets: in a build for tests, a text with this panics when it is
+/// read.
+pub const DEFECT: &str = "serin:meets-a-defect";
+
+/// To be called by whatever reads a file, so that tests can see what a panic there does. Nothing in a
+/// release.
+pub fn meet_defect(text: &[u8]) {
+    let is_met = || text.windows(DEFECT.len()).any(|part| part == DEFECT.as_bytes());
+    assert!(!(cfg!(debug_assertions) && is_met()), "the file asks for it");
+}
+
 /// A text cut to at most `max` bytes, with a mark if it was longer, for use in an error.
 pub fn clipped(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max {

@@ -24,7 +24,7 @@ pub mod stats;
 pub mod unique;
 pub mod value;
 
-pub use guard::{caught, clipped, toml_message};
+pub use guard::{DEFECT, caught, clipped, meet_defect, toml_message};
 pub use similar::most_similar;
 
 /// A name from a manifest, a configuration or a request: shared, never copied.

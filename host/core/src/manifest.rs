@@ -214,6 +214,7 @@ impl Manifest {
 
     fn validate(text: &str) -> Result<Self, ManifestError> {
         use sha2::Digest as _;
+        crate::meet_defect(text.as_bytes());
         bounds::text("the file", text, bounds::MANIFEST_BYTES)?;
         let raw: RawManifest = toml::from_str(text).map_err(|e| ManifestError(e.to_string()))?;
         raw.bounded()?;

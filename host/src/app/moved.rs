@@ -1,6 +1,7 @@
 //! Detects edits of `serin.toml` that would move or drop units of an experiment that takes units.
 //! They are not applied meanwhile, because its arms would continue to count units that they no
-//! longer serve.
+//! longer serve. Only `exclude` applies at once: it protects people, and a report shows whom it
+//! excluded.
 
 use std::sync::Arc;
 
@@ -28,7 +29,6 @@ pub(super) fn moved<'s>(
         let (now_point, next_point) = (now.points.get(point)?, next.points.get(point)?);
         let (key, effect) = of_layer(now_point, next_point)
             .or_else(|| of_holdout(now, next, now_point, next_point))
-            .or_else(|| of_exclude(now_point, next_point))
             .or_else(|| of_views(now, next, now_point, spec))?;
         Some(format!(
             "{key} of decision_points.{point} changed, and '{}' runs there: {effect}; conclude or abort it first, \
@@ -63,12 +63,6 @@ fn of_holdout(now: &Config, next: &Config, now_point: &PointSpec, next_point: &P
     };
     let effect = "units that are in it would be held out, or those held out would enter";
     (of(now, now_point) != of(next, next_point)).then(|| ("the global holdout".to_owned(), effect))
-}
-
-/// Removing a constraint drops no unit. A host cannot tell whether a changed one excludes fewer.
-fn of_exclude(now: &PointSpec, next: &PointSpec) -> Option<Change> {
-    let is_other = next.exclude.is_some() && now.exclude != next.exclude;
-    is_other.then(|| ("exclude".to_owned(), "units that are in it could be excluded"))
 }
 
 /// The views that `exclude` and `eligible` read decide which units stay enrolled.

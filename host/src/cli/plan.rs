@@ -55,7 +55,7 @@ struct KnownTraffic {
 pub(super) fn run(args: &PlanArgs) -> Outcome {
     let text =
         files::read_text(&args.file, files::MAX_TEXT_BYTES).map_err(|e| format!("{}: {e}", args.file.display()))?;
-    let spec = Experiment::parse(&text).map_err(|e| format!("{}: {e}", args.file.display()))?;
+    let spec = serin_core::caught(|| Experiment::parse(&text)).map_err(|e| format!("{}: {e}", args.file.display()))?;
     let spec = Arc::new(spec);
     let mut known = match &args.config {
         Some(config) => of_ledger(config, &spec)?,
@@ -167,7 +167,7 @@ fn read_outcomes(ledger: &LedgerReader, observed: &mut Observed, unit: &str) -> 
             Fact::Exposure(fact) => {
                 observed.exposure(&Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after });
             }
-            Fact::Decision(_) | Fact::Outcome(_) => {}
+            Fact::Decision(_) | Fact::Excluded(_) | Fact::Outcome(_) => {}
         };
         while !snapshot.read(&mut cursor, ROWS, &mut take)? {}
         Ok(())

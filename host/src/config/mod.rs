@@ -129,6 +129,7 @@ impl Config {
         let fail = |why: String| ConfigError { file: path.display().to_string(), why };
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let read = || {
+            serin_core::meet_defect(text.as_bytes());
             let raw: raw::RawConfig = toml::from_str(&text).map_err(|e| serin_core::toml_message(&e, &text))?;
             validate::validate(raw, path, dir, text.clone())
         };

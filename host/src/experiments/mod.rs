@@ -115,9 +115,11 @@ impl Specs {
             .iter()
             .map(|file| {
                 let name = files::shown_name(&file.path);
-                let parse = |text: &str| serin_core::caught(|| Experiment::parse(text)).map(Arc::new);
+                let parse = |text: &str| {
+                    let read = || Experiment::parse(text).and_then(|spec| hooks::check(&spec).map(|()| spec));
+                    serin_core::caught(read).map(Arc::new)
+                };
                 let parsed = file.text.clone().and_then(|text| Ok((parse(&text)?, text)));
-                let parsed = parsed.and_then(|(spec, text)| hooks::check(&spec).map(|()| (spec, text)));
                 let parsed = parsed.and_then(|(spec, text)| match ids.get(&*spec.id) {
                     // Only the name, because the message is also shown over HTTP.
                     Some(other) => Err(format!("id \"{}\" is taken by {other}", spec.id)),

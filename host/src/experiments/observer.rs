@@ -140,6 +140,11 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
                 });
             }
         }
+        // Exclusion stands above experiments: those of its point are the ones that it kept the unit from.
+        Fact::Excluded(fact) => by_id
+            .values_mut()
+            .filter(|followed| *followed.subject.spec.decision_point == *fact.point)
+            .for_each(|followed| followed.observed.exclusion(fact.unit)),
         Fact::Outcome(fact) => by_id.values_mut().for_each(|followed| followed.outcome(fact)),
         // An exposure to another experiment's decision does not count for this one.
         Fact::Exposure(fact) => {

@@ -191,7 +191,7 @@ fn expire_decisions(
     }
     expiry.spared = spared;
     let mut old = db.prepare_cached(
-        "SELECT seq, decision_id, experiment, length(record) FROM decisions
+        "SELECT seq, decision_id, experiment, served_by = 'constraint' AND unit IS NOT NULL, length(record) FROM decisions
          WHERE decision_id > ?1 AND decision_id < ?2 ORDER BY decision_id LIMIT ?3",
     )?;
     let mut delete = db.prepare_cached("DELETE FROM decisions WHERE seq = ?1")?;
@@ -200,12 +200,17 @@ fn expire_decisions(
     while !batch.is_over() {
         let rows = old
             .query_map(params![expiry.after, before, ROWS], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
             })?
-            .collect::<Result<Vec<(i64, String, Option<String>, i64)>, _>>()?;
+            .collect::<Result<Vec<(i64, String, Option<String>, bool, i64)>, _>>()?;
         let is_last = (rows.len() as i64) < ROWS;
-        for (seq, id, experiment, bytes) in rows {
-            if !experiment.is_some_and(|experiment| expiry.spared.contains(&experiment)) {
+        for (seq, id, experiment, is_excluded, bytes) in rows {
+            let is_needed = match experiment {
+                Some(experiment) => expiry.spared.contains(&experiment),
+                // Of whom it is, an experiment's unit or not, is not looked up.
+                None => is_excluded && !expiry.spared.is_empty(),
+            };
+            if !is_needed {
                 delete.execute([seq])?;
             } else if bytes > 0 {
                 empty.execute([seq])?;

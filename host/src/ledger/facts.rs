@@ -72,11 +72,22 @@ pub struct ExposureFact<'r> {
     pub after: i64,
 }
 
+/// A decision about a unit that `exclude` kept out of everything.
+#[derive(Debug, Clone, Copy)]
+pub struct ExcludedFact<'r> {
+    /// The decision point.
+    pub point: &'r str,
+    /// The unit.
+    pub unit: &'r str,
+}
+
 /// A fact.
 #[derive(Debug, Clone, Copy)]
 pub enum Fact<'r> {
     /// A decision.
     Decision(DecisionFact<'r>),
+    /// A decision that was excluded.
+    Excluded(ExcludedFact<'r>),
     /// An outcome.
     Outcome(OutcomeFact<'r>),
     /// An exposure.
@@ -134,7 +145,7 @@ impl<'c> Snapshot<'c> {
         for kind in kinds {
             match kind {
                 Kind::Decisions => self.page(DECISIONS, &mut cursor.decisions, self.end.decisions, &mut left, |row| {
-                    each(Fact::Decision(decision(row)?));
+                    each(decision_or_excluded(row)?);
                     Ok(())
                 }),
                 Kind::Outcomes => self.page(OUTCOMES, &mut cursor.outcomes, self.end.outcomes, &mut left, |row| {
@@ -207,9 +218,10 @@ impl<'c> Snapshot<'c> {
 const COMPARED_NAMES: usize = 1000;
 
 const DECISIONS: &str = "
-SELECT seq, time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced, batch, attributes
+SELECT seq, time_ms, experiment, arm, unit, served_by, outcome, action, took_us, forced, batch, attributes, point
 FROM decisions
-WHERE seq > ?1 AND seq <= ?2 AND experiment IS NOT NULL AND unit IS NOT NULL ORDER BY seq";
+WHERE seq > ?1 AND seq <= ?2 AND unit IS NOT NULL AND (experiment IS NOT NULL OR served_by = 'constraint')
+ORDER BY seq";
 
 /// A row is an outcome or a reversal. If the outcome was reported before its reversal arrived, the
 /// reversal is emitted as a separate fact. An outcome that was reversed before it arrived is never
@@ -242,6 +254,13 @@ fn optional<'r>(row: &'r Row<'_>, at: usize) -> rusqlite::Result<Option<&'r str>
 
 fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(at).map(|value| value as u64)
+}
+
+fn decision_or_excluded<'r>(row: &'r Row<'_>) -> rusqlite::Result<Fact<'r>> {
+    Ok(match optional(row, 2)? {
+        Some(_) => Fact::Decision(decision(row)?),
+        None => Fact::Excluded(ExcludedFact { point: text(row, 12)?, unit: text(row, 4)? }),
+    })
 }
 
 fn decision<'r>(row: &'r Row<'_>) -> rusqlite::Result<DecisionFact<'r>> {

@@ -43,7 +43,7 @@ pub use approvals::Approval;
 pub use clock_guard::{ClockGuard, ConfirmError};
 pub use events::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use expiry::Retention;
-pub use facts::{Cursor, DecisionFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
+pub use facts::{Cursor, DecisionFact, ExcludedFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
 pub use final_reports::FinalReport;
 pub use last_seen::{ClockState, LastSeen};
 pub use packing::{Dictionary, PackedAttempt, Packer};

@@ -46,23 +46,31 @@ pub(super) fn check(onnx: &[u8]) -> Result<(), String> {
     if onnx.get(4..8) == Some(b"ORTM") {
         return Err("a model in ONNX Runtime's own format; valid: an ONNX model (.onnx)".to_owned());
     }
-    // A list instead of recursion: graphs nest as deeply as the file says.
-    let mut pending = vec![(Message::Model, onnx)];
-    while let Some((message, bytes)) = pending.pop() {
-        let mut fields = Fields(bytes);
-        while let Some((field, value)) = fields.read().map_err(|why| format!("not an ONNX model: {why}"))? {
-            match (message, field, value) {
+    // A list instead of recursion, of the messages that are open: a file may have any number of them
+    // beside each other.
+    let mut open = vec![(Message::Model, Fields(onnx))];
+    while let Some((message, fields)) = open.last_mut() {
+        let message = *message;
+        match fields.read().map_err(|why| format!("not an ONNX model: {why}"))? {
+            None => drop(open.pop()),
+            Some((field, value)) => match (message, field, value) {
                 (Message::Tensor, EXTERNAL_DATA, Value::Bytes(entry)) => return Err(external(location(entry))),
                 (Message::Tensor, DATA_LOCATION, Value::Number(EXTERNAL)) => return Err(external(None)),
                 (message, field, Value::Bytes(bytes)) => {
-                    pending.extend(message.child(field).map(|child| (child, bytes)));
+                    open.extend(message.child(field).map(|child| (child, Fields(bytes))));
+                    if open.len() > MAX_DEPTH {
+                        return Err(format!("not an ONNX model: it is nested deeper than {MAX_DEPTH} messages"));
+                    }
                 }
                 (_, _, Value::Number(_)) => {}
-            }
+            },
         }
     }
     Ok(())
 }
+
+/// Messages inside each other. Parsers of protobuf take 100.
+const MAX_DEPTH: usize = 4096;
 
 fn external(file: Option<String>) -> String {
     let file = file.map_or_else(|| "another file".to_owned(), |file| format!("another file ({file:?})"));
@@ -165,7 +173,10 @@ mod tests {
         assert!(why.contains("weights.bin") && why.contains("onnx.save("), "{why}");
         // The body of a loop: a node's attribute's graph.
         let nested = (0..1_000).fold(field(5, &tensor), |graph, _| field(1, &field(5, &field(6, &graph))));
-        assert!(check(&field(7, &nested)).is_err(), "as deep as it may be");
+        assert!(check(&field(7, &nested)).expect_err("refused").contains("weights.bin"), "as deep as it may be");
+        let deeper = (0..2_000).fold(Vec::new(), |graph, _| field(1, &field(5, &field(6, &graph))));
+        let why = check(&field(7, &deeper)).expect_err("refused");
+        assert!(why.contains("nested deeper than 4096 messages"), "{why}");
         // The location alone, without a file's name.
         assert!(check(&field(7, &field(5, &[14 << 3, 1]))).is_err());
     }

@@ -23,6 +23,9 @@ pub struct Golden {
     pub scores: Vec<f64>,
 }
 
+/// Golden rows: each is scored alone, and all are scored together.
+const MAX_ROWS: usize = 10_000;
+
 /// A column of an output tensor.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,9 +42,13 @@ impl Golden {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        serin_core::meet_defect(bytes);
         let golden: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if golden.inputs.is_empty() || golden.rows.is_empty() || golden.rows.len() != golden.scores.len() {
             return Err("needs inputs, at least one row, and one score a row".to_owned());
+        }
+        if golden.rows.len() > MAX_ROWS {
+            return Err(format!("{} rows; valid: at most {MAX_ROWS}", golden.rows.len()));
         }
         if let Some(row) = golden.rows.iter().position(|row| row.len() != golden.inputs.len()) {
             return Err(format!("row {row} has {} values for {} inputs", golden.rows[row].len(), golden.inputs.len()));

@@ -239,7 +239,8 @@ impl Folder {
             }
         };
         let digest = serin_core::digest(&bytes);
-        let pin = peek(&bytes);
+        // Its manifest is read again, and whole, where it is loaded: a defect is told there.
+        let pin = serin_core::caught(|| Ok(peek(&bytes))).ok().flatten();
         let inner = &mut *self.inner();
         inner.statuses.remove(&unread);
         inner.seen.insert(path.to_owned(), Seen { stamp, digest: digest.clone(), again_ms: None });

@@ -36,7 +36,9 @@ impl Folder {
             let spawned = std::thread::Builder::new().name("serin-load".into()).spawn(move || {
                 let time = Budget::new(PATIENCE);
                 folder.engines.give_way();
-                let loaded = folder.load(&begun);
+                // Whatever it meets, it gives up its place.
+                let load = || serin_core::caught(|| Ok(folder.load(&begun)));
+                let loaded = load().unwrap_or_else(|defect| Err(NotLoaded::for_good(defect)));
                 let now_ms = now_ms + time.spent_us() / 1000;
                 folder.end(&begun, loaded, now_ms);
                 folder.start_loading(now_ms);

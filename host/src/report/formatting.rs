@@ -1,6 +1,6 @@
 //! Numbers, times and phrases that the text and HTML reports share.
 
-use super::{Change, Report, ReportedComparison, ReportedGuardrail, ReportedMetric, Units};
+use super::{Change, Excluded, Report, ReportedComparison, ReportedGuardrail, ReportedMetric, Units};
 
 /// A number to the digits that matter at its size.
 pub(super) fn number(value: Option<f64>) -> String {
@@ -238,6 +238,14 @@ pub(super) fn before_entry(report: &Report) -> Option<String> {
     let by_arm = report.before_entry.iter().map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
     let any = report.before_entry.values().any(|n| *n > 0);
     any.then(|| format!("outcomes before their unit's entry, which count for nothing: {by_arm}"))
+}
+
+/// Units that were excluded since they entered; none where there are none.
+pub(super) fn excluded(report: &Report) -> Option<String> {
+    let arm = |(arm, n): (&String, &Excluded)| format!("{arm} {} ({} decisions)", n.units, n.decisions);
+    let by_arm = report.excluded.iter().map(arm).collect::<Vec<_>>().join(", ");
+    let any = report.excluded.values().any(|n| n.units > 0);
+    any.then(|| format!("excluded since their entry, and still counted in their arms: {by_arm}"))
 }
 
 #[cfg(test)]

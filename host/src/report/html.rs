@@ -86,6 +86,7 @@ impl Report {
         html! {
             h2 { "Units" }
             p { (formatting::units(&self.units)) }
+            @if let Some(excluded) = formatting::excluded(self) { p { (excluded) } }
             @if let Some(before) = formatting::before_entry(self) { p { (before) } }
             (tables::balance(&self.srm))
             p.small {

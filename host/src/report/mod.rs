@@ -69,6 +69,9 @@ pub struct Report {
     /// for nothing.
     #[serde(default)]
     pub before_entry: IndexMap<String, u64>,
+    /// Units that the decision point excluded since they entered, by arm: they stay counted.
+    #[serde(default)]
+    pub excluded: IndexMap<String, Excluded>,
     /// Whether units fall to the arms as the weights say.
     pub srm: Srm,
     /// The metrics.
@@ -140,6 +143,15 @@ pub struct LeftOut {
     /// They left their arm when the winner shipped.
     #[serde(default)]
     pub moved: u64,
+}
+
+/// Units that were excluded after they had entered.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Excluded {
+    /// Units.
+    pub units: u64,
+    /// Their decisions since then that the constraint served.
+    pub decisions: u64,
 }
 
 /// Sample ratio mismatch.
@@ -284,6 +296,14 @@ impl Report {
                 },
             },
             before_entry: names().zip(observed.before_entry().iter().copied()).collect(),
+            excluded: names()
+                .zip(
+                    observed
+                        .excluded()
+                        .iter()
+                        .map(|[units, decisions]| Excluded { units: *units, decisions: *decisions }),
+                )
+                .collect(),
             srm: Srm {
                 p: analysis.srm_p.as_ref().ok().copied(),
                 sequential_p: analysis.srm_sequential_p,

@@ -47,6 +47,9 @@ impl fmt::Display for Report {
         if let Some(before) = formatting::before_entry(self) {
             writeln!(f, "           {before}")?;
         }
+        if let Some(excluded) = formatting::excluded(self) {
+            writeln!(f, "           {excluded}")?;
+        }
         writeln!(f, "balance    {}; SRM {once} (once), {always} (sequential)", counts.join(", "))?;
         self.segments(f)?;
         self.shadows(f)?;

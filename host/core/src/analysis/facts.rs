@@ -103,6 +103,8 @@ pub struct Facts {
     never_posted: Vec<NeverPosted>,
     /// Outcomes that the spec names and that happened before their unit entered, by arm.
     before_entry: Vec<u64>,
+    /// Units that were excluded since they entered, and their decisions that were, by arm.
+    excluded: Vec<[u64; 2]>,
     /// The first ids that stand for nobody.
     placeholders: Vec<Box<str>>,
     busiest: Busiest,
@@ -135,6 +137,7 @@ impl Facts {
             attributes: Attributes::of(&spec),
             never_posted: Vec::new(),
             before_entry: vec![0; spec.arms.len()],
+            excluded: vec![[0; 2]; spec.arms.len()],
             placeholders: Vec::new(),
             busiest: Busiest::default(),
             entries: HashMap::default(),
@@ -219,6 +222,18 @@ impl Facts {
         each_total(&self.slots, known, row, decision.time_ms, |total| total.add(1.0));
     }
 
+    /// Takes a decision about a unit that the point's `exclude` kept from being served. A unit that has
+    /// entered stays in its arm.
+    pub fn exclusion(&mut self, unit: &str) {
+        let Some((_, at)) = self.entries.get(unit).and_then(|entries| entries.as_slice().last()) else { return };
+        let unit = &mut self.units[*at as usize];
+        let [units, decisions] = &mut self.excluded[unit.arm];
+        *units += u64::from(!unit.excluded);
+        *decisions += 1;
+        unit.excluded = true;
+        self.version += 1;
+    }
+
     /// The position of a unit that has entered; with adaptive shares, its entry in `batch`.
     fn entry(&self, unit: &str, batch: Option<u32>) -> Option<usize> {
         match (self.entries.get(unit)?, batch) {
@@ -265,6 +280,7 @@ impl Facts {
             batch,
             // A decision point has far fewer actions than 2^16.
             decisions: 0,
+            excluded: false,
             first_action: u16::try_from(first_action).unwrap_or(u16::MAX),
             adverse: 0,
             known: self.attributes.read(decision.attributes),
@@ -357,6 +373,11 @@ impl Facts {
     /// stored since, and count for nothing.
     pub fn before_entry(&self) -> &[u64] {
         &self.before_entry
+    }
+
+    /// Units that were excluded since they entered, and their decisions that were, by arm.
+    pub fn excluded(&self) -> &[[u64; 2]] {
+        &self.excluded
     }
 
     /// The first few ids that stand for nobody.

@@ -67,6 +67,8 @@ pub struct Unit {
     pub batch: u32,
     /// Its decisions.
     pub(super) decisions: u32,
+    /// The point's `exclude` kept it from being served, after its entry.
+    pub(super) excluded: bool,
     /// Position of the action at its entry.
     pub(super) first_action: u16,
     /// One bit for each fairness guardrail: whether it had an adverse action.

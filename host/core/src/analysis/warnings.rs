@@ -3,6 +3,7 @@
 use super::facts::Facts;
 use super::{Analysis, SRM_ALPHA};
 use crate::clipped;
+use crate::experiment::Arm;
 
 /// Bytes of an id that are shown.
 const MAX_ID: usize = 64;
@@ -31,8 +32,28 @@ pub fn warnings(facts: &Facts, analysis: &Analysis) -> Vec<String> {
                 .push(format!("metric '{}': an arm has no exposures: who is exposed cannot be compared", metric.name));
         }
     }
+    excluded(facts, &mut warnings);
     ids(facts, &mut warnings);
     warnings
+}
+
+/// The share of the units from which on it is told that they were excluded: a few always leave.
+const MANY_EXCLUDED: f64 = 0.01;
+
+/// Units that the point's `exclude` keeps from being served by the arm that they are counted in.
+fn excluded(facts: &Facts, warnings: &mut Vec<String>) {
+    let by_arm = || facts.spec.arms.iter().zip(facts.excluded()).zip(facts.entered());
+    let units: u64 = facts.excluded().iter().map(|[units, _]| units).sum();
+    let entered: u64 = facts.entered().iter().sum();
+    if units as f64 > MANY_EXCLUDED * entered as f64 {
+        let arm =
+            |((arm, [units, _]), entered): ((&Arm, &[u64; 2]), &u64)| format!("{} {units} of {entered}", arm.name);
+        warnings.push(format!(
+            "units that the decision point excludes since they entered, and that are counted in their arms without being \
+             served by them: {}",
+            by_arm().map(arm).collect::<Vec<_>>().join(", ")
+        ));
+    }
 }
 
 /// Ids that stand for nobody, or for many.

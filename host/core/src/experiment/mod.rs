@@ -120,6 +120,7 @@ impl Experiment {
     /// # Errors
     /// The first mistake: its line, its key, and what is valid.
     pub fn parse(text: &str) -> Result<Self, String> {
+        crate::meet_defect(text.as_bytes());
         let parsed = toml::from_str(text).map_err(|e| crate::toml_message(&e, text));
         let valid = parsed.and_then(|raw| Self::of(raw, text).map_err(|why| locate::located(text, why)));
         // A message may quote the file, and a line of it can have up to a megabyte.
