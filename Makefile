@@ -7,7 +7,7 @@ PYTHON_PLUGINS := plugins/outreach-hardship plugins/outreach-explore
 JAVASCRIPT_PLUGINS := plugins/outreach-uplift
 PLUGINS := plugins/outreach-rules plugins/outreach-rules-next plugins/outreach-score plugins/outreach-tenure
 
-.PHONY: setup build demo test test-python test-javascript bench lint
+.PHONY: setup build demo test test-python test-javascript soak bench lint
 
 # Installs what is missing, and says what and why. Quick where nothing is.
 setup:
@@ -47,6 +47,11 @@ test-javascript:
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# New seeds of the simulation, for an hour or for as many seconds as are asked for.
+soak: setup
+	SERIN_SEEDS=$(or $(SECONDS),3600)s cargo nextest run --locked --workspace --no-capture --profile soak \
+		-E 'test(simulation::seeds_that_are_asked_for)'
 
 # One table, and the same as JSON in $(TARGET)/bench.json.
 bench: build

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use serin_core::allocation::{Purpose, place};
 
-use crate::support::{Deployment, Host, collections, eventually, outreach_rules, outreach_score, run, with_nonce};
+use crate::support::{
+    Deployment, Host, artifact, collections, eventually, outreach_rules, outreach_score, run, with_nonce,
+};
 
 const RULES: &str = "plugins/outreach-rules-1.0.0.wasm";
 const SCORE: &str = "plugins/outreach-score-1.1.0.wasm";
@@ -235,6 +237,27 @@ fn a_deleted_spec_puts_its_units_back_on_the_pinned_strategy() {
     assert_eq!(host.decide(&request)["experiment"]["id"], "outreach-score");
     let experiments = host.admin.get("/v1/experiments").json();
     assert_eq!(experiments["experiments"].as_array().map(Vec::len), Some(1), "{experiments}");
+}
+
+#[test]
+fn a_restart_serves_what_was_in_force_until_an_edited_pin_can_be() {
+    let deployment = collections();
+    deployment.remove("experiments/outreach-score.toml");
+    let host = Host::start(&deployment).ready();
+    assert_eq!(host.decide(&request())["strategy"]["version"], "1.0.0");
+    assert_eq!(host.stop(), Some(0));
+    deployment.edit("serin.toml", "outreach-rules@1.0.0", "outreach-rules@1.1.0");
+    let host = Host::start(&deployment).ready();
+    assert_eq!(host.decide(&request())["strategy"]["version"], "1.0.0");
+    let shown = standing(&host, "the edit waits", |shown| shown["config_error"].is_string());
+    let why = shown["config_error"].as_str().expect("a text");
+    assert!(why.contains("the edit is not applied") && why.contains("outreach-rules@1.1.0"), "{why}");
+    let next = artifact("plugins/outreach-rules-next", "outreach-rules-1.1.0.wasm");
+    deployment.write("plugins/outreach-rules-1.1.0.wasm", next);
+    eventually("the new version serves", BOUND, || {
+        (host.decide(&request())["strategy"]["version"] == "1.1.0").then_some(())
+    });
+    assert_eq!(standing(&host, "it is applied", |shown| shown["config_error"].is_null())["config_error"], Value::Null);
 }
 
 #[test]

@@ -82,12 +82,13 @@ fn a_record_that_is_broken_hides_no_other() {
 fn a_read_of_the_admin_listener_has_its_time() {
     let deployment = collections();
     deployment.edit("serin.toml", "[server]", "[server]\nadmin_timeout = \"10ms\"");
-    let host = Host::start(&deployment).ready();
+    assert_eq!(Host::start(&deployment).ready().stop(), Some(0));
     let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
         INSERT INTO decisions (decision_id, time_ms, point, served_by, action, took_us, forced, digest, record)
         SELECT printf('%08d', i), i, 'p', 'strategy', 'go', 1, 0, '', x'7b7d' FROM n";
     let ledger = rusqlite::Connection::open(deployment.path().join("data/serin.db")).expect("opens");
     ledger.execute_batch(rows).expect("inserts");
+    let host = Host::start(&deployment).ready();
     // More than there are places for such reads: each gives its place back.
     for _ in 0..6 {
         let detail = problem(&host.admin.get("/v1/decisions?point=nowhere"), 503, "read-timeout");

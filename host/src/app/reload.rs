@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use super::archiving::Generation;
 use super::build::wanted;
 use super::models::Models;
-use super::moved::moved;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::DeploymentSnapshot;
@@ -123,11 +122,8 @@ impl Reloader {
                 specs.apply(config.fixed.experiments.join(&name), Arc::new(spec), text);
             }
         }
-        // A restart does not apply an edit that would move units either.
-        let config = match last_config(&archive, generation, &config) {
-            Some(before) if moved(&before, &config, specs.in_force(), &controller).is_some() => before,
-            _ => config,
-        };
+        // An edit is tried by a restart as it is by a running host: against what was in force.
+        let config = last_config(&archive, generation, &config).unwrap_or(config);
         Self {
             deployment: Arc::new(ArcSwap::from_pointee(empty)),
             status: Arc::default(),
@@ -204,9 +200,26 @@ impl Reloader {
             self.scan();
             for (awaited, limit) in START_WAITS {
                 self.folder.wait(awaited, limit);
+                if awaited == Awaited::LastGood {
+                    self.resume();
+                }
             }
             self.look();
         });
+    }
+
+    /// Puts the configuration in force that was in force when the host stopped, if `serin.toml` was
+    /// edited since. The edit may name a version that is slow to compile or cannot be served.
+    fn resume(&self) {
+        let (mut files, in_force) = {
+            let inner = self.inner();
+            (self.read(&inner), inner.config.clone())
+        };
+        if files.config.digest != in_force.digest {
+            files.config = in_force.clone();
+            self.models.refresh(&[&in_force], self.clock.now_ms());
+            self.swap(&mut self.inner(), Arc::new(files));
+        }
     }
 
     fn scan(&self) {

@@ -21,7 +21,7 @@ pub use versions::Version;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serin_core::analysis::{Found, MetricResult, Observed, analyse, by_segment, warnings};
+use serin_core::analysis::{Analysis, Found, MetricResult, Observed, analyse, by_segment, warnings};
 use serin_core::experiment::{Experiment, Status};
 
 use crate::experiments::{HOST, HistoryPoint, counts, evidence};
@@ -259,6 +259,23 @@ pub struct ReportedVerdict {
     pub why: String,
 }
 
+impl Units {
+    fn of(analysis: &Analysis) -> Self {
+        let (forced, moved) = (analysis.forced, analysis.moved);
+        Self {
+            entered: analysis.entered + forced + moved,
+            mature: analysis.mature,
+            left_out: LeftOut { not_mature: analysis.entered - analysis.mature, forced, moved },
+        }
+    }
+}
+
+impl Excluded {
+    fn of([units, decisions]: &[u64; 2]) -> Self {
+        Self { units: *units, decisions: *decisions }
+    }
+}
+
 impl Report {
     /// Analyses what is known at `now_ms`.
     pub fn new(observed: &Observed, status: &Status, context: ReportContext, now_ms: u64) -> Self {
@@ -286,24 +303,9 @@ impl Report {
             changes_before,
             allocations,
             against_held_back: observed.is_against_held_back(),
-            units: Units {
-                entered: analysis.entered + analysis.forced + analysis.moved,
-                mature: analysis.mature,
-                left_out: LeftOut {
-                    not_mature: analysis.entered - analysis.mature,
-                    forced: analysis.forced,
-                    moved: analysis.moved,
-                },
-            },
+            units: Units::of(&analysis),
             before_entry: names().zip(observed.before_entry().iter().copied()).collect(),
-            excluded: names()
-                .zip(
-                    observed
-                        .excluded()
-                        .iter()
-                        .map(|[units, decisions]| Excluded { units: *units, decisions: *decisions }),
-                )
-                .collect(),
+            excluded: names().zip(observed.excluded().iter().map(Excluded::of)).collect(),
             srm: Srm {
                 p: analysis.srm_p.as_ref().ok().copied(),
                 sequential_p: analysis.srm_sequential_p,
