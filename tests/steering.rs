@@ -8,8 +8,8 @@ use serde_json::json;
 use serin::clock::{Budget, Clock as _, SimulatedClock, decision_id};
 use serin::experiments::{AnalysisSubject, Controller, Motive, Observer, carry_out, judge, read_whole, tick};
 use serin::ledger::{
-    Arrival, ClockState, Commit, Cursor, DecisionRow, Durability, Event, ExposureInput, Fact, Ledger, LedgerError,
-    OutcomeInput, OutcomeSubject as About, Retention, ReversalInput,
+    Arrival, ClockState, Commit, Cursor, DecisionRow, Durability, Event, ExposureInput, Fact, FinalReport, Ledger,
+    LedgerError, OutcomeInput, OutcomeSubject as About, Retention, ReversalInput, RowsNeeded,
 };
 use serin::telemetry::Metrics;
 use serin_core::analysis::{Analysis, Course, Observed, analyse, warnings};
@@ -226,6 +226,23 @@ fn a_spec_whose_metrics_are_edited_is_read_anew_beside_the_one_in_force() {
 }
 
 #[test]
+fn an_old_row_that_cannot_be_read_holds_up_only_who_has_to_read_it_again() {
+    let mut steering = Loop::new();
+    (0..20).for_each(|i| steering.decision(&format!("d-{i}"), &format!("b-{i}"), ["control", "next"][i % 2]));
+    steering.agree();
+    let db = rusqlite::Connection::open(&steering.path).expect("opens");
+    db.execute("UPDATE decisions SET time_ms = 'x' WHERE seq = 3", []).expect("spoils a row");
+    let edited = SPEC.replace("aggregate = \"sum\"", "aggregate = \"any\"");
+    steering.spec = Arc::new(Experiment::parse(&edited).expect("valid"));
+    steering.controller.applied(&steering.spec, "p@1.0.0");
+    steering.follow();
+    steering.decision("later", "b-20", "next");
+    steering.observer.read().expect("new rows are read");
+    let known = steering.observer.each(|followed, _| Some(followed.observed.units().len()));
+    assert_eq!(known, [21], "it is judged by the spec before the edit");
+}
+
+#[test]
 fn rows_after_an_expiry_get_positions_of_their_own() {
     let steering = Loop::new();
     let facts = || {
@@ -248,11 +265,14 @@ fn rows_after_an_expiry_get_positions_of_their_own() {
     steering.clock.advance(Duration::from_secs(100));
     // Nothing needs them any more, and they go.
     steering.person(&Command::Abort);
+    let (experiment, time_ms) = ("e".into(), steering.clock.now_ms());
+    let report = FinalReport { experiment, generation: 2, time_ms, report: "{}".to_owned() };
+    steering.controller.keep_final_report(report).expect("stored");
     let retention = Retention {
         clock: ClockState::Trusted(steering.clock.now_ms()),
         keep_ms: Some(1),
         keep_keys_ms: 1,
-        after_end_ms: [("e".into(), 0)].into(),
+        experiments: [("e".into(), RowsNeeded { point: "p".into(), after_end_ms: 0 })].into(),
     };
     while steering
         .ledger

@@ -2,14 +2,14 @@
 //! stays bounded, a clock that leapt is not believed, and after its end nobody writes to it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use serin::clock::{Clock as _, SimulatedClock};
 use serin::ledger::{
-    ClockGuard, ClockState, Commit, ConfirmError, Durability, IdempotentAnswer, Ledger, LedgerError, Reads as _,
-    Retention,
+    Arrival, ClockGuard, ClockState, Commit, ConfirmError, Durability, Event, EventResult, ExposureInput,
+    IdempotentAnswer, Ledger, LedgerError, Reads as _, Retention,
 };
 use serin::telemetry::Metrics;
 
@@ -58,6 +58,26 @@ fn a_closed_ledger_takes_nothing_more_whoever_still_holds_it() {
     let next = open(&folder).expect("the lock is released, though somebody holds the closed one");
     assert!(next.stored_answer("k-99", 0).expect("reads").is_some());
     assert!(next.stored_answer("late", 0).expect("reads").is_none());
+}
+
+#[test]
+fn whatever_is_written_waits_while_another_program_holds_the_lock() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = open(&folder).expect("opens");
+    let other = Connection::open(folder.path().join("serin.db")).expect("opens");
+    let arrival = Arrival { now_ms: 1, tolerance_ms: 0 };
+    let exposure = || Event::Exposure(ExposureInput { decision_id: "d".to_owned(), at_ms: 1 });
+    for expected in [EventResult::UnknownDecision, EventResult::Duplicate] {
+        other.execute_batch("BEGIN IMMEDIATE").expect("locks");
+        let mut wait = ledger.events(vec![exposure()], arrival).expect("queued");
+        let end = Instant::now() + Duration::from_millis(150);
+        while Instant::now() < end {
+            assert!(wait.try_recv().is_err(), "it waits for the lock");
+            std::thread::yield_now();
+        }
+        other.execute_batch("ROLLBACK").expect("unlocks");
+        assert_eq!(wait.blocking_recv().expect("answered").expect("stored"), [expected]);
+    }
 }
 
 #[test]
@@ -223,7 +243,7 @@ fn a_batch_of_expiry_is_short_and_an_index_finds_what_it_deletes() {
         clock: ClockState::Trusted(100 * DAY_MS),
         keep_ms: Some(DAY_MS),
         keep_keys_ms: DAY_MS,
-        after_end_ms: Default::default(),
+        experiments: Default::default(),
     };
     let expire = || ledger.expire(retention()).expect("queued").blocking_recv().expect("answers").expect("expires");
     let left = || -> i64 { database.query_row("SELECT count(*) FROM shadows", [], |row| row.get(0)).expect("counts") };

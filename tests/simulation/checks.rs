@@ -68,7 +68,8 @@ fn deployment(world: &World) {
                 (status.phase, status.coverage, status.state == "shipped"),
                 "{id} as recorded is in force"
             );
-            assert_eq!(running.arms.len(), 2);
+            let arms: Vec<_> = running.arms.iter().map(|(name, weight)| (&**name, *weight)).collect();
+            assert_eq!(arms, [("control", 0.5), ("next", 0.5)]);
         }
     }
 }
@@ -77,6 +78,11 @@ fn deployment(world: &World) {
 /// rows that were committed come to.
 pub fn analyses(world: &World) {
     let now_ms = world.now_ms();
+    let subjects = &world.host().reloader.status.load().subjects;
+    let followed = world.host().observer.each(|followed, _| Some(followed.subject.spec.id.to_string()));
+    for subject in subjects.iter().filter(|subject| world.model.statuses[&*subject.spec.id].takes_units()) {
+        assert!(followed.contains(&subject.spec.id.to_string()), "{} is not followed", subject.spec.id);
+    }
     let reader = LedgerReader::open(&world.folder.path().join("data/serin.db")).expect("opens");
     world.host().observer.each(|followed, _| {
         let subject = followed.subject.clone();

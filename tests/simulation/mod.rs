@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serin_core::experiment::Command::Start;
 use world::World;
 
 /// Steps of one seed.
@@ -120,4 +121,37 @@ fn a_deployment_of_a_status_that_was_not_recorded_is_found() {
 #[test]
 fn expiry_of_what_a_running_experiment_needs_is_found() {
     is_found("ForgottenFacts", "units that entered");
+}
+
+#[test]
+fn the_host_stops_what_does_harm_and_ends_what_has_run_long_enough() {
+    for seed in 0..3 {
+        let mut world = World::new(seed);
+        let spec = world.spec("c").expect("a spec");
+        world::person(&world.host().controller, &spec, &Start, None).expect("possible");
+        world.apply();
+        (0..200).for_each(|unit| world.take(steps::Step::Decide(vec![unit])));
+        world.take(steps::Step::Commit(0, 200));
+        let complaint = |unit: &u32| model::Row::Outcome {
+            id: format!("o-{unit}"),
+            name: "complaint".to_owned(),
+            value: 1.0,
+            at_ms: world.now_ms(),
+            about: model::About::Unit(format!("b-{unit}")),
+        };
+        let complaints = (0..200).collect::<Vec<u32>>().iter().map(complaint).collect();
+        world.take(steps::Step::Post(complaints));
+        let mut look = |pass_ms: u64| {
+            for step in [steps::Step::Pass(pass_ms), steps::Step::Read, steps::Step::Judge, steps::Step::CarryOut] {
+                world.take(step);
+                checks::all(&mut world);
+            }
+            world.take(steps::Step::Apply);
+            checks::all(&mut world);
+            ["a", "b", "c"].map(|id| world.model.statuses[id].state.clone())
+        };
+        assert_eq!(look(10)[..2], ["aborted", "aborted"], "more complaints than the guardrails allow");
+        let ended = look(70_000);
+        assert!(["aborted", "concluded"].contains(&&*ended[2]), "harm, or its max_duration: {ended:?}");
+    }
 }

@@ -74,6 +74,16 @@ impl Status {
             let goes_on = ["promote", "resume", "ship", "allocate"].contains(&command.as_str());
             assert!(!(self.is_held && goes_on), "the host's {command} after a person's pause: {change:?}");
         }
+        let next = match (from.as_str(), command.as_str()) {
+            ("draft", "start") | ("running" | "paused", "promote") | ("paused", "resume") => "running",
+            ("running", "pause") | ("shipped", "reopen") => "paused",
+            ("running" | "paused", "edit") => from,
+            ("running", "ship") => "shipped",
+            ("draft" | "running" | "paused" | "shipped", "abort") => "aborted",
+            ("running" | "paused" | "shipped", "conclude") => "concluded",
+            _ => panic!("{command} from {from} is not allowed"),
+        };
+        assert_eq!(to, next, "{command} from {from}");
         match command.as_str() {
             "start" => (self.phase, self.step) = (1, 0),
             "promote" => (self.phase, self.step) = (self.phase + 1, self.step + 1),

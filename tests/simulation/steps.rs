@@ -1,6 +1,6 @@
 //! What may happen next, and its doing.
 
-use serin::app::keep_final_reports;
+use serin::app::{keep_final_reports, needed_rows};
 use serin::clock::Clock as _;
 use serin::decide::{DecisionRequest, decide};
 use serin::experiments::{carry_out, judge};
@@ -197,6 +197,8 @@ impl World {
                 let host = self.host();
                 let proposals = judge(&host.controller, &host.observer, self.now_ms());
                 for proposal in &proposals {
+                    let known = self.model.statuses[&*proposal.spec.id].generation;
+                    assert_eq!(proposal.judged, known, "{} was judged by an older status", proposal.spec.id);
                     let judged = self.model.judged.entry(proposal.spec.id.to_string()).or_default();
                     judged.insert((proposal.judged, proposal.command.as_str().to_owned()));
                 }
@@ -333,7 +335,7 @@ impl World {
             clock: ClockState::Trusted(self.now_ms()),
             keep_ms: Some(KEEP_MS),
             keep_keys_ms: KEEP_MS,
-            after_end_ms: specs.iter().map(|spec| (spec.id.clone(), spec.longest_ms())).collect(),
+            experiments: specs.iter().map(|spec| (spec.id.clone(), needed_rows(spec))).collect(),
         };
         // Each call does as much as fits into some milliseconds.
         for _ in 0..1_000 {

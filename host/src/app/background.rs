@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use serin_core::experiment::Experiment;
 use tokio::sync::watch;
 
 use super::Reloader;
@@ -15,16 +16,16 @@ use crate::config::Config;
 use crate::decide::{ShadowRun, Shadows};
 use crate::experiments::{Controller, Observer, tick};
 use crate::features::EmbeddedStore;
-use crate::ledger::{ClockGuard, Ledger, LedgerError, Note, Retention, ShadowRow};
+use crate::ledger::{ClockGuard, Ledger, LedgerError, Note, Retention, RowsNeeded, ShadowRow};
 use crate::registry::Watcher;
 use crate::status::DeploymentStatus;
 use crate::telemetry::{EventLabels, Metrics};
 
-/// How often the folders are looked at where no event told of a change.
+/// The interval of rescans of the folders, for changes without an event.
 const RESCAN: Duration = Duration::from_secs(2);
-/// How often the experiments' units are looked at.
+/// The interval of evaluating experiments.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often old records are looked for.
+/// The interval of expiry.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// How long an answer is kept under its idempotency key.
 const KEEP_KEYS: Duration = Duration::from_secs(24 * 60 * 60);
@@ -40,7 +41,7 @@ pub(super) fn watched_folders(config: &Config) -> Vec<PathBuf> {
     folders.sort();
     folders.dedup();
     for folder in &folders {
-        // The user's folders: made where they are not there, so that they can be watched.
+        // The user's folders: created if they do not exist, so that they can be watched.
         if let Err(error) = std::fs::create_dir_all(folder) {
             tracing::warn!(%error, folder = %folder.display(), "cannot be made");
         }
@@ -48,8 +49,8 @@ pub(super) fn watched_folders(config: &Config) -> Vec<PathBuf> {
     folders
 }
 
-/// Runs shadow arms, and records what they did. The ledger is not held: it has to be closed when
-/// the host has stopped.
+/// Runs shadow arms and records the runs. It holds no strong reference to the ledger, which must be
+/// closed when the host has stopped.
 pub(super) fn shadows(ledger: &Arc<Ledger>, metrics: &Arc<Metrics>) -> std::io::Result<Shadows> {
     let (ledger, metrics) = (Arc::downgrade(ledger), Arc::clone(metrics));
     Shadows::start(move |record, runs| {
@@ -79,14 +80,14 @@ pub(super) fn shadows(ledger: &Arc<Ledger>, metrics: &Arc<Metrics>) -> std::io::
 
 /// Reloads on file events, and on a timer as a safety net, from a thread of its own.
 pub(super) fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Option<Watcher> {
-    // One place: a reload under way is followed by one more, however many events come.
+    // A queue of one: any number of events during a reload cause one more reload.
     let (wake, events) = crossbeam_channel::bounded::<()>(1);
     let loaded = wake.clone();
     reloader.folder.on_loaded(move || {
         let _ = loaded.try_send(());
     });
     let watcher = Watcher::new(folders, move || {
-        // A wake that is waiting already covers this change, too.
+        // A pending wake-up already covers this change.
         let _ = wake.try_send(());
     });
     let watcher = match watcher {
@@ -117,8 +118,8 @@ pub(super) fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Opti
     watcher
 }
 
-/// Looks at the experiments' units, acts on what they show, and puts that in force. Says whether
-/// any status has changed.
+/// Evaluates the experiments, acts on the results, and puts changes in force. Says whether any
+/// status has changed.
 pub(super) fn look(reloader: &Reloader, controller: &Controller, observer: &Observer, now_ms: u64) -> bool {
     let changed = tick(controller, observer, now_ms);
     if changed {
@@ -130,7 +131,7 @@ pub(super) fn look(reloader: &Reloader, controller: &Controller, observer: &Obse
     changed
 }
 
-/// Looks at the experiments' units, and acts on what they show, from a thread of its own.
+/// Evaluates the experiments and acts on the results, on a thread of its own.
 pub(super) fn watch_experiments(
     reloader: &Arc<Reloader>,
     controller: &Arc<Controller>,
@@ -139,7 +140,8 @@ pub(super) fn watch_experiments(
     clock_guard: &Arc<ClockGuard>,
     clock: Arc<dyn Clock>,
 ) -> std::io::Result<()> {
-    // Weak, all of them: they hold the databases, which have to be closed when the host has stopped.
+    // Weak references, because these hold the databases, which must be closed when the host has
+    // stopped.
     let store = Arc::downgrade(store);
     let held =
         (Arc::downgrade(reloader), Arc::downgrade(controller), Arc::downgrade(observer), Arc::downgrade(clock_guard));
@@ -147,7 +149,7 @@ pub(super) fn watch_experiments(
         while let (Some(reloader), Some(controller), Some(observer), Some(guard)) =
             (held.0.upgrade(), held.1.upgrade(), held.2.upgrade(), held.3.upgrade())
         {
-            // A defect must not leave canaries unwatched.
+            // A panic must not leave canaries unwatched.
             let look = || guard.is_trusted() && look(&reloader, &controller, &observer, clock.now_ms());
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err() {
                 tracing::error!("the experiments could not be looked at");
@@ -162,7 +164,12 @@ pub(super) fn watch_experiments(
     std::thread::Builder::new().name("serin-experiments".into()).spawn(look).map(drop)
 }
 
-/// Deletes what is older than it is to be kept, a little at a time.
+/// The rows that an experiment's analysis needs.
+pub fn needed_rows(spec: &Experiment) -> RowsNeeded {
+    RowsNeeded { point: spec.decision_point.clone(), after_end_ms: spec.longest_ms() }
+}
+
+/// Runs expiry in small batches.
 pub(super) async fn expire(
     ledger: Arc<Ledger>,
     clock: Arc<ClockGuard>,
@@ -176,7 +183,7 @@ pub(super) async fn expire(
             clock: clock.look(),
             keep_ms: retain.borrow_and_update().map(|retain| retain.as_millis() as u64),
             keep_keys_ms: KEEP_KEYS.as_millis() as u64,
-            after_end_ms: specs.iter().map(|spec| (spec.id.clone(), spec.longest_ms())).collect(),
+            experiments: specs.iter().map(|spec| (spec.id.clone(), needed_rows(spec))).collect(),
         };
         let more = match ledger.expire(retention) {
             Ok(done) => matches!(done.await, Ok(Ok(true))),
@@ -184,10 +191,10 @@ pub(super) async fn expire(
             Err(_) => false,
         };
         let pause = match more {
-            // Twice as long as a batch holds the writer.
+            // Twice as long as a batch occupies the writer.
             true => Duration::from_millis(20),
-            // A host that is not ready gets no traffic, and no commit that could show it
-            // otherwise: this one does.
+            // A host that is not ready gets no traffic, and so no commit that could make it ready
+            // again. This commit can.
             false if !ledger.is_healthy() => Duration::from_secs(1),
             false => EXPIRE_EVERY,
         };
@@ -199,7 +206,7 @@ pub(super) async fn expire(
     }
 }
 
-/// Waits, and not on where the ledger does not commit any more, or the clock is confirmed.
+/// Waits; returns early if the ledger stops committing or the clock is confirmed.
 async fn while_as_it_is(ledger: &Ledger, clock: &ClockGuard, pause: Duration) {
     let was_trusted = clock.is_trusted();
     let mut left = pause;

@@ -7,21 +7,21 @@ use serin_core::experiment::{Experiment, Status};
 use crate::config::Config;
 use crate::deployment::PointSpec;
 
-/// A part of a layer that a new experiment cannot have.
+/// A part of a layer that is not available to a new experiment.
 pub(super) struct HeldSlot {
     layer: Name,
     slot: [f64; 2],
     id: Name,
     note: String,
-    /// Nobody is in it any more.
+    /// The experiment takes no more units.
     is_free_for_reuse: bool,
 }
 
 impl HeldSlot {
-    /// None where it has ended, and so have its effects.
+    /// None if it and its carry-over effects have ended.
     pub(super) fn of(config: &Config, spec: &Experiment, now: &Status, now_ms: u64, is_gone: bool) -> Option<Self> {
         let layer = config.points.get(&spec.decision_point).map(|point| point.layer.name.clone()).unwrap_or_default();
-        // What it did to its units lasts: in a new experiment it would be noise.
+        // Its carry-over effects would be noise in a new experiment.
         let free_ms = now.ended_ms.map(|ended| ended.saturating_add(spec.longest_ms()));
         let note = match free_ms {
             Some(free_ms) if free_ms <= now_ms => return None,
@@ -41,7 +41,7 @@ impl HeldSlot {
     }
 }
 
-/// Slots of a layer, which several decision points may share, are disjoint.
+/// Slots of a layer must not overlap. Several decision points may share a layer.
 pub(super) fn check_slot(point: &PointSpec, slots: &[HeldSlot], spec: &Experiment, now: &Status) -> Result<(), String> {
     if now.state.is_ended() {
         return Ok(());

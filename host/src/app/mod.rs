@@ -14,6 +14,7 @@ mod moved;
 mod reload;
 mod subjects;
 
+pub use background::needed_rows;
 pub use build::Built;
 pub use check::{Finding, check};
 pub use final_reports::keep_final_reports;

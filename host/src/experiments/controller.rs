@@ -106,7 +106,7 @@ impl Controller {
     /// Loads the statuses from the ledger, so that a restart continues where it stopped.
     ///
     /// # Errors
-    /// What the ledger says.
+    /// The ledger's error.
     pub fn open(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, LedgerError> {
         let statuses = Mutex::new(ledger.statuses()?.into_iter().collect());
         let with_final_report = ledger.with_final_report()?.into_iter().collect();
@@ -137,7 +137,7 @@ impl Controller {
     /// The approvals of an experiment's specs, and what this spec still lacks.
     ///
     /// # Errors
-    /// What the ledger says.
+    /// The ledger's error.
     pub fn approvals(
         &self,
         ledger: &impl Reads,

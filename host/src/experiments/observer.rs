@@ -49,12 +49,14 @@ pub struct Followed {
     analysis: Option<KeptAnalysis>,
     /// Some outcome of each name that it measures was posted.
     all_posted: bool,
+    /// Up to where posted names were looked for.
+    names_as_of: Option<Cursor>,
 }
 
 impl Followed {
     fn new(subject: &AnalysisSubject) -> Self {
         let observed = Observed::over(Arc::clone(&subject.spec), subject.course.clone());
-        Self { subject: subject.clone(), observed, analysis: None, all_posted: false }
+        Self { subject: subject.clone(), observed, analysis: None, all_posted: false, names_as_of: None }
     }
 
     /// The analysis at `now_ms`, and whether it is new. The last one is reused if no fact was added
@@ -75,7 +77,8 @@ impl Followed {
 
     /// Looks for which of its outcomes were never posted. Once a name was, it stays so.
     fn look_for_names(&mut self, snapshot: &Snapshot<'_>) -> Result<(), LedgerError> {
-        if self.all_posted {
+        let end = snapshot.end();
+        if self.all_posted || self.names_as_of.is_some_and(|before| before.has_same_outcomes(&end)) {
             return Ok(());
         }
         let spec = &self.observed.spec;
@@ -83,6 +86,7 @@ impl Followed {
         let never_posted = snapshot.never_posted(&self.subject.course.unit, names)?;
         self.all_posted = never_posted.is_empty();
         self.observed.set_never_posted(never_posted);
+        self.names_as_of = Some(end);
         Ok(())
     }
 
@@ -158,7 +162,7 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
 /// Reads all facts of one experiment from a ledger.
 ///
 /// # Errors
-/// What SQLite says.
+/// SQLite's error.
 pub fn read_whole(ledger: &LedgerReader, subject: &AnalysisSubject) -> Result<Observed, LedgerError> {
     ledger.snapshot(|snapshot| {
         let mut group = Group::default();
@@ -268,38 +272,56 @@ impl Observer {
     /// error the next call continues where this one stopped.
     ///
     /// # Errors
-    /// What SQLite says, or that the ledger grows faster than it is read.
+    /// SQLite's error, or that the ledger grows faster than it is read.
     pub fn read(&self) -> Result<(), LedgerError> {
         for _ in 0..READS_BEHIND {
-            if self.read_some(1)? {
-                break;
+            match self.read_behind() {
+                Ok(true) => break,
+                Ok(false) => {}
+                // It holds up its own experiments, and no others.
+                Err(error) => {
+                    crate::telemetry::log_limited!(error, %error, "experiments could not be read from the beginning");
+                    break;
+                }
             }
         }
         for _ in 0..MOST_READS {
             // The lock is released between two reads.
-            if self.read_some(0)? {
+            if self.read_first()? {
                 return Ok(());
             }
         }
         Err(LedgerError::Database("the ledger grows faster than it is read".to_owned()))
     }
 
-    /// Continues reading in every group from the `from`th on, in one snapshot. Says whether all
+    /// Continues reading in every group that has to catch up, in one snapshot. Says whether all
     /// reached its end.
-    fn read_some(&self, from: usize) -> Result<bool, LedgerError> {
+    fn read_behind(&self) -> Result<bool, LedgerError> {
         let mut following = self.following.lock();
-        if following.groups.len() <= from {
+        if following.groups.len() <= 1 {
             return Ok(true);
         }
         self.ledger.snapshot(|snapshot| {
             let mut is_whole = true;
-            for group in following.groups.iter_mut().skip(from).take(if from == 0 { 1 } else { usize::MAX }) {
+            for group in following.groups.iter_mut().skip(1) {
                 is_whole &= group.read(snapshot)?;
             }
-            if from == 0 && is_whole {
-                // The other groups are close behind, or will be.
+            Ok(is_whole)
+        })
+    }
+
+    /// Continues reading in the first group. Once it has reached the snapshot's end, groups that
+    /// reach it too are merged. Says whether it has.
+    fn read_first(&self) -> Result<bool, LedgerError> {
+        let mut following = self.following.lock();
+        self.ledger.snapshot(|snapshot| {
+            let is_whole = following.first().read(snapshot)?;
+            if is_whole {
                 for group in following.groups.iter_mut().skip(1) {
-                    group.read(snapshot)?;
+                    // One that cannot be read stays behind, and is read again by the next call.
+                    if let Err(error) = group.read(snapshot) {
+                        tracing::debug!(%error, "a group stays behind");
+                    }
                 }
                 following.merge();
             }
@@ -319,15 +341,16 @@ impl Observer {
     /// Reads new rows, and calls `look` with one experiment as it is in force now.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn with<T>(&self, id: &str, look: impl FnOnce(&mut Followed) -> T) -> Result<Seen<T>, LedgerError> {
         for _ in 0..MOST_READS {
-            self.read_some(1)?;
-            if !self.read_some(0)? {
+            let behind = self.read_behind();
+            if !self.read_first()? {
                 continue;
             }
             let mut following = self.following.lock();
             if following.is_behind(id) {
+                behind?;
                 continue;
             }
             let in_force = following.in_force.get(id).cloned();

@@ -55,7 +55,7 @@ impl EmbeddedStore {
     /// Opens the database at `path`, and makes it where it is not there.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         // SQLite gives its write-ahead log the mode of the database.
         crate::files::open_private(path)
@@ -89,7 +89,7 @@ impl EmbeddedStore {
     /// could never begin anew, and would have no end.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn hold(&self) -> Result<(), StoreError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken out: after an error nothing stays open.
@@ -127,7 +127,7 @@ impl EmbeddedStore {
     /// asked for. A key without a row is none.
     ///
     /// # Errors
-    /// What SQLite says, or a row that cannot be read.
+    /// SQLite's error, or a row that cannot be read.
     pub fn read(&self, keys: &[(&Name, &str, &Arc<[Name]>)]) -> Result<Vec<Option<StoredRow>>, StoreError> {
         let mut rows = vec![None; keys.len()];
         if keys.is_empty() {

@@ -1,4 +1,4 @@
-//! Who agreed to an experiment's specs.
+//! The approvals of an experiment's specs.
 
 use rusqlite::{Connection, params};
 

@@ -55,7 +55,7 @@ impl LedgerReader {
     /// `before`, only records older than that decision.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn newest(
         &self,
         filter: &DecisionFilter,
@@ -84,7 +84,7 @@ impl LedgerReader {
     /// optionally the arm.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn affected(
         &self,
         of: (&str, &str, Option<&str>),

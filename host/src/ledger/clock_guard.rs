@@ -49,7 +49,7 @@ impl ClockGuard {
     /// retention of decisions.
     ///
     /// # Errors
-    /// What the ledger says.
+    /// The ledger's error.
     pub fn start(
         ledger: Arc<Ledger>,
         clock: Arc<dyn Clock>,

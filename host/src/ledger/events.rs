@@ -13,6 +13,16 @@ pub enum OutcomeSubject {
     Entity(String, String),
 }
 
+impl OutcomeSubject {
+    /// The decision's id, the kind of entity, and the entity's id.
+    fn columns(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
+        match self {
+            Self::Decision(id) => (Some(id), None, None),
+            Self::Entity(kind, id) => (None, Some(kind), Some(id)),
+        }
+    }
+}
+
 /// An incoming outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutcomeInput {
@@ -113,7 +123,11 @@ pub(super) fn store_event(
         Event::Exposure(exposure) => {
             let time = match Time::of(db, exposure.at_ms, &exposure.decision_id, arrival)? {
                 Ok(time) => time,
-                Err(refused) => return Ok(refused),
+                Err(refused) => {
+                    let known = "SELECT 1 FROM exposures WHERE decision_id = ?1";
+                    let is_known = db.prepare_cached(known)?.exists([&exposure.decision_id])?;
+                    return Ok(if is_known { EventResult::Duplicate } else { refused });
+                }
             };
             let written = db
                 .prepare_cached(
@@ -199,17 +213,15 @@ fn store_outcome(
     outcome: &OutcomeInput,
     arrival: Arrival,
 ) -> Result<EventResult, rusqlite::Error> {
-    let (decision_id, kind, entity) = match &outcome.subject {
-        OutcomeSubject::Decision(id) => (Some(id), None, None),
-        OutcomeSubject::Entity(kind, id) => (None, Some(kind), Some(id)),
-    };
+    let (decision_id, kind, entity) = outcome.subject.columns();
     let time = match decision_id {
         Some(id) => Time::of(db, outcome.at_ms, id, arrival)?,
         None => Ok(Time { at_ms: outcome.at_ms as i64, sent_ms: None, is_known: true }),
     };
     let time = match time {
         Ok(time) => time,
-        Err(refused) => return Ok(refused),
+        // One that is stored already is told as such, whatever the tolerance was then.
+        Err(refused) => return Ok(stored_as(db, outcome)?.unwrap_or(refused)),
     };
     let written = db
         .prepare_cached(
@@ -234,15 +246,21 @@ fn store_outcome(
     if written == 1 {
         if time.is_known {
             db.prepare_cached("INSERT OR IGNORE INTO outcome_names (kind, name) VALUES (?1, ?2)")?
-                .execute(params![kind.map_or("", String::as_str), outcome.name])?;
+                .execute(params![kind.unwrap_or_default(), outcome.name])?;
         }
         return Ok(time.stored());
     }
-    let same = db
-        .prepare_cached(
-            "SELECT 1 FROM outcomes WHERE id = ?1 AND name = ?2 AND value = ?3 AND decision_id IS ?4 AND entity_kind IS ?5 AND entity IS ?6",
-        )?
-        .query_row(params![outcome.id, outcome.name, outcome.value, decision_id, kind, entity], |_| Ok(()))
+    Ok(stored_as(db, outcome)?.unwrap_or(EventResult::Conflict))
+}
+
+/// Whether an outcome of this id is stored, and equal.
+fn stored_as(db: &Connection, outcome: &OutcomeInput) -> Result<Option<EventResult>, rusqlite::Error> {
+    let (decision_id, kind, entity) = outcome.subject.columns();
+    let sql = "SELECT name = ?2 AND value = ?3 AND decision_id IS ?4 AND entity_kind IS ?5 AND entity IS ?6
+               FROM outcomes WHERE id = ?1";
+    let is_equal: Option<bool> = db
+        .prepare_cached(sql)?
+        .query_row(params![outcome.id, outcome.name, outcome.value, decision_id, kind, entity], |row| row.get(0))
         .optional()?;
-    Ok(if same.is_some() { EventResult::Duplicate } else { EventResult::Conflict })
+    Ok(is_equal.map(|is_equal| if is_equal { EventResult::Duplicate } else { EventResult::Conflict }))
 }

@@ -35,8 +35,17 @@ pub struct Retention {
     pub keep_ms: Option<u64>,
     /// How long answers are kept under their idempotency keys.
     pub keep_keys_ms: u64,
-    /// How long after its end each experiment still needs its rows: its longest window and lag.
-    pub after_end_ms: BTreeMap<Name, u64>,
+    /// The experiments whose specs are known.
+    pub experiments: BTreeMap<Name, RowsNeeded>,
+}
+
+/// The rows that an experiment needs.
+#[derive(Debug, Clone)]
+pub struct RowsNeeded {
+    /// Its decision point.
+    pub point: Name,
+    /// How long after its end it still needs them: its longest window and lag.
+    pub after_end_ms: u64,
 }
 
 /// The progress of expiry.
@@ -88,6 +97,10 @@ pub(super) struct Spared {
     pub experiments: BTreeSet<String>,
     /// When the first of them started: events received since are kept too.
     pub since_ms: Option<u64>,
+    /// Their decision points.
+    points: BTreeSet<Name>,
+    /// The decision point of one of them is not known.
+    has_unknown_point: bool,
 }
 
 /// The only place that decides which rows are spared.
@@ -96,19 +109,29 @@ pub(super) fn spared(db: &Connection, now_ms: u64, retention: &Retention) -> rus
     if Mutant::ForgottenFacts.is_on() {
         return Ok(spared);
     }
-    let mut statement = db.prepare_cached("SELECT id, status FROM experiments")?;
+    let mut statement = db.prepare_cached(
+        "SELECT id, status, EXISTS (SELECT 1 FROM final_reports WHERE experiment = experiments.id) FROM experiments",
+    )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (id, status): (String, String) = (row.get(0)?, row.get(1)?);
+        let (id, status, has_report): (String, String, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
         // If a status cannot be read, nothing is deleted.
         let (started_ms, ended_ms) = match serde_json::from_str::<Status>(&status) {
             Ok(status) => (status.started_ms, status.ended_ms),
             Err(_) => (Some(0), None),
         };
         let Some(started_ms) = started_ms else { continue };
-        let after_end = || retention.after_end_ms.get(id.as_str()).copied().unwrap_or(AFTER_END_MS);
-        if ended_ms.is_none_or(|ended_ms| now_ms < ended_ms.saturating_add(after_end())) {
+        let needed = retention.experiments.get(id.as_str());
+        let after_end_ms = match needed {
+            // Its last report is still to be computed from them.
+            Some(needed) if !has_report => AFTER_END_MS.max(needed.after_end_ms),
+            Some(needed) => needed.after_end_ms,
+            None => AFTER_END_MS,
+        };
+        if ended_ms.is_none_or(|ended_ms| now_ms < ended_ms.saturating_add(after_end_ms)) {
             spared.since_ms = Some(spared.since_ms.map_or(started_ms, |since| since.min(started_ms)));
+            spared.points.extend(needed.map(|needed| needed.point.clone()));
+            spared.has_unknown_point |= needed.is_none();
             spared.experiments.insert(id);
         }
     }
@@ -122,18 +145,21 @@ pub(super) fn expire(db: &Connection, expiry: &mut Expiry, retention: &Retention
     db.prepare_cached("UPDATE probe SET time_ms = time_ms + 1")?.execute([])?;
     last_seen::store(db, &retention.clock)?;
     let ClockState::Trusted(now_ms) = retention.clock else { return Ok(false) };
+    let spared = match retention.keep_ms {
+        Some(_) => spared(db, now_ms, retention)?,
+        None => Spared::default(),
+    };
     let mut batch = Batch { watch: Stopwatch::new(), left_us: expiry.work_us };
     let keys_before_ms = now_ms.saturating_sub(retention.keep_keys_ms) as i64;
     let mut more = delete(db, "answers", "key", "time_ms < ?1", &mut batch, &keys_before_ms)?;
     let Some(keep_ms) = retention.keep_ms else { return Ok(more) };
     let before_ms = now_ms.saturating_sub(keep_ms);
-    let spared = spared(db, now_ms, retention)?;
     let received_before_ms = spared.since_ms.map_or(before_ms, |since| since.min(before_ms)) as i64;
     more |= delete(db, "outcomes", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
     more |= delete(db, "exposures", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
     more |= delete(db, "shadows", "rowid", "decision_id < ?1", &mut batch, &first_id(before_ms))?;
     more |= expire_history(db, &spared, before_ms, &mut batch)?;
-    more |= expire_decisions(db, expiry, spared.experiments, before_ms, &mut batch)?;
+    more |= expire_decisions(db, expiry, spared, before_ms, &mut batch)?;
     if !more {
         // A dictionary is dated on or after the day of the records that need it.
         let unneeded_ms = before_ms.saturating_sub(2 * DAY_MS) as i64;
@@ -142,7 +168,8 @@ pub(super) fn expire(db: &Connection, expiry: &mut Expiry, retention: &Retention
     Ok(more)
 }
 
-/// Deletes until nothing is left or the batch's time is over. Says whether something may be left.
+/// Deletes some rows, and goes on until nothing is left or the batch's time is over. Says whether
+/// something may be left. However slow the disk is, each batch deletes something.
 fn delete(
     db: &Connection,
     table: &str,
@@ -153,25 +180,28 @@ fn delete(
 ) -> rusqlite::Result<bool> {
     let sql = format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {condition} LIMIT {ROWS})");
     let mut statement = db.prepare_cached(&sql)?;
-    while !batch.is_over() {
+    loop {
         if (statement.execute([before])? as i64) < ROWS {
             return Ok(false);
         }
+        if batch.is_over() {
+            return Ok(true);
+        }
     }
-    Ok(true)
 }
 
 /// The history of experiments that are spared stays: reports plot them.
 fn expire_history(db: &Connection, spared: &Spared, before_ms: u64, batch: &mut Batch) -> rusqlite::Result<bool> {
-    let mut statement = db.prepare_cached("SELECT id FROM experiments")?;
-    let ended: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let sql = "SELECT DISTINCT experiment FROM moments WHERE time_ms < ?1";
+    let mut statement = db.prepare_cached(sql)?;
+    let old: Vec<String> = statement.query_map([before_ms as i64], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut statement = db.prepare_cached("DELETE FROM moments WHERE experiment = ?1 AND time_ms < ?2")?;
-    for id in ended.into_iter().filter(|id| !spared.experiments.contains(id)) {
+    for id in old.into_iter().filter(|id| !spared.experiments.contains(id)) {
+        // A few hundred at most.
+        statement.execute(params![id, before_ms as i64])?;
         if batch.is_over() {
             return Ok(true);
         }
-        // A few hundred at most.
-        statement.execute(params![id, before_ms as i64])?;
     }
     Ok(false)
 }
@@ -181,34 +211,35 @@ fn expire_history(db: &Connection, spared: &Spared, before_ms: u64, batch: &mut 
 fn expire_decisions(
     db: &Connection,
     expiry: &mut Expiry,
-    spared: BTreeSet<String>,
+    spared: Spared,
     before_ms: u64,
     batch: &mut Batch,
 ) -> rusqlite::Result<bool> {
-    if !expiry.spared.is_subset(&spared) {
+    if !expiry.spared.is_subset(&spared.experiments) {
         // Rows that only they needed go too.
         expiry.after.clear();
     }
-    expiry.spared = spared;
     let mut old = db.prepare_cached(
-        "SELECT seq, decision_id, experiment, served_by = 'constraint' AND unit IS NOT NULL, length(record) FROM decisions
-         WHERE decision_id > ?1 AND decision_id < ?2 ORDER BY decision_id LIMIT ?3",
+        "SELECT seq, decision_id, experiment, length(record),
+                CASE WHEN served_by = 'constraint' AND unit IS NOT NULL THEN point END
+         FROM decisions WHERE decision_id > ?1 AND decision_id < ?2 ORDER BY decision_id LIMIT ?3",
     )?;
     let mut delete = db.prepare_cached("DELETE FROM decisions WHERE seq = ?1")?;
     let mut empty = db.prepare_cached("UPDATE decisions SET record = x'', dictionary = NULL WHERE seq = ?1")?;
     let before = first_id(before_ms);
-    while !batch.is_over() {
+    loop {
         let rows = old
             .query_map(params![expiry.after, before, ROWS], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
             })?
-            .collect::<Result<Vec<(i64, String, Option<String>, bool, i64)>, _>>()?;
+            .collect::<Result<Vec<(i64, String, Option<String>, i64, Option<String>)>, _>>()?;
         let is_last = (rows.len() as i64) < ROWS;
-        for (seq, id, experiment, is_excluded, bytes) in rows {
-            let is_needed = match experiment {
-                Some(experiment) => expiry.spared.contains(&experiment),
-                // Of whom it is, an experiment's unit or not, is not looked up.
-                None => is_excluded && !expiry.spared.is_empty(),
+        for (seq, id, experiment, bytes, excluded_at) in rows {
+            let is_needed = match (experiment, excluded_at) {
+                (Some(experiment), _) => spared.experiments.contains(&experiment),
+                // Whether it is about an experiment's unit is not looked up.
+                (None, Some(point)) => spared.has_unknown_point || spared.points.contains(point.as_str()),
+                (None, None) => false,
             };
             if !is_needed {
                 delete.execute([seq])?;
@@ -217,9 +248,9 @@ fn expire_decisions(
             }
             expiry.after = id;
         }
-        if is_last {
-            return Ok(false);
+        if is_last || batch.is_over() {
+            expiry.spared = spared.experiments;
+            return Ok(!is_last);
         }
     }
-    Ok(true)
 }

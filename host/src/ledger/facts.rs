@@ -102,6 +102,13 @@ pub struct Cursor {
     exposures: i64,
 }
 
+impl Cursor {
+    /// Whether no outcome lies between two cursors.
+    pub fn has_same_outcomes(&self, other: &Self) -> bool {
+        self.outcomes == other.outcomes
+    }
+}
+
 /// The tables that facts are read from.
 enum Kind {
     Decisions,
@@ -134,7 +141,7 @@ impl<'c> Snapshot<'c> {
     /// was read.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn read(&self, cursor: &mut Cursor, rows: i64, mut each: impl FnMut(Fact<'_>)) -> Result<bool, LedgerError> {
         let mut left = rows;
         // What follows from a decision is read once all decisions are.
@@ -165,7 +172,7 @@ impl<'c> Snapshot<'c> {
     /// what was posted that resembles them.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn never_posted<'n>(
         &self,
         kind: &str,
@@ -178,9 +185,13 @@ impl<'c> Snapshot<'c> {
             if never.iter().any(|never: &NeverPosted| *never.name == *name) || known.exists([kind, name])? {
                 continue;
             }
-            let sql = format!("SELECT name FROM outcome_names WHERE kind IN (?1, '') LIMIT {COMPARED_NAMES}");
+            // Names of another length do not resemble it.
+            let sql = format!(
+                "SELECT name FROM outcome_names WHERE kind IN (?1, '') AND abs(length(name) - length(?2)) <= 2
+                 LIMIT {COMPARED_NAMES}"
+            );
             let mut posted = self.db.prepare_cached(&sql)?;
-            let posted = posted.query_map([kind], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            let posted = posted.query_map([kind, name], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
             let similar = serin_core::most_similar(name, posted.iter().map(String::as_str));
             never.push(NeverPosted { name: name.into(), similar: similar.map(Into::into) });
         }
@@ -333,7 +344,7 @@ impl LedgerReader {
     /// Calls `each` with every decision about a unit at a point since a time, oldest first.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn unit_facts(
         &self,
         point: &str,

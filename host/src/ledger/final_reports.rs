@@ -5,7 +5,7 @@ use serin_core::Name;
 
 use super::LedgerError;
 
-/// An experiment's report as of its end.
+/// An experiment's final report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinalReport {
     /// The experiment.
@@ -18,7 +18,7 @@ pub struct FinalReport {
     pub report: String,
 }
 
-/// The first one stays: later ones would know of outcomes that came after the end.
+/// The first one stays: later ones would include outcomes that arrived after the end.
 pub(super) fn store_final_report(db: &Connection, end: &FinalReport) -> Result<(), rusqlite::Error> {
     db.prepare_cached(
         "INSERT OR IGNORE INTO final_reports (experiment, generation, time_ms, report) VALUES (?1, ?2, ?3, ?4)",

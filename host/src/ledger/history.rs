@@ -14,7 +14,7 @@ pub(super) fn store_point(db: &Connection, experiment: &str, time_ms: u64, json:
         .prepare_cached("SELECT count(*) FROM moments WHERE experiment = ?1")?
         .query_row([experiment], |row| row.get(0))?;
     if count > MAX_POINTS {
-        // The first and the last stay: they are what the others lie between.
+        // The first and the last stay.
         db.execute(
             "DELETE FROM moments WHERE experiment = ?1 AND time_ms IN
                (SELECT time_ms FROM (SELECT time_ms, row_number() OVER (ORDER BY time_ms) AS n FROM moments

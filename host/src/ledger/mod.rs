@@ -42,7 +42,7 @@ pub use affected::{AffectedOutcome, AffectedUnit};
 pub use approvals::Approval;
 pub use clock_guard::{ClockGuard, ConfirmError};
 pub use events::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
-pub use expiry::Retention;
+pub use expiry::{Retention, RowsNeeded};
 pub use facts::{Cursor, DecisionFact, ExcludedFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
 pub use final_reports::FinalReport;
 pub use last_seen::{ClockState, LastSeen};

@@ -100,7 +100,7 @@ pub trait Reads: source::Source {
     /// The record of a decision.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn decision(&self, id: &str) -> Result<Option<StoredRecord>, LedgerError> {
         self.with(|db, dictionaries| {
             Ok(db
@@ -113,7 +113,7 @@ pub trait Reads: source::Source {
     /// The newest records that match, at most `limit`.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn decisions(&self, filter: &DecisionFilter, limit: u32) -> Result<Vec<StoredRecord>, LedgerError> {
         let (source, values) = filter.source();
         self.with(|db, dictionaries| {
@@ -128,7 +128,7 @@ pub trait Reads: source::Source {
     /// How many records match.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn count(&self, filter: &DecisionFilter) -> Result<u64, LedgerError> {
         let (source, values) = filter.source();
         self.with(|db, _| {
@@ -142,7 +142,7 @@ pub trait Reads: source::Source {
     /// pages, because one long read would block the checkpoint of a running host's log.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn for_each(&self, filter: &DecisionFilter, mut each: impl FnMut(StoredRecord) -> bool) -> Result<(), LedgerError> {
         // A single lower bound: of two, SQLite uses only the first to seek, and each page would
         // scan all pages before it.
@@ -175,7 +175,7 @@ pub trait Reads: source::Source {
     /// The decision points with records, at most `limit`.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn recorded_points(&self, limit: u32) -> Result<Vec<String>, LedgerError> {
         self.with(|db, _| {
             let mut statement = db.prepare_cached("SELECT DISTINCT point FROM decisions LIMIT ?1")?;
@@ -188,7 +188,7 @@ pub trait Reads: source::Source {
     /// The answer kept under an idempotency key since `since_ms`.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn stored_answer(&self, key: &str, since_ms: u64) -> Result<Option<StoredAnswer>, LedgerError> {
         self.with(|db, _| {
             Ok(db
@@ -211,7 +211,7 @@ pub trait Reads: source::Source {
     /// The changes of an experiment's status, oldest first.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn transitions(&self, experiment: &str) -> Result<Vec<TransitionRow>, LedgerError> {
         self.with(|db, _| transitions::transitions(db, experiment))
     }
@@ -219,7 +219,7 @@ pub trait Reads: source::Source {
     /// The snapshots of an experiment, oldest first.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn history(&self, experiment: &str) -> Result<Vec<String>, LedgerError> {
         self.with(|db, _| history::history(db, experiment))
     }
@@ -227,7 +227,7 @@ pub trait Reads: source::Source {
     /// An experiment's final report, as JSON; none until it has ended.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn final_report(&self, experiment: &str) -> Result<Option<String>, LedgerError> {
         self.with(|db, _| final_reports::final_report(db, experiment))
     }
@@ -235,7 +235,7 @@ pub trait Reads: source::Source {
     /// The experiments with a final report.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn with_final_report(&self) -> Result<Vec<Name>, LedgerError> {
         self.with(|db, _| final_reports::with_final_report(db))
     }
@@ -243,7 +243,7 @@ pub trait Reads: source::Source {
     /// The approvals of an experiment's specs.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn approvals(&self, experiment: &str) -> Result<Vec<Approval>, LedgerError> {
         self.with(|db, _| approvals::approvals(db, experiment))
     }
@@ -251,7 +251,7 @@ pub trait Reads: source::Source {
     /// Counts of an experiment's shadow runs, by served action, shadow action and outcome.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn shadow_counts(&self, experiment: &str) -> Result<Vec<ShadowCount>, LedgerError> {
         shadows::counts(|page| self.with(|db, _| page(db)), experiment)
     }
@@ -259,7 +259,7 @@ pub trait Reads: source::Source {
     /// The latency of a shadow arm's newest runs; none without runs.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn shadow_latency(&self, experiment: &str, arm: &str) -> Result<Option<ShadowLatency>, LedgerError> {
         self.with(|db, _| shadows::latency(db, experiment, arm))
     }
@@ -267,7 +267,7 @@ pub trait Reads: source::Source {
     /// The shadow runs on a decision.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn shadow_attempts(&self, decision_id: &str) -> Result<Vec<ShadowAttempt>, LedgerError> {
         self.with(|db, dictionaries| shadows::attempts(db, dictionaries, decision_id))
     }
@@ -275,7 +275,7 @@ pub trait Reads: source::Source {
     /// When a host last had this ledger open, by its clock.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn last_seen(&self) -> Result<LastSeen, LedgerError> {
         self.with(|db, _| last_seen::read(db))
     }
@@ -284,7 +284,7 @@ pub trait Reads: source::Source {
     /// to `to_ms`.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     fn share_between(&self, from_ms: u64, to_ms: u64) -> Result<f64, LedgerError> {
         self.with(|db, _| last_seen::share_between(db, from_ms, to_ms))
     }

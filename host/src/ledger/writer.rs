@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::approvals::store_approval;
@@ -150,7 +150,7 @@ impl Writer {
                     answer(job, Ok(result));
                 }
             }
-            Err(error) if jobs.len() > 1 && error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+            Err(error) if jobs.len() > 1 && is_constraint(&error) => {
                 log_limited!(warn, %error, "a group did not commit; each of its jobs is tried alone");
                 self.forget();
                 for job in jobs {
@@ -178,10 +178,10 @@ impl Writer {
             self.connection.pragma_update(None, "synchronous", "FULL")?;
         }
         let committed = (|| {
-            // Read outside the transaction: one that begins with a read does not wait for a lock.
             let known = self.positions.map_or_else(|| Positions::of(&self.connection), Ok)?;
             let mut state = State { written: &mut self.written, expiry: &mut self.expiry, positions: known };
-            let transaction = self.connection.transaction()?;
+            // Begun as a write: one that begins with a read and then writes does not wait for a lock.
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let apply = |job| apply(&transaction, &mut state, job);
             let results = jobs.iter().map(apply).collect::<rusqlite::Result<Vec<_>>>()?;
             let positions = state.positions;
@@ -210,6 +210,10 @@ impl Writer {
         self.positions = None;
         self.expiry.forget();
     }
+}
+
+fn is_constraint(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
 }
 
 /// SQLite's number of `synchronous = FULL`: a commit waits for the disk.

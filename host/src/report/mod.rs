@@ -112,7 +112,7 @@ impl ReportContext {
     /// What a host's ledger has of an experiment.
     ///
     /// # Errors
-    /// What the ledger says.
+    /// The ledger's error.
     pub fn of(ledger: &impl Reads, id: &str) -> Result<Self, LedgerError> {
         Ok(Self {
             changes: ledger.transitions(id)?,

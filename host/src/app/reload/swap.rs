@@ -30,7 +30,7 @@ struct DeploymentProposal {
 }
 
 impl Reloader {
-    /// Builds a deployment from what was read, and puts it in force where it is another one.
+    /// Builds a deployment from the files, and puts it in force if it differs.
     pub(super) fn swap(&self, inner: &mut Inner, files: Arc<Files>) {
         let mut proposal = self.propose(inner, &files);
         self.leave_out_unarchived(inner, &mut proposal);
@@ -68,7 +68,7 @@ impl Reloader {
         if proposal.config.digest != inner.config.digest
             && let Some(why) = moved.or_else(|| self.lost(&proposal.built))
         {
-            // What works is not given up for an edit that does not.
+            // A working deployment is not replaced by an edit that does not work.
             proposal.status.config_error = Some(format!("the edit is not applied: {why}"));
             proposal.config = inner.config.clone();
             self.rebuild(inner, &mut proposal, Statuses::Due);
@@ -128,7 +128,7 @@ impl Reloader {
         if fingerprint != inner.fingerprint {
             let generation = Generation::of(inner.generation + 1, &inner.config, &built.deployment);
             if let Err(error) = generation.keep(&self.archive) {
-                // An abort must not wait for the archive, which gets this as soon as it can.
+                // An abort must not wait for the archive; archiving is retried.
                 status.archive_error.get_or_insert(error.to_string());
                 inner.unarchived.push(generation);
             }
@@ -171,8 +171,8 @@ impl Reloader {
         build(&binder, candidates, inner.generation + 1, Arc::clone(&self.store))
     }
 
-    /// Has the units of experiments followed, before any decision is made in them by the deployment
-    /// that is put in force next. One that has ended is followed until its last report is kept.
+    /// Starts following the facts of experiments before the next deployment makes decisions in
+    /// them. An ended experiment is followed until its final report is stored.
     fn follow(&self, status: &DeploymentStatus) {
         let is_over = |subject: &AnalysisSubject| self.controller.has_final_report(&subject.spec.id);
         let subjects: Vec<AnalysisSubject> =
@@ -180,8 +180,8 @@ impl Reloader {
         self.observer.follow(&subjects, |id| self.controller.has_started(id));
     }
 
-    /// What the deployment in force does, and this one cannot: serve a point's strategy, or go
-    /// on with a running experiment. Who takes a point or a file away means it.
+    /// What the deployment in force can do and this one cannot: serve a point's strategy, or
+    /// continue a running experiment. Removing a point or a file is taken to be deliberate.
     fn lost(&self, built: &Built) -> Option<String> {
         let now = self.deployment.load();
         now.points.values().filter(|point| point.strategy.is_some()).find_map(|point| {
@@ -199,8 +199,7 @@ impl Reloader {
         })
     }
 
-    /// Logs what is new in the status. The files are looked at again and again; trouble with
-    /// them is told once.
+    /// Logs new errors of the status. The scan repeats, so each error is logged once.
     fn say(&self, status: &DeploymentStatus) {
         let before = self.status.load();
         if status.config_error != before.config_error
@@ -231,15 +230,20 @@ impl DeploymentProposal {
     fn take_back(&mut self, inner: &Inner, why: impl Fn(&SpecCandidate) -> Option<String>) {
         for candidate in &mut self.candidates {
             if let Some(why) = why(candidate) {
-                candidate.spec = inner.specs.applied(&candidate.path, None).cloned();
+                candidate.spec = in_force(candidate, inner).cloned();
                 candidate.error = Some(why);
             }
         }
     }
 }
 
-/// Says whether a candidate's spec is another one than its file's that is in force.
+/// Says whether a candidate's spec differs from the one in force from its file.
 fn is_edited(candidate: &SpecCandidate, inner: &Inner) -> bool {
     let digest = |(spec, _): &(Arc<Experiment>, String)| spec.digest.clone();
-    candidate.spec.as_ref().map(digest) != inner.specs.applied(&candidate.path, None).map(digest)
+    candidate.spec.as_ref().map(digest) != in_force(candidate, inner).map(digest)
+}
+
+/// The spec in force that a candidate's file has or, where the file was renamed, that has its id.
+fn in_force<'i>(candidate: &SpecCandidate, inner: &'i Inner) -> Option<&'i (Arc<Experiment>, String)> {
+    inner.specs.applied(&candidate.path, candidate.spec.as_ref().map(|(spec, _)| &*spec.id))
 }

@@ -35,7 +35,7 @@ impl EmbeddedStore {
     /// outside of them.
     ///
     /// # Errors
-    /// The first row that is an error, or what SQLite says; the rows of earlier transactions were
+    /// The first row that is an error, or SQLite's error; the rows of earlier transactions were
     /// written.
     pub(in crate::features) fn load<E: From<StoreError>>(
         &self,
