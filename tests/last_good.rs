@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use serin_core::allocation::{Purpose, place};
 
 use crate::support::{
-    Deployment, Host, artifact, collections, eventually, outreach_rules, outreach_score, run, with_nonce,
+    Deployment, Host, artifact, collections, eventually, outreach_rules, outreach_score, run, wat, with_nonce,
 };
 
 const RULES: &str = "plugins/outreach-rules-1.0.0.wasm";
@@ -258,6 +258,30 @@ fn a_restart_serves_what_was_in_force_until_an_edited_pin_can_be() {
         (host.decide(&request())["strategy"]["version"] == "1.1.0").then_some(())
     });
     assert_eq!(standing(&host, "it is applied", |shown| shown["config_error"].is_null())["config_error"], Value::Null);
+}
+
+#[test]
+fn a_new_point_that_cannot_be_served_takes_no_readiness_from_the_others() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let point = "\n[decision_points.other]\nstrategy = \"other@1.0.0\"\nentities = [\"borrower\"]\n\
+                 actions = [\"go\", \"none\"]\nfallback = { action = \"none\" }\n";
+    deployment.write("serin.toml", deployment.read("serin.toml") + point);
+    let shown = standing(&host, "the edit waits", |shown| shown["config_error"].is_string());
+    let why = shown["config_error"].as_str().expect("a text");
+    assert!(why.contains("decision_points.other.strategy = \"other@1.0.0\""), "{why}");
+    assert_eq!(host.public.get("/readyz").status, 200);
+    assert!(host.decide(&request())["strategy"].is_object());
+    let other = wat::guest(
+        &wat::manifest("other", "1.0.0", "other", "go"),
+        &format!("{} {}", wat::PRELUDE, wat::decide("(i32.const 1024)")),
+    );
+    deployment.write("plugins/other-1.0.0.wasm", other);
+    let asked = json!({ "decision_point": "other", "entities": { "borrower": "b-1" } });
+    eventually("it is applied", BOUND, || {
+        let answer = host.public.post("/v1/decisions", &asked);
+        (answer.status == 200 && answer.json()["action"] == "go").then_some(())
+    });
 }
 
 #[test]

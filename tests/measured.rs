@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::course::{arm, cure_alone, is, now, post, won};
-use crate::experiments::{RUNNING, decide, deployment, report, state};
+use crate::experiments::{RUNNING, command, decide, deployment, report, state, why};
 use crate::support::{Deployment, Host, eventually, run};
 
 const IN_TIME: Duration = Duration::from_secs(20);
@@ -56,6 +56,30 @@ fn a_guardrail_on_a_name_that_nobody_posts_does_not_hold_and_nothing_ships() {
     deployment.edit("experiments/e.toml", "outcome = \"complaints\"", "outcome = \"complaints\"\nexpects_none = true");
     is(&host, "shipped");
     assert_eq!(report(&host)["warnings"], json!([]));
+}
+
+#[test]
+fn a_name_that_was_in_use_before_and_is_posted_under_another_now_is_no_protection() {
+    let spec = won("ship", "").replace("outcome = \"complaint\"", "outcome = \"complaints\"");
+    let deployment = deployment(&spec.replace("id = \"e\"", "id = \"e\"\nstart = \"manual\""), false);
+    let host = Host::start(&deployment).ready();
+    let old =
+        json!({ "id": "old", "name": "complaints", "value": 1.0, "at": now(), "entity": { "borrower": "b-999" } });
+    assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": [old] })).json()["stored"], 1);
+    // The name's last use is kept by the minute, so it lies clearly before the start.
+    assert_eq!(host.stop(), Some(0));
+    ledger(&deployment).execute("UPDATE outcome_names SET last_ms = last_ms - 3600000", []).expect("ages");
+    let host = Host::start(&deployment).ready();
+    assert_eq!(command(&host, "start", why()).0, 200);
+    post(&host, "complaint", &[100_000], &now());
+    cure_alone(&host);
+    let why = eventually("it has won", IN_TIME, || {
+        let why = report(&host)["verdict"]["why"].as_str().unwrap_or_default().to_owned();
+        why.contains("is better in arm 'next'").then_some(why)
+    });
+    let renamed = "no outcome 'complaints' was posted since the start; 'complaint' was: did you mean that?";
+    assert!(why.contains("guardrail 'complaints' is inconclusive") && why.contains(renamed), "{why}");
+    assert_eq!(state(&host), "running", "nothing is shipped");
 }
 
 #[test]

@@ -58,7 +58,11 @@ fn what_only_a_compiler_could_be_kept_busy_with_is_not_compiled() {
     let wide = format!("(component {})", "(component)".repeat(600));
     let large = "(drop (i32.const 1))".repeat(240_000);
     let large = format!("(component (core module (func {large})))");
+    let locals = "(local i64) ".repeat(1_500);
+    let branches = "(if (i64.eqz (local.get 7)) (then (local.set 9 (i64.const 1))))".repeat(1_000);
+    let live = format!("(component (core module (func {locals} {branches})))");
     let cases = [
+        ("live", wat::parse(&live), "1500000 locals times blocks in one function; valid: at most 1000000"),
         ("deep", deep.finish(), "components in each other; valid: at most 16"),
         ("wide", wat::parse(&wide), "modules and components; valid: at most 500"),
         ("large", wat::parse(&large), "bytes in one function; valid: at most 655360"),

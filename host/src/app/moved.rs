@@ -30,9 +30,13 @@ pub(super) fn moved<'s>(
         let (key, effect) = of_layer(now_point, next_point)
             .or_else(|| of_holdout(now, next, now_point, next_point))
             .or_else(|| of_views(now, next, now_point, spec))?;
+        let waits = match now_point.exclude == next_point.exclude {
+            true => "",
+            false => "; the change of exclude waits with it, and applies at once in an edit of its own",
+        };
         Some(format!(
             "{key} of decision_points.{point} changed, and '{}' runs there: {effect}; conclude or abort it first, \
-             and the edit is applied then",
+             and the edit is applied then{waits}",
             spec.id
         ))
     })

@@ -91,6 +91,7 @@ pub fn decide(
         let plan = plan(&point, arm, for_arm, for_strategy);
         answer(deployment, &point, &mut record, plan, &mut timings)
     };
+    record.answer.degraded.extend(not_evaluated(&record.routing));
     record.timings_us = timings.0;
     let attributes = experiment.filter(|e| !e.attributes.is_empty()).map(|e| Arc::clone(&e.attributes));
     let shadowed = experiment.and_then(|e| sampled(deployment, &point, e, &record.decision_id));
@@ -107,6 +108,14 @@ fn fallback(point: &Point, served_by: ServedBy, degraded: Vec<String>) -> Answer
         served_by,
         degraded,
     }
+}
+
+/// The entry in `degraded` for an experiment whose `eligible` could not be evaluated. A value that is
+/// missing, and nothing else, means that the unit is not eligible.
+fn not_evaluated(routing: &Routing) -> Option<String> {
+    let not_enrolled = routing.not_enrolled.as_ref()?;
+    let is_answer = not_enrolled.why == "not_eligible" || not_enrolled.why.starts_with("missing: ");
+    (!is_answer).then(|| format!("eligible:{}:error", not_enrolled.experiment))
 }
 
 /// The entry in `degraded` for a constraint that could not be evaluated, and therefore excludes.

@@ -75,7 +75,7 @@ impl Followed {
         stays
     }
 
-    /// Looks for which of its outcomes were never posted. Once a name was, it stays so.
+    /// Looks for which of its outcomes nobody posts. Once a name was posted since the start, it stays so.
     fn look_for_names(&mut self, snapshot: &Snapshot<'_>) -> Result<(), LedgerError> {
         let end = snapshot.end();
         if self.all_posted || self.names_as_of.is_some_and(|before| before.has_same_outcomes(&end)) {
@@ -83,8 +83,10 @@ impl Followed {
         }
         let spec = &self.observed.spec;
         let names = spec.metrics.iter().flat_map(Metric::needed_outcomes).map(|name| &**name);
-        let never_posted = snapshot.never_posted(&self.subject.course.unit, names)?;
-        self.all_posted = never_posted.is_empty();
+        let course = &self.subject.course;
+        let since_ms = course.started_ms.unwrap_or_default();
+        let (never_posted, all_posted) = snapshot.never_posted(&course.unit, since_ms, names)?;
+        self.all_posted = all_posted;
         self.observed.set_never_posted(never_posted);
         self.names_as_of = Some(end);
         Ok(())

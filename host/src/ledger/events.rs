@@ -245,8 +245,12 @@ fn store_outcome(
     positions.outcomes += written as i64;
     if written == 1 {
         if time.is_known {
-            db.prepare_cached("INSERT OR IGNORE INTO outcome_names (kind, name) VALUES (?1, ?2)")?
-                .execute(params![kind.unwrap_or_default(), outcome.name])?;
+            // Once a minute is enough to tell whether a name is still in use.
+            db.prepare_cached(
+                "INSERT INTO outcome_names (kind, name, last_ms) VALUES (?1, ?2, ?3) ON CONFLICT (kind, name)
+                 DO UPDATE SET last_ms = excluded.last_ms WHERE excluded.last_ms >= last_ms + 60000",
+            )?
+            .execute(params![kind.unwrap_or_default(), outcome.name, arrival.now_ms as i64])?;
         }
         return Ok(time.stored());
     }

@@ -4,7 +4,7 @@
 //! Each fact depends only on rows before it. So all readers at the same cursor have the same facts,
 //! however many steps they took.
 
-use rusqlite::{Connection, Row, Statement, Transaction};
+use rusqlite::{Connection, Row, Statement, Transaction, params};
 use serin_core::analysis::NeverPosted;
 
 use super::positions::Positions;
@@ -168,34 +168,45 @@ impl<'c> Snapshot<'c> {
         Ok(*cursor == self.end)
     }
 
-    /// Which of `names` were never posted as outcomes of this kind of entity, or of a decision; and
-    /// what was posted that resembles them.
+    /// Which of `names` were never posted as outcomes of this kind of entity, or of a decision; nor
+    /// since `since_ms`, while a name that resembles it was. Says, too, whether all were posted since.
     ///
     /// # Errors
     /// SQLite's error.
     pub fn never_posted<'n>(
         &self,
         kind: &str,
+        since_ms: u64,
         names: impl IntoIterator<Item = &'n str>,
-    ) -> Result<Vec<NeverPosted>, LedgerError> {
-        let sql = "SELECT 1 FROM outcome_names WHERE kind IN (?1, '') AND name = ?2";
-        let mut known = self.db.prepare_cached(sql)?;
-        let mut never = Vec::new();
+    ) -> Result<(Vec<NeverPosted>, bool), LedgerError> {
+        let sql = "SELECT max(last_ms) FROM outcome_names WHERE kind IN (?1, '') AND name = ?2";
+        let mut last = self.db.prepare_cached(sql)?;
+        let (mut never, mut all_posted) = (Vec::new(), true);
         for name in names {
-            if never.iter().any(|never: &NeverPosted| *never.name == *name) || known.exists([kind, name])? {
+            let last_ms = last.query_row([kind, name], |row| row.get::<_, Option<i64>>(0))?;
+            if last_ms.is_some_and(|ms| ms >= since_ms as i64)
+                || never.iter().any(|never: &NeverPosted| *never.name == *name)
+            {
                 continue;
             }
-            // Names of another length do not resemble it.
+            all_posted = false;
+            // Names of another length do not resemble it. One that was posted before is compared with
+            // those that are posted now.
             let sql = format!(
-                "SELECT name FROM outcome_names WHERE kind IN (?1, '') AND abs(length(name) - length(?2)) <= 2
-                 LIMIT {COMPARED_NAMES}"
+                "SELECT name FROM outcome_names
+                 WHERE kind IN (?1, '') AND abs(length(name) - length(?2)) <= 2 AND last_ms >= ?3 LIMIT {COMPARED_NAMES}"
             );
             let mut posted = self.db.prepare_cached(&sql)?;
-            let posted = posted.query_map([kind, name], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            let since = if last_ms.is_some() { since_ms as i64 } else { 0 };
+            let posted = posted.query_map(params![kind, name, since], |row| row.get(0))?;
+            let posted = posted.collect::<Result<Vec<String>, _>>()?;
             let similar = serin_core::most_similar(name, posted.iter().map(String::as_str));
-            never.push(NeverPosted { name: name.into(), similar: similar.map(Into::into) });
+            if last_ms.is_none() || similar.is_some() {
+                let (name, similar) = (name.into(), similar.map(Into::into));
+                never.push(NeverPosted { name, similar, was_posted_before: last_ms.is_some() });
+            }
         }
-        Ok(never)
+        Ok((never, all_posted))
     }
 
     /// Reads the next rows of one table, up to the remaining number.

@@ -171,10 +171,11 @@ ALTER TABLE exposures ADD COLUMN sent_ms INTEGER;
 CREATE TABLE outcome_names (
   kind TEXT NOT NULL,
   name TEXT NOT NULL,
+  last_ms INTEGER NOT NULL,
   PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
-INSERT OR IGNORE INTO outcome_names SELECT coalesce(entity_kind, ''), name FROM outcomes
-WHERE entity IS NOT NULL OR decision_id IN (SELECT decision_id FROM decisions);
+INSERT INTO outcome_names SELECT coalesce(entity_kind, ''), name, max(received_ms) FROM outcomes
+WHERE entity IS NOT NULL OR decision_id IN (SELECT decision_id FROM decisions) GROUP BY 1, 2;
 ",
     "
 CREATE TABLE positions (decisions INTEGER NOT NULL, outcomes INTEGER NOT NULL, exposures INTEGER NOT NULL);

@@ -3,7 +3,7 @@
 //! builds comes near these bounds.
 
 use serin_core::{bounds, message_to};
-use wasmparser::{Parser, Payload};
+use wasmparser::{BinaryReaderError, FunctionBody, Operator, Parser, Payload};
 
 /// What is wrong with the shape of a component.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,9 @@ pub enum ShapeError {
 
 /// Bytes of a function's body. The largest of an embedded Python has 427 kB.
 const FUNCTION_BYTES: usize = 640 << 10;
+/// Locals of a function times its blocks: memory of the compiler, some 120 bytes each. The largest of
+/// an embedded JavaScript engine has 194,000.
+const VALUES_BY_BLOCK: u64 = 1_000_000;
 /// Functions of all modules together.
 const FUNCTIONS: u64 = 300_000;
 /// Modules and components inside, all together. An embedded Python has 40.
@@ -39,7 +42,7 @@ const DEPTH: u64 = 16;
 pub(super) fn check(bytes: &[u8]) -> Result<(), ShapeError> {
     let (mut parts, mut depth, mut functions) = (0_u64, 0_u64, 0);
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|e| ShapeError::Unreadable(message_to(&e.to_string(), bounds::MESSAGE)))? {
+        match payload.map_err(|e| unreadable(&e))? {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 parts += 1;
                 depth += 1;
@@ -53,11 +56,35 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ShapeError> {
             }
             Payload::CodeSectionEntry(body) => {
                 at_most(body.range().len() as u64, FUNCTION_BYTES as u64, "bytes in one function")?;
+                let live = values_by_block(&body).map_err(|e| unreadable(&e))?;
+                at_most(live, VALUES_BY_BLOCK, "locals times blocks in one function")?;
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+fn unreadable(error: &BinaryReaderError) -> ShapeError {
+    ShapeError::Unreadable(message_to(&error.to_string(), bounds::MESSAGE))
+}
+
+/// The locals of a function times its blocks: a compiler notes for each block which locals are live
+/// there. Zero where that is few at the most, since operators are then not looked at.
+fn values_by_block(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
+    let mut locals = 0;
+    for group in body.get_locals_reader()? {
+        locals += u64::from(group?.0);
+    }
+    // A block has an opcode, a type and an end.
+    if locals.saturating_mul(body.range().len() as u64 / 3) <= VALUES_BY_BLOCK {
+        return Ok(0);
+    }
+    let mut blocks = 0_u64;
+    for operator in body.get_operators_reader()? {
+        blocks += u64::from(matches!(operator?, Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. }));
+    }
+    Ok(locals.saturating_mul(blocks))
 }
 
 fn at_most(found: u64, most: u64, what: &'static str) -> Result<(), ShapeError> {

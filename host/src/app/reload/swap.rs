@@ -184,6 +184,17 @@ impl Reloader {
     /// continue a running experiment. Removing a point or a file is taken to be deliberate.
     fn lost(&self, built: &Built) -> Option<String> {
         let now = self.deployment.load();
+        // A new point without a strategy would make a host that is ready unready.
+        let is_ready = !now.points.is_empty() && now.points.values().all(|point| point.strategy.is_some());
+        let unready = built
+            .deployment
+            .points
+            .values()
+            .find(|next| next.strategy.is_none() && !now.points.contains_key(&next.name));
+        if let Some(next) = unready.filter(|_| is_ready) {
+            let why = next.unready.as_deref().unwrap_or("is not loaded");
+            return Some(format!("decision_points.{}.strategy = \"{}\": {why}", next.name, next.pin));
+        }
         now.points.values().filter(|point| point.strategy.is_some()).find_map(|point| {
             let next = built.deployment.points.get(&point.name)?;
             if next.strategy.is_none() {
