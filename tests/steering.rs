@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use serin::clock::{Budget, Clock as _, SimulatedClock, decision_id};
-use serin::experiments::{AnalysisSubject, Controller, Motive, Observer, carry_out, judge, read_whole, tick};
+use serin::experiments::{AnalysisSubject, Controller, Followed, Motive, Observer, carry_out, judge, read_whole, tick};
 use serin::ledger::{
     Arrival, ClockState, Commit, Cursor, DecisionRow, Durability, Event, ExposureInput, Fact, FinalReport, Ledger,
     LedgerError, OutcomeInput, OutcomeSubject as About, Retention, ReversalInput, RowsNeeded,
@@ -223,6 +223,27 @@ fn a_spec_whose_metrics_are_edited_is_read_anew_beside_the_one_in_force() {
     let known = steering.observer.each(|followed, _| Some(followed.observed.units().len()));
     assert_eq!(known, [30], "until it is read anew, what was known is");
     steering.agree();
+}
+
+#[test]
+fn an_edit_that_changes_no_analysis_reads_nothing_anew() {
+    let mut steering = Loop::new();
+    (0..20).for_each(|i| steering.decision(&format!("d-{i}"), &format!("b-{i}"), ["control", "next"][i % 2]));
+    steering.agree();
+    // Nothing that is read already can be read again.
+    let db = rusqlite::Connection::open(&steering.path).expect("opens");
+    db.execute("UPDATE decisions SET time_ms = 'x' WHERE seq = 3", []).expect("spoils a row");
+    let edited = SPEC.replace("id = \"e\"", "id = \"e\"\nowner = \"bob\"\nmax_duration = \"90d\"");
+    steering.spec = Arc::new(Experiment::parse(&edited).expect("valid"));
+    steering.controller.applied(&steering.spec, "p@1.0.0");
+    steering.follow();
+    steering.decision("later", "b-20", "next");
+    steering.observer.read().expect("new rows are read");
+    let followed = |followed: &mut Followed| {
+        let (observed, analysis, is_new) = followed.analysis(steering.clock.now_ms());
+        (observed.spec.owner.clone(), analysis.entered, is_new)
+    };
+    assert_eq!(steering.observer.each(|known, _| Some(followed(known))), [("bob".to_owned(), 21, true)]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{outreach, problem};
-use crate::support::{Answer, Deployment, Host, collections, eventually};
+use crate::support::{Answer, Deployment, Host, collections, eventually, wat};
 
 fn send(host: &Host, path: &str, key: &str, body: &Value) -> Answer {
     host.public.post_text(path, &body.to_string(), &[("idempotency-key", key)]).expect("answers")
@@ -25,7 +25,10 @@ fn later(borrower: &str) -> Value {
 fn deploy_later(deployment: &Deployment, host: &Host) {
     let config = deployment.read("serin.toml");
     let point = config.split_once("[decision_points.").expect("a point").1;
-    let point = point.replacen("collections-outreach", "later", 1);
+    let point = point.replacen("collections-outreach", "later", 1).replace("outreach-rules@1.0.0", "later@1.0.0");
+    let manifest = wat::manifest("later", "1.0.0", "later", "email");
+    let artifact = wat::guest(&manifest, &format!("{} {}", wat::PRELUDE, wat::decide("(i32.const 1024)")));
+    deployment.write("plugins/later-1.0.0.wasm", artifact);
     deployment.write("serin.toml", format!("{config}\n[decision_points.{point}"));
     eventually("it is deployed", Duration::from_secs(20), || {
         (host.public.post("/v1/decisions", &later("b-9")).status == 200).then_some(())

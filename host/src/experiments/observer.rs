@@ -68,7 +68,8 @@ impl Followed {
 
     /// Updates the subject if the facts remain valid, and says whether they do.
     fn take_over(&mut self, subject: &AnalysisSubject) -> bool {
-        let stays = self.subject.spec.digest == subject.spec.digest && self.observed.continue_with(&subject.course);
+        let is_same = self.subject.spec.digest == subject.spec.digest;
+        let stays = self.observed.continue_with(&subject.course) && (is_same || self.observed.adopt(&subject.spec));
         if stays {
             self.subject = subject.clone();
         }

@@ -172,6 +172,18 @@ impl Facts {
         true
     }
 
+    /// Adopts a spec that analyses units as the one before does, and says whether it does. If not,
+    /// nothing is changed, and the experiment's facts have to be read from the ledger again.
+    pub fn adopt(&mut self, spec: &Arc<Experiment>) -> bool {
+        // After a winner has shipped, the comparison's spec is made from the whole one.
+        let can_adopt = self.shipped.is_none() && spec.is_analysed_as(&self.spec);
+        if can_adopt {
+            self.spec = Arc::clone(spec);
+            self.version += 1;
+        }
+        can_adopt
+    }
+
     /// The number of changes so far. Equal versions at the same time have equal analyses.
     pub fn version(&self) -> u64 {
         self.version

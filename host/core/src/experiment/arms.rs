@@ -9,7 +9,7 @@ use crate::value::Value;
 use crate::{NAME_RULE, Name, is_name};
 
 /// An arm.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Arm {
     /// Its name.
     pub name: Name,

@@ -115,6 +115,17 @@ impl NotifyEvent {
 }
 
 impl Experiment {
+    /// Whether units are observed and analysed by this spec as by another one, whoever owns it, however
+    /// it ramps, and whatever follows from a verdict.
+    pub fn is_analysed_as(&self, other: &Self) -> bool {
+        let analysed = |spec: &Self| {
+            let Self { salt, control, arms, metrics, guardrails, fairness, segments, holdback, unit, .. } =
+                spec.clone();
+            (salt, control, arms, metrics, guardrails, fairness, segments, holdback, unit)
+        };
+        analysed(self) == analysed(other)
+    }
+
     /// Parses and validates the text of an experiment file.
     ///
     /// # Errors
