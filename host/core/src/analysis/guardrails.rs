@@ -289,7 +289,7 @@ fn by_metric(
     conclude(result, low > alarm, [low, high], scaled(margin, is_relative, result.means[0]), alarm);
 }
 
-/// Of what was never posted nothing can be shown: the name may be misspelt.
+/// An outcome that was never posted shows nothing: its name may be misspelt.
 fn blind(result: &mut GuardrailResult, guardrail: &Guardrail, observed: &Observed) {
     let Watched::Metric(position) = guardrail.watched else { return };
     let Some(never) = observed.never_posted_of(&observed.spec.metrics[position]) else { return };

@@ -1,4 +1,4 @@
-//! What a reader of an analysis has to know before its numbers.
+//! Warnings: facts that a reader must know before the numbers of an analysis.
 
 use super::facts::Facts;
 use super::{Analysis, SRM_ALPHA};
@@ -8,7 +8,7 @@ use crate::experiment::Arm;
 /// Bytes of an id that are shown.
 const MAX_ID: usize = 64;
 
-/// What a reader has to know first, in sentences.
+/// The warnings, one sentence each.
 pub fn warnings(facts: &Facts, analysis: &Analysis) -> Vec<String> {
     let mut warnings = Vec::new();
     if analysis.srm_sequential_p < SRM_ALPHA {
