@@ -12,7 +12,7 @@ use serin_core::record::{Attempt, CallError, LogLine, ModelCall, Record};
 use serin_core::value::Value as Feature;
 
 use crate::experiments::{RAMP, command, decide, deployment, taken, why};
-use crate::support::{Cli, Deployment, Host, eventually, root, run};
+use crate::support::{Cli, Deployment, Host, eventually, root, run, two_arms};
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -54,6 +54,12 @@ fn a_row_that_differs_from_its_record_is_found_and_hides_no_other() {
         ("experiment = NULL, arm = NULL", "experiment is none in the row"),
         ("forced = 1", "forced, batch is true"),
         ("record = x'0102030405'", "the record is broken"),
+        // SQLite keeps a value of any type in any column.
+        ("record = 'text'", "its record is a text"),
+        ("time_ms = 'soon'", "its time_ms is a text"),
+        ("took_us = -1", "it holds -1"),
+        ("arm = x'ff'", "its arm is a blob"),
+        ("dictionary = 'one'", "its dictionary is a text"),
     ];
     assert!(ids.len() > cases.len() + 2, "{}", ids.len());
     for ((set, _), id) in cases.iter().zip(&ids) {
@@ -87,6 +93,61 @@ fn a_row_that_differs_from_its_record_is_found_and_hides_no_other() {
     let verified = replay(&deployment, &[]);
     let report = report(&verified);
     assert_eq!((verified.code, &report["different"]), (Some(1), &json!(cases.len() + 1)), "{report}");
+}
+
+/// Whether people repaid.
+const REPAID: &str = two_arms!(
+    r#"
+start = "manual"
+ramp = [{ coverage = 1.0 }]
+"#,
+    r#"
+[[metrics]]
+name = "repaid"
+outcome = "payment.repaid"
+aggregate = "any"
+role = "goal"
+direction = "increase"
+window = "1h"
+planned_units = 1000
+"#
+);
+
+#[test]
+fn an_outcome_that_was_altered_is_told_and_blinds_nobody() {
+    let deployment = deployment(REPAID, false);
+    let host = Host::start(&deployment).ready();
+    let (status, started) = command(&host, "start", why());
+    assert_eq!(status, 200, "{started}");
+    let arms = taken(&host);
+    let outcomes: Vec<Value> = arms
+        .iter()
+        .map(|(unit, _)| {
+            let unit = format!("b-{unit}");
+            json!({ "id": format!("o-{unit}"), "name": "payment.repaid", "value": 1, "entity": { "borrower": unit } })
+        })
+        .collect();
+    let posted = host.public.post("/v1/outcomes", &json!({ "outcomes": outcomes }));
+    assert!(posted.status == 200 && posted.json()["refused"] == json!([]), "{}", posted.text);
+    assert_eq!(host.stop(), Some(0));
+    let first = arms[0].0;
+    let alter = format!("UPDATE outcomes SET value = 'x' WHERE id = 'o-b-{first}'");
+    assert_eq!(database(&deployment).execute(&alter, []).expect("updates"), 1);
+
+    let host = Host::start(&deployment).ready();
+    let words =
+        "1 row of the ledger cannot be read; the first: row 1 of outcomes: the row was altered: its value is a text";
+    let report = host.admin.get("/v1/experiments/e/report");
+    assert!(report.status == 200 && report.text.contains(words), "{}", report.text);
+    let shown = eventually("the warning", Duration::from_secs(20), || {
+        let shown = host.admin.get("/v1/experiments/e").json();
+        shown["warnings"].to_string().contains(words).then_some(shown)
+    });
+    assert_eq!(shown["state"], "running", "{shown}");
+    let affected = host.admin.get("/v1/experiments/e/affected").json();
+    let unit = affected["units"].as_array().and_then(|units| units.iter().find(|u| u["unit"] == format!("b-{first}")));
+    let outcome = &unit.expect("the unit")["outcomes"][0];
+    assert!(outcome["value"].is_null() && outcome["error"].is_string(), "{outcome}");
 }
 
 #[test]

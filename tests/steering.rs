@@ -247,7 +247,7 @@ fn an_edit_that_changes_no_analysis_reads_nothing_anew() {
 }
 
 #[test]
-fn an_old_row_that_cannot_be_read_holds_up_only_who_has_to_read_it_again() {
+fn a_row_that_cannot_be_read_hides_no_other_and_is_told() {
     let mut steering = Loop::new();
     (0..20).for_each(|i| steering.decision(&format!("d-{i}"), &format!("b-{i}"), ["control", "next"][i % 2]));
     steering.agree();
@@ -259,8 +259,13 @@ fn an_old_row_that_cannot_be_read_holds_up_only_who_has_to_read_it_again() {
     steering.follow();
     steering.decision("later", "b-20", "next");
     steering.observer.read().expect("new rows are read");
-    let known = steering.observer.each(|followed, _| Some(followed.observed.units().len()));
-    assert_eq!(known, [21], "it is judged by the spec before the edit");
+    let known = steering.observer.each(|followed, _| {
+        let (observed, analysis, _) = followed.analysis(steering.clock.now_ms());
+        Some((observed.units().len(), analysis.is_unreadable, analysis.verdict.why.clone()))
+    });
+    let why =
+        "1 row of the ledger cannot be read; the first: row 3 of decisions: the row was altered: its time_ms is a text";
+    assert_eq!(known, [(20, true, why.to_owned())]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Errors of the ledger, as SQLite itself reports them: rows that it refuses, transactions that fail
-//! whole, rows that cannot be read, and a queue that is full.
+//! whole, tables that cannot be read, and a queue that is full.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use serin::ledger::{Commit, Ledger, LedgerError, Note};
 /// Tables that the writer inserts into.
 const WRITTEN: [&str; 5] = ["decisions", "outcomes", "exposures", "transitions", "moments"];
 
-/// Tables that facts are read from, each with a column that has to be a number.
-const READ: [(&str, &str); 3] = [("decisions", "time_ms"), ("outcomes", "at_ms"), ("exposures", "at_ms")];
+/// Tables that facts are read from, each with a column that the read needs.
+const READ: [(&str, &str); 3] = [("decisions", "took_us"), ("outcomes", "value"), ("exposures", "at_ms")];
 
 /// An error that goes on until it is mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,8 @@ pub enum Fault {
     Row(usize),
     /// A transaction with a row in one table fails.
     Transaction(usize),
-    /// The newest row of a table cannot be read.
+    /// A table can be neither read nor written: a column has another name. What is read before it is
+    /// read.
     Unreadable(usize),
 }
 
@@ -34,7 +35,7 @@ impl Fault {
 /// A connection of its own to the ledger's file, and the error that goes on.
 pub struct Faults {
     db: Connection,
-    on: Option<(Fault, i64)>,
+    on: Option<Fault>,
 }
 
 impl Faults {
@@ -58,37 +59,34 @@ impl Faults {
     }
 
     pub fn on(&self) -> Option<Fault> {
-        self.on.map(|(fault, _)| fault)
+        self.on
     }
 
     pub fn cannot_read(&self) -> bool {
-        matches!(self.on, Some((Fault::Unreadable(_), _)))
+        matches!(self.on, Some(Fault::Unreadable(_)))
     }
 
     pub fn begin(&mut self, fault: Fault) {
         self.mend();
         let insert = |name: String| self.db.execute("INSERT INTO fault VALUES (?1)", [name]).expect("inserts");
-        let mut row = 0;
         match fault {
             Fault::Row(table) => drop(insert(format!("row_{}", WRITTEN[table]))),
             Fault::Transaction(table) => drop(insert(format!("transaction_{}", WRITTEN[table]))),
             Fault::Unreadable(at) => {
                 let (table, column) = READ[at];
-                let newest = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
-                row = self.db.query_row(&newest, [], |row| row.get(0)).expect("reads");
-                let spoil = format!("UPDATE {table} SET {column} = 'x' || {column} WHERE rowid = ?1");
-                self.db.execute(&spoil, [row]).expect("updates");
+                let hide = format!("ALTER TABLE {table} RENAME COLUMN {column} TO hidden");
+                self.db.execute_batch(&hide).expect("renames");
             }
         }
-        self.on = Some((fault, row));
+        self.on = Some(fault);
     }
 
     pub fn mend(&mut self) {
         self.db.execute("DELETE FROM fault", []).expect("deletes");
-        if let Some((Fault::Unreadable(at), row)) = self.on.take() {
+        if let Some(Fault::Unreadable(at)) = self.on.take() {
             let (table, column) = READ[at];
-            let mend = format!("UPDATE {table} SET {column} = CAST(substr({column}, 2) AS INTEGER) WHERE rowid = ?1");
-            self.db.execute(&mend, [row]).expect("updates");
+            let mend = format!("ALTER TABLE {table} RENAME COLUMN hidden TO {column}");
+            self.db.execute_batch(&mend).expect("renames");
         }
     }
 

@@ -13,7 +13,7 @@ use super::models::admits;
 use crate::config::Config;
 use crate::experiments::{ExperimentState, Life, Specs};
 use crate::files;
-use crate::models::{Model, ModelError, ModelFiles, ModelSet, Runtime};
+use crate::models::{Model, ModelError, ModelFiles, ModelSet, Runtime, Trial};
 use crate::registry::{Archive, VersionsByPin, files_in, load_within_patience, read_file};
 use crate::sandbox::Engines;
 
@@ -103,7 +103,7 @@ fn check_models(config: &Config, findings: &mut Vec<Finding>) -> ModelSet {
     };
     for (id, path) in &config.models {
         let loaded = ModelFiles::read(path).and_then(|files| {
-            let model = Model::load(&runtime, id.clone(), &files)?;
+            let model = Model::load(&runtime, id.clone(), &files, Trial::Whole)?;
             let admitted = archive.as_ref().map_or(Ok(()), |archive| admits(archive, id, &files));
             admitted.map_err(|why| ModelError { file: path.display().to_string(), why })?;
             Ok(model)

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serin_core::manifest::ModelId;
 
 use crate::config::Config;
-use crate::models::{Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, golden_path};
+use crate::models::{Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, Trial, golden_path};
 use crate::registry::{AGAIN_MS, Archive, Stamp};
 use crate::status::ModelStatus;
 
@@ -71,6 +71,15 @@ pub(super) fn admits(archive: &Archive, id: &ModelId, files: &ModelFiles) -> Res
             another(format!("one with the inputs {} and the output {name}[{column}]", inputs.join(", ")))
         }
         _ => Ok(()),
+    }
+}
+
+/// What a model has to show: less if these very files were put in force before.
+fn trial(archive: &Archive, id: &ModelId, files: &ModelFiles) -> Trial {
+    let digests = [&files.onnx[..], &files.golden[..]].map(serin_core::digest);
+    match archive.applied("model", &id.to_string()) {
+        Some(applied) if applied == digests => Trial::Accepted,
+        _ => Trial::Whole,
     }
 }
 
@@ -147,7 +156,8 @@ impl Models {
         };
         let of_model = |why: String| broken(ModelError { file: path.display().to_string(), why });
         let files = ModelFiles::read(path).map_err(broken)?;
-        let loaded = serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files))).map_err(of_model)?;
+        let trial = trial(&self.archive, id, &files);
+        let loaded = serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files, trial))).map_err(of_model)?;
         let model = loaded.map_err(broken)?;
         if !self.dev {
             admits(&self.archive, id, &files).map_err(of_model)?;
@@ -167,6 +177,6 @@ impl Models {
         let digests = self.archive.applied("model", &id.to_string())?;
         let (onnx, golden) = (self.archive.get(digests.first()?)?, self.archive.get(digests.get(1)?)?);
         let files = ModelFiles { path: path.to_owned(), onnx: Arc::new(onnx), golden };
-        serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files))).ok()?.ok()
+        serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files, Trial::Accepted))).ok()?.ok()
     }
 }

@@ -130,7 +130,7 @@ fn read_decisions(
 ) -> Result<(u64, Option<u64>), Failure> {
     let (mut decisions, mut first_ms) = (0_u64, None);
     let control = observed.spec.control.clone();
-    ledger.unit_facts(point, since_ms, |fact| {
+    let unreadable = ledger.unit_facts(point, since_ms, |fact| {
         decisions += 1;
         first_ms = Some(first_ms.map_or(fact.time_ms, |first: u64| first.min(fact.time_ms)));
         observed.decision(&Decision {
@@ -148,6 +148,9 @@ fn read_decisions(
             attributes: None,
         });
     })?;
+    if unreadable > 0 {
+        eprintln!("{unreadable} rows of the ledger cannot be read, and are left out");
+    }
     Ok((decisions, first_ms))
 }
 
@@ -167,7 +170,7 @@ fn read_outcomes(ledger: &LedgerReader, observed: &mut Observed, unit: &str) -> 
             Fact::Exposure(fact) => {
                 observed.exposure(&Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after });
             }
-            Fact::Decision(_) | Fact::Excluded(_) | Fact::Outcome(_) => {}
+            Fact::Decision(_) | Fact::Excluded(_) | Fact::Outcome(_) | Fact::Unreadable(_) => {}
         };
         while !snapshot.read(&mut cursor, ROWS, &mut take)? {}
         Ok(())

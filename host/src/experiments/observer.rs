@@ -153,6 +153,10 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
             .filter(|followed| *followed.subject.spec.decision_point == *fact.point)
             .for_each(|followed| followed.observed.exclusion(fact.unit)),
         Fact::Outcome(fact) => by_id.values_mut().for_each(|followed| followed.outcome(fact)),
+        Fact::Unreadable(fact) => by_id
+            .iter_mut()
+            .filter(|(id, _)| fact.experiment.is_none_or(|experiment| *experiment == ***id))
+            .for_each(|(_, followed)| followed.observed.unreadable(fact.table, fact.place, fact.why)),
         // An exposure to another experiment's decision does not count for this one.
         Fact::Exposure(fact) => {
             if let Some(followed) = by_id.get_mut(fact.experiment) {

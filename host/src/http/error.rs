@@ -125,7 +125,11 @@ impl From<LedgerError> for Problem {
         crate::telemetry::log_limited!(error, %error, "the ledger did not answer");
         match error {
             LedgerError::QueueFull => Self::unavailable("ledger-overloaded", "too many records wait to be committed"),
-            _ => Self::unavailable("ledger-unavailable", "the ledger cannot commit, and no answer leaves unrecorded"),
+            LedgerError::Altered(why) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ledger-altered", why),
+            _ => Self::unavailable(
+                "ledger-unavailable",
+                "the ledger can be neither read nor written now, and no decision leaves unrecorded; the host's log says why",
+            ),
         }
     }
 }

@@ -279,7 +279,12 @@ pub(super) async fn affected(
     let listed: Vec<Value> = units
         .into_iter()
         .map(|unit| {
-            let outcome = |o: AffectedOutcome| json!({ "name": o.name, "value": o.value, "at": rfc3339(o.at_ms) });
+            let outcome = |o: AffectedOutcome| match o.error {
+                None => json!({ "name": o.name, "value": o.value, "at": o.at_ms.map(rfc3339) }),
+                Some(error) => {
+                    json!({ "name": o.name, "value": o.value, "at": o.at_ms.map(rfc3339), "error": error })
+                }
+            };
             let outcomes: Vec<Value> = unit.outcomes.into_iter().map(outcome).collect();
             json!({
                 "unit": unit.unit, "arm": unit.arm, "decisions": unit.decisions, "decision_count": unit.decision_count,
@@ -365,7 +370,7 @@ pub(super) async fn command(
         return Err(Problem::new(
             StatusCode::CONFLICT,
             "not-possible",
-            "its file has a mistake, and nothing is in force",
+            format!("its file is not applied: {}", status.error.unwrap_or(status.why)),
         ));
     };
     let done = blocking(&service, move |service| {

@@ -1,9 +1,10 @@
 //! The units that an experiment affected, for remediation.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
 use super::LedgerError;
+use super::cells::{fault, finite, shown, unsigned};
 use super::schema::OF_UNIT;
 
 /// Decisions and outcomes of one unit that are listed; of more, the newest.
@@ -31,10 +32,22 @@ pub struct AffectedUnit {
 pub struct AffectedOutcome {
     /// What happened.
     pub name: String,
-    /// How much.
-    pub value: f64,
-    /// When, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
+    /// How much; null where its row was altered.
+    pub value: Option<f64>,
+    /// When, in milliseconds since the Unix epoch; null where its row was altered.
+    pub at_ms: Option<u64>,
+    /// What is wrong with its row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl AffectedOutcome {
+    /// From a row of name, value, and time. What was altered hides none of the others.
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let (value, at_ms) = (finite(row, 1), unsigned(row, 2));
+        let error = value.as_ref().err().or(at_ms.as_ref().err()).and_then(fault);
+        Ok(Self { name: shown(row, 0)?, value: value.ok(), at_ms: at_ms.ok(), error })
+    }
 }
 
 /// The units after `after`, in the order of ids, with their decisions and outcomes, for a kind of
@@ -59,19 +72,19 @@ pub(super) fn units(
          GROUP BY unit, arm ORDER BY unit, arm",
     )?;
     let rows = statement.query_map(params![experiment, arm, after, limit, MOST_LISTED], |row| {
-        let ids: String = row.get(2)?;
+        let ids = shown(row, 2)?;
         let mut decisions: Vec<String> = ids.split(',').map(str::to_owned).collect();
         // An id begins with its time.
         decisions.sort_unstable();
         let unit = AffectedUnit {
-            unit: row.get(0)?,
-            arm: row.get(1)?,
+            unit: shown(row, 0)?,
+            arm: shown(row, 1)?,
             decisions,
             decision_count: row.get::<_, i64>(3)? as u64,
             outcomes: Vec::new(),
             outcome_count: 0,
         };
-        Ok((unit, row.get::<_, i64>(4)?))
+        Ok((unit, row.get(4).unwrap_or_default()))
     })?;
     let (mut all, mut bytes) = (Vec::<AffectedUnit>::new(), 0);
     for row in rows {
@@ -126,8 +139,7 @@ fn add_outcomes(
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
         count = row.get(3)?;
-        let at_ms = row.get::<_, i64>(2)? as u64;
-        unit.outcomes.push(AffectedOutcome { name: row.get(0)?, value: row.get(1)?, at_ms });
+        unit.outcomes.push(AffectedOutcome::read(row)?);
     }
     unit.outcomes.reverse();
     unit.outcome_count = count as u64;

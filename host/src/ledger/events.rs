@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::cells::unsigned;
 use super::positions::Positions;
 
 /// The subject of an outcome.
@@ -168,10 +169,11 @@ impl Time {
     ) -> Result<Result<Self, EventResult>, rusqlite::Error> {
         let decided = db
             .prepare_cached("SELECT time_ms FROM decisions WHERE decision_id = ?1")?
-            .query_row([decision_id], |row| row.get::<_, i64>(0))
+            // The time of a row that was altered is unknown, and nothing is before it.
+            .query_row([decision_id], |row| Ok(unsigned(row, 0).ok()))
             .optional()?;
         let (sent_ms, is_known) = (at_ms as i64, decided.is_some());
-        Ok(match decided.map(|ms| ms as u64).filter(|decided_ms| at_ms < *decided_ms) {
+        Ok(match decided.flatten().filter(|decided_ms| at_ms < *decided_ms) {
             None => Ok(Self { at_ms: sent_ms, sent_ms: None, is_known }),
             Some(decided_ms) if decided_ms - at_ms <= arrival.tolerance_ms => {
                 Ok(Self { at_ms: decided_ms as i64, sent_ms: Some(sent_ms), is_known })

@@ -7,8 +7,9 @@
 use rusqlite::{Connection, Row, Statement, Transaction, params};
 use serin_core::analysis::NeverPosted;
 
+use super::cells::{finite, optional_text, text, unsigned};
 use super::positions::Positions;
-use super::{Ledger, LedgerError, LedgerReader};
+use super::{Ledger, LedgerError, LedgerReader, cells};
 use crate::mutant::Mutant;
 
 /// A decision inside an experiment.
@@ -81,6 +82,19 @@ pub struct ExcludedFact<'r> {
     pub unit: &'r str,
 }
 
+/// A row that was altered from outside so that it cannot be read.
+#[derive(Debug, Clone, Copy)]
+pub struct UnreadableFact<'r> {
+    /// The table.
+    pub table: &'static str,
+    /// Its position in the table.
+    pub place: i64,
+    /// The experiment that it belongs to; none if that is unknown.
+    pub experiment: Option<&'r str>,
+    /// What is wrong with it.
+    pub why: &'r str,
+}
+
 /// A fact.
 #[derive(Debug, Clone, Copy)]
 pub enum Fact<'r> {
@@ -92,6 +106,8 @@ pub enum Fact<'r> {
     Outcome(OutcomeFact<'r>),
     /// An exposure.
     Exposure(ExposureFact<'r>),
+    /// A row that cannot be read.
+    Unreadable(UnreadableFact<'r>),
 }
 
 /// A reading position in a ledger. The default is its beginning.
@@ -110,10 +126,47 @@ impl Cursor {
 }
 
 /// The tables that facts are read from.
+#[derive(Clone, Copy)]
 enum Kind {
     Decisions,
     Outcomes,
     Exposures,
+}
+
+impl Kind {
+    fn table(self) -> &'static str {
+        match self {
+            Self::Decisions => "decisions",
+            Self::Outcomes => "outcomes",
+            Self::Exposures => "exposures",
+        }
+    }
+
+    /// Selects rows between two positions, the first excluded.
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Decisions => DECISIONS,
+            Self::Outcomes => OUTCOMES,
+            Self::Exposures => EXPOSURES,
+        }
+    }
+
+    fn fact<'r>(self, row: &'r Row<'_>) -> rusqlite::Result<Fact<'r>> {
+        match self {
+            Self::Decisions => decision_or_excluded(row),
+            Self::Outcomes => outcome(row).map(Fact::Outcome),
+            Self::Exposures => exposure(row).map(Fact::Exposure),
+        }
+    }
+
+    /// The experiment of a row that cannot be read whole.
+    fn experiment<'r>(self, row: &'r Row<'_>) -> Option<&'r str> {
+        match self {
+            Self::Decisions => optional_text(row, 2).ok()?,
+            Self::Outcomes => None,
+            Self::Exposures => optional_text(row, 3).ok()?,
+        }
+    }
 }
 
 /// A snapshot of a ledger.
@@ -150,20 +203,12 @@ impl<'c> Snapshot<'c> {
             kinds.rotate_left(1);
         }
         for kind in kinds {
-            match kind {
-                Kind::Decisions => self.page(DECISIONS, &mut cursor.decisions, self.end.decisions, &mut left, |row| {
-                    each(decision_or_excluded(row)?);
-                    Ok(())
-                }),
-                Kind::Outcomes => self.page(OUTCOMES, &mut cursor.outcomes, self.end.outcomes, &mut left, |row| {
-                    each(Fact::Outcome(outcome(row)?));
-                    Ok(())
-                }),
-                Kind::Exposures => self.page(EXPOSURES, &mut cursor.exposures, self.end.exposures, &mut left, |row| {
-                    each(Fact::Exposure(exposure(row)?));
-                    Ok(())
-                }),
-            }?;
+            let (place, end) = match kind {
+                Kind::Decisions => (&mut cursor.decisions, self.end.decisions),
+                Kind::Outcomes => (&mut cursor.outcomes, self.end.outcomes),
+                Kind::Exposures => (&mut cursor.exposures, self.end.exposures),
+            };
+            self.page(kind, place, end, &mut left, &mut each)?;
         }
         Ok(*cursor == self.end)
     }
@@ -212,23 +257,32 @@ impl<'c> Snapshot<'c> {
     /// Reads the next rows of one table, up to the remaining number.
     fn page(
         &self,
-        sql: &str,
+        kind: Kind,
         place: &mut i64,
         end: i64,
         left: &mut i64,
-        mut each: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+        mut each: impl FnMut(Fact<'_>),
     ) -> Result<(), LedgerError> {
         let last = end.min(place.saturating_add(*left));
         if last <= *place {
             return Ok(());
         }
-        let mut statement = self.db.prepare_cached(sql)?;
+        let mut statement = self.db.prepare_cached(kind.sql())?;
         let statement: &mut Statement<'_> = &mut statement;
         let first = *place;
         let mut rows = statement.query([first, last])?;
         while let Some(row) = rows.next()? {
-            each(row)?;
-            *place = row.get(0)?;
+            let at = row.get(0)?;
+            match kind.fact(row) {
+                Ok(fact) => each(fact),
+                Err(error) => {
+                    // One row hides none of the others.
+                    let why = &*cells::fault(&error).ok_or(error)?;
+                    let experiment = kind.experiment(row);
+                    each(Fact::Unreadable(UnreadableFact { table: kind.table(), place: at, experiment, why }));
+                }
+            }
+            *place = at;
         }
         *place = last;
         *left -= last - first;
@@ -266,20 +320,8 @@ SELECT e.rowid, e.at_ms, d.unit, d.experiment, e.after_seq
 FROM exposures e JOIN decisions d ON d.decision_id = e.decision_id AND d.seq <= e.after_seq
 WHERE e.rowid > ?1 AND e.rowid <= ?2 AND d.unit IS NOT NULL AND d.experiment IS NOT NULL ORDER BY e.rowid";
 
-fn text<'r>(row: &'r Row<'_>, at: usize) -> rusqlite::Result<&'r str> {
-    row.get_ref(at)?.as_str().map_err(rusqlite::Error::from)
-}
-
-fn optional<'r>(row: &'r Row<'_>, at: usize) -> rusqlite::Result<Option<&'r str>> {
-    row.get_ref(at)?.as_str_or_null().map_err(rusqlite::Error::from)
-}
-
-fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(at).map(|value| value as u64)
-}
-
 fn decision_or_excluded<'r>(row: &'r Row<'_>) -> rusqlite::Result<Fact<'r>> {
-    Ok(match optional(row, 2)? {
+    Ok(match optional_text(row, 2)? {
         Some(_) => Fact::Decision(decision(row)?),
         None => Fact::Excluded(ExcludedFact { point: text(row, 12)?, unit: text(row, 4)? }),
     })
@@ -293,21 +335,21 @@ fn decision<'r>(row: &'r Row<'_>) -> rusqlite::Result<DecisionFact<'r>> {
         arm: text(row, 3)?,
         unit: text(row, 4)?,
         served_by: text(row, 5)?,
-        outcome: optional(row, 6)?.unwrap_or_default(),
+        outcome: optional_text(row, 6)?.unwrap_or_default(),
         action: text(row, 7)?,
         took_us: unsigned(row, 8)?,
         forced: row.get(9)?,
         batch: row.get(10)?,
-        attributes: optional(row, 11)?,
+        attributes: optional_text(row, 11)?,
     })
 }
 
 fn outcome<'r>(row: &'r Row<'_>) -> rusqlite::Result<OutcomeFact<'r>> {
     Ok(OutcomeFact {
         name: text(row, 1)?,
-        value: row.get(2)?,
+        value: finite(row, 2)?,
         at_ms: unsigned(row, 3)?,
-        kind: optional(row, 4)?,
+        kind: optional_text(row, 4)?,
         unit: text(row, 5)?,
         after: row.get(6)?,
         is_reversed: row.get(7)?,
@@ -352,7 +394,8 @@ pub struct UnitFact<'r> {
 }
 
 impl LedgerReader {
-    /// Calls `each` with every decision about a unit at a point since a time, oldest first.
+    /// Calls `each` with every decision about a unit at a point since a time, oldest first. Returns
+    /// how many rows were left out because they cannot be read.
     ///
     /// # Errors
     /// SQLite's error.
@@ -361,21 +404,31 @@ impl LedgerReader {
         point: &str,
         since_ms: u64,
         mut each: impl FnMut(UnitFact<'_>),
-    ) -> Result<(), LedgerError> {
+    ) -> Result<u64, LedgerError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT time_ms, unit, outcome, action FROM decisions
              WHERE decision_id >= ?1 AND point = ?2 AND unit IS NOT NULL AND NOT forced ORDER BY decision_id",
         )?;
         let mut rows = statement.query(rusqlite::params![super::schema::first_id(since_ms), point])?;
+        let mut unreadable = 0;
         while let Some(row) = rows.next()? {
-            let text = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
-            each(UnitFact {
-                time_ms: row.get::<_, i64>(0)? as u64,
-                unit: text(1)?,
-                outcome: row.get_ref(2)?.as_str_or_null().map_err(rusqlite::Error::from)?.unwrap_or_default(),
-                action: text(3)?,
-            });
+            match unit_fact(row) {
+                Ok(fact) => each(fact),
+                Err(error) => {
+                    cells::fault(&error).ok_or(error)?;
+                    unreadable += 1;
+                }
+            }
         }
-        Ok(())
+        Ok(unreadable)
     }
+}
+
+fn unit_fact<'r>(row: &'r Row<'_>) -> rusqlite::Result<UnitFact<'r>> {
+    Ok(UnitFact {
+        time_ms: unsigned(row, 0)?,
+        unit: text(row, 1)?,
+        outcome: optional_text(row, 2)?.unwrap_or_default(),
+        action: text(row, 3)?,
+    })
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::LedgerError;
+use super::cells::text;
 
 /// Points that are kept of one experiment; beyond, every second one goes.
 const MAX_POINTS: i64 = 400;
@@ -27,5 +28,7 @@ pub(super) fn store_point(db: &Connection, experiment: &str, time_ms: u64, json:
 
 pub(super) fn history(db: &Connection, experiment: &str) -> Result<Vec<String>, LedgerError> {
     let mut statement = db.prepare_cached("SELECT moment FROM moments WHERE experiment = ?1 ORDER BY time_ms")?;
-    Ok(statement.query_map([experiment], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    // A point that was altered is a gap in a chart.
+    let points = statement.query_map([experiment], |row| Ok(text(row, 0).ok().map(str::to_owned)))?;
+    Ok(points.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }

@@ -4,6 +4,7 @@
 mod affected;
 mod approvals;
 mod bounded;
+mod cells;
 mod checkpoint;
 mod clock_guard;
 mod events;
@@ -43,7 +44,9 @@ pub use approvals::Approval;
 pub use clock_guard::{ClockGuard, ConfirmError};
 pub use events::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use expiry::{Retention, RowsNeeded};
-pub use facts::{Cursor, DecisionFact, ExcludedFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact};
+pub use facts::{
+    Cursor, DecisionFact, ExcludedFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact, UnreadableFact,
+};
 pub use final_reports::FinalReport;
 pub use last_seen::{ClockState, LastSeen};
 pub use packing::{Dictionary, PackedAttempt, Packer};
@@ -108,6 +111,9 @@ pub enum LedgerError {
     /// The database failed.
     #[error("ledger: {0}")]
     Database(String),
+    /// A row was altered from outside so that it cannot be read.
+    #[error("ledger: {0}")]
+    Altered(String),
     /// Another host has opened the ledger.
     #[error("ledger {0}: another host is running on it; stop that one, or give this one a ledger of its own")]
     Locked(String),
@@ -123,7 +129,11 @@ pub enum LedgerError {
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
-        if bounded::is_interrupted(&error) { Self::TimedOut } else { Self::Database(error.to_string()) }
+        match cells::fault(&error) {
+            _ if bounded::is_interrupted(&error) => Self::TimedOut,
+            Some(why) => Self::Altered(why),
+            None => Self::Database(error.to_string()),
+        }
     }
 }
 

@@ -148,18 +148,18 @@ pub trait Reads: source::Source {
         // scan all pages before it.
         let (source, values) = DecisionFilter { since_ms: None, ..filter.clone() }.source();
         let sql = format!("SELECT {COLUMNS} FROM {source} AND decision_id > ? ORDER BY decision_id LIMIT {PAGE}");
-        let mut last = filter.since_ms.map(first_id).unwrap_or_default();
+        let mut last = SqlValue::from(filter.since_ms.map(first_id).unwrap_or_default());
         loop {
             let read = self.with(|db, dictionaries| {
                 let mut page = values.clone();
-                page.push(SqlValue::from(last.clone()));
+                page.push(last.clone());
                 let mut statement = db.prepare_cached(&sql)?;
                 let mut rows = statement.query(params_from_iter(page))?;
                 let mut read = 0;
                 while let Some(row) = rows.next()? {
                     read += 1;
                     let record = StoredRecord::read(dictionaries, db, row)?;
-                    last.clone_from(&record.decision_id);
+                    last = row.get(0)?;
                     if !each(record) {
                         return Ok(0);
                     }

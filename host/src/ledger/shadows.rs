@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, params};
 use serin_core::record::Attempt;
 
+use super::cells::{optional_text, shown, unsigned};
 use super::packing::{Dictionaries, Written, store_dictionary, unpack};
 use super::{LedgerError, PackedAttempt};
 
@@ -110,7 +112,7 @@ pub(super) fn store_shadows(db: &Connection, written: &mut Written, rows: &[Shad
 }
 
 /// A page of runs: its number of rows, and the start of the next page.
-type Page = (usize, (String, String));
+type Page = (usize, [SqlValue; 2]);
 
 /// Counts page by page, because one long read would block the checkpoint of the ledger's log.
 pub(super) fn counts(
@@ -118,7 +120,7 @@ pub(super) fn counts(
     experiment: &str,
 ) -> Result<Vec<ShadowCount>, LedgerError> {
     let mut counts: BTreeMap<(String, String, Option<String>, String), [u64; 2]> = BTreeMap::new();
-    let mut after = (String::new(), String::new());
+    let mut after = [String::new(), String::new()].map(SqlValue::from);
     loop {
         let (read, last) = on(&mut |db| {
             let mut statement = db.prepare_cached(
@@ -126,13 +128,14 @@ pub(super) fn counts(
                  WHERE experiment = ?1 AND (arm, decision_id) > (?2, ?3) ORDER BY arm, decision_id LIMIT ?4",
             )?;
             let (mut read, mut last) = (0, after.clone());
-            let mut rows = statement.query(params![experiment, after.0, after.1, PAGE as i64])?;
+            let mut rows = statement.query(params![experiment, after[0], after[1], PAGE as i64])?;
             while let Some(row) = rows.next()? {
-                last = (row.get(0)?, row.get(1)?);
-                let kind = (last.0.clone(), row.get(2)?, row.get(3)?, row.get(4)?);
+                last = [row.get(0)?, row.get(1)?];
+                let action = optional_text(row, 3).ok().flatten().map(str::to_owned);
+                let kind = (shown(row, 0)?, shown(row, 2)?, action, shown(row, 4)?);
                 let [decisions, dropped] = counts.entry(kind).or_default();
                 *decisions += 1;
-                *dropped += row.get::<_, i64>(5)? as u64;
+                *dropped += unsigned(row, 5).unwrap_or_default();
                 read += 1;
             }
             Ok((read, last))
@@ -158,18 +161,18 @@ pub(super) fn attempts(
         "SELECT experiment, arm, attempt, dictionary, cut FROM shadows WHERE decision_id = ?1 ORDER BY experiment, arm",
     )?;
     let rows = statement.query_map([decision_id], |row| {
-        let dictionary: Option<i64> = row.get(3)?;
+        let dictionary: Option<i64> = row.get(3).ok().flatten();
         // Text if it was written before attempts were packed.
-        let stored = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
+        let stored = row.get_ref(2)?.as_bytes().unwrap_or_default();
         let json = match dictionary.map(|id| dictionaries.get(db, id)).transpose()? {
             Some(dictionary) => unpack(stored, &dictionary).ok(),
             None => Some(stored.to_vec()),
         };
         Ok(ShadowAttempt {
-            experiment: row.get(0)?,
-            arm: row.get(1)?,
+            experiment: shown(row, 0)?,
+            arm: shown(row, 1)?,
             attempt: json.and_then(|json| serde_json::from_slice(&json).ok()),
-            cut: row.get::<_, i64>(4)? as u64,
+            cut: unsigned(row, 4).unwrap_or_default(),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -183,8 +186,10 @@ pub(super) fn latency(db: &Connection, experiment: &str, arm: &str) -> Result<Op
     )?;
     let mut rows = statement.query(params![experiment, arm, LATENCIES as i64])?;
     while let Some(row) = rows.next()? {
-        took[0].push(row.get(0)?);
-        took[1].push(row.get(1)?);
+        if let (Ok(shadow), Ok(served)) = (row.get(0), row.get(1)) {
+            took[0].push(shadow);
+            took[1].push(served);
+        }
     }
     if took[0].is_empty() {
         return Ok(None);

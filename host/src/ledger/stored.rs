@@ -7,8 +7,8 @@ use rusqlite::{Connection, Row};
 use serin_core::experiment;
 use serin_core::record::Record;
 
-use super::DecisionRow;
 use super::packing::{Dictionaries, unpack};
+use super::{DecisionRow, cells};
 
 /// Why a stored record cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,13 @@ pub enum RecordError {
 pub struct StoredRecord {
     /// Id of the decision.
     pub decision_id: String,
+    /// The row; or what is wrong with it.
+    row: Result<Stored, String>,
+}
+
+/// The columns of a row.
+#[derive(Debug, Clone)]
+struct Stored {
     /// The record's JSON, packed.
     packed: Vec<u8>,
     /// Its dictionary; none if it is not compressed.
@@ -72,7 +79,8 @@ impl From<DecisionRow> for StoredRecord {
             batch: row.batch,
             attributes: row.attributes,
         };
-        Self { decision_id: row.decision_id, packed: row.record, dictionary, digest: row.digest, beside }
+        let stored = Stored { packed: row.record, dictionary, digest: row.digest, beside };
+        Self { decision_id: row.decision_id, row: Ok(stored) }
     }
 }
 
@@ -81,34 +89,17 @@ pub(super) const COLUMNS: &str = "decision_id, digest, record, dictionary, time_
                                   outcome, action, took_us, forced, batch, attributes";
 
 impl StoredRecord {
-    /// From a row of [`COLUMNS`].
+    /// From a row of [`COLUMNS`]. A row that was altered so that it cannot be read is a record that
+    /// says so.
     pub(super) fn read(dictionaries: &Dictionaries, db: &Connection, row: &Row<'_>) -> rusqlite::Result<Self> {
-        let dictionary: Option<i64> = row.get(3)?;
-        Ok(Self {
-            decision_id: row.get(0)?,
-            digest: row.get(1)?,
-            packed: row.get(2)?,
-            dictionary: dictionary.map(|id| dictionaries.get(db, id)).transpose()?,
-            beside: Beside {
-                time_ms: row.get::<_, i64>(4)? as u64,
-                point: row.get(5)?,
-                unit: row.get(6)?,
-                experiment: row.get(7)?,
-                arm: row.get(8)?,
-                served_by: row.get(9)?,
-                outcome: row.get(10)?,
-                action: row.get(11)?,
-                took_us: row.get::<_, i64>(12)? as u64,
-                forced: row.get(13)?,
-                batch: row.get(14)?,
-                attributes: row.get(15)?,
-            },
-        })
+        let read = Stored::read(dictionaries, db, row).map(Ok);
+        let row_read = read.or_else(|error| cells::fault(&error).map(Err).ok_or(error))?;
+        Ok(Self { decision_id: cells::shown(row, 0)?, row: row_read })
     }
 
     /// Says whether the record has expired and only its row is kept.
     pub fn is_expired(&self) -> bool {
-        self.packed.is_empty()
+        self.row.as_ref().is_ok_and(|row| row.packed.is_empty())
     }
 
     /// The record's JSON.
@@ -116,13 +107,7 @@ impl StoredRecord {
     /// # Errors
     /// That it has expired, or cannot be unpacked.
     pub fn json(&self) -> Result<Cow<'_, [u8]>, RecordError> {
-        if self.is_expired() {
-            return Err(RecordError::Expired);
-        }
-        match &self.dictionary {
-            Some(dictionary) => unpack(&self.packed, dictionary).map(Cow::Owned).map_err(RecordError::Altered),
-            None => Ok(Cow::Borrowed(&self.packed)),
-        }
+        self.readable()?.json()
     }
 
     /// The record, after checking its JSON against its digest and its row.
@@ -138,6 +123,51 @@ impl StoredRecord {
     /// # Errors
     /// That it has expired, or was altered.
     pub fn checked(&self) -> Result<(Record, Cow<'_, [u8]>), RecordError> {
+        self.readable()?.checked(&self.decision_id)
+    }
+
+    fn readable(&self) -> Result<&Stored, RecordError> {
+        self.row.as_ref().map_err(|why| RecordError::Altered(why.clone()))
+    }
+}
+
+impl Stored {
+    fn read(dictionaries: &Dictionaries, db: &Connection, row: &Row<'_>) -> rusqlite::Result<Self> {
+        // An id of another type is found by no request.
+        cells::text(row, 0)?;
+        let dictionary: Option<i64> = row.get(3)?;
+        Ok(Self {
+            digest: row.get(1)?,
+            packed: row.get(2)?,
+            dictionary: dictionary.map(|id| dictionaries.get(db, id)).transpose()?,
+            beside: Beside {
+                time_ms: cells::unsigned(row, 4)?,
+                point: row.get(5)?,
+                unit: row.get(6)?,
+                experiment: row.get(7)?,
+                arm: row.get(8)?,
+                served_by: row.get(9)?,
+                outcome: row.get(10)?,
+                action: row.get(11)?,
+                took_us: cells::unsigned(row, 12)?,
+                forced: row.get(13)?,
+                batch: row.get(14)?,
+                attributes: row.get(15)?,
+            },
+        })
+    }
+
+    fn json(&self) -> Result<Cow<'_, [u8]>, RecordError> {
+        if self.packed.is_empty() {
+            return Err(RecordError::Expired);
+        }
+        match &self.dictionary {
+            Some(dictionary) => unpack(&self.packed, dictionary).map(Cow::Owned).map_err(RecordError::Altered),
+            None => Ok(Cow::Borrowed(&self.packed)),
+        }
+    }
+
+    fn checked(&self, decision_id: &str) -> Result<(Record, Cow<'_, [u8]>), RecordError> {
         let json = self.json()?;
         let found = serin_core::digest(&json);
         if found != self.digest {
@@ -146,7 +176,7 @@ impl StoredRecord {
             return Err(RecordError::Altered(why));
         }
         let record = Record::parse(&json).map_err(RecordError::Altered)?;
-        match self.beside.differs(&self.decision_id, &record) {
+        match self.beside.differs(decision_id, &record) {
             None => Ok((record, json)),
             Some(why) => Err(RecordError::Altered(why)),
         }

@@ -5,6 +5,7 @@ use serin_core::Name;
 use serin_core::experiment::Status;
 
 use super::LedgerError;
+use super::cells::{shown, unsigned};
 
 /// A change of an experiment's status.
 #[derive(Debug, Clone)]
@@ -101,17 +102,18 @@ pub(super) fn statuses(db: &Connection) -> Result<Vec<(Name, Status)>, LedgerErr
 }
 
 fn transition(row: &Row<'_>) -> rusqlite::Result<TransitionRow> {
-    let evidence: String = row.get(9)?;
+    // What was altered is shown as it is: it hides none of the other changes.
+    let evidence = shown(row, 9)?;
     Ok(TransitionRow {
-        generation: row.get::<_, i64>(0)? as u64,
-        time_ms: row.get::<_, i64>(1)? as u64,
-        command: row.get(2)?,
-        from: row.get(3)?,
-        to: row.get(4)?,
-        phase: row.get(5)?,
-        by: row.get(6)?,
-        reason: row.get(7)?,
-        spec_digest: row.get(8)?,
+        generation: unsigned(row, 0).unwrap_or_default(),
+        time_ms: unsigned(row, 1).unwrap_or_default(),
+        command: shown(row, 2)?,
+        from: shown(row, 3)?,
+        to: shown(row, 4)?,
+        phase: row.get(5).unwrap_or_default(),
+        by: shown(row, 6)?,
+        reason: shown(row, 7)?,
+        spec_digest: shown(row, 8)?,
         evidence: serde_json::from_str(&evidence).unwrap_or(serde_json::Value::String(evidence)),
     })
 }

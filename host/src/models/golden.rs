@@ -81,7 +81,15 @@ impl Golden {
                 ));
             }
         }
-        for (row, (got, wanted)) in alone.iter().zip(&self.scores).enumerate() {
+        self.compare(&alone)
+    }
+
+    /// Checks the scores of the first rows, as many as there are.
+    ///
+    /// # Errors
+    /// The row whose score differs.
+    pub(super) fn compare(&self, scores: &[f64]) -> Result<(), String> {
+        for (row, (got, wanted)) in scores.iter().zip(&self.scores).enumerate() {
             if (got - wanted).abs() > self.tolerance {
                 return Err(format!(
                     "golden row {row}: scored {got}, and {wanted} ± {} is expected; the model is not the one that its golden file describes",

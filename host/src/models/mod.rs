@@ -26,7 +26,7 @@ use serin_core::row::Row;
 use crate::telemetry::{Metrics, ScoreLabels};
 
 pub use golden::Golden;
-pub use load::ModelFiles;
+pub use load::{ModelFiles, Trial};
 pub use onnx::RuntimeError;
 pub use runtime::Runtime;
 
@@ -92,18 +92,19 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a model and its golden vectors, warms its sessions, and checks every golden score.
+    /// Loads a model and its golden vectors, warms its sessions, and checks golden scores: all of
+    /// them, or the first if the same files were accepted before.
     ///
     /// # Errors
     /// What keeps it from being served.
-    pub fn load(runtime: &Runtime, id: ModelId, files: &ModelFiles) -> Result<Self, ModelError> {
+    pub fn load(runtime: &Runtime, id: ModelId, files: &ModelFiles, trial: Trial) -> Result<Self, ModelError> {
         let fail = |file: &Path, why: String| ModelError { file: file.display().to_string(), why };
         let golden = Golden::parse(&files.golden).map_err(|why| fail(&golden_path(&files.path), why))?;
         let fail = |why: String| fail(&files.path, why);
         if golden.model != *id.name || golden.version != *id.version {
             return Err(fail(format!("its golden file is of {}@{}, not of {id}", golden.model, golden.version)));
         }
-        let shared = load::prepare(runtime, &id, files, &golden).map_err(fail)?;
+        let shared = load::prepare(runtime, &id, files, &golden, trial).map_err(fail)?;
         Ok(Self {
             digest: serin_core::digest(&files.onnx).into(),
             inputs: golden.inputs.iter().map(|i| Name::from(i.as_str())).collect(),

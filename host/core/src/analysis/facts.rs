@@ -73,6 +73,23 @@ impl Entries {
     }
 }
 
+/// Rows that may be about the experiment, and that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How many.
+    pub rows: u64,
+    /// The first one, and what is wrong with it.
+    pub first: String,
+}
+
+impl Unreadable {
+    /// In words.
+    pub fn describe(&self) -> String {
+        let rows = if self.rows == 1 { "1 row".to_owned() } else { format!("{} rows", self.rows) };
+        format!("{rows} of the ledger cannot be read; the first: {}", self.first)
+    }
+}
+
 /// Units in a block, which are summarized together. Summarizing a block takes about 20
 /// microseconds, and a million units have 4,000 blocks to merge.
 pub(super) const BLOCK: usize = 256;
@@ -101,6 +118,7 @@ pub struct Facts {
     pub(super) first_actions: Vec<Box<str>>,
     pub(super) attributes: Attributes,
     never_posted: Vec<NeverPosted>,
+    unreadable: Option<Unreadable>,
     /// Outcomes that the spec names and that happened before their unit entered, by arm.
     before_entry: Vec<u64>,
     /// Units that were excluded since they entered, and their decisions that were, by arm.
@@ -136,6 +154,7 @@ impl Facts {
             first_actions: Vec::new(),
             attributes: Attributes::of(&spec),
             never_posted: Vec::new(),
+            unreadable: None,
             before_entry: vec![0; spec.arms.len()],
             excluded: vec![[0; 2]; spec.arms.len()],
             placeholders: Vec::new(),
@@ -355,6 +374,18 @@ impl Facts {
             unit.exposed |= unit.entry_ms <= happened.at_ms;
             each_total(slots, unit, (Source::Exposures, None), happened.at_ms, |total| total.add(1.0));
         });
+    }
+
+    /// Takes note of a row that cannot be read: what it said is unknown.
+    pub fn unreadable(&mut self, table: &str, place: Place, why: &str) {
+        self.version += 1;
+        let first = || Unreadable { rows: 0, first: format!("row {place} of {table}: {why}") };
+        self.unreadable.get_or_insert_with(first).rows += 1;
+    }
+
+    /// The rows that cannot be read; none if all can.
+    pub fn unreadable_rows(&self) -> Option<&Unreadable> {
+        self.unreadable.as_ref()
     }
 
     /// Says whether only the winner's own units and the held-back ones are compared.

@@ -21,7 +21,7 @@ mod warnings;
 
 pub use allocate::next_shares;
 pub use course::Course;
-pub use facts::{Decision, Facts, Happened};
+pub use facts::{Decision, Facts, Happened, Unreadable};
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
 pub use guardrails::{GuardrailResult, HarmKind, HarmStatus};
 pub use metrics::{ArmResult, Comparison, Found, MetricResult, baseline};
@@ -56,6 +56,8 @@ pub struct Analysis {
     pub srm_p: Result<f64, NotEnough>,
     /// The same, valid at any number of looks.
     pub srm_sequential_p: f64,
+    /// Rows of the ledger cannot be read: what they said is unknown.
+    pub is_unreadable: bool,
     /// The metrics.
     pub metrics: Vec<MetricResult>,
     /// The guardrails, arm by arm.
@@ -117,6 +119,7 @@ pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
         expected: expected_shares(observed),
         srm_p: chi_squared(observed.entered(), &expected_shares(observed)),
         srm_sequential_p: observed.srm.p(),
+        is_unreadable: observed.unreadable_rows().is_some(),
         metrics,
         guardrails,
         fairness: fairness::judge(observed, now_ms),
@@ -185,6 +188,9 @@ fn verdict(observed: &Observed, analysis: &Analysis, now_ms: u64) -> (Verdict, O
     }
     if let Some(harm) = analysis.unfair() {
         return say(Decide::Stop, harm.describe(observed));
+    }
+    if let Some(unreadable) = observed.unreadable_rows() {
+        return say(Decide::Hold, unreadable.describe());
     }
     let goals = || analysis.metrics.iter().filter(|m| spec.metrics[m.metric].role == Role::Goal);
     let won = goals().find_map(|metric| {
@@ -258,6 +264,7 @@ impl Analysis {
         Evidence {
             units: self.entered,
             no_harm: fair && self.guardrails.iter().all(|g| g.status != HarmStatus::Harm),
+            is_unreadable: self.is_unreadable,
             blind: self.guardrails.iter().any(|g| g.is_blind),
             non_inferior: fair && self.guardrails.iter().all(|g| g.status == HarmStatus::Holds),
         }

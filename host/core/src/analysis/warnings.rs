@@ -15,6 +15,12 @@ pub fn warnings(facts: &Facts, analysis: &Analysis) -> Vec<String> {
         warnings
             .push("units do not fall to the arms as the weights say: no difference below can be trusted".to_owned());
     }
+    if let Some(unreadable) = facts.unreadable_rows() {
+        warnings.push(format!(
+            "{}; what they said is unknown, so the host neither widens nor ships until the ledger is put right",
+            unreadable.describe()
+        ));
+    }
     if facts.astray > 0 {
         warnings.push(format!("{} decisions are of an arm that the spec does not have for their unit", facts.astray));
     }

@@ -335,6 +335,8 @@ pub struct Evidence {
     pub units: u64,
     /// Whether no guardrail shows harm; true without guardrails.
     pub no_harm: bool,
+    /// Whether rows of the ledger cannot be read.
+    pub is_unreadable: bool,
     /// Whether a guardrail watches an outcome that was never posted: it shows nothing.
     pub blind: bool,
     /// Whether every guardrail holds: no new arm is worse by more than the margin.
@@ -357,6 +359,9 @@ impl Status {
         }
         if evidence.units < step.min_units {
             return Next::Wait(format!("{} of {} units entered", evidence.units, step.min_units));
+        }
+        if evidence.is_unreadable {
+            return Next::Wait("rows of the ledger cannot be read".to_owned());
         }
         let shown = match step.gate {
             super::Gate::None => None,

@@ -233,6 +233,16 @@ impl Reloader {
         {
             tracing::error!(error, "what was in force stays");
         }
+        let was_told = |file: &str, error: &str| {
+            before.experiments.iter().any(|known| known.file == file && known.error.as_deref() == Some(error))
+        };
+        for experiment in &status.experiments {
+            if let Some(error) = &experiment.error
+                && !was_told(&experiment.file, error)
+            {
+                tracing::error!(file = experiment.file, error, "an experiment's file is not applied");
+            }
+        }
     }
 }
 
