@@ -219,6 +219,7 @@ impl Binder<'_> {
             eligible,
             arms: arms.iter().map(|arm| (arm.name.clone(), arm.weight)).collect(),
             has_shadows: !shadows.is_empty(),
+            dropped: now.dropped.clone(),
         };
         let (routed, attributes) = (Arc::new(routed), spec.attributes().into());
         Ok(Binding::Runs(Box::new(RunningExperiment { routed, arms, shadows, attributes })))
@@ -279,15 +280,18 @@ fn bind_arms(
     spec: &Experiment,
     now: &Status,
 ) -> Result<(Vec<decide::BoundArm>, Vec<ShadowArm>), Binding> {
+    let control = &spec.arms[spec.control_at()];
     let bind = |arm: &experiment::Arm, weight: f64| {
-        let Some(plugin) = versions.get(&arm.strategy) else {
+        // The units of a dropped arm stay in it, and have what control has.
+        let served = if now.dropped.contains(&arm.name) { control } else { arm };
+        let Some(plugin) = versions.get(&served.strategy) else {
             let listed = listed(versions);
             return Err(Binding::Waits(format!(
                 "arm '{}': strategy {} is not there; {listed}",
-                arm.name, arm.strategy
+                arm.name, served.strategy
             )));
         };
-        let bound = target.bind(&arm.name, Arc::clone(plugin), &arm.parameters, weight);
+        let bound = target.bind(&arm.name, Arc::clone(plugin), &served.parameters, weight);
         bound.map_err(|error| Binding::Invalid(format!("arm '{}': {error}", arm.name)))
     };
     let weights = now.weights(spec);

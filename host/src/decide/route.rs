@@ -182,6 +182,7 @@ fn assignment(experiment: &RoutedExperiment, arm: usize, forced: bool) -> Assign
         batch: experiment.batch,
         shares: shares.unwrap_or_default(),
         shipped: experiment.shipped.is_some(),
+        dropped: experiment.dropped.contains(&experiment.arms[arm].0),
         forced,
     }
 }

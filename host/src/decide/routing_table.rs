@@ -59,6 +59,9 @@ pub struct RoutedExperiment<P = Predicate> {
     pub eligible: Option<P>,
     /// The arms' names and shares.
     pub arms: Vec<(Name, f64)>,
+    /// The arms that were dropped: their units have control's strategy.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub dropped: Vec<Name>,
     /// Whether it has shadow arms, which also run on units that it does not enrol.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub has_shadows: bool,
@@ -167,8 +170,22 @@ impl RoutingTable {
 impl<P> RoutedExperiment<P> {
     /// The same experiment, with its condition in another form.
     fn with<Q>(self, eligible: Option<Q>) -> RoutedExperiment<Q> {
-        let Self { id, slot, coverage, phase, spec_digest, salt, batch, shipped, arms, has_shadows, .. } = self;
-        RoutedExperiment { id, slot, coverage, phase, spec_digest, salt, batch, shipped, eligible, arms, has_shadows }
+        let Self { id, slot, coverage, phase, spec_digest, salt, batch, shipped, arms, dropped, has_shadows, .. } =
+            self;
+        RoutedExperiment {
+            id,
+            slot,
+            coverage,
+            phase,
+            spec_digest,
+            salt,
+            batch,
+            shipped,
+            eligible,
+            arms,
+            dropped,
+            has_shadows,
+        }
     }
 }
 

@@ -349,14 +349,20 @@ impl Controller {
 
     fn tell(&self, spec: &Experiment, to: &Status, command: &Command, motive: &Motive, now_ms: u64) {
         let event = match command {
-            Command::Abort | Command::Pause | Command::Reopen if motive.by == HOST => NotifyEvent::Breach,
+            Command::Abort | Command::Pause | Command::Reopen | Command::Drop { .. } if motive.by == HOST => {
+                NotifyEvent::Breach
+            }
             Command::Start
             | Command::Promote
             | Command::Pause
             | Command::Resume
             | Command::Edit
             | Command::Allocate { .. } => NotifyEvent::Phase,
-            Command::Abort | Command::Conclude { .. } | Command::Ship { .. } | Command::Reopen => NotifyEvent::Verdict,
+            Command::Abort
+            | Command::Conclude { .. }
+            | Command::Ship { .. }
+            | Command::Reopen
+            | Command::Drop { .. } => NotifyEvent::Verdict,
         };
         let message = json!({
             "event": event.as_str(), "experiment": &*spec.id, "command": command.as_str(),

@@ -43,8 +43,11 @@ pub(super) fn widens(command: &Command, status: &Status, spec: &Experiment, now_
             let after = status.after(command, spec, now_ms);
             after.is_ok_and(|after| after.applied > status.applied)
         }
-        Command::Pause | Command::Allocate { .. } | Command::Reopen | Command::Abort | Command::Conclude { .. } => {
-            false
-        }
+        Command::Pause
+        | Command::Drop { .. }
+        | Command::Allocate { .. }
+        | Command::Reopen
+        | Command::Abort
+        | Command::Conclude { .. } => false,
     }
 }

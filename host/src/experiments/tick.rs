@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use serin_core::Name;
 use serin_core::analysis::{
     Analysis, Course, FairnessResult, GuardrailResult, HarmStatus, Observed, SRM_ALPHA, next_shares, warnings,
 };
-use serin_core::experiment::{Command, Experiment, Next, State, Status};
+use serin_core::experiment::{Command, Experiment, Next, OnBreach, State, Status};
 
 use super::controller::{CommandError, Controller, HOST, Motive};
 use super::observer::Observer;
@@ -49,16 +50,32 @@ fn unfair(found: &FairnessResult, observed: &Observed) -> Value {
 /// The most batches of an experiment; each is stored in its status.
 const MAX_BATCHES: usize = 1000;
 
-/// The harm in a new arm, if any: whether to pause instead of aborting, the reason, and the
-/// evidence.
-fn harm(observed: &Observed, analysis: &Analysis) -> Option<(bool, String, Value)> {
+/// Harm in a new arm: what follows, the reason, and the evidence.
+struct Harm {
+    on_breach: OnBreach,
+    arm: Name,
+    why: String,
+    evidence: Value,
+}
+
+fn harm(observed: &Observed, analysis: &Analysis) -> Option<Harm> {
     let spec = &observed.spec;
     let rails = analysis.guardrails.iter().filter(|g| g.status == HarmStatus::Harm);
-    let rails = rails.map(|g| (spec.guardrails[g.guardrail].pauses, g.describe(observed), evidence(g, observed)));
+    let rails = rails.map(|g| Harm {
+        on_breach: spec.guardrails[g.guardrail].on_breach,
+        arm: g.arm.clone(),
+        why: g.describe(observed),
+        evidence: evidence(g, observed),
+    });
     let fair = analysis.fairness.iter().filter(|f| f.is_new && f.status == HarmStatus::Harm);
-    let fair = fair.map(|f| (spec.fairness[f.fairness].pauses, f.describe(observed), unfair(f, observed)));
-    // Guardrails that abort come before those that pause.
-    rails.chain(fair).min_by_key(|(pauses, ..)| *pauses)
+    let fair = fair.map(|f| Harm {
+        on_breach: if spec.fairness[f.fairness].pauses { OnBreach::Pause } else { OnBreach::Abort },
+        arm: f.arm.clone(),
+        why: f.describe(observed),
+        evidence: unfair(f, observed),
+    });
+    // What aborts comes before what pauses, and that before what drops an arm.
+    rails.chain(fair).min_by_key(|harm| harm.on_breach)
 }
 
 /// The command that follows from an analysis, with its motive.
@@ -76,12 +93,16 @@ fn follows(
         // It takes no units, and a person decides what follows.
         return None;
     }
-    if let Some((pauses, why, evidence)) = harm(observed, analysis) {
-        return match (pauses, status.state) {
+    if let Some(Harm { on_breach, arm, why, evidence }) = harm(observed, analysis) {
+        let is_only =
+            spec.arms.iter().all(|a| a.name == arm || a.name == spec.control || status.dropped.contains(&a.name));
+        return match (on_breach, status.state) {
             _ if shipped => say(Command::Reopen, why, evidence),
-            (true, State::Paused) => None,
-            (true, _) => say(Command::Pause, why, evidence),
-            (false, _) => say(Command::Abort, why, evidence),
+            (OnBreach::Pause, State::Paused) => None,
+            (OnBreach::Pause, _) => say(Command::Pause, why, evidence),
+            // Without another arm nothing is left to compare.
+            (OnBreach::DropArm, _) if !is_only => say(Command::Drop { arm }, why, evidence),
+            (OnBreach::Abort | OnBreach::DropArm, _) => say(Command::Abort, why, evidence),
         };
     }
     if analysis.srm_sequential_p < SRM_ALPHA {
@@ -157,7 +178,7 @@ pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<P
         let (command, motive) = follows(observed, analysis, &status, &in_force.pin, now_ms)?;
         // While the facts for an edited spec are still being read, the previous spec may only stop
         // the experiment.
-        let protects = matches!(command, Command::Abort | Command::Pause | Command::Reopen);
+        let protects = matches!(command, Command::Abort | Command::Pause | Command::Reopen | Command::Drop { .. });
         (protects || !is_edited).then(|| Proposal { spec, command, motive, judged: status.generation })
     })
 }

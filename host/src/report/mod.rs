@@ -21,7 +21,7 @@ pub use versions::Version;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serin_core::analysis::{Analysis, Found, MetricResult, Observed, analyse, by_segment, warnings};
+use serin_core::analysis::{Analysis, ArmVerdict, Found, MetricResult, Observed, analyse, by_segment, warnings};
 use serin_core::experiment::{Experiment, Status};
 
 use crate::experiments::{HOST, HistoryPoint, counts, evidence};
@@ -92,6 +92,12 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// What follows.
     pub verdict: ReportedVerdict,
+    /// The verdict on each arm but control.
+    #[serde(default)]
+    pub arms: Vec<ReportedArmVerdict>,
+    /// What forbids shipping, whatever the arms show; in sentences.
+    #[serde(default)]
+    pub forbids: Vec<String>,
     /// What has changed since the experiment ended, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub since_end: Option<SinceEnd>,
@@ -143,6 +149,9 @@ pub struct LeftOut {
     /// They left their arm when the winner shipped.
     #[serde(default)]
     pub moved: u64,
+    /// Their arm was dropped. These have entered, too.
+    #[serde(default)]
+    pub dropped: u64,
 }
 
 /// Units that were excluded after they had entered.
@@ -196,6 +205,9 @@ pub struct ReportedMetric {
     pub arms: IndexMap<String, ReportedArm>,
     /// Units that are left out here, and why.
     pub left_out: IndexMap<String, u64>,
+    /// Mature units that are not in it, by arm: without a row, or not exposed.
+    #[serde(default)]
+    pub left_out_by_arm: IndexMap<String, u64>,
     /// Each arm against control.
     pub comparisons: Vec<ReportedComparison>,
 }
@@ -220,6 +232,9 @@ pub struct ReportedComparison {
     pub difference: Option<f64>,
     /// As a share of control's.
     pub relative: Option<f64>,
+    /// The interval of that share; none where control's mean is not clearly different from 0.
+    #[serde(default)]
+    pub relative_interval: Option<[f64; 2]>,
     /// Its interval.
     pub interval: Option<[f64; 2]>,
     /// Its p.
@@ -229,6 +244,12 @@ pub struct ReportedComparison {
     /// Whether that is the way that is wanted; none where it is not significant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub better: Option<bool>,
+    /// Whether it is significantly worse, at the error rate that all metrics share.
+    #[serde(default)]
+    pub worse: bool,
+    /// A fixed method's planned units are not all mature: nothing is concluded from this yet.
+    #[serde(default)]
+    pub provisional: bool,
     /// Why nothing can be said yet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_enough: Option<String>,
@@ -250,6 +271,17 @@ pub struct ReportedGuardrail {
     pub why: Option<String>,
 }
 
+/// The verdict on an arm.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReportedArmVerdict {
+    /// The arm.
+    pub arm: String,
+    /// ship, hold or stop.
+    pub decision: String,
+    /// Why.
+    pub why: String,
+}
+
 /// What follows.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReportedVerdict {
@@ -260,13 +292,20 @@ pub struct ReportedVerdict {
 }
 
 impl Units {
-    fn of(analysis: &Analysis) -> Self {
+    fn of(analysis: &Analysis, dropped: u64) -> Self {
         let (forced, moved) = (analysis.forced, analysis.moved);
         Self {
             entered: analysis.entered + forced + moved,
             mature: analysis.mature,
-            left_out: LeftOut { not_mature: analysis.entered - analysis.mature, forced, moved },
+            left_out: LeftOut { not_mature: analysis.entered - analysis.mature, forced, moved, dropped },
         }
+    }
+}
+
+impl ReportedArmVerdict {
+    fn of(verdict: &ArmVerdict) -> Self {
+        let ArmVerdict { arm, decision, why } = verdict;
+        Self { arm: arm.to_string(), decision: decision.as_str().to_owned(), why: why.clone() }
     }
 }
 
@@ -303,7 +342,7 @@ impl Report {
             changes_before,
             allocations,
             against_held_back: observed.is_against_held_back(),
-            units: Units::of(&analysis),
+            units: Units::of(&analysis, observed.dropped()),
             before_entry: names().zip(observed.before_entry().iter().copied()).collect(),
             excluded: names().zip(observed.excluded().iter().map(Excluded::of)).collect(),
             srm: Srm {
@@ -321,6 +360,8 @@ impl Report {
             // A moment of another shape than today's is not shown.
             history: context.history.iter().filter_map(|json| serde_json::from_str(json).ok()).collect(),
             warnings: warnings(observed, &analysis),
+            arms: analysis.arms.iter().map(ReportedArmVerdict::of).collect(),
+            forbids: analysis.forbids.clone(),
             verdict: ReportedVerdict {
                 decision: analysis.verdict.decision.as_str().to_owned(),
                 why: analysis.verdict.why,
@@ -344,11 +385,16 @@ fn metric(spec: &Experiment, found: &MetricResult) -> ReportedMetric {
             arm: comparison.arm.to_string(),
             against: spec.control.to_string(),
             difference: of(|f| f.estimate.difference),
-            relative: said.filter(|f| f.estimate.control != 0.0).map(|f| f.estimate.difference / f.estimate.control),
+            relative: said
+                .filter(|f| f.estimate.control != 0.0)
+                .map(|f| f.estimate.difference / f.estimate.control.abs()),
+            relative_interval: said.and_then(|f| f.lift),
             interval: said.map(|f| [f.interval.low, f.interval.high]),
             p: of(|f| f.interval.p),
             significant: said.is_some_and(|f| f.significant),
             better: said.filter(|f| f.significant).map(|f| f.better),
+            worse: comparison.is_worse,
+            provisional: said.is_some_and(|f| !f.is_final),
             not_enough: comparison.found.as_ref().err().map(ToString::to_string),
         }
     };
@@ -372,6 +418,7 @@ fn metric(spec: &Experiment, found: &MetricResult) -> ReportedMetric {
         ]
         .map(|(why, n)| (why.to_owned(), n))
         .into(),
+        left_out_by_arm: spec.arms.iter().map(|arm| arm.name.to_string()).zip(found.left_out.iter().copied()).collect(),
         comparisons: found.comparisons.iter().map(comparison).collect(),
     }
 }

@@ -15,6 +15,8 @@ pub struct Course {
     pub started_ms: Option<u64>,
     /// The arms' shares by batch; none where they are fixed.
     pub batches: Vec<Vec<f64>>,
+    /// The arms that were dropped for harm: their units are in no arm.
+    pub dropped: Vec<Name>,
     /// The arm that was shipped and serves all but the holdback, also if it was withdrawn since.
     pub shipped: Option<Name>,
 }
@@ -26,6 +28,7 @@ impl Course {
             unit: unit.clone(),
             started_ms: status.started_ms,
             batches: status.batches.clone(),
+            dropped: status.dropped.clone(),
             shipped: status.served.clone(),
         }
     }

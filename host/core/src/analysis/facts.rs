@@ -172,12 +172,14 @@ impl Facts {
         }
     }
 
-    /// Updates the course if only batches were added, and says whether that was the case. If not,
-    /// nothing is changed, and the experiment's facts have to be read from the ledger again.
+    /// Updates the course if only batches were added or arms were dropped, and says whether that was
+    /// the case. If not, nothing is changed, and the experiment's facts have to be read from the
+    /// ledger again.
     pub fn continue_with(&mut self, course: &Course) -> bool {
         let before = self.course.batches.len();
-        let same_but_batches = Course { batches: self.course.batches.clone(), ..course.clone() } == self.course;
-        if !same_but_batches || !course.batches.starts_with(&self.course.batches) {
+        let (batches, dropped) = (self.course.batches.clone(), self.course.dropped.clone());
+        let same_but_those = Course { batches, dropped, ..course.clone() } == self.course;
+        if !same_but_those || !course.batches.starts_with(&self.course.batches) {
             return false;
         }
         if course.batches.len() > before {
@@ -185,6 +187,8 @@ impl Facts {
                 return false;
             }
             self.srm.add_batches(&course.batches[before..]);
+        }
+        if self.course != *course {
             self.course = course.clone();
             self.version += 1;
         }
@@ -386,6 +390,17 @@ impl Facts {
     /// The rows that cannot be read; none if all can.
     pub fn unreadable_rows(&self) -> Option<&Unreadable> {
         self.unreadable.as_ref()
+    }
+
+    /// Whether an arm was dropped.
+    pub fn is_dropped(&self, arm: usize) -> bool {
+        self.course.dropped.contains(&self.spec.arms[arm].name)
+    }
+
+    /// Units of arms that were dropped: they are in no arm.
+    pub fn dropped(&self) -> u64 {
+        let by_arm = self.entered().iter().enumerate();
+        by_arm.filter(|(arm, _)| self.is_dropped(*arm)).map(|(_, units)| units).sum()
     }
 
     /// Says whether only the winner's own units and the held-back ones are compared.

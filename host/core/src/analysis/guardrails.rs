@@ -3,11 +3,11 @@
 
 use super::metrics::Summed;
 use super::observed::Observed;
+use super::pair::Pair;
 use crate::Name;
-use crate::experiment::{Guardrail, Margin, Watched};
+use crate::experiment::{Aggregate, Guardrail, Margin, PLANNED_UNITS, Quantity, Watched};
 use crate::stats::conditional;
 use crate::stats::rare::{Counts, difference_bounds};
-use crate::stats::{Estimate, lower, upper};
 
 /// The result of a guardrail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,10 +106,11 @@ pub struct GuardrailResult {
 pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms: u64) -> Vec<GuardrailResult> {
     let spec = &observed.spec;
     let guardrail = &spec.guardrails[position];
-    let arms: Vec<usize> = (0..spec.arms.len()).filter(|arm| *arm != control).collect();
-    // Every guardrail and arm may raise an alarm, so they share the error rate of false alarms.
-    // `holds` needs no such correction, because each has to show it alone.
-    let alarm_alpha = guardrail.alpha / (spec.guardrails.len() * arms.len().max(1)) as f64;
+    // Every guardrail and arm may raise an alarm, so they share the error rate of false alarms,
+    // whichever arms are dropped. `holds` needs no such correction, because each has to show it alone.
+    let candidates = spec.arms.len().saturating_sub(1).max(1);
+    let alarm_alpha = guardrail.alpha / (spec.guardrails.len() * candidates) as f64;
+    let arms = (0..spec.arms.len()).filter(|arm| *arm != control && !observed.is_dropped(*arm));
     let summed = match guardrail.watched {
         Watched::Metric(metric) => Some(Summed::of(observed, metric, now_ms)),
         _ => None,
@@ -119,9 +120,26 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
         Some(_) => Vec::new(),
     };
     let judge = |arm: usize| {
-        let mut result = GuardrailResult {
+        let mut result = GuardrailResult::nothing(position, guardrail, &spec.arms[arm].name, alarm_alpha);
+        let arms = [control, arm];
+        match &summed {
+            None if guardrail.watched == Watched::ActionMix => {
+                by_mix(&mut result, guardrail, observed, arms, now_ms);
+            }
+            None => by_counts(&mut result, guardrail, observed, arms, arms.map(|arm| counts[arm])),
+            Some(summed) => by_metric(&mut result, guardrail, summed, arms, observed),
+        }
+        blind(&mut result, guardrail, observed);
+        result
+    };
+    arms.map(judge).collect()
+}
+
+impl GuardrailResult {
+    fn nothing(position: usize, guardrail: &Guardrail, arm: &Name, alarm_alpha: f64) -> Self {
+        Self {
             guardrail: position,
-            arm: spec.arms[arm].name.clone(),
+            arm: arm.clone(),
             kind: kind(guardrail),
             status: HarmStatus::Inconclusive,
             units: [0; 2],
@@ -136,26 +154,8 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
             margin: None,
             is_blind: false,
             why: None,
-        };
-        match &summed {
-            None if guardrail.watched == Watched::ActionMix => {
-                by_mix(&mut result, guardrail, observed, [control, arm], now_ms);
-            }
-            None => {
-                let (weight, of_control) = (spec.arms[arm].weight, spec.arms[control].weight);
-                // With adaptive shares the arm of an event has no fixed probability. Then each
-                // arm's rate is bounded separately.
-                let is_fixed = observed.course.batches.is_empty();
-                let share = if is_fixed { weight / (weight + of_control) } else { 0.0 };
-                let bounds = |alphas| observed.bounds((position, arm), [counts[control], counts[arm]], alphas);
-                by_counts(&mut result, guardrail, [counts[control], counts[arm]], share, bounds);
-            }
-            Some(summed) => by_metric(&mut result, guardrail, summed, [control, arm], observed),
         }
-        blind(&mut result, guardrail, observed);
-        result
-    };
-    arms.into_iter().map(judge).collect()
+    }
 }
 
 fn kind(guardrail: &Guardrail) -> HarmKind {
@@ -180,37 +180,65 @@ fn hits(observed: &Observed, position: usize, now_ms: u64) -> Vec<Counts> {
     counts
 }
 
-/// `share` is the arm's share of the units of both arms. `bounds` returns the lower and the upper
-/// bound of the difference of rates, each at its error rate.
+/// The part of an alarm's error rate that the conditional test of the events has, where it applies.
+/// It speaks first: it needs neither maturity nor an estimate of a rate.
+const CONDITIONAL: f64 = 0.75;
+
+/// The arm's share of the units of both arms. None with adaptive shares: then the arm of an event
+/// has no fixed probability.
+fn share(observed: &Observed, [control, arm]: [usize; 2]) -> Option<f64> {
+    let [of_control, of_arm] = [control, arm].map(|arm| observed.spec.arms[arm].weight);
+    let share = of_arm / (of_control + of_arm);
+    (observed.course.batches.is_empty() && share > 0.0 && share < 1.0).then_some(share)
+}
+
 fn by_counts(
     result: &mut GuardrailResult,
     guardrail: &Guardrail,
-    [control, arm]: [Counts; 2],
-    share: f64,
-    bounds: impl FnOnce([f64; 2]) -> [f64; 2],
+    observed: &Observed,
+    arms: [usize; 2],
+    counts: [Counts; 2],
 ) {
     let rate = |counts: Counts| (counts.units > 0).then(|| counts.events as f64 / counts.units as f64);
-    result.units = [control.units, arm.units];
-    result.means = [rate(control), rate(arm)];
-    let (margin, is_relative, alarm) = match guardrail.margin {
-        Margin::Count(most) => return count(result, arm.events, most),
-        Margin::Difference { margin, is_relative, alarm, .. } => (margin, is_relative, alarm),
-    };
-    if !is_enough(result, guardrail) {
-        return;
+    result.units = counts.map(|counts| counts.units);
+    result.means = counts.map(rate);
+    if let Margin::Count(most) = guardrail.margin {
+        return count(result, counts[1].events, most);
     }
-    let [mut low, high] = bounds([result.alarm_alpha, guardrail.alpha]);
+    let events = counts.map(|counts| counts.events);
+    judge_pair(result, guardrail, &Pair::of_counts(counts, PLANNED_UNITS), share(observed, arms).map(|w| (events, w)));
+}
+
+/// Judges a difference. `events` are the units with an event so far, mature or not, of control and
+/// of the arm, with the arm's share of units; none if events cannot be tested by themselves.
+fn judge_pair(result: &mut GuardrailResult, guardrail: &Guardrail, pair: &Pair, events: Option<([u64; 2], f64)>) {
+    let Margin::Difference { margin, is_relative, more_is_harm, alarm } = guardrail.margin else { return };
+    // Any increase is harm: the events alone show it, from the first unit on.
+    let conditional = events.filter(|_| alarm == 0.0).map(|([control, arm], share)| match more_is_harm {
+        true => conditional::p(control, arm, share),
+        false => conditional::p(arm, control, 1.0 - share),
+    });
+    let rest = if conditional.is_some() { 1.0 - CONDITIONAL } else { 1.0 };
+    result.p = conditional.map(|p| (p / CONDITIONAL).min(1.0));
+    let by_events = result.p.is_some_and(|p| p <= result.alarm_alpha);
+    let bounds = pair.worse([result.alarm_alpha * rest, guardrail.alpha], more_is_harm);
     let margin = scaled(margin, is_relative, result.means[0]);
-    if alarm == 0.0 && share > 0.0 && share < 1.0 {
-        // Any increase is harm. The conditional test of the events alone detects it sooner than two
-        // bounds, each of which allows for the noise of its own arm.
-        let p = conditional::p(control.events, arm.events, share);
-        result.p = Some(p);
-        let is_harm = p <= result.alarm_alpha;
-        low = if is_harm { low.max(0.0) } else { low.min(0.0) };
-        return conclude(result, is_harm, [low, high], margin, alarm);
+    (result.margin, result.alarm) = (Some(margin), Some(alarm));
+    match bounds {
+        Err(_) if by_events => result.status = HarmStatus::Harm,
+        Err(why) => result.why = Some(why.to_string()),
+        Ok([low, high]) => {
+            let is_harm = by_events || low > alarm;
+            let low = if by_events { low.max(0.0) } else { low };
+            let high = match (is_relative, result.means[0]) {
+                (true, Some(mean)) => {
+                    pair.relatively_worse(guardrail.alpha, more_is_harm).map(|share| share * mean.abs())
+                }
+                _ => Some(high),
+            };
+            conclude(result, guardrail, is_harm, low, high);
+        }
     }
-    conclude(result, low > alarm, [low, high], margin, alarm);
 }
 
 /// The share of units with each action at entry. It may differ either way, and the actions share
@@ -252,7 +280,8 @@ fn by_mix(
             result.action = Some(action.clone());
         }
     }
-    conclude(result, low > alarm, [low, high], margin, alarm);
+    (result.margin, result.alarm) = (Some(margin), Some(alarm));
+    conclude(result, guardrail, low > alarm, low, Some(high));
 }
 
 fn by_metric(
@@ -266,27 +295,19 @@ fn by_metric(
     let of = |arm: usize| summed.arm(arm);
     result.units = [of(control).units, of(arm).units];
     result.means = [of(control).mean, of(arm).mean];
-    let (margin, is_relative, more_is_harm, alarm) = match guardrail.margin {
-        Margin::Count(most) => {
-            return count(result, summed.so_far(arm), most);
-        }
-        Margin::Difference { margin, is_relative, more_is_harm, alarm } => (margin, is_relative, more_is_harm, alarm),
-    };
-    if !is_enough(result, guardrail) {
-        return;
+    if let Margin::Count(most) = guardrail.margin {
+        return count(result, summed.so_far(arm), most);
     }
-    let estimate = match summed.estimate(control, arm) {
-        Ok(estimate) if more_is_harm => estimate,
-        // Less is harm: the bounds are mirrored.
-        Ok(estimate) => Estimate { difference: -estimate.difference, ..estimate },
-        Err(why) => {
-            result.why = Some(why.to_string());
-            return;
-        }
-    };
-    let planned = observed.spec.metrics[position].planned_units;
-    let (low, high) = (lower(&estimate, result.alarm_alpha, planned), upper(&estimate, guardrail.alpha, planned));
-    conclude(result, low > alarm, [low, high], scaled(margin, is_relative, result.means[0]), alarm);
+    let metric = &observed.spec.metrics[position];
+    let pair = Pair::of_metric(summed, metric, control, arm);
+    let are_events = matches!(&metric.quantity, Quantity::Mean(measure) if measure.aggregate != Aggregate::Sum);
+    let share = share(observed, [control, arm]).filter(|_| are_events);
+    judge_pair(
+        result,
+        guardrail,
+        &pair,
+        share.map(|share| ([control, arm].map(|arm| summed.events_so_far(arm)), share)),
+    );
 }
 
 /// An outcome that was never posted shows nothing: its name may be misspelt.
@@ -319,16 +340,27 @@ fn is_enough(result: &mut GuardrailResult, guardrail: &Guardrail) -> bool {
     fewest >= guardrail.min_units
 }
 
-fn conclude(result: &mut GuardrailResult, is_harm: bool, [low, high]: [f64; 2], margin: f64, alarm: f64) {
-    (result.lower, result.upper) = (Some(low), Some(high));
-    (result.margin, result.alarm) = (Some(margin), Some(alarm));
+/// Harm is told at once. That it holds takes `min_units`, mature, in both arms.
+fn conclude(result: &mut GuardrailResult, guardrail: &Guardrail, is_harm: bool, low: f64, high: Option<f64>) {
+    (result.lower, result.upper) = (Some(low), high);
+    let margin = result.margin.unwrap_or_default();
     if is_harm {
         result.status = HarmStatus::Harm;
-    } else if high < margin {
-        result.status = HarmStatus::Holds;
-    } else {
-        let change = result.kind.change();
-        result.why = Some(format!("{change} lies in [{low:.5}, {high:.5}]; the margin is {margin}"));
+        return;
+    }
+    if !is_enough(result, guardrail) {
+        return;
+    }
+    let change = result.kind.change();
+    match high {
+        Some(high) if high < margin => result.status = HarmStatus::Holds,
+        Some(high) => result.why = Some(format!("{change} lies in [{low:.5}, {high:.5}]; the margin is {margin}")),
+        None => {
+            result.why = Some(
+                "control's mean is not clearly different from 0 yet, so a share of it is no margin; give an absolute one"
+                    .to_owned(),
+            );
+        }
     }
 }
 

@@ -12,6 +12,10 @@ use crate::stats::{Joint, Moments};
 #[derive(Debug, Clone)]
 pub(super) struct ArmSummary {
     pub moments: Moments,
+    /// Units whose number, or numerator, is not 0.
+    pub events: u64,
+    /// Mature units, with or without a row, exposed or not.
+    pub mature: u64,
     pub joint: Joint,
     pub cross: Cross,
 }
@@ -59,20 +63,12 @@ impl<'o> Shape<'o> {
             By::Covariates(places) => places.len(),
             By::Plain | By::Ratio | By::Batches => 0,
         };
-        let empty = ArmSummary { moments: Moments::default(), joint: Joint::default(), cross: Cross::new(k) };
-        MetricSummary {
-            arms: vec![empty; self.arms],
-            not_mature: 0,
-            no_row: 0,
-            not_exposed: 0,
-            so_far: vec![0.0; self.arms],
-            batches: BTreeMap::new(),
-            lacking: Vec::new(),
-        }
+        MetricSummary::nothing(self.arms, k)
     }
 
-    /// A unit's number, limited to the metric's cap.
+    /// A unit's number within the metric's limits.
     pub fn capped(&self, value: f64) -> f64 {
+        let value = self.metric.floor.map_or(value, |floor| value.max(floor));
         self.metric.cap.map_or(value, |cap| value.min(cap))
     }
 }
@@ -86,6 +82,8 @@ pub(super) struct MetricSummary {
     pub not_exposed: u64,
     /// The totals so far by arm, of mature and immature units: an event cannot un-happen.
     pub so_far: Vec<f64>,
+    /// Units with an event so far, by arm, mature or not.
+    pub events_so_far: Vec<u64>,
     /// By batch and arm, with adaptive shares.
     pub batches: BTreeMap<u32, Vec<Moments>>,
     /// Positions of units that lack a covariate. The mean over all units replaces it, and is known
@@ -94,10 +92,33 @@ pub(super) struct MetricSummary {
 }
 
 impl MetricSummary {
+    /// The summary of no units, of so many arms and covariates.
+    pub fn nothing(arms: usize, covariates: usize) -> Self {
+        let empty = ArmSummary {
+            moments: Moments::default(),
+            events: 0,
+            mature: 0,
+            joint: Joint::default(),
+            cross: Cross::new(covariates),
+        };
+        Self {
+            arms: vec![empty; arms],
+            not_mature: 0,
+            no_row: 0,
+            not_exposed: 0,
+            so_far: vec![0.0; arms],
+            events_so_far: vec![0; arms],
+            batches: BTreeMap::new(),
+            lacking: Vec::new(),
+        }
+    }
+
     /// Adds the summary of further units.
     pub fn merge(&mut self, other: &Self) {
         for (arm, other) in self.arms.iter_mut().zip(&other.arms) {
             arm.moments += other.moments;
+            arm.events += other.events;
+            arm.mature += other.mature;
             arm.joint += other.joint;
             arm.cross += &other.cross;
         }
@@ -105,6 +126,9 @@ impl MetricSummary {
         self.no_row += other.no_row;
         self.not_exposed += other.not_exposed;
         for (sum, other) in self.so_far.iter_mut().zip(&other.so_far) {
+            *sum += other;
+        }
+        for (sum, other) in self.events_so_far.iter_mut().zip(&other.events_so_far) {
             *sum += other;
         }
         for (batch, other) in &other.batches {
@@ -129,6 +153,7 @@ impl MetricSummary {
                 }
                 let y = shape.capped(total.value(aggregate));
                 arm.moments.push(y);
+                arm.events += u64::from(y != 0.0);
                 match &shape.by {
                     By::Plain | By::Ratio => {}
                     By::Batches => {
@@ -151,7 +176,9 @@ impl MetricSummary {
                 if under == 0.0 && metric.missing == Missing::Drop {
                     self.no_row += 1;
                 } else {
-                    arm.joint.push(shape.capped(unit.total(over).value(over_by)), under);
+                    let over = shape.capped(unit.total(over).value(over_by));
+                    arm.events += u64::from(over != 0.0);
+                    arm.joint.push(over, under);
                 }
             }
         }
@@ -172,10 +199,16 @@ pub(super) fn sum_up(
     let mut summary = shape.nothing();
     let (Slots::One(slot, aggregate) | Slots::Two([(slot, aggregate), _])) = shape.slots;
     for (at, unit) in units.iter().enumerate().filter(|(_, unit)| is_in(unit)) {
-        summary.so_far[unit.arm] += unit.total(slot).value(aggregate);
+        let so_far = unit.total(slot).value(aggregate);
+        summary.so_far[unit.arm] += so_far;
+        let counts = !shape.metric.is_exposed || unit.exposed;
+        summary.events_so_far[unit.arm] += u64::from(counts && so_far != 0.0);
         if shape.metric.mature_ms(unit.entry_ms) > now_ms {
             summary.not_mature += 1;
-        } else if shape.metric.is_exposed && !unit.exposed {
+            continue;
+        }
+        summary.arms[unit.arm].mature += 1;
+        if !counts {
             summary.not_exposed += 1;
         } else {
             summary.take(first + at, unit, shape);

@@ -1,16 +1,19 @@
 //! Metrics: each arm against control, over mature units.
 
 use super::facts::BLOCK;
+use super::left_in::lopsided;
+#[cfg(test)]
+use super::metric_summary::ArmSummary;
 use super::metric_summary::{By, MetricSummary, Shape, sum_up};
 use super::observed::Observed;
+use super::pair::Pair;
 use super::unit::{Slots, Unit};
 use crate::Name;
 use crate::experiment::{Aggregate, Method, Metric, Role};
 use crate::stats::bandit::{Batch, value, value_difference};
 use crate::stats::regression::adjusted;
 use crate::stats::{
-    Estimate, Interval, Joint, Kind, Moments, NotEnough, cuped, difference, may_speak, ratio_difference, two_sided,
-    welch,
+    Counts, Estimate, Interval, Joint, Kind, Moments, NotEnough, cuped, difference, may_speak, ratio_difference,
 };
 
 /// The results of a metric.
@@ -34,6 +37,17 @@ pub struct MetricResult {
     pub adjustment: Option<String>,
     /// Each arm against control.
     pub comparisons: Vec<Comparison>,
+    /// Where the arms' selections of units differ: a sentence for each such arm.
+    pub lopsided: Vec<String>,
+    /// Mature units that are not in it, by arm: without a row, or not exposed.
+    pub left_out: Vec<u64>,
+}
+
+impl MetricResult {
+    /// The comparison of an arm.
+    pub fn of_arm(&self, arm: &str) -> Option<&Comparison> {
+        self.comparisons.iter().find(|comparison| *comparison.arm == *arm)
+    }
 }
 
 /// A metric in one arm.
@@ -52,7 +66,22 @@ pub struct Comparison {
     pub arm: Name,
     /// The result, or why there is none yet.
     pub found: Result<Found, NotEnough>,
+    /// It is significantly worse, at this test's part of the error rate that all metrics and arms
+    /// share.
+    pub is_worse: bool,
+    /// Upper bound of the change for the worse at the metric's alpha, in the metric's unit.
+    pub worse_below: Option<f64>,
 }
+
+impl Comparison {
+    /// Whether it is significantly better.
+    pub(super) fn is_better(&self) -> bool {
+        self.found.as_ref().is_ok_and(|found| found.better)
+    }
+}
+
+/// The error rate of "no metric is worse", over all metrics and arms.
+const WORSE_ALPHA: f64 = 0.05;
 
 /// A difference and its interval.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +94,12 @@ pub struct Found {
     pub significant: bool,
     /// It is significant in the desired direction.
     pub better: bool,
+    /// The relative lift's interval, (arm − control) / |control|; none where control's mean is not
+    /// clearly different from 0, or the numbers do not speak asymptotically.
+    pub lift: Option<[f64; 2]>,
+    /// Whether anything may be concluded now. A fixed method's result is provisional until all of its
+    /// planned units are mature.
+    pub is_final: bool,
 }
 
 /// A metric's summary by arm.
@@ -74,6 +109,7 @@ pub(super) struct Summed {
     unplanned: u64,
     /// All planned units have entered and are mature.
     is_time: bool,
+    is_limited: bool,
     kind: Kind,
     by: By,
     batches: Vec<Batch>,
@@ -152,17 +188,52 @@ impl Summed {
         };
         let batches = observed.course.batches.iter().enumerate().map(batch).collect();
         let is_time = observed.units().len() as u64 >= shape.metric.planned_units && sum.not_mature == 0;
-        Self { sum, unplanned, is_time, kind, by: shape.by, batches }
+        let is_limited = shape.metric.is_limited();
+        Self { sum, unplanned, is_time, is_limited, kind, by: shape.by, batches }
     }
 
-    /// An arm against control.
+    /// A summary of these arms.
+    #[cfg(test)]
+    pub(super) fn of_arms(metric: &Metric, by: By, kind: Kind, arms: Vec<ArmSummary>, is_time: bool) -> Self {
+        let mut sum = MetricSummary::nothing(arms.len(), 0);
+        sum.arms = arms;
+        Self { sum, unplanned: 0, is_time, is_limited: metric.is_limited(), kind, by, batches: Vec::new() }
+    }
+
+    /// Whether it is compared batch by batch.
+    pub fn is_by_batches(&self) -> bool {
+        self.by == By::Batches
+    }
+
+    /// The numbers of an arm's units.
+    pub fn moments(&self, arm: usize) -> Moments {
+        self.sum.arms[arm].moments
+    }
+
+    /// The arm's units, and those of them with an event.
+    fn counts(&self, arm: usize) -> Counts {
+        let arm = &self.sum.arms[arm];
+        let units = if self.by == By::Ratio { arm.joint.n } else { arm.moments.n };
+        Counts { units, events: arm.events }
+    }
+
+    /// Units with an event so far, mature or not.
+    pub fn events_so_far(&self, arm: usize) -> u64 {
+        self.sum.events_so_far[arm]
+    }
+
+    /// An arm's mature units, and those of them that are in the metric.
+    pub fn left_in(&self, arm: usize) -> [u64; 2] {
+        [self.sum.arms[arm].mature, self.counts(arm).units]
+    }
+
+    /// An arm against control, if there is enough for it.
     pub fn estimate(&self, control: usize, arm: usize) -> Result<Estimate, NotEnough> {
         let (of_control, of_arm) = (&self.sum.arms[control], &self.sum.arms[arm]);
+        may_speak(self.counts(control), self.counts(arm), self.kind, self.is_limited)?;
         if self.by == By::Ratio {
-            may_speak(&of_control.joint.y(), &of_arm.joint.y(), Kind::Mean)?;
             return ratio_difference(&of_control.joint, &of_arm.joint);
         }
-        may_speak(&of_control.moments, &of_arm.moments, self.kind)?;
         let plain = || difference(&of_control.moments, &of_arm.moments, self.kind);
         match &self.by {
             By::Batches => value_difference(&self.batches, control, arm),
@@ -268,19 +339,7 @@ pub(super) fn find(
     arm: usize,
     alpha: f64,
 ) -> Result<Found, NotEnough> {
-    summed.estimate(control, arm).map(|estimate| {
-        let interval = match metric.method {
-            Method::AsymptoticCs => two_sided(&estimate, alpha, metric.planned_units),
-            Method::Fixed => welch(&estimate, alpha),
-        };
-        // Welch's interval is valid for one look at the planned units. Until they are all mature it
-        // is shown but decides nothing. Later units do not change it, so every later look is the
-        // same one.
-        let speaks = metric.method == Method::AsymptoticCs || summed.is_time;
-        let significant = speaks && (interval.low > 0.0 || interval.high < 0.0);
-        let better = significant && (estimate.difference > 0.0) == metric.more_is_better;
-        Found { estimate, interval, significant, better }
-    })
+    Pair::of_metric(summed, metric, control, arm).interval(metric, alpha, summed.is_time)
 }
 
 /// Computes a metric. Each comparison has a share of its error rate.
@@ -296,8 +355,19 @@ pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_
         Role::Goal => metric.alpha / (goals * candidates.max(1)) as f64,
         Role::Guardrail | Role::Secondary => metric.alpha,
     };
-    let compare =
-        |arm: usize| Comparison { arm: spec.arms[arm].name.clone(), found: find(&summed, metric, control, arm, alpha) };
+    let worse_alpha = WORSE_ALPHA / (spec.metrics.len() * candidates.max(1)) as f64;
+    let compare = |arm: usize| {
+        let pair = Pair::of_metric(&summed, metric, control, arm);
+        let found = pair.interval(metric, alpha, summed.is_time);
+        let worse = pair.worse([worse_alpha, metric.alpha], !metric.more_is_better).ok();
+        // Bounds for any look are valid at one, too.
+        let worse = worse.filter(|_| metric.method == Method::AsymptoticCs || summed.is_time);
+        let is_worse = worse.is_some_and(|[low, _]| low > 0.0)
+            || found.as_ref().is_ok_and(|found| found.significant && !found.better);
+        let worse_below = worse.map(|[_, high]| high);
+        Comparison { arm: spec.arms[arm].name.clone(), found, is_worse, worse_below }
+    };
+    let tried = || (0..spec.arms.len()).filter(|arm| *arm != control && !observed.is_dropped(*arm));
     MetricResult {
         metric: position,
         alpha,
@@ -307,6 +377,13 @@ pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_
         not_exposed: summed.sum.not_exposed,
         unplanned: summed.unplanned,
         adjustment: adjustment(observed, metric),
-        comparisons: (0..spec.arms.len()).filter(|arm| *arm != control).map(compare).collect(),
+        comparisons: tried().map(compare).collect(),
+        lopsided: tried().filter_map(|arm| lopsided(spec, metric, &summed, control, arm)).collect(),
+        left_out: (0..spec.arms.len())
+            .map(|arm| {
+                let [mature, left_in] = summed.left_in(arm);
+                mature.saturating_sub(left_in)
+            })
+            .collect(),
     }
 }

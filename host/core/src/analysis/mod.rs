@@ -5,21 +5,25 @@ mod allocate;
 mod balance;
 mod blocks;
 mod busiest;
+mod conclude;
 mod course;
 mod entry;
 mod facts;
 mod fairness;
 mod fairness_tally;
 mod guardrails;
+mod left_in;
 mod metric_summary;
 mod metrics;
 mod never_posted;
 mod observed;
+mod pair;
 mod segments;
 mod unit;
 mod warnings;
 
 pub use allocate::next_shares;
+pub use conclude::{ArmVerdict, Decide, Verdict};
 pub use course::Course;
 pub use facts::{Decision, Facts, Happened, Unreadable};
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
@@ -31,7 +35,9 @@ pub use segments::{SegmentResult, by_segment};
 pub use unit::{Place, Total, Unit};
 pub use warnings::warnings;
 
-use crate::experiment::{Evidence, Role};
+use conclude::{Conclusion, conclude};
+
+use crate::experiment::Evidence;
 use crate::stats::{NotEnough, chi_squared};
 
 /// A sequential p-value below this is a sample ratio mismatch, which overrides every other result.
@@ -64,41 +70,14 @@ pub struct Analysis {
     pub guardrails: Vec<GuardrailResult>,
     /// The fairness guardrails, arm by arm.
     pub fairness: Vec<FairnessResult>,
-    /// The arm that is better at a goal and whose guardrails all hold, after the minimum duration.
+    /// The verdict on each arm but control.
+    pub arms: Vec<ArmVerdict>,
+    /// What forbids shipping, whatever the arms show; in sentences.
+    pub forbids: Vec<String>,
+    /// The arm that is to ship.
     pub winner: Option<crate::Name>,
     /// The verdict.
     pub verdict: Verdict,
-}
-
-/// A verdict.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// What to do.
-    pub decision: Decide,
-    /// Why.
-    pub why: String,
-}
-
-/// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decide {
-    /// There is a winner.
-    Ship,
-    /// Continue.
-    Hold,
-    /// Harm, or a sample ratio mismatch.
-    Stop,
-}
-
-impl Decide {
-    /// The name in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ship => "ship",
-            Self::Hold => "hold",
-            Self::Stop => "stop",
-        }
-    }
 }
 
 /// Analyses the facts known at `now_ms`, in milliseconds since the Unix epoch.
@@ -123,11 +102,23 @@ pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
         metrics,
         guardrails,
         fairness: fairness::judge(observed, now_ms),
+        arms: Vec::new(),
+        forbids: Vec::new(),
         winner: None,
         verdict: Verdict { decision: Decide::Hold, why: String::new() },
     };
-    (analysis.verdict, analysis.winner) = verdict(observed, &analysis, now_ms);
+    analysis.conclude(observed, now_ms);
     analysis
+}
+
+impl Analysis {
+    fn conclude(&mut self, observed: &Observed, now_ms: u64) {
+        let Conclusion { arms, forbids, winner, verdict } = conclude(observed, self, now_ms);
+        (self.arms, self.forbids, self.winner) = (arms, forbids, winner);
+        if let Some(verdict) = verdict {
+            self.verdict = verdict;
+        }
+    }
 }
 
 /// A cached analysis.
@@ -154,7 +145,7 @@ impl KeptAnalysis {
         });
         if is_valid {
             // The verdict also depends on how long the experiment has run.
-            (kept.analysis.verdict, kept.analysis.winner) = verdict(observed, &kept.analysis, now_ms);
+            kept.analysis.conclude(observed, now_ms);
         }
         (&kept.analysis, !is_valid)
     }
@@ -168,67 +159,6 @@ fn expected_shares(observed: &Observed) -> Vec<f64> {
         expected.iter().map(|units| units / total).collect()
     } else {
         observed.spec.arms.iter().map(|arm| arm.weight).collect()
-    }
-}
-
-/// The verdict, and the winner if it is to ship: an arm that is significantly better at a goal, and
-/// whose guardrails all hold. An inconclusive guardrail of that arm holds the experiment.
-fn verdict(observed: &Observed, analysis: &Analysis, now_ms: u64) -> (Verdict, Option<crate::Name>) {
-    let spec = &observed.spec;
-    let say = |decision, why| (Verdict { decision, why }, None);
-    if analysis.srm_sequential_p < SRM_ALPHA {
-        let why = format!(
-            "units do not fall to the arms as the weights say (sequential p = {:.2e}): nothing else can be trusted",
-            analysis.srm_sequential_p
-        );
-        return say(Decide::Stop, why);
-    }
-    if let Some(harm) = analysis.guardrails.iter().find(|g| g.status == HarmStatus::Harm) {
-        return say(Decide::Stop, harm.describe(observed));
-    }
-    if let Some(harm) = analysis.unfair() {
-        return say(Decide::Stop, harm.describe(observed));
-    }
-    if let Some(unreadable) = observed.unreadable_rows() {
-        return say(Decide::Hold, unreadable.describe());
-    }
-    let goals = || analysis.metrics.iter().filter(|m| spec.metrics[m.metric].role == Role::Goal);
-    let won = goals().find_map(|metric| {
-        let better = |comparison: &&Comparison| comparison.found.as_ref().is_ok_and(|found| found.better);
-        metric.comparisons.iter().find(better).map(|comparison| (metric, comparison))
-    });
-    let Some((metric, comparison)) = won else {
-        return say(
-            Decide::Hold,
-            if goals().next().is_none() {
-                "there is no goal to reach".to_owned()
-            } else {
-                format!(
-                    "no goal is significantly better yet, with {} of {} units mature",
-                    analysis.mature, analysis.entered
-                )
-            },
-        );
-    };
-    let won = format!("'{}' is better in arm '{}'", spec.metrics[metric.metric].name, comparison.arm);
-    // An inconclusive guardrail of another arm does not keep this one from shipping.
-    let open = analysis.guardrails.iter().find(|g| g.arm == comparison.arm && g.status != HarmStatus::Holds);
-    let ran_ms = observed.course.started_ms.map_or(u64::MAX, |started| now_ms.saturating_sub(started));
-    match open {
-        Some(open) => say(Decide::Hold, format!("{won}, and {}", open.describe(observed))),
-        None if ran_ms < spec.min_duration_ms => {
-            let days = |ms: u64| ms as f64 / 86_400_000.0;
-            let why = format!("{won}, and it has run {:.1} of {:.1} days", days(ran_ms), days(spec.min_duration_ms));
-            say(Decide::Hold, why)
-        }
-        None => {
-            let rest = match spec.guardrails.is_empty() {
-                true => "; no guardrail is declared",
-                false => ", and every guardrail holds",
-            };
-            let verdict = Verdict { decision: Decide::Ship, why: format!("{won}{rest}") };
-            (verdict, Some(comparison.arm.clone()))
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 //! it has become mature.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -11,20 +10,13 @@ use super::blocks::Block;
 use super::course::Course;
 use super::facts::{BLOCK, Facts};
 use crate::experiment::Experiment;
-use crate::stats::Counts;
-use crate::stats::rare::{difference_lower, difference_upper};
 
 /// An experiment's units and their summaries.
 pub struct Observed {
     facts: Facts,
     /// By block; none if it was never summarized.
     blocks: RefCell<Vec<Option<Block>>>,
-    /// By guardrail and arm: the last bounds, and the counts they were computed for.
-    bounds: RefCell<BTreeMap<(usize, usize), KeptBounds>>,
 }
-
-/// Bounds of a difference of rates: the lower and the upper one.
-type KeptBounds = ([Counts; 2], [f64; 2]);
 
 impl Deref for Observed {
     type Target = Facts;
@@ -48,7 +40,7 @@ impl Observed {
 
     /// No facts yet, for an experiment with this spec and course.
     pub fn over(spec: Arc<Experiment>, course: Course) -> Self {
-        Self { facts: Facts::over(spec, course), blocks: RefCell::default(), bounds: RefCell::default() }
+        Self { facts: Facts::over(spec, course), blocks: RefCell::default() }
     }
 
     /// Calls `read` with the summaries of all blocks of units as they are at `now_ms`.
@@ -63,20 +55,6 @@ impl Observed {
         }
         drop(blocks);
         read(&self.blocks.borrow())
-    }
-
-    /// The lower and the upper bound of the second rate less the first, each at its error rate in
-    /// `alphas`. Computing them takes about 100 microseconds, so they are cached by guardrail and
-    /// arm, whose error rates are constant, until the counts change.
-    pub(super) fn bounds(&self, of: (usize, usize), counts: [Counts; 2], alphas: [f64; 2]) -> [f64; 2] {
-        let mut kept = self.bounds.borrow_mut();
-        if let Some((_, bounds)) = kept.get(&of).filter(|(known, _)| *known == counts) {
-            return *bounds;
-        }
-        let [control, arm] = counts;
-        let bounds = [difference_lower(control, arm, alphas[0]), difference_upper(control, arm, alphas[1])];
-        kept.insert(of, (counts, bounds));
-        bounds
     }
 
     /// The time at which the next unit becomes mature. Until then, and without new facts, an

@@ -140,7 +140,7 @@ fn one_is_enough_where_none_is_allowed_whether_or_not_its_window_has_passed() {
 fn a_covariate_takes_its_share_of_the_variance_out_and_who_lacks_it_stays_in() {
     let metric = |name: &str, more: &str| {
         format!(
-            "[[metrics]]\nname = \"{name}\"\nrole = \"secondary\"\noutcome = \"paid\"\naggregate = \"sum\"\nwindow = \"1d\"\n{more}\n"
+            "[[metrics]]\nname = \"{name}\"\nrole = \"secondary\"\noutcome = \"paid\"\naggregate = \"sum\"\ncap = 9.0\nwindow = \"1d\"\n{more}\n"
         )
     };
     let specs = metric("plain", "") + &metric("adjusted", "cuped = [\"features.v.x\"]");

@@ -85,6 +85,9 @@ pub struct Status {
     /// The host withdrew a shipped winner; the experiment takes no units.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub withdrawn: bool,
+    /// The arms that were dropped for harm: their units get control's strategy.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub dropped: Vec<Name>,
     /// The arms' shares by batch; empty if shares are fixed.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub batches: Vec<Vec<f64>>,
@@ -115,6 +118,11 @@ pub enum Command {
         /// The arms' shares.
         weights: Vec<f64>,
     },
+    /// Gives the units of an arm control's strategy, and takes them out of the analysis.
+    Drop {
+        /// The arm.
+        arm: Name,
+    },
     /// Lets the winner serve the slot except the holdback.
     Ship {
         /// The arm.
@@ -144,6 +152,7 @@ impl Command {
             Self::Resume => "resume",
             Self::Edit => "edit",
             Self::Allocate { .. } => "allocate",
+            Self::Drop { .. } => "drop",
             Self::Ship { .. } => "ship",
             Self::Reopen => "reopen",
             Self::Abort => "abort",
@@ -194,6 +203,7 @@ impl Default for Status {
             pin: None,
             served: None,
             withdrawn: false,
+            dropped: Vec::new(),
             batches: Vec::new(),
             batch_ms: 0,
             applied: 0.0,
@@ -252,6 +262,13 @@ impl Status {
                 batches.push(weights.clone());
                 // The ramp step is unaffected.
                 Ok(Self { batches, batch_ms: now_ms, since_ms: self.since_ms, ..next })
+            }
+            (State::Running | State::Paused, Command::Drop { arm }) if !self.dropped.contains(arm) => {
+                known_arm(spec, arm)?;
+                let mut dropped = self.dropped.clone();
+                dropped.push(arm.clone());
+                // The ramp step is unaffected.
+                Ok(Self { dropped, phase: self.phase + 1, since_ms: self.since_ms, ..next })
             }
             (State::Running, Command::Ship { winner, pin }) => {
                 known_arm(spec, winner)?;

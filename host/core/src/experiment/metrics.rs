@@ -128,8 +128,13 @@ pub struct Metric {
     pub lag_ms: u64,
     /// How a mature unit without a row counts.
     pub missing: Missing,
-    /// Upper limit of a unit's number, or of a ratio's numerator.
+    /// Lower limit of a unit's number, or of a ratio's numerator; none for `any`.
+    pub floor: Option<f64>,
+    /// Upper limit of a unit's number, or of a ratio's numerator; none for `any`.
     pub cap: Option<f64>,
+    /// How much worse an arm may be at this metric and still ship for another goal, in the metric's
+    /// unit.
+    pub tolerate: Option<f64>,
     /// Whether more is better.
     pub more_is_better: bool,
     /// How the interval is computed.
@@ -177,8 +182,30 @@ pub struct Guardrail {
     pub alpha: f64,
     /// Units needed in each arm before it is evaluated.
     pub min_units: u64,
-    /// On harm the host pauses; otherwise it aborts.
-    pub pauses: bool,
+    /// What the host does on harm.
+    pub on_breach: OnBreach,
+}
+
+/// What the host does on harm, the most drastic first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnBreach {
+    /// It ends the experiment.
+    Abort,
+    /// It pauses the experiment.
+    Pause,
+    /// It drops the arm: its units get control's strategy, and the others continue.
+    DropArm,
+}
+
+impl OnBreach {
+    /// The name in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Abort => "abort",
+            Self::Pause => "pause",
+            Self::DropArm => "drop_arm",
+        }
+    }
 }
 
 /// How much worse an arm may be.
@@ -202,7 +229,7 @@ pub enum Margin {
 /// The most covariates of a metric.
 const MAX_COVARIATES: usize = 8;
 /// The default of `planned_units`.
-const PLANNED_UNITS: u64 = 10_000;
+pub const PLANNED_UNITS: u64 = 10_000;
 
 fn one_of<T: Copy>(key: String, value: Option<&str>, valid: &[(&str, T)]) -> Result<T, String> {
     // The first one is the default.
@@ -253,9 +280,6 @@ impl Metric {
             Some(text) => duration_ms(text).map(Some).map_err(|e| format!("{}: {e}", at(key))),
             None => Ok(None),
         };
-        if let Some(cap) = raw.cap.filter(|cap| !cap.is_finite()) {
-            return Err(at(&format!("cap = {cap}; valid: a finite number")));
-        }
         let alpha = raw.alpha.unwrap_or(0.05);
         if !(alpha > 0.0 && alpha < 0.5) {
             return Err(at(&format!("alpha = {alpha}; valid: above 0 and below 0.5")));
@@ -264,6 +288,10 @@ impl Metric {
             return Err(at("planned_units = 0; valid: a number from 1"));
         }
         let quantity = Self::quantity(raw)?;
+        let [floor, cap] = limits(raw, &quantity).map_err(|why| at(&why))?;
+        if let Some(tolerate) = raw.tolerate.filter(|x| !(x.is_finite() && *x >= 0.0)) {
+            return Err(at(&format!("tolerate = {tolerate}; valid: a finite number from 0, in the metric's unit")));
+        }
         if raw.expects_none && quantity.outcomes().next().is_none() {
             return Err(at("expects_none is for outcomes"));
         }
@@ -280,7 +308,9 @@ impl Metric {
             window_ms,
             lag_ms: duration("lag", &raw.lag)?.unwrap_or(0),
             missing,
-            cap: raw.cap,
+            floor,
+            cap,
+            tolerate: raw.tolerate,
             more_is_better,
             method,
             alpha,
@@ -289,6 +319,24 @@ impl Metric {
             is_exposed,
             cuped,
         })
+    }
+
+    /// The limits of a unit's number, where both are known: 0 and 1 for `any`.
+    pub fn limits(&self) -> Option<[f64; 2]> {
+        match &self.quantity {
+            Quantity::Ratio(..) => None,
+            Quantity::Mean(measure) if measure.aggregate == Aggregate::Any => Some([0.0, 1.0]),
+            Quantity::Mean(measure) => {
+                let least = if measure.aggregate == Aggregate::Count { Some(0.0) } else { self.floor };
+                Some([self.floor.or(least)?, self.cap?])
+            }
+        }
+    }
+
+    /// Whether one unit's number could outweigh all others: an amount without an upper limit.
+    pub fn is_limited(&self) -> bool {
+        let (Quantity::Mean(measure) | Quantity::Ratio(measure, _)) = &self.quantity;
+        measure.aggregate != Aggregate::Sum || self.cap.is_some()
     }
 
     fn covariates(raw: &RawMetric, quantity: &Quantity) -> Result<Vec<Attribute>, String> {
@@ -336,6 +384,31 @@ impl Metric {
     /// been posted by then is taken not to have happened.
     pub fn mature_ms(&self, entry_ms: u64) -> u64 {
         entry_ms.saturating_add(self.window_ms).saturating_add(self.lag_ms)
+    }
+}
+
+/// The limits of a unit's number. What is declared with `max` is not below 0 without a `min`.
+fn limits(raw: &RawMetric, quantity: &Quantity) -> Result<[Option<f64>; 2], String> {
+    for (key, value) in [("cap", raw.cap), ("min", raw.min), ("max", raw.max)] {
+        if let Some(value) = value.filter(|value| !value.is_finite()) {
+            return Err(format!("{key} = {value}; valid: a finite number"));
+        }
+    }
+    let given = [("cap", raw.cap), ("min", raw.min), ("max", raw.max)].into_iter().find(|(_, value)| value.is_some());
+    let Some((key, _)) = given else { return Ok([None, None]) };
+    if matches!(quantity, Quantity::Mean(measure) if measure.aggregate == Aggregate::Any) {
+        return Err(format!(
+            "{key}: a unit's number is 0 or 1 with aggregate = \"any\"; remove it, or take sum or count"
+        ));
+    }
+    if raw.cap.is_some() && raw.max.is_some() {
+        return Err("cap and max: give one of them".to_owned());
+    }
+    let floor = raw.min.or(raw.max.map(|_| 0.0));
+    let cap = raw.cap.or(raw.max);
+    match (floor, cap) {
+        (Some(floor), Some(cap)) if floor >= cap => Err(format!("min = {floor} and max = {cap}; valid: min below max")),
+        _ => Ok([floor, cap]),
     }
 }
 
@@ -401,7 +474,11 @@ impl Guardrail {
             margin,
             alpha,
             min_units: raw.min_units.unwrap_or(300),
-            pauses: one_of(at("on_breach"), raw.on_breach.as_deref(), &[("abort", false), ("pause", true)])?,
+            on_breach: one_of(
+                at("on_breach"),
+                raw.on_breach.as_deref(),
+                &[("abort", OnBreach::Abort), ("pause", OnBreach::Pause), ("drop_arm", OnBreach::DropArm)],
+            )?,
         })
     }
 }

@@ -15,7 +15,10 @@ pub use arms::{Allocation, Arm, Pin, Shadow};
 pub use attribute::Attribute;
 pub use fairness::{Fairness, MAX_FAIRNESS};
 pub use lifecycle::{Command, Evidence, Next, NotPossible, State, Status};
-pub use metrics::{Aggregate, Guardrail, Margin, Measure, Method, Metric, Missing, Quantity, Role, Source, Watched};
+pub use metrics::{
+    Aggregate, Guardrail, Margin, Measure, Method, Metric, Missing, OnBreach, PLANNED_UNITS, Quantity, Role, Source,
+    Watched,
+};
 
 pub use ramp::{Gate, Step};
 

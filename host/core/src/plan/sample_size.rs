@@ -65,7 +65,8 @@ pub(super) fn needs(spec: &Experiment, traffic: &Traffic, tried: usize, effect: 
     let reach = normal.inverse_cdf(1.0 - alpha / 2.0) + normal.inverse_cdf(POWER);
     let is_wide = |n: f64| {
         let (se, n) = ((raised / n).sqrt(), n as u64);
-        let estimate = Estimate { difference: 0.0, se, n, control: 0.0, treatment: 0.0, df: n as f64 };
+        let estimate =
+            Estimate { difference: 0.0, se, n, control: 0.0, treatment: 0.0, df: n as f64, ..Estimate::default() };
         two_sided(&estimate, alpha, metric.planned_units).high > effect.abs()
     };
     let (mut low, mut high) = (2.0_f64, 1e15_f64);

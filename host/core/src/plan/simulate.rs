@@ -214,7 +214,8 @@ impl Simulation<'_> {
         let (spec, status) = (self.setup.spec, &self.status);
         let harmful = analysis.guardrails.iter().filter(|rail| rail.status == HarmStatus::Harm);
         // Guardrails that abort come before those that pause. After a pause a person decides.
-        if let Some(rail) = harmful.min_by_key(|rail| spec.guardrails[rail.guardrail].pauses) {
+        if let Some(rail) = harmful.min_by_key(|rail| spec.guardrails[rail.guardrail].on_breach) {
+            // An arm that is dropped leaves nothing to try where it is the only one.
             return Err(End::Harm(rail.guardrail));
         }
         if analysis.srm_sequential_p < SRM_ALPHA {

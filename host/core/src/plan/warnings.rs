@@ -3,8 +3,8 @@
 use super::entries::Entries;
 use super::model::{self, is_share};
 use super::{Assumed, Baseline, DAY, Scenario, Traffic};
-use crate::experiment::{Experiment, Margin, Method, Metric, Quantity, Role, Watched};
-use crate::stats::{Kind, Moments, may_speak};
+use crate::experiment::{Aggregate, Experiment, Margin, Method, Metric, Quantity, Role, Watched};
+use crate::stats::{Counts, Kind, may_speak};
 
 /// The largest factor between `planned_units` and the units that are expected.
 const FAR: f64 = 3.0;
@@ -95,13 +95,17 @@ fn of_metric(
     }
     let mature = entries.mature(metric);
     let (units, pair) = ((mature * smaller(spec)) as u64, mature * compared(spec));
-    let (kind, arm) = match metric.quantity {
+    let (kind, arm) = match &metric.quantity {
         Quantity::Mean(_) if is_share => (Kind::Proportion, (units as f64 * baseline.mean.clamp(0.0, 1.0)) as u64),
-        _ => (Kind::Mean, 0),
+        // A count of rare rows is about the number of units with one.
+        Quantity::Mean(measure) if measure.aggregate == Aggregate::Count => {
+            (Kind::Mean, (units as f64 * baseline.mean.clamp(0.0, 1.0)) as u64)
+        }
+        _ => (Kind::Mean, units),
     };
-    let arm = Moments::from_counts(units, arm);
+    let arm = Counts { units, events: arm };
     let is_watched = spec.guardrails.iter().any(|rail| rail.watched == Watched::Metric(position));
-    if let Err(why) = may_speak(&arm, &arm, kind).map_err(|why| why.to_string())
+    if let Err(why) = may_speak(arm, arm, kind, metric.is_limited()).map_err(|why| why.to_string())
         && (is_goal || is_watched)
     {
         say(format!("it never speaks in {days} days: {why}"));

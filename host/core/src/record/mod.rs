@@ -218,6 +218,9 @@ pub struct Assignment {
     /// Whether a winner has shipped: the arm is the winner's, or control's for a held-back unit.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub shipped: bool,
+    /// Whether the arm was dropped: the unit has control's strategy, and is in no arm of the analysis.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub dropped: bool,
     /// Whether the arm was forced on the admin listener; then it stays out of the analysis.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub forced: bool,

@@ -12,7 +12,7 @@
 //! were too late for it do no harm. An arm's mean must not change over time: the two arms' weights
 //! concentrate on different batches, so a difference would include part of the change.
 
-use super::compare::{Estimate, Kind, NotEnough};
+use super::compare::{Centre, Estimate, Kind, NotEnough};
 use super::moments::Moments;
 
 /// Posterior draws. The standard error of a probability is at most 0.008.
@@ -172,6 +172,8 @@ pub fn value_difference(batches: &[Batch], control: usize, arm: usize) -> Result
         control: control.mean,
         treatment: treatment.mean,
         df: f64::INFINITY,
+        variances: [control.se * control.se, treatment.se * treatment.se],
+        centre: Centre::default(),
     })
 }
 

@@ -28,6 +28,9 @@ pub enum NotEnough {
         /// The number needed there.
         need: f64,
     },
+    /// Amounts have no upper limit: one unit's number may outweigh all others.
+    #[error("its numbers have no limit: declare a cap, or min and max")]
+    Unlimited,
     /// Nothing varies, or numbers are not finite, so the uncertainty cannot be estimated.
     #[error("there is no variance to measure a difference by")]
     Variance,
@@ -37,7 +40,7 @@ pub enum NotEnough {
 }
 
 /// The difference between two arms, with the inputs of its uncertainty.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Estimate {
     /// Treatment less control, in the metric's unit.
     pub difference: f64,
@@ -51,6 +54,64 @@ pub struct Estimate {
     pub treatment: f64,
     /// Degrees of freedom by Welch and Satterthwaite.
     pub df: f64,
+    /// The variances of control's and of the treatment's mean.
+    pub variances: [f64; 2],
+    /// With covariates: what the uncertainty of their common centre adds to the variance of a
+    /// [`contrast`](Self::contrast).
+    pub centre: Centre,
+}
+
+/// The uncertainty of the centre that covariates are adjusted to. It cancels in a difference whose
+/// slopes are common, and not in a contrast with another factor.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Centre {
+    /// The covariance of both slopes' difference with control's slopes, along the covariates.
+    pub mixed: f64,
+    /// The variance along control's slopes.
+    pub of_control: f64,
+}
+
+impl Estimate {
+    /// Treatment − `factor` · control, with the uncertainty of both. A margin that is a share m of
+    /// control's mean is the contrast with the factor 1 + m, because control's mean is not known.
+    ///
+    /// # Errors
+    /// [`NotEnough::Variance`] if its standard error is 0 or not finite.
+    pub fn contrast(&self, factor: f64) -> Result<Self, NotEnough> {
+        let difference = self.treatment - factor * self.control;
+        let se = self.variance_at(factor).sqrt();
+        if difference.is_finite() && se.is_finite() && se > 0.0 {
+            Ok(Self { difference, se, ..*self })
+        } else {
+            Err(NotEnough::Variance)
+        }
+    }
+
+    fn variance_at(&self, factor: f64) -> f64 {
+        let [control, treatment] = self.variances;
+        let off = 1.0 - factor;
+        treatment + factor * factor * control + off * (2.0 * self.centre.mixed + off * self.centre.of_control)
+    }
+
+    /// The interval of the relative lift, (treatment − control) / |control|: the lifts whose
+    /// contrasts are within `multiplier` standard errors of zero (Fieller, Supplement to the Journal
+    /// of the Royal Statistical Society 7, 1940). None where control's mean is within as many
+    /// standard errors of zero: then the lifts are not an interval.
+    pub fn relative_lift(&self, multiplier: f64) -> Option<[f64; 2]> {
+        let (c, t, q) = (self.control, self.treatment, multiplier * multiplier);
+        let [of_control, of_treatment] = self.variances;
+        let Centre { mixed, of_control: centre } = self.centre;
+        // (t − r c)² ≤ q · variance_at(r), as a polynomial a r² + b r + k ≤ 0 in the ratio r.
+        let a = c * c - q * (of_control + centre);
+        let b = -2.0 * t * c + 2.0 * q * (mixed + centre);
+        let k = t * t - q * (of_treatment + 2.0 * mixed + centre);
+        let root = b * b - 4.0 * a * k;
+        if !(a > 0.0 && root >= 0.0 && root.is_finite()) {
+            return None;
+        }
+        let [low, high] = [-1.0, 1.0].map(|sign| (-b + sign * root.sqrt()) / (2.0 * a) - 1.0);
+        Some(if c < 0.0 { [-high, -low] } else { [low, high] })
+    }
 }
 
 /// An interval for a difference, and the p-value of no difference.
@@ -134,19 +195,28 @@ pub fn cuped(control: &Joint, treatment: &Joint) -> Result<Estimate, NotEnough> 
         mean: arm.y_mean - theta * (arm.x_mean - x_mean),
         variance: residual(arm, theta),
     };
-    estimate(arm(control), arm(treatment))
+    // The variance of the centre is that of the covariate's mean over both arms.
+    let n = (control.n + treatment.n) as f64;
+    let of_control = theta * theta * (control.x() + treatment.x()).variance().unwrap_or_default() / n;
+    let adjusted = estimate(arm(control), arm(treatment))?;
+    Ok(Estimate { centre: Centre { mixed: 0.0, of_control }, ..adjusted })
 }
 
 /// The interval and p-value for one look at a time fixed in advance (Welch's t, two-sided).
 /// `alpha`, between 0 and 1, is the share of such intervals that miss the true difference.
 /// Evaluated repeatedly, the error rate is far higher.
 pub fn welch(estimate: &Estimate, alpha: f64) -> Interval {
-    let reach = critical(alpha, estimate.df) * estimate.se;
+    let reach = welch_multiplier(estimate, alpha) * estimate.se;
     Interval {
         low: estimate.difference - reach,
         high: estimate.difference + reach,
         p: 2.0 * upper_tail((estimate.difference / estimate.se).abs(), estimate.df),
     }
+}
+
+/// The half-width of [`welch`]'s interval, in standard errors.
+pub fn welch_multiplier(estimate: &Estimate, alpha: f64) -> f64 {
+    critical(alpha, estimate.df)
 }
 
 /// One arm's summary, as all methods use it.
@@ -183,7 +253,8 @@ pub(super) fn estimate(control: ArmMoments, treatment: ArmMoments) -> Result<Est
         return Err(NotEnough::Variance);
     }
     let n = control.n + treatment.n;
-    Ok(Estimate { difference, se, n, control: control.mean, treatment: treatment.mean, df })
+    let (control, treatment) = (control.mean, treatment.mean);
+    Ok(Estimate { difference, se, n, control, treatment, df, variances: [a, b], centre: Centre::default() })
 }
 
 /// Above this many degrees of freedom the normal distribution replaces Student's. There, the

@@ -22,6 +22,7 @@
 //! | interval for one look at a fixed time | [`welch`] |
 //! | interval and bounds for any number of looks | [`two_sided`], [`lower`], [`upper`] |
 //! | whether there is enough data for them | [`may_speak`] |
+//! | the difference where there are too few events, at one look | [`one_look`] |
 //! | whether units are split by the weights | [`chi_squared`], [`log_bayes_factor`], [`Sequential`] |
 //! | whether rare events became more frequent | [`rare`] |
 //! | how the next units are split to find the best arm | [`thompson`] |
@@ -33,6 +34,7 @@ pub mod bandit;
 pub mod compare;
 pub mod conditional;
 pub mod moments;
+pub mod one_look;
 pub mod rare;
 pub mod regression;
 pub mod sequence;
@@ -40,11 +42,14 @@ pub mod srm;
 
 pub use adjust::{benjamini_hochberg, bonferroni};
 pub use bandit::{Batch, Value, thompson, value, value_difference};
-pub use compare::{Estimate, Interval, Kind, NotEnough, cuped, difference, ratio_difference, welch};
+pub use compare::{
+    Centre, Estimate, Interval, Kind, NotEnough, cuped, difference, ratio_difference, welch, welch_multiplier,
+};
 pub use moments::{Joint, Moments};
-pub use rare::{Counts, log_e_value};
+pub use one_look::{clopper_pearson, one_look};
+pub use rare::{BoundedSum, Counts, log_e_value};
 pub use regression::{Cross, adjusted};
-pub use sequence::{lower, may_speak, two_sided, upper};
+pub use sequence::{lower, may_speak, multiplier, one_sided_multiplier, two_sided, upper};
 pub use srm::{Sequential, chi_squared, log_bayes_factor};
 
 #[cfg(test)]

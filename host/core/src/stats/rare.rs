@@ -21,8 +21,8 @@ use std::ops::Add;
 use serde::{Deserialize, Serialize};
 use statrs::function::beta::ln_beta;
 
-/// Bisections of an interval of rates: enough for the last digit of any rate in practice.
-const HALVINGS: u32 = 60;
+/// Bisections of an interval of rates: to 10⁻¹².
+const HALVINGS: u32 = 40;
 
 /// Beta's parameters without a preferred rate.
 const ALIKE: [f64; 2] = [0.5, 0.5];
@@ -46,31 +46,49 @@ impl Add for Counts {
     }
 }
 
-impl Counts {
-    fn without(self) -> u64 {
-        self.units.saturating_sub(self.events)
+/// One arm's numbers between 0 and 1: how many, and their sum. Counts of events are such numbers.
+///
+/// A number x in [0, 1] with the mean μ has E(eˡˣ) ≤ 1 − μ + μ eˡ, so what holds for 0 and 1 holds
+/// for it, with its sum in place of the events.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BoundedSum {
+    /// Units.
+    pub units: f64,
+    /// The sum of their numbers; never more than the units.
+    pub sum: f64,
+}
+
+impl From<Counts> for BoundedSum {
+    fn from(counts: Counts) -> Self {
+        Self { units: counts.units as f64, sum: counts.events as f64 }
+    }
+}
+
+impl BoundedSum {
+    fn without(self) -> f64 {
+        (self.units - self.sum).max(0.0)
     }
 
-    /// The share of units with the event, or `unknown` without units.
+    /// The mean, or `unknown` without units.
     fn rate(self, unknown: f64) -> f64 {
-        if self.units == 0 { unknown } else { self.events as f64 / self.units as f64 }
+        if self.units == 0.0 { unknown } else { (self.sum / self.units).clamp(0.0, 1.0) }
     }
 
     /// ln of the likelihood at `rate`.
     fn log_likelihood(self, rate: f64) -> f64 {
-        let term = |count: u64, ln: f64| if count == 0 { 0.0 } else { count as f64 * ln };
-        term(self.events, rate.ln()) + term(self.without(), (-rate).ln_1p())
+        let term = |count: f64, ln: f64| if count == 0.0 { 0.0 } else { count * ln };
+        term(self.sum, rate.ln()) + term(self.without(), (-rate).ln_1p())
     }
 
     /// The likelihood's slope at `rate`, as a logarithm.
     fn slope(self, rate: f64) -> f64 {
-        let term = |count: u64, of: f64| if count == 0 { 0.0 } else { count as f64 / of };
-        term(self.events, rate) - term(self.without(), 1.0 - rate)
+        let term = |count: f64, of: f64| if count == 0.0 { 0.0 } else { count / of };
+        term(self.sum, rate) - term(self.without(), 1.0 - rate)
     }
 
     /// ln of the likelihood, averaged over all rates with the weights of [`RARE`] and [`ALIKE`].
     fn log_mixture(self) -> f64 {
-        let (s, f) = (self.events as f64, self.without() as f64);
+        let (s, f) = (self.sum, self.without());
         let under = |[a, b]: [f64; 2]| ln_beta(a + s, b + f) - ln_beta(a, b);
         let (one, other) = (under(ALIKE), under(RARE));
         one.max(other) + (-(one - other).abs()).exp().ln_1p() - std::f64::consts::LN_2
@@ -80,7 +98,13 @@ impl Counts {
 /// The natural logarithm of the e-value against "the treatment's rate is at most the control's plus
 /// `alarm`". At or above ln(1 / α) it is rejected at level α, at any stopping time. `alarm` is a
 /// difference of rates, such as 0.01 for a percentage point; it is clamped to [−1, 1].
-pub fn log_e_value(control: Counts, treatment: Counts, alarm: f64) -> f64 {
+pub fn log_e_value(control: impl Into<BoundedSum>, treatment: impl Into<BoundedSum>, alarm: f64) -> f64 {
+    let (control, treatment) = (control.into(), treatment.into());
+    control.log_mixture() + treatment.log_mixture() - log_likelihood_at_most(control, treatment, alarm)
+}
+
+/// ln of the greatest likelihood with a difference of at most `alarm`.
+fn log_likelihood_at_most(control: BoundedSum, treatment: BoundedSum, alarm: f64) -> f64 {
     let alarm = alarm.clamp(-1.0, 1.0);
     // An arm without units has the rate that fits the hypothesis best.
     let (base, raised) = (control.rate(1.0), treatment.rate(0.0));
@@ -90,19 +114,27 @@ pub fn log_e_value(control: Counts, treatment: Counts, alarm: f64) -> f64 {
         let base = likeliest(control, treatment, alarm, (base, raised - alarm));
         (base, (base + alarm).clamp(0.0, 1.0))
     };
-    let likelihood = control.log_likelihood(base) + treatment.log_likelihood(raised);
-    control.log_mixture() + treatment.log_mixture() - likelihood
+    control.log_likelihood(base) + treatment.log_likelihood(raised)
+}
+
+/// The natural logarithm of the e-value against "both arms have the same mean". It is used as
+/// [`log_e_value`] is.
+pub fn log_e_value_of_equality(control: impl Into<BoundedSum>, treatment: impl Into<BoundedSum>) -> f64 {
+    let (control, treatment) = (control.into(), treatment.into());
+    let both = BoundedSum { units: control.units + treatment.units, sum: control.sum + treatment.sum };
+    control.log_mixture() + treatment.log_mixture() - both.log_likelihood(both.rate(0.5))
 }
 
 /// Whether the treatment's rate exceeds the control's by more than `alarm`. If it does not, the
 /// probability of a false alarm over all looks is at most `alpha`.
-pub fn harm(control: Counts, treatment: Counts, alarm: f64, alpha: f64) -> bool {
+pub fn harm(control: impl Into<BoundedSum>, treatment: impl Into<BoundedSum>, alarm: f64, alpha: f64) -> bool {
     log_e_value(control, treatment, alarm) >= -alpha.ln()
 }
 
 /// Bounds of one arm's rate that hold at all times with probability at least 1 − `alpha`: the
 /// rates whose martingale is below 1 / `alpha`. (0, 1) without units.
-pub fn bounds(counts: Counts, alpha: f64) -> (f64, f64) {
+pub fn bounds(counts: impl Into<BoundedSum>, alpha: f64) -> (f64, f64) {
+    let counts = counts.into();
     let rate = counts.rate(0.5);
     let is_out = |p: f64| counts.log_mixture() - counts.log_likelihood(p) >= -alpha.ln();
     (edge(0.0, rate, is_out), edge(1.0, rate, is_out))
@@ -111,26 +143,79 @@ pub fn bounds(counts: Counts, alpha: f64) -> (f64, f64) {
 /// Bounds of the treatment's rate less the control's. Both hold together, at all times, with
 /// probability at least 1 − `alpha`: they are the outermost differences of one region of pairs of
 /// rates. At the same level, [`harm`] is true for every alarm below the lower bound.
-pub fn difference_bounds(control: Counts, treatment: Counts, alpha: f64) -> (f64, f64) {
+pub fn difference_bounds(control: impl Into<BoundedSum>, treatment: impl Into<BoundedSum>, alpha: f64) -> (f64, f64) {
+    let (control, treatment) = (control.into(), treatment.into());
     (difference_lower(control, treatment, alpha), difference_upper(control, treatment, alpha))
 }
 
 /// The lower one of [`difference_bounds`].
-pub fn difference_lower(control: Counts, treatment: Counts, alpha: f64) -> f64 {
+pub fn difference_lower(control: impl Into<BoundedSum>, treatment: impl Into<BoundedSum>, alpha: f64) -> f64 {
+    let (control, treatment) = (control.into(), treatment.into());
     // At and below this difference the data support the hypothesis.
     let within = treatment.rate(0.0) - control.rate(1.0);
-    edge(-1.0, within, |alarm| harm(control, treatment, alarm, alpha))
+    let mixture = control.log_mixture() + treatment.log_mixture();
+    let is_out = |alarm: f64| mixture - log_likelihood_at_most(control, treatment, alarm) >= -alpha.ln();
+    edge(-1.0, within, is_out)
 }
 
 /// The upper one of [`difference_bounds`].
-pub fn difference_upper(control: Counts, treatment: Counts, alpha: f64) -> f64 {
+pub fn difference_upper(control: impl Into<BoundedSum>, treatment: impl Into<BoundedSum>, alpha: f64) -> f64 {
     -difference_lower(treatment, control, alpha)
+}
+
+/// The natural logarithm of the e-value against "the treatment's mean is at most `factor` times the
+/// control's", for numbers between 0 and 1 and a factor above 0. It is used as [`log_e_value`] is.
+pub fn log_e_value_of_ratio(control: impl Into<BoundedSum>, treatment: impl Into<BoundedSum>, factor: f64) -> f64 {
+    let (control, treatment) = (control.into(), treatment.into());
+    control.log_mixture() + treatment.log_mixture() - log_likelihood_at_most_times(control, treatment, factor)
+}
+
+/// ln of the greatest likelihood with a mean of at most `factor` times control's.
+fn log_likelihood_at_most_times(control: BoundedSum, treatment: BoundedSum, factor: f64) -> f64 {
+    let (base, raised) = (control.rate(1.0), treatment.rate(0.0));
+    let (base, raised) = if raised <= base * factor {
+        (base, raised)
+    } else {
+        let most = (1.0 / factor).min(1.0);
+        let (mut low, mut high) = (base.min(most), (raised / factor).min(most));
+        for _ in 0..HALVINGS / 2 {
+            let middle = 0.5 * (low + high);
+            let slope = control.slope(middle) + factor * treatment.slope((middle * factor).min(1.0));
+            if slope > 0.0 { low = middle } else { high = middle }
+        }
+        let base = 0.5 * (low + high);
+        (base, (base * factor).min(1.0))
+    };
+    control.log_likelihood(base) + treatment.log_likelihood(raised)
+}
+
+/// The largest ratio that is bounded: beyond it nothing is known.
+const MOST_TIMES: f64 = 1e6;
+
+/// Upper bound of the treatment's mean as a multiple of the control's, at all times with probability
+/// at least 1 − `alpha`; infinite where nothing bounds it.
+pub fn ratio_upper(control: impl Into<BoundedSum>, treatment: impl Into<BoundedSum>, alpha: f64) -> f64 {
+    let (control, treatment) = (control.into(), treatment.into());
+    // Out is a ratio whose hypothesis "at least that many times" is rejected.
+    let mixture = control.log_mixture() + treatment.log_mixture();
+    let is_out = |ln: f64| mixture - log_likelihood_at_most_times(treatment, control, (-ln).exp()) >= -alpha.ln();
+    let near = treatment.rate(0.0) / control.rate(1.0);
+    let near = if near > 0.0 { near.ln().clamp(-MOST_TIMES.ln(), MOST_TIMES.ln()) } else { -MOST_TIMES.ln() };
+    if !is_out(MOST_TIMES.ln()) {
+        return f64::INFINITY;
+    }
+    edge(MOST_TIMES.ln(), near, is_out).exp()
+}
+
+/// Lower bound of the same: see [`ratio_upper`].
+pub fn ratio_lower(control: impl Into<BoundedSum>, treatment: impl Into<BoundedSum>, alpha: f64) -> f64 {
+    1.0 / ratio_upper(treatment, control, alpha)
 }
 
 /// The control's rate in `within` that maximizes the likelihood of both arms, if the treatment's
 /// rate is higher by `alarm`. Each arm's likelihood alone is greatest at one end, so the maximum
 /// lies in between.
-fn likeliest(control: Counts, treatment: Counts, alarm: f64, within: (f64, f64)) -> f64 {
+fn likeliest(control: BoundedSum, treatment: BoundedSum, alarm: f64, within: (f64, f64)) -> f64 {
     let (least, most) = ((-alarm).max(0.0), (1.0 - alarm).min(1.0));
     let (mut low, mut high) = (within.0.clamp(least, most), within.1.clamp(least, most));
     // The likelihood is flat there, so an approximate maximum is good enough.
@@ -159,11 +244,11 @@ mod tests {
     use super::*;
 
     /// The chances of 0 to `units` events, as logarithms, without the likelihood.
-    fn ways(units: u64) -> impl Iterator<Item = (Counts, f64)> {
+    fn ways(units: u64) -> impl Iterator<Item = (BoundedSum, f64)> {
         (0..=units).scan(0.0, move |ln, events| {
             let now = *ln;
             *ln += ((units - events) as f64 / (events + 1) as f64).ln();
-            Some((Counts { units, events }, now))
+            Some((Counts { units, events }.into(), now))
         })
     }
 
@@ -192,6 +277,36 @@ mod tests {
         }
         let harmful = mean(0.01, 0.4, 0.1);
         assert!(harmful > 20.0, "{harmful}");
+    }
+
+    #[test]
+    fn a_ratio_is_bounded_where_the_events_bound_it() {
+        let counts = |units, events| Counts { units, events };
+        // 10.5 % against 19 %: less than doubled, surely, only with many units.
+        let few = ratio_upper(counts(1000, 105), counts(1000, 190), 0.01);
+        let many = ratio_upper(counts(100_000, 10_500), counts(100_000, 19_000), 0.01);
+        assert!(few > 2.0 && many < 2.0 && many > 19.0 / 10.5, "{few} {many}");
+        assert!(ratio_upper(counts(1000, 0), counts(1000, 3), 0.01).is_infinite(), "none in control");
+        let none = ratio_upper(counts(20_000, 400), counts(20_000, 0), 0.01);
+        assert!(none > 0.0 && none < 0.05, "{none}");
+        let lower = ratio_lower(counts(100_000, 10_500), counts(100_000, 19_000), 0.01);
+        assert!(lower > 1.6 && lower < 19.0 / 10.5, "{lower}");
+    }
+
+    #[test]
+    fn an_e_value_of_a_ratio_is_at_most_one_on_average() {
+        let mean = |base: f64, factor: f64| -> f64 {
+            let chances = |units, rate| ways(units).map(move |(c, ways)| (c, (ways + c.log_likelihood(rate)).exp()));
+            chances(40, base)
+                .flat_map(|(c, p)| chances(25, base * factor).map(move |(t, q)| (c, t, p * q)))
+                .filter(|(.., chance)| *chance > 0.0)
+                .map(|(c, t, chance)| chance * log_e_value_of_ratio(c, t, factor).exp())
+                .sum()
+        };
+        for (base, factor) in [(0.01, 2.0), (0.3, 1.5), (0.9, 0.5), (0.2, 5.0)] {
+            let found = mean(base, factor);
+            assert!(found > 0.0 && found <= 1.0, "{base} {factor}: {found}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::ops::{Add, AddAssign};
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::{ArmMoments, Estimate, NotEnough, estimate};
+use super::compare::{ArmMoments, Centre, Estimate, NotEnough, estimate};
 use super::moments::Moments;
 
 /// A covariate counts as a combination of the ones already taken if they leave no more than this
@@ -184,7 +184,16 @@ pub fn adjusted(control: &Cross, treatment: &Cross) -> Result<Estimate, NotEnoug
         let variance = fit.left / df as f64 + share * share * of_centre / (arm.n - 1) as f64;
         ArmMoments { n: arm.n, df, mean, variance }
     };
-    estimate(arm(control, treatment, &fits[0]), arm(treatment, control, &fits[1]))
+    let adjusted = estimate(arm(control, treatment, &fits[0]), arm(treatment, control, &fits[1]))?;
+    // The covariances of the covariates over all units, along two directions, of their mean.
+    let along = |one: &dyn Fn(usize) -> f64, other: &dyn Fn(usize) -> f64| {
+        let both = control.clone() + treatment.clone();
+        let sum = |i: usize| usable.iter().map(|&j| one(i) * other(j) * both.product(i, j)).sum::<f64>();
+        usable.iter().map(|&i| sum(i)).sum::<f64>() / ((n - 1.0) * n)
+    };
+    let of_control = |i: usize| fits[0].slopes[i];
+    let centre = Centre { mixed: along(&apart, &of_control), of_control: along(&of_control, &of_control) };
+    Ok(Estimate { centre, ..adjusted })
 }
 
 /// The least-squares line of one arm.

@@ -10,14 +10,14 @@
 //! several times the nominal one. [`may_speak`] says when there is enough data.
 
 use super::compare::{Estimate, Interval, Kind, NotEnough};
-use super::moments::Moments;
+use super::rare::Counts;
 
 /// Events, and units without one, that must be expected in the smaller arm. With 10, an upper bound
 /// at 0.05 still errs in 6 % of runs at a split of 5:95, on the side on which a guardrail would
 /// wrongly hold; with 20, in 4.8 %.
-const EVENTS: f64 = 20.0;
+pub const EVENTS: f64 = 20.0;
 /// Units needed in each arm if numbers are not only 0 and 1.
-const UNITS: u64 = 500;
+pub const UNITS: u64 = 500;
 
 /// The interval that holds at all times, with an always-valid p-value.
 ///
@@ -33,7 +33,7 @@ const UNITS: u64 = 500;
 /// If this is not defined for `alpha` or the estimate, the interval is unbounded.
 pub fn two_sided(estimate: &Estimate, alpha: f64, planned: u64) -> Interval {
     let x = information(estimate.n, alpha, planned);
-    let reach = bounded(estimate.se * (2.0 * (x + 1.0) / x * ((x + 1.0).sqrt() / alpha).ln()).sqrt());
+    let reach = bounded(estimate.se * multiplier(estimate, alpha, planned));
     let z = estimate.difference / estimate.se;
     let p = (x + 1.0).sqrt() * (-0.5 * z * z * x / (x + 1.0)).exp();
     Interval { low: estimate.difference - reach, high: estimate.difference + reach, p: p.min(1.0) }
@@ -46,50 +46,61 @@ pub fn two_sided(estimate: &Estimate, alpha: f64, planned: u64) -> Interval {
 /// SE √(2 (Nρ² + 1) / (Nρ²) · ln(1 + √(Nρ² + 1) / (2α))) below the difference, by the same paper;
 /// −∞ if that is not defined.
 pub fn lower(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
-    estimate.difference - one_sided(estimate, alpha, planned)
+    estimate.difference - bounded(estimate.se * one_sided_multiplier(estimate, alpha, planned))
 }
 
 /// Upper bound of the true difference: see [`lower`].
 pub fn upper(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
-    estimate.difference + one_sided(estimate, alpha, planned)
+    estimate.difference + bounded(estimate.se * one_sided_multiplier(estimate, alpha, planned))
 }
 
 /// Whether there is enough data for the stated coverage.
 ///
-/// Proportions need 20 events and 20 units without one, expected in the smaller arm at the rate of
-/// both arms together. At a split of 5:95 and a rate of 2 %, evaluated from the first units on, a
-/// sequence for 5 % errs in almost half of all experiments without this rule, and in 5 % with it,
-/// nearly always because the small arm has fewer events than expected.
+/// `control` and `treatment` are the units of each arm, and those of them whose number is not 0.
+/// Of these, 20 must be expected in the smaller arm at the rate of both arms together: units, not
+/// rows, because the rows of one unit come together. A proportion needs as many without an event.
+/// At a split of 5:95 and a rate of 2 %, evaluated from the first units on, a sequence for 5 % errs
+/// in almost half of all experiments without this rule, and in 5 % with it, nearly always because
+/// the small arm has fewer events than expected.
 ///
-/// Means need 500 units in each arm. Long-tailed numbers must also be capped, at a bound fixed in
-/// advance, such as their 99th percentile: lognormal amounts (σ = 2) at 5:95 err in a quarter of
+/// Numbers other than 0 and 1 need 500 units in each arm besides, and amounts a limit that was fixed
+/// in advance, such as their 99th percentile: lognormal amounts (σ = 2) at 5:95 err in a quarter of
 /// experiments with neither, and in 3 % with both.
 ///
 /// # Errors
-/// [`NotEnough::Units`] or [`NotEnough::Events`] for what is missing.
-pub fn may_speak(control: &Moments, treatment: &Moments, kind: Kind) -> Result<(), NotEnough> {
-    let units = control.n.min(treatment.n);
-    match kind {
-        Kind::Mean if units < UNITS => Err(NotEnough::Units { have: units, need: UNITS }),
-        Kind::Mean => Ok(()),
-        Kind::Proportion if units == 0 => Err(NotEnough::Units { have: 0, need: 1 }),
-        Kind::Proportion => {
-            let rate = (*control + *treatment).mean;
-            let have = units as f64 * rate.min(1.0 - rate);
-            if have >= EVENTS { Ok(()) } else { Err(NotEnough::Events { have, need: EVENTS }) }
-        }
+/// [`NotEnough::Units`], [`NotEnough::Events`] or [`NotEnough::Unlimited`] for what is missing.
+pub fn may_speak(control: Counts, treatment: Counts, kind: Kind, is_limited: bool) -> Result<(), NotEnough> {
+    let units = control.units.min(treatment.units);
+    let need = if kind == Kind::Proportion { 1 } else { UNITS };
+    if !is_limited {
+        return Err(NotEnough::Unlimited);
     }
+    if units < need {
+        return Err(NotEnough::Units { have: units, need });
+    }
+    let both = control + treatment;
+    let rate = both.events as f64 / both.units as f64;
+    let rarer = if kind == Kind::Proportion { rate.min(1.0 - rate) } else { rate };
+    let have = units as f64 * rarer;
+    if have >= EVENTS { Ok(()) } else { Err(NotEnough::Events { have, need: EVENTS }) }
+}
+
+/// The half-width of [`two_sided`], in standard errors.
+pub fn multiplier(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
+    let x = information(estimate.n, alpha, planned);
+    bounded((2.0 * (x + 1.0) / x * ((x + 1.0).sqrt() / alpha).ln()).sqrt())
+}
+
+/// The reach of [`lower`] and [`upper`], in standard errors.
+pub fn one_sided_multiplier(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
+    let x = information(estimate.n, 2.0 * alpha, planned);
+    bounded((2.0 * (x + 1.0) / x * (1.0 + (x + 1.0).sqrt() / (2.0 * alpha)).ln()).sqrt())
 }
 
 /// Nρ²: the progress of an experiment relative to its plan. NaN if `alpha` is not a valid level.
 fn information(n: u64, alpha: f64, planned: u64) -> f64 {
     let loss = if alpha > 0.0 && alpha < 1.0 { -2.0 * alpha.ln() } else { f64::NAN };
     n as f64 * (loss + (1.0 + loss).ln()) / planned.max(1) as f64
-}
-
-fn one_sided(estimate: &Estimate, alpha: f64, planned: u64) -> f64 {
-    let x = information(estimate.n, 2.0 * alpha, planned);
-    bounded(estimate.se * (2.0 * (x + 1.0) / x * (1.0 + (x + 1.0).sqrt() / (2.0 * alpha)).ln()).sqrt())
 }
 
 /// A width that is NaN gives an unbounded interval.

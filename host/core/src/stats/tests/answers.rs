@@ -43,8 +43,8 @@ fn ratios_and_covariates_say_what_they_lack() {
 
 #[test]
 fn a_sequence_speaks_when_there_is_enough() {
-    let moments = Moments::from_counts;
-    let expected = |a: Moments, b: Moments| match may_speak(&a, &b, Kind::Proportion) {
+    let moments = |units, events| Counts { units, events };
+    let expected = |a: Counts, b: Counts| match may_speak(a, b, Kind::Proportion, true) {
         Err(NotEnough::Events { have, need: 20.0 }) => (have * 1e6).round() / 1e6,
         other => panic!("{other:?}"),
     };
@@ -53,19 +53,25 @@ fn a_sequence_speaks_when_there_is_enough() {
     assert_eq!(expected(moments(50, 50), moments(950, 0)), 2.5);
     // Nor is it enough where almost all units have it.
     assert_eq!(expected(moments(950, 950), moments(50, 0)), 2.5);
-    let (half, third) = (Moments::from_counts(40, 20), Moments::from_counts(960, 480));
-    assert_eq!(may_speak(&half, &third, Kind::Proportion), Ok(()));
-    assert_eq!(may_speak(&half, &third, Kind::Mean), Err(NotEnough::Units { have: 40, need: 500 }));
-    let (enough, short) = (Moments::from_counts(500, 3), Moments::from_counts(499, 3));
-    assert_eq!(may_speak(&enough, &enough, Kind::Mean), Ok(()));
-    assert_eq!(may_speak(&enough, &short, Kind::Mean), Err(NotEnough::Units { have: 499, need: 500 }));
-    let empty = Moments::default();
-    assert_eq!(may_speak(&enough, &empty, Kind::Proportion), Err(NotEnough::Units { have: 0, need: 1 }));
+    let (half, third) = (moments(40, 20), moments(960, 480));
+    assert_eq!(may_speak(half, third, Kind::Proportion, true), Ok(()));
+    assert_eq!(may_speak(half, third, Kind::Mean, true), Err(NotEnough::Units { have: 40, need: 500 }));
+    let (enough, short) = (moments(500, 30), moments(499, 30));
+    assert_eq!(may_speak(enough, enough, Kind::Mean, true), Ok(()));
+    assert_eq!(may_speak(enough, enough, Kind::Mean, false), Err(NotEnough::Unlimited));
+    assert_eq!(may_speak(enough, short, Kind::Mean, true), Err(NotEnough::Units { have: 499, need: 500 }));
+    let none = may_speak(moments(10_485, 19), moments(515, 0), Kind::Mean, true);
+    assert!(matches!(none, Err(NotEnough::Events { have, .. }) if have < 1.0), "{none:?}");
+    // Nearly all units with a number is no trouble where it is not always the same one.
+    assert_eq!(may_speak(moments(600, 600), moments(600, 600), Kind::Mean, true), Ok(()));
+    let empty = Counts::default();
+    assert_eq!(may_speak(enough, empty, Kind::Proportion, true), Err(NotEnough::Units { have: 0, need: 1 }));
 }
 
 #[test]
 fn what_is_undefined_rules_nothing_out() {
-    let estimate = Estimate { difference: 1.0, se: 0.1, n: 9000, control: 0.0, treatment: 1.0, df: 8998.0 };
+    let estimate =
+        Estimate { difference: 1.0, se: 0.1, n: 9000, control: 0.0, treatment: 1.0, df: 8998.0, ..Estimate::default() };
     for alpha in [0.0, 1.0, 1.5, -0.1, f64::NAN] {
         let all = Interval { low: f64::NEG_INFINITY, high: f64::INFINITY, p: 1.0 };
         assert_eq!(two_sided(&estimate, alpha, 5000), all, "{alpha}");
@@ -81,7 +87,15 @@ fn what_is_undefined_rules_nothing_out() {
 fn a_p_value_and_its_interval_agree() {
     for step in 0..400 {
         let difference = f64::from(step) * 0.01;
-        let estimate = Estimate { difference, se: 1.0, n: 700, control: 0.0, treatment: difference, df: 698.0 };
+        let estimate = Estimate {
+            difference,
+            se: 1.0,
+            n: 700,
+            control: 0.0,
+            treatment: difference,
+            df: 698.0,
+            ..Estimate::default()
+        };
         for interval in [welch(&estimate, 0.05), two_sided(&estimate, 0.05, 500)] {
             assert_eq!(interval.p < 0.05, interval.low > 0.0, "{difference}: {interval:?}");
         }
@@ -90,7 +104,13 @@ fn a_p_value_and_its_interval_agree() {
 
 #[test]
 fn student_becomes_normal_without_a_step() {
-    let high = |df| welch(&Estimate { difference: 0.0, se: 1.0, n: 9, control: 0.0, treatment: 0.0, df }, 0.05).high;
+    let high = |df| {
+        welch(
+            &Estimate { difference: 0.0, se: 1.0, n: 9, control: 0.0, treatment: 0.0, df, ..Estimate::default() },
+            0.05,
+        )
+        .high
+    };
     // By tables; closed inversions give 1.83 for ten million.
     for (df, known) in [(1.0, 12.7062047), (10.0, 2.2281389), (1e4, 1.9602012), (1e7, 1.9599643), (1e12, 1.9599640)] {
         assert!((high(df) / known - 1.0).abs() < 1e-7, "{df}: {}", high(df));

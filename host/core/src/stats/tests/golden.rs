@@ -156,7 +156,8 @@ fn sequences_are_the_golden_ones() {
         near("lower", lower(&estimate, case.alpha, case.planned), case.lower);
         near("upper", upper(&estimate, case.alpha, case.planned), case.upper);
     }
-    let estimate = Estimate { difference: 0.0, se: 1.0, n: 5000, control: 0.0, treatment: 0.0, df: 4998.0 };
+    let estimate =
+        Estimate { difference: 0.0, se: 1.0, n: 5000, control: 0.0, treatment: 0.0, df: 4998.0, ..Estimate::default() };
     near("width", two_sided(&estimate, 0.05, 5000).high, golden.width_at_plan);
     assert!((golden.width_at_plan / 3.035 - 1.0).abs() < 0.01);
     // Another plan shows.

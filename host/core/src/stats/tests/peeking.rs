@@ -9,10 +9,10 @@ const UNITS: u64 = 30_000;
 /// The proportions' estimate, if there is one and, where asked for, enough of it.
 fn estimate(control: Counts, treatment: Counts, gated: bool) -> Option<Estimate> {
     let moments = |arm: Counts| Moments::from_counts(arm.units, arm.events);
-    let (control, treatment) = (moments(control), moments(treatment));
     if gated {
-        may_speak(&control, &treatment, Kind::Proportion).ok()?;
+        may_speak(control, treatment, Kind::Proportion, true).ok()?;
     }
+    let (control, treatment) = (moments(control), moments(treatment));
     difference(&control, &treatment, Kind::Proportion).ok()
 }
 
@@ -103,15 +103,20 @@ fn errors_of_means(runs: u64, treated: f64, amounts: &[f64], misses: fn(&Moments
     share(runs, run)
 }
 
+/// No amount is 0.
+fn every(arm: &Moments) -> Counts {
+    Counts { units: arm.n, events: arm.n }
+}
+
 #[test]
 fn a_sequence_of_capped_amounts_holds_while_it_is_looked_at() {
     let capped = amounts(0.99);
     let gated = |control: &Moments, treatment: &Moments| {
-        may_speak(control, treatment, Kind::Mean).is_ok()
+        may_speak(every(control), every(treatment), Kind::Mean, true).is_ok()
             && difference(control, treatment, Kind::Mean).is_ok_and(|found| misses(found, 0.0))
     };
     let peeked = |control: &Moments, treatment: &Moments| {
-        may_speak(control, treatment, Kind::Mean).is_ok()
+        may_speak(every(control), every(treatment), Kind::Mean, true).is_ok()
             && difference(control, treatment, Kind::Mean).is_ok_and(|found| welch_misses(found, 0.0))
     };
     for treated in [0.5, 0.05] {

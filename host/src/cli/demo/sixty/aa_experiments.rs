@@ -2,7 +2,7 @@
 //! with a t-test, and by Serin.
 
 use serin_core::allocation::{Purpose, pick, place};
-use serin_core::stats::{Kind, Moments, difference, may_speak, two_sided};
+use serin_core::stats::{Counts, Kind, Moments, difference, may_speak, two_sided};
 
 use super::super::data::Seeded;
 
@@ -32,7 +32,8 @@ pub(super) fn winners(seed: u64) -> [u64; 2] {
             }
             let Ok(estimate) = difference(&arms[0], &arms[1], Kind::Proportion) else { continue };
             is_called[0] |= estimate.difference.abs() > 1.96 * estimate.se;
-            if may_speak(&arms[0], &arms[1], Kind::Proportion).is_ok() {
+            let events = |arm: &Moments| Counts { units: arm.n, events: arm.sum().round() as u64 };
+            if may_speak(events(&arms[0]), events(&arms[1]), Kind::Proportion, true).is_ok() {
                 let interval = two_sided(&estimate, 0.05, UNITS);
                 is_called[1] |= interval.low > 0.0 || interval.high < 0.0;
             }

@@ -1,0 +1,46 @@
+//! Who is left in. A metric over some of the units (those with a row, those exposed) compares two
+//! selections. If an arm changes who is selected, the difference is no effect of it.
+
+use super::metrics::Summed;
+use crate::experiment::{Experiment, Metric, Missing, Quantity};
+use crate::stats::rare::{Counts, log_e_value_of_equality};
+
+/// Error rate of this test over all metrics and arms, as for a sample ratio mismatch.
+const ALPHA: f64 = 0.01;
+
+/// A sentence, if significantly more of one arm's mature units are in the metric than of control's.
+pub(super) fn lopsided(
+    spec: &Experiment,
+    metric: &Metric,
+    summed: &Summed,
+    control: usize,
+    arm: usize,
+) -> Option<String> {
+    let selects =
+        metric.is_exposed || metric.missing == Missing::Drop || matches!(metric.quantity, Quantity::Ratio(..));
+    if !selects {
+        return None;
+    }
+    let counts = |arm: usize| {
+        let [mature, left_in] = summed.left_in(arm);
+        Counts { units: mature, events: left_in }
+    };
+    let (of_control, of_arm) = (counts(control), counts(arm));
+    let tests = spec.metrics.len() * (spec.arms.len() - 1);
+    if log_e_value_of_equality(of_control, of_arm) < (tests.max(1) as f64 / ALPHA).ln() {
+        return None;
+    }
+    let share = |counts: Counts| counts.events as f64 / counts.units as f64 * 100.0;
+    Some(format!(
+        "metric '{}': {} of {} mature units of arm '{}' are in it ({:.1} %), and {} of {} of control ({:.1} %): the arms' \
+         selections differ, so their difference says nothing about the effect",
+        metric.name,
+        of_arm.events,
+        of_arm.units,
+        spec.arms[arm].name,
+        share(of_arm),
+        of_control.events,
+        of_control.units,
+        share(of_control)
+    ))
+}
