@@ -203,3 +203,5 @@ impl Analysis {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verdict_tests;
