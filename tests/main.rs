@@ -47,4 +47,5 @@ mod steering;
 mod support;
 mod tidy;
 mod upkeep;
+mod verdicts;
 mod webhooks;

@@ -26,10 +26,14 @@ pub struct Finding {
     pub what: String,
     /// Its errors.
     pub error: Option<String>,
+    /// What is valid and can never work, in sentences.
+    pub warnings: Vec<String>,
+    /// What it means, in sentences.
+    pub notes: Vec<String>,
 }
 
 fn finding(file: &Path, what: impl Into<String>, error: Option<String>) -> Finding {
-    Finding { file: files::shown(file), what: what.into(), error }
+    Finding { file: files::shown(file), what: what.into(), error, warnings: Vec::new(), notes: Vec::new() }
 }
 
 /// Checks a deployment.
@@ -142,6 +146,8 @@ fn check_experiments(config: &Config, versions: &VersionsByPin, models: &Arc<Mod
     };
     for status in binder.bind(candidates).statuses {
         let waits = (status.state == ExperimentState::Waiting).then_some(status.why);
-        findings.push(finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits)));
+        let found = finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits));
+        let (warnings, notes) = status.spec.map(|spec| (spec.advice(), spec.meanings())).unwrap_or_default();
+        findings.push(Finding { warnings, notes, ..found });
     }
 }

@@ -9,8 +9,14 @@ pub(super) fn run(config: &Path, format: Format) -> Outcome {
     let findings = check(config);
     let failed = findings.iter().any(|finding| finding.error.is_some());
     if format == Format::Json {
-        let rows: Vec<_> =
-            findings.iter().map(|f| serde_json::json!({ "file": f.file, "what": f.what, "error": f.error })).collect();
+        let rows: Vec<_> = findings
+            .iter()
+            .map(|f| {
+                serde_json::json!({
+                    "file": f.file, "what": f.what, "error": f.error, "warnings": f.warnings, "notes": f.notes,
+                })
+            })
+            .collect();
         println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "ok": !failed, "files": rows }))?);
         return Ok(!failed);
     }
@@ -19,6 +25,8 @@ pub(super) fn run(config: &Path, format: Format) -> Outcome {
             None => println!("ok      {:<40} {}", finding.file, finding.what),
             Some(error) => eprintln!("FAILED  {}: {error}", finding.file),
         }
+        finding.notes.iter().for_each(|note| println!("        {note}"));
+        finding.warnings.iter().for_each(|warning| eprintln!("warning {}: {warning}", finding.file));
     }
     Ok(!failed)
 }

@@ -1,7 +1,6 @@
 //! Who is left in. A metric over some of the units (those with a row, those exposed) compares two
 //! selections. If an arm changes who is selected, the difference is no effect of it.
 
-use super::metrics::Summed;
 use crate::experiment::{Experiment, Metric, Missing, Quantity};
 use crate::stats::rare::{Counts, log_e_value_of_equality};
 
@@ -9,23 +8,14 @@ use crate::stats::rare::{Counts, log_e_value_of_equality};
 const ALPHA: f64 = 0.01;
 
 /// A sentence, if significantly more of one arm's mature units are in the metric than of control's.
-pub(super) fn lopsided(
-    spec: &Experiment,
-    metric: &Metric,
-    summed: &Summed,
-    control: usize,
-    arm: usize,
-) -> Option<String> {
+/// `arms` are the mature units of control and of the arm, and those of them that are in the metric.
+pub(super) fn lopsided(spec: &Experiment, metric: &Metric, arm: usize, arms: [[u64; 2]; 2]) -> Option<String> {
     let selects =
         metric.is_exposed || metric.missing == Missing::Drop || matches!(metric.quantity, Quantity::Ratio(..));
     if !selects {
         return None;
     }
-    let counts = |arm: usize| {
-        let [mature, left_in] = summed.left_in(arm);
-        Counts { units: mature, events: left_in }
-    };
-    let (of_control, of_arm) = (counts(control), counts(arm));
+    let [of_control, of_arm] = arms.map(|[mature, left_in]| Counts { units: mature, events: left_in });
     let tests = spec.metrics.len() * (spec.arms.len() - 1);
     if log_e_value_of_equality(of_control, of_arm) < (tests.max(1) as f64 / ALPHA).ln() {
         return None;

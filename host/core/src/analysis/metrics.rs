@@ -378,7 +378,9 @@ pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_
         unplanned: summed.unplanned,
         adjustment: adjustment(observed, metric),
         comparisons: tried().map(compare).collect(),
-        lopsided: tried().filter_map(|arm| lopsided(spec, metric, &summed, control, arm)).collect(),
+        lopsided: tried()
+            .filter_map(|arm| lopsided(spec, metric, arm, [control, arm].map(|arm| summed.left_in(arm))))
+            .collect(),
         left_out: (0..spec.arms.len())
             .map(|arm| {
                 let [mature, left_in] = summed.left_in(arm);

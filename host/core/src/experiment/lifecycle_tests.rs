@@ -6,7 +6,8 @@ fn spec() -> Experiment {
     Experiment::parse(
         "id = \"e\"\ndecision_point = \"d\"\n\
          ramp = [{ coverage = 0.1, hold = \"1h\", min_units = 100, gate = \"fast\" }, { coverage = 0.5, gate = \"non_inferior\" }, { coverage = 1.0 }]\n\
-         [[arms]]\nname = \"a\"\nstrategy = \"p@1.0.0\"\nweight = 0.5\n[[arms]]\nname = \"b\"\nstrategy = \"q@1.1.0\"\nweight = 0.5\n",
+         [[arms]]\nname = \"a\"\nstrategy = \"p@1.0.0\"\nweight = 0.5\n[[arms]]\nname = \"b\"\nstrategy = \"q@1.1.0\"\nweight = 0.5\n\
+         [[guardrails]]\nmetric = \"failures\"\nmax_increase = 0.01\n",
     )
     .expect("valid")
 }

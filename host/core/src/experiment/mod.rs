@@ -1,5 +1,6 @@
 //! Experiment files: parsing and validation, and the validated types.
 
+mod advice;
 mod arms;
 mod attribute;
 mod fairness;
@@ -171,7 +172,7 @@ impl Experiment {
         }
         let holdback = holdback(raw.holdback, &arms, &control)?;
         let notify = raw.notify.into_iter().enumerate().map(hook).collect::<Result<_, _>>()?;
-        Ok(Self {
+        let spec = Self {
             decision_point: raw.decision_point.into(),
             owner: raw.owner,
             description: raw.description,
@@ -197,7 +198,11 @@ impl Experiment {
             reuse_slot: raw.reuse_slot,
             notify,
             digest: crate::digest(text.as_bytes()).into(),
-        })
+        };
+        match spec.gate_without_guardrails() {
+            Some(why) => Err(why),
+            None => Ok(spec),
+        }
     }
 }
 

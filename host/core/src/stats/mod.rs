@@ -49,7 +49,7 @@ pub use moments::{Joint, Moments};
 pub use one_look::{clopper_pearson, one_look};
 pub use rare::{BoundedSum, Counts, log_e_value};
 pub use regression::{Cross, adjusted};
-pub use sequence::{lower, may_speak, multiplier, one_sided_multiplier, two_sided, upper};
+pub use sequence::{EVENTS, UNITS, lower, may_speak, multiplier, one_sided_multiplier, two_sided, upper};
 pub use srm::{Sequential, chi_squared, log_bayes_factor};
 
 #[cfg(test)]
