@@ -6,7 +6,7 @@ use super::observed::Observed;
 use super::unit::{Slots, Unit};
 use crate::Name;
 use crate::experiment::{Aggregate, Method, Metric, Role};
-use crate::stats::bandit::{Batch, value, value_difference};
+use crate::stats::bandit::{Batch, batch_difference, compared, detrended, level};
 use crate::stats::regression::adjusted;
 use crate::stats::{
     Estimate, Interval, Joint, Kind, Moments, NotEnough, cuped, difference, may_speak, ratio_difference, two_sided,
@@ -76,6 +76,7 @@ pub(super) struct Summed {
     is_time: bool,
     kind: Kind,
     by: By,
+    control: usize,
     batches: Vec<Batch>,
 }
 
@@ -152,7 +153,7 @@ impl Summed {
         };
         let batches = observed.course.batches.iter().enumerate().map(batch).collect();
         let is_time = observed.units().len() as u64 >= shape.metric.planned_units && sum.not_mature == 0;
-        Self { sum, unplanned, is_time, kind, by: shape.by, batches }
+        Self { sum, unplanned, is_time, kind, by: shape.by, control: observed.spec.control_at(), batches }
     }
 
     /// An arm against control.
@@ -162,19 +163,24 @@ impl Summed {
             may_speak(&of_control.joint.y(), &of_arm.joint.y(), Kind::Mean)?;
             return ratio_difference(&of_control.joint, &of_arm.joint);
         }
+        if self.by == By::Batches {
+            let [of_control, of_arm] = compared(&self.batches, control, arm);
+            may_speak(&of_control, &of_arm, self.kind)?;
+            return batch_difference(&self.batches, control, arm);
+        }
         may_speak(&of_control.moments, &of_arm.moments, self.kind)?;
         let plain = || difference(&of_control.moments, &of_arm.moments, self.kind);
         match &self.by {
-            By::Batches => value_difference(&self.batches, control, arm),
             // A constant covariate explains nothing.
             By::Covariates(places) if places.len() == 1 => cuped(&of_control.joint, &of_arm.joint).or_else(|_| plain()),
             By::Covariates(_) => adjusted(&of_control.cross, &of_arm.cross).or_else(|_| plain()),
-            By::Plain | By::Ratio => plain(),
+            By::Plain | By::Ratio | By::Batches => plain(),
         }
     }
 
-    /// An arm's mean or ratio. With adaptive shares the plain mean is biased, so it is the weighted
-    /// value ([`value`]).
+    /// An arm's mean or ratio. With adaptive shares a plain mean is biased. There, control's mean has
+    /// each batch weighted by its size ([`level`]), and another arm's is control's plus the
+    /// difference, so that the means differ by what is compared.
     pub fn arm(&self, position: usize) -> ArmResult {
         let arm = &self.sum.arms[position];
         match self.by {
@@ -183,7 +189,11 @@ impl Summed {
                 ArmResult { units: arm.joint.n, mean: (under != 0.0).then(|| arm.joint.y().sum() / under) }
             }
             By::Batches => {
-                let mean = value(&self.batches, position).ok().map(|value| value.mean);
+                let mean = match batch_difference(&self.batches, self.control, position) {
+                    Ok(found) if position != self.control => Some(found.treatment),
+                    // Nothing is compared: no reward varies, say.
+                    _ => level(&self.batches, position),
+                };
                 ArmResult { units: arm.moments.n, mean }
             }
             By::Plain | By::Covariates(_) => {
@@ -197,9 +207,9 @@ impl Summed {
         self.sum.so_far[arm].round().max(0.0) as u64
     }
 
-    /// The rewards of each arm, over all batches.
+    /// The rewards of each arm over all batches, without the trend that the arms share.
     pub fn rewards(&self) -> Vec<Moments> {
-        self.sum.arms.iter().map(|arm| arm.moments).collect()
+        detrended(&self.batches)
     }
 
     /// The kind of a unit's number.
@@ -253,7 +263,9 @@ pub fn baseline(observed: &Observed, position: usize, now_ms: u64) -> Option<(f6
 fn adjustment(observed: &Observed, metric: &Metric) -> Option<String> {
     let names = || metric.cuped.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match metric.cuped.len() {
-        _ if !observed.course.batches.is_empty() => Some("batch by batch, adaptively weighted AIPW".to_owned()),
+        _ if !observed.course.batches.is_empty() => {
+            Some("differences within batches, with the same weights for both arms".to_owned())
+        }
         0 => None,
         1 => Some(format!("CUPED by {}", names())),
         _ => Some(format!("regression on {} in each arm (Lin)", names())),
