@@ -143,6 +143,7 @@ fn check_experiments(config: &Config, versions: &VersionsByPin, models: &Arc<Mod
         gone: &[],
         which: Statuses::Due,
         now_ms: 0,
+        windows: &|_, _| Ok(None),
     };
     for status in binder.bind(candidates).statuses {
         let waits = (status.state == ExperimentState::Waiting).then_some(status.why);

@@ -11,7 +11,9 @@ use serin_core::expression::Predicate;
 use super::declared::Declarations;
 use super::held_slots::{HeldSlot, check_slot};
 use crate::config::Config;
-use crate::decide::{self, BindTarget, RoutedExperiment, RunningExperiment, ShadowArm, ShippedArm, batch_salt};
+use crate::decide::{
+    self, BindTarget, RewardWindows, RoutedExperiment, RunningExperiment, ShadowArm, ShippedArm, batch_salt,
+};
 use crate::deployment::{PointSchema, PointSpec};
 use crate::experiments::{ExperimentState, ExperimentStatus, Life, SpecCandidate};
 use crate::files;
@@ -57,6 +59,9 @@ pub(super) struct Binder<'a> {
     pub gone: &'a [(Arc<Experiment>, Status)],
     pub which: Statuses,
     pub now_ms: u64,
+    /// The open windows of an experiment with adaptive shares, which may have to be read from the
+    /// ledger.
+    pub windows: &'a dyn Fn(&Experiment, &Status) -> Result<Option<RewardWindows>, String>,
 }
 
 /// A candidate's spec, held to the deployment.
@@ -221,8 +226,9 @@ impl Binder<'_> {
             has_shadows: !shadows.is_empty(),
             dropped: now.dropped.clone(),
         };
+        let windows = (self.windows)(spec, now).map_err(Binding::Waits)?;
         let (routed, attributes) = (Arc::new(routed), spec.attributes().into());
-        Ok(Binding::Runs(Box::new(RunningExperiment { routed, arms, shadows, attributes })))
+        Ok(Binding::Runs(Box::new(RunningExperiment { routed, arms, shadows, attributes, windows })))
     }
 
     /// The decision point of a spec, which randomizes by the spec's unit.

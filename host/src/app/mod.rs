@@ -13,6 +13,7 @@ mod models;
 mod moved;
 mod reload;
 mod subjects;
+mod windows;
 
 pub use background::needed_rows;
 pub use build::Built;

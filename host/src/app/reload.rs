@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::archiving::Generation;
 use super::build::wanted;
 use super::models::Models;
+use super::windows::WindowsById;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::DeploymentSnapshot;
@@ -71,6 +72,8 @@ pub struct Reloader {
     controller: Arc<Controller>,
     observer: Arc<Observer>,
     retain: watch::Sender<Option<Duration>>,
+    /// The open windows of units under adaptive allocation.
+    windows: WindowsById,
     /// Held while artifacts and models are loaded, which takes seconds for one with an interpreter.
     loading: Mutex<()>,
     /// Whether the last scan ended in a panic.
@@ -136,6 +139,7 @@ impl Reloader {
             controller,
             observer,
             retain: watch::Sender::new(config.retain),
+            windows: WindowsById::default(),
             loading: Mutex::default(),
             is_broken: AtomicBool::new(false),
             inner: Mutex::new(Inner {

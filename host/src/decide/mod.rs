@@ -4,6 +4,7 @@
 mod attempt;
 mod fair_queue;
 mod gather;
+mod open_windows;
 mod pipeline;
 mod pool;
 mod request;
@@ -12,12 +13,13 @@ mod routing_table;
 mod shadow;
 mod snapshot;
 
+pub use open_windows::{OpenWindows, UnitBatch};
 pub use pipeline::{Decided, decide};
 pub use pool::{OnDecided, Pool, QueuedDecision, Refused};
 pub use request::{DecisionRequest, Force, MAX_OFFSET, RequestError};
-pub use route::{batch_salt, route_again, routing, verify_arm};
+pub use route::{batch_salt, route_again, routing, verify_arm, verify_batch};
 pub use routing_table::{RoutedExperiment, RoutingTable, ShippedArm};
 pub use shadow::{ShadowRun, Shadowed, Shadows};
 pub use snapshot::{
-    BindError, BindTarget, BoundArm, DeploymentSnapshot, Point, RunningExperiment, ShadowArm, UnionView,
+    BindError, BindTarget, BoundArm, DeploymentSnapshot, Point, RewardWindows, RunningExperiment, ShadowArm, UnionView,
 };

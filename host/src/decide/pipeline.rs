@@ -59,7 +59,8 @@ pub fn decide(
 
     let known = DecisionScope::new(&admitted.entities, &admitted.context, &features);
     let span = tracing::debug_span!("route").entered();
-    let routed = route(&point.routing, &admitted.entities, &known, request.force.as_ref())?;
+    let batch_of = |at: usize, unit: &str| point.experiments[at].batch_of(unit, time_ms, !request.dry_run);
+    let routed = route(&point.routing, &admitted.entities, &known, request.force.as_ref(), batch_of)?;
     drop(span);
     timings.note("route", watch.lap_us());
 

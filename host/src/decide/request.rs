@@ -21,6 +21,8 @@ pub struct DecisionRequest {
     pub utc_offset_minutes: i32,
     /// A forced arm.
     pub force: Option<Force>,
+    /// Its record is not kept, so the unit does not enter.
+    pub dry_run: bool,
 }
 
 /// A forced arm.

@@ -1,5 +1,6 @@
 //! Routing: computes a unit's arm from ids, salts and specs alone.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use serin_core::NameMap;
@@ -9,7 +10,7 @@ use serin_core::expression::{Reference, Scope};
 use serin_core::record::{Assignment, FeatureRow, NotEnrolled, Record, Routing, RowStatus, Unit};
 use serin_core::value::Value;
 
-use super::{Force, Point, RequestError, RoutedExperiment, RoutingTable, ShippedArm};
+use super::{Force, Point, RequestError, RoutedExperiment, RoutingTable, RunningExperiment, ShippedArm, UnitBatch};
 
 /// The values of a decision for expressions. A stale value is unknown.
 pub(super) struct DecisionScope<'a> {
@@ -66,11 +67,14 @@ pub(super) struct Routed {
     pub arm: Option<usize>,
 }
 
+/// Routes a decision. `batch_of` returns the batch of an admitted unit, by the position of its
+/// experiment in the table and the unit's id; none for the one in force.
 pub(super) fn route(
     table: &RoutingTable,
     entities: &NameMap<String>,
     known: &DecisionScope<'_>,
     force: Option<&Force>,
+    batch_of: impl FnOnce(usize, &str) -> Option<UnitBatch>,
 ) -> Result<Routed, RequestError> {
     let layer = &table.layer;
     let unit = entities.get(&layer.unit).map(|id| Unit { kind: layer.unit.clone(), id: id.clone() });
@@ -90,7 +94,7 @@ pub(super) fn route(
         }
     }
     if let Some((experiment, arm)) = forced {
-        routing.assignment = Some(assignment(&table.experiments[experiment], arm, true));
+        routing.assignment = Some(assignment(&table.experiments[experiment], arm, None, true));
         return Ok(Routed { routing, arm: Some(arm), experiment: Some(experiment) });
     }
     let Some(id) = routing.unit.as_ref().map(|unit| unit.id.clone()) else { return nobody(routing) };
@@ -121,8 +125,10 @@ pub(super) fn route(
         routing.not_enrolled = is_admitted.then(|| NotEnrolled { experiment: experiment.id.clone(), why });
         return nobody(routing);
     }
-    let arm = if is_admitted { drawn(experiment, &layer.unit, &id) } else { None };
-    routing.assignment = arm.map(|arm| assignment(experiment, arm, false));
+    let batch = if is_admitted && experiment.batch.is_some() { batch_of(at, &id) } else { None };
+    let batch = batch.filter(|batch| batch.shares.len() == experiment.arms.len());
+    let arm = if is_admitted { drawn(experiment, batch.as_ref(), &layer.unit, &id) } else { None };
+    routing.assignment = arm.map(|arm| assignment(experiment, arm, batch.as_ref(), false));
     Ok(Routed { routing, arm, experiment: Some(at) })
 }
 
@@ -134,7 +140,15 @@ fn holder(experiments: &[Arc<RoutedExperiment>], place: Place) -> Option<usize> 
     place.is_below(experiments[at].slot[1]).then_some(at)
 }
 
-/// Routes a unit at a point, without making a decision.
+impl RunningExperiment {
+    /// The batch of a unit that has a decision at `now_ms`. With `enters`, the unit is remembered.
+    pub(super) fn batch_of(&self, unit: &str, now_ms: u64, enters: bool) -> Option<UnitBatch> {
+        let (windows, current) = (self.windows.as_ref()?, self.routed.batch?);
+        windows.open.batch_of(unit, now_ms, current, windows.length_ms, enters)
+    }
+}
+
+/// Routes a unit at a point, without making a decision; with adaptive shares by the batch in force.
 ///
 /// # Errors
 /// That a forced experiment or arm does not exist.
@@ -144,10 +158,11 @@ pub fn routing(
     context: &NameMap<Value>,
     features: &NameMap<FeatureRow>,
 ) -> Result<Routing, RequestError> {
-    Ok(route(&point.routing, entities, &DecisionScope::new(entities, context, features), None)?.routing)
+    Ok(route(&point.routing, entities, &DecisionScope::new(entities, context, features), None, |_, _| None)?.routing)
 }
 
-/// Recomputes the routing of a record, with the table by which it was routed.
+/// Recomputes the routing of a record, with the table by which it was routed. A unit's batch is an
+/// input: it is in the record.
 ///
 /// # Errors
 /// That a forced arm is not in the table.
@@ -155,13 +170,43 @@ pub fn route_again(table: &RoutingTable, record: &Record) -> Result<Routing, Req
     let known = DecisionScope::new(&record.entities, &record.context, &record.features);
     let by_hand = record.routing.assignment.as_ref().filter(|assignment| assignment.forced);
     let force = by_hand.map(|a| Force { experiment: a.experiment.to_string(), arm: a.arm.to_string() });
-    Ok(route(table, &record.entities, &known, force.as_ref())?.routing)
+    let batch_of = |at: usize, _: &str| {
+        let experiment = &table.experiments[at];
+        let assignment = record.routing.assignment.as_ref().filter(|a| a.experiment == experiment.id)?;
+        let batch = assignment.batch?;
+        let shares = match experiment.batch == Some(batch) {
+            true => experiment.arms.iter().map(|(_, share)| *share).collect(),
+            false => assignment.shares.as_slice().into(),
+        };
+        Some(UnitBatch { batch, shares, entered_ms: assignment.entered_ms })
+    };
+    Ok(route(table, &record.entities, &known, force.as_ref(), batch_of)?.routing)
+}
+
+/// Verifies the batch of a recorded assignment: the one in force or, while the window of the unit's
+/// reward was open, an earlier one.
+///
+/// # Errors
+/// The batch in force instead.
+pub fn verify_batch(table: &RoutingTable, spec: &Experiment, record: &Record) -> Result<(), String> {
+    let Some(assignment) = &record.routing.assignment else { return Ok(()) };
+    let in_force = table.experiments.iter().find(|e| e.id == assignment.experiment).and_then(|e| e.batch);
+    match (assignment.batch, in_force) {
+        (Some(batch), Some(in_force)) if batch < in_force => {
+            let window_ms = spec.reward_window_ms().unwrap_or_default();
+            let closes = assignment.entered_ms.unwrap_or_default().saturating_add(window_ms);
+            if record.time_ms < closes { Ok(()) } else { Err(in_force.to_string()) }
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The position of a unit's arm.
-fn drawn(experiment: &RoutedExperiment, unit: &str, id: &str) -> Option<usize> {
-    let drawn = place(Purpose::Arm, &experiment.salt, unit, id);
-    let weights = || experiment.arms.iter().map(|(_, weight)| *weight);
+fn drawn(experiment: &RoutedExperiment, batch: Option<&UnitBatch>, unit: &str, id: &str) -> Option<usize> {
+    let earlier = batch.filter(|batch| Some(batch.batch) != experiment.batch);
+    let salt = earlier.map_or(Cow::Borrowed(&*experiment.salt), |batch| experiment.salt_of(batch.batch).into());
+    let drawn = place(Purpose::Arm, &salt, unit, id);
+    let weights = || (0..experiment.arms.len()).map(|arm| share(experiment, batch, arm));
     let position = match experiment.shipped {
         None => pick(drawn, weights())?,
         Some(ShippedArm { control, holdback, .. }) if is_held_back(drawn, weights(), control, holdback) => control,
@@ -170,16 +215,23 @@ fn drawn(experiment: &RoutedExperiment, unit: &str, id: &str) -> Option<usize> {
     (position < experiment.arms.len()).then_some(position)
 }
 
-fn assignment(experiment: &RoutedExperiment, arm: usize, forced: bool) -> Assignment {
-    let shares = experiment.batch.map(|_| experiment.arms.iter().map(|(_, weight)| *weight).collect());
+/// The share of an arm, in the unit's batch or in the one in force.
+fn share(experiment: &RoutedExperiment, batch: Option<&UnitBatch>, arm: usize) -> f64 {
+    batch.map_or(experiment.arms[arm].1, |batch| batch.shares[arm])
+}
+
+fn assignment(experiment: &RoutedExperiment, arm: usize, batch: Option<&UnitBatch>, forced: bool) -> Assignment {
+    let shares = (0..experiment.arms.len()).map(|arm| share(experiment, batch, arm));
+    let shares = experiment.batch.map(|_| shares.collect());
     Assignment {
         experiment: experiment.id.clone(),
         arm: experiment.arms[arm].0.clone(),
         phase: experiment.phase,
         spec_digest: experiment.spec_digest.clone(),
         coverage: experiment.coverage,
-        propensity: propensity(experiment, arm),
-        batch: experiment.batch,
+        propensity: propensity(experiment, batch, arm),
+        batch: batch.map(|batch| batch.batch).or(experiment.batch),
+        entered_ms: batch.and_then(|batch| batch.entered_ms),
         shares: shares.unwrap_or_default(),
         shipped: experiment.shipped.is_some(),
         dropped: experiment.dropped.contains(&experiment.arms[arm].0),
@@ -187,9 +239,9 @@ fn assignment(experiment: &RoutedExperiment, arm: usize, forced: bool) -> Assign
     }
 }
 
-fn propensity(experiment: &RoutedExperiment, arm: usize) -> f64 {
+fn propensity(experiment: &RoutedExperiment, batch: Option<&UnitBatch>, arm: usize) -> f64 {
     match experiment.shipped {
-        None => experiment.arms[arm].1,
+        None => share(experiment, batch, arm),
         Some(ShippedArm { control, holdback, .. }) if arm == control => holdback,
         Some(ShippedArm { holdback, .. }) => 1.0 - holdback,
     }
@@ -215,6 +267,14 @@ fn forced(table: &RoutingTable, force: &Force) -> Result<(usize, usize), Request
 /// The salt of a batch's split.
 pub fn batch_salt(salt: &str, batch: Option<u32>) -> String {
     batch.map_or_else(|| salt.to_owned(), |batch| format!("{salt}/batch/{batch}"))
+}
+
+impl RoutedExperiment {
+    /// The salt of an earlier batch's split.
+    fn salt_of(&self, batch: u32) -> String {
+        let own = batch_salt("", self.batch);
+        batch_salt(self.salt.strip_suffix(&own).unwrap_or(&self.salt), Some(batch))
+    }
 }
 
 /// Verifies a recorded assignment by recomputing it from its spec.

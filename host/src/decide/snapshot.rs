@@ -13,6 +13,7 @@ use serin_core::manifest::{CONTEXT_VIEW, Manifest, ModelId};
 use serin_core::value::{Value, ValueType};
 use serin_core::{Name, NameMap};
 
+use super::OpenWindows;
 use super::routing_table::{RoutedExperiment, RoutingTable};
 use crate::deployment::{ContextField, FallbackAction, PointSchema, ViewSpec};
 use crate::features::EmbeddedStore;
@@ -92,6 +93,16 @@ pub struct RunningExperiment {
     pub shadows: Vec<ShadowArm>,
     /// The attributes of a unit that its analysis uses.
     pub attributes: Arc<[Attribute]>,
+    /// The windows of its units, with adaptive shares.
+    pub windows: Option<RewardWindows>,
+}
+
+/// The windows of an experiment's reward.
+pub struct RewardWindows {
+    /// The units whose window is open; shared by all deployments.
+    pub open: Arc<OpenWindows>,
+    /// How long a window lasts, in milliseconds.
+    pub length_ms: u64,
 }
 
 /// A shadow arm.

@@ -91,6 +91,7 @@ impl From<WireRequest> for DecisionRequest {
             context: wire.context,
             utc_offset_minutes: wire.utc_offset_minutes,
             force: wire.force.map(|f| Force { experiment: f.experiment, arm: f.arm }),
+            dry_run: wire.dry_run == Some(true),
         }
     }
 }

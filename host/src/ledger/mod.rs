@@ -7,6 +7,7 @@ mod bounded;
 mod cells;
 mod checkpoint;
 mod clock_guard;
+mod entries;
 mod events;
 mod expiry;
 mod facts;

@@ -12,7 +12,7 @@ use serin_core::record::{Answer, Attempt, CallError, FailureKind, ModelCall, Out
 use serin_core::value::Value;
 
 use crate::clock::Budget;
-use crate::decide::{self, RoutingTable, verify_arm};
+use crate::decide::{self, RoutingTable, verify_arm, verify_batch};
 use crate::registry::Plugin;
 use crate::sandbox::{Run, Scored, Scorer};
 
@@ -125,10 +125,10 @@ fn route_again(
     table: impl Fn(&str) -> Option<Arc<RoutingTable>>,
 ) -> Result<Vec<FieldDifference>, String> {
     let mut differences = Vec::new();
-    if let Some(digest) = &record.deployment {
-        let table = table(digest)
-            .ok_or_else(|| format!("what routing read, {digest}, is not in the archive, or cannot be read"))?;
-        match decide::route_again(&table, record) {
+    let missing = |digest| format!("what routing read, {digest}, is not in the archive, or cannot be read");
+    let table = record.deployment.as_deref().map(|digest| table(digest).ok_or_else(|| missing(digest))).transpose()?;
+    if let Some(table) = &table {
+        match decide::route_again(table, record) {
             Ok(routing) => differences = differences_of("routing", &record.routing, &routing),
             Err(error) => differences.push(FieldDifference {
                 field: "routing.assignment".to_owned(),
@@ -147,6 +147,15 @@ fn route_again(
                 field: "routing.assignment.arm".to_owned(),
                 recorded: assignment.arm.to_string(),
                 replayed: arm,
+            });
+        }
+        if let Some(table) = &table
+            && let Err(batch) = verify_batch(table, &spec, record)
+        {
+            differences.push(FieldDifference {
+                field: "routing.assignment.batch".to_owned(),
+                recorded: assignment.batch.map(|batch| batch.to_string()).unwrap_or_default(),
+                replayed: batch,
             });
         }
     }

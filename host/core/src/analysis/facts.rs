@@ -13,7 +13,7 @@ use super::busiest::Busiest;
 use super::course::{Course, Shipped};
 use super::entry::Attributes;
 use super::never_posted::NeverPosted;
-use super::unit::{Place, Slot, Slots, Unit, each_total};
+use super::unit::{Place, Slot, Slots, Total, Unit, each_total};
 use crate::experiment::{Experiment, Measure, Metric, Quantity, Source};
 use crate::identifier::is_placeholder;
 
@@ -254,7 +254,7 @@ impl Facts {
             known.adverse |= u8::from(fairness.adverse.iter().any(|action| **action == *decision.action)) << bit;
         }
         let row = (Source::Decisions, Some(decision.action));
-        each_total(&self.slots, known, row, decision.time_ms, |total| total.add(1.0));
+        each_total(&self.slots, known, row, decision.time_ms, |_, total| total.add(1.0));
     }
 
     /// Takes a decision about a unit that the point's `exclude` kept from being served. A unit that has
@@ -326,16 +326,28 @@ impl Facts {
         at
     }
 
-    /// Updates each entry of a unit that existed when the event was stored.
-    fn of_unit(&mut self, happened: &Happened<'_>, mut change: impl FnMut(&[Slot], &mut Unit)) {
+    /// Updates the totals of a unit for an event. Each total is credited in one entry only: the first
+    /// that existed when the event was stored, and whose window contains it.
+    fn credit(&mut self, happened: &Happened<'_>, row: (Source, Option<&str>), mut change: impl FnMut(&mut Total)) {
         let Some(entries) = self.entries.get(happened.unit) else { return };
-        for (_, at) in entries.as_slice() {
+        let entries = entries.as_slice();
+        let mut credited = Vec::new();
+        for (_, at) in entries {
             let at = *at as usize;
-            if self.units[at].had_entered(happened.after) {
-                change(&self.slots, &mut self.units[at]);
-                self.block_versions[at / BLOCK] += 1;
-                self.version += 1;
+            if !self.units[at].had_entered(happened.after) {
+                continue;
             }
+            each_total(&self.slots, &mut self.units[at], row, happened.at_ms, |slot, total| {
+                if !credited.contains(&slot) {
+                    change(total);
+                    // Nobody else is left to be credited where there is one entry.
+                    if entries.len() > 1 {
+                        credited.push(slot);
+                    }
+                }
+            });
+            self.block_versions[at / BLOCK] += 1;
+            self.version += 1;
         }
     }
 
@@ -356,9 +368,7 @@ impl Facts {
         if let Some(arm) = self.arm_before_entry(happened).filter(|_| self.is_measured(name)) {
             self.before_entry[arm] += 1;
         }
-        self.of_unit(happened, |slots, unit| {
-            each_total(slots, unit, (Source::Outcomes, Some(name)), happened.at_ms, |total| total.add(value));
-        });
+        self.credit(happened, (Source::Outcomes, Some(name)), |total| total.add(value));
     }
 
     /// Removes an outcome that was added before and is now reversed; `happened` is that of the
@@ -367,17 +377,21 @@ impl Facts {
         if let Some(arm) = self.arm_before_entry(happened).filter(|_| self.is_measured(name)) {
             self.before_entry[arm] = self.before_entry[arm].saturating_sub(1);
         }
-        self.of_unit(happened, |slots, unit| {
-            each_total(slots, unit, (Source::Outcomes, Some(name)), happened.at_ms, |total| total.remove(value));
-        });
+        self.credit(happened, (Source::Outcomes, Some(name)), |total| total.remove(value));
     }
 
     /// Adds an exposure of a unit.
     pub fn exposure(&mut self, happened: &Happened<'_>) {
-        self.of_unit(happened, |slots, unit| {
-            unit.exposed |= unit.entry_ms <= happened.at_ms;
-            each_total(slots, unit, (Source::Exposures, None), happened.at_ms, |total| total.add(1.0));
-        });
+        self.credit(happened, (Source::Exposures, None), |total| total.add(1.0));
+        let entries = self.entries.get(happened.unit).map_or(&[][..], Entries::as_slice);
+        let since = |at: &usize| {
+            let unit = &self.units[*at];
+            unit.had_entered(happened.after) && unit.entry_ms <= happened.at_ms
+        };
+        // The arm in which it was exposed is that of its latest entry.
+        if let Some(at) = entries.iter().map(|(_, at)| *at as usize).rfind(since) {
+            self.units[at].exposed = true;
+        }
     }
 
     /// Takes note of a row that cannot be read: what it said is unknown.
@@ -453,8 +467,8 @@ impl Facts {
         &self.srm.counts
     }
 
-    /// The units in order of entry. A unit for which several batches drew an arm appears once for
-    /// each.
+    /// The units in order of entry. A unit that was drawn again in later batches appears once for each
+    /// entry.
     pub fn units(&self) -> &[Unit] {
         &self.units
     }

@@ -10,7 +10,7 @@ use super::pair::Pair;
 use super::unit::{Slots, Unit};
 use crate::Name;
 use crate::experiment::{Aggregate, Method, Metric, Role};
-use crate::stats::bandit::{Batch, value, value_difference};
+use crate::stats::bandit::{Batch, batch_difference, compared, detrended, level};
 use crate::stats::regression::adjusted;
 use crate::stats::{
     Counts, Estimate, Interval, Joint, Kind, Moments, NotEnough, cuped, difference, may_speak, ratio_difference,
@@ -112,6 +112,7 @@ pub(super) struct Summed {
     is_limited: bool,
     kind: Kind,
     by: By,
+    control: usize,
     batches: Vec<Batch>,
 }
 
@@ -188,8 +189,8 @@ impl Summed {
         };
         let batches = observed.course.batches.iter().enumerate().map(batch).collect();
         let is_time = observed.units().len() as u64 >= shape.metric.planned_units && sum.not_mature == 0;
-        let is_limited = shape.metric.is_limited();
-        Self { sum, unplanned, is_time, is_limited, kind, by: shape.by, batches }
+        let (is_limited, control) = (shape.metric.is_limited(), observed.spec.control_at());
+        Self { sum, unplanned, is_time, is_limited, kind, by: shape.by, control, batches }
     }
 
     /// A summary of these arms.
@@ -197,7 +198,7 @@ impl Summed {
     pub(super) fn of_arms(metric: &Metric, by: By, kind: Kind, arms: Vec<ArmSummary>, is_time: bool) -> Self {
         let mut sum = MetricSummary::nothing(arms.len(), 0);
         sum.arms = arms;
-        Self { sum, unplanned: 0, is_time, is_limited: metric.is_limited(), kind, by, batches: Vec::new() }
+        Self { sum, unplanned: 0, is_time, is_limited: metric.is_limited(), kind, by, control: 0, batches: Vec::new() }
     }
 
     /// Whether it is compared batch by batch.
@@ -217,6 +218,22 @@ impl Summed {
         Counts { units, events: arm.events }
     }
 
+    /// The counts of two arms, where both are compared: with adaptive shares, in batches with both.
+    fn compared_counts(&self, control: usize, arm: usize) -> [Counts; 2] {
+        let counts = [control, arm].map(|arm| self.counts(arm));
+        if self.by != By::Batches {
+            return counts;
+        }
+        let both = compared(&self.batches, control, arm);
+        [0, 1].map(|at| {
+            let events = match self.kind {
+                Kind::Proportion => both[at].sum().round() as u64,
+                Kind::Mean => counts[at].events.min(both[at].n),
+            };
+            Counts { units: both[at].n, events }
+        })
+    }
+
     /// Units with an event so far, mature or not.
     pub fn events_so_far(&self, arm: usize) -> u64 {
         self.sum.events_so_far[arm]
@@ -230,22 +247,26 @@ impl Summed {
     /// An arm against control, if there is enough for it.
     pub fn estimate(&self, control: usize, arm: usize) -> Result<Estimate, NotEnough> {
         let (of_control, of_arm) = (&self.sum.arms[control], &self.sum.arms[arm]);
-        may_speak(self.counts(control), self.counts(arm), self.kind, self.is_limited)?;
+        let [control_counts, arm_counts] = self.compared_counts(control, arm);
+        may_speak(control_counts, arm_counts, self.kind, self.is_limited)?;
         if self.by == By::Ratio {
             return ratio_difference(&of_control.joint, &of_arm.joint);
         }
+        if self.by == By::Batches {
+            return batch_difference(&self.batches, control, arm);
+        }
         let plain = || difference(&of_control.moments, &of_arm.moments, self.kind);
         match &self.by {
-            By::Batches => value_difference(&self.batches, control, arm),
             // A constant covariate explains nothing.
             By::Covariates(places) if places.len() == 1 => cuped(&of_control.joint, &of_arm.joint).or_else(|_| plain()),
             By::Covariates(_) => adjusted(&of_control.cross, &of_arm.cross).or_else(|_| plain()),
-            By::Plain | By::Ratio => plain(),
+            By::Plain | By::Ratio | By::Batches => plain(),
         }
     }
 
-    /// An arm's mean or ratio. With adaptive shares the plain mean is biased, so it is the weighted
-    /// value ([`value`]).
+    /// An arm's mean or ratio. With adaptive shares a plain mean is biased. There, control's mean has
+    /// each batch weighted by its size ([`level`]), and another arm's is control's plus the
+    /// difference, so that the means differ by what is compared.
     pub fn arm(&self, position: usize) -> ArmResult {
         let arm = &self.sum.arms[position];
         match self.by {
@@ -254,7 +275,11 @@ impl Summed {
                 ArmResult { units: arm.joint.n, mean: (under != 0.0).then(|| arm.joint.y().sum() / under) }
             }
             By::Batches => {
-                let mean = value(&self.batches, position).ok().map(|value| value.mean);
+                let mean = match batch_difference(&self.batches, self.control, position) {
+                    Ok(found) if position != self.control => Some(found.treatment),
+                    // Nothing is compared: no reward varies, say.
+                    _ => level(&self.batches, position),
+                };
                 ArmResult { units: arm.moments.n, mean }
             }
             By::Plain | By::Covariates(_) => {
@@ -268,9 +293,9 @@ impl Summed {
         self.sum.so_far[arm].round().max(0.0) as u64
     }
 
-    /// The rewards of each arm, over all batches.
+    /// The rewards of each arm over all batches, without the trend that the arms share.
     pub fn rewards(&self) -> Vec<Moments> {
-        self.sum.arms.iter().map(|arm| arm.moments).collect()
+        detrended(&self.batches)
     }
 
     /// The kind of a unit's number.
@@ -324,7 +349,9 @@ pub fn baseline(observed: &Observed, position: usize, now_ms: u64) -> Option<(f6
 fn adjustment(observed: &Observed, metric: &Metric) -> Option<String> {
     let names = || metric.cuped.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match metric.cuped.len() {
-        _ if !observed.course.batches.is_empty() => Some("batch by batch, adaptively weighted AIPW".to_owned()),
+        _ if !observed.course.batches.is_empty() => {
+            Some("differences within batches, with the same weights for both arms".to_owned())
+        }
         0 => None,
         1 => Some(format!("CUPED by {}", names())),
         _ => Some(format!("regression on {} in each arm (Lin)", names())),

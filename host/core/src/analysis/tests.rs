@@ -417,3 +417,67 @@ fn what_was_stored_before_a_unit_entered_is_no_effect_of_it() {
     let found = analyse(&observed, 100_000);
     assert_eq!(found.metrics[0].arms[0].mean, Some(0.5), "of two units one was cured");
 }
+
+/// A bandit in its second batch, with metrics of two seconds and of an hour.
+fn bandit(more: &str) -> Observed {
+    let arms = ["a", "b", "c"].map(|arm| format!("[[arms]]\nname = \"{arm}\"\nstrategy = \"p@1.0.0\"\n")).concat();
+    let metric = |name: &str, window: &str| {
+        format!("[[metrics]]\nname = \"{name}\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"{window}\"\n")
+    };
+    let text = format!(
+        "id = \"e\"\ndecision_point = \"d\"\n\
+         allocation = {{ policy = \"thompson\", metric = \"m\", update_every = \"1s\" }}\n{arms}{}{}{more}",
+        metric("m", "2s"),
+        metric("long", "1h")
+    );
+    let batches = vec![vec![0.2, 0.4, 0.4], vec![0.2, 0.7, 0.1]];
+    let course = Course { batches, ..Course::default() };
+    Observed::over(Arc::new(Experiment::parse(&text).expect("valid")), course)
+}
+
+fn enter(observed: &mut Observed, arm: &str, batch: u32, time_ms: u64) {
+    observed.decision(&Decision {
+        place: i64::from(batch),
+        unit: "u",
+        arm,
+        time_ms,
+        action: "call",
+        outcome: "answer",
+        fell_back: false,
+        took_us: 1,
+        forced: false,
+        batch: Some(batch),
+        attributes: None,
+    });
+}
+
+#[test]
+fn an_outcome_is_credited_to_one_entry_of_its_unit() {
+    let mut observed = bandit("");
+    enter(&mut observed, "a", 0, 1000);
+    // As older hosts did: before the first window has closed.
+    enter(&mut observed, "b", 1, 2500);
+    let at = |at_ms| Happened { unit: "u", at_ms, after: 1 };
+    let rows = |observed: &Observed| [0, 1].map(|entry| [0, 1].map(|slot| observed.units()[entry].total(slot).rows));
+    observed.outcome(&at(2600), "cured", 1.0);
+    assert_eq!(rows(&observed), [[1, 1], [0, 0]], "by entry and metric");
+    observed.outcome(&at(3100), "cured", 1.0);
+    assert_eq!(rows(&observed), [[1, 2], [1, 0]], "the short window of the first entry has closed");
+    observed.outcome(&Happened { after: 0, ..at(3200) }, "cured", 1.0);
+    assert_eq!(rows(&observed), [[1, 3], [1, 0]], "stored before the second entry");
+    observed.reversal(&at(2600), "cured", 1.0);
+    assert_eq!(rows(&observed), [[0, 2], [1, 0]]);
+    observed.exposure(&at(2700));
+    assert_eq!([0, 1].map(|entry: usize| observed.units()[entry].exposed), [false, true], "the arm that it was in");
+}
+
+#[test]
+fn counts_over_changing_shares_are_warned_of() {
+    let rail = "[[guardrails]]\nmetric = \"failures\"\nmax_increase = 0.01\n";
+    let warned = |observed: &Observed| {
+        let found = warnings(observed, &analyse(observed, 1));
+        found.iter().any(|warning| warning.contains("compare rates over all batches: failures;"))
+    };
+    assert!(warned(&bandit(rail)));
+    assert!(!warned(&bandit("")) && !warned(&observed(rail)), "metrics are compared within batches");
+}

@@ -119,20 +119,20 @@ pub(super) enum Slots {
     Two([(usize, Aggregate); 2]),
 }
 
-/// Updates the totals that a row counts for: those of its source and name with entry <= at < entry
-/// + window.
+/// Updates the totals that a row counts for, each with its slot's position: those of its source and
+/// name with entry <= at < entry + window.
 pub(super) fn each_total(
     slots: &[Slot],
     unit: &mut Unit,
     (source, name): (Source, Option<&str>),
     at_ms: u64,
-    mut change: impl FnMut(&mut Total),
+    mut change: impl FnMut(usize, &mut Total),
 ) {
-    for (slot, total) in slots.iter().zip(&mut unit.totals) {
+    for (at, (slot, total)) in slots.iter().zip(&mut unit.totals).enumerate() {
         let is_named = slot.name.as_deref().is_none_or(|wanted| Some(wanted) == name);
         let in_time = unit.entry_ms <= at_ms && at_ms - unit.entry_ms < slot.window_ms;
         if slot.source == source && is_named && in_time {
-            change(total);
+            change(at, total);
         }
     }
 }

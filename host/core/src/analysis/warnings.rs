@@ -3,7 +3,7 @@
 use super::facts::Facts;
 use super::{Analysis, SRM_ALPHA};
 use crate::clipped;
-use crate::experiment::Arm;
+use crate::experiment::{Arm, Guardrail, Margin, Watched};
 
 /// Bytes of an id that are shown.
 const MAX_ID: usize = 64;
@@ -39,6 +39,7 @@ pub fn warnings(facts: &Facts, analysis: &Analysis) -> Vec<String> {
         }
     }
     excluded(facts, &mut warnings);
+    pooled(facts, &mut warnings);
     ids(facts, &mut warnings);
     warnings
 }
@@ -58,6 +59,23 @@ fn excluded(facts: &Facts, warnings: &mut Vec<String>) {
             "units that the decision point excludes since they entered, and that are counted in their arms without being \
              served by them: {}",
             by_arm().map(arm).collect::<Vec<_>>().join(", ")
+        ));
+    }
+}
+
+/// Guardrails that count units, while an allocation changes the arms' shares. Their bounds are of each
+/// arm's rate over all batches, so a trend that all arms share does not cancel as it does in metrics.
+fn pooled(facts: &Facts, warnings: &mut Vec<String>) {
+    let is_adapted = facts.course.batches.windows(2).any(|pair| pair[0] != pair[1]);
+    let is_rate = |guardrail: &&Guardrail| {
+        !matches!(guardrail.watched, Watched::Metric(_)) && !matches!(guardrail.margin, Margin::Count(_))
+    };
+    let names: Vec<&str> = facts.spec.guardrails.iter().filter(is_rate).map(|guardrail| &*guardrail.name).collect();
+    if is_adapted && !names.is_empty() {
+        warnings.push(format!(
+            "the shares of arms have changed, and these guardrails compare rates over all batches: {}; if a rate changes \
+             over time in all arms alike, part of that looks like a difference between them",
+            names.join(", ")
         ));
     }
 }

@@ -137,6 +137,16 @@ pub(super) fn arms(raw: Vec<RawArm>, by_reward: bool) -> Result<Arms, String> {
     Ok(read)
 }
 
+/// The property of a metric for which there is no comparison within batches. The delta method and
+/// regressions are for large arms; batches may have a few units of an arm.
+fn uncovered(metric: &Metric) -> Option<&'static str> {
+    match metric.quantity {
+        Quantity::Ratio(..) => Some("is a ratio or a mean, which is one of two sums"),
+        Quantity::Mean(_) if !metric.cuped.is_empty() => Some("is adjusted for covariates (cuped)"),
+        Quantity::Mean(_) => None,
+    }
+}
+
 impl Allocation {
     /// Validates an allocation, and sets the arms' weights for the first batch: control's share,
     /// and equal shares of the rest.
@@ -150,12 +160,11 @@ impl Allocation {
             let fits = fits.map(|metric| &*metric.name).collect::<Vec<_>>().join(", ");
             return Err(format!("allocation.metric = \"{}\"; valid: a metric that is no ratio: {fits}", raw.metric));
         };
-        // The methods for adaptive shares do not cover these.
-        if let Some(metric) = metrics.iter().find(|m| !m.cuped.is_empty() || matches!(m.quantity, Quantity::Ratio(..)))
-        {
+        if let Some((name, what)) = metrics.iter().find_map(|metric| Some((&metric.name, uncovered(metric)?))) {
             return Err(format!(
-                "metric '{}': a ratio, a mean and cuped are for fixed weights, not for allocation",
-                metric.name
+                "metric '{name}' {what}. With allocation arms are compared within each batch, so that a trend is no \
+                 difference, and there is no such method for it here; valid: any, sum or count without cuped, or \
+                 weights in place of allocation"
             ));
         }
         let update_ms = duration_ms(&raw.update_every).map_err(|e| format!("allocation.update_every: {e}"))?;

@@ -227,6 +227,12 @@ impl Experiment {
         self.metrics.iter().map(|metric| metric.mature_ms(0)).max().unwrap_or(0)
     }
 
+    /// The window of an allocation's reward, in milliseconds; none if shares are fixed. A unit keeps
+    /// its arm until it has closed.
+    pub fn reward_window_ms(&self) -> Option<u64> {
+        self.allocation.as_ref().map(|allocation| self.metrics[allocation.metric].window_ms)
+    }
+
     /// Position of the control.
     pub fn control_at(&self) -> usize {
         self.arms.iter().position(|arm| arm.name == self.control).unwrap_or(0)
@@ -251,6 +257,7 @@ impl Experiment {
             ("arms", same_arms),
             ("weight", same_weights),
             ("allocation", self.allocation == running.allocation),
+            ("the window of allocation.metric", self.reward_window_ms() == running.reward_window_ms()),
             ("holdback", self.holdback == running.holdback),
             // Eligibility is evaluated for each decision: another rule would drop enrolled units.
             ("eligible", self.eligible == running.eligible),
@@ -423,10 +430,18 @@ mod tests {
             ("floor = 0.05", "floor = 0.5", "up to 0.4000"),
             ("name = \"a\"", "name = \"a\"\nweight = 0.5", "takes the place of weights"),
             ("update_every = \"1d\"", "update_every = \"1ms\"", "from 1s"),
+            ("window =", "cuped = [\"features.v.dti\"]\nwindow =", "'m' is adjusted for covariates (cuped). With"),
+            (
+                "[[metrics]]",
+                "[[metrics]]\nname = \"r\"\nrole = \"goal\"\noutcome = \"cured\"\naggregate = \"mean\"\nwindow = \"1d\"\n[[metrics]]",
+                "'r' is a ratio or a mean, which is one of two sums. With",
+            ),
         ] {
             let error = Experiment::parse(&text.replacen(from, to, 1)).expect_err(to);
             assert!(error.contains(needle), "{to}: {error}");
         }
+        let edited = Experiment::parse(&text.replace("window = \"1d\"", "window = \"2d\"")).expect("valid");
+        assert_eq!(edited.fixed_key_changed(&spec), Some("the window of allocation.metric"));
     }
 
     #[test]

@@ -212,6 +212,10 @@ pub struct Assignment {
     /// The batch in which the arm was drawn, counted from 0; none if shares are fixed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch: Option<u32>,
+    /// When the unit entered in that batch, in milliseconds since the Unix epoch. It keeps the batch
+    /// until the window of its reward has closed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub entered_ms: Option<u64>,
     /// All arms' shares in that batch, in the spec's order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub shares: Vec<f64>,

@@ -2,15 +2,18 @@
 //!
 //! [`thompson`] computes the next batch's allocation from the rewards known by then. Under adaptive
 //! allocation an arm with early bad luck gets few further units: its sample mean is biased downward,
-//! and a plain interval covers less often than its level.
-//! [`value`] and [`value_difference`] weigh each unit by the probability with which its arm was
-//! drawn, and batches so that none dominates (Hadad, Hirshberg, Zhan, Wager & Athey, Confidence
-//! intervals for policy evaluation in adaptive experiments, arXiv 1911.02768).
+//! and a plain interval covers less often than its level. If rewards also change over time, arms
+//! with their units in different batches differ without any effect.
 //!
-//! This requires that each unit is in one batch, drawn independently with that batch's weights, and
-//! that no weight of a batch depends on rewards of the same batch or of a later one. Rewards that
-//! were too late for it do no harm. An arm's mean must not change over time: the two arms' weights
-//! concentrate on different batches, so a difference would include part of the change.
+//! [`batch_difference`] therefore compares two arms within each batch, where their units are drawn
+//! at the same time and by constant shares, and combines the batches by weights that are the same
+//! for both arms and depend on sizes alone (Zhang, Janson & Murphy, Inference for Batched Bandits,
+//! NeurIPS 2020, arXiv 2002.03217). A trend or a season that all arms share cancels.
+//!
+//! This requires that each entry of a unit is in one batch, drawn independently with that batch's
+//! shares, and that no share of a batch depends on rewards of the same batch or of a later one.
+//! Rewards that were too late for it do no harm. If an effect itself changes over time, the
+//! difference is its weighted average over the batches.
 
 use super::compare::{Centre, Estimate, Kind, NotEnough};
 use super::moments::Moments;
@@ -106,132 +109,171 @@ pub struct Batch {
     pub arms: Vec<Moments>,
 }
 
-/// An arm's mean reward, had all units been drawn into it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Value {
-    /// In the metric's unit.
-    pub mean: f64,
-    /// Its standard error, in the same unit; above 0.
-    pub se: f64,
-    /// The arm's own units.
-    pub units: u64,
-}
-
-/// The mean reward of the arm at place `arm`, from batches in the order in which they were drawn.
+/// The difference of two arms' mean rewards, `arm` less `control`, over the batches that have units
+/// of both.
 ///
-/// A unit's score is m + 1{in the arm} (y − m) / e, with e the arm's weight in the unit's batch
-/// and m the mean of the arm's rewards in earlier batches. The value is the mean of the scores of
-/// all units, in any arm, weighted with h = √e, so that each unit's part has about the same
-/// variance; that is Σ h² (score − value)² / (Σ h)². It is about normal with enough units.
+/// With n units in each arm of a batch, N in all of its arms, and h = n₀ n₁ / (n₀ + n₁), the batch
+/// has the weight √(N h). The variance of its part is then about N times that of a unit, however
+/// the shares were adapted. So the sum has a variance that does not depend on rewards, which both a
+/// normal interval at a fixed time and a confidence sequence require. With weights that are best
+/// for constant shares, h, it would depend on them.
 ///
-/// The first batch with rewards of the arm has no earlier ones. There m is the batch's own mean,
-/// because its weights do not depend on the arm's rewards. The score is that mean for all of its
-/// units, which is unbiased and, unlike m = 0, equivariant under a shift of the rewards. Earlier
-/// batches, and those in which the arm has weight 0, have no information on the arm and are left
-/// out.
+/// A batch's variance is s₀² / n₀ + s₁² / n₁, with unbiased variances s². With a single unit in an
+/// arm it is the squared difference, which is unbiased without an effect and too large with one.
+///
+/// `n` is the progress of a sequence, in units of both arms: all units of these batches, times both
+/// arms' share in the first one. `control` is control's mean with the weights of the difference, so
+/// that both may be contrasted, and `treatment` is `control` plus the difference. `df` is by Welch and Satterthwaite.
 ///
 /// # Errors
-/// [`NotEnough::Units`] with fewer than two units in the arm; [`NotEnough::Variance`] if its
-/// rewards do not vary, numbers are not finite, or units are in an arm of weight 0.
-///
-/// # Panics
-/// If a batch has no such arm.
-pub fn value(batches: &[Batch], arm: usize) -> Result<Value, NotEnough> {
-    let units = batches.iter().map(|batch| batch.arms[arm].n).sum();
-    if units < 2 {
-        return Err(NotEnough::Units { have: units, need: 2 });
-    }
-    let scores = scores(batches, arm)?;
-    let total: f64 = scores.iter().map(|score| score.root * score.all).sum();
-    let mean = scores.iter().map(|score| score.root * score.sum()).sum::<f64>() / total;
-    let squares: f64 = scores.iter().map(|score| score.root * score.root * score.squares_around(mean)).sum();
-    let se = squares.sqrt() / total;
-    let is_known = mean.is_finite() && se.is_finite() && se > 0.0;
-    if is_known { Ok(Value { mean, se, units }) } else { Err(NotEnough::Variance) }
-}
-
-/// The difference of two arms' values, `arm` less `control`, from batches in the order in which
-/// they were drawn. Of the paper's two methods this is the one with separate weights for each arm:
-/// each value is [`value`], and the variance is the sum of both. No unit is in both arms, so the
-/// covariance of the values vanishes as the means of earlier batches converge.
-///
-/// `n` is the number of units in these two arms together. The degrees of freedom are infinite, so
-/// intervals are normal. Batches need enough units for that.
-///
-/// # Errors
-/// As [`value`], for each of the two arms.
+/// [`NotEnough::Units`] with fewer than two units in an arm, in batches with units of both arms;
+/// [`NotEnough::Variance`] if nothing varies, numbers are not finite, or units are in an arm of
+/// share 0.
 ///
 /// # Panics
 /// If a batch has no such arms.
-pub fn value_difference(batches: &[Batch], control: usize, arm: usize) -> Result<Estimate, NotEnough> {
-    let (control, treatment) = (value(batches, control)?, value(batches, arm)?);
-    Ok(Estimate {
-        difference: treatment.mean - control.mean,
-        se: control.se.hypot(treatment.se),
-        n: control.units + treatment.units,
-        control: control.mean,
-        treatment: treatment.mean,
-        df: f64::INFINITY,
-        variances: [control.se * control.se, treatment.se * treatment.se],
-        centre: Centre::default(),
-    })
-}
-
-/// The summary of one batch's scores for one arm.
-struct Scores {
-    /// h, the weight of each of them.
-    root: f64,
-    /// Units in any arm.
-    all: f64,
-    /// The score of those in another arm.
-    plain: f64,
-    /// Units in the arm.
-    own: f64,
-    /// The mean of the scores of these.
-    mean: f64,
-    /// The sum of the squared distances from it.
-    m2: f64,
-}
-
-impl Scores {
-    fn sum(&self) -> f64 {
-        self.own * self.mean + (self.all - self.own) * self.plain
+pub fn batch_difference(batches: &[Batch], control: usize, arm: usize) -> Result<Estimate, NotEnough> {
+    let [of_control, of_arm] = compared(batches, control, arm);
+    let have = of_control.n.min(of_arm.n);
+    if have < 2 {
+        return Err(NotEnough::Units { have, need: 2 });
     }
-
-    fn squares_around(&self, value: f64) -> f64 {
-        let others = (self.all - self.own) * (self.plain - value).powi(2);
-        self.m2 + self.own * (self.mean - value).powi(2) + others
-    }
-}
-
-/// The scores of the batches with information on the arm.
-fn scores(batches: &[Batch], arm: usize) -> Result<Vec<Scores>, NotEnough> {
-    let (mut before, mut found) = (Moments::default(), Vec::new());
+    let (mut sum, mut weights, mut squares, mut units) = (0.0, 0.0, 0.0, 0_u64);
+    let (mut base, mut variances) = (0.0, [0.0; 2]);
     for batch in batches {
-        let (own, weight) = (batch.arms[arm], batch.weights[arm]);
-        let takes = weight > 0.0;
-        if own.n > 0 && !takes {
+        let pair = [&batch.arms[control], &batch.arms[arm]];
+        if [control, arm].iter().any(|arm| batch.arms[*arm].n > 0 && !is_drawn(batch.weights[*arm])) {
             return Err(NotEnough::Variance);
         }
-        let is_first = before.n == 0;
-        let expected = if is_first { own.mean } else { before.mean };
-        before += own;
-        if before.n == 0 || !takes {
-            continue;
+        let Some(apart) = Apart::of(pair) else { continue };
+        let all = batch.arms.iter().map(|arm| arm.n).sum::<u64>();
+        let [n, m] = pair.map(|arm| arm.n as f64);
+        let weight = (all as f64 * n * m / (n + m)).sqrt();
+        units += all;
+        weights += weight;
+        sum += weight * apart.difference;
+        base += weight * pair[0].mean;
+        for ((part, df), variance) in apart.variances.into_iter().zip(&mut variances) {
+            let part = weight * weight * part;
+            *variance += part;
+            squares += part * part / df;
         }
-        // Corrects for distances from the sample mean, which are smaller than those from the true
-        // mean.
-        let m2 = if is_first { own.variance().unwrap_or_default() * own.n as f64 } else { own.m2 };
-        found.push(Scores {
-            root: weight.sqrt(),
-            all: batch.arms.iter().map(|arm| arm.n).sum::<u64>() as f64,
-            plain: expected,
-            own: own.n as f64,
-            mean: expected + (own.mean - expected) / weight,
-            m2: m2 / (weight * weight),
-        });
     }
-    Ok(found)
+    let variance = variances[0] + variances[1];
+    let (difference, se, df) = (sum / weights, variance.sqrt() / weights, variance * variance / squares);
+    let base = base / weights;
+    let is_known = [difference, se, df, base].iter().all(|x| x.is_finite()) && se > 0.0 && df > 0.0;
+    if !is_known {
+        return Err(NotEnough::Variance);
+    }
+    let share = batches.first().map_or(1.0, |first| first.weights[control] + first.weights[arm]);
+    let n = (units as f64 * share).round().max(1.0) as u64;
+    let variances = variances.map(|variance| variance / (weights * weights));
+    let centre = Centre::default();
+    Ok(Estimate { difference, se, n, control: base, treatment: base + difference, df, variances, centre })
+}
+
+/// The rewards of two arms in the batches that have units of both.
+///
+/// # Panics
+/// If a batch has no such arms.
+pub fn compared(batches: &[Batch], control: usize, arm: usize) -> [Moments; 2] {
+    let both = batches.iter().map(|batch| [batch.arms[control], batch.arms[arm]]);
+    let both = both.filter(|pair| pair.iter().all(|arm| arm.n > 0));
+    both.fold([Moments::default(); 2], |[a, b], [c, d]| [a + c, b + d])
+}
+
+/// An arm's mean reward, with each batch weighted by the units of all of its arms. Batches without
+/// units of the arm are left out; `None` if there are no others.
+///
+/// # Panics
+/// If a batch has no such arm.
+pub fn level(batches: &[Batch], arm: usize) -> Option<f64> {
+    let (mut sum, mut all) = (0.0, 0.0);
+    for batch in batches.iter().filter(|batch| batch.arms[arm].n > 0) {
+        let units = batch.arms.iter().map(|arm| arm.n).sum::<u64>() as f64;
+        sum += units * batch.arms[arm].mean;
+        all += units;
+    }
+    (all > 0.0).then(|| sum / all)
+}
+
+fn is_drawn(share: f64) -> bool {
+    share > 0.0
+}
+
+/// The difference of two arms within a batch.
+struct Apart {
+    difference: f64,
+    /// The parts of its variance, each with its degrees of freedom.
+    variances: [(f64, f64); 2],
+}
+
+impl Apart {
+    /// `None` if an arm has no units.
+    fn of([control, arm]: [&Moments; 2]) -> Option<Self> {
+        if control.n == 0 || arm.n == 0 {
+            return None;
+        }
+        let difference = arm.mean - control.mean;
+        let part = |arm: &Moments| Some((arm.variance()? / arm.n as f64, (arm.n - 1) as f64));
+        let variances = match (part(control), part(arm)) {
+            (Some(control), Some(arm)) => [control, arm],
+            _ => [(difference * difference, 1.0), (0.0, 1.0)],
+        };
+        Some(Self { difference, variances })
+    }
+}
+
+/// The most steps of the iteration in [`detrended`].
+const STEPS: u32 = 500;
+/// It ends once no effect changes by more than this share of a reward's standard deviation.
+const CHANGE: f64 = 1e-6;
+
+/// Each arm's rewards without the trend that all arms share, for [`thompson`]: the least squares
+/// fit of a level for each batch and an effect for each arm. An arm's mean is its effect plus the
+/// average level; its variance is that within batches.
+///
+/// Pooled rewards would favour an arm that got most of its units when rewards were high.
+///
+/// # Panics
+/// If batches differ in their number of arms.
+pub fn detrended(batches: &[Batch]) -> Vec<Moments> {
+    let arms = batches.first().map_or(0, |batch| batch.arms.len());
+    let all = batches.iter().flat_map(|batch| &batch.arms).fold(Moments::default(), |all, arm| all + *arm);
+    let enough = CHANGE * all.variance().unwrap_or_default().sqrt();
+    let size = |batch: &Batch| batch.arms.iter().map(|arm| arm.n).sum::<u64>() as f64;
+    // An arm's units in a batch, and how far their mean is above that of all rewards.
+    let part = |batch: &Batch, at: usize| (batch.arms[at].n as f64, batch.arms[at].mean - all.mean);
+    let (mut effects, mut levels) = (vec![0.0; arms], vec![0.0; batches.len()]);
+    for _ in 0..STEPS {
+        for (level, batch) in levels.iter_mut().zip(batches) {
+            let parts = effects.iter().enumerate().map(|(at, effect)| (part(batch, at), effect));
+            *level = parts.map(|((n, mean), effect)| n * (mean - effect)).sum::<f64>() / size(batch).max(1.0);
+        }
+        let mut farthest = 0.0_f64;
+        for (at, effect) in effects.iter_mut().enumerate() {
+            let parts = || batches.iter().zip(&levels).map(|(batch, level)| (part(batch, at), level));
+            let n: f64 = parts().map(|((n, _), _)| n).sum();
+            let next = parts().map(|((n, mean), level)| n * (mean - level)).sum::<f64>() / n.max(1.0);
+            farthest = farthest.max((next - *effect).abs());
+            *effect = next;
+        }
+        if farthest <= enough {
+            break;
+        }
+    }
+    let average = batches.iter().zip(&levels).map(|(batch, level)| size(batch) * level).sum::<f64>();
+    let average = all.mean + average / (all.n as f64).max(1.0);
+    let rewards = |at: usize| {
+        let own = || batches.iter().map(|batch| &batch.arms[at]).filter(|arm| arm.n > 0);
+        let n = own().map(|arm| arm.n).sum::<u64>();
+        // Each batch's own mean takes one degree of freedom.
+        let df = (n.saturating_sub(own().count() as u64)).max(1) as f64;
+        let m2 = own().map(|arm| arm.m2).sum::<f64>() * n.saturating_sub(1) as f64 / df;
+        Moments { n, mean: average + effects[at], m2 }
+    };
+    (0..arms).map(rewards).collect()
 }
 
 /// Pseudo-random numbers from a seed.

@@ -26,7 +26,7 @@
 //! | whether units are split by the weights | [`chi_squared`], [`log_bayes_factor`], [`Sequential`] |
 //! | whether rare events became more frequent | [`rare`] |
 //! | how the next units are split to find the best arm | [`thompson`] |
-//! | an arm's mean, and a difference, where units were split like that | [`value`], [`value_difference`] |
+//! | a difference of means where units were split like that | [`batch_difference`] |
 //! | several answers at once | [`benjamini_hochberg`], [`bonferroni`] |
 
 pub mod adjust;
@@ -41,7 +41,7 @@ pub mod sequence;
 pub mod srm;
 
 pub use adjust::{benjamini_hochberg, bonferroni};
-pub use bandit::{Batch, Value, thompson, value, value_difference};
+pub use bandit::{Batch, batch_difference, thompson};
 pub use compare::{
     Centre, Estimate, Interval, Kind, NotEnough, cuped, difference, ratio_difference, welch, welch_multiplier,
 };

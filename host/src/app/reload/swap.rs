@@ -138,6 +138,9 @@ impl Reloader {
             Metrics::count(&self.metrics.reloads, "applied");
             tracing::info!(generation = inner.generation, "deployment applied");
         }
+        let deployment = self.deployment.load();
+        let in_force = || deployment.points.values().flat_map(|point| &point.experiments);
+        self.windows.keep(|id| in_force().any(|experiment| *experiment.routed.id == *id));
         self.status.store(Arc::new(status));
         self.folder.publish();
     }
@@ -167,6 +170,9 @@ impl Reloader {
             gone,
             which: statuses,
             now_ms: self.clock.now_ms(),
+            windows: &|spec: &Experiment, status: &experiment::Status| {
+                self.windows.of(self.controller.ledger(), spec, status, self.clock.now_ms())
+            },
         };
         build(&binder, candidates, inner.generation + 1, Arc::clone(&self.store))
     }

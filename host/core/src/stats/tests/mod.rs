@@ -3,6 +3,7 @@
 
 mod answers;
 mod bandit;
+mod bandit_trends;
 mod draw;
 mod failures;
 mod fixed;
@@ -10,4 +11,5 @@ mod golden;
 mod merging;
 mod peeking;
 mod regression;
+mod separate_weights;
 mod split;
