@@ -109,7 +109,8 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
     let arms: Vec<usize> = (0..spec.arms.len()).filter(|arm| *arm != control).collect();
     // Every guardrail and arm may raise an alarm, so they share the error rate of false alarms.
     // `holds` needs no such correction, because each has to show it alone.
-    let alarm_alpha = guardrail.alpha / (spec.guardrails.len() * arms.len().max(1)) as f64;
+    let alarms = observed.course.alarms(spec, position);
+    let alarm_alpha = guardrail.alpha / (alarms * arms.len().max(1)) as f64;
     let summed = match guardrail.watched {
         Watched::Metric(metric) => Some(Summed::of(observed, metric, now_ms)),
         _ => None,

@@ -31,7 +31,7 @@ pub use segments::{SegmentResult, by_segment};
 pub use unit::{Place, Total, Unit};
 pub use warnings::warnings;
 
-use crate::experiment::{Evidence, Role};
+use crate::experiment::Evidence;
 use crate::stats::{NotEnough, chi_squared};
 
 /// A sequential p-value below this is a sample ratio mismatch, which overrides every other result.
@@ -192,7 +192,7 @@ fn verdict(observed: &Observed, analysis: &Analysis, now_ms: u64) -> (Verdict, O
     if let Some(unreadable) = observed.unreadable_rows() {
         return say(Decide::Hold, unreadable.describe());
     }
-    let goals = || analysis.metrics.iter().filter(|m| spec.metrics[m.metric].role == Role::Goal);
+    let goals = || analysis.metrics.iter().filter(|m| observed.course.is_goal(&spec.metrics[m.metric]));
     let won = goals().find_map(|metric| {
         let better = |comparison: &&Comparison| comparison.found.as_ref().is_ok_and(|found| found.better);
         metric.comparisons.iter().find(better).map(|comparison| (metric, comparison))

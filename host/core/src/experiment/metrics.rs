@@ -139,6 +139,9 @@ pub struct Metric {
     /// Units of both arms at which the confidence sequence is tightest; the units of a fixed
     /// method.
     pub planned_units: u64,
+    /// Standard deviation of the differences that were expected before the experiment, in the metric's
+    /// unit; above 0. With it the report shows a shrunken estimate of what shipped.
+    pub prior_sd: Option<f64>,
     /// None of its outcomes may ever have been posted: its name is not taken for a misspelt one.
     pub expects_none: bool,
     /// Whether only exposed units count; otherwise all assigned ones do.
@@ -263,6 +266,9 @@ impl Metric {
         if raw.planned_units == Some(0) {
             return Err(at("planned_units = 0; valid: a number from 1"));
         }
+        if let Some(sd) = raw.prior_sd.filter(|sd| !(sd.is_finite() && *sd > 0.0)) {
+            return Err(at(&format!("prior_sd = {sd}; valid: a finite number above 0, in the metric's unit")));
+        }
         let quantity = Self::quantity(raw)?;
         if raw.expects_none && quantity.outcomes().next().is_none() {
             return Err(at("expects_none is for outcomes"));
@@ -285,6 +291,7 @@ impl Metric {
             method,
             alpha,
             planned_units: raw.planned_units.unwrap_or(PLANNED_UNITS),
+            prior_sd: raw.prior_sd,
             expects_none: raw.expects_none,
             is_exposed,
             cuped,

@@ -1,5 +1,8 @@
 //! Experiment files: parsing and validation, and the validated types.
 
+mod amendment;
+#[cfg(test)]
+mod amendment_tests;
 mod arms;
 mod attribute;
 mod fairness;
@@ -11,6 +14,7 @@ mod metrics;
 mod ramp;
 mod raw;
 
+pub use amendment::{Declared, Effect, RuleChange, between, described, fairness_keys, guardrail_keys};
 pub use arms::{Allocation, Arm, Pin, Shadow};
 pub use attribute::Attribute;
 pub use fairness::{Fairness, MAX_FAIRNESS};
