@@ -143,14 +143,18 @@ pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<P
     observer.each(|followed, in_force| {
         let status = controller.status(&in_force.spec.id);
         let spec = Arc::clone(&in_force.spec);
-        if !status.state.takes_units() || Course::of(&status, &in_force.course.unit) != followed.subject.course {
+        let course = Course::of(&status, &in_force.course.unit);
+        if !status.state.takes_units() || !course.runs_as(&followed.subject.course) {
             // It has ended, or its course differs from the analysed one.
             return None;
         }
         let is_edited = spec.digest != followed.subject.spec.digest;
         let (observed, analysis, is_new) = followed.analysis(now_ms);
         if is_new {
-            controller.keep_history(observed, analysis, &status, now_ms);
+            // The plots are of the evidence that ships.
+            if !observed.is_against_held_back() {
+                controller.keep_history(observed, analysis, &status, now_ms);
+            }
             controller.warn(&spec.id, warnings(observed, analysis));
         }
         controller.verdict(&spec, &analysis.verdict);

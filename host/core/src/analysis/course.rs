@@ -78,9 +78,7 @@ impl Course {
 
 fn shares(at_start: usize, declared: &[Name], keys: &[Name], position: usize) -> usize {
     match keys.get(position) {
-        Some(key) if !declared.contains(key) => {
-            at_start + keys.iter().filter(|key| !declared.contains(key)).count()
-        }
+        Some(key) if !declared.contains(key) => at_start + keys.iter().filter(|key| !declared.contains(key)).count(),
         _ => at_start.max(1),
     }
 }

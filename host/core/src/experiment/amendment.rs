@@ -200,13 +200,7 @@ pub fn between(old: &Experiment, new: &Experiment, declared: Option<&Declared>) 
     top.neutral("on_success", success(*ships), success(new.ships));
     metrics(old, new, declared, &mut changes);
     let (keys, new_keys) = (guardrail_keys(old), guardrail_keys(new));
-    entries(
-        "guardrails",
-        (&keys, guardrails),
-        (&new_keys, &new.guardrails),
-        (margin, guardrail),
-        &mut changes,
-    );
+    entries("guardrails", (&keys, guardrails), (&new_keys, &new.guardrails), (margin, guardrail), &mut changes);
     let (keys, new_keys) = (fairness_keys(old), fairness_keys(new));
     let shown = |fairness: &Fairness| format!("min_ratio {}", fairness.min_ratio);
     entries("fairness", (&keys, fairness), (&new_keys, &new.fairness), (shown, fair), &mut changes);
@@ -365,13 +359,7 @@ fn keys_of(quantity: &Quantity) -> [(&'static str, Option<String>); 5] {
         Quantity::Ratio(over, under) => ([None, None, Some("ratio".to_owned())], [part(over), part(under)]),
     };
     let ([source, outcome, aggregate], [over, under]) = (own, sides);
-    [
-        ("source", source),
-        ("outcome", outcome),
-        ("aggregate", aggregate),
-        ("numerator", over),
-        ("denominator", under),
-    ]
+    [("source", source), ("outcome", outcome), ("aggregate", aggregate), ("numerator", over), ("denominator", under)]
 }
 
 /// Compares lists of entries that have keys. One that is removed loosens the rule.

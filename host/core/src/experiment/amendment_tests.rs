@@ -123,7 +123,12 @@ fn each_key_of_a_guardrail_is_kept_or_may_be_tightened() {
     for (from, to, effect, key) in [
         ("max_increase = 0.02\nalarm", "max_increase = 0.03\nalarm", Loosens, "failures.max_increase"),
         ("max_increase = 0.02\nalarm", "max_increase = 0.01\nalarm", Tightens, "failures.max_increase"),
-        ("max_increase = 0.02\nalarm", "margin_type = \"relative\"\nmax_increase = 0.02\nalarm", Loosens, "failures.margin"),
+        (
+            "max_increase = 0.02\nalarm",
+            "margin_type = \"relative\"\nmax_increase = 0.02\nalarm",
+            Loosens,
+            "failures.margin",
+        ),
         ("alarm = 0.001", "alarm = 0.002", Loosens, "failures.alarm"),
         ("alarm = 0.001", "alarm = 0.0", Tightens, "failures.alarm"),
         ("alpha = 0.01", "alpha = 0.02", Loosens, "failures.alpha"),

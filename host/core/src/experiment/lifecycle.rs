@@ -298,9 +298,7 @@ impl Status {
                 let phase = self.phase + 1;
                 Ok(Self { state: State::Paused, phase, winner: None, pin: None, withdrawn: true, ..next })
             }
-            (State::Paused, Command::Resume) if self.withdrawn => {
-                Ok(next.without_winner(now_ms))
-            }
+            (State::Paused, Command::Resume) if self.withdrawn => Ok(next.without_winner(now_ms)),
             (State::Running, Command::Pause) => Ok(Self { state: State::Paused, ..next }),
             (State::Paused, Command::Resume) => Ok(Self { state: State::Running, ..next }),
             (State::Draft | State::Running | State::Paused | State::Shipped, Command::Abort) => {

@@ -26,6 +26,7 @@
 //! | whether rare events became more frequent | [`rare`] |
 //! | how the next units are split to find the best arm | [`thompson`] |
 //! | an arm's mean, and a difference, where units were split like that | [`value`], [`value_difference`] |
+//! | a difference that was selected for being large | [`shrunken`] |
 //! | several answers at once | [`benjamini_hochberg`], [`bonferroni`] |
 
 pub mod adjust;
@@ -36,6 +37,7 @@ pub mod moments;
 pub mod rare;
 pub mod regression;
 pub mod sequence;
+pub mod shrink;
 pub mod srm;
 
 pub use adjust::{benjamini_hochberg, bonferroni};
@@ -45,6 +47,7 @@ pub use moments::{Joint, Moments};
 pub use rare::{Counts, log_e_value};
 pub use regression::{Cross, adjusted};
 pub use sequence::{lower, may_speak, two_sided, upper};
+pub use shrink::shrunken;
 pub use srm::{Sequential, chi_squared, log_bayes_factor};
 
 #[cfg(test)]
