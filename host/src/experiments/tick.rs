@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use serin_core::analysis::{
-    Analysis, Course, FairnessResult, GuardrailResult, HarmStatus, Observed, SRM_ALPHA, next_shares, warnings,
+    Analysis, Course, Decide, FairnessResult, GuardrailResult, HarmStatus, Observed, SRM_ALPHA, next_shares, warnings,
 };
 use serin_core::experiment::{Command, Experiment, Next, State, Status};
 
@@ -157,7 +157,9 @@ pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<P
             }
             controller.warn(&spec.id, warnings(observed, analysis));
         }
-        controller.verdict(&spec, &analysis.verdict);
+        if !observed.is_against_held_back() || analysis.verdict.decision == Decide::Stop {
+            controller.verdict(&spec, &analysis.verdict);
+        }
         let (command, motive) = follows(observed, analysis, &status, &in_force.pin, now_ms)?;
         // While the facts for an edited spec are still being read, the previous spec may only stop
         // the experiment.

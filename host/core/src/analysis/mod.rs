@@ -272,4 +272,6 @@ impl Analysis {
 }
 
 #[cfg(test)]
+mod ship_tests;
+#[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serin_core::experiment::{self, Experiment};
 
 use super::{Files, Inner, Reloader};
-use crate::app::archiving::{Generation, archive_specs, fingerprint_of, keep_pending};
+use crate::app::archiving::{Generation, archive_specs, fingerprint_of, keep_applied, keep_pending};
 use crate::app::build::{Built, build};
 use crate::app::experiments::{Binder, Statuses};
 use crate::app::moved::moved;
@@ -116,6 +116,7 @@ impl Reloader {
             {
                 // The spec before it stays in force; the edit is retried at the next scan.
                 tracing::error!(%error, experiment = %spec.id, "an edit of its rule could not be recorded");
+                keep_applied(&self.archive, &path, &old);
                 continue;
             }
             let pin = inner.config.points.get(&spec.decision_point).map(|point| point.strategy.to_string());
