@@ -263,12 +263,7 @@ impl Metric {
         if !(alpha > 0.0 && alpha < 0.5) {
             return Err(at(&format!("alpha = {alpha}; valid: above 0 and below 0.5")));
         }
-        if raw.planned_units == Some(0) {
-            return Err(at("planned_units = 0; valid: a number from 1"));
-        }
-        if let Some(sd) = raw.prior_sd.filter(|sd| !(sd.is_finite() && *sd > 0.0)) {
-            return Err(at(&format!("prior_sd = {sd}; valid: a finite number above 0, in the metric's unit")));
-        }
+        Self::check_plan(raw).map_err(|why| at(&why))?;
         let quantity = Self::quantity(raw)?;
         if raw.expects_none && quantity.outcomes().next().is_none() {
             return Err(at("expects_none is for outcomes"));
@@ -296,6 +291,17 @@ impl Metric {
             is_exposed,
             cuped,
         })
+    }
+
+    /// Checks what has to be known before the experiment.
+    fn check_plan(raw: &RawMetric) -> Result<(), String> {
+        if raw.planned_units == Some(0) {
+            return Err("planned_units = 0; valid: a number from 1".to_owned());
+        }
+        match raw.prior_sd.filter(|sd| !(sd.is_finite() && *sd > 0.0)) {
+            Some(sd) => Err(format!("prior_sd = {sd}; valid: a finite number above 0, in the metric's unit")),
+            None => Ok(()),
+        }
     }
 
     fn covariates(raw: &RawMetric, quantity: &Quantity) -> Result<Vec<Attribute>, String> {

@@ -442,6 +442,8 @@ mod tests {
             ("lag = \"2d\"", "aggregate = \"median\"", "valid: any, sum, count, mean, ratio"),
             ("lag = \"2d\"", "alpha = 0.6", "above 0 and below 0.5"),
             ("lag = \"2d\"", "planned_units = 0", "a number from 1"),
+            ("lag = \"2d\"", "prior_sd = 0.0", "a finite number above 0"),
+            ("lag = \"2d\"", "prior_sd = inf", "a finite number above 0"),
             ("metric = \"failures\"", "metric = \"slow\"", "threshold: needed"),
             ("metric = \"failures\"", "metric = \"crashes\"", "no such metric"),
             ("max_increase = 0.01", "", "give one of max_increase"),
