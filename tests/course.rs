@@ -176,7 +176,7 @@ fn no_winner_before_its_time_and_an_end_after_it() {
         let error = host.admin.get("/v1/experiments/e").json()["error"].as_str().map(str::to_owned);
         error.filter(|error| error.contains("min_duration 1h -> 0s (loosens)"))
     });
-    assert_eq!(command(&host, "amend", why()).0, 200);
+    assert_eq!(command(&host, "amend", crate::experiments::why()).0, 200);
     is(&host, "concluded");
     let last = last_change(&host);
     assert!(last["reason"].as_str().is_some_and(|why| why.contains("max_duration has passed")), "{last}");

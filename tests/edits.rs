@@ -90,7 +90,7 @@ fn an_edit_that_tightens_is_recorded_and_one_that_loosens_waits_for_a_decision()
 
     let admin = format!("http://{}", host.admin.address);
     let amend = ["experiment", "amend", "e", "--by", "ann", "--reason", "two per cent was a typing error"];
-    let amended = run([&amend[..], &["--admin", &admin]].concat());
+    let amended = run(amend.into_iter().chain(["--admin", admin.as_str()]));
     assert_eq!(amended.code, Some(0), "{}", amended.stderr);
     let applied = shown(&host);
     assert_eq!((&applied["error"], &applied["pending"]), (&Value::Null, &Value::Null), "it is in force: {applied}");
