@@ -17,7 +17,7 @@ pub struct Course {
     pub batches: Vec<Vec<f64>>,
     /// The arm that was shipped and serves all but the holdback, also if it was withdrawn since.
     pub shipped: Option<Name>,
-    /// When that arm was shipped, in milliseconds since the Unix epoch.
+    /// When that arm was shipped, in milliseconds since the Unix epoch; 0 if none was.
     pub shipped_ms: u64,
     /// Units that entered before are in no arm's results, in milliseconds since the Unix epoch. It is
     /// when a person resumed the experiment after its winner was withdrawn.
@@ -35,7 +35,7 @@ impl Course {
             batches: status.batches.clone(),
             shipped: status.served.clone(),
             // A status of an earlier version lacks the time; while it is shipped, it has not changed since.
-            shipped_ms: status.shipped_ms.unwrap_or(status.since_ms),
+            shipped_ms: status.served.as_ref().map_or(0, |_| status.shipped_ms.unwrap_or(status.since_ms)),
             from_ms: status.resumed_ms.unwrap_or(0),
             declared: status.declared.clone(),
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::allocation::{Purpose, is_held_back, pick, place};
-use crate::experiment::{Declared, Experiment};
+use crate::experiment::{Declared, Experiment, Status};
 
 const SPEC: &str = "id = \"e\"\ndecision_point = \"d\"\nholdback = 0.2\n\
     [[arms]]\nname = \"a\"\nstrategy = \"p@1.0.0\"\nweight = 0.5\n[[arms]]\nname = \"b\"\nstrategy = \"q@1.1.0\"\nweight = 0.5\n\
@@ -115,6 +115,15 @@ fn harm_among_units_since_a_ship_is_found_and_that_before_it_is_not_pooled() {
     };
     assert_eq!(harm(&|i, arm| i >= 1000 && i % 5 == 0 && arm == "b"), HarmStatus::Harm);
     assert_ne!(harm(&|i, arm| i < 1000 && i % 5 == 0 && arm == "b"), HarmStatus::Harm);
+}
+
+#[test]
+fn a_course_changes_only_with_what_the_analysis_needs() {
+    let course = |since_ms: u64, served: Option<&str>| {
+        Course::of(&Status { since_ms, served: served.map(Into::into), ..Status::default() }, &"borrower".into())
+    };
+    assert_eq!(course(1, None), course(2, None), "a pause reads nothing of the ledger again");
+    assert_ne!(course(1, Some("b")), course(2, Some("b")), "of an earlier version, without the time of its ship");
 }
 
 #[test]
