@@ -162,7 +162,7 @@ fn misses(seed: u64, before: [f64; 2], since: [f64; 2]) -> Option<[bool; 2]> {
         if i % 200 != 199 {
             continue;
         }
-        let found = |observed: &Observed| analyse(observed, u64::MAX).metrics[0].comparisons[0].found.clone();
+        let found = |observed: &Observed| analyse(observed, u64::MAX).metrics[0].comparisons[0].found;
         match &now {
             Some(since_ship) => {
                 looks += 1;
