@@ -17,6 +17,7 @@ mod crash;
 mod defects;
 mod demo;
 mod docs;
+mod edits;
 mod excluded;
 mod experiments;
 mod feature_files;

@@ -54,6 +54,9 @@ fn a_guardrail_on_a_name_that_nobody_posts_does_not_hold_and_nothing_ships() {
 
     // What never happens is declared.
     deployment.edit("experiments/e.toml", "outcome = \"complaints\"", "outcome = \"complaints\"\nexpects_none = true");
+    eventually("a person is asked", IN_TIME, || {
+        (command(&host, "amend", crate::experiments::why()).0 == 200).then_some(())
+    });
     is(&host, "shipped");
     assert_eq!(report(&host)["warnings"], json!([]));
 }

@@ -37,6 +37,8 @@ pub struct Status {
     /// A person paused it, and nobody has let it go on since.
     pub is_held: bool,
     pub has_shipped: bool,
+    /// The spec that a person decided on, although it loosens the rule.
+    pub amended: Option<String>,
     /// Phase and coverage of every status that it had.
     pub recorded: Vec<(u32, f64)>,
 }
@@ -52,6 +54,7 @@ impl Default for Status {
             withdrawn: false,
             is_held: false,
             has_shipped: false,
+            amended: None,
             recorded: Vec::new(),
         }
     }
@@ -67,6 +70,7 @@ impl Status {
         let TransitionRow { generation, command, from, to, phase, by, .. } = change;
         assert_eq!((*generation, from), (self.generation + 1, &self.state), "{change:?} does not follow {self:?}");
         let is_host = by == "serin";
+        let is_of_rule = change.evidence["changes"].is_array();
         let follows_a_file = ["start", "edit"].contains(&command.as_str());
         if is_host && !follows_a_file {
             let was_judged = judged.contains(&(self.generation, command.clone()));
@@ -77,6 +81,7 @@ impl Status {
         let next = match (from.as_str(), command.as_str()) {
             ("draft", "start") | ("running" | "paused", "promote") | ("paused", "resume") => "running",
             ("running", "pause") | ("shipped", "reopen") => "paused",
+            ("running" | "paused" | "shipped", "edit" | "amend") if is_of_rule => from,
             ("running" | "paused", "edit") => from,
             ("running", "ship") => "shipped",
             ("draft" | "running" | "paused" | "shipped", "abort") => "aborted",
@@ -87,12 +92,24 @@ impl Status {
         match command.as_str() {
             "start" => (self.phase, self.step) = (1, 0),
             "promote" => (self.phase, self.step) = (self.phase + 1, self.step + 1),
+            // An edit of the rule leaves phase and coverage as they are, and so does a decision on one.
+            "edit" | "amend" if is_of_rule => {}
             "edit" => self.phase += 1,
             "ship" => (self.phase, self.has_shipped) = (self.phase + 1, true),
             "reopen" => (self.phase, self.withdrawn) = (self.phase + 1, true),
-            "resume" if self.withdrawn => (self.phase, self.step, self.withdrawn) = (self.phase + 1, 0, false),
+            "resume" if self.withdrawn => {
+                (self.phase, self.step, self.withdrawn) = (self.phase + 1, 0, false);
+            }
             "pause" | "resume" | "abort" | "conclude" => {}
             other => panic!("unknown command {other}"),
+        }
+        if is_of_rule {
+            let loosens = |change: &serde_json::Value| change["effect"] == "loosens";
+            let loosens = change.evidence["changes"].as_array().is_some_and(|all| all.iter().any(loosens));
+            let spec = Some(change.spec_digest.clone());
+            let is_decided = command == "amend" || !loosens || self.amended == spec;
+            assert!(is_decided, "the rule was loosened, and nobody decided: {change:?}");
+            self.amended = spec.filter(|_| command == "amend");
         }
         self.is_held = match command.as_str() {
             "pause" => !is_host,
@@ -102,6 +119,7 @@ impl Status {
         self.state.clone_from(to);
         self.generation = *generation;
         self.coverage = match self.state.as_str() {
+            _ if is_of_rule => self.coverage,
             _ if !self.takes_units() || self.withdrawn => 0.0,
             "shipped" => 1.0,
             _ => *ramp.get(self.step).or(ramp.last()).expect("a ramp has steps"),

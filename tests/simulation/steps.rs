@@ -14,7 +14,7 @@ use super::checks;
 use super::faults::Fault;
 use super::files::{self, File, IDS, SPECS};
 use super::model::{About, Row};
-use super::world::{Meanwhile, PERSON, World, person};
+use super::world::{Meanwhile, PERSON, World, by_person, person};
 
 /// Units that there are.
 const UNITS: usize = 60;
@@ -32,6 +32,8 @@ pub enum Step {
     Post(Vec<Row>),
     /// A person gives a command, perhaps for one generation alone.
     Command(&'static str, Command, Option<u64>),
+    /// A person decides on an edit that loosens the rule, perhaps for one generation alone.
+    Amend(&'static str, Option<u64>),
     /// What was commanded is put in force.
     Apply,
     /// Somebody edits a file.
@@ -146,6 +148,9 @@ fn command(world: &World) -> Step {
     let known = world.model.statuses.get(id).map_or(0, |status| status.generation);
     // Of the status that the person looked at, which may be an older one.
     let judged = random.one_in(3).then(|| known.saturating_sub(random.below(2) as u64));
+    if random.one_in(5) {
+        return Step::Amend(id, judged);
+    }
     Step::Command(id, a_command(world), judged)
 }
 
@@ -177,6 +182,7 @@ impl World {
             Step::Commit(first, count) => self.commit(first, count),
             Step::Post(rows) => self.post(rows),
             Step::Command(id, command, judged) => self.command(id, &command, judged),
+            Step::Amend(id, judged) => self.amend(id, judged),
             Step::Apply => self.apply(),
             Step::Edit(id, file) => self.edit(id, file),
             Step::Reload(meanwhile) => self.reload(meanwhile),
@@ -307,6 +313,24 @@ impl World {
                 self.is_settled = false;
             }
             Err(_) => assert_eq!(by_people(), before, "a refused {command:?} is not"),
+        }
+    }
+
+    fn amend(&mut self, id: &str, judged: Option<u64>) {
+        let host = self.host();
+        let status = host.reloader.status.load();
+        let pending = status.experiments.iter().find(|shown| shown.id == id).and_then(|shown| shown.pending.clone());
+        let Some(pending) = pending else { return };
+        let before = host.controller.status(id);
+        match host.controller.amend(&pending, by_person(), judged) {
+            Ok(after) => {
+                assert!(judged.is_none_or(|judged| judged == before.generation), "it was for generation {judged:?}");
+                assert_eq!(
+                    (after.generation, after.amended),
+                    (before.generation + 1, Some(pending.spec.digest.clone()))
+                );
+            }
+            Err(_) => assert_eq!(host.controller.status(id).amended, before.amended, "refused, it decides nothing"),
         }
     }
 

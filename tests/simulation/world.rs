@@ -245,6 +245,10 @@ impl Meanwhile {
     }
 }
 
+pub fn by_person() -> Motive {
+    Motive { by: PERSON.into(), reason: "a test".into(), evidence: json!(null) }
+}
+
 /// Gives a person's command.
 pub fn person(
     controller: &Controller,
@@ -252,6 +256,5 @@ pub fn person(
     command: &Command,
     judged: Option<u64>,
 ) -> Result<Status, CommandError> {
-    let motive = Motive { by: PERSON.into(), reason: "a test".into(), evidence: json!(null) };
-    controller.command(spec, command, motive, judged)
+    controller.command(spec, command, by_person(), judged)
 }

@@ -2,7 +2,7 @@
 //! so that records can be explained and a restart continues with them.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serin_core::experiment::Experiment;
@@ -90,6 +90,15 @@ pub(super) fn archive_specs(
         Some((path.clone(), format!("it could not be archived, and is not put in force; tried again: {error}")))
     };
     applied.iter().filter_map(keep).collect()
+}
+
+/// Notes that the spec before an edit stays in force, so that a restart continues with it. If that fails,
+/// the recorded rule says so, too.
+pub(super) fn keep_applied(archive: &Archive, path: &Path, spec: &Experiment) {
+    let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Err(error) = archive.apply("experiment", &file, &[&spec.digest]) {
+        log_limited!(error, %error, file, "the spec in force could not be noted");
+    }
 }
 
 /// The fingerprint of a deployment's inputs. Equal fingerprints need no swap.

@@ -15,7 +15,7 @@ use crate::decide::{
     self, BindTarget, RewardWindows, RoutedExperiment, RunningExperiment, ShadowArm, ShippedArm, batch_salt,
 };
 use crate::deployment::{PointSchema, PointSpec};
-use crate::experiments::{ExperimentState, ExperimentStatus, Life, SpecCandidate};
+use crate::experiments::{ExperimentState, ExperimentStatus, Life, PendingEdit, SpecCandidate, refusal, rule_changes};
 use crate::files;
 use crate::models::ModelSet;
 use crate::registry::VersionsByPin;
@@ -73,6 +73,14 @@ struct Judged {
     verdict: Binding,
     /// Why an edit is not applied, and the spec before it is judged instead.
     error: Option<String>,
+    /// The edit, if a person's decision is all that it lacks.
+    pending: Option<PendingEdit>,
+}
+
+/// What keeps an edit from being applied.
+struct Unapplied {
+    why: String,
+    pending: Option<PendingEdit>,
 }
 
 impl Binder<'_> {
@@ -113,6 +121,7 @@ impl Binder<'_> {
             error: candidate.error,
             spec: None,
             source: None,
+            pending: None,
             status: Status::default(),
             stale: false,
         };
@@ -120,8 +129,9 @@ impl Binder<'_> {
             status.why = "the file has a mistake, and nothing was applied before".to_owned();
             return status;
         };
-        let Judged { spec, text, life, status: now, verdict, error } =
+        let Judged { spec, text, life, status: now, verdict, error, pending } =
             self.judge_edit(&candidate.path, spec, text, slots);
+        status.pending = pending;
         status.error = error.or(status.error);
         status.id = spec.id.to_string();
         match verdict {
@@ -160,13 +170,12 @@ impl Binder<'_> {
             (self.before)(path, Some(&spec.id)).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id);
         let (life, status) = self.life_of(&spec);
         let mut verdict = self.judge(slots, &spec, &status);
-        // A draft has no units, so everything may change.
+        let mut pending = None;
         if let (Binding::Runs(_), Some((old, _))) = (&verdict, &edited)
-            && status.started_ms.is_some()
-            && let Some(key) = spec.fixed_key_changed(old)
+            && let Some(unapplied) = self.unapplied(old, &spec, &life.status)
         {
-            let why = format!("{key} may not change while the experiment runs: conclude it, and start another id");
-            verdict = Binding::Invalid(why);
+            verdict = Binding::Invalid(unapplied.why);
+            pending = unapplied.pending;
         }
         if let Binding::Waits(why) | Binding::Invalid(why) = &verdict
             && let Some((old, old_text)) = edited
@@ -174,9 +183,29 @@ impl Binder<'_> {
         {
             let error = Some(format!("the edit is not applied: {why}"));
             let (life, status) = self.life_of(&old);
-            return Judged { spec: old, text: old_text, life, status, verdict: runs, error };
+            return Judged { spec: old, text: old_text, life, status, verdict: runs, error, pending };
         }
-        Judged { spec, text, life, status, verdict, error: None }
+        Judged { spec, text, life, status, verdict, error: None, pending }
+    }
+
+    /// Why an edit of a running experiment is not applied. A draft has no units, so everything may
+    /// change.
+    fn unapplied(&self, old: &Experiment, spec: &Arc<Experiment>, status: &Status) -> Option<Unapplied> {
+        status.started_ms?;
+        if let Some(key) = spec.fixed_key_changed(old) {
+            let why = format!("{key} may not change while the experiment runs: conclude it, and start another id");
+            return Some(Unapplied { why, pending: None });
+        }
+        let changes = rule_changes(old, spec, status);
+        if let Some(why) = refusal(spec, status, &changes) {
+            let pending = PendingEdit { spec: Arc::clone(spec), changes, in_force: old.digest.clone() };
+            return Some(Unapplied { why, pending: status.state.takes_units().then_some(pending) });
+        }
+        // It is recorded before it is in force.
+        (self.which == Statuses::Recorded && !changes.is_empty()).then(|| Unapplied {
+            why: "its changes of the rule could not be recorded, and are tried again".to_owned(),
+            pending: None,
+        })
     }
 
     /// Where an experiment stands, and the status of it that is bound.

@@ -20,7 +20,7 @@ use super::windows::WindowsById;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::DeploymentSnapshot;
-use crate::experiments::{Controller, Observer, SpecFile, Specs};
+use crate::experiments::{Controller, Observer, SpecFile, Specs, recorded};
 use crate::features::EmbeddedStore;
 use crate::models::Runtime;
 use crate::registry::{Archive, Awaited, Folder, files_in};
@@ -122,6 +122,9 @@ impl Reloader {
             if let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok())
                 && let Ok(spec) = serin_core::caught(|| Experiment::parse(&text))
             {
+                let status = controller.status(&spec.id);
+                let archived = |digest: &str| String::from_utf8(archive.get(digest)?).ok();
+                let (spec, text) = recorded(&status, (spec, text), archived);
                 specs.apply(config.fixed.experiments.join(&name), Arc::new(spec), text);
             }
         }

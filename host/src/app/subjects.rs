@@ -24,6 +24,7 @@ pub(super) fn missing(
         status: controller.status(&spec.id),
         spec: Some(spec),
         source: None,
+        pending: None,
         stale: false,
     })
     .collect()

@@ -39,6 +39,7 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
         ExperimentCommand::Abort(change) => send(&change, "abort", None)?,
         ExperimentCommand::Plan(args) => return super::plan::run(&args),
         ExperimentCommand::Approve(change) => send(&change, "approve", None)?,
+        ExperimentCommand::Amend(change) => send(&change, "amend", None)?,
         ExperimentCommand::Conclude { winner, change } => send(&change, "conclude", Some(winner))?,
     }
     Ok(true)
@@ -150,6 +151,11 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
             text(&approval["reason"]),
             text(&approval["spec_digest"])
         );
+    }
+    for change in experiment["pending"]["changes"].as_array().into_iter().flatten() {
+        let value = |key: &str| change[key].as_str().unwrap_or("none");
+        let (key, effect) = (value("key"), value("effect"));
+        println!("{:<16} {key} {} -> {} ({effect})", "pending", value("old"), value("new"));
     }
     if let Some(lacks) = experiment["lacks"].as_str() {
         println!("{:<16} {lacks}", "lacks");

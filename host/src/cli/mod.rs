@@ -234,6 +234,8 @@ enum ExperimentCommand {
     Resume(ChangeArgs),
     /// Agree to its spec as it is, where serin.toml asks for people's agreement
     Approve(ChangeArgs),
+    /// Decide that its edited file is applied although it loosens what was declared at the first unit
+    Amend(ChangeArgs),
     /// End it: every new decision is on the pinned strategy
     Abort(ChangeArgs),
     /// List whom it touched, with their decisions and what happened to them

@@ -10,7 +10,7 @@ use super::client::Client;
 use super::{Outcome, ReportArgs, ReportFormat};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::experiments::{AnalysisSubject, read_whole};
+use crate::experiments::{AnalysisSubject, read_whole, recorded};
 use crate::ledger::{LedgerReader, Reads as _};
 use crate::registry::Archive;
 use crate::report::{Report, ReportContext, shadows};
@@ -38,21 +38,23 @@ pub(super) fn run(args: &ReportArgs) -> Outcome {
 fn of_ledger(config: &Path, id: &str, recompute: bool) -> Result<Report, Failure> {
     let config = Config::load(config)?;
     let archive = Archive::open(&config.fixed.data_dir().join("archive"))?;
-    let specs: Vec<Experiment> = archive
+    let archived = |digest: &str| String::from_utf8(archive.get(digest)?).ok();
+    let specs: Vec<(Experiment, String)> = archive
         .names("experiment")
         .iter()
-        .filter_map(|name| archive.get(archive.applied("experiment", name)?.first()?))
-        .filter_map(|bytes| Experiment::parse(&String::from_utf8(bytes).ok()?).ok())
+        .filter_map(|name| archived(archive.applied("experiment", name)?.first()?))
+        .filter_map(|text| Some((Experiment::parse(&text).ok()?, text)))
         .collect();
-    let known = specs.iter().map(|spec| spec.id.to_string()).collect::<Vec<_>>().join(", ");
-    let spec = specs.into_iter().find(|spec| *spec.id == *id);
-    let spec = Arc::new(spec.ok_or_else(|| format!("no experiment '{id}' was applied here; applied: {known}"))?);
-    let point = config.points.get(&spec.decision_point);
-    let point =
-        point.ok_or_else(|| format!("decision point '{}' is not in {}", spec.decision_point, config.path.display()))?;
+    let known = specs.iter().map(|(spec, _)| spec.id.to_string()).collect::<Vec<_>>().join(", ");
+    let applied = specs.into_iter().find(|(spec, _)| *spec.id == *id);
+    let applied = applied.ok_or_else(|| format!("no experiment '{id}' was applied here; applied: {known}"))?;
     let ledger = LedgerReader::open(&config.fixed.ledger)?;
     let status = ledger.statuses()?.into_iter().find(|(known, _)| **known == *id).map(|(_, status)| status);
     let status = status.unwrap_or_default();
+    let spec = Arc::new(recorded(&status, applied, archived).0);
+    let point = config.points.get(&spec.decision_point);
+    let point =
+        point.ok_or_else(|| format!("decision point '{}' is not in {}", spec.decision_point, config.path.display()))?;
     let course = Course::of(&status, &point.layer.unit);
     if status.started_ms.is_none() {
         return Err("it has not begun: there is nothing to report yet".into());

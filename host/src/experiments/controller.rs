@@ -357,6 +357,8 @@ impl Controller {
             | Command::Pause
             | Command::Resume
             | Command::Edit
+            | Command::EditRule { .. }
+            | Command::Amend
             | Command::Allocate { .. } => NotifyEvent::Phase,
             Command::Abort
             | Command::Conclude { .. }

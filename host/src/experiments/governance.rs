@@ -35,16 +35,17 @@ impl Governance {
     }
 }
 
-/// Says whether a command needs approvals: whether it starts, widens or ships.
+/// Says whether a command needs approvals: whether it starts, widens, ships or loosens the rule.
 pub(super) fn widens(command: &Command, status: &Status, spec: &Experiment, now_ms: u64) -> bool {
     match command {
-        Command::Start | Command::Promote | Command::Ship { .. } => true,
+        Command::Start | Command::Promote | Command::Ship { .. } | Command::Amend => true,
         Command::Edit | Command::Resume => {
             let after = status.after(command, spec, now_ms);
             after.is_ok_and(|after| after.applied > status.applied)
         }
         Command::Pause
         | Command::Drop { .. }
+        | Command::EditRule { .. }
         | Command::Allocate { .. }
         | Command::Reopen
         | Command::Abort

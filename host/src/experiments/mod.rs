@@ -2,6 +2,7 @@
 //! applied one in force, and the error is shown.
 
 mod controller;
+mod edits;
 mod governance;
 mod history;
 mod hooks;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use controller::{CommandError, Controller, HOST, Life, Motive};
+pub use edits::{PendingEdit, recorded, refusal, rule_changes};
 pub use governance::Governance;
 pub use history::{Effect, HistoryPoint, counts};
 pub use hooks::Notifier;
@@ -66,6 +68,8 @@ pub struct ExperimentStatus {
     pub source: Option<String>,
     /// Its status.
     pub status: Status,
+    /// The edit of its file that waits for a person's decision.
+    pub pending: Option<PendingEdit>,
     /// Whether it is in force although its file is now different or invalid.
     pub stale: bool,
 }

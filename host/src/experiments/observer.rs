@@ -98,6 +98,7 @@ impl Followed {
             return;
         }
         let happened = Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after };
+        self.observed.set_stored(fact.stored_ms);
         match fact.is_reversed {
             true => self.observed.reversal(&happened, fact.name, fact.value),
             false => self.observed.outcome(&happened, fact.name, fact.value),
@@ -151,7 +152,10 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
         Fact::Excluded(fact) => by_id
             .values_mut()
             .filter(|followed| *followed.subject.spec.decision_point == *fact.point)
-            .for_each(|followed| followed.observed.exclusion(fact.unit)),
+            .for_each(|followed| {
+                followed.observed.set_stored(fact.time_ms);
+                followed.observed.exclusion(fact.unit);
+            }),
         Fact::Outcome(fact) => by_id.values_mut().for_each(|followed| followed.outcome(fact)),
         Fact::Unreadable(fact) => by_id
             .iter_mut()
@@ -160,6 +164,7 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
         // An exposure to another experiment's decision does not count for this one.
         Fact::Exposure(fact) => {
             if let Some(followed) = by_id.get_mut(fact.experiment) {
+                followed.observed.set_stored(fact.stored_ms);
                 followed.observed.exposure(&Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after });
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use serin_core::Name;
 use serin_core::analysis::{
-    Analysis, Course, FairnessResult, GuardrailResult, HarmStatus, Observed, SRM_ALPHA, next_shares, warnings,
+    Analysis, Course, Decide, FairnessResult, GuardrailResult, HarmStatus, Observed, SRM_ALPHA, next_shares, warnings,
 };
 use serin_core::experiment::{Command, Experiment, Next, OnBreach, State, Status};
 
@@ -164,17 +164,23 @@ pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<P
     observer.each(|followed, in_force| {
         let status = controller.status(&in_force.spec.id);
         let spec = Arc::clone(&in_force.spec);
-        if !status.state.takes_units() || Course::of(&status, &in_force.course.unit) != followed.subject.course {
+        let course = Course::of(&status, &in_force.course.unit);
+        if !status.state.takes_units() || !course.runs_as(&followed.subject.course) {
             // It has ended, or its course differs from the analysed one.
             return None;
         }
         let is_edited = spec.digest != followed.subject.spec.digest;
         let (observed, analysis, is_new) = followed.analysis(now_ms);
         if is_new {
-            controller.keep_history(observed, analysis, &status, now_ms);
+            // The plots are of the evidence that ships.
+            if !observed.is_against_held_back() {
+                controller.keep_history(observed, analysis, &status, now_ms);
+            }
             controller.warn(&spec.id, warnings(observed, analysis));
         }
-        controller.verdict(&spec, &analysis.verdict);
+        if !observed.is_against_held_back() || analysis.verdict.decision == Decide::Stop {
+            controller.verdict(&spec, &analysis.verdict);
+        }
         let (command, motive) = follows(observed, analysis, &status, &in_force.pin, now_ms)?;
         // While the facts for an edited spec are still being read, the previous spec may only stop
         // the experiment.

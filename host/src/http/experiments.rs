@@ -70,6 +70,9 @@ fn as_json(service: &Service, status: &ExperimentStatus) -> Value {
         "ended_at": time(status.status.ended_ms),
         "winner": status.status.winner.as_deref(),
         "generation": status.status.generation,
+        "pending": status.pending.as_ref().map(|pending| json!({
+            "spec_digest": &*pending.spec.digest, "changes": pending.changes,
+        })),
         "shares": status.spec.as_ref().filter(|spec| spec.allocation.is_some()).map(|spec| status.status.weights(spec)),
         "spec": spec,
     })
@@ -362,8 +365,7 @@ pub(super) async fn command(
 ) -> Result<Json<Value>, Problem> {
     let judged = generation(&headers)?;
     let wire: WireCommand = body.parse()?;
-    let approves = name == "approve";
-    let command = if approves { None } else { Some(parse(&name, wire.winner.clone())?) };
+    let request = parse(&name, wire.winner.clone())?;
     let motive = wire.motive()?;
     let status = find(&service, &id)?;
     let Some(spec) = status.spec else {
@@ -374,9 +376,19 @@ pub(super) async fn command(
         ));
     };
     let done = blocking(&service, move |service| {
-        match command {
-            Some(command) => service.controller.command(&spec, &command, motive, judged).map(drop),
-            None => service.controller.approve(&spec, motive.by, motive.reason),
+        match (request, status.pending) {
+            (Request::Command(command), _) => service.controller.command(&spec, &command, motive, judged).map(drop),
+            // What is approved is the file as it is.
+            (Request::Approve, pending) => {
+                let spec = pending.map_or(spec, |pending| pending.spec);
+                service.controller.approve(&spec, motive.by, motive.reason)
+            }
+            (Request::Amend, Some(pending)) => {
+                // The difference was seen in this generation.
+                let judged = judged.unwrap_or(status.status.generation);
+                service.controller.amend(&pending, motive, Some(judged)).map(drop)
+            }
+            (Request::Amend, None) => return Err(nothing_pending()),
         }
         .map_err(refused)?;
         (service.reload)();
@@ -399,11 +411,28 @@ fn generation(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     }
 }
 
-fn parse(name: &str, winner: Option<String>) -> Result<Command, Problem> {
+/// What a person asks for.
+enum Request {
+    Command(Command),
+    /// To approve the file.
+    Approve,
+    /// To decide on the edit of the file that waits for it.
+    Amend,
+}
+
+fn nothing_pending() -> Problem {
+    let detail = "no edit of its file waits for a decision: edit the file first, and look at `pending` in \
+                  GET /v1/experiments/{id}";
+    Problem::new(StatusCode::CONFLICT, "not-possible", detail)
+}
+
+fn parse(name: &str, winner: Option<String>) -> Result<Request, Problem> {
     if winner.is_some() && name != "conclude" {
         return Err(Problem::invalid("winner", "winner is for conclude"));
     }
-    Ok(match name {
+    Ok(Request::Command(match name {
+        "approve" => return Ok(Request::Approve),
+        "amend" => return Ok(Request::Amend),
         "start" => Command::Start,
         "promote" => Command::Promote,
         "pause" => Command::Pause,
@@ -414,8 +443,8 @@ fn parse(name: &str, winner: Option<String>) -> Result<Command, Problem> {
             None => return Err(Problem::invalid("winner", "winner: needed: the arm that won")),
         },
         _ => {
-            let valid = "no such command; valid: start, promote, pause, resume, abort, conclude, approve";
+            let valid = "no such command; valid: start, promote, pause, resume, abort, conclude, approve, amend";
             return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-command", valid));
         }
-    })
+    }))
 }

@@ -58,6 +58,8 @@ pub struct OutcomeFact<'r> {
     pub after: i64,
     /// Whether this is a reversal.
     pub is_reversed: bool,
+    /// When it was stored.
+    pub stored_ms: u64,
 }
 
 /// An exposure to a decision inside an experiment.
@@ -71,6 +73,8 @@ pub struct ExposureFact<'r> {
     pub experiment: &'r str,
     /// The position of the newest decision when it was stored.
     pub after: i64,
+    /// When it was stored.
+    pub stored_ms: u64,
 }
 
 /// A decision about a unit that `exclude` kept out of everything.
@@ -80,6 +84,8 @@ pub struct ExcludedFact<'r> {
     pub point: &'r str,
     /// The unit.
     pub unit: &'r str,
+    /// When it was made.
+    pub time_ms: u64,
 }
 
 /// A row that was altered from outside so that it cannot be read.
@@ -305,7 +311,7 @@ ORDER BY seq";
 /// is stored.
 const OUTCOMES: &str = "
 SELECT x.rowid, t.name, t.value, t.at_ms, t.entity_kind, coalesce(t.entity, d.unit), t.after_seq,
-       x.reverses IS NOT NULL
+       x.reverses IS NOT NULL, x.received_ms
 FROM outcomes x
 JOIN outcomes t ON t.id = coalesce(x.reverses, x.id)
 LEFT JOIN decisions d ON d.decision_id = t.decision_id AND d.seq <= t.after_seq
@@ -316,14 +322,14 @@ WHERE x.rowid > ?1 AND x.rowid <= ?2
 ORDER BY x.rowid";
 
 const EXPOSURES: &str = "
-SELECT e.rowid, e.at_ms, d.unit, d.experiment, e.after_seq
+SELECT e.rowid, e.at_ms, d.unit, d.experiment, e.after_seq, e.received_ms
 FROM exposures e JOIN decisions d ON d.decision_id = e.decision_id AND d.seq <= e.after_seq
 WHERE e.rowid > ?1 AND e.rowid <= ?2 AND d.unit IS NOT NULL AND d.experiment IS NOT NULL ORDER BY e.rowid";
 
 fn decision_or_excluded<'r>(row: &'r Row<'_>) -> rusqlite::Result<Fact<'r>> {
     Ok(match optional_text(row, 2)? {
         Some(_) => Fact::Decision(decision(row)?),
-        None => Fact::Excluded(ExcludedFact { point: text(row, 12)?, unit: text(row, 4)? }),
+        None => Fact::Excluded(ExcludedFact { point: text(row, 12)?, unit: text(row, 4)?, time_ms: unsigned(row, 1)? }),
     })
 }
 
@@ -353,11 +359,18 @@ fn outcome<'r>(row: &'r Row<'_>) -> rusqlite::Result<OutcomeFact<'r>> {
         unit: text(row, 5)?,
         after: row.get(6)?,
         is_reversed: row.get(7)?,
+        stored_ms: unsigned(row, 8)?,
     })
 }
 
 fn exposure<'r>(row: &'r Row<'_>) -> rusqlite::Result<ExposureFact<'r>> {
-    Ok(ExposureFact { at_ms: unsigned(row, 1)?, unit: text(row, 2)?, experiment: text(row, 3)?, after: row.get(4)? })
+    Ok(ExposureFact {
+        at_ms: unsigned(row, 1)?,
+        unit: text(row, 2)?,
+        experiment: text(row, 3)?,
+        after: row.get(4)?,
+        stored_ms: unsigned(row, 5)?,
+    })
 }
 
 impl Ledger {

@@ -105,7 +105,8 @@ impl Report {
         };
         let (change, state) = self.changes.iter().rev().find_map(|change| Some((change, words(&change)?)))?;
         let how = format!("{} by {}: \u{201c}{}\u{201d}", minute(&change.at), line(&change.by), line(&change.reason));
-        let since = if self.against_held_back { "Since then, against those held back" } else { "As it stands now" };
+        let since =
+            if self.against_held_back && self.verdict.decision != "stop" { "As of then" } else { "As it stands now" };
         Some(Happened { state, how, since })
     }
 
@@ -131,6 +132,9 @@ impl Report {
 /// What a metric is, and how it is compared.
 pub(super) fn metric(metric: &ReportedMetric) -> String {
     let mut parts = vec![metric.role.clone()];
+    if metric.exploratory {
+        parts.push("exploratory: added after the first unit, decides nothing".to_owned());
+    }
     if let Some(direction) = &metric.direction {
         parts.push(format!("{} is better", if direction == "decrease" { "less" } else { "more" }));
         parts.push(format!("window {}, lag {}", duration(metric.window_ms), duration(metric.lag_ms)));
@@ -164,7 +168,11 @@ pub(super) fn comparison(found: &ReportedComparison) -> String {
         (true, Some(false)) => ", significantly worse",
         (true, None) => ", significant",
     };
-    format!("{difference}{relative} in [{low}, {high}], {p}{reading}")
+    let shrunken = found.shrunken.as_ref().map(|shrunken| {
+        let [mean, sd, prior] = [shrunken.difference, shrunken.sd, shrunken.prior_sd].map(|x| number(Some(x)));
+        format!("; shrunken to {mean} (sd {sd}, prior sd {prior})")
+    });
+    format!("{difference}{relative} in [{low}, {high}], {p}{reading}{}", shrunken.unwrap_or_default())
 }
 
 /// A guardrail's numbers, in words.

@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::formatting::{self, number, p_is};
-use super::{Report, ReportedComparison, ReportedMetric, SinceEnd, plots, tables};
+use super::{Report, ReportedComparison, ReportedMetric, SinceEnd, SinceShip, plots, tables};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}\
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}h3{font-size:1rem;margin:1.2rem 0 .2rem}\
@@ -31,6 +31,9 @@ impl Report {
                     @for line in self.since_end.iter().flat_map(SinceEnd::lines) { p { (line) } }
                     (tables::changes(self))
                     (tables::versions(self))
+                    @if let Some(since) = &self.since_ship {
+                        p.small { "As of the ship, " (formatting::minute(&since.shipped_at)) ":" }
+                    }
                     (tables::guardrails(&self.guardrails))
                     (tables::fairness(&self.fairness))
                     @for metric in self.goals_first() {
@@ -44,6 +47,7 @@ impl Report {
                     @for shadow in &self.shadows { (tables::shadow_arm(shadow)) }
                     (tables::actions(&self.actions))
                     (history.action_mix())
+                    @if let Some(since) = &self.since_ship { (since_ship(since)) }
                 }
             }
         };
@@ -78,6 +82,9 @@ impl Report {
                     b { (happened.state.to_uppercase()) } " " (happened.how) br; (happened.since) ": "
                 }
                 b { (self.verdict.decision.to_uppercase()) } ": " (self.verdict.why)
+                @if let Some(since) = &self.since_ship {
+                    br; "Since then, against those held back: " (since.said())
+                }
             }
         }
     }
@@ -94,6 +101,17 @@ impl Report {
                 (p_is(Some(self.srm.sequential_p))) " (sequential, Dirichlet-multinomial)."
             }
         }
+    }
+}
+
+/// Units that entered since a winner shipped.
+fn since_ship(since: &SinceShip) -> Markup {
+    html! {
+        h2 { "Since the ship: units that entered since, " (since.winner) " against those held back" }
+        p { (formatting::units(&since.units)) }
+        (tables::guardrails(&since.guardrails))
+        @for metric in &since.metrics { (metric_section(metric)) }
+        (tables::balance(&since.srm))
     }
 }
 

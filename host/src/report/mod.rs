@@ -8,6 +8,7 @@ mod html;
 mod plots;
 mod shadow_arms;
 mod since_end;
+mod since_ship;
 mod tables;
 mod text;
 mod versions;
@@ -16,13 +17,17 @@ pub use changes::Change;
 pub use groups::{ReportedFairness, ReportedSegment};
 pub use shadow_arms::{ReportedShadow, shadows};
 pub use since_end::{Difference, SinceEnd};
+pub use since_ship::SinceShip;
 pub use versions::Version;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serin_core::analysis::{Analysis, ArmVerdict, Found, MetricResult, Observed, analyse, by_segment, warnings};
-use serin_core::experiment::{Experiment, Status};
+use serin_core::analysis::{
+    Analysis, ArmVerdict, Decide, Found, GuardrailResult, MetricResult, Observed, analyse, by_segment, warnings,
+};
+use serin_core::experiment::{Experiment, Role, Status};
+use serin_core::stats::shrunken;
 
 use crate::experiments::{HOST, HistoryPoint, counts, evidence};
 use crate::ledger::{LedgerError, Reads, TransitionRow};
@@ -60,7 +65,8 @@ pub struct Report {
     /// Times that an allocation drew other shares; they are not listed.
     #[serde(default)]
     pub allocations: u64,
-    /// A winner has shipped, and its own units are compared with those held back.
+    /// A winner has shipped: units, metrics and guardrails are as of then, and `since_ship` has the
+    /// units that entered since.
     #[serde(default)]
     pub against_held_back: bool,
     /// Units, and why some are not in the metrics yet.
@@ -101,6 +107,9 @@ pub struct Report {
     /// What has changed since the experiment ended, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub since_end: Option<SinceEnd>,
+    /// What units that entered since a winner shipped show.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since_ship: Option<SinceShip>,
 }
 
 /// What a report shows beside the analysis.
@@ -183,6 +192,9 @@ pub struct ReportedMetric {
     pub name: String,
     /// What it is for.
     pub role: String,
+    /// It was added after the first unit: it decides nothing.
+    #[serde(default)]
+    pub exploratory: bool,
     /// How the intervals are made.
     pub method: String,
     /// What else than the plain difference is compared.
@@ -237,6 +249,10 @@ pub struct ReportedComparison {
     pub relative_interval: Option<[f64; 2]>,
     /// Its interval.
     pub interval: Option<[f64; 2]>,
+    /// Where the metric declares `prior_sd`, and a winner has shipped: the posterior mean of the
+    /// difference, and its standard deviation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub shrunken: Option<Shrunken>,
     /// Its p.
     pub p: Option<f64>,
     /// The interval does not hold zero.
@@ -253,6 +269,17 @@ pub struct ReportedComparison {
     /// Why nothing can be said yet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_enough: Option<String>,
+}
+
+/// A difference shrunken towards zero, since what shipped was chosen for being large.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Shrunken {
+    /// The posterior mean, in the metric's unit.
+    pub difference: f64,
+    /// The posterior standard deviation, in the same unit.
+    pub sd: f64,
+    /// The prior's standard deviation, from the file.
+    pub prior_sd: f64,
 }
 
 /// A guardrail in one arm.
@@ -309,6 +336,18 @@ impl ReportedArmVerdict {
     }
 }
 
+impl Srm {
+    fn of(spec: &Experiment, analysis: &Analysis) -> Self {
+        let names = || spec.arms.iter().map(|arm| arm.name.to_string());
+        Self {
+            p: analysis.srm_p.as_ref().ok().copied(),
+            sequential_p: analysis.srm_sequential_p,
+            counts: names().zip(analysis.counts.iter().copied()).collect(),
+            expected: names().zip(analysis.expected.iter().copied()).collect(),
+        }
+    }
+}
+
 impl Excluded {
     fn of([units, decisions]: &[u64; 2]) -> Self {
         Self { units: *units, decisions: *decisions }
@@ -316,18 +355,34 @@ impl Excluded {
 }
 
 impl Report {
-    /// Analyses what is known at `now_ms`.
+    /// Analyses what is known at `now_ms`. Once a winner has shipped, the evidence that shipped is as of
+    /// then, and units that entered since are apart.
     pub fn new(observed: &Observed, status: &Status, context: ReportContext, now_ms: u64) -> Self {
-        let (spec, analysis) = (&observed.spec, analyse(observed, now_ms));
+        let Some((before, shipped_ms)) = observed.at_ship() else {
+            return Self::of(observed, status, context, [now_ms, now_ms]);
+        };
+        let mut report = Self::of(before, status, context, [shipped_ms, now_ms]);
+        report.against_held_back = true;
+        if let Some((since, analysis)) = SinceShip::of(observed, now_ms) {
+            let known = std::mem::take(&mut report.warnings);
+            let new = warnings(observed, &analysis).into_iter().filter(|warning| !known.contains(warning));
+            report.warnings = known.iter().cloned().chain(new).collect();
+            if analysis.verdict.decision == Decide::Stop {
+                report.verdict = ReportedVerdict {
+                    decision: since.verdict.decision.clone(),
+                    why: format!("among units that entered since it shipped: {}", since.verdict.why),
+                };
+            }
+            report.since_ship = Some(since);
+        }
+        report
+    }
+
+    /// The report of what is known at the first of two times, made at the second.
+    fn of(observed: &Observed, status: &Status, context: ReportContext, [known_ms, now_ms]: [u64; 2]) -> Self {
+        let (spec, analysis) = (&observed.spec, analyse(observed, known_ms));
         let (changes, changes_before, allocations) = Change::listed(&context.changes);
         let names = || spec.arms.iter().map(|arm| arm.name.to_string());
-        let guardrail = |found: &serin_core::analysis::GuardrailResult| ReportedGuardrail {
-            metric: spec.guardrails[found.guardrail].name.to_string(),
-            arm: found.arm.to_string(),
-            state: found.status.as_str().to_owned(),
-            evidence: evidence(found, observed),
-            why: found.why.clone(),
-        };
         Self {
             experiment: spec.id.to_string(),
             state: status.state.as_str().to_owned(),
@@ -345,16 +400,11 @@ impl Report {
             units: Units::of(&analysis, observed.dropped()),
             before_entry: names().zip(observed.before_entry().iter().copied()).collect(),
             excluded: names().zip(observed.excluded().iter().map(Excluded::of)).collect(),
-            srm: Srm {
-                p: analysis.srm_p.as_ref().ok().copied(),
-                sequential_p: analysis.srm_sequential_p,
-                counts: names().zip(analysis.counts.iter().copied()).collect(),
-                expected: names().zip(analysis.expected.iter().copied()).collect(),
-            },
-            metrics: analysis.metrics.iter().map(|found| metric(spec, found)).collect(),
-            guardrails: analysis.guardrails.iter().map(guardrail).collect(),
+            srm: Srm::of(spec, &analysis),
+            metrics: analysis.metrics.iter().map(|found| metric(spec, found, status.served.is_some())).collect(),
+            guardrails: analysis.guardrails.iter().map(|found| reported(found, observed)).collect(),
             fairness: analysis.fairness.iter().map(|found| ReportedFairness::of(found, observed)).collect(),
-            segments: by_segment(observed, now_ms).iter().map(|found| ReportedSegment::of(found, spec)).collect(),
+            segments: by_segment(observed, known_ms).iter().map(|found| ReportedSegment::of(found, spec)).collect(),
             shadows: context.shadows,
             actions: names().zip(observed.actions.iter().map(counts)).collect(),
             // A moment of another shape than today's is not shown.
@@ -367,7 +417,18 @@ impl Report {
                 why: analysis.verdict.why,
             },
             since_end: None,
+            since_ship: None,
         }
+    }
+}
+
+fn reported(found: &GuardrailResult, observed: &Observed) -> ReportedGuardrail {
+    ReportedGuardrail {
+        metric: observed.spec.guardrails[found.guardrail].name.to_string(),
+        arm: found.arm.to_string(),
+        state: found.status.as_str().to_owned(),
+        evidence: evidence(found, observed),
+        why: found.why.clone(),
     }
 }
 
@@ -376,8 +437,10 @@ fn rfc3339(ms: u64) -> String {
     time.map(|time| time.to_string()).unwrap_or_default()
 }
 
-fn metric(spec: &Experiment, found: &MetricResult) -> ReportedMetric {
+/// A metric; a goal that has shipped with its shrunken estimate.
+fn metric(spec: &Experiment, found: &MetricResult, has_shipped: bool) -> ReportedMetric {
     let metric = &spec.metrics[found.metric];
+    let prior_sd = metric.prior_sd.filter(|_| has_shipped && metric.role == Role::Goal);
     let comparison = |comparison: &serin_core::analysis::Comparison| {
         let said = comparison.found.as_ref().ok();
         let of = |f: fn(&Found) -> f64| said.map(f);
@@ -390,6 +453,10 @@ fn metric(spec: &Experiment, found: &MetricResult) -> ReportedMetric {
                 .map(|f| f.estimate.difference / f.estimate.control.abs()),
             relative_interval: said.and_then(|f| f.lift),
             interval: said.map(|f| [f.interval.low, f.interval.high]),
+            shrunken: said.zip(prior_sd).map(|(found, prior_sd)| {
+                let [difference, sd] = shrunken(&found.estimate, prior_sd);
+                Shrunken { difference, sd, prior_sd }
+            }),
             p: of(|f| f.interval.p),
             significant: said.is_some_and(|f| f.significant),
             better: said.filter(|f| f.significant).map(|f| f.better),
@@ -402,6 +469,7 @@ fn metric(spec: &Experiment, found: &MetricResult) -> ReportedMetric {
     ReportedMetric {
         name: metric.name.to_string(),
         role: metric.role.as_str().to_owned(),
+        exploratory: found.exploratory,
         method: metric.method.as_str().to_owned(),
         adjustment: found.adjustment.clone(),
         alpha: found.alpha,

@@ -51,21 +51,23 @@ impl Report {
             ("units.mature".to_owned(), json!(self.units.mature)),
             ("verdict.decision".to_owned(), json!(self.verdict.decision)),
         ];
-        for metric in &self.metrics {
+        let since = self.since_ship.iter().flat_map(|since| &since.metrics).map(|metric| ("since_ship.", metric));
+        for (at, metric) in self.metrics.iter().map(|metric| ("", metric)).chain(since) {
             for (name, arm) in &metric.arms {
-                let path = format!("metrics.{}.arms.{name}", metric.name);
+                let path = format!("{at}metrics.{}.arms.{name}", metric.name);
                 all.push((format!("{path}.units"), json!(arm.units)));
                 all.push((format!("{path}.mean"), json!(arm.mean)));
             }
             for comparison in &metric.comparisons {
-                let path = format!("metrics.{}.comparisons.{}", metric.name, comparison.arm);
+                let path = format!("{at}metrics.{}.comparisons.{}", metric.name, comparison.arm);
                 all.push((format!("{path}.difference"), json!(comparison.difference)));
                 all.push((format!("{path}.interval"), json!(comparison.interval)));
                 all.push((format!("{path}.significant"), json!(comparison.significant)));
             }
         }
-        for guardrail in &self.guardrails {
-            all.push((format!("guardrails.{}.{}", guardrail.metric, guardrail.arm), json!(guardrail.state)));
+        let since = self.since_ship.iter().flat_map(|since| &since.guardrails).map(|rail| ("since_ship.", rail));
+        for (at, guardrail) in self.guardrails.iter().map(|rail| ("", rail)).chain(since) {
+            all.push((format!("{at}guardrails.{}.{}", guardrail.metric, guardrail.arm), json!(guardrail.state)));
         }
         all
     }

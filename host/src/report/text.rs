@@ -3,7 +3,7 @@
 use std::fmt::{self, Formatter};
 
 use super::formatting::{self, RAILS, Rail, line, number, p_is, probability};
-use super::{Report, ReportedGuardrail, ReportedMetric, SinceEnd};
+use super::{Report, ReportedGuardrail, ReportedMetric, SinceEnd, SinceShip};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -23,6 +23,9 @@ impl fmt::Display for Report {
                 writeln!(f, "{state} {}\n{}: {verdict}", happened.how, happened.since)?;
             }
         }
+        if let Some(since) = &self.since_ship {
+            writeln!(f, "Since then, against those held back: {}", since.said())?;
+        }
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
         }
@@ -31,6 +34,9 @@ impl fmt::Display for Report {
         }
         self.changes(f)?;
         self.tried(f)?;
+        if let Some(since) = &self.since_ship {
+            writeln!(f, "\nas of the ship, {}", formatting::minute(&since.shipped_at))?;
+        }
         if !self.guardrails.is_empty() {
             writeln!(f, "\nguardrails ({RAILS})")?;
         }
@@ -53,7 +59,8 @@ impl fmt::Display for Report {
         writeln!(f, "balance    {}; SRM {once} (once), {always} (sequential)", counts.join(", "))?;
         self.segments(f)?;
         self.shadows(f)?;
-        self.actions(f)
+        self.actions(f)?;
+        self.since_ship.as_ref().map_or(Ok(()), |since| since_ship(f, since))
     }
 }
 
@@ -86,6 +93,14 @@ fn rail(f: &mut Formatter<'_>, guardrail: &ReportedGuardrail) -> fmt::Result {
     } else {
         Ok(())
     }
+}
+
+/// Units that entered since a winner shipped.
+fn since_ship(f: &mut Formatter<'_>, since: &SinceShip) -> fmt::Result {
+    writeln!(f, "\nsince the ship, units that entered since: {} against those held back", since.winner)?;
+    since.guardrails.iter().try_for_each(|guardrail| rail(f, guardrail))?;
+    since.metrics.iter().try_for_each(|metric| measured(f, metric))?;
+    writeln!(f, "\nunits      {}", formatting::units(&since.units))
 }
 
 fn measured(f: &mut Formatter<'_>, metric: &ReportedMetric) -> fmt::Result {

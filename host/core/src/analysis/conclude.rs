@@ -90,7 +90,7 @@ pub(super) fn conclude(observed: &Observed, analysis: &Analysis, now_ms: u64) ->
     }
     let qualified = arms.iter().filter(|arm| arm.decision == Decide::Ship);
     let best = qualified.max_by(|one, other| {
-        let bound = |arm: &ArmVerdict| first_goal_bound(spec, analysis, &arm.arm);
+        let bound = |arm: &ArmVerdict| first_goal_bound(observed, analysis, &arm.arm);
         bound(one).total_cmp(&bound(other))
     });
     match (best, forbids.first()) {
@@ -101,8 +101,9 @@ pub(super) fn conclude(observed: &Observed, analysis: &Analysis, now_ms: u64) ->
 }
 
 /// The lower bound of the improvement at the file's first goal.
-fn first_goal_bound(spec: &Experiment, analysis: &Analysis, arm: &str) -> f64 {
-    let goal = analysis.metrics.iter().find(|metric| spec.metrics[metric.metric].role == Role::Goal);
+fn first_goal_bound(observed: &Observed, analysis: &Analysis, arm: &str) -> f64 {
+    let spec = &observed.spec;
+    let goal = analysis.metrics.iter().find(|metric| observed.course.is_goal(&spec.metrics[metric.metric]));
     let Some((goal, comparison)) = goal.and_then(|goal| Some((goal, goal.of_arm(arm)?))) else {
         return f64::NEG_INFINITY;
     };
@@ -138,7 +139,7 @@ fn harm(observed: &Observed, analysis: &Analysis) -> Option<String> {
 fn forbids(observed: &Observed, analysis: &Analysis) -> Vec<String> {
     let mut all = Vec::new();
     all.extend(observed.unreadable_rows().map(super::facts::Unreadable::describe));
-    for found in &analysis.metrics {
+    for found in analysis.metrics.iter().filter(|found| !found.exploratory) {
         let metric = &observed.spec.metrics[found.metric];
         let is_declared = metric.role == Role::Goal || is_guarded(&observed.spec, found.metric);
         if let Some(never) = observed.never_posted_of(metric).filter(|_| is_declared) {
@@ -156,7 +157,7 @@ fn is_guarded(spec: &Experiment, metric: usize) -> bool {
 
 /// What the experiment waits for, where no arm qualifies.
 fn waits_for(observed: &Observed, analysis: &Analysis, arms: &[ArmVerdict]) -> String {
-    let goals = || analysis.metrics.iter().filter(|m| observed.spec.metrics[m.metric].role == Role::Goal);
+    let goals = || analysis.metrics.iter().filter(|m| observed.course.is_goal(&observed.spec.metrics[m.metric]));
     if goals().next().is_none() {
         return "there is no goal to reach".to_owned();
     }
@@ -188,7 +189,7 @@ impl ArmEvidence<'_> {
         if let Some(why) = self.harm() {
             return say(Decide::Stop, why);
         }
-        let Some(won) = self.compared().find(|(_, c)| c.is_better()) else {
+        let Some(won) = self.goals().find(|(_, c)| c.is_better()) else {
             let worse = self.worse();
             return say(Decide::Hold, worse.unwrap_or_else(|| not_yet(self.analysis)));
         };
@@ -204,13 +205,14 @@ impl ArmEvidence<'_> {
         say(Decide::Ship, format!("{won}{rest}"))
     }
 
-    /// Goals first, then the other metrics.
+    /// All metrics but those that were added after the first unit: they decide nothing.
     fn all(&self) -> impl Iterator<Item = (&MetricResult, &Comparison)> {
-        self.analysis.metrics.iter().filter_map(|metric| Some((metric, metric.of_arm(self.arm)?)))
+        let declared = self.analysis.metrics.iter().filter(|metric| !metric.exploratory);
+        declared.filter_map(|metric| Some((metric, metric.of_arm(self.arm)?)))
     }
 
-    fn compared(&self) -> impl Iterator<Item = (&MetricResult, &Comparison)> {
-        self.all().filter(|(metric, _)| self.observed.spec.metrics[metric.metric].role == Role::Goal)
+    fn goals(&self) -> impl Iterator<Item = (&MetricResult, &Comparison)> {
+        self.all().filter(|(metric, _)| self.observed.course.is_goal(&self.observed.spec.metrics[metric.metric]))
     }
 
     /// "'cured' is better in arm 'b' (0.4 against 0.3)".

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::Name;
 use crate::allocation::{Purpose, is_held_back, place};
-use crate::experiment::{Arm, Experiment, Status};
+use crate::experiment::{Arm, Declared, Experiment, Metric, Role, Status, fairness_keys, guardrail_keys};
 
 /// What an analysis needs to know of an experiment's status.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,6 +19,13 @@ pub struct Course {
     pub dropped: Vec<Name>,
     /// The arm that was shipped and serves all but the holdback, also if it was withdrawn since.
     pub shipped: Option<Name>,
+    /// When that arm was shipped, in milliseconds since the Unix epoch; 0 if none was.
+    pub shipped_ms: u64,
+    /// Units that entered before are in no arm's results, in milliseconds since the Unix epoch. It is
+    /// when a person resumed the experiment after its winner was withdrawn.
+    pub from_ms: u64,
+    /// What was declared at the first unit; none means everything in the spec.
+    pub declared: Option<Declared>,
 }
 
 impl Course {
@@ -30,15 +37,59 @@ impl Course {
             batches: status.batches.clone(),
             dropped: status.dropped.clone(),
             shipped: status.served.clone(),
+            // A status of an earlier version lacks the time; while it is shipped, it has not changed since.
+            shipped_ms: status.served.as_ref().map_or(0, |_| status.shipped_ms.unwrap_or(status.since_ms)),
+            from_ms: status.resumed_ms.unwrap_or(0),
+            declared: status.declared.clone(),
         }
+    }
+
+    /// Whether the experiment was run as in another course, whatever was declared.
+    pub fn runs_as(&self, other: &Self) -> bool {
+        Self { declared: other.declared.clone(), ..self.clone() } == *other
+    }
+
+    /// Whether a metric was added after the first unit. It is computed and shown, and decides nothing.
+    pub fn is_exploratory(&self, metric: &Metric) -> bool {
+        self.declared.as_ref().is_some_and(|declared| !declared.has(metric))
+    }
+
+    /// Whether a metric is a goal that can win.
+    pub(super) fn is_goal(&self, metric: &Metric) -> bool {
+        metric.role == Role::Goal && !self.is_exploratory(metric)
+    }
+
+    /// Goals that share their error rate: those that were declared at the first unit.
+    pub(super) fn goals(&self, spec: &Experiment) -> usize {
+        let now = || spec.metrics.iter().filter(|metric| metric.role == Role::Goal).count();
+        self.declared.as_ref().map_or_else(now, |declared| declared.goals_at_start)
+    }
+
+    /// How many guardrails share the error rate of this one's alarm. Those that were declared at the
+    /// first unit share it among themselves, whatever was added since.
+    pub(super) fn alarms(&self, spec: &Experiment, guardrail: usize) -> usize {
+        let Some(declared) = &self.declared else { return spec.guardrails.len() };
+        shares(declared.guardrails_at_start, &declared.guardrails, &guardrail_keys(spec), guardrail)
+    }
+
+    /// The same for fairness guardrails.
+    pub(super) fn fairness_alarms(&self, spec: &Experiment, fairness: usize) -> usize {
+        let Some(declared) = &self.declared else { return spec.fairness.len() };
+        shares(declared.fairness_at_start, &declared.fairness, &fairness_keys(spec), fairness)
     }
 }
 
-/// An experiment whose winner serves all units except the holdback. The remaining comparison is
-/// between units that have always been in the winner's arm and units that have always been in
-/// control. All others moved to the winner when it shipped, and are left out.
+fn shares(at_start: usize, declared: &[Name], keys: &[Name], position: usize) -> usize {
+    match keys.get(position) {
+        Some(key) if !declared.contains(key) => at_start + keys.iter().filter(|key| !declared.contains(key)).count(),
+        _ => at_start.max(1),
+    }
+}
+
+/// An experiment whose winner serves all units except the holdback. Units that entered since are
+/// compared: those that the winner serves with those held back.
 pub(super) struct Shipped {
-    /// The two remaining arms, with their shares of the units that stayed.
+    /// The two arms, with their shares of the units that enter.
     pub spec: Arc<Experiment>,
     whole: Arc<Experiment>,
     winner: usize,
@@ -49,22 +100,21 @@ impl Shipped {
     pub fn of(spec: &Arc<Experiment>, winner: &str, unit: &Name) -> Option<Self> {
         let at = spec.arms.iter().position(|arm| *arm.name == *winner)?;
         let control = spec.control_at();
-        if at == control || spec.holdback <= 0.0 {
-            // Without a holdback there is nothing to compare with, so the analysis stays as it was.
+        if at == control {
             return None;
         }
-        let stayed = spec.holdback + spec.arms[at].weight;
-        let arm = |position: usize, weight: f64| Arm { weight: weight / stayed, ..spec.arms[position].clone() };
-        let arms = vec![arm(control, spec.holdback), arm(at, spec.arms[at].weight)];
+        let arm = |position: usize, weight: f64| Arm { weight, ..spec.arms[position].clone() };
+        let arms = vec![arm(control, spec.holdback), arm(at, 1.0 - spec.holdback)];
         let left = Arc::new(Experiment { arms, ..(**spec).clone() });
         Some(Self { spec: left, whole: Arc::clone(spec), winner: at, unit: unit.clone() })
     }
 
-    /// Says whether a unit has moved to another arm since.
-    pub fn moves(&self, unit: &str) -> bool {
-        let place = place(Purpose::Arm, &self.whole.salt, &self.unit, unit);
-        let weights = || self.whole.arms.iter().map(|arm| arm.weight);
-        let is_winners = crate::allocation::pick(place, weights()) == Some(self.winner);
-        !is_winners && !is_held_back(place, weights(), self.whole.control_at(), self.whole.holdback)
+    /// Whether a unit that enters now is in this arm. A decision under way when the winner shipped may
+    /// still be in another one.
+    pub fn is_in(&self, unit: &str, arm: &str) -> bool {
+        let (whole, control) = (&self.whole, self.whole.control_at());
+        let place = place(Purpose::Arm, &whole.salt, &self.unit, unit);
+        let is_held_back = is_held_back(place, whole.arms.iter().map(|arm| arm.weight), control, whole.holdback);
+        *whole.arms[if is_held_back { control } else { self.winner }].name == *arm
     }
 }

@@ -13,8 +13,8 @@ use super::busiest::Busiest;
 use super::course::{Course, Shipped};
 use super::entry::Attributes;
 use super::never_posted::NeverPosted;
-use super::unit::{Place, Slot, Slots, Total, Unit, each_total};
-use crate::experiment::{Experiment, Measure, Metric, Quantity, Source};
+use super::unit::{Place, Slot, Slots, Total, Unit, each_total, slots};
+use crate::experiment::{Experiment, Metric, Source};
 use crate::identifier::is_placeholder;
 
 /// A decision inside the experiment.
@@ -107,7 +107,8 @@ pub struct Facts {
     pub course: Course,
     /// Units that only have decisions with a forced arm.
     pub forced: ByUnit<()>,
-    /// Units that left their arm when the winner shipped. They are in no arm's results.
+    /// Units that left their arm when the winner shipped, or that entered before a person resumed the
+    /// experiment without it. They are in no arm's results.
     pub moved: ByUnit<()>,
     /// Decisions in arms that the spec does not have, or of a unit that changed its arm. There
     /// should be none.
@@ -140,7 +141,7 @@ pub struct Facts {
 impl Facts {
     /// No facts yet, for an experiment with this spec and course.
     pub fn over(spec: Arc<Experiment>, course: Course) -> Self {
-        // Once a winner has shipped, it is compared with the held-back units.
+        // Once a winner has shipped, units that enter are in its arm or held back.
         let shipped = course.shipped.as_ref().and_then(|winner| Shipped::of(&spec, winner, &course.unit));
         let spec = shipped.as_ref().map_or(spec, |shipped| Arc::clone(&shipped.spec));
         let (slots, of_metric) = slots(&spec);
@@ -216,17 +217,14 @@ impl Facts {
     pub fn decision(&mut self, decision: &Decision<'_>) {
         self.version += 1;
         let unit = decision.unit;
-        if self.shipped.as_ref().is_some_and(|shipped| shipped.moves(unit)) {
-            if !decision.forced && !self.moved.contains_key(unit) {
-                self.moved.insert(unit.into(), ());
-            }
-            return;
-        }
         if decision.forced {
-            if !self.entries.contains_key(unit) && !self.forced.contains_key(unit) {
+            if !self.has_seen(unit) && !self.forced.contains_key(unit) {
                 self.forced.insert(unit.into(), ());
             }
             return;
+        }
+        if !self.entries.contains_key(unit) && self.is_of_another_time(decision) {
+            return self.leave_out(unit);
         }
         let Some(arm) = self.spec.arms.iter().position(|arm| *arm.name == *decision.arm) else {
             self.astray += 1;
@@ -255,6 +253,34 @@ impl Facts {
         }
         let row = (Source::Decisions, Some(decision.action));
         each_total(&self.slots, known, row, decision.time_ms, |_, total| total.add(1.0));
+    }
+
+    /// Whether a unit that has not entered belongs to the time before the results: it has moved, or
+    /// enters by shares that are not in force any more.
+    fn is_of_another_time(&self, decision: &Decision<'_>) -> bool {
+        self.moved.contains_key(decision.unit)
+            || decision.time_ms < self.course.from_ms
+            || self.shipped.as_ref().is_some_and(|shipped| !shipped.is_in(decision.unit, decision.arm))
+    }
+
+    /// Leaves out a unit that has moved to another arm.
+    pub(super) fn leave_out(&mut self, unit: &str) {
+        self.forced.remove(unit);
+        if !self.moved.contains_key(unit) {
+            self.moved.insert(unit.into(), ());
+            self.version += 1;
+        }
+    }
+
+    /// Whether a unit has entered, or is left out since it moved.
+    pub(super) fn has_seen(&self, unit: &str) -> bool {
+        self.entries.contains_key(unit) || self.moved.contains_key(unit)
+    }
+
+    /// The arm of a unit that has entered.
+    pub(super) fn arm_of(&self, unit: &str) -> Option<&str> {
+        let (_, at) = self.entries.get(unit)?.as_slice().last()?;
+        Some(&self.spec.arms[self.units[*at as usize].arm].name)
     }
 
     /// Takes a decision about a unit that the point's `exclude` kept from being served. A unit that has
@@ -417,7 +443,7 @@ impl Facts {
         by_arm.filter(|(arm, _)| self.is_dropped(*arm)).map(|(_, units)| units).sum()
     }
 
-    /// Says whether only the winner's own units and the held-back ones are compared.
+    /// Says whether a winner has shipped: units that entered since are compared with those held back.
     pub fn is_against_held_back(&self) -> bool {
         self.shipped.is_some()
     }
@@ -484,30 +510,4 @@ impl Facts {
     pub(super) fn block_versions(&self) -> &[u64] {
         &self.block_versions
     }
-}
-
-/// The totals that each unit needs, and their positions by metric.
-fn slots(spec: &Experiment) -> (Vec<Slot>, Vec<Slots>) {
-    let mut slots: Vec<Slot> = Vec::new();
-    let mut slot = |measure: &Measure, metric: &Metric| {
-        let (source, name, window_ms) = (measure.source, measure.outcome.clone(), metric.window_ms);
-        let same = |s: &Slot| (s.source, &s.name, s.window_ms) == (source, &name, window_ms);
-        let at = slots.iter().position(same).unwrap_or_else(|| {
-            slots.push(Slot { source, name: name.clone(), window_ms });
-            slots.len() - 1
-        });
-        (at, measure.aggregate)
-    };
-    let of_metric = spec
-        .metrics
-        .iter()
-        .map(|metric| match &metric.quantity {
-            Quantity::Mean(measure) => {
-                let (at, aggregate) = slot(measure, metric);
-                Slots::One(at, aggregate)
-            }
-            Quantity::Ratio(over, under) => Slots::Two([slot(over, metric), slot(under, metric)]),
-        })
-        .collect();
-    (slots, of_metric)
 }

@@ -56,7 +56,7 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
     let Some((_, groups)) = observed.attributes.grouping(&fairness.attribute) else { return Vec::new() };
     let Some(reference) = groups.iter().position(|group| **group == *fairness.reference) else { return Vec::new() };
     let rates = rates(observed, at, groups.len(), now_ms);
-    let comparisons = (groups.len() - 1) * spec.arms.len() * rates.len() * spec.fairness.len();
+    let comparisons = (groups.len() - 1) * spec.arms.len() * rates.len() * observed.course.fairness_alarms(spec, at);
     let alpha = FAIRNESS_ALPHA / comparisons.max(1) as f64;
     let control = spec.control_at();
     let mut results = Vec::new();

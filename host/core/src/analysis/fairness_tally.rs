@@ -3,17 +3,17 @@
 use super::entry::UNKNOWN;
 use super::facts::Facts;
 use super::unit::{Slots, Unit};
-use crate::experiment::{Aggregate, Role};
+use crate::experiment::Aggregate;
 use crate::stats::Counts;
 
 /// Units and well-treated units, by rate, arm and group.
 pub(super) type Tally = Vec<Vec<Vec<Counts>>>;
 
-/// The yes-or-no goals. Each is a rate after `selection`, which comes first.
+/// The yes-or-no goals that were declared at the first unit. Each is a rate after `selection`, which comes first.
 pub(super) fn goals(facts: &Facts) -> impl Iterator<Item = usize> + '_ {
     let is_goal = |position: &usize| {
         let metric = &facts.spec.metrics[*position];
-        metric.role == Role::Goal && matches!(facts.of_metric[*position], Slots::One(_, Aggregate::Any))
+        facts.course.is_goal(metric) && matches!(facts.of_metric[*position], Slots::One(_, Aggregate::Any))
     };
     (0..facts.spec.metrics.len()).filter(is_goal)
 }

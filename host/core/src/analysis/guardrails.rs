@@ -109,7 +109,7 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
     // Every guardrail and arm may raise an alarm, so they share the error rate of false alarms,
     // whichever arms are dropped. `holds` needs no such correction, because each has to show it alone.
     let candidates = spec.arms.len().saturating_sub(1).max(1);
-    let alarm_alpha = guardrail.alpha / (spec.guardrails.len() * candidates) as f64;
+    let alarm_alpha = guardrail.alpha / (observed.course.alarms(spec, position) * candidates) as f64;
     let arms = (0..spec.arms.len()).filter(|arm| *arm != control && !observed.is_dropped(*arm));
     let summed = match guardrail.watched {
         Watched::Metric(metric) => Some(Summed::of(observed, metric, now_ms)),

@@ -21,6 +21,8 @@ use crate::stats::{
 pub struct MetricResult {
     /// Position in the spec.
     pub metric: usize,
+    /// It was added after the first unit: it decides nothing, and shares no error rate.
+    pub exploratory: bool,
     /// Error rate of each of its intervals, after sharing it between goals and arms.
     pub alpha: f64,
     /// By arm, in the spec's order.
@@ -374,15 +376,16 @@ pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_
     let spec = &observed.spec;
     let metric = &spec.metrics[position];
     let summed = Summed::planned(observed, position, now_ms);
-    let goals = spec.metrics.iter().filter(|metric| metric.role == Role::Goal).count();
+    let goals = observed.course.goals(spec).max(1);
     let candidates = spec.arms.len() - 1;
     // A winner needs only one goal in one arm, so goals share alpha over all goals and arms
     // (family-wise error).
     let alpha = match metric.role {
-        Role::Goal => metric.alpha / (goals * candidates.max(1)) as f64,
-        Role::Guardrail | Role::Secondary => metric.alpha,
+        Role::Goal if observed.course.is_goal(metric) => metric.alpha / (goals * candidates.max(1)) as f64,
+        Role::Goal | Role::Guardrail | Role::Secondary => metric.alpha,
     };
-    let worse_alpha = WORSE_ALPHA / (spec.metrics.len() * candidates.max(1)) as f64;
+    let declared = spec.metrics.iter().filter(|metric| !observed.course.is_exploratory(metric)).count();
+    let worse_alpha = WORSE_ALPHA / (declared.max(1) * candidates.max(1)) as f64;
     let compare = |arm: usize| {
         let pair = Pair::of_metric(&summed, metric, control, arm);
         let found = pair.interval(metric, alpha, summed.is_time);
@@ -397,6 +400,7 @@ pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_
     let tried = || (0..spec.arms.len()).filter(|arm| *arm != control && !observed.is_dropped(*arm));
     MetricResult {
         metric: position,
+        exploratory: observed.course.is_exploratory(metric),
         alpha,
         arms: (0..spec.arms.len()).map(|arm| summed.arm(arm)).collect(),
         not_mature: summed.sum.not_mature,

@@ -202,6 +202,8 @@ impl Analysis {
 }
 
 #[cfg(test)]
+mod ship_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod verdict_tests;

@@ -1,6 +1,10 @@
 //! An experiment's units with a summary of each block, so that the cost of an analysis is
 //! proportional to what is new. A block is summarized again only if it has new facts or a unit in
 //! it has become mature.
+//!
+//! Once a winner has shipped there are two populations, which share no unit and no fact. Units that
+//! entered before, as of the ship, are the evidence that shipped. Units that entered since are an
+//! estimate of their own.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -8,7 +12,8 @@ use std::sync::Arc;
 
 use super::blocks::Block;
 use super::course::Course;
-use super::facts::{BLOCK, Facts};
+use super::facts::{BLOCK, Decision, Facts, Happened};
+use super::never_posted::NeverPosted;
 use crate::experiment::Experiment;
 
 /// An experiment's units and their summaries.
@@ -16,6 +21,10 @@ pub struct Observed {
     facts: Facts,
     /// By block; none if it was never summarized.
     blocks: RefCell<Vec<Option<Block>>>,
+    /// Once a winner has shipped, the units that entered before.
+    at_ship: Option<Box<Observed>>,
+    /// When the outcomes, exposures and exclusions that are added now were stored.
+    stored_ms: u64,
 }
 
 impl Deref for Observed {
@@ -40,7 +49,87 @@ impl Observed {
 
     /// No facts yet, for an experiment with this spec and course.
     pub fn over(spec: Arc<Experiment>, course: Course) -> Self {
-        Self { facts: Facts::over(spec, course), blocks: RefCell::default() }
+        let before = Course { shipped: None, shipped_ms: 0, ..course.clone() };
+        let facts = Facts::over(Arc::clone(&spec), course);
+        let at_ship = facts.is_against_held_back().then(|| Box::new(Self::over(spec, before)));
+        Self { facts, blocks: RefCell::default(), at_ship, stored_ms: 0 }
+    }
+
+    /// The units that entered before the winner shipped, as of then, and when that was, in milliseconds
+    /// since the Unix epoch.
+    pub fn at_ship(&self) -> Option<(&Self, u64)> {
+        self.at_ship.as_deref().map(|before| (before, self.facts.course.shipped_ms))
+    }
+
+    /// Says when the outcomes, exposures and exclusions that are added next were stored, in milliseconds
+    /// since the Unix epoch. Those stored after a winner shipped are no part of the evidence that
+    /// shipped.
+    pub fn set_stored(&mut self, stored_ms: u64) {
+        self.stored_ms = stored_ms;
+    }
+
+    /// The evidence that shipped, if a fact of this time is part of it.
+    fn before_ship(&mut self, time_ms: u64) -> Option<&mut Self> {
+        let shipped_ms = self.facts.course.shipped_ms;
+        self.at_ship.as_deref_mut().filter(|_| time_ms < shipped_ms)
+    }
+
+    /// Adds a decision: see [`Facts::decision`].
+    pub fn decision(&mut self, decision: &Decision<'_>) {
+        let Some(before) = self.at_ship.as_deref_mut().filter(|_| !self.facts.has_seen(decision.unit)) else {
+            return self.facts.decision(decision);
+        };
+        if decision.time_ms < self.facts.course.shipped_ms {
+            before.decision(decision);
+        } else if before.has_seen(decision.unit) {
+            // It entered before. The winner serves it now, unless it is held back.
+            let is_moved = before.arm_of(decision.unit).is_some_and(|arm| *arm != *decision.arm);
+            if is_moved && !decision.forced {
+                self.facts.leave_out(decision.unit);
+            }
+        } else {
+            self.facts.decision(decision);
+        }
+    }
+
+    /// Adds a decision that was excluded: see [`Facts::exclusion`].
+    pub fn exclusion(&mut self, unit: &str) {
+        if let Some(before) = self.before_ship(self.stored_ms) {
+            before.exclusion(unit);
+        }
+        self.facts.exclusion(unit);
+    }
+
+    /// Adds an outcome: see [`Facts::outcome`].
+    pub fn outcome(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
+        if let Some(before) = self.before_ship(self.stored_ms) {
+            before.outcome(happened, name, value);
+        }
+        self.facts.outcome(happened, name, value);
+    }
+
+    /// Removes an outcome: see [`Facts::reversal`].
+    pub fn reversal(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
+        if let Some(before) = self.before_ship(self.stored_ms) {
+            before.reversal(happened, name, value);
+        }
+        self.facts.reversal(happened, name, value);
+    }
+
+    /// Adds an exposure: see [`Facts::exposure`].
+    pub fn exposure(&mut self, happened: &Happened<'_>) {
+        if let Some(before) = self.before_ship(self.stored_ms) {
+            before.exposure(happened);
+        }
+        self.facts.exposure(happened);
+    }
+
+    /// Takes over which outcomes were never posted: see [`Facts::set_never_posted`].
+    pub fn set_never_posted(&mut self, never_posted: Vec<NeverPosted>) {
+        if let Some(before) = self.at_ship.as_deref_mut() {
+            before.set_never_posted(never_posted.clone());
+        }
+        self.facts.set_never_posted(never_posted);
     }
 
     /// Calls `read` with the summaries of all blocks of units as they are at `now_ms`.

@@ -6,7 +6,7 @@ use super::*;
 use crate::experiment::Experiment;
 
 /// SplitMix64.
-struct Draw(u64);
+pub(super) struct Draw(pub(super) u64);
 
 impl Draw {
     fn unit(&mut self) -> f64 {
@@ -17,7 +17,7 @@ impl Draw {
         ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn happens(&mut self, probability: f64) -> bool {
+    pub(super) fn happens(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 

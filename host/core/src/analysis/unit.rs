@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::entry::EntryValues;
-use crate::experiment::{Aggregate, Source, Watched};
+use crate::experiment::{Aggregate, Experiment, Measure, Metric, Quantity, Source, Watched};
 
 /// The position of a decision's row in the ledger, in the order of commits.
 pub type Place = i64;
@@ -135,4 +135,30 @@ pub(super) fn each_total(
             change(at, total);
         }
     }
+}
+
+/// The totals that each unit needs, and their positions by metric.
+pub(super) fn slots(spec: &Experiment) -> (Vec<Slot>, Vec<Slots>) {
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut slot = |measure: &Measure, metric: &Metric| {
+        let (source, name, window_ms) = (measure.source, measure.outcome.clone(), metric.window_ms);
+        let same = |s: &Slot| (s.source, &s.name, s.window_ms) == (source, &name, window_ms);
+        let at = slots.iter().position(same).unwrap_or_else(|| {
+            slots.push(Slot { source, name: name.clone(), window_ms });
+            slots.len() - 1
+        });
+        (at, measure.aggregate)
+    };
+    let of_metric = spec
+        .metrics
+        .iter()
+        .map(|metric| match &metric.quantity {
+            Quantity::Mean(measure) => {
+                let (at, aggregate) = slot(measure, metric);
+                Slots::One(at, aggregate)
+            }
+            Quantity::Ratio(over, under) => Slots::Two([slot(over, metric), slot(under, metric)]),
+        })
+        .collect();
+    (slots, of_metric)
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Experiment;
+use super::amendment::Declared;
 use crate::Name;
 
 /// The state of an experiment.
@@ -78,10 +79,27 @@ pub struct Status {
     /// The decision point's pin when the winner shipped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pin: Option<String>,
-    /// The arm that was shipped, also if it was withdrawn since. Units that moved to it are in no
-    /// arm's results.
+    /// The arm that was shipped, also if it was withdrawn since; none once a person resumed it. Units that
+    /// moved to it are in no arm's results.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub served: Option<Name>,
+    /// When the winner was shipped, in milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub shipped_ms: Option<u64>,
+    /// When a person resumed it after its winner was withdrawn, in milliseconds since the Unix epoch.
+    /// Units that entered before are in no arm's results.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub resumed_ms: Option<u64>,
+    /// SHA-256 of the spec whose rule is in force: the one at the start, or of the last edit of the
+    /// rule that was recorded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rule: Option<Name>,
+    /// What was declared at the start; none in a draft, and in a status of an earlier version.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub declared: Option<Declared>,
+    /// SHA-256 of an edited file that a person decided on, although it loosens the rule.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub amended: Option<Name>,
     /// The host withdrew a shipped winner; the experiment takes no units.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub withdrawn: bool,
@@ -113,6 +131,13 @@ pub enum Command {
     Resume,
     /// Applies another coverage from the edited file: a new phase.
     Edit,
+    /// Puts an edited rule in force: the file's metrics, guardrails or durations.
+    EditRule {
+        /// What is left of what was declared at the start.
+        declared: Declared,
+    },
+    /// Decides that an edited file may be applied although it loosens the rule.
+    Amend,
     /// Starts another batch with new shares.
     Allocate {
         /// The arms' shares.
@@ -150,7 +175,8 @@ impl Command {
             Self::Promote => "promote",
             Self::Pause => "pause",
             Self::Resume => "resume",
-            Self::Edit => "edit",
+            Self::Edit | Self::EditRule { .. } => "edit",
+            Self::Amend => "amend",
             Self::Allocate { .. } => "allocate",
             Self::Drop { .. } => "drop",
             Self::Ship { .. } => "ship",
@@ -202,6 +228,11 @@ impl Default for Status {
             winner: None,
             pin: None,
             served: None,
+            shipped_ms: None,
+            resumed_ms: None,
+            rule: None,
+            declared: None,
+            amended: None,
             withdrawn: false,
             dropped: Vec::new(),
             batches: Vec::new(),
@@ -243,11 +274,15 @@ impl Status {
     pub fn after(&self, command: &Command, spec: &Experiment, now_ms: u64) -> Result<Self, NotPossible> {
         let now_ms = now_ms.max(self.since_ms);
         let next = Self { since_ms: now_ms, generation: self.generation + 1, ..self.clone() };
+        if let Some(next) = self.with_rule(command, spec) {
+            return Ok(next);
+        }
         let next = match (self.state, command) {
             (State::Draft, Command::Start) => {
                 let batches = spec.allocation.iter().map(|_| self.weights(spec)).collect();
                 let (phase, started_ms) = (1, Some(now_ms));
-                Ok(Self { state: State::Running, phase, started_ms, batches, batch_ms: now_ms, ..next })
+                let (rule, declared) = (Some(spec.digest.clone()), Some(Declared::of(spec)));
+                Ok(Self { state: State::Running, phase, started_ms, batches, batch_ms: now_ms, rule, declared, ..next })
             }
             (State::Running | State::Paused, Command::Promote) if !self.withdrawn => {
                 let step = self.step + 1;
@@ -273,16 +308,14 @@ impl Status {
             (State::Running, Command::Ship { winner, pin }) => {
                 known_arm(spec, winner)?;
                 let (winner, pin) = (Some(winner.clone()), Some(pin.clone()));
-                let served = winner.clone();
-                Ok(Self { state: State::Shipped, phase: self.phase + 1, winner, pin, served, ..next })
+                let (served, shipped_ms, phase) = (winner.clone(), Some(now_ms), self.phase + 1);
+                Ok(Self { state: State::Shipped, phase, winner, pin, served, shipped_ms, ..next })
             }
             (State::Shipped, Command::Reopen) => {
                 let phase = self.phase + 1;
                 Ok(Self { state: State::Paused, phase, winner: None, pin: None, withdrawn: true, ..next })
             }
-            (State::Paused, Command::Resume) if self.withdrawn => {
-                Ok(Self { state: State::Running, phase: self.phase + 1, step: 0, withdrawn: false, ..next })
-            }
+            (State::Paused, Command::Resume) if self.withdrawn => Ok(next.without_winner(now_ms)),
             (State::Running, Command::Pause) => Ok(Self { state: State::Paused, ..next }),
             (State::Paused, Command::Resume) => Ok(Self { state: State::Running, ..next }),
             (State::Draft | State::Running | State::Paused | State::Shipped, Command::Abort) => {
@@ -299,6 +332,29 @@ impl Status {
             }),
         };
         next.map(|next| Self { applied: next.coverage(spec), ..next })
+    }
+
+    /// The status after an edit of the rule, or a decision on one. The ramp, the coverage and the time of
+    /// the current step stay.
+    fn with_rule(&self, command: &Command, spec: &Experiment) -> Option<Self> {
+        let next = Self { generation: self.generation + 1, ..self.clone() };
+        let digest = Some(spec.digest.clone());
+        match command {
+            _ if !self.state.takes_units() => None,
+            Command::EditRule { declared } => {
+                Some(Self { rule: digest, declared: Some(declared.clone()), amended: None, ..next })
+            }
+            Command::Amend => Some(Self { amended: digest, ..next }),
+            _ => None,
+        }
+    }
+
+    /// Runs again after its winner was withdrawn. Units that entered before were served by the winner
+    /// or next to it: those that enter from now on are the evidence.
+    fn without_winner(self, now_ms: u64) -> Self {
+        let (phase, resumed_ms) = (self.phase + 1, Some(now_ms));
+        let next = Self { state: State::Running, phase, step: 0, withdrawn: false, resumed_ms, ..self };
+        Self { served: None, shipped_ms: None, ..next }
     }
 
     /// The command that follows from the spec in force, at a decision point pinned to `pin`: start;

@@ -144,6 +144,9 @@ pub struct Metric {
     /// Units of both arms at which the confidence sequence is tightest; the units of a fixed
     /// method.
     pub planned_units: u64,
+    /// Standard deviation of the differences that were expected before the experiment, in the metric's
+    /// unit; above 0. With it the report shows a shrunken estimate of what shipped.
+    pub prior_sd: Option<f64>,
     /// None of its outcomes may ever have been posted: its name is not taken for a misspelt one.
     pub expects_none: bool,
     /// Whether only exposed units count; otherwise all assigned ones do.
@@ -284,9 +287,7 @@ impl Metric {
         if !(alpha > 0.0 && alpha < 0.5) {
             return Err(at(&format!("alpha = {alpha}; valid: above 0 and below 0.5")));
         }
-        if raw.planned_units == Some(0) {
-            return Err(at("planned_units = 0; valid: a number from 1"));
-        }
+        Self::check_plan(raw).map_err(|why| at(&why))?;
         let quantity = Self::quantity(raw)?;
         let [floor, cap] = limits(raw, &quantity).map_err(|why| at(&why))?;
         if let Some(tolerate) = raw.tolerate.filter(|x| !(x.is_finite() && *x >= 0.0)) {
@@ -315,6 +316,7 @@ impl Metric {
             method,
             alpha,
             planned_units: raw.planned_units.unwrap_or(PLANNED_UNITS),
+            prior_sd: raw.prior_sd,
             expects_none: raw.expects_none,
             is_exposed,
             cuped,
@@ -337,6 +339,17 @@ impl Metric {
     pub fn is_limited(&self) -> bool {
         let (Quantity::Mean(measure) | Quantity::Ratio(measure, _)) = &self.quantity;
         measure.aggregate != Aggregate::Sum || self.cap.is_some()
+    }
+
+    /// Checks what has to be known before the experiment.
+    fn check_plan(raw: &RawMetric) -> Result<(), String> {
+        if raw.planned_units == Some(0) {
+            return Err("planned_units = 0; valid: a number from 1".to_owned());
+        }
+        match raw.prior_sd.filter(|sd| !(sd.is_finite() && *sd > 0.0)) {
+            Some(sd) => Err(format!("prior_sd = {sd}; valid: a finite number above 0, in the metric's unit")),
+            None => Ok(()),
+        }
     }
 
     fn covariates(raw: &RawMetric, quantity: &Quantity) -> Result<Vec<Attribute>, String> {

@@ -1,6 +1,9 @@
 //! Experiment files: parsing and validation, and the validated types.
 
 mod advice;
+mod amendment;
+#[cfg(test)]
+mod amendment_tests;
 mod arms;
 mod attribute;
 mod fairness;
@@ -12,6 +15,7 @@ mod metrics;
 mod ramp;
 mod raw;
 
+pub use amendment::{Declared, Effect, RuleChange, between, described, fairness_keys, guardrail_keys};
 pub use arms::{Allocation, Arm, Pin, Shadow};
 pub use attribute::Attribute;
 pub use fairness::{Fairness, MAX_FAIRNESS};
@@ -461,6 +465,8 @@ mod tests {
             ("lag = \"2d\"", "aggregate = \"median\"", "valid: any, sum, count, mean, ratio"),
             ("lag = \"2d\"", "alpha = 0.6", "above 0 and below 0.5"),
             ("lag = \"2d\"", "planned_units = 0", "a number from 1"),
+            ("lag = \"2d\"", "prior_sd = 0.0", "a finite number above 0"),
+            ("lag = \"2d\"", "prior_sd = inf", "a finite number above 0"),
             ("metric = \"failures\"", "metric = \"slow\"", "threshold: needed"),
             ("metric = \"failures\"", "metric = \"crashes\"", "no such metric"),
             ("max_increase = 0.01", "", "give one of max_increase"),

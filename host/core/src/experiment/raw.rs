@@ -103,6 +103,7 @@ pub(super) struct RawMetric {
     pub method: Option<String>,
     pub alpha: Option<f64>,
     pub planned_units: Option<u64>,
+    pub prior_sd: Option<f64>,
     #[serde(default)]
     pub expects_none: bool,
 }

@@ -27,6 +27,7 @@
 //! | whether rare events became more frequent | [`rare`] |
 //! | how the next units are split to find the best arm | [`thompson`] |
 //! | a difference of means where units were split like that | [`batch_difference`] |
+//! | a difference that was selected for being large | [`shrunken`] |
 //! | several answers at once | [`benjamini_hochberg`], [`bonferroni`] |
 
 pub mod adjust;
@@ -38,6 +39,7 @@ pub mod one_look;
 pub mod rare;
 pub mod regression;
 pub mod sequence;
+pub mod shrink;
 pub mod srm;
 
 pub use adjust::{benjamini_hochberg, bonferroni};
@@ -50,6 +52,7 @@ pub use one_look::{clopper_pearson, one_look};
 pub use rare::{BoundedSum, Counts, log_e_value};
 pub use regression::{Cross, adjusted};
 pub use sequence::{EVENTS, UNITS, lower, may_speak, multiplier, one_sided_multiplier, two_sided, upper};
+pub use shrink::shrunken;
 pub use srm::{Sequential, chi_squared, log_bayes_factor};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serin_core::experiment::{self, Experiment};
 
 use super::{Files, Inner, Reloader};
-use crate::app::archiving::{Generation, archive_specs, fingerprint_of, keep_pending};
+use crate::app::archiving::{Generation, archive_specs, fingerprint_of, keep_applied, keep_pending};
 use crate::app::build::{Built, build};
 use crate::app::experiments::{Binder, Statuses};
 use crate::app::moved::moved;
@@ -110,6 +110,15 @@ impl Reloader {
         self.controller.govern(inner.config.governance.clone());
         self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);
         for (path, spec, text) in std::mem::take(&mut proposal.built.applied) {
+            let before = inner.specs.applied(&path, Some(&spec.id)).cloned();
+            if let Some((old, _)) = before.filter(|(old, _)| old.digest != spec.digest)
+                && let Err(error) = self.controller.edited(&old, &spec)
+            {
+                // The spec before it stays in force; the edit is retried at the next scan.
+                tracing::error!(%error, experiment = %spec.id, "an edit of its rule could not be recorded");
+                keep_applied(&self.archive, &path, &old);
+                continue;
+            }
             let pin = inner.config.points.get(&spec.decision_point).map(|point| point.strategy.to_string());
             self.controller.applied(&spec, &pin.unwrap_or_default());
             inner.specs.apply(path, spec, text);

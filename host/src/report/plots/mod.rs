@@ -33,7 +33,7 @@ impl<'a> History<'a> {
         Self {
             moments: &report.history,
             ended: matches!(report.state.as_str(), "aborted" | "concluded"),
-            moved: report.units.left_out.moved > 0,
+            moved: report.since_ship.as_ref().is_some_and(|since| since.units.left_out.moved > 0),
             shipped: ships.map(|change| change.phase).collect(),
         }
     }
