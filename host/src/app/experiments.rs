@@ -46,6 +46,9 @@ enum Binding {
 /// The specs in force before, by file; where the id is given, also under another file name.
 type Before<'a> = dyn Fn(&PathBuf, Option<&str>) -> Option<(Arc<Experiment>, String)> + 'a;
 
+/// The open windows of an experiment with this spec and status; none if its shares are fixed.
+type Windows<'a> = dyn Fn(&Experiment, &Status) -> Result<Option<RewardWindows>, String> + 'a;
+
 /// What experiments are bound to, and where they stand.
 pub(super) struct Binder<'a> {
     pub config: &'a Config,
@@ -61,7 +64,7 @@ pub(super) struct Binder<'a> {
     pub now_ms: u64,
     /// The open windows of an experiment with adaptive shares, which may have to be read from the
     /// ledger.
-    pub windows: &'a dyn Fn(&Experiment, &Status) -> Result<Option<RewardWindows>, String>,
+    pub windows: &'a Windows<'a>,
 }
 
 /// A candidate's spec, held to the deployment.

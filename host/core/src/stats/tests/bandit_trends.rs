@@ -140,9 +140,9 @@ fn batches_with_few_units_of_an_arm_are_no_bias() {
     let mut scores = [0.0; ARMS];
     for seed in 0..400 {
         let batches = small.whole(&mut Draw(seed));
-        for arm in 1..ARMS {
+        for (arm, score) in scores.iter_mut().enumerate().skip(1) {
             let found = batch_difference(&batches, 0, arm).expect("enough");
-            scores[arm] += found.difference / found.se / 400.0;
+            *score += found.difference / found.se / 400.0;
         }
     }
     // Three standard errors of a mean of 400.
