@@ -36,11 +36,13 @@ pub(super) struct Shape<'o> {
     pub slots: Slots,
     pub by: By,
     pub arms: usize,
+    /// Units that mature then or before are mature.
+    pub horizon_ms: u64,
 }
 
 impl<'o> Shape<'o> {
-    /// The one for the metric at this position.
-    pub fn of(facts: &'o Facts, position: usize) -> Self {
+    /// The one for the metric at this position, at `now_ms`.
+    pub fn of(facts: &'o Facts, position: usize, now_ms: u64) -> Self {
         let metric = &facts.spec.metrics[position];
         let slots = facts.of_metric[position];
         let places = facts.attributes.places(&metric.cuped);
@@ -50,7 +52,7 @@ impl<'o> Shape<'o> {
             Slots::One(..) if !places.is_empty() => By::Covariates(places),
             Slots::One(..) => By::Plain,
         };
-        Self { metric, slots, by, arms: facts.spec.arms.len() }
+        Self { metric, slots, by, arms: facts.spec.arms.len(), horizon_ms: facts.horizon(position, now_ms) }
     }
 
     /// The summary of no units.
@@ -84,7 +86,8 @@ pub(super) struct MetricSummary {
     pub not_mature: u64,
     pub no_row: u64,
     pub not_exposed: u64,
-    /// The totals so far by arm, of mature and immature units: an event cannot un-happen.
+    /// The totals so far by arm, of mature and immature units and with late rows: an event cannot
+    /// un-happen.
     pub so_far: Vec<f64>,
     /// By batch and arm, with adaptive shares.
     pub batches: BTreeMap<u32, Vec<Moments>>,
@@ -165,15 +168,14 @@ pub(super) fn sum_up(
     shape: &Shape<'_>,
     first: usize,
     units: &[Unit],
-    now_ms: u64,
     is_in: impl Fn(&Unit) -> bool,
 ) -> MetricSummary {
     debug_assert!(first + units.len() <= facts.units().len());
     let mut summary = shape.nothing();
     let (Slots::One(slot, aggregate) | Slots::Two([(slot, aggregate), _])) = shape.slots;
     for (at, unit) in units.iter().enumerate().filter(|(_, unit)| is_in(unit)) {
-        summary.so_far[unit.arm] += unit.total(slot).value(aggregate);
-        if shape.metric.mature_ms(unit.entry_ms) > now_ms {
+        summary.so_far[unit.arm] += unit.whole_total(slot).value(aggregate);
+        if shape.metric.mature_ms(unit.entry_ms) > shape.horizon_ms {
             summary.not_mature += 1;
         } else if shape.metric.is_exposed && !unit.exposed {
             summary.not_exposed += 1;

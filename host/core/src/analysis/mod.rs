@@ -10,23 +10,27 @@ mod entry;
 mod facts;
 mod fairness;
 mod fairness_tally;
+mod feeds;
 mod guardrails;
 mod metric_summary;
 mod metrics;
 mod never_posted;
 mod observed;
+mod row;
 mod segments;
 mod unit;
 mod warnings;
 
 pub use allocate::next_shares;
 pub use course::Course;
-pub use facts::{Decision, Facts, Happened, Unreadable};
+pub use facts::{Facts, Unreadable};
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
+pub use feeds::{Feed, FeedResult, FeedState};
 pub use guardrails::{GuardrailResult, HarmKind, HarmStatus};
 pub use metrics::{ArmResult, Comparison, Found, MetricResult, baseline};
 pub use never_posted::NeverPosted;
 pub use observed::Observed;
+pub use row::{Decision, Happened};
 pub use segments::{SegmentResult, by_segment};
 pub use unit::{Place, Total, Unit};
 pub use warnings::warnings;
@@ -58,6 +62,8 @@ pub struct Analysis {
     pub srm_sequential_p: f64,
     /// Rows of the ledger cannot be read: what they said is unknown.
     pub is_unreadable: bool,
+    /// The feeds of the outcomes that it measures.
+    pub feeds: Vec<FeedResult>,
     /// The metrics.
     pub metrics: Vec<MetricResult>,
     /// The guardrails, arm by arm.
@@ -120,6 +126,7 @@ pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
         srm_p: chi_squared(observed.entered(), &expected_shares(observed)),
         srm_sequential_p: observed.srm.p(),
         is_unreadable: observed.unreadable_rows().is_some(),
+        feeds: observed.feeds(now_ms),
         metrics,
         guardrails,
         fairness: fairness::judge(observed, now_ms),
@@ -139,8 +146,8 @@ pub struct KeptAnalysis {
 }
 
 impl KeptAnalysis {
-    /// The analysis at `now_ms`: the cached one if no fact was added and no unit has become mature
-    /// since. Also says whether it was computed anew.
+    /// The analysis at `now_ms`: the cached one if no fact was added, no unit has become mature and no
+    /// feed has fallen silent since. Also says whether it was computed anew.
     pub fn at<'k>(kept: &'k mut Option<Self>, observed: &Observed, now_ms: u64) -> (&'k Analysis, bool) {
         let is_valid = kept
             .as_ref()
@@ -191,6 +198,9 @@ fn verdict(observed: &Observed, analysis: &Analysis, now_ms: u64) -> (Verdict, O
     }
     if let Some(unreadable) = observed.unreadable_rows() {
         return say(Decide::Hold, unreadable.describe());
+    }
+    if let Some(silent) = analysis.silent_feed() {
+        return say(Decide::Hold, silent.describe());
     }
     let goals = || analysis.metrics.iter().filter(|m| spec.metrics[m.metric].role == Role::Goal);
     let won = goals().find_map(|metric| {
@@ -258,6 +268,11 @@ impl Analysis {
         self.fairness.iter().find(|found| found.is_new && found.status == HarmStatus::Harm)
     }
 
+    /// The first feed that has fallen silent, and that a goal or a guardrail needs.
+    pub fn silent_feed(&self) -> Option<&FeedResult> {
+        self.feeds.iter().find(|feed| feed.decides && feed.is_silent())
+    }
+
     /// The evidence for judging a ramp step.
     pub fn evidence(&self) -> Evidence {
         let fair = self.srm_sequential_p >= SRM_ALPHA && self.unfair().is_none();
@@ -265,6 +280,7 @@ impl Analysis {
             units: self.entered,
             no_harm: fair && self.guardrails.iter().all(|g| g.status != HarmStatus::Harm),
             is_unreadable: self.is_unreadable,
+            is_silent: self.silent_feed().is_some(),
             blind: self.guardrails.iter().any(|g| g.is_blind),
             non_inferior: fair && self.guardrails.iter().all(|g| g.status == HarmStatus::Holds),
         }
