@@ -76,7 +76,7 @@ impl Followed {
         stays
     }
 
-    /// Looks up the feeds of its outcomes. Call it once all rows of the snapshot are read.
+    /// Looks up the feeds of its outcomes. Call it before rows of the snapshot are read.
     fn look_for_feeds(&mut self, snapshot: &Snapshot<'_>) -> Result<(), LedgerError> {
         let names: BTreeSet<&str> =
             self.observed.spec.metrics.iter().flat_map(Metric::outcomes).map(|name| &**name).collect();
@@ -133,12 +133,10 @@ impl Group {
             // No experiment is followed.
             *cursor = snapshot.end();
         }
+        by_id.values_mut().try_for_each(|followed| followed.look_for_feeds(snapshot))?;
         let is_whole = snapshot.read(cursor, ROWS, |fact| take(by_id, &fact))?;
         if is_whole {
-            for followed in by_id.values_mut() {
-                followed.look_for_feeds(snapshot)?;
-                followed.look_for_names(snapshot)?;
-            }
+            by_id.values_mut().try_for_each(|followed| followed.look_for_names(snapshot))?;
         }
         Ok(is_whole)
     }

@@ -57,8 +57,8 @@ impl Block {
         let horizons = facts.horizons(now_ms);
         for unit in units {
             let mut is_mature = true;
-            for ((metric, horizon_ms), between) in spec.metrics.iter().zip(&horizons).zip(&mut block.between) {
-                let mature_ms = metric.mature_ms(unit.entry_ms);
+            for (metric, (horizon_ms, between)) in horizons.iter().zip(&mut block.between).enumerate() {
+                let mature_ms = facts.mature_ms(metric, unit.entry_ms);
                 match mature_ms > *horizon_ms {
                     true => between.until_ms = between.until_ms.min(mature_ms),
                     false => between.from_ms = between.from_ms.max(mature_ms),

@@ -225,7 +225,7 @@ impl Facts {
         }
         let (name, at_ms) = (Some(decision.action), decision.time_ms);
         let row = UnitRow { source: Source::Decisions, name, at_ms, received_ms: at_ms };
-        each_total(&self.slots, known, row, |_, _, total| total.add(1.0));
+        each_total(&self.slots, &self.feeds, known, row, |_, _, total| total.add(1.0));
     }
 
     /// Takes a decision about a unit that the point's `exclude` kept from being served. A unit that has
@@ -313,7 +313,7 @@ impl Facts {
             }
             unit.exposed |= source == Source::Exposures && unit.entry_ms <= happened.at_ms;
             let (arm, mut is_too_late) = (unit.arm, false);
-            each_total(&self.slots, unit, row, |slot, is_late, total| {
+            each_total(&self.slots, &self.feeds, unit, row, |slot, is_late, total| {
                 if is_reversed { total.remove(value) } else { total.add(value) }
                 count(&mut self.rows[slot][usize::from(is_late)]);
                 is_too_late |= is_late;
@@ -396,20 +396,30 @@ impl Facts {
         names.find_map(|name| self.never_posted.iter().find(|never| *never.name == **name))
     }
 
-    /// Takes over the state of the feeds of the spec's outcomes, as of what has been read. Says
-    /// whether it has changed.
+    /// Takes over the state of the feeds of the spec's outcomes. Call it before rows are added: whether
+    /// one is too late depends on the outages before it. Says whether the state has changed.
     pub fn set_feeds(&mut self, feeds: Vec<Feed>) -> bool {
-        let has_changed = !self.feeds.is_of(&feeds);
+        let feeds = Feeds::of(&self.spec, feeds);
+        let has_changed = !self.feeds.is_same(&feeds);
         if has_changed {
-            self.feeds = Feeds::of(&self.spec, feeds);
             self.version += 1;
         }
+        if !self.feeds.has_same_outages(&feeds) {
+            self.block_versions.iter_mut().for_each(|version| *version += 1);
+        }
+        self.feeds = feeds;
         has_changed
     }
 
     /// The feeds of the spec's outcomes at `now_ms`.
     pub fn feeds(&self, now_ms: u64) -> Vec<FeedResult> {
         self.feeds.at(now_ms, self.newest_entry_ms)
+    }
+
+    /// When a unit that entered at `entry_ms` becomes mature in the metric at a position.
+    pub(super) fn mature_ms(&self, metric: usize, entry_ms: u64) -> u64 {
+        let metric = &self.spec.metrics[metric];
+        self.feeds.mature_ms(metric, metric.mature_ms(entry_ms))
     }
 
     /// The horizon of the metric at a position: the units that mature at it or before are mature at

@@ -37,7 +37,7 @@ pub(super) fn tally(facts: &Facts, at: usize, units: &[Unit], now_ms: u64) -> Ta
         count(0, unit.adverse & (1 << at) == 0);
         for (rate, (goal, horizon_ms)) in goals.iter().enumerate() {
             let metric = &spec.metrics[*goal];
-            if metric.mature_ms(unit.entry_ms) <= *horizon_ms
+            if facts.mature_ms(*goal, unit.entry_ms) <= *horizon_ms
                 && let Slots::One(slot, aggregate) = facts.of_metric[*goal]
             {
                 count(rate + 1, (unit.total(slot).value(aggregate) != 0.0) == metric.more_is_better);

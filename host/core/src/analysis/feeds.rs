@@ -7,6 +7,8 @@ use crate::experiment::{Experiment, Metric, Role, Watched};
 const SHORTEST_SILENCE_MS: u64 = 86_400_000;
 /// Usual gaps without a word after which a feed is silent.
 const SILENT_GAPS: u64 = 3;
+/// A feed that comes back has as long to post what it owes, or the metric's lag if that is longer.
+const CATCH_UP_MS: u64 = 86_400_000;
 
 /// The state of the feed of an outcome's name, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,17 @@ pub struct Feed {
     /// The usual time between two signs of life, in milliseconds: between watermarks if there are
     /// any, else between outcomes.
     pub usual_gap_ms: u64,
+    /// The silences that have ended.
+    pub outages: Vec<Outage>,
+}
+
+/// A silence of a feed that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// The last sign of life before it, in milliseconds since the Unix epoch.
+    pub from_ms: u64,
+    /// The first one after it.
+    pub to_ms: u64,
 }
 
 /// Whether a feed can be believed when it says nothing.
@@ -81,12 +94,20 @@ struct Measured {
     feed: Feed,
     /// When it is silent, unless it is heard of before.
     silent_from_ms: u64,
+    /// How long it has to catch up after an outage.
+    catch_up_ms: u64,
     /// Of each metric that needs it: the lag, and the time from a unit's entry to its maturity.
     needed_by: Vec<(u64, u64)>,
     decides: bool,
 }
 
 impl Measured {
+    /// A unit that would have become mature during an outage becomes so once the feed has caught up.
+    fn put_off(&self, mature_ms: u64) -> u64 {
+        let missed = self.feed.outages.iter().filter(|outage| outage.from_ms < mature_ms && mature_ms <= outage.to_ms);
+        missed.map(|outage| outage.to_ms.saturating_add(self.catch_up_ms)).max().unwrap_or(mature_ms)
+    }
+
     /// Whether a unit that entered then becomes mature later than what is known of the feed.
     fn leaves_open(&self, entry_ms: u64) -> bool {
         let is_open = |(lag_ms, mature_ms): &(u64, u64)| {
@@ -103,15 +124,19 @@ pub(super) struct Feeds(Vec<Measured>);
 impl Feeds {
     /// Those of the spec's outcomes.
     pub fn of(spec: &Experiment, feeds: Vec<Feed>) -> Self {
-        let measured = |feed: Feed| {
+        let measured = |mut feed: Feed| {
+            let of_name = spec.metrics.iter().filter(|metric| metric.measures(&feed.name));
+            let lag_ms = of_name.map(|metric| metric.lag_ms).max().unwrap_or(0);
+            // No silence within the lag is an outage.
+            feed.outages.retain(|outage| outage.to_ms.saturating_sub(outage.from_ms) >= lag_ms);
             let metrics = || {
                 let all = spec.metrics.iter().enumerate();
                 all.filter(|(_, metric)| metric.measures(&feed.name))
             };
-            let lag_ms = metrics().map(|(_, metric)| metric.lag_ms).max().unwrap_or(0);
             let silence_ms = SHORTEST_SILENCE_MS.max(lag_ms).max(SILENT_GAPS.saturating_mul(feed.usual_gap_ms));
             let is_watched = |at: usize| spec.guardrails.iter().any(|rail| rail.watched == Watched::Metric(at));
             Measured {
+                catch_up_ms: CATCH_UP_MS.max(lag_ms),
                 silent_from_ms: feed.last_ms().map_or(u64::MAX, |last| last.saturating_add(silence_ms)),
                 needed_by: metrics()
                     .filter(|(_, metric)| is_needed(metric, &feed))
@@ -124,9 +149,35 @@ impl Feeds {
         Self(feeds.into_iter().map(measured).collect())
     }
 
-    /// Whether these are the feeds that it was made of.
-    pub fn is_of(&self, feeds: &[Feed]) -> bool {
-        self.0.iter().map(|measured| &measured.feed).eq(feeds)
+    /// Whether the same feeds are in the same state.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.feeds().eq(other.feeds())
+    }
+
+    /// Whether the same feeds had the same outages.
+    pub fn has_same_outages(&self, other: &Self) -> bool {
+        self.feeds().map(|feed| (&feed.name, &feed.outages)).eq(other.feeds().map(|feed| (&feed.name, &feed.outages)))
+    }
+
+    fn feeds(&self) -> impl Iterator<Item = &Feed> {
+        self.0.iter().map(|measured| &measured.feed)
+    }
+
+    /// When a unit becomes mature in a metric, if it does so at `mature_ms` while its feeds are alive.
+    pub fn mature_ms(&self, metric: &Metric, mature_ms: u64) -> u64 {
+        let put_off = |of: &Measured| of.put_off(mature_ms);
+        self.needed_by(metric).map(put_off).max().unwrap_or(mature_ms)
+    }
+
+    /// When an outcome of this name is too late for a unit, if it is so at `mature_ms` while its feed is
+    /// alive.
+    pub fn cut_off_ms(&self, name: &str, mature_ms: u64) -> u64 {
+        let of_name = self.0.iter().find(|of| *of.feed.name == *name);
+        of_name.map_or(mature_ms, |of| of.put_off(mature_ms))
+    }
+
+    fn needed_by<'f>(&'f self, metric: &'f Metric) -> impl Iterator<Item = &'f Measured> {
+        self.0.iter().filter(|of| metric.measures(&of.feed.name) && is_needed(metric, &of.feed))
     }
 
     /// A metric's horizon at `now_ms`: the units mature at it or before are mature in the metric. It
@@ -141,8 +192,7 @@ impl Feeds {
             let is_believed = of.feed.watermark_ms.is_none() && now_ms < of.silent_from_ms;
             if is_believed { u64::MAX } else { of.feed.known_until(metric.lag_ms) }
         };
-        let is_of = |of: &&Measured| metric.measures(&of.feed.name) && is_needed(metric, &of.feed);
-        self.0.iter().filter(is_of).map(until).min().unwrap_or(u64::MAX)
+        self.needed_by(metric).map(until).min().unwrap_or(u64::MAX)
     }
 
     /// When the next feed falls silent, after `now_ms`.
@@ -181,7 +231,7 @@ impl FeedResult {
 
     /// What is wrong with a silent feed, in a sentence.
     pub fn describe(&self) -> String {
-        let Feed { name, heard_ms, watermark_ms, usual_gap_ms } = &self.feed;
+        let Feed { name, heard_ms, watermark_ms, usual_gap_ms, .. } = &self.feed;
         let heard = heard_ms.map_or_else(String::new, |at| format!(" was last posted at {}", time(at)));
         let watermark = watermark_ms.map_or_else(String::new, |at| format!(" has its last watermark at {}", time(at)));
         let and = if heard_ms.is_some() && watermark_ms.is_some() { " and" } else { "" };

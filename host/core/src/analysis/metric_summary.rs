@@ -32,6 +32,7 @@ pub(super) enum By {
 
 /// How a metric is summarized.
 pub(super) struct Shape<'o> {
+    pub position: usize,
     pub metric: &'o Metric,
     pub slots: Slots,
     pub by: By,
@@ -52,7 +53,8 @@ impl<'o> Shape<'o> {
             Slots::One(..) if !places.is_empty() => By::Covariates(places),
             Slots::One(..) => By::Plain,
         };
-        Self { metric, slots, by, arms: facts.spec.arms.len(), horizon_ms: facts.horizon(position, now_ms) }
+        let (arms, horizon_ms) = (facts.spec.arms.len(), facts.horizon(position, now_ms));
+        Self { position, metric, slots, by, arms, horizon_ms }
     }
 
     /// The summary of no units.
@@ -175,7 +177,7 @@ pub(super) fn sum_up(
     let (Slots::One(slot, aggregate) | Slots::Two([(slot, aggregate), _])) = shape.slots;
     for (at, unit) in units.iter().enumerate().filter(|(_, unit)| is_in(unit)) {
         summary.so_far[unit.arm] += unit.whole_total(slot).value(aggregate);
-        if shape.metric.mature_ms(unit.entry_ms) > shape.horizon_ms {
+        if facts.mature_ms(shape.position, unit.entry_ms) > shape.horizon_ms {
             summary.not_mature += 1;
         } else if shape.metric.is_exposed && !unit.exposed {
             summary.not_exposed += 1;

@@ -25,7 +25,7 @@ pub use allocate::next_shares;
 pub use course::Course;
 pub use facts::{Facts, Unreadable};
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
-pub use feeds::{Feed, FeedResult, FeedState};
+pub use feeds::{Feed, FeedResult, FeedState, Outage};
 pub use guardrails::{GuardrailResult, HarmKind, HarmStatus};
 pub use metrics::{ArmResult, Comparison, Found, MetricResult, baseline};
 pub use never_posted::NeverPosted;
@@ -287,5 +287,7 @@ impl Analysis {
     }
 }
 
+#[cfg(test)]
+mod feed_tests;
 #[cfg(test)]
 mod tests;

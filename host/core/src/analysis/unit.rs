@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::entry::EntryValues;
+use super::feeds::Feeds;
 use crate::experiment::{Aggregate, Experiment, Measure, Metric, Quantity, Source, Watched};
 
 /// The position of a decision's row in the ledger, in the order of commits.
@@ -185,9 +186,10 @@ pub(super) struct UnitRow<'r> {
 
 /// Updates the totals that a row counts for: those of its source and name with entry <= at < entry
 /// + window. A row that was received at entry + window + lag or later counts for the total of late
-/// rows. Calls `change` with the slot, whether the row is late for it, and the total.
+/// rows, unless its feed was silent then and is still catching up. Calls `change` with the slot, whether the row is late for it, and the total.
 pub(super) fn each_total(
     slots: &[Slot],
+    feeds: &Feeds,
     unit: &mut Unit,
     row: UnitRow<'_>,
     mut change: impl FnMut(usize, bool, &mut Total),
@@ -198,7 +200,12 @@ pub(super) fn each_total(
         if slot.source != row.source || !is_named || !is_within {
             continue;
         }
-        let is_late = row.received_ms >= unit.entry_ms.saturating_add(slot.until_ms);
+        let mature_ms = unit.entry_ms.saturating_add(slot.until_ms);
+        let is_late = row.received_ms >= mature_ms
+            && match (slot.source, row.name) {
+                (Source::Outcomes, Some(name)) => row.received_ms >= feeds.cut_off_ms(name, mature_ms),
+                _ => true,
+            };
         let totals = match is_late {
             true => unit.too_late.get_or_insert_with(|| vec![Total::default(); slots.len()].into()),
             false => &mut unit.totals,
