@@ -222,11 +222,7 @@ impl<'c> Snapshot<'c> {
     ///
     /// # Errors
     /// SQLite's error.
-    pub fn feeds<'n>(
-        &self,
-        kind: &str,
-        names: impl IntoIterator<Item = &'n str>,
-    ) -> Result<Vec<Feed>, LedgerError> {
+    pub fn feeds<'n>(&self, kind: &str, names: impl IntoIterator<Item = &'n str>) -> Result<Vec<Feed>, LedgerError> {
         let feeds = names.into_iter().map(|name| feed(&self.db, kind, name)).collect::<rusqlite::Result<_>>()?;
         Ok(feeds)
     }

@@ -184,8 +184,8 @@ INSERT INTO positions VALUES (0, 0, 0);
     // The usual time between two outcomes of a name; of one that is not known yet, four days.
     "
 ALTER TABLE outcome_names ADD COLUMN gap_ms INTEGER NOT NULL DEFAULT 345600000;
-UPDATE outcome_names SET last_ms = max(last_ms, of.last_ms), gap_ms = max(gap_ms, of.gap_ms)
-FROM (SELECT kind, name, max(received_ms) AS last_ms, coalesce(max(received_ms - before_ms), 0) AS gap_ms
+UPDATE outcome_names SET last_ms = max(last_ms, of.newest_ms), gap_ms = max(gap_ms, of.longest_ms)
+FROM (SELECT kind, name, max(received_ms) AS newest_ms, coalesce(max(received_ms - before_ms), 0) AS longest_ms
       FROM (SELECT coalesce(entity_kind, '') AS kind, name, received_ms,
                    lag(received_ms) OVER (PARTITION BY coalesce(entity_kind, ''), name ORDER BY received_ms) AS before_ms
             FROM outcomes WHERE reverses IS NULL)

@@ -314,7 +314,11 @@ impl Facts {
             unit.exposed |= source == Source::Exposures && unit.entry_ms <= happened.at_ms;
             let (arm, mut is_too_late) = (unit.arm, false);
             each_total(&self.slots, &self.feeds, unit, row, |slot, is_late, total| {
-                if is_reversed { total.remove(value) } else { total.add(value) }
+                if is_reversed {
+                    total.remove(value)
+                } else {
+                    total.add(value)
+                }
                 count(&mut self.rows[slot][usize::from(is_late)]);
                 is_too_late |= is_late;
             });
@@ -418,8 +422,7 @@ impl Facts {
 
     /// When a unit that entered at `entry_ms` becomes mature in the metric at a position.
     pub(super) fn mature_ms(&self, metric: usize, entry_ms: u64) -> u64 {
-        let metric = &self.spec.metrics[metric];
-        self.feeds.mature_ms(metric, metric.mature_ms(entry_ms))
+        self.feeds.mature_ms(metric, self.spec.metrics[metric].mature_ms(entry_ms))
     }
 
     /// The horizon of the metric at a position: the units that mature at it or before are mature at

@@ -274,7 +274,8 @@ fn a_reversal_of_what_was_posted_in_time_is_applied_whenever_it_comes() {
 
 #[test]
 fn metrics_on_one_outcome_with_other_lags_each_have_their_own_cut() {
-    let slow = "\n[[metrics]]\nname = \"slow\"\nrole = \"secondary\"\noutcome = \"cured\"\nwindow = \"2d\"\nlag = \"9d\"\n";
+    let slow =
+        "\n[[metrics]]\nname = \"slow\"\nrole = \"secondary\"\noutcome = \"cured\"\nwindow = \"2d\"\nlag = \"9d\"\n";
     let mut observed = observed(&(SPEC.to_owned() + slow + "[[guardrails]]\nmetric = \"cured\"\nmax_count = 0\n"));
     enter(&mut observed, "b-1", "b", 0);
     let happened = Happened { unit: "b-1", at_ms: DAY, received_ms: 5 * DAY, after: 0 };

@@ -102,24 +102,27 @@ struct Measured {
 }
 
 impl Measured {
-    /// A unit that would have become mature during an outage becomes so once the feed has caught up.
-    fn put_off(&self, mature_ms: u64) -> u64 {
-        let missed = self.feed.outages.iter().filter(|outage| outage.from_ms < mature_ms && mature_ms <= outage.to_ms);
-        missed.map(|outage| outage.to_ms.saturating_add(self.catch_up_ms)).max().unwrap_or(mature_ms)
+    /// The outages, and until when they put off units that would have become mature meanwhile: the feed
+    /// has caught up by then.
+    fn put_off(&self) -> impl Iterator<Item = (Outage, u64)> {
+        self.feed.outages.iter().map(|outage| (*outage, outage.to_ms.saturating_add(self.catch_up_ms)))
     }
 
     /// Whether a unit that entered then becomes mature later than what is known of the feed.
     fn leaves_open(&self, entry_ms: u64) -> bool {
-        let is_open = |(lag_ms, mature_ms): &(u64, u64)| {
-            entry_ms.saturating_add(*mature_ms) > self.feed.known_until(*lag_ms)
-        };
+        let is_open =
+            |(lag_ms, mature_ms): &(u64, u64)| entry_ms.saturating_add(*mature_ms) > self.feed.known_until(*lag_ms);
         self.needed_by.iter().any(is_open)
     }
 }
 
 /// The feeds of an experiment's outcomes.
 #[derive(Default)]
-pub(super) struct Feeds(Vec<Measured>);
+pub(super) struct Feeds {
+    measured: Vec<Measured>,
+    /// By metric: the outages of its feeds, each with the time until which it puts units off.
+    put_off: Vec<Vec<(Outage, u64)>>,
+}
 
 impl Feeds {
     /// Those of the spec's outcomes.
@@ -146,7 +149,10 @@ impl Feeds {
                 feed,
             }
         };
-        Self(feeds.into_iter().map(measured).collect())
+        let mut all = Self { measured: feeds.into_iter().map(measured).collect(), put_off: Vec::new() };
+        let put_off = |metric| all.needed_by(metric).flat_map(Measured::put_off).collect();
+        all.put_off = spec.metrics.iter().map(put_off).collect();
+        all
     }
 
     /// Whether the same feeds are in the same state.
@@ -160,24 +166,25 @@ impl Feeds {
     }
 
     fn feeds(&self) -> impl Iterator<Item = &Feed> {
-        self.0.iter().map(|measured| &measured.feed)
+        self.measured.iter().map(|measured| &measured.feed)
     }
 
-    /// When a unit becomes mature in a metric, if it does so at `mature_ms` while its feeds are alive.
-    pub fn mature_ms(&self, metric: &Metric, mature_ms: u64) -> u64 {
-        let put_off = |of: &Measured| of.put_off(mature_ms);
-        self.needed_by(metric).map(put_off).max().unwrap_or(mature_ms)
+    /// When a unit becomes mature in the metric at a position, if it does so at `mature_ms` while its
+    /// feeds are alive.
+    pub fn mature_ms(&self, metric: usize, mature_ms: u64) -> u64 {
+        // Most feeds never had an outage.
+        self.put_off.get(metric).map_or(mature_ms, |all| after_outages(all.iter().copied(), mature_ms))
     }
 
     /// When an outcome of this name is too late for a unit, if it is so at `mature_ms` while its feed is
     /// alive.
     pub fn cut_off_ms(&self, name: &str, mature_ms: u64) -> u64 {
-        let of_name = self.0.iter().find(|of| *of.feed.name == *name);
-        of_name.map_or(mature_ms, |of| of.put_off(mature_ms))
+        let of_name = self.measured.iter().find(|of| *of.feed.name == *name);
+        of_name.map_or(mature_ms, |of| after_outages(of.put_off(), mature_ms))
     }
 
     fn needed_by<'f>(&'f self, metric: &'f Metric) -> impl Iterator<Item = &'f Measured> {
-        self.0.iter().filter(|of| metric.measures(&of.feed.name) && is_needed(metric, &of.feed))
+        self.measured.iter().filter(|of| metric.measures(&of.feed.name) && is_needed(metric, &of.feed))
     }
 
     /// A metric's horizon at `now_ms`: the units mature at it or before are mature in the metric. It
@@ -197,7 +204,7 @@ impl Feeds {
 
     /// When the next feed falls silent, after `now_ms`.
     pub fn next_silence(&self, now_ms: u64) -> u64 {
-        self.0.iter().map(|of| of.silent_from_ms).filter(|at| *at > now_ms).min().unwrap_or(u64::MAX)
+        self.measured.iter().map(|of| of.silent_from_ms).filter(|at| *at > now_ms).min().unwrap_or(u64::MAX)
     }
 
     /// The feeds at `now_ms`, while the newest unit entered at `entry_ms`.
@@ -214,8 +221,14 @@ impl Feeds {
             let silent_from_ms = falls_silent.then_some(of.silent_from_ms);
             FeedResult { feed: of.feed.clone(), state, silent_from_ms, decides: of.decides }
         };
-        self.0.iter().map(result).collect()
+        self.measured.iter().map(result).collect()
     }
+}
+
+/// When a unit becomes mature that would do so at `mature_ms` without these outages.
+fn after_outages(outages: impl Iterator<Item = (Outage, u64)>, mature_ms: u64) -> u64 {
+    let missed = outages.filter(|(outage, _)| outage.from_ms < mature_ms && mature_ms <= outage.to_ms);
+    missed.map(|(_, until_ms)| until_ms).max().unwrap_or(mature_ms)
 }
 
 /// Whether units wait for a feed to become mature in a metric.
