@@ -4,29 +4,27 @@ use super::model::{About, Row};
 
 const DAY_MS: u64 = 86_400_000;
 
-/// Signs of life of one kind.
+/// The last sign of life of one kind, and the usual gap by then.
 #[derive(Default)]
-struct Signs {
-    /// The last one, and the usual gap by then.
-    last: Option<(u64, u64)>,
-    /// Long silences that ended.
-    outages: Vec<(u64, u64)>,
-}
+struct Signs(Option<(u64, u64)>);
 
 impl Signs {
-    fn take(&mut self, at_ms: u64, ended_ms: u64, are_outages_kept: bool) {
-        let Some((last_ms, gap_ms)) = self.last else {
-            self.last = Some((at_ms, 4 * DAY_MS));
-            return;
+    fn take(&mut self, at_ms: u64) {
+        self.0 = match self.0 {
+            None => Some((at_ms, 4 * DAY_MS)),
+            Some((last_ms, gap_ms)) if at_ms > last_ms => {
+                let shrunk = if at_ms / DAY_MS > last_ms / DAY_MS { gap_ms * 4 / 5 } else { gap_ms };
+                Some((at_ms, shrunk.max(at_ms - last_ms)))
+            }
+            known => known,
         };
-        if at_ms <= last_ms {
-            return;
-        }
-        if are_outages_kept && ended_ms - last_ms.min(ended_ms) >= DAY_MS.max(3 * gap_ms) {
-            self.outages.push((last_ms, ended_ms));
-        }
-        let shrunk = if at_ms / DAY_MS > last_ms / DAY_MS { gap_ms * 4 / 5 } else { gap_ms };
-        self.last = Some((at_ms, shrunk.max(at_ms - last_ms)));
+    }
+}
+
+fn newest(of_decisions: &Signs, of_units: &Signs) -> Option<(u64, u64)> {
+    match (of_decisions.0, of_units.0) {
+        (Some(decisions), Some(units)) if units.0 > decisions.0 => Some(units),
+        (decisions, units) => decisions.or(units),
     }
 }
 
@@ -41,27 +39,27 @@ impl Feed {
     /// The feed of a name by all rows.
     pub fn of(rows: &[Row], wanted: &str) -> Self {
         let (mut of_decisions, mut of_units, mut watermarks) = (Signs::default(), Signs::default(), Signs::default());
+        let mut outages = Vec::new();
         for row in rows {
-            match row {
+            let (at_ms, received_ms, signs) = match row {
                 Row::Outcome { name, received_ms, about, is_known: true, .. } if name == wanted => {
-                    let signs = match about {
-                        About::Unit(_) => &mut of_units,
-                        About::Decision(_) => &mut of_decisions,
-                    };
-                    signs.take(*received_ms, *received_ms, watermarks.last.is_none());
+                    (*received_ms, *received_ms, usize::from(matches!(about, About::Unit(_))))
                 }
-                Row::Watermark { name, until_ms, received_ms } if name == wanted => {
-                    watermarks.take(*until_ms, *received_ms, true);
-                }
-                _ => {}
+                Row::Watermark { name, until_ms, received_ms } if name == wanted => (*until_ms, *received_ms, 2),
+                _ => continue,
+            };
+            let is_newer = signs != 2 || watermarks.0.is_none_or(|(until, _)| at_ms > until);
+            let heard = newest(&of_decisions, &of_units);
+            let last_ms = heard.map(|(at, _)| at).max(watermarks.0.map(|(at, _)| at));
+            if let (Some(last_ms), Some((_, gap_ms))) = (last_ms, watermarks.0.or(heard))
+                && is_newer
+                && received_ms >= last_ms + DAY_MS.max(3 * gap_ms)
+            {
+                outages.push((last_ms, received_ms));
             }
+            [&mut of_decisions, &mut of_units, &mut watermarks][signs].take(at_ms);
         }
-        let heard = match (of_decisions.last, of_units.last) {
-            (Some(decisions), Some(units)) if units.0 > decisions.0 => Some(units),
-            (decisions, units) => decisions.or(units),
-        };
-        let outages = [of_decisions.outages, of_units.outages, watermarks.outages].concat();
-        Self { heard, watermark: watermarks.last, outages }
+        Self { heard: newest(&of_decisions, &of_units), watermark: watermarks.0, outages }
     }
 
     /// When a unit becomes mature that would so at `mature_ms`, had its feed never been silent. No lag is

@@ -127,7 +127,10 @@ pub(super) fn store_event(
     match event {
         Event::Outcome(outcome) => store_outcome(db, positions, outcome, arrival),
         Event::Reversal(reversal) => store_reversal(db, positions, reversal, arrival.now_ms),
-        Event::Watermark(watermark) => store_watermark(db, watermark, arrival.now_ms),
+        Event::Watermark(watermark) => {
+            let is_new = store_watermark(db, watermark, arrival.now_ms)?;
+            Ok(if is_new { EventResult::Stored } else { EventResult::NotNewer })
+        }
         Event::Exposure(exposure) => {
             let time = match Time::of(db, exposure.at_ms, &exposure.decision_id, arrival)? {
                 Ok(time) => time,

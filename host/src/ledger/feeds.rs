@@ -9,7 +9,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serin_core::analysis::{Feed, Outage};
 
 use super::cells::unsigned;
-use super::events::EventResult;
 
 /// A promise that all outcomes of a name that happened up to a time have been posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,10 +43,18 @@ macro_rules! next_gap {
     };
 }
 
-/// SQL for the shortest silence that is an outage.
-macro_rules! silence {
+/// SQL that keeps the silence of the name `?1` that a sign of life at `?2` ends, if it is an outage. A
+/// row is a sign of life, and so no outage that was not over when it came can be about its unit.
+macro_rules! outage {
     () => {
-        "max(86400000, 3 * gap_ms)"
+        "INSERT OR REPLACE INTO outages (name, from_ms, to_ms)
+         SELECT ?1, last_ms, ?2 FROM (
+           SELECT max(coalesce((SELECT max(last_ms) FROM outcome_names WHERE name = ?1), 0),
+                      coalesce((SELECT until_ms FROM watermarks WHERE name = ?1), 0)) AS last_ms,
+                  coalesce((SELECT gap_ms FROM watermarks WHERE name = ?1),
+                           (SELECT gap_ms FROM outcome_names WHERE name = ?1
+                            ORDER BY last_ms DESC, kind LIMIT 1)) AS gap_ms)
+         WHERE gap_ms IS NOT NULL AND ?2 - last_ms >= max(86400000, 3 * gap_ms)"
     };
 }
 
@@ -60,24 +67,13 @@ pub(super) fn store_name(db: &Connection, kind: &str, name: &str, received_ms: u
         next_gap!("last_ms"),
         ", last_ms = excluded.last_ms WHERE excluded.last_ms > last_ms"
     );
-    // Where there are watermarks, they are the signs of life.
-    const OUTAGE: &str = concat!(
-        "INSERT OR IGNORE INTO outages (name, kind, from_ms, to_ms)
-         SELECT name, kind, last_ms, ?3 FROM outcome_names WHERE kind = ?1 AND name = ?2 AND ?3 - last_ms >= ",
-        silence!(),
-        " AND NOT EXISTS (SELECT 1 FROM watermarks WHERE name = ?2)"
-    );
-    let row = params![kind, name, received_ms as i64];
-    db.prepare_cached(OUTAGE)?.execute(row)?;
-    db.prepare_cached(SQL)?.execute(row).map(drop)
+    let received_ms = received_ms as i64;
+    db.prepare_cached(outage!())?.execute(params![name, received_ms])?;
+    db.prepare_cached(SQL)?.execute(params![kind, name, received_ms]).map(drop)
 }
 
-/// Stores a watermark that was received at `received_ms`, unless there is one as new.
-pub(super) fn store_watermark(
-    db: &Connection,
-    watermark: &WatermarkInput,
-    received_ms: u64,
-) -> rusqlite::Result<EventResult> {
+/// Stores a watermark that was received at `received_ms`, unless there is one as new. Says whether it did.
+pub(super) fn store_watermark(db: &Connection, watermark: &WatermarkInput, received_ms: u64) -> rusqlite::Result<bool> {
     const SQL: &str = concat!(
         "INSERT INTO watermarks (name, until_ms, gap_ms) VALUES (?1, ?2, ",
         first_gap!(),
@@ -85,14 +81,12 @@ pub(super) fn store_watermark(
         next_gap!("until_ms"),
         ", until_ms = excluded.until_ms WHERE excluded.until_ms > until_ms"
     );
-    const OUTAGE: &str = concat!(
-        "INSERT OR IGNORE INTO outages (name, kind, from_ms, to_ms)
-         SELECT name, '*', until_ms, ?3 FROM watermarks WHERE name = ?1 AND until_ms < ?2 AND ?3 - until_ms >= ",
-        silence!()
-    );
-    db.prepare_cached(OUTAGE)?.execute(params![watermark.name, watermark.until_ms as i64, received_ms as i64])?;
-    let written = db.prepare_cached(SQL)?.execute(params![watermark.name, watermark.until_ms as i64])?;
-    Ok(if written == 0 { EventResult::NotNewer } else { EventResult::Stored })
+    const OUTAGE: &str =
+        concat!(outage!(), " AND NOT EXISTS (SELECT 1 FROM watermarks WHERE name = ?1 AND until_ms >= ?3)");
+    let until_ms = watermark.until_ms as i64;
+    db.prepare_cached(OUTAGE)?.execute(params![watermark.name, received_ms as i64, until_ms])?;
+    let written = db.prepare_cached(SQL)?.execute(params![watermark.name, until_ms])?;
+    Ok(written > 0)
 }
 
 /// The state of the feed of an outcome's name, for one kind of entity.
@@ -104,9 +98,9 @@ pub(super) fn feed(db: &Connection, kind: &str, name: &str) -> rusqlite::Result<
     let heard = db.prepare_cached(heard)?.query_row([kind, name], pair).optional()?;
     let watermark = "SELECT until_ms, gap_ms FROM watermarks WHERE name = ?1";
     let watermark = db.prepare_cached(watermark)?.query_row([name], pair).optional()?;
-    let outages = "SELECT from_ms, to_ms FROM outages WHERE name = ?2 AND kind IN (?1, '', '*') ORDER BY from_ms, kind";
+    let outages = "SELECT from_ms, to_ms FROM outages WHERE name = ?1 ORDER BY from_ms";
     let outage = |row: &rusqlite::Row<'_>| pair(row).map(|(from_ms, to_ms)| Outage { from_ms, to_ms });
-    let outages = db.prepare_cached(outages)?.query_map([kind, name], outage)?.collect::<rusqlite::Result<_>>()?;
+    let outages = db.prepare_cached(outages)?.query_map([name], outage)?.collect::<rusqlite::Result<_>>()?;
     Ok(Feed {
         outages,
         name: name.into(),

@@ -197,14 +197,14 @@ CREATE TABLE watermarks (
   until_ms INTEGER NOT NULL,
   gap_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
--- Silences that have ended; the kind of a watermark is '*'.
+-- Silences that have ended.
 CREATE TABLE outages (
   name TEXT NOT NULL,
-  kind TEXT NOT NULL,
   from_ms INTEGER NOT NULL,
   to_ms INTEGER NOT NULL,
-  PRIMARY KEY (name, kind, from_ms)
+  PRIMARY KEY (name, from_ms)
 ) WITHOUT ROWID;
+CREATE INDEX outcome_names_by_name ON outcome_names (name);
 ",
 ];
 
