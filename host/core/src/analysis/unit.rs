@@ -184,9 +184,10 @@ pub(super) struct UnitRow<'r> {
     pub received_ms: u64,
 }
 
-/// Updates the totals that a row counts for: those of its source and name with entry <= at < entry
-/// + window. A row that was received at entry + window + lag or later counts for the total of late
-/// rows, unless its feed was silent then and is still catching up. Calls `change` with the slot, whether the row is late for it, and the total.
+/// Updates the totals that a row counts for: those of its source and name whose window, from the
+/// unit's entry on, it falls into. A row that was received when the lag had passed, too, counts for the
+/// total of late rows, unless its feed was silent then and is still catching up. Calls `change` with the
+/// slot, whether the row is late for it, and the total.
 pub(super) fn each_total(
     slots: &[Slot],
     feeds: &Feeds,
