@@ -157,7 +157,8 @@ fn sixty_days(truth: Truth, borrowers: u64, seed: u64) -> Sixty {
             }
         }
         for (unit, name, at) in &posts[day as usize] {
-            observed.outcome(&Happened { unit, at_ms: *at, after: 0 }, name, 1.0);
+            let received_ms = begins.max(*at);
+            observed.outcome(&Happened { unit, at_ms: *at, received_ms, after: 0 }, name, 1.0);
             if *name == "cured" {
                 cured.insert(unit.clone());
             }

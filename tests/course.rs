@@ -13,6 +13,7 @@ name = "cured"
 role = "goal"
 outcome = "cured"
 window = "5s"
+lag = "3s"
 planned_units = 600
 
 [[metrics]]

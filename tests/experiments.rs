@@ -220,7 +220,7 @@ fn a_ramp_goes_on_when_its_step_has_shown_what_it_must() {
 
 #[test]
 fn outcomes_count_by_unit_when_they_are_mature_and_the_counts_reconcile() {
-    let metric = "\n[[metrics]]\nname = \"cured\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"5s\"\nplanned_units = 5000\n\
+    let metric = "\n[[metrics]]\nname = \"cured\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"5s\"\nlag = \"5s\"\nplanned_units = 5000\n\
                   [[metrics]]\nname = \"paid\"\nrole = \"secondary\"\noutcome = \"paid\"\naggregate = \"sum\"\nwindow = \"30d\"\n";
     let deployment = deployment(&format!("{RUNNING}{metric}"), false);
     let host = Host::start(&deployment).ready();
@@ -298,7 +298,7 @@ fn sql_agrees(deployment: &Deployment, metric: &Value) {
     let ledger = Connection::open(deployment.path().join("data/serin.db")).expect("opens");
     let sql = std::fs::read_to_string(root().join("tests/data/report.sql")).expect("the statement");
     let now_ms = jiff::Timestamp::now().as_millisecond();
-    let parameters = named_params! { ":experiment": "e", ":outcome": "cured", ":window_ms": 5000, ":now_ms": now_ms };
+    let parameters = named_params! { ":experiment": "e", ":outcome": "cured", ":window_ms": 5000, ":lag_ms": 5000, ":now_ms": now_ms };
     let mut statement = ledger.prepare(&sql).expect("a statement");
     let rows: Vec<(String, u64, f64)> = statement
         .query_map(parameters, |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64, row.get(2)?)))

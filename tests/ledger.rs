@@ -76,6 +76,8 @@ DROP TABLE clock;
 ALTER TABLE outcomes DROP COLUMN sent_ms;
 ALTER TABLE exposures DROP COLUMN sent_ms;
 DROP TABLE outcome_names;
+DROP TABLE watermarks;
+DROP TABLE outages;
 DROP TABLE positions;
 PRAGMA user_version = 1;";
 

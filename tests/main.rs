@@ -22,6 +22,7 @@ mod excluded;
 mod experiments;
 mod feature_files;
 mod features;
+mod feeds;
 mod groups;
 mod hostile;
 mod http;

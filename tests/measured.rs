@@ -69,7 +69,7 @@ fn a_name_that_was_in_use_before_and_is_posted_under_another_now_is_no_protectio
     let old =
         json!({ "id": "old", "name": "complaints", "value": 1.0, "at": now(), "entity": { "borrower": "b-999" } });
     assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": [old] })).json()["stored"], 1);
-    // The name's last use is kept by the minute, so it lies clearly before the start.
+    // The name's last use lies clearly before the start.
     assert_eq!(host.stop(), Some(0));
     ledger(&deployment).execute("UPDATE outcome_names SET last_ms = last_ms - 3600000", []).expect("ages");
     let host = Host::start(&deployment).ready();

@@ -9,10 +9,10 @@ use serin::clock::{Budget, Clock as _, SimulatedClock, decision_id};
 use serin::experiments::{AnalysisSubject, Controller, Followed, Motive, Observer, carry_out, judge, read_whole, tick};
 use serin::ledger::{
     Arrival, ClockState, Commit, Cursor, DecisionRow, Durability, Event, ExposureInput, Fact, FinalReport, Ledger,
-    LedgerError, OutcomeInput, OutcomeSubject as About, Retention, ReversalInput, RowsNeeded,
+    LedgerError, OutcomeInput, OutcomeSubject as About, Retention, ReversalInput, RowsNeeded, WatermarkInput,
 };
 use serin::telemetry::Metrics;
-use serin_core::analysis::{Analysis, Course, Observed, analyse, warnings};
+use serin_core::analysis::{Analysis, Course, FeedState, Observed, analyse, warnings};
 use serin_core::experiment::{Command, Experiment, State};
 
 use crate::experiments::{command, decide, deployment, why};
@@ -192,6 +192,10 @@ fn what_is_known_of_units_is_the_same_however_they_were_read() {
         pass();
         steering.outcome(&format!("of-{i}"), About::Decision(id.clone()), 0.1 * i as f64);
         steering.event(Event::Exposure(ExposureInput { decision_id: id, at_ms: steering.clock.now_ms() }));
+        if i % 7 == 0 {
+            let until_ms = steering.clock.now_ms();
+            steering.event(Event::Watermark(WatermarkInput { name: "cured".to_owned(), until_ms }));
+        }
         if i % 5 == 0 {
             let taken_back = |id: String, reverses: String| {
                 steering.event(Event::Reversal(ReversalInput { id, reverses, at_ms: steering.clock.now_ms() }));
@@ -205,6 +209,58 @@ fn what_is_known_of_units_is_the_same_however_they_were_read() {
         }
         steering.agree();
     }
+}
+
+#[test]
+fn what_a_silence_leaves_open_is_the_same_however_it_was_read() {
+    let steering = Loop::new();
+    let states = || {
+        let now_ms = steering.clock.now_ms();
+        let states = steering.observer.each(|followed, _| Some(followed.observed.feeds(now_ms)[0].state));
+        (states[0], steering.observer.each(|followed, _| Some(followed.analysis(now_ms).1.mature))[0])
+    };
+    let day = |i: u32| {
+        let unit = format!("b-{i}");
+        steering.decision(&format!("d-{i}"), &unit, ["control", "next"][i as usize % 2]);
+        steering.clock.advance(Duration::from_secs(600));
+    };
+    let tell_of = |key: &str, i: u32, at_ms| {
+        let (id, name, subject) = (format!("{key}-{i}"), "cured".to_owned(), Loop::of_unit(&format!("b-{i}")));
+        steering.event(Event::Outcome(OutcomeInput { id, name, value: 1.0, at_ms, subject }));
+    };
+    let tell = |key: &str, i: u32| tell_of(key, i, steering.clock.now_ms());
+    let mut entered_ms = Vec::new();
+    let pass_day = || steering.clock.advance(Duration::from_secs(86_400));
+    for i in 0..10 {
+        day(i);
+        tell("o", i);
+        pass_day();
+        steering.agree();
+    }
+    assert_eq!(states(), (FeedState::Alive, 10));
+    for i in 10..15 {
+        entered_ms.push(steering.clock.now_ms());
+        day(i);
+        pass_day();
+        steering.agree();
+    }
+    // The window of those who came since the last outcome has passed, and nobody knows.
+    assert_eq!(states(), (FeedState::Silent, 9));
+    // What was owed comes in two parts, and is in time for those who waited.
+    tell_of("owed", 12, entered_ms[2]);
+    steering.agree();
+    steering.clock.advance(Duration::from_secs(3600));
+    tell_of("owed", 13, entered_ms[3]);
+    steering.agree();
+    assert_eq!(states(), (FeedState::Alive, 9));
+    pass_day();
+    steering.agree();
+    assert_eq!(states(), (FeedState::Alive, 15));
+    let too_late = || steering.observer.each(|followed, _| Some(followed.observed.too_late().iter().sum::<u64>()));
+    assert_eq!(too_late(), [0]);
+    tell_of("owed", 14, entered_ms[4]);
+    steering.agree();
+    assert_eq!(too_late(), [1], "the day in which it could be posted is over");
 }
 
 #[test]

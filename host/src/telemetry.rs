@@ -190,7 +190,7 @@ metrics! {
     bytes_in_flight (Gauge): "bytes_in_flight", "Bytes of request bodies and of large answers in memory";
     waiting_decisions (Gauge): "waiting_decisions", "Decisions that wait for a thread";
     live_versions (Gauge): "live_versions", "Strategy versions in memory";
-    outcomes (Family<EventLabels, Counter>): "outcome_events", "Outcomes and exposures received";
+    outcomes (Family<EventLabels, Counter>): "outcome_events", "Outcomes, watermarks and exposures received";
     shadows (Family<EventLabels, Counter>): "shadow_runs", "Runs of shadow arms, and those dropped under load";
     transitions (Family<EventLabels, Counter>): "experiment_transitions", "Changes of experiments' statuses";
     notifications (Family<EventLabels, Counter>): "notifications", "Messages to webhooks";

@@ -7,6 +7,7 @@ use serin::ledger::{LedgerReader, Reads as _};
 use serin_core::analysis::{Analysis, Observed, analyse};
 use serin_core::experiment::{Aggregate, Quantity};
 
+use super::feeds::Feed;
 use super::files::{File, IDS};
 use super::model::{self, Unit};
 use super::world::World;
@@ -119,11 +120,18 @@ fn by_hand(world: &World, subject: &AnalysisSubject, observed: &Observed, analys
             Aggregate::Sum => "sum",
             Aggregate::Count => "count",
         };
+        let feed = measure.outcome.as_deref().map(|name| Feed::of(&world.model.rows, name));
+        let horizon_ms = feed.as_ref().map_or(now_ms, |feed| feed.horizon(metric.lag_ms, now_ms));
         for (arm, result) in spec.arms.iter().zip(&found.arms) {
-            let is_mature = |unit: &&Unit| unit.entry_ms + metric.window_ms + metric.lag_ms <= now_ms;
-            let mature = units.values().filter(|unit| *unit.arm == *arm.name).filter(is_mature);
+            let mature_ms = |unit: &Unit| {
+                let in_time = unit.entry_ms + metric.window_ms + metric.lag_ms;
+                feed.as_ref().map_or(in_time, |feed| feed.mature_ms(in_time))
+            };
+            let of_arm = units.values().filter(|unit| *unit.arm == *arm.name);
+            let mature = of_arm.map(|unit| (unit, mature_ms(unit))).filter(|(_, mature_ms)| *mature_ms <= horizon_ms);
+            let name = measure.outcome.as_deref();
             let values: Vec<f64> =
-                mature.map(|unit| unit.value(measure.outcome.as_deref(), aggregate, metric.window_ms)).collect();
+                mature.map(|(unit, cut_off)| unit.value(name, aggregate, metric.window_ms, cut_off)).collect();
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let what = format!("live analysis of {id}: '{}' in arm {}", metric.name, arm.name);
             assert_eq!(result.units, values.len() as u64, "{what}: mature units");

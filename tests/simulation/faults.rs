@@ -7,10 +7,11 @@ use rusqlite::Connection;
 use serin::ledger::{Commit, Ledger, LedgerError, Note};
 
 /// Tables that the writer inserts into.
-const WRITTEN: [&str; 5] = ["decisions", "outcomes", "exposures", "transitions", "moments"];
+const WRITTEN: [&str; 6] = ["decisions", "outcomes", "exposures", "watermarks", "transitions", "moments"];
 
 /// Tables that facts are read from, each with a column that the read needs.
-const READ: [(&str, &str); 3] = [("decisions", "took_us"), ("outcomes", "value"), ("exposures", "at_ms")];
+const READ: [(&str, &str); 4] =
+    [("decisions", "took_us"), ("outcomes", "value"), ("exposures", "at_ms"), ("watermarks", "until_ms")];
 
 /// An error that goes on until it is mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

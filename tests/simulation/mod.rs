@@ -6,6 +6,7 @@
 
 mod checks;
 mod faults;
+mod feeds;
 mod files;
 mod model;
 mod random;
@@ -137,7 +138,9 @@ fn the_host_stops_what_does_harm_and_ends_what_has_run_long_enough() {
             name: "complaint".to_owned(),
             value: 1.0,
             at_ms: world.now_ms(),
+            received_ms: world.now_ms(),
             about: model::About::Unit(format!("b-{unit}")),
+            is_known: true,
         };
         let complaints = (0..200).collect::<Vec<u32>>().iter().map(complaint).collect();
         world.take(steps::Step::Post(complaints));

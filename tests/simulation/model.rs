@@ -10,12 +10,14 @@ use serin::ledger::TransitionRow;
 pub enum Row {
     /// A decision about a unit; inside an experiment, its id and arm.
     Decision { id: String, unit: String, time_ms: u64, assigned: Option<(String, String)> },
-    /// An outcome.
-    Outcome { id: String, name: String, value: f64, at_ms: u64, about: About },
+    /// An outcome, and whether its decision was known when it was stored.
+    Outcome { id: String, name: String, value: f64, at_ms: u64, received_ms: u64, about: About, is_known: bool },
     /// The reversal of an outcome.
     Reversal { id: String, reverses: String },
     /// An exposure to a decision.
-    Exposure { decision: String, at_ms: u64 },
+    Exposure { decision: String, at_ms: u64, received_ms: u64 },
+    /// A promise that all outcomes of a name up to a time were posted.
+    Watermark { name: String, until_ms: u64, received_ms: u64 },
 }
 
 /// Whom an outcome is about.
@@ -136,9 +138,10 @@ pub struct Unit {
     pub entry_ms: u64,
     /// Position of the row of its entry.
     place: usize,
-    /// Values of outcomes, by name, each in the order of its row.
-    pub outcomes: Vec<(String, f64, u64)>,
-    pub exposures: Vec<u64>,
+    /// Names and values of outcomes in the order of their rows, when they happened and were received.
+    pub outcomes: Vec<(String, f64, u64, u64)>,
+    /// When exposures happened and were received.
+    pub exposures: Vec<(u64, u64)>,
 }
 
 /// The units of an experiment by all rows.
@@ -161,41 +164,44 @@ pub fn units(rows: &[Row], experiment: &str) -> BTreeMap<String, Unit> {
                     exposures: Vec::new(),
                 });
             }
-            Row::Outcome { id, name, value, at_ms, about } => {
+            Row::Outcome { id, name, value, at_ms, received_ms, about, .. } => {
                 let unit = match about {
                     About::Unit(unit) => Some(unit),
                     About::Decision(of) => decision(place, of).map(|(unit, _)| unit),
                 };
                 let reversed = rows.iter().any(|row| matches!(row, Row::Reversal { reverses, .. } if reverses == id));
                 if let Some(unit) = unit.and_then(|unit| units.get_mut(unit)).filter(|_| !reversed) {
-                    unit.outcomes.push((name.clone(), *value, *at_ms));
+                    unit.outcomes.push((name.clone(), *value, *at_ms, *received_ms));
                 }
             }
-            Row::Exposure { decision: id, at_ms } => {
+            Row::Exposure { decision: id, at_ms, received_ms } => {
                 let unit = decision(place, id)
                     .filter(|(_, assigned)| assigned.as_ref().is_some_and(|(of, _)| of == experiment));
                 if let Some(unit) = unit.and_then(|(unit, _)| units.get_mut(unit)) {
-                    unit.exposures.push(*at_ms);
+                    unit.exposures.push((*at_ms, *received_ms));
                 }
             }
-            Row::Decision { .. } | Row::Reversal { .. } => {}
+            Row::Decision { .. } | Row::Reversal { .. } | Row::Watermark { .. } => {}
         }
     }
     units
 }
 
 impl Unit {
-    /// What a metric's aggregate makes of the outcomes of a name within a window, or of exposures.
-    pub fn value(&self, name: Option<&str>, aggregate: &str, window_ms: u64) -> f64 {
-        let is_in = |at_ms: u64| self.entry_ms <= at_ms && at_ms - self.entry_ms < window_ms;
+    /// What a metric's aggregate makes of the outcomes of a name within a window, or of exposures, that
+    /// were received before `cut_off_ms`.
+    pub fn value(&self, name: Option<&str>, aggregate: &str, window_ms: u64, cut_off_ms: u64) -> f64 {
+        let is_in = |at_ms: u64, received_ms: u64| {
+            self.entry_ms <= at_ms && at_ms - self.entry_ms < window_ms && received_ms < cut_off_ms
+        };
         let values: Vec<f64> = match name {
             Some(name) => self
                 .outcomes
                 .iter()
-                .filter(|(of, _, at)| of == name && is_in(*at))
-                .map(|(_, value, _)| *value)
+                .filter(|(of, _, at, received)| of == name && is_in(*at, *received))
+                .map(|(_, value, ..)| *value)
                 .collect(),
-            None => self.exposures.iter().filter(|at| is_in(**at)).map(|_| 1.0).collect(),
+            None => self.exposures.iter().filter(|(at, received)| is_in(*at, *received)).map(|_| 1.0).collect(),
         };
         match aggregate {
             "sum" => values.iter().sum(),

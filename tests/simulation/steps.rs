@@ -6,7 +6,7 @@ use serin::decide::{DecisionRequest, decide};
 use serin::experiments::{carry_out, judge};
 use serin::ledger::{
     Arrival, ClockState, Commit, DecisionRow, Event, EventResult, ExposureInput, LedgerError, OutcomeInput,
-    OutcomeSubject, Reads as _, Retention, ReversalInput,
+    OutcomeSubject, Reads as _, Retention, ReversalInput, WatermarkInput,
 };
 use serin_core::experiment::Command;
 
@@ -87,6 +87,8 @@ pub fn next(world: &World) -> Step {
         89 if random.one_in(2) => Step::Expire,
         90 if random.one_in(4) => Step::Restart,
         91 if random.one_in(2) => Step::Fail(*random.pick(&Fault::all().collect::<Vec<_>>())),
+        // A feed that is not heard of meanwhile has fallen silent.
+        _ if random.one_in(20) => Step::Pass(20 * 86_400_000),
         _ => Step::Pass([30, 300, 1_000, 3_000][random.below(4)]),
     }
 }
@@ -107,8 +109,20 @@ fn happening(world: &World) -> Option<Row> {
         let again = !world.outcomes.is_empty() && random.one_in(20);
         let id = if again { random.pick(&world.outcomes).clone() } else { format!("o-{}", random.below(1 << 40)) };
         let name = if random.one_in(8) { "complaint" } else { "cured" };
-        Row::Outcome { id, name: name.to_owned(), value: random.below(4) as f64 * 0.3, at_ms, about }
+        Row::Outcome {
+            id,
+            name: name.to_owned(),
+            value: random.below(4) as f64 * 0.3,
+            at_ms,
+            received_ms: now_ms,
+            about,
+            is_known: true,
+        }
     };
+    if random.one_in(25) {
+        let name = if random.one_in(2) { "complaint" } else { "cured" }.to_owned();
+        return Some(Row::Watermark { name, until_ms: now_ms - random.below(9_000) as u64, received_ms: now_ms });
+    }
     match random.below(8) {
         0..3 => {
             let unit = format!("b-{}", random.below(UNITS));
@@ -125,7 +139,7 @@ fn happening(world: &World) -> Option<Row> {
         }
         _ => {
             let (decision, time_ms) = random.pick(Some(decisions()).filter(|all| !all.is_empty())?.as_slice()).clone();
-            Some(Row::Exposure { decision, at_ms: time_ms + random.below(5_000) as u64 })
+            Some(Row::Exposure { decision, at_ms: time_ms + random.below(5_000) as u64, received_ms: now_ms })
         }
     }
 }
@@ -267,7 +281,7 @@ impl World {
 
     fn post(&mut self, rows: Vec<Row>) {
         let event = |row: &Row| match row.clone() {
-            Row::Outcome { id, name, value, at_ms, about } => {
+            Row::Outcome { id, name, value, at_ms, about, .. } => {
                 let subject = match about {
                     About::Unit(unit) => OutcomeSubject::Entity("borrower".to_owned(), unit),
                     About::Decision(id) => OutcomeSubject::Decision(id),
@@ -277,7 +291,8 @@ impl World {
             Row::Reversal { id, reverses } => {
                 Event::Reversal(ReversalInput { id, reverses, at_ms: self.clock.now_ms() })
             }
-            Row::Exposure { decision, at_ms } => Event::Exposure(ExposureInput { decision_id: decision, at_ms }),
+            Row::Exposure { decision, at_ms, .. } => Event::Exposure(ExposureInput { decision_id: decision, at_ms }),
+            Row::Watermark { name, until_ms, .. } => Event::Watermark(WatermarkInput { name, until_ms }),
             Row::Decision { .. } => unreachable!("decisions are committed"),
         };
         self.outcomes.extend(rows.iter().filter_map(|row| match row {
@@ -291,7 +306,12 @@ impl World {
                 let stored =
                     |result: &EventResult| [EventResult::Stored, EventResult::UnknownDecision].contains(result);
                 let stored = rows.into_iter().zip(results).filter(|(_, result)| stored(result));
-                self.model.rows.extend(stored.map(|(row, _)| row));
+                self.model.rows.extend(stored.map(|(mut row, result)| {
+                    if let Row::Outcome { is_known, .. } = &mut row {
+                        *is_known = result == EventResult::Stored;
+                    }
+                    row
+                }));
             }
             Err(error) => assert!(self.faults.on().is_some(), "{error}"),
         }

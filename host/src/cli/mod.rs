@@ -77,9 +77,9 @@ enum Command {
     /// Load features
     #[command(subcommand)]
     Features(FeaturesCommand),
-    /// Load outcomes
+    /// Load outcomes, and say up to when they are complete
     #[command(subcommand)]
-    Outcomes(OutcomesCommand),
+    Outcomes(outcomes::OutcomesCommand),
     /// Play the demo: a lender's outreach, from the first decision to a replay
     Demo(DemoArgs),
     /// Print the OpenAPI document of the public listener
@@ -390,18 +390,6 @@ enum FeaturesCommand {
     },
 }
 
-#[derive(Subcommand)]
-enum OutcomesCommand {
-    /// Give a running host a file of outcomes; a bad line is named, and the others are stored
-    Load {
-        /// A CSV file with the columns id, name, value, at, reverses, and decision_id or entity_kind and entity
-        file: PathBuf,
-        /// The public listener
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-        url: String,
-    },
-}
-
 #[derive(Args)]
 struct DemoArgs {
     /// Play the scenario to its end, print a summary, and exit
@@ -462,7 +450,7 @@ pub fn main() -> ExitCode {
         Command::Features(FeaturesCommand::Load { view, file, null, config }) => {
             features::load(&view, &file, &config, null)
         }
-        Command::Outcomes(OutcomesCommand::Load { file, url }) => outcomes::load(&file, &url),
+        Command::Outcomes(command) => outcomes::run(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Openapi => openapi(),
     };

@@ -1,7 +1,9 @@
-//! `serin outcomes load`: a file of outcomes, given to a running host in batches.
+//! `serin outcomes load`: a file of outcomes, given to a running host in batches. `serin outcomes
+//! watermark`: up to when they are complete.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -13,6 +15,36 @@ use crate::features::ClosedQuotes;
 const BATCH: usize = 10_000;
 /// Refused lines that are printed; all are counted.
 const SHOWN: usize = 20;
+
+#[derive(Subcommand)]
+pub(super) enum OutcomesCommand {
+    /// Give a running host a file of outcomes; a bad line is named, and the others are stored
+    Load {
+        /// A CSV file with the columns id, name, value, at, reverses, and decision_id or entity_kind and entity
+        file: PathBuf,
+        /// The public listener
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        url: String,
+    },
+    /// Tell a running host that all outcomes of a name that happened up to a time have been posted
+    Watermark {
+        /// The outcomes' name
+        name: String,
+        /// The time, RFC 3339, like 2026-11-23T07:00:00Z; not in the future
+        time: String,
+        /// The public listener
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        url: String,
+    },
+}
+
+/// Carries out a command.
+pub(super) fn run(command: &OutcomesCommand) -> Outcome {
+    match command {
+        OutcomesCommand::Load { file, url } => load(file, url),
+        OutcomesCommand::Watermark { name, time, url } => watermark(name, time, url),
+    }
+}
 
 /// A line of the file. Empty is as if it were not there.
 #[derive(Deserialize)]
@@ -96,7 +128,7 @@ impl Tally {
 }
 
 /// Loads a file. Whatever is right in it is stored; what is not is named by its line.
-pub(super) fn load(file: &Path, url: &str) -> Outcome {
+fn load(file: &Path, url: &str) -> Outcome {
     let text = std::fs::File::open(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(ClosedQuotes::new(text));
     let headers = reader.headers().map_err(|e| format!("{}: {e}", file.display()))?.clone();
@@ -148,4 +180,19 @@ pub(super) fn load(file: &Path, url: &str) -> Outcome {
         tally.stored, tally.duplicates, tally.unknown, tally.refused
     );
     Ok(tally.refused == 0)
+}
+
+/// Posts a watermark.
+fn watermark(name: &str, time: &str, url: &str) -> Outcome {
+    let body = json!({ "watermarks": [{ "name": name, "time": time }] });
+    let answer = Client::new(url).post("/v1/outcomes/watermarks", &body)?;
+    if let Some(why) = answer["refused"][0]["why"].as_str() {
+        eprintln!("serin: {why}");
+        return Ok(false);
+    }
+    match answer["stored"].as_u64() {
+        Some(1) => println!("stored: all outcomes '{name}' up to {time} have been posted"),
+        _ => println!("unchanged: there is a watermark of '{name}' as new as {time}"),
+    }
+    Ok(true)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
-use serin_core::analysis::{Course, Decision, Happened, Observed, baseline as observed_baseline};
+use serin_core::analysis::{Course, Decision, Happened, Observed, Place, baseline as observed_baseline};
 use serin_core::experiment::{Experiment, Quantity};
 use serin_core::plan::{Assumed, Baseline, Needed, POWER, Plan, Scenario, Traffic, detectable, plan};
 
@@ -154,13 +154,18 @@ fn read_decisions(
     Ok((decisions, first_ms))
 }
 
+/// A baseline counts what happened, however late it was posted: the past is often loaded from a file.
+fn baseline_row(unit: &str, at_ms: u64, after: Place) -> Happened<'_> {
+    Happened { unit, at_ms, received_ms: at_ms, after }
+}
+
 /// Reads all outcomes and exposures of a kind of unit.
 fn read_outcomes(ledger: &LedgerReader, observed: &mut Observed, unit: &str) -> Result<(), Failure> {
     ledger.snapshot(|snapshot| {
         let mut cursor = Cursor::default();
         let mut take = |fact: Fact<'_>| match fact {
             Fact::Outcome(fact) if fact.kind.is_none_or(|kind| *kind == *unit) => {
-                let happened = Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after };
+                let happened = baseline_row(fact.unit, fact.at_ms, fact.after);
                 match fact.is_reversed {
                     true => observed.reversal(&happened, fact.name, fact.value),
                     false => observed.outcome(&happened, fact.name, fact.value),
@@ -168,7 +173,7 @@ fn read_outcomes(ledger: &LedgerReader, observed: &mut Observed, unit: &str) -> 
             }
             // Nobody is in this experiment yet: what other ones exposed stands for what it will.
             Fact::Exposure(fact) => {
-                observed.exposure(&Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after });
+                observed.exposure(&baseline_row(fact.unit, fact.at_ms, fact.after));
             }
             Fact::Decision(_) | Fact::Excluded(_) | Fact::Outcome(_) | Fact::Unreadable(_) => {}
         };

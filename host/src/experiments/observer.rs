@@ -14,7 +14,7 @@ use serin_core::Name;
 use serin_core::analysis::{Analysis, Course, Decision, Happened, KeptAnalysis, Observed};
 use serin_core::experiment::{Experiment, Metric};
 
-use crate::ledger::{Cursor, Fact, Ledger, LedgerError, LedgerReader, OutcomeFact, Snapshot};
+use crate::ledger::{Cursor, ExposureFact, Fact, Ledger, LedgerError, LedgerReader, OutcomeFact, Snapshot};
 
 /// Rows read under one lock: a few tens of milliseconds.
 const ROWS: i64 = 20_000;
@@ -76,6 +76,18 @@ impl Followed {
         stays
     }
 
+    /// Looks up the feeds of its outcomes. Call it before rows of the snapshot are read.
+    fn look_for_feeds(&mut self, snapshot: &Snapshot<'_>) -> Result<(), LedgerError> {
+        let names: BTreeSet<&str> =
+            self.observed.spec.metrics.iter().flat_map(Metric::outcomes).map(|name| &**name).collect();
+        let feeds = snapshot.feeds(&self.subject.course.unit, names)?;
+        if self.observed.set_feeds(feeds) {
+            // A watermark may have named one that nobody had posted.
+            self.names_as_of = None;
+        }
+        Ok(())
+    }
+
     /// Looks for which of its outcomes nobody posts. Once a name was posted since the start, it stays so.
     fn look_for_names(&mut self, snapshot: &Snapshot<'_>) -> Result<(), LedgerError> {
         let end = snapshot.end();
@@ -97,7 +109,8 @@ impl Followed {
         if fact.kind.is_some_and(|kind| *kind != *self.subject.course.unit) {
             return;
         }
-        let happened = Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after };
+        let OutcomeFact { unit, at_ms, received_ms, after, .. } = *fact;
+        let happened = Happened { unit, at_ms, received_ms, after };
         self.observed.set_stored(fact.stored_ms);
         match fact.is_reversed {
             true => self.observed.reversal(&happened, fact.name, fact.value),
@@ -121,6 +134,7 @@ impl Group {
             // No experiment is followed.
             *cursor = snapshot.end();
         }
+        by_id.values_mut().try_for_each(|followed| followed.look_for_feeds(snapshot))?;
         let is_whole = snapshot.read(cursor, ROWS, |fact| take(by_id, &fact))?;
         if is_whole {
             by_id.values_mut().try_for_each(|followed| followed.look_for_names(snapshot))?;
@@ -164,8 +178,9 @@ fn take(by_id: &mut BTreeMap<Name, Followed>, fact: &Fact<'_>) {
         // An exposure to another experiment's decision does not count for this one.
         Fact::Exposure(fact) => {
             if let Some(followed) = by_id.get_mut(fact.experiment) {
-                followed.observed.set_stored(fact.stored_ms);
-                followed.observed.exposure(&Happened { unit: fact.unit, at_ms: fact.at_ms, after: fact.after });
+                let ExposureFact { unit, at_ms, received_ms, after, .. } = *fact;
+                followed.observed.set_stored(received_ms);
+                followed.observed.exposure(&Happened { unit, at_ms, received_ms, after });
             }
         }
     }

@@ -128,6 +128,7 @@ fn follows(
     if let Some(allocation) = &spec.allocation
         && status.state == State::Running
         && !analysis.is_unreadable
+        && analysis.silent_feed().is_none()
         && now_ms >= status.batch_ms.saturating_add(allocation.update_ms)
         && status.batches.len() < MAX_BATCHES
         && let Some(weights) = next_shares(observed, now_ms)

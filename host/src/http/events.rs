@@ -1,4 +1,4 @@
-//! `POST /v1/outcomes` and `POST /v1/exposures`.
+//! `POST /v1/outcomes`, `POST /v1/outcomes/watermarks` and `POST /v1/exposures`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,9 @@ use super::admin::rfc3339;
 use super::error::BodyRefusal;
 use super::wire::{Body, Object};
 use super::{Problem, Service};
-use crate::ledger::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
+use crate::ledger::{
+    Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput, WatermarkInput,
+};
 use crate::telemetry::Metrics;
 
 /// Events of one request.
@@ -92,6 +94,9 @@ pub struct WireEventsAnswer {
     duplicates: u64,
     /// Stored, though no decision of that id is known.
     unknown_decisions: u64,
+    /// Watermarks that are not newer than a stored one.
+    #[serde(skip)]
+    not_newer: u64,
     /// Not stored, and why.
     refused: Vec<WireRefusedEvent>,
 }
@@ -114,7 +119,7 @@ pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) ->
     let arrival = arrival(&service);
     let events = move |wire: WireOutcomes| wire.outcomes.into_iter().map(|o| outcome_of(o, arrival)).collect();
     let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
-    store(&service, events, arrival).await
+    Ok((StatusCode::OK, Json(store(&service, events, arrival).await?)).into_response())
 }
 
 /// Stores exposures.
@@ -125,13 +130,63 @@ pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) ->
 pub(super) async fn exposures(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
     let arrival = arrival(&service);
     let event = move |exposure: WireExposure| {
-        let at_ms = time(exposure.at.as_deref(), arrival)?;
+        let at_ms = at(exposure.at.as_deref(), arrival)?;
         id("decision_id", &exposure.decision_id)?;
         Ok(Event::Exposure(ExposureInput { decision_id: exposure.decision_id, at_ms }))
     };
     let events = move |wire: WireExposures| wire.exposures.into_iter().map(event).collect();
     let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
-    store(&service, events, arrival).await
+    Ok((StatusCode::OK, Json(store(&service, events, arrival).await?)).into_response())
+}
+
+/// Watermarks.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireWatermarks {
+    /// The watermarks; each is answered for itself.
+    #[serde(deserialize_with = "Object::list")]
+    #[schema(max_items = 10000)]
+    watermarks: Vec<WireWatermark>,
+}
+
+/// A promise that all outcomes of a name that happened up to a time have been posted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireWatermark {
+    /// The outcomes' name.
+    #[schema(example = "complaint", min_length = 1, max_length = 64)]
+    name: String,
+    /// The time, RFC 3339; not in the future.
+    #[schema(value_type = String, format = DateTime)]
+    time: String,
+}
+
+/// What became of watermarks.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct WireWatermarksAnswer {
+    /// Stored now.
+    stored: u64,
+    /// A watermark as new is stored already; the newest one counts.
+    not_newer: u64,
+    /// Not stored, and why.
+    refused: Vec<WireRefusedEvent>,
+}
+
+/// Stores watermarks: a unit becomes mature in a metric once the outcomes' feed was heard of.
+#[utoipa::path(post, path = "/v1/outcomes/watermarks", tag = "events", request_body = WireWatermarks,
+    responses(
+        (status = 200, description = "What became of each; those refused are named", body = WireWatermarksAnswer),
+        BodyRefusal))]
+pub(super) async fn watermarks(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
+    let arrival = arrival(&service);
+    let watermark = move |wire: WireWatermark| {
+        let name = outcome_name(Some(wire.name))?;
+        Ok(Event::Watermark(WatermarkInput { name, until_ms: time("time", &wire.time, arrival)? }))
+    };
+    let events = move |wire: WireWatermarks| wire.watermarks.into_iter().map(watermark).collect();
+    let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
+    let WireEventsAnswer { stored, not_newer, refused, .. } = store(&service, events, arrival).await?;
+    Ok((StatusCode::OK, Json(WireWatermarksAnswer { stored, not_newer, refused })).into_response())
 }
 
 fn arrival(service: &Service) -> Arrival {
@@ -141,7 +196,7 @@ fn arrival(service: &Service) -> Arrival {
 
 fn outcome_of(wire: WireOutcome, arrival: Arrival) -> Result<Event, String> {
     id("id", &wire.id)?;
-    let at_ms = time(wire.at.as_deref(), arrival)?;
+    let at_ms = at(wire.at.as_deref(), arrival)?;
     if let Some(reverses) = wire.reverses {
         id("reverses", &reverses)?;
         if wire.name.is_some() || wire.value.is_some() || wire.decision_id.is_some() || wire.entity.is_some() {
@@ -151,9 +206,7 @@ fn outcome_of(wire: WireOutcome, arrival: Arrival) -> Result<Event, String> {
         }
         return Ok(Event::Reversal(ReversalInput { id: wire.id, reverses, at_ms }));
     }
-    let name = wire.name.filter(|name| (1..=64).contains(&name.len()));
-    let name = name.ok_or("name: 1 to 64 bytes are needed")?;
-    identifier::check_characters(&name).map_err(|why| format!("name: {why}"))?;
+    let name = outcome_name(wire.name)?;
     let value = wire.value.filter(|value| value.is_finite()).ok_or("value: a finite number is needed")?;
     let subject = match (wire.decision_id, wire.entity) {
         (Some(decision), None) => {
@@ -177,23 +230,37 @@ fn id(key: &str, text: &str) -> Result<(), String> {
     identifier::check(text).map_err(|why| format!("{key}: {why}"))
 }
 
-fn time(at: Option<&str>, Arrival { now_ms, tolerance_ms }: Arrival) -> Result<u64, String> {
-    let Some(text) = at else { return Ok(now_ms) };
+fn outcome_name(name: Option<String>) -> Result<String, String> {
+    let name = name.filter(|name| (1..=64).contains(&name.len())).ok_or("name: 1 to 64 bytes are needed")?;
+    identifier::check_characters(&name).map_err(|why| format!("name: {why}"))?;
+    Ok(name)
+}
+
+/// When an event happened; now if that is left out.
+fn at(at: Option<&str>, arrival: Arrival) -> Result<u64, String> {
+    at.map_or(Ok(arrival.now_ms), |text| time("at", text, arrival))
+}
+
+fn time(key: &str, text: &str, Arrival { now_ms, tolerance_ms }: Arrival) -> Result<u64, String> {
     let time: jiff::Timestamp =
-        text.parse().map_err(|_| "at: not a time; valid: RFC 3339, like 2026-11-23T07:00:00Z".to_owned())?;
+        text.parse().map_err(|_| format!("{key}: not a time; valid: RFC 3339, like 2026-11-23T07:00:00Z"))?;
     match u64::try_from(time.as_millisecond()) {
         Ok(ms) if ms <= now_ms.saturating_add(tolerance_ms) => Ok(ms),
         Ok(_) => {
             let most = humantime::format_duration(Duration::from_millis(tolerance_ms));
             Err(format!(
-                "at: lies more than {most} in the future; valid: up to ledger.clock_tolerance ahead of this host's clock"
+                "{key}: lies more than {most} in the future; valid: up to ledger.clock_tolerance ahead of this host's clock"
             ))
         }
-        Err(_) => Err("at: lies before 1970".to_owned()),
+        Err(_) => Err(format!("{key}: lies before 1970")),
     }
 }
 
-async fn store(service: &Service, events: Vec<Result<Event, String>>, arrival: Arrival) -> Result<Response, Problem> {
+async fn store(
+    service: &Service,
+    events: Vec<Result<Event, String>>,
+    arrival: Arrival,
+) -> Result<WireEventsAnswer, Problem> {
     if events.len() > MAX_EVENTS {
         return Err(service.refuse(Problem::invalid("", format!("{} events; at most {MAX_EVENTS}", events.len()))));
     }
@@ -220,6 +287,7 @@ async fn store(service: &Service, events: Vec<Result<Event, String>>, arrival: A
         match result {
             EventResult::Stored => answer.stored += 1,
             EventResult::Duplicate => answer.duplicates += 1,
+            EventResult::NotNewer => answer.not_newer += 1,
             EventResult::UnknownDecision => answer.unknown_decisions += 1,
             EventResult::BeforeDecision { sent_ms, decided_ms } => {
                 let most = humantime::format_duration(service.settings.clock_tolerance);
@@ -237,5 +305,5 @@ async fn store(service: &Service, events: Vec<Result<Event, String>>, arrival: A
         }
     }
     answer.refused.sort_by_key(|refused| refused.index);
-    Ok((StatusCode::OK, Json(answer)).into_response())
+    Ok(answer)
 }

@@ -38,6 +38,7 @@ pub fn public(service: Arc<Service>) -> Router {
         .route("/v1/decisions/batch", post(batch::decide_batch))
         .route("/v1/exposures", post(events::exposures))
         .route("/v1/outcomes", post(events::outcomes))
+        .route("/v1/outcomes/watermarks", post(events::watermarks))
         .route("/v1/features/{view}", post(features::push))
         .route("/healthz", get(service::healthz))
         .route("/readyz", get(service::readyz))

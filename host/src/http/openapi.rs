@@ -16,6 +16,7 @@ use super::{Problem, batch, decisions, events, features, service, wire};
         decisions::decide_public,
         batch::decide_batch,
         events::outcomes,
+        events::watermarks,
         events::exposures,
         features::push,
         service::healthz,

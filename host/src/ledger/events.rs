@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::cells::unsigned;
+use super::feeds::{WatermarkInput, store_name, store_watermark};
 use super::positions::Positions;
 
 /// The subject of an outcome.
@@ -68,6 +69,8 @@ pub enum Event {
     Reversal(ReversalInput),
     /// An exposure.
     Exposure(ExposureInput),
+    /// A watermark.
+    Watermark(WatermarkInput),
 }
 
 /// The result of storing an event.
@@ -81,6 +84,8 @@ pub enum EventResult {
     Conflict,
     /// Stored, but the decision that it names is unknown.
     UnknownDecision,
+    /// A watermark as new as this one is stored.
+    NotNewer,
     /// It happened longer before the decision that it names than clocks may differ.
     BeforeDecision {
         /// When it happened, as it was sent, in milliseconds since the Unix epoch.
@@ -98,6 +103,7 @@ impl EventResult {
             Self::Duplicate => "duplicate",
             Self::Conflict => "conflict",
             Self::UnknownDecision => "unknown_decision",
+            Self::NotNewer => "not_newer",
             Self::BeforeDecision { .. } => "before_decision",
         }
     }
@@ -121,6 +127,10 @@ pub(super) fn store_event(
     match event {
         Event::Outcome(outcome) => store_outcome(db, positions, outcome, arrival),
         Event::Reversal(reversal) => store_reversal(db, positions, reversal, arrival.now_ms),
+        Event::Watermark(watermark) => {
+            let is_new = store_watermark(db, watermark, arrival.now_ms)?;
+            Ok(if is_new { EventResult::Stored } else { EventResult::NotNewer })
+        }
         Event::Exposure(exposure) => {
             let time = match Time::of(db, exposure.at_ms, &exposure.decision_id, arrival)? {
                 Ok(time) => time,
@@ -247,12 +257,7 @@ fn store_outcome(
     positions.outcomes += written as i64;
     if written == 1 {
         if time.is_known {
-            // Once a minute is enough to tell whether a name is still in use.
-            db.prepare_cached(
-                "INSERT INTO outcome_names (kind, name, last_ms) VALUES (?1, ?2, ?3) ON CONFLICT (kind, name)
-                 DO UPDATE SET last_ms = excluded.last_ms WHERE excluded.last_ms >= last_ms + 60000",
-            )?
-            .execute(params![kind.unwrap_or_default(), outcome.name, arrival.now_ms as i64])?;
+            store_name(db, kind.unwrap_or_default(), &outcome.name, arrival.now_ms)?;
         }
         return Ok(time.stored());
     }

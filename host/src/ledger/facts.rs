@@ -5,9 +5,10 @@
 //! however many steps they took.
 
 use rusqlite::{Connection, Row, Statement, Transaction, params};
-use serin_core::analysis::NeverPosted;
+use serin_core::analysis::{Feed, NeverPosted};
 
 use super::cells::{finite, optional_text, text, unsigned};
+use super::feeds::feed;
 use super::positions::Positions;
 use super::{Ledger, LedgerError, LedgerReader, cells};
 use crate::mutant::Mutant;
@@ -54,6 +55,8 @@ pub struct OutcomeFact<'r> {
     pub kind: Option<&'r str>,
     /// The entity's or the unit's id.
     pub unit: &'r str,
+    /// When the outcome was received; of a reversal, when the outcome that it reverses was.
+    pub received_ms: u64,
     /// The position of the newest decision when the outcome was stored.
     pub after: i64,
     /// Whether this is a reversal.
@@ -71,10 +74,10 @@ pub struct ExposureFact<'r> {
     pub unit: &'r str,
     /// The decision's experiment.
     pub experiment: &'r str,
+    /// When it was received.
+    pub received_ms: u64,
     /// The position of the newest decision when it was stored.
     pub after: i64,
-    /// When it was stored.
-    pub stored_ms: u64,
 }
 
 /// A decision about a unit that `exclude` kept out of everything.
@@ -219,8 +222,18 @@ impl<'c> Snapshot<'c> {
         Ok(*cursor == self.end)
     }
 
+    /// The feeds of outcomes of these names, about this kind of entity or about a decision.
+    ///
+    /// # Errors
+    /// SQLite's error.
+    pub fn feeds<'n>(&self, kind: &str, names: impl IntoIterator<Item = &'n str>) -> Result<Vec<Feed>, LedgerError> {
+        let feeds = names.into_iter().map(|name| feed(&self.db, kind, name)).collect::<rusqlite::Result<_>>()?;
+        Ok(feeds)
+    }
+
     /// Which of `names` were never posted as outcomes of this kind of entity, or of a decision; nor
     /// since `since_ms`, while a name that resembles it was. Says, too, whether all were posted since.
+    /// A watermark counts as an outcome.
     ///
     /// # Errors
     /// SQLite's error.
@@ -230,7 +243,9 @@ impl<'c> Snapshot<'c> {
         since_ms: u64,
         names: impl IntoIterator<Item = &'n str>,
     ) -> Result<(Vec<NeverPosted>, bool), LedgerError> {
-        let sql = "SELECT max(last_ms) FROM outcome_names WHERE kind IN (?1, '') AND name = ?2";
+        let sql = "SELECT max(last_ms) FROM (
+                     SELECT last_ms FROM outcome_names WHERE kind IN (?1, '') AND name = ?2
+                     UNION ALL SELECT until_ms FROM watermarks WHERE name = ?2)";
         let mut last = self.db.prepare_cached(sql)?;
         let (mut never, mut all_posted) = (Vec::new(), true);
         for name in names {
@@ -311,7 +326,7 @@ ORDER BY seq";
 /// is stored.
 const OUTCOMES: &str = "
 SELECT x.rowid, t.name, t.value, t.at_ms, t.entity_kind, coalesce(t.entity, d.unit), t.after_seq,
-       x.reverses IS NOT NULL, x.received_ms
+       x.reverses IS NOT NULL, x.received_ms, t.received_ms
 FROM outcomes x
 JOIN outcomes t ON t.id = coalesce(x.reverses, x.id)
 LEFT JOIN decisions d ON d.decision_id = t.decision_id AND d.seq <= t.after_seq
@@ -360,6 +375,7 @@ fn outcome<'r>(row: &'r Row<'_>) -> rusqlite::Result<OutcomeFact<'r>> {
         after: row.get(6)?,
         is_reversed: row.get(7)?,
         stored_ms: unsigned(row, 8)?,
+        received_ms: unsigned(row, 9)?,
     })
 }
 
@@ -369,7 +385,7 @@ fn exposure<'r>(row: &'r Row<'_>) -> rusqlite::Result<ExposureFact<'r>> {
         unit: text(row, 2)?,
         experiment: text(row, 3)?,
         after: row.get(4)?,
-        stored_ms: unsigned(row, 5)?,
+        received_ms: unsigned(row, 5)?,
     })
 }
 

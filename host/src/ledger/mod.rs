@@ -11,6 +11,7 @@ mod entries;
 mod events;
 mod expiry;
 mod facts;
+mod feeds;
 mod final_reports;
 mod history;
 mod last_seen;
@@ -48,6 +49,7 @@ pub use expiry::{Retention, RowsNeeded};
 pub use facts::{
     Cursor, DecisionFact, ExcludedFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact, UnreadableFact,
 };
+pub use feeds::WatermarkInput;
 pub use final_reports::FinalReport;
 pub use last_seen::{ClockState, LastSeen};
 pub use packing::{Dictionary, PackedAttempt, Packer};

@@ -181,6 +181,31 @@ WHERE entity IS NOT NULL OR decision_id IN (SELECT decision_id FROM decisions) G
 CREATE TABLE positions (decisions INTEGER NOT NULL, outcomes INTEGER NOT NULL, exposures INTEGER NOT NULL);
 INSERT INTO positions VALUES (0, 0, 0);
 ",
+    // The usual time between two outcomes of a name; of one that is not known yet, four days.
+    "
+ALTER TABLE outcome_names ADD COLUMN gap_ms INTEGER NOT NULL DEFAULT 345600000;
+UPDATE outcome_names SET last_ms = max(last_ms, of.newest_ms), gap_ms = max(gap_ms, of.longest_ms)
+FROM (SELECT kind, name, max(received_ms) AS newest_ms, coalesce(max(received_ms - before_ms), 0) AS longest_ms
+      FROM (SELECT coalesce(entity_kind, '') AS kind, name, received_ms,
+                   lag(received_ms) OVER (PARTITION BY coalesce(entity_kind, ''), name ORDER BY received_ms) AS before_ms
+            FROM outcomes WHERE reverses IS NULL)
+      GROUP BY kind, name) AS of
+WHERE of.kind = outcome_names.kind AND of.name = outcome_names.name;
+-- All outcomes of a name up to a time have been posted.
+CREATE TABLE watermarks (
+  name TEXT NOT NULL PRIMARY KEY,
+  until_ms INTEGER NOT NULL,
+  gap_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+-- Silences that have ended.
+CREATE TABLE outages (
+  name TEXT NOT NULL,
+  from_ms INTEGER NOT NULL,
+  to_ms INTEGER NOT NULL,
+  PRIMARY KEY (name, from_ms)
+) WITHOUT ROWID;
+CREATE INDEX outcome_names_by_name ON outcome_names (name);
+",
 ];
 
 /// Finds the decisions of one unit, by probing each run of the index. A probe takes 3 µs, so a

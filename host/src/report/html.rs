@@ -2,6 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use super::feeds;
 use super::formatting::{self, number, p_is};
 use super::{Report, ReportedComparison, ReportedMetric, SinceEnd, SinceShip, plots, tables};
 
@@ -95,6 +96,8 @@ impl Report {
             p { (formatting::units(&self.units)) }
             @if let Some(excluded) = formatting::excluded(self) { p { (excluded) } }
             @if let Some(before) = formatting::before_entry(self) { p { (before) } }
+            @if let Some(late) = feeds::too_late(self) { p { (late) } }
+            @if let Some(feeds) = feeds::feeds(self) { p { (feeds) } }
             (tables::balance(&self.srm))
             p.small {
                 "Sample ratio mismatch: " (p_is(self.srm.p)) " (\u{3c7}\u{b2}, looked at once), "

@@ -2,6 +2,7 @@
 //! says its method, its n and what it leaves out.
 
 mod changes;
+mod feeds;
 mod formatting;
 mod groups;
 mod html;
@@ -14,6 +15,7 @@ mod text;
 mod versions;
 
 pub use changes::Change;
+pub use feeds::ReportedFeed;
 pub use groups::{ReportedFairness, ReportedSegment};
 pub use shadow_arms::{ReportedShadow, shadows};
 pub use since_end::{Difference, SinceEnd};
@@ -75,6 +77,13 @@ pub struct Report {
     /// for nothing.
     #[serde(default)]
     pub before_entry: IndexMap<String, u64>,
+    /// Rows that happened within a metric's window and were posted after its lag, by arm: they count for
+    /// nothing.
+    #[serde(default)]
+    pub too_late: IndexMap<String, u64>,
+    /// The feeds of the outcomes that metrics name.
+    #[serde(default)]
+    pub feeds: Vec<ReportedFeed>,
     /// Units that the decision point excluded since they entered, by arm: they stay counted.
     #[serde(default)]
     pub excluded: IndexMap<String, Excluded>,
@@ -151,7 +160,7 @@ pub struct Units {
 /// Units that are left out, and why.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// A metric's window and lag have not passed.
+    /// A metric's window and lag have not passed, or a feed has not been heard of since.
     pub not_mature: u64,
     /// They were decided about by hand only.
     pub forced: u64,
@@ -399,6 +408,8 @@ impl Report {
             against_held_back: observed.is_against_held_back(),
             units: Units::of(&analysis, observed.dropped()),
             before_entry: names().zip(observed.before_entry().iter().copied()).collect(),
+            too_late: names().zip(observed.too_late().iter().copied()).collect(),
+            feeds: analysis.feeds.iter().map(ReportedFeed::of).collect(),
             excluded: names().zip(observed.excluded().iter().map(Excluded::of)).collect(),
             srm: Srm::of(spec, &analysis),
             metrics: analysis.metrics.iter().map(|found| metric(spec, found, status.served.is_some())).collect(),

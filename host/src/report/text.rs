@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Formatter};
 
+use super::feeds;
 use super::formatting::{self, RAILS, Rail, line, number, p_is, probability};
 use super::{Report, ReportedGuardrail, ReportedMetric, SinceEnd, SinceShip};
 
@@ -52,6 +53,9 @@ impl fmt::Display for Report {
         writeln!(f, "\nunits      {}", formatting::units(&self.units))?;
         if let Some(before) = formatting::before_entry(self) {
             writeln!(f, "           {before}")?;
+        }
+        for line in [feeds::too_late(self), feeds::feeds(self)].into_iter().flatten() {
+            writeln!(f, "           {line}")?;
         }
         if let Some(excluded) = formatting::excluded(self) {
             writeln!(f, "           {excluded}")?;

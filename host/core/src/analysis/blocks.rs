@@ -9,14 +9,20 @@ use super::metric_summary::{MetricSummary, Shape, sum_up};
 use crate::experiment::Watched;
 use crate::stats::{Counts, Moments};
 
+/// Between which horizons of a metric the same units of a block are mature.
+struct Between {
+    /// When the last of the mature ones has become mature.
+    from_ms: u64,
+    /// When the next one becomes mature.
+    until_ms: u64,
+}
+
 /// The summary of a block of units at one time.
 pub(super) struct Block {
     /// The version of its units.
     version: u64,
-    /// When it was computed.
-    at_ms: u64,
-    /// When the next of its units becomes mature.
-    until_ms: u64,
+    /// By metric.
+    between: Vec<Between>,
     /// Units that are mature in every metric.
     pub mature: u64,
     /// The covariates of all its units, in all arms.
@@ -39,8 +45,7 @@ impl Block {
         let units = &facts.units()[at.clone()];
         let mut block = Self {
             version,
-            at_ms: now_ms,
-            until_ms: u64::MAX,
+            between: spec.metrics.iter().map(|_| Between { from_ms: 0, until_ms: u64::MAX }).collect(),
             mature: 0,
             covariates: vec![Moments::default(); facts.attributes.covariates()],
             metrics: Vec::with_capacity(spec.metrics.len()),
@@ -49,12 +54,18 @@ impl Block {
             fairness: (0..spec.fairness.len()).map(|guardrail| tally(facts, guardrail, units, now_ms)).collect(),
         };
         let by_hits = |watched: &Watched| !matches!(watched, Watched::Metric(_) | Watched::ActionMix);
+        let horizons = facts.horizons(now_ms);
         for unit in units {
-            let pending = spec.metrics.iter().map(|metric| metric.mature_ms(unit.entry_ms)).filter(|at| *at > now_ms);
-            match pending.min() {
-                Some(next) => block.until_ms = block.until_ms.min(next),
-                None => block.mature += 1,
+            let mut is_mature = true;
+            for (metric, (horizon_ms, between)) in horizons.iter().zip(&mut block.between).enumerate() {
+                let mature_ms = facts.mature_ms(metric, unit.entry_ms);
+                match mature_ms > *horizon_ms {
+                    true => between.until_ms = between.until_ms.min(mature_ms),
+                    false => between.from_ms = between.from_ms.max(mature_ms),
+                }
+                is_mature &= mature_ms <= *horizon_ms;
             }
+            block.mature += u64::from(is_mature);
             for (place, moments) in block.covariates.iter_mut().enumerate() {
                 let known = unit.known.number(place);
                 if !known.is_nan() {
@@ -72,22 +83,24 @@ impl Block {
         let first = at.start;
         block.metrics = (0..spec.metrics.len())
             .map(|position| {
-                let shape = Shape::of(facts, position);
-                sum_up(facts, &shape, first, units, now_ms, |_| true)
+                let shape = Shape::of(facts, position, now_ms);
+                sum_up(facts, &shape, first, units, |_| true)
             })
             .collect();
         block
     }
 
-    /// Says whether a summary computed at `now_ms` from units of this version would be the same.
-    pub fn is_valid(&self, version: u64, now_ms: u64) -> bool {
-        let is_in_time =
-            (self.at_ms..self.until_ms).contains(&now_ms) || (self.until_ms == u64::MAX && now_ms >= self.at_ms);
-        version == self.version && is_in_time
+    /// Says whether a summary of units of this version would be the same at these horizons of the
+    /// metrics.
+    pub fn is_valid(&self, version: u64, horizons: &[u64]) -> bool {
+        let is_same = |(between, horizon): (&Between, &u64)| {
+            between.from_ms <= *horizon && (*horizon < between.until_ms || between.until_ms == u64::MAX)
+        };
+        version == self.version && self.between.iter().zip(horizons).all(is_same)
     }
 
-    /// When the next of its units becomes mature.
-    pub fn valid_until(&self) -> u64 {
-        self.until_ms
+    /// When the next of its units becomes mature in the metric at a position.
+    pub fn next_mature(&self, metric: usize) -> u64 {
+        self.between[metric].until_ms
     }
 }

@@ -139,6 +139,7 @@ fn harm(observed: &Observed, analysis: &Analysis) -> Option<String> {
 fn forbids(observed: &Observed, analysis: &Analysis) -> Vec<String> {
     let mut all = Vec::new();
     all.extend(observed.unreadable_rows().map(super::facts::Unreadable::describe));
+    all.extend(analysis.silent_feed().map(super::FeedResult::describe));
     for found in analysis.metrics.iter().filter(|found| !found.exploratory) {
         let metric = &observed.spec.metrics[found.metric];
         let is_declared = metric.role == Role::Goal || is_guarded(&observed.spec, found.metric);

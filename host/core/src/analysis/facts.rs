@@ -12,48 +12,12 @@ use super::balance::Balance;
 use super::busiest::Busiest;
 use super::course::{Course, Shipped};
 use super::entry::Attributes;
+use super::feeds::{Feed, FeedResult, Feeds};
 use super::never_posted::NeverPosted;
-use super::unit::{Place, Slot, Slots, Total, Unit, each_total, slots};
+use super::row::{Decision, Happened};
+use super::unit::{Place, Slot, Slots, Unit, UnitRow, each_total, slots};
 use crate::experiment::{Experiment, Metric, Source};
 use crate::identifier::is_placeholder;
-
-/// A decision inside the experiment.
-#[derive(Debug, Clone, Copy)]
-pub struct Decision<'a> {
-    /// The position of its row in the ledger.
-    pub place: Place,
-    /// The unit.
-    pub unit: &'a str,
-    /// The arm.
-    pub arm: &'a str,
-    /// When, in milliseconds since the Unix epoch.
-    pub time_ms: u64,
-    /// The action that was served.
-    pub action: &'a str,
-    /// The outcome of the arm's attempt: `answer`, `refusal`, or the kind of failure.
-    pub outcome: &'a str,
-    /// Whether the decision was served by something other than the arm.
-    pub fell_back: bool,
-    /// Its duration in microseconds.
-    pub took_us: u64,
-    /// Its arm was forced: it stays out of the analysis.
-    pub forced: bool,
-    /// The batch in which its arm was drawn; none if shares are fixed.
-    pub batch: Option<u32>,
-    /// The unit's attributes, as a JSON object by the names of [`Experiment::attributes`].
-    pub attributes: Option<&'a str>,
-}
-
-/// An outcome or exposure of a unit.
-#[derive(Debug, Clone, Copy)]
-pub struct Happened<'a> {
-    /// The unit.
-    pub unit: &'a str,
-    /// When, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
-    /// The position of the newest decision in the ledger when this was stored.
-    pub after: Place,
-}
 
 /// The positions of one unit id in [`Observed::units`].
 enum Entries {
@@ -119,9 +83,15 @@ pub struct Facts {
     pub(super) first_actions: Vec<Box<str>>,
     pub(super) attributes: Attributes,
     never_posted: Vec<NeverPosted>,
+    pub(super) feeds: Feeds,
+    newest_entry_ms: Option<u64>,
     unreadable: Option<Unreadable>,
     /// Outcomes that the spec names and that happened before their unit entered, by arm.
     before_entry: Vec<u64>,
+    /// Rows that were received too late for a metric, by arm.
+    too_late: Vec<u64>,
+    /// By slot: rows that were received in time, and too late.
+    rows: Vec<[u64; 2]>,
     /// Units that were excluded since they entered, and their decisions that were, by arm.
     excluded: Vec<[u64; 2]>,
     /// The first ids that stand for nobody.
@@ -155,8 +125,12 @@ impl Facts {
             first_actions: Vec::new(),
             attributes: Attributes::of(&spec),
             never_posted: Vec::new(),
+            feeds: Feeds::default(),
+            newest_entry_ms: None,
             unreadable: None,
             before_entry: vec![0; spec.arms.len()],
+            too_late: vec![0; spec.arms.len()],
+            rows: vec![[0; 2]; slots.len()],
             excluded: vec![[0; 2]; spec.arms.len()],
             placeholders: Vec::new(),
             busiest: Busiest::default(),
@@ -251,8 +225,9 @@ impl Facts {
         for (bit, fairness) in self.spec.fairness.iter().enumerate() {
             known.adverse |= u8::from(fairness.adverse.iter().any(|action| **action == *decision.action)) << bit;
         }
-        let row = (Source::Decisions, Some(decision.action));
-        each_total(&self.slots, known, row, decision.time_ms, |_, total| total.add(1.0));
+        let (name, at_ms) = (Some(decision.action), decision.time_ms);
+        let row = UnitRow { source: Source::Decisions, name, at_ms, received_ms: at_ms };
+        each_total(&self.slots, &self.feeds, known, row, |_, _, total| total.add(1.0));
     }
 
     /// Whether a unit that has not entered belongs to the time before the results: it has moved, or
@@ -322,6 +297,7 @@ impl Facts {
         if is_placeholder(decision.unit) && placeholders.len() < PLACEHOLDERS && !is_known {
             placeholders.push(decision.unit.into());
         }
+        self.newest_entry_ms = self.newest_entry_ms.max(Some(decision.time_ms));
         let batch = batch.unwrap_or(0);
         self.srm.enter(arm, batch as usize);
         let first_action = self.first_actions.iter().position(|known| **known == *decision.action);
@@ -346,32 +322,47 @@ impl Facts {
             adverse: 0,
             known: self.attributes.read(decision.attributes),
             totals: vec![Default::default(); self.slots.len()].into(),
+            too_late: None,
         });
         let at = self.units.len() - 1;
         self.block_versions.resize(at / BLOCK + 1, 0);
         at
     }
 
-    /// Updates the totals of a unit for an event. Each total is credited in one entry only: the first
-    /// that existed when the event was stored, and whose window contains it.
-    fn credit(&mut self, happened: &Happened<'_>, row: (Source, Option<&str>), mut change: impl FnMut(&mut Total)) {
+    /// Adds a row to its unit; or removes it, if it is reversed. Each total is credited in one entry
+    /// only: the first that existed when the row was stored, and whose window contains it.
+    fn row(&mut self, happened: &Happened<'_>, (source, name): (Source, Option<&str>), value: f64, is_reversed: bool) {
         let Some(entries) = self.entries.get(happened.unit) else { return };
         let entries = entries.as_slice();
+        let row = UnitRow { source, name, at_ms: happened.at_ms, received_ms: happened.received_ms };
+        let count = |rows: &mut u64| *rows = if is_reversed { rows.saturating_sub(1) } else { *rows + 1 };
         let mut credited = Vec::new();
         for (_, at) in entries {
             let at = *at as usize;
-            if !self.units[at].had_entered(happened.after) {
+            let unit = &mut self.units[at];
+            if !unit.had_entered(happened.after) {
                 continue;
             }
-            each_total(&self.slots, &mut self.units[at], row, happened.at_ms, |slot, total| {
-                if !credited.contains(&slot) {
-                    change(total);
-                    // Nobody else is left to be credited where there is one entry.
-                    if entries.len() > 1 {
-                        credited.push(slot);
-                    }
+            let (arm, mut is_too_late) = (unit.arm, false);
+            each_total(&self.slots, &self.feeds, unit, row, |slot, is_late, total| {
+                if credited.contains(&slot) {
+                    return;
                 }
+                // Nobody else is left to be credited where there is one entry.
+                if entries.len() > 1 {
+                    credited.push(slot);
+                }
+                if is_reversed {
+                    total.remove(value)
+                } else {
+                    total.add(value)
+                }
+                count(&mut self.rows[slot][usize::from(is_late)]);
+                is_too_late |= is_late;
             });
+            if is_too_late {
+                count(&mut self.too_late[arm]);
+            }
             self.block_versions[at / BLOCK] += 1;
             self.version += 1;
         }
@@ -394,7 +385,7 @@ impl Facts {
         if let Some(arm) = self.arm_before_entry(happened).filter(|_| self.is_measured(name)) {
             self.before_entry[arm] += 1;
         }
-        self.credit(happened, (Source::Outcomes, Some(name)), |total| total.add(value));
+        self.row(happened, (Source::Outcomes, Some(name)), value, false);
     }
 
     /// Removes an outcome that was added before and is now reversed; `happened` is that of the
@@ -403,12 +394,12 @@ impl Facts {
         if let Some(arm) = self.arm_before_entry(happened).filter(|_| self.is_measured(name)) {
             self.before_entry[arm] = self.before_entry[arm].saturating_sub(1);
         }
-        self.credit(happened, (Source::Outcomes, Some(name)), |total| total.remove(value));
+        self.row(happened, (Source::Outcomes, Some(name)), value, true);
     }
 
     /// Adds an exposure of a unit.
     pub fn exposure(&mut self, happened: &Happened<'_>) {
-        self.credit(happened, (Source::Exposures, None), |total| total.add(1.0));
+        self.row(happened, (Source::Exposures, None), 1.0, false);
         let entries = self.entries.get(happened.unit).map_or(&[][..], Entries::as_slice);
         let since = |at: &usize| {
             let unit = &self.units[*at];
@@ -465,6 +456,55 @@ impl Facts {
     pub(super) fn never_posted_of(&self, metric: &Metric) -> Option<&NeverPosted> {
         let mut names = metric.needed_outcomes();
         names.find_map(|name| self.never_posted.iter().find(|never| *never.name == **name))
+    }
+
+    /// Takes over the state of the feeds of the spec's outcomes. Call it before rows are added: whether
+    /// one is too late depends on the outages before it. Says whether the state has changed.
+    pub fn set_feeds(&mut self, feeds: Vec<Feed>) -> bool {
+        let feeds = Feeds::of(&self.spec, feeds);
+        let has_changed = !self.feeds.is_same(&feeds);
+        if has_changed {
+            self.version += 1;
+        }
+        if !self.feeds.has_same_outages(&feeds) {
+            self.block_versions.iter_mut().for_each(|version| *version += 1);
+        }
+        self.feeds = feeds;
+        has_changed
+    }
+
+    /// The feeds of the spec's outcomes at `now_ms`.
+    pub fn feeds(&self, now_ms: u64) -> Vec<FeedResult> {
+        self.feeds.at(now_ms, self.newest_entry_ms)
+    }
+
+    /// When a unit that entered at `entry_ms` becomes mature in the metric at a position.
+    pub(super) fn mature_ms(&self, metric: usize, entry_ms: u64) -> u64 {
+        self.feeds.mature_ms(metric, self.spec.metrics[metric].mature_ms(entry_ms))
+    }
+
+    /// The horizon of the metric at a position: the units that mature at it or before are mature at
+    /// `now_ms`.
+    pub(super) fn horizon(&self, metric: usize, now_ms: u64) -> u64 {
+        self.feeds.horizon(&self.spec.metrics[metric], now_ms)
+    }
+
+    /// The horizons of all metrics.
+    pub(super) fn horizons(&self, now_ms: u64) -> Vec<u64> {
+        (0..self.spec.metrics.len()).map(|metric| self.horizon(metric, now_ms)).collect()
+    }
+
+    /// Rows that happened within a metric's window and were received after its lag, by arm: they do
+    /// not count.
+    pub fn too_late(&self) -> &[u64] {
+        &self.too_late
+    }
+
+    /// Rows within the window of the metric at a position, and those of them that were received too
+    /// late.
+    pub fn late_rows(&self, metric: usize) -> (u64, u64) {
+        let of_slots = self.of_metric[metric].positions().map(|slot| self.rows[slot]);
+        of_slots.fold((0, 0), |(rows, late), [in_time, too_late]| (rows + in_time + too_late, late + too_late))
     }
 
     /// Outcomes that metrics name and that happened before their unit entered, by arm: they were

@@ -22,7 +22,7 @@ pub(super) fn goals(facts: &Facts) -> impl Iterator<Item = usize> + '_ {
 pub(super) fn tally(facts: &Facts, at: usize, units: &[Unit], now_ms: u64) -> Tally {
     let spec = &facts.spec;
     let Some((place, groups)) = facts.attributes.grouping(&spec.fairness[at].attribute) else { return Vec::new() };
-    let goals: Vec<usize> = goals(facts).collect();
+    let goals: Vec<(usize, u64)> = goals(facts).map(|goal| (goal, facts.horizon(goal, now_ms))).collect();
     let mut tally = vec![vec![vec![Counts::default(); groups.len()]; spec.arms.len()]; goals.len() + 1];
     for unit in units {
         let group = unit.known.group(place);
@@ -35,9 +35,9 @@ pub(super) fn tally(facts: &Facts, at: usize, units: &[Unit], now_ms: u64) -> Ta
             counts.events += u64::from(is_well);
         };
         count(0, unit.adverse & (1 << at) == 0);
-        for (rate, goal) in goals.iter().enumerate() {
+        for (rate, (goal, horizon_ms)) in goals.iter().enumerate() {
             let metric = &spec.metrics[*goal];
-            if metric.mature_ms(unit.entry_ms) <= now_ms
+            if facts.mature_ms(*goal, unit.entry_ms) <= *horizon_ms
                 && let Slots::One(slot, aggregate) = facts.of_metric[*goal]
             {
                 count(rate + 1, (unit.total(slot).value(aggregate) != 0.0) == metric.more_is_better);

@@ -1,6 +1,7 @@
 //! Guardrails: harm, holds, or inconclusive. Each test is one-sided, by unit, and valid after every
 //! decision.
 
+use super::feeds::FeedResult;
 use super::metrics::Summed;
 use super::observed::Observed;
 use super::pair::Pair;
@@ -130,6 +131,7 @@ pub(super) fn judge(observed: &Observed, position: usize, control: usize, now_ms
             Some(summed) => by_metric(&mut result, guardrail, summed, arms, observed),
         }
         blind(&mut result, guardrail, observed);
+        deaf(&mut result, guardrail, observed, now_ms);
         result
     };
     arms.map(judge).collect()
@@ -319,6 +321,19 @@ fn blind(result: &mut GuardrailResult, guardrail: &Guardrail, observed: &Observe
         result.is_blind = true;
         result.count = None;
         result.why = Some(never.describe());
+    }
+}
+
+/// A count of events shows nothing while nobody would post one. Other guardrails rest on the units
+/// that were mature before.
+fn deaf(result: &mut GuardrailResult, guardrail: &Guardrail, observed: &Observed, now_ms: u64) {
+    let Watched::Metric(position) = guardrail.watched else { return };
+    let is_counted = result.count.is_some() && result.status == HarmStatus::Holds;
+    let silent = |feed: &FeedResult| feed.is_silent() && observed.spec.metrics[position].measures(&feed.feed.name);
+    if is_counted && let Some(feed) = observed.feeds(now_ms).into_iter().find(silent) {
+        result.status = HarmStatus::Inconclusive;
+        result.count = None;
+        result.why = Some(feed.describe());
     }
 }
 

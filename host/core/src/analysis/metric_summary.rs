@@ -36,15 +36,18 @@ pub(super) enum By {
 
 /// How a metric is summarized.
 pub(super) struct Shape<'o> {
+    pub position: usize,
     pub metric: &'o Metric,
     pub slots: Slots,
     pub by: By,
     pub arms: usize,
+    /// Units that mature then or before are mature.
+    pub horizon_ms: u64,
 }
 
 impl<'o> Shape<'o> {
-    /// The one for the metric at this position.
-    pub fn of(facts: &'o Facts, position: usize) -> Self {
+    /// The one for the metric at this position, at `now_ms`.
+    pub fn of(facts: &'o Facts, position: usize, now_ms: u64) -> Self {
         let metric = &facts.spec.metrics[position];
         let slots = facts.of_metric[position];
         let places = facts.attributes.places(&metric.cuped);
@@ -54,7 +57,8 @@ impl<'o> Shape<'o> {
             Slots::One(..) if !places.is_empty() => By::Covariates(places),
             Slots::One(..) => By::Plain,
         };
-        Self { metric, slots, by, arms: facts.spec.arms.len() }
+        let (arms, horizon_ms) = (facts.spec.arms.len(), facts.horizon(position, now_ms));
+        Self { position, metric, slots, by, arms, horizon_ms }
     }
 
     /// The summary of no units.
@@ -80,7 +84,8 @@ pub(super) struct MetricSummary {
     pub not_mature: u64,
     pub no_row: u64,
     pub not_exposed: u64,
-    /// The totals so far by arm, of mature and immature units: an event cannot un-happen.
+    /// The totals so far by arm, of mature and immature units and with late rows: an event cannot
+    /// un-happen.
     pub so_far: Vec<f64>,
     /// Units with an event so far, by arm, mature or not.
     pub events_so_far: Vec<u64>,
@@ -192,18 +197,17 @@ pub(super) fn sum_up(
     shape: &Shape<'_>,
     first: usize,
     units: &[Unit],
-    now_ms: u64,
     is_in: impl Fn(&Unit) -> bool,
 ) -> MetricSummary {
     debug_assert!(first + units.len() <= facts.units().len());
     let mut summary = shape.nothing();
     let (Slots::One(slot, aggregate) | Slots::Two([(slot, aggregate), _])) = shape.slots;
     for (at, unit) in units.iter().enumerate().filter(|(_, unit)| is_in(unit)) {
-        let so_far = unit.total(slot).value(aggregate);
+        let so_far = unit.whole_total(slot).value(aggregate);
         summary.so_far[unit.arm] += so_far;
         let counts = !shape.metric.is_exposed || unit.exposed;
         summary.events_so_far[unit.arm] += u64::from(counts && so_far != 0.0);
-        if shape.metric.mature_ms(unit.entry_ms) > now_ms {
+        if facts.mature_ms(shape.position, unit.entry_ms) > shape.horizon_ms {
             summary.not_mature += 1;
             continue;
         }

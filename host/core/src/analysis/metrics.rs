@@ -27,7 +27,7 @@ pub struct MetricResult {
     pub alpha: f64,
     /// By arm, in the spec's order.
     pub arms: Vec<ArmResult>,
-    /// Immature units: their window and lag have not passed.
+    /// Immature units: their window and lag have not passed, or a feed has not been heard of since.
     pub not_mature: u64,
     /// Mature units without a row, if the metric leaves them out.
     pub no_row: u64,
@@ -132,16 +132,16 @@ impl Summed {
 
     /// As [`Summed::planned`], for the units that `is_in` selects.
     pub fn among(observed: &Observed, position: usize, now_ms: u64, is_in: impl Fn(&Unit) -> bool) -> Self {
-        let shape = Shape::of(observed, position);
+        let shape = Shape::of(observed, position, now_ms);
         let all = observed.units();
         let (planned, unplanned) = all.split_at(most(shape.metric).min(all.len()));
-        let sum = sum_up(observed, &shape, 0, planned, now_ms, &is_in);
+        let sum = sum_up(observed, &shape, 0, planned, &is_in);
         let unplanned = unplanned.iter().filter(|unit| is_in(unit)).count() as u64;
         Self::finish(observed, shape, sum, unplanned, now_ms)
     }
 
     fn up_to(observed: &Observed, position: usize, now_ms: u64, most: usize) -> Self {
-        let shape = Shape::of(observed, position);
+        let shape = Shape::of(observed, position, now_ms);
         let mut sum = shape.nothing();
         let units = observed.units();
         observed.with_blocks(now_ms, |blocks| {
@@ -149,14 +149,10 @@ impl Summed {
                 let (first, last) = (at * BLOCK, ((at + 1) * BLOCK).min(units.len()));
                 match block {
                     Some(block) if last <= most => sum.merge(&block.metrics[position]),
-                    _ => sum.merge(&sum_up(
-                        observed,
-                        &shape,
-                        first,
-                        &units[first..last.min(most.max(first))],
-                        now_ms,
-                        |_| true,
-                    )),
+                    _ => {
+                        let planned = &units[first..last.min(most.max(first))];
+                        sum.merge(&sum_up(observed, &shape, first, planned, |_| true));
+                    }
                 }
             }
         });

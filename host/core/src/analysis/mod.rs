@@ -11,6 +11,7 @@ mod entry;
 mod facts;
 mod fairness;
 mod fairness_tally;
+mod feeds;
 mod guardrails;
 mod left_in;
 mod metric_summary;
@@ -18,6 +19,7 @@ mod metrics;
 mod never_posted;
 mod observed;
 mod pair;
+mod row;
 mod segments;
 mod unit;
 mod warnings;
@@ -25,12 +27,14 @@ mod warnings;
 pub use allocate::next_shares;
 pub use conclude::{ArmVerdict, Decide, Verdict};
 pub use course::Course;
-pub use facts::{Decision, Facts, Happened, Unreadable};
+pub use facts::{Facts, Unreadable};
 pub use fairness::{FAIRNESS_ALPHA, FairnessResult};
+pub use feeds::{Feed, FeedResult, FeedState, Outage};
 pub use guardrails::{GuardrailResult, HarmKind, HarmStatus};
 pub use metrics::{ArmResult, Comparison, Found, MetricResult, baseline};
 pub use never_posted::NeverPosted;
 pub use observed::Observed;
+pub use row::{Decision, Happened};
 pub use segments::{SegmentResult, by_segment};
 pub use unit::{Place, Total, Unit};
 pub use warnings::warnings;
@@ -64,6 +68,8 @@ pub struct Analysis {
     pub srm_sequential_p: f64,
     /// Rows of the ledger cannot be read: what they said is unknown.
     pub is_unreadable: bool,
+    /// The feeds of the outcomes that it measures.
+    pub feeds: Vec<FeedResult>,
     /// The metrics.
     pub metrics: Vec<MetricResult>,
     /// The guardrails, arm by arm.
@@ -99,6 +105,7 @@ pub fn analyse(observed: &Observed, now_ms: u64) -> Analysis {
         srm_p: chi_squared(observed.entered(), &expected_shares(observed)),
         srm_sequential_p: observed.srm.p(),
         is_unreadable: observed.unreadable_rows().is_some(),
+        feeds: observed.feeds(now_ms),
         metrics,
         guardrails,
         fairness: fairness::judge(observed, now_ms),
@@ -130,8 +137,8 @@ pub struct KeptAnalysis {
 }
 
 impl KeptAnalysis {
-    /// The analysis at `now_ms`: the cached one if no fact was added and no unit has become mature
-    /// since. Also says whether it was computed anew.
+    /// The analysis at `now_ms`: the cached one if no fact was added, no unit has become mature and no
+    /// feed has fallen silent since. Also says whether it was computed anew.
     pub fn at<'k>(kept: &'k mut Option<Self>, observed: &Observed, now_ms: u64) -> (&'k Analysis, bool) {
         let is_valid = kept
             .as_ref()
@@ -188,6 +195,11 @@ impl Analysis {
         self.fairness.iter().find(|found| found.is_new && found.status == HarmStatus::Harm)
     }
 
+    /// The first feed that has fallen silent, and that a goal or a guardrail needs.
+    pub fn silent_feed(&self) -> Option<&FeedResult> {
+        self.feeds.iter().find(|feed| feed.decides && feed.is_silent())
+    }
+
     /// The evidence for judging a ramp step.
     pub fn evidence(&self) -> Evidence {
         let fair = self.srm_sequential_p >= SRM_ALPHA && self.unfair().is_none();
@@ -195,12 +207,15 @@ impl Analysis {
             units: self.entered,
             no_harm: fair && self.guardrails.iter().all(|g| g.status != HarmStatus::Harm),
             is_unreadable: self.is_unreadable,
+            is_silent: self.silent_feed().is_some(),
             blind: self.guardrails.iter().any(|g| g.is_blind),
             non_inferior: fair && self.guardrails.iter().all(|g| g.status == HarmStatus::Holds),
         }
     }
 }
 
+#[cfg(test)]
+mod feed_tests;
 #[cfg(test)]
 mod ship_tests;
 #[cfg(test)]

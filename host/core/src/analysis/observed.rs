@@ -12,8 +12,11 @@ use std::sync::Arc;
 
 use super::blocks::Block;
 use super::course::Course;
-use super::facts::{BLOCK, Decision, Facts, Happened};
+use super::facts::{BLOCK, Facts};
+use super::feeds::Feed;
 use super::never_posted::NeverPosted;
+use super::row::{Decision, Happened};
+use super::unit::Place;
 use crate::experiment::Experiment;
 
 /// An experiment's units and their summaries.
@@ -124,6 +127,22 @@ impl Observed {
         self.facts.exposure(happened);
     }
 
+    /// Takes over the state of the feeds: see [`Facts::set_feeds`].
+    pub fn set_feeds(&mut self, feeds: Vec<Feed>) -> bool {
+        if let Some(before) = self.at_ship.as_deref_mut() {
+            before.set_feeds(feeds.clone());
+        }
+        self.facts.set_feeds(feeds)
+    }
+
+    /// Takes note of a row that cannot be read: see [`Facts::unreadable`].
+    pub fn unreadable(&mut self, table: &str, place: Place, why: &str) {
+        if let Some(before) = self.at_ship.as_deref_mut() {
+            before.unreadable(table, place, why);
+        }
+        self.facts.unreadable(table, place, why);
+    }
+
     /// Takes over which outcomes were never posted: see [`Facts::set_never_posted`].
     pub fn set_never_posted(&mut self, never_posted: Vec<NeverPosted>) {
         if let Some(before) = self.at_ship.as_deref_mut() {
@@ -136,8 +155,9 @@ impl Observed {
     pub(super) fn with_blocks<T>(&self, now_ms: u64, read: impl FnOnce(&[Option<Block>]) -> T) -> T {
         let mut blocks = self.blocks.borrow_mut();
         blocks.resize_with(self.block_versions().len(), || None);
+        let horizons = self.horizons(now_ms);
         for (at, (block, version)) in blocks.iter_mut().zip(self.block_versions()).enumerate() {
-            if block.as_ref().is_none_or(|block| !block.is_valid(*version, now_ms)) {
+            if block.as_ref().is_none_or(|block| !block.is_valid(*version, &horizons)) {
                 let last = ((at + 1) * BLOCK).min(self.units().len());
                 *block = Some(Block::of(&self.facts, at * BLOCK..last, *version, now_ms));
             }
@@ -146,9 +166,19 @@ impl Observed {
         read(&self.blocks.borrow())
     }
 
-    /// The time at which the next unit becomes mature. Until then, and without new facts, an
-    /// analysis equals the one at `now_ms`.
+    /// The time at which the next unit becomes mature or the next feed falls silent. Until then, and
+    /// without new facts, an analysis equals the one at `now_ms`.
     pub fn valid_until(&self, now_ms: u64) -> u64 {
-        self.with_blocks(now_ms, |blocks| blocks.iter().flatten().map(Block::valid_until).min().unwrap_or(u64::MAX))
+        let metrics = &self.spec.metrics;
+        let until: Vec<u64> = metrics.iter().map(|metric| self.feeds.until(metric, now_ms)).collect();
+        self.with_blocks(now_ms, |blocks| {
+            // A unit beyond what is known of a feed does not become mature by waiting.
+            let next = |block: &Block| {
+                let next = until.iter().enumerate().map(|(metric, until)| (block.next_mature(metric), *until));
+                next.filter(|(next, until)| next <= until).map(|(next, _)| next).min()
+            };
+            let next = blocks.iter().flatten().filter_map(next).min().unwrap_or(u64::MAX);
+            next.min(self.feeds.next_silence(now_ms))
+        })
     }
 }

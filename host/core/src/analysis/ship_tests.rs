@@ -52,7 +52,7 @@ fn decide(observed: &mut Observed, unit: &str, arm: &str, time_ms: u64, outcome:
 
 fn cure(observed: &mut Observed, unit: &str, at_ms: u64) {
     observed.set_stored(at_ms);
-    observed.outcome(&Happened { unit, at_ms, after: 0 }, "cured", 1.0);
+    observed.outcome(&Happened { unit, at_ms, received_ms: at_ms, after: 0 }, "cured", 1.0);
 }
 
 #[test]
@@ -208,7 +208,11 @@ fn what_is_added_later_decides_nothing_and_takes_nothing_from_what_was_declared(
             let (unit, arm) = (format!("b-{i}"), if i % 2 == 0 { "a" } else { "b" });
             decide(&mut observed, &unit, arm, 1000 + i, "answer");
             if i % 20 < if arm == "b" { 15 } else { 5 } {
-                observed.outcome(&Happened { unit: &unit, at_ms: 1000 + i, after: 0 }, outcome, 1.0);
+                observed.outcome(
+                    &Happened { unit: &unit, at_ms: 1000 + i, received_ms: 1000 + i, after: 0 },
+                    outcome,
+                    1.0,
+                );
             }
         }
         analyse(&observed, u64::MAX)

@@ -51,7 +51,7 @@ fn decide(observed: &mut Observed, i: u64, arm: &str, action: &str, attributes: 
 }
 
 fn happened(unit: &str, at_ms: u64) -> Happened<'_> {
-    Happened { unit, at_ms, after: 0 }
+    Happened { unit, at_ms, received_ms: at_ms, after: 0 }
 }
 
 fn arm(i: u64) -> &'static str {
@@ -355,14 +355,15 @@ fn take(observed: &mut Observed, place: usize, step: &Step) {
         }),
         Step::Happen { unit, name, value, at_ms, after, is_reversed } => {
             let id = format!("b-{unit}");
-            let happened = Happened { unit: &id, at_ms: *at_ms, after: *after };
+            let happened = Happened { unit: &id, at_ms: *at_ms, received_ms: *at_ms, after: *after };
             match is_reversed {
                 true => observed.reversal(&happened, name, *value),
                 false => observed.outcome(&happened, name, *value),
             }
         }
         Step::See { unit, at_ms, after } => {
-            observed.exposure(&Happened { unit: &format!("b-{unit}"), at_ms: *at_ms, after: *after });
+            let (id, received_ms) = (format!("b-{unit}"), *at_ms);
+            observed.exposure(&Happened { unit: &id, at_ms: *at_ms, received_ms, after: *after });
         }
     }
 }
@@ -412,7 +413,7 @@ fn what_was_stored_before_a_unit_entered_is_no_effect_of_it() {
     observed.decision(&decision(8, "b-2"));
     // Stored when the seventh decision was the newest, whenever it is read.
     for unit in ["b-1", "b-2"] {
-        observed.outcome(&Happened { unit, at_ms: 2000, after: 7 }, "cured", 1.0);
+        observed.outcome(&Happened { unit, at_ms: 2000, received_ms: 2000, after: 7 }, "cured", 1.0);
     }
     let found = analyse(&observed, 100_000);
     assert_eq!(found.metrics[0].arms[0].mean, Some(0.5), "of two units one was cured");
@@ -457,7 +458,7 @@ fn an_outcome_is_credited_to_one_entry_of_its_unit() {
     enter(&mut observed, "a", 0, 1000);
     // As older hosts did: before the first window has closed.
     enter(&mut observed, "b", 1, 2500);
-    let at = |at_ms| Happened { unit: "u", at_ms, after: 1 };
+    let at = |at_ms| Happened { unit: "u", at_ms, received_ms: at_ms, after: 1 };
     let rows = |observed: &Observed| [0, 1].map(|entry| [0, 1].map(|slot| observed.units()[entry].total(slot).rows));
     observed.outcome(&at(2600), "cured", 1.0);
     assert_eq!(rows(&observed), [[1, 1], [0, 0]], "by entry and metric");

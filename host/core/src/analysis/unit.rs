@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::entry::EntryValues;
+use super::feeds::Feeds;
 use crate::experiment::{Aggregate, Experiment, Measure, Metric, Quantity, Source, Watched};
 
 /// The position of a decision's row in the ledger, in the order of commits.
@@ -76,12 +77,25 @@ pub struct Unit {
     /// Its values at entry.
     pub(super) known: EntryValues,
     pub(super) totals: Box<[Total]>,
+    /// Totals of rows that were received too late; none if there are no such rows.
+    pub(super) too_late: Option<Box<[Total]>>,
 }
 
 impl Unit {
     /// The total at a slot of [`super::Observed`].
     pub(super) fn total(&self, slot: usize) -> &Total {
         &self.totals[slot]
+    }
+
+    /// The total at a slot, with the rows that were received too late.
+    pub(super) fn whole_total(&self, slot: usize) -> Total {
+        let Total { mut rows, mut not_zero, mut sum } = self.totals[slot];
+        if let Some(too_late) = &self.too_late {
+            rows += too_late[slot].rows;
+            not_zero += too_late[slot].not_zero;
+            sum += too_late[slot].sum;
+        }
+        Total { rows, not_zero, sum }
     }
 
     /// Says whether it has an event of this guardrail.
@@ -103,11 +117,13 @@ impl Unit {
     }
 }
 
-/// A total kept for each unit: rows of one kind, within a time from entry.
+/// A total kept for each unit: rows of one kind, within a time from entry, received in time.
 pub(super) struct Slot {
     pub source: Source,
     pub name: Option<Arc<str>>,
     pub window_ms: u64,
+    /// From a unit's entry, when a row is too late.
+    pub until_ms: u64,
 }
 
 /// The positions of a metric's totals.
@@ -119,21 +135,14 @@ pub(super) enum Slots {
     Two([(usize, Aggregate); 2]),
 }
 
-/// Updates the totals that a row counts for, each with its slot's position: those of its source and
-/// name with entry <= at < entry + window.
-pub(super) fn each_total(
-    slots: &[Slot],
-    unit: &mut Unit,
-    (source, name): (Source, Option<&str>),
-    at_ms: u64,
-    mut change: impl FnMut(usize, &mut Total),
-) {
-    for (at, (slot, total)) in slots.iter().zip(&mut unit.totals).enumerate() {
-        let is_named = slot.name.as_deref().is_none_or(|wanted| Some(wanted) == name);
-        let in_time = unit.entry_ms <= at_ms && at_ms - unit.entry_ms < slot.window_ms;
-        if slot.source == source && is_named && in_time {
-            change(at, total);
-        }
+impl Slots {
+    /// The positions.
+    pub fn positions(self) -> impl Iterator<Item = usize> {
+        let positions = match self {
+            Self::One(slot, _) => [Some(slot), None],
+            Self::Two([(over, _), (under, _)]) => [Some(over), Some(under)],
+        };
+        positions.into_iter().flatten()
     }
 }
 
@@ -141,10 +150,11 @@ pub(super) fn each_total(
 pub(super) fn slots(spec: &Experiment) -> (Vec<Slot>, Vec<Slots>) {
     let mut slots: Vec<Slot> = Vec::new();
     let mut slot = |measure: &Measure, metric: &Metric| {
-        let (source, name, window_ms) = (measure.source, measure.outcome.clone(), metric.window_ms);
-        let same = |s: &Slot| (s.source, &s.name, s.window_ms) == (source, &name, window_ms);
+        let (source, name) = (measure.source, measure.outcome.clone());
+        let (window_ms, until_ms) = (metric.window_ms, metric.mature_ms(0));
+        let same = |s: &Slot| (s.source, &s.name, s.window_ms, s.until_ms) == (source, &name, window_ms, until_ms);
         let at = slots.iter().position(same).unwrap_or_else(|| {
-            slots.push(Slot { source, name: name.clone(), window_ms });
+            slots.push(Slot { source, name: name.clone(), window_ms, until_ms });
             slots.len() - 1
         });
         (at, measure.aggregate)
@@ -161,4 +171,46 @@ pub(super) fn slots(spec: &Experiment) -> (Vec<Slot>, Vec<Slots>) {
         })
         .collect();
     (slots, of_metric)
+}
+
+/// A row about a unit.
+#[derive(Clone, Copy)]
+pub(super) struct UnitRow<'r> {
+    pub source: Source,
+    pub name: Option<&'r str>,
+    /// When it happened.
+    pub at_ms: u64,
+    /// When the ledger received it.
+    pub received_ms: u64,
+}
+
+/// Updates the totals that a row counts for: those of its source and name whose window, from the
+/// unit's entry on, it falls into. A row that was received when the lag had passed, too, counts for the
+/// total of late rows, unless its feed was silent then and is still catching up. Calls `change` with the
+/// slot, whether the row is late for it, and the total.
+pub(super) fn each_total(
+    slots: &[Slot],
+    feeds: &Feeds,
+    unit: &mut Unit,
+    row: UnitRow<'_>,
+    mut change: impl FnMut(usize, bool, &mut Total),
+) {
+    for (at, slot) in slots.iter().enumerate() {
+        let is_named = slot.name.as_deref().is_none_or(|wanted| Some(wanted) == row.name);
+        let is_within = unit.entry_ms <= row.at_ms && row.at_ms - unit.entry_ms < slot.window_ms;
+        if slot.source != row.source || !is_named || !is_within {
+            continue;
+        }
+        let mature_ms = unit.entry_ms.saturating_add(slot.until_ms);
+        let is_late = row.received_ms >= mature_ms
+            && match (slot.source, row.name) {
+                (Source::Outcomes, Some(name)) => row.received_ms >= feeds.cut_off_ms(name, mature_ms),
+                _ => true,
+            };
+        let totals = match is_late {
+            true => unit.too_late.get_or_insert_with(|| vec![Total::default(); slots.len()].into()),
+            false => &mut unit.totals,
+        };
+        change(at, is_late, &mut totals[at]);
+    }
 }

@@ -46,7 +46,11 @@ fn observed(spec: &Arc<Experiment>, units: &[u64], outcomes: &[(&str, &[u64])]) 
     for (name, events) in outcomes {
         for (arm, events) in events.iter().enumerate() {
             (0..*events).for_each(|i| {
-                observed.outcome(&Happened { unit: &format!("{arm}-{i}"), at_ms: 2000, after: 0 }, name, 1.0)
+                observed.outcome(
+                    &Happened { unit: &format!("{arm}-{i}"), at_ms: 2000, received_ms: 2000, after: 0 },
+                    name,
+                    1.0,
+                )
             });
         }
     }
@@ -160,7 +164,9 @@ fn who_is_left_in_must_not_depend_on_the_arm() {
     let spec = spec(TWO, mean);
     // All of control have a row, and half of the arm: all that have one paid.
     let mut facts = observed(&spec, &[2000, 2000], &[("paid", &[1000, 1000])]);
-    (1000..2000).for_each(|i| facts.outcome(&Happened { unit: &format!("0-{i}"), at_ms: 2000, after: 0 }, "paid", 0.0));
+    (1000..2000).for_each(|i| {
+        facts.outcome(&Happened { unit: &format!("0-{i}"), at_ms: 2000, received_ms: 2000, after: 0 }, "paid", 0.0)
+    });
     let found = analyse(&facts, LATER);
     assert_eq!((found.winner, found.verdict.decision), (None, Decide::Hold));
     assert!(found.metrics[0].comparisons[0].is_better(), "or else this shows nothing");
@@ -258,7 +264,8 @@ fn a_unit_with_a_million_rows_is_one_unit() {
         "[[metrics]]\nname = \"calls\"\nrole = \"goal\"\noutcome = \"calls\"\naggregate = \"count\"\nwindow = \"1d\"\n";
     let spec = spec(TWO, count);
     let mut facts = observed(&spec, &[600, 600], &[]);
-    (0..1_000_000).for_each(|_| facts.outcome(&Happened { unit: "1-7", at_ms: 2000, after: 0 }, "calls", 1.0));
+    (0..1_000_000)
+        .for_each(|_| facts.outcome(&Happened { unit: "1-7", at_ms: 2000, received_ms: 2000, after: 0 }, "calls", 1.0));
     let found = analyse(&facts, LATER);
     assert!(
         found.metrics[0].comparisons[0].found.is_err() && found.winner.is_none(),
@@ -277,7 +284,11 @@ fn a_base_below_zero_and_one_at_zero_are_told_right() {
         for i in 0..2000 {
             let noise = f64::from((i % 7) as u8) - 3.0;
             for (side, mean) in [control, arm].into_iter().enumerate() {
-                facts.outcome(&Happened { unit: &format!("{side}-{i}"), at_ms: 2000, after: 0 }, "net", mean + noise);
+                facts.outcome(
+                    &Happened { unit: &format!("{side}-{i}"), at_ms: 2000, received_ms: 2000, after: 0 },
+                    "net",
+                    mean + noise,
+                );
             }
         }
         analyse(&facts, LATER)

@@ -38,10 +38,40 @@ pub fn warnings(facts: &Facts, analysis: &Analysis) -> Vec<String> {
                 .push(format!("metric '{}': an arm has no exposures: who is exposed cannot be compared", metric.name));
         }
     }
+    silent(analysis, &mut warnings);
+    too_late(facts, &mut warnings);
     excluded(facts, &mut warnings);
     pooled(facts, &mut warnings);
     ids(facts, &mut warnings);
     warnings
+}
+
+/// Feeds that have fallen silent: what their units did since is unknown.
+fn silent(analysis: &Analysis, warnings: &mut Vec<String>) {
+    for feed in analysis.feeds.iter().filter(|feed| feed.is_silent()) {
+        let holds = if feed.decides { ", and the host neither widens nor ships" } else { "" };
+        warnings.push(format!(
+            "{}; units that would have become mature since are left out{holds}; mend the feed, or post a watermark if \
+             nothing has happened",
+            feed.describe()
+        ));
+    }
+}
+
+/// The share of a metric's rows from which on it is told that they are too late.
+const MANY_TOO_LATE: f64 = 0.01;
+
+/// Rows that were posted later than the metric's lag allows.
+fn too_late(facts: &Facts, warnings: &mut Vec<String>) {
+    for (position, metric) in facts.spec.metrics.iter().enumerate() {
+        let (rows, late) = facts.late_rows(position);
+        if late as f64 > MANY_TOO_LATE * rows as f64 {
+            warnings.push(format!(
+                "metric '{}': {late} of {rows} rows were posted too late and do not count; a longer lag would count them",
+                metric.name
+            ));
+        }
+    }
 }
 
 /// The share of the units from which on it is told that they were excluded: a few always leave.

@@ -410,6 +410,8 @@ pub struct Evidence {
     pub no_harm: bool,
     /// Whether rows of the ledger cannot be read.
     pub is_unreadable: bool,
+    /// Whether the feed of an outcome that a goal or a guardrail needs has fallen silent.
+    pub is_silent: bool,
     /// Whether a guardrail watches an outcome that was never posted: it shows nothing.
     pub blind: bool,
     /// Whether every guardrail holds: no new arm is worse by more than the margin.
@@ -435,6 +437,9 @@ impl Status {
         }
         if evidence.is_unreadable {
             return Next::Wait("rows of the ledger cannot be read".to_owned());
+        }
+        if evidence.is_silent {
+            return Next::Wait("the feed of an outcome has fallen silent".to_owned());
         }
         let shown = match step.gate {
             super::Gate::None => None,

@@ -57,8 +57,7 @@ fn what_is_not_possible_says_what_is() {
 #[test]
 fn a_step_is_left_when_it_has_shown_what_it_must() {
     let (spec, status) = (spec(), started());
-    let evidence =
-        |units, no_harm, non_inferior| Evidence { units, no_harm, non_inferior, blind: false, is_unreadable: false };
+    let evidence = |units, no_harm, non_inferior| Evidence { units, no_harm, non_inferior, ..Evidence::default() };
     let waits = |status: &Status, e: Evidence, at: u64| match status.next(&spec, &e, at) {
         Next::Wait(why) => why,
         other => panic!("{other:?}"),

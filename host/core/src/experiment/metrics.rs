@@ -388,13 +388,23 @@ impl Metric {
         }
     }
 
-    /// The outcomes that it is computed from, and of which some have to be posted.
-    pub fn needed_outcomes(&self) -> impl Iterator<Item = &Name> {
-        self.quantity.outcomes().filter(|_| !self.expects_none)
+    /// The outcomes that it is computed from.
+    pub fn outcomes(&self) -> impl Iterator<Item = &Name> {
+        self.quantity.outcomes()
     }
 
-    /// When a unit that entered at `entry_ms` is mature, in milliseconds. An outcome that has not
-    /// been posted by then is taken not to have happened.
+    /// Whether it is computed from the outcomes of a name.
+    pub fn measures(&self, outcome: &str) -> bool {
+        self.outcomes().any(|name| **name == *outcome)
+    }
+
+    /// The outcomes that it is computed from, and of which some have to be posted.
+    pub fn needed_outcomes(&self) -> impl Iterator<Item = &Name> {
+        self.outcomes().filter(|_| !self.expects_none)
+    }
+
+    /// When a unit that entered at `entry_ms` is mature, in milliseconds. An outcome that is posted
+    /// then or later is too late and does not count.
     pub fn mature_ms(&self, entry_ms: u64) -> u64 {
         entry_ms.saturating_add(self.window_ms).saturating_add(self.lag_ms)
     }

@@ -40,8 +40,12 @@ impl UnitEvent {
     /// Adds it to the analysis, under the unit's id.
     pub fn give(self, observed: &mut Observed, unit: &str, setup: &Setup<'_>) {
         let (at_ms, model) = (self.at_ms, setup.model(self.arm));
+        let received_ms = match self.what {
+            UnitEventKind::Row { rows, .. } => model.rows[rows].received_ms(at_ms),
+            UnitEventKind::Decision { .. } | UnitEventKind::Exposure => at_ms,
+        };
         // Later events are stored later.
-        let happened = Happened { unit, at_ms, after: 0 };
+        let happened = Happened { unit, at_ms, received_ms, after: 0 };
         let decision = Decision {
             place: 0,
             unit,
@@ -86,8 +90,13 @@ impl UnitEvent {
 }
 
 impl Rows {
-    /// The day on which a row of that time is posted. Decisions and exposures are known at once.
+    /// The day on which a row of that time is posted.
     pub fn posted_on(&self, at_ms: u64) -> u64 {
-        (at_ms + if self.source == Source::Outcomes { self.lag_ms } else { 0 }) / DAY
+        self.received_ms(at_ms) / DAY
+    }
+
+    /// When a row of that time is received. Decisions and exposures are known at once.
+    fn received_ms(&self, at_ms: u64) -> u64 {
+        at_ms + if self.source == Source::Outcomes { self.lag_ms } else { 0 }
     }
 }

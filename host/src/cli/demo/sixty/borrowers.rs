@@ -147,7 +147,7 @@ impl World {
         }
         if self.random.unit() < truth.complains {
             let at = now_ms + (self.random.unit() * 6.0 * DAY_MS as f64) as u64;
-            self.post(at, day, now_ms, 0, json!({ "id": format!("complaint-{n}"), "name": "complaint" }), n);
+            self.post(at, day, now_ms, 1, json!({ "id": format!("complaint-{n}"), "name": "complaint" }), n);
         }
         let key = (experiment.to_owned(), arm.to_owned());
         self.entries.insert(n, Entry { key, day, cured: false });
@@ -160,7 +160,7 @@ impl World {
         outcome["at"] =
             json!(jiff::Timestamp::from_millisecond(at_ms as i64).map(|t| t.to_string()).unwrap_or_default());
         // The list of a day is posted in its evening, after what happened on it.
-        let posted = (day + (at_ms - now_ms) / DAY_MS + 1 + late) as usize;
+        let posted = (day + (at_ms - now_ms) / DAY_MS + late) as usize;
         self.posts[posted].push(outcome);
         posted
     }
