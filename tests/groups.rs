@@ -44,6 +44,7 @@ name = "paid"
 role = "secondary"
 outcome = "paid"
 aggregate = "sum"
+cap = 100000.0
 window = "12s"
 
 [[metrics]]
@@ -51,6 +52,7 @@ name = "paid_adjusted"
 role = "secondary"
 outcome = "paid"
 aggregate = "sum"
+cap = 100000.0
 window = "12s"
 cuped = ["features.profile.before"]
 
@@ -59,6 +61,7 @@ name = "paid_by_two"
 role = "secondary"
 outcome = "paid"
 aggregate = "sum"
+cap = 100000.0
 window = "12s"
 cuped = ["features.profile.before", "features.profile.more"]
 

@@ -21,6 +21,14 @@ fn ledger(deployment: &Deployment) -> Connection {
     Connection::open(deployment.path().join("data/serin.db")).expect("the ledger")
 }
 
+/// The verdict on the arm that is tried, once it is better at the goal.
+fn won_arm(host: &Host) -> String {
+    eventually("it has won", IN_TIME, || {
+        let why = report(host)["arms"][0]["why"].as_str().unwrap_or_default().to_owned();
+        why.contains("is better in arm 'next'").then_some(why)
+    })
+}
+
 #[test]
 fn a_guardrail_on_a_name_that_nobody_posts_does_not_hold_and_nothing_ships() {
     // The guardrail asks for another name than the one that is posted.
@@ -29,10 +37,7 @@ fn a_guardrail_on_a_name_that_nobody_posts_does_not_hold_and_nothing_ships() {
     let host = Host::start(&deployment).ready();
     post(&host, "complaint", &[100_000], &now());
     cure_alone(&host);
-    let why = eventually("it has won", IN_TIME, || {
-        let why = report(&host)["verdict"]["why"].as_str().unwrap_or_default().to_owned();
-        why.contains("is better in arm 'next'").then_some(why)
-    });
+    let why = won_arm(&host);
     let never = "no outcome 'complaints' was ever posted; 'complaint' was: did you mean that?";
     assert!(why.contains("guardrail 'complaints' is inconclusive") && why.contains(never), "{why}");
     let looks = || host.metric("serin_experiment_looks_total");
@@ -76,10 +81,7 @@ fn a_name_that_was_in_use_before_and_is_posted_under_another_now_is_no_protectio
     assert_eq!(command(&host, "start", why()).0, 200);
     post(&host, "complaint", &[100_000], &now());
     cure_alone(&host);
-    let why = eventually("it has won", IN_TIME, || {
-        let why = report(&host)["verdict"]["why"].as_str().unwrap_or_default().to_owned();
-        why.contains("is better in arm 'next'").then_some(why)
-    });
+    let why = won_arm(&host);
     let renamed = "no outcome 'complaints' was posted since the start; 'complaint' was: did you mean that?";
     assert!(why.contains("guardrail 'complaints' is inconclusive") && why.contains(renamed), "{why}");
     assert_eq!(state(&host), "running", "nothing is shipped");

@@ -176,8 +176,9 @@ impl Sixty {
         let shown = self.admin.get(&format!("/v1/experiments/{id}"))?;
         let history = shown["history"].as_array().cloned().unwrap_or_default();
         let found = history.iter().find(|change| change["command"] == command && change["by"] == "serin").cloned();
-        let found = found.ok_or_else(|| Failure(format!("{id} has no {command}: {history:?}")))?;
-        Ok((found, self.admin.get(&format!("/v1/experiments/{id}/report"))?))
+        let report = self.admin.get(&format!("/v1/experiments/{id}/report"))?;
+        let found = found.ok_or_else(|| Failure(format!("{id} has no {command}: {}", report["verdict"])))?;
+        Ok((found, report))
     }
 
     fn crashing(&self) -> Result<(), Failure> {
