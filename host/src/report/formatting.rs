@@ -1,5 +1,6 @@
 //! Numbers, times and phrases that the text and HTML reports share.
 
+use super::rounding::{Shown, alpha};
 use super::{Change, Excluded, Report, ReportedComparison, ReportedGuardrail, ReportedMetric, Units};
 
 /// A number to the digits that matter at its size.
@@ -141,7 +142,7 @@ pub(super) fn metric(metric: &ReportedMetric) -> String {
         method => format!("{method}: tightest at {planned} units"),
     });
     parts.extend(metric.adjustment.clone());
-    parts.push(format!("alpha {}", metric.alpha));
+    parts.push(format!("alpha {}", alpha(metric.alpha, metric.shared_by)));
     let left_out = named(metric.left_out.iter().map(|(why, n)| (why.as_str(), *n)));
     if !left_out.is_empty() {
         parts.push(format!("left out: {}", left_out.join(", ")));
@@ -156,9 +157,12 @@ pub(super) fn comparison(found: &ReportedComparison) -> String {
     };
     let [difference, low, high] = [difference, low, high].map(|value| number(Some(value)));
     let relative = found.relative.filter(|share| share.is_finite());
-    let relative = relative.map(|share| format!(" ({:+.1} % of control's)", share * 100.0)).unwrap_or_default();
+    let lift = found.relative_interval.map(|ends| format!(", surely {}", Shown::Percent.interval(ends)));
+    let lift = lift.unwrap_or_default();
+    let relative = relative.map(|share| format!(" ({:+.1} % of control's{lift})", share * 100.0)).unwrap_or_default();
     let p = p_is(found.p);
     let reading = match (found.significant, found.better) {
+        (false, _) if found.provisional => ", provisional: not all planned units are mature",
         (false, _) => "",
         (true, Some(true)) => ", significantly better",
         (true, Some(false)) => ", significantly worse",
@@ -207,7 +211,7 @@ impl Rail {
             alarm: set(value("alarm")),
             margin: set(value("margin")),
             p: probability(value("p")),
-            alpha: value("alpha").map_or_else(|| "-".to_owned(), |alpha| alpha.to_string()),
+            alpha: value("alpha").map_or_else(|| "-".to_owned(), |whole| alpha(whole, 1)),
             alarm_alpha: value("alarm_alpha").filter(|part| Some(*part) < value("alpha")).map(significant),
         }
     }
@@ -279,7 +283,8 @@ mod tests {
 
     fn rail(state: &str, evidence: Value) -> Rail {
         let (metric, arm) = ("m".to_owned(), "b".to_owned());
-        Rail::of(&ReportedGuardrail { metric, arm, state: state.to_owned(), evidence, why: None })
+        let state = state.to_owned();
+        Rail::of(&ReportedGuardrail { metric, arm, state, evidence, rule: String::new(), is_share: true, why: None })
     }
 
     #[test]

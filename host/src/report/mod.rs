@@ -2,10 +2,16 @@
 //! says its method, its n and what it leaves out.
 
 mod changes;
+mod charts;
 mod formatting;
 mod groups;
+mod guardrail_rule;
 mod html;
+mod outlook;
+mod overview;
 mod plots;
+mod rounding;
+mod scorecard;
 mod shadow_arms;
 mod since_end;
 mod tables;
@@ -14,6 +20,7 @@ mod versions;
 
 pub use changes::Change;
 pub use groups::{ReportedFairness, ReportedSegment};
+pub use outlook::{Check, NextStep, Outlook, Progress, Ramp, RampStep};
 pub use shadow_arms::{ReportedShadow, shadows};
 pub use since_end::{Difference, SinceEnd};
 pub use versions::Version;
@@ -21,8 +28,10 @@ pub use versions::Version;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serin_core::analysis::{Analysis, ArmVerdict, Found, MetricResult, Observed, analyse, by_segment, warnings};
-use serin_core::experiment::{Experiment, Status};
+use serin_core::analysis::{
+    Analysis, ArmVerdict, Found, GuardrailResult, MetricResult, Observed, analyse, by_segment, warnings,
+};
+use serin_core::experiment::{Aggregate, Experiment, Metric, Quantity, Status, Watched};
 
 use crate::experiments::{HOST, HistoryPoint, counts, evidence};
 use crate::ledger::{LedgerError, Reads, TransitionRow};
@@ -98,6 +107,9 @@ pub struct Report {
     /// What forbids shipping, whatever the arms show; in sentences.
     #[serde(default)]
     pub forbids: Vec<String>,
+    /// What follows and when, the ramp, the progress, and the checks of the data.
+    #[serde(flatten)]
+    pub outlook: Outlook,
     /// What has changed since the experiment ended, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub since_end: Option<SinceEnd>,
@@ -190,6 +202,12 @@ pub struct ReportedMetric {
     pub adjustment: Option<String>,
     /// Error rate of each interval.
     pub alpha: f64,
+    /// How many tests share the file's alpha; `alpha` is the part of one. 0 in reports of older hosts.
+    #[serde(default)]
+    pub shared_by: u64,
+    /// Its means are shares of units, from 0 to 1.
+    #[serde(default)]
+    pub is_share: bool,
     /// Units at which the confidence sequence is tightest.
     pub planned_units: u64,
     /// Which way is better: `increase` or `decrease`.
@@ -266,6 +284,12 @@ pub struct ReportedGuardrail {
     pub state: String,
     /// What that rests on.
     pub evidence: Value,
+    /// What it stops at and what it lets ship; empty in reports of older hosts.
+    #[serde(default)]
+    pub rule: String,
+    /// What it watches is a share of units.
+    #[serde(default)]
+    pub is_share: bool,
     /// Why it says no more.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
@@ -321,13 +345,7 @@ impl Report {
         let (spec, analysis) = (&observed.spec, analyse(observed, now_ms));
         let (changes, changes_before, allocations) = Change::listed(&context.changes);
         let names = || spec.arms.iter().map(|arm| arm.name.to_string());
-        let guardrail = |found: &serin_core::analysis::GuardrailResult| ReportedGuardrail {
-            metric: spec.guardrails[found.guardrail].name.to_string(),
-            arm: found.arm.to_string(),
-            state: found.status.as_str().to_owned(),
-            evidence: evidence(found, observed),
-            why: found.why.clone(),
-        };
+        let outlook = Outlook::of(observed, &analysis, status, now_ms);
         Self {
             experiment: spec.id.to_string(),
             state: status.state.as_str().to_owned(),
@@ -352,7 +370,7 @@ impl Report {
                 expected: names().zip(analysis.expected.iter().copied()).collect(),
             },
             metrics: analysis.metrics.iter().map(|found| metric(spec, found)).collect(),
-            guardrails: analysis.guardrails.iter().map(guardrail).collect(),
+            guardrails: analysis.guardrails.iter().map(|found| guardrail(observed, found)).collect(),
             fairness: analysis.fairness.iter().map(|found| ReportedFairness::of(found, observed)).collect(),
             segments: by_segment(observed, now_ms).iter().map(|found| ReportedSegment::of(found, spec)).collect(),
             shadows: context.shadows,
@@ -366,6 +384,7 @@ impl Report {
                 decision: analysis.verdict.decision.as_str().to_owned(),
                 why: analysis.verdict.why,
             },
+            outlook,
             since_end: None,
         }
     }
@@ -374,6 +393,29 @@ impl Report {
 fn rfc3339(ms: u64) -> String {
     let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     time.map(|time| time.to_string()).unwrap_or_default()
+}
+
+fn guardrail(observed: &Observed, found: &GuardrailResult) -> ReportedGuardrail {
+    let spec = &observed.spec;
+    let guardrail = &spec.guardrails[found.guardrail];
+    let is_share = match guardrail.watched {
+        Watched::Metric(at) => is_share(&spec.metrics[at]),
+        _ => true,
+    };
+    ReportedGuardrail {
+        metric: guardrail.name.to_string(),
+        arm: found.arm.to_string(),
+        state: found.status.as_str().to_owned(),
+        evidence: evidence(found, observed),
+        rule: guardrail_rule::rule(guardrail, is_share),
+        is_share,
+        why: found.why.clone(),
+    }
+}
+
+/// Whether a metric's means are shares of units.
+fn is_share(metric: &Metric) -> bool {
+    matches!(&metric.quantity, Quantity::Mean(measure) if measure.aggregate == Aggregate::Any)
 }
 
 fn metric(spec: &Experiment, found: &MetricResult) -> ReportedMetric {
@@ -405,6 +447,8 @@ fn metric(spec: &Experiment, found: &MetricResult) -> ReportedMetric {
         method: metric.method.as_str().to_owned(),
         adjustment: found.adjustment.clone(),
         alpha: found.alpha,
+        shared_by: (metric.alpha / found.alpha).round() as u64,
+        is_share: is_share(metric),
         planned_units: metric.planned_units,
         direction: Some(if metric.more_is_better { "increase" } else { "decrease" }.to_owned()),
         window_ms: metric.window_ms,
@@ -430,3 +474,6 @@ fn stopped_by(history: &[TransitionRow]) -> Option<String> {
     let named = evidence["guardrail"].as_str().or(evidence["fairness"].as_str());
     named.or(evidence.get("srm").map(|_| "srm")).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod page_tests;

@@ -23,6 +23,18 @@ impl fmt::Display for Report {
                 writeln!(f, "{state} {}\n{}: {verdict}", happened.how, happened.since)?;
             }
         }
+        for arm in &self.arms {
+            writeln!(f, "  {:<24} {}: {}", arm.arm, arm.decision, arm.why)?;
+        }
+        for why in &self.forbids {
+            writeln!(f, "forbids shipping: {why}")?;
+        }
+        if let Some(next) = &self.outlook.next {
+            writeln!(f, "next: {}", next.sentence())?;
+        }
+        if let Some(progress) = &self.outlook.progress {
+            writeln!(f, "progress: {}", self.progress_sentence(progress))?;
+        }
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
         }
