@@ -2,7 +2,7 @@
 
 use serin_core::experiment::{Guardrail, Margin, OnBreach, Watched};
 
-use super::rounding::{percent, short};
+use super::rounding::{percent, points, short};
 
 /// The rule of a guardrail. `is_share` says whether what it watches is a share of units.
 pub(super) fn rule(guardrail: &Guardrail, is_share: bool) -> String {
@@ -32,11 +32,6 @@ pub(super) fn rule(guardrail: &Guardrail, is_share: bool) -> String {
     }
 }
 
-/// A difference of shares in percentage points.
-fn points(value: f64) -> String {
-    format!("{} percentage points", short(value * 100.0))
-}
-
 #[cfg(test)]
 mod tests {
     use serin_core::experiment::Experiment;
@@ -56,7 +51,7 @@ mod tests {
         assert_eq!(
             said("metric = \"failures\"\nmax_increase = 0.01"),
             "stops the experiment at any significant increase; an arm ships once the increase is surely below 1 percentage \
-             points"
+             point"
         );
         assert_eq!(
             said(

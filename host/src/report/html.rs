@@ -88,7 +88,7 @@ fn metric_in_full(metric: &ReportedMetric, history: &plots::History<'_>) -> Mark
         p.small { (formatting::metric(metric)) }
         (tables::arms(metric))
         @for comparison in &metric.comparisons {
-            div.compare { p { (comparison.arm) " \u{2212} " (comparison.against) ": " (formatting::comparison(comparison)) } }
+            div.compare { p { (comparison.arm) " \u{2212} " (comparison.against) ": " (formatting::comparison(comparison, metric.is_share)) } }
             (history.total(metric, &comparison.arm))
         }
     }

@@ -10,6 +10,8 @@ use super::rfc3339;
 use super::rounding::{counted, percent};
 
 const DAY_MS: f64 = 86_400_000.0;
+/// The time that a pace is told from, in milliseconds.
+const LEAST_PACE_MS: f64 = 60_000.0;
 
 /// What follows, the ramp, the progress and the checks. All of it is absent in reports of older hosts.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -70,7 +72,8 @@ pub struct Progress {
     pub planned: u64,
     /// Of them, those that are mature, in the arm with the fewest.
     pub mature: u64,
-    /// Days until the planned units are mature, at the pace so far; none if no unit enters.
+    /// Days until the planned units are mature, at the pace so far; none if no unit enters, or in
+    /// the first minute.
     pub days_left: Option<f64>,
     /// The smallest effect that the planned units find with a power of 80 %, in the metric's unit. It
     /// follows from the mean and the deviation of all units, never from the observed effect.
@@ -266,7 +269,7 @@ impl Progress {
             return Some(last.entry_ms.saturating_add(mature_ms).saturating_sub(now_ms) as f64 / DAY_MS);
         }
         let ran = now_ms.saturating_sub(status.started_ms?) as f64;
-        if so_far == 0 || !status.state.takes_units() {
+        if so_far == 0 || ran < LEAST_PACE_MS || !status.state.takes_units() {
             return None;
         }
         Some(((planned - so_far) as f64 * ran / so_far as f64 + mature_ms as f64) / DAY_MS)

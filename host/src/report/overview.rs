@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use super::formatting::{self, duration};
-use super::rounding::{Shown, counted, percent, short};
+use super::rounding::{counted, percent, points, short};
 use super::{Check, NextStep, Progress, Ramp, RampStep, Report};
 
 /// How a badge is coloured. Its words say the same.
@@ -91,7 +91,13 @@ impl Report {
                 }
                 @if !self.arms.is_empty() {
                     ul.plain {
-                        @for arm in &self.arms { li { b { (arm.arm) } " " (decided(&arm.decision)) " " (arm.why) } }
+                        @for arm in &self.arms {
+                            @let is_said = arm.why == self.verdict.why;
+                            li {
+                                b { "Arm " (arm.arm) } " " (decided(&arm.decision)) " "
+                                @if is_said { "as above" } @else { (arm.why) }
+                            }
+                        }
                     }
                 }
                 @for why in &self.forbids { p { (badge(Tone::Bad, "forbids shipping")) " " (why) } }
@@ -159,14 +165,14 @@ impl Report {
         let left = match progress.days_left {
             Some(0.0) => String::new(),
             Some(days) => format!(", {} days left at the pace so far", short(days)),
-            None => ", and no unit enters that would complete them".to_owned(),
+            None if matches!(self.state.as_str(), "running" | "paused") => {
+                ", at a pace that is not known yet".to_owned()
+            }
+            None => ", and no more units enter".to_owned(),
         };
         let effect = progress.detectable.map(|effect| {
             let relative = progress.detectable_relative.map(|share| format!(" ({} of the mean)", percent(share)));
-            let effect = match Shown::difference(is_share) {
-                Shown::Points => format!("{} percentage points", short(effect * 100.0)),
-                _ => short(effect),
-            };
+            let effect = if is_share { points(effect) } else { short(effect) };
             format!(
                 "; the smallest effect that the planned units find with a power of 80 % is {effect}{}",
                 relative.unwrap_or_default()
@@ -184,6 +190,7 @@ impl Ramp {
         let least = self.steps.get(self.step.saturating_sub(1)).map_or(0, |step| step.min_units);
         let entered = match least {
             0 => format!("{} entered", counted(self.units, "unit")),
+            least if self.units >= least => format!("{} units entered, of {least} that are needed", self.units),
             least => format!("{} of {least} units entered", self.units),
         };
         format!("Step {} of {}: {entered}.", self.step, self.steps.len())

@@ -192,10 +192,129 @@ fn all() -> [(&'static str, Report); 6] {
 }
 
 #[test]
-fn dump() {
+fn sections_stand_in_the_order_in_which_a_reader_needs_them() {
     for (name, report) in all() {
-        std::fs::write(format!("/tmp/rep_{name}.html"), report.html()).expect("w");
-        std::fs::write(format!("/tmp/rep_{name}.txt"), report.to_string()).expect("w");
-        std::fs::write(format!("/tmp/rep_{name}.json"), serde_json::to_string_pretty(&report).expect("j")).expect("w");
+        let page = report.html();
+        let mut order =
+            vec!["<h1>", "id=\"verdict\"", "<b>Next</b>", "id=\"checks\"", "id=\"ramp\"", "id=\"scorecard\""];
+        order.extend([
+            "id=\"progress\"",
+            "id=\"chart\"",
+            "id=\"details\"",
+            "<h2>Units</h2>",
+            "<h2>Metrics in full</h2>",
+        ]);
+        order.extend(["<h2>Guardrails in full</h2>", "<h2>Decisions by action</h2>", "<h2>What happened</h2>"]);
+        order.extend(["<h2>What is tested</h2>", "<h2>Experiment file</h2>"]);
+        let at: Vec<usize> = order.iter().map(|part| page.find(part).unwrap_or(usize::MAX)).collect();
+        assert!(at.is_sorted() && at.last().is_some_and(|at| *at < page.len()), "{name}: {at:?}");
+        // What is below is folded, all of it.
+        let (_, details) = page.split_once("id=\"details\">").expect("details");
+        assert_eq!(details.matches("<details>").count(), details.matches("<h2>").count(), "{name}");
     }
+}
+
+#[test]
+fn each_state_is_told_in_words() {
+    let needles = |name: &str| match name {
+        "early" => ["day 1; ", "112 of 300 units entered", "not before 2026-11-19 11:06 UTC", "<b>too early</b>"],
+        "conflict" => ["<b>HOLD</b>", "<b>better</b>", "<b>worse</b>", "6000 of 4000 planned units are mature"],
+        "shipped" => ["<b>SHIPPED</b>", "less a holdback of 10 %", "<b>better</b>", "<b>holds</b>"],
+        "aborted" => ["<b>ABORTED</b>", "<b>harm</b>", "the experiment has ended", "no more units enter"],
+        "dropped" => ["<b>Arm other</b> <span class=\"badge bad\">", "was dropped", "<b>Arm next</b>", "<b>hold</b>"],
+        _ => {
+            ["<b>provisional</b>", "6000 of 40000 planned units", "days left at the pace so far", "no difference shown"]
+        }
+    };
+    for (name, report) in all() {
+        let page = report.html();
+        for needle in needles(name) {
+            assert!(page.contains(needle), "{name}: {needle}: {page}");
+        }
+    }
+}
+
+#[test]
+fn numbers_are_rounded_and_shares_are_in_percent() {
+    let page = conflict().html();
+    for needle in ["10.0 %, 16.0 %", "<b>+60\u{a0}%</b>", "+28 to +103\u{a0}%", "alpha 0.05 shared by 2"] {
+        assert!(page.contains(needle), "{needle}: {page}");
+    }
+    assert!(page.contains("for the alarm shared by 2") && page.contains("surely below 1 percentage point"), "{page}");
+    for (name, report) in all() {
+        let (page, text) = (report.html(), report.to_string());
+        let is_long = |word: &str| {
+            word.split_once('.').is_some_and(|(_, d)| d.len() > 6 && d.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let long = page.split(['<', '>', ' ', '"', '(']).chain(text.split([' ', '('])).find(|word| is_long(word));
+        assert_eq!(long, None, "{name}");
+    }
+}
+
+#[test]
+fn the_plan_tells_the_effect_that_it_finds_and_the_observed_one_does_not_change_it() {
+    let progress = |report: Report| report.outlook.progress.expect("a goal");
+    let rates = |arm: f64| [[0.2, 0.3, 0.02, 0.0], [arm, 0.3, 0.02, 0.0]];
+    let with = |one: f64, other: f64| {
+        let [mut rates, other] = [rates(one), rates(other)];
+        rates[0][0] = other[1][0];
+        progress(report_at(&observed(&two(), 2000, &rates, Course::default()), &running(), &[], 10))
+    };
+    // The same units, with the effect one way and the other.
+    let (up, down) = (with(0.25, 0.15), with(0.15, 0.25));
+    assert!(up.detectable.is_some() && up.detectable == down.detectable, "{up:?} {down:?}");
+    // 2000 in ten days: 2000 more take ten, and a day to mature.
+    assert!(up.days_left.is_some_and(|days| (days - 11.0).abs() < 1e-9), "{up:?}");
+    // (3.03 to 3.3 for two goals + 0.84) · 2 · sqrt(0.2 · 0.8 / 4000)
+    assert!(up.detectable.is_some_and(|effect| (0.048..0.054).contains(&effect)), "{up:?}");
+}
+
+#[test]
+fn all_panels_of_the_chart_are_there_and_one_is_chosen() {
+    let page = conflict().html();
+    let count = |what: &str| page.matches(what).count();
+    assert_eq!((count("type=\"radio\""), count("class=\"panel\""), count(" checked")), (3, 3, 1));
+    assert!(!page.contains("<script") && !page.contains("http"), "it needs nothing else");
+    // Print shows all panels and opens what is folded.
+    let print = page.split_once("@media print").map_or("", |(_, print)| print);
+    assert!(
+        print.contains(".choice>.panel{display:block}") && print.contains("details::details-content{display:block")
+    );
+}
+
+#[test]
+fn the_text_has_the_verdict_by_arm_what_forbids_and_the_lift() {
+    let mut report = dropped();
+    report.forbids.push("a feed is silent".to_owned());
+    let text = report.to_string();
+    for needle in
+        ["\n  other                    stop: ", "\nforbids shipping: a feed is silent\n", "\nnext: the host ships"]
+    {
+        assert!(text.contains(needle), "{needle}: {text}");
+    }
+    let text = conflict().to_string();
+    assert!(text.contains("(+60.0 % of control's, surely +28 to +103\u{a0}%)"), "{text}");
+    assert!(provisional().to_string().contains("provisional: not all planned units are mature"));
+}
+
+#[test]
+fn a_report_of_an_older_host_is_still_read_and_drawn() {
+    let mut json = serde_json::to_value(conflict()).expect("json");
+    let fields = json.as_object_mut().expect("an object");
+    for key in ["started_at", "next", "ramp", "progress", "checks", "arms", "forbids"] {
+        assert!(fields.remove(key).is_some(), "{key}");
+    }
+    for list in ["metrics", "guardrails"] {
+        for entry in fields[list].as_array_mut().expect("a list") {
+            let entry = entry.as_object_mut().expect("an object");
+            ["shared_by", "is_share", "rule"].into_iter().for_each(|key| drop(entry.remove(key)));
+        }
+    }
+    let old: Report = serde_json::from_value(json).expect("it is still a report");
+    let page = old.html();
+    assert!(
+        page.contains("<b>Split (SRM)</b>") && page.contains("alpha 0.025") && !page.contains("id=\"ramp\""),
+        "{page}"
+    );
+    assert!(!old.to_string().contains("\nnext: "));
 }

@@ -14,6 +14,14 @@ pub(super) fn percent(share: f64) -> String {
     format!("{} %", short(share * 100.0))
 }
 
+/// A difference of shares in percentage points.
+pub(super) fn points(difference: f64) -> String {
+    match short(difference * 100.0).as_str() {
+        "1" => "1 percentage point".to_owned(),
+        many => format!("{many} percentage points"),
+    }
+}
+
 /// A mean: a share in percent to what its units carry, else three significant digits.
 pub(super) fn mean(value: Option<f64>, units: u64, is_share: bool) -> String {
     match value {

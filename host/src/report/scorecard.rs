@@ -11,6 +11,8 @@ use super::{Report, ReportedComparison, ReportedGuardrail, ReportedMetric};
 const WIDTH: f64 = 240.0;
 /// How many times the narrowest interval's reach fits the scale: a very wide one is cut.
 const MOST: f64 = 6.0;
+/// The margins that fit the guardrails' scale on either side of 0.
+const MOST_MARGINS: f64 = 3.0;
 
 /// A scale that several intervals share.
 #[derive(Debug, Clone, Copy)]
@@ -20,16 +22,19 @@ struct Scale {
 }
 
 impl Scale {
-    /// A scale for these intervals that has `marks` on it.
-    fn of(intervals: &[[f64; 2]], marks: &[f64]) -> Self {
-        let reach = |[low, high]: &[f64; 2]| low.abs().max(high.abs());
-        let narrowest = intervals.iter().map(reach).filter(|reach| *reach > 0.0).fold(f64::INFINITY, f64::min);
-        let far = marks.iter().fold(0.0_f64, |far, mark| far.max(mark.abs()));
-        let most = (narrowest * MOST).max(far * MOST / 2.0);
+    /// A scale for these intervals that has `marks` on it, and nothing beyond `most` on either side.
+    fn of(intervals: &[[f64; 2]], marks: &[f64], most: f64) -> Self {
         let ends = intervals.iter().flatten().map(|end| end.clamp(-most, most)).chain(marks.iter().copied());
         let (low, high) = ends.fold((0.0_f64, 0.0_f64), |(low, high), end| (low.min(end), high.max(end)));
         let room = ((high - low) * 0.08).max(f64::MIN_POSITIVE);
         Self { low: low - room, high: high + room }
+    }
+
+    /// A scale for lifts: the widest ones are cut, so that the narrowest can still be seen.
+    fn of_lifts(intervals: &[[f64; 2]]) -> Self {
+        let reach = |[low, high]: &[f64; 2]| low.abs().max(high.abs());
+        let narrowest = intervals.iter().map(reach).filter(|reach| *reach > 0.0).fold(f64::INFINITY, f64::min);
+        Self::of(intervals, &[0.0], if narrowest.is_finite() { narrowest * MOST } else { 0.0 })
     }
 
     fn x(self, value: f64) -> f64 {
@@ -55,10 +60,16 @@ impl Scale {
 
     /// The scale's ends and marks in numbers.
     fn axis(self, labels: &[(f64, String)]) -> Markup {
+        let anchor = |x: f64| match x / WIDTH {
+            share if share < 0.15 => "start",
+            share if share > 0.85 => "end",
+            _ => "middle",
+        };
         html! {
             svg.scale viewBox={ "0 0 " (WIDTH) " 14" } role="img" aria-label="the common scale" {
                 @for (value, label) in labels {
-                    text x=(format!("{:.1}", self.x(*value).clamp(8.0, WIDTH - 8.0))) y="11" font-size="11" text-anchor="middle" { (label) }
+                    @let x = self.x(*value);
+                    text x=(format!("{x:.1}")) y="11" font-size="11" text-anchor=(anchor(x)) { (label) }
                 }
             }
         }
@@ -99,10 +110,12 @@ fn goals(metrics: &[&ReportedMetric]) -> Markup {
         .filter_map(|found| found.relative_interval)
         .filter(|ends| ends.iter().all(|end| end.is_finite()))
         .collect();
-    let scale = Scale::of(&lifts, &[0.0]);
-    let inner = |side: f64| (side, Shown::Percent.signed(side, side.abs()));
-    let ends = [scale.low, scale.high].map(|end| end * 0.8).into_iter().filter(|end| end.abs() > 1e-9).map(inner);
-    let labels: Vec<(f64, String)> = ends.chain([(0.0, "0".to_owned())]).collect();
+    let scale = Scale::of_lifts(&lifts);
+    let ends = [scale.low, scale.high].map(|end| (end, Shown::Percent.signed(end, end.abs())));
+    let said = ends.clone().map(|(_, label)| label).join(" to ");
+    // An end that is nearly 0 has no room for a label.
+    let far = |end: &(f64, String)| end.0.abs() > 0.25 * (scale.high - scale.low);
+    let labels: Vec<(f64, String)> = ends.into_iter().filter(far).chain([(0.0, "0".to_owned())]).collect();
     html! {
         div.wide {
             table.cards {
@@ -120,7 +133,10 @@ fn goals(metrics: &[&ReportedMetric]) -> Markup {
                 }
             }
         }
-        p.small { "Lift: the arm's mean against control's, as a share of control's. All lifts are on one scale, whose line is 0; an arrow is an end beyond it." }
+        p.small {
+            "Lift: the arm's mean against control's, as a share of control's."
+            @if !lifts.is_empty() { " All lifts are on one scale, " (said) "; the line is 0, and an arrow an end beyond the scale." }
+        }
     }
 }
 
@@ -153,7 +169,7 @@ fn goal_row(metric: &ReportedMetric, found: &ReportedComparison, scale: Scale) -
             }
             td data-label="lift" {
                 @if let Some(ends) = found.relative_interval { (scale.draw(ends, found.relative, &[0.0])) }
-                @else { span.small { "no lift: " (no_lift(found)) } }
+                @else { span.small { "none: " (no_lift(found)) } }
             }
         }
     }
@@ -173,7 +189,7 @@ fn in_margins(rail: &ReportedGuardrail) -> Option<[f64; 2]> {
 
 fn guardrails(all: &[ReportedGuardrail]) -> Markup {
     let intervals: Vec<[f64; 2]> = all.iter().filter_map(in_margins).collect();
-    let scale = Scale::of(&intervals, &[0.0, 1.0]);
+    let scale = Scale::of(&intervals, &[0.0, 1.0], MOST_MARGINS);
     let labels = [(0.0, "0".to_owned()), (1.0, "margin".to_owned())];
     html! {
         div.wide {
@@ -194,6 +210,10 @@ fn guardrails(all: &[ReportedGuardrail]) -> Markup {
                     }
                 }
             }
+        }
+        p.small {
+            "All guardrails are on one scale, in units of their margins. The solid line is no change, the dashed line the \
+             margin: an arm ships when its interval ends before it."
         }
     }
 }
@@ -250,7 +270,7 @@ mod tests {
     #[test]
     fn one_value_has_one_place_on_a_scale() {
         let intervals = [[0.1, 0.2], [-0.3, 0.2]];
-        let scale = Scale::of(&intervals, &[0.0]);
+        let scale = Scale::of_lifts(&intervals);
         let x2 = |ends: [f64; 2]| {
             let svg = scale.draw(ends, None, &[0.0]).into_string();
             svg.split("<line ").nth(2).and_then(|line| line.split("x2=\"").nth(1)?.split('"').next().map(str::to_owned))
@@ -261,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_wide_interval_is_cut_with_an_arrow_and_hides_no_narrow_one() {
-        let scale = Scale::of(&[[-0.01, 0.02], [-3.0, 5.0]], &[0.0]);
+        let scale = Scale::of_lifts(&[[-0.01, 0.02], [-3.0, 5.0]]);
         assert!(scale.x(0.02) - scale.x(-0.01) > WIDTH / 10.0, "{scale:?}");
         assert_eq!(scale.draw([-3.0, 5.0], None, &[0.0]).into_string().matches("<path").count(), 2);
         assert_eq!(scale.draw([-0.01, 0.02], None, &[0.0]).into_string().matches("<path").count(), 0);

@@ -171,7 +171,8 @@ fn fairness_table(group: &[ReportedFairness]) -> Markup {
                 td { (found.group) }
                 td { b { (found.state) } }
                 td.n { (found.units[0]) " / " (found.units[1]) }
-                @for value in found.rates.into_iter().chain([found.ratio]) { td.n { (number(value)) } }
+                @for (rate, units) in found.rates.into_iter().zip(found.units) { td.n { (mean(rate, units, true)) } }
+                td.n { (number(found.ratio)) }
                 td.n { (surely(found)) }
             }
             @if let Some(why) = &found.why { tr { td {} td.small colspan="7" { (why) } } }

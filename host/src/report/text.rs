@@ -3,6 +3,7 @@
 use std::fmt::{self, Formatter};
 
 use super::formatting::{self, RAILS, Rail, line, number, p_is, probability};
+use super::rounding::mean;
 use super::{Report, ReportedGuardrail, ReportedMetric, SinceEnd};
 
 impl fmt::Display for Report {
@@ -103,11 +104,11 @@ fn rail(f: &mut Formatter<'_>, guardrail: &ReportedGuardrail) -> fmt::Result {
 fn measured(f: &mut Formatter<'_>, metric: &ReportedMetric) -> fmt::Result {
     writeln!(f, "\n{} ({})", metric.name, formatting::metric(metric))?;
     for (name, arm) in &metric.arms {
-        writeln!(f, "  {name:<24} {:>9} units   mean {}", arm.units, number(arm.mean))?;
+        writeln!(f, "  {name:<24} {:>9} units   mean {}", arm.units, mean(arm.mean, arm.units, metric.is_share))?;
     }
     for found in &metric.comparisons {
         let title = format!("{} - {}", found.arm, found.against);
-        writeln!(f, "  {title:<24} {}", formatting::comparison(found))?;
+        writeln!(f, "  {title:<24} {}", formatting::comparison(found, metric.is_share))?;
     }
     Ok(())
 }
