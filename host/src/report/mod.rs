@@ -370,7 +370,7 @@ impl Report {
                 expected: names().zip(analysis.expected.iter().copied()).collect(),
             },
             metrics: analysis.metrics.iter().map(|found| metric(spec, found)).collect(),
-            guardrails: analysis.guardrails.iter().map(|found| guardrail(observed, found)).collect(),
+            guardrails: analysis.guardrails.iter().map(|found| reported(found, observed)).collect(),
             fairness: analysis.fairness.iter().map(|found| ReportedFairness::of(found, observed)).collect(),
             segments: by_segment(observed, now_ms).iter().map(|found| ReportedSegment::of(found, spec)).collect(),
             shadows: context.shadows,
@@ -395,7 +395,7 @@ fn rfc3339(ms: u64) -> String {
     time.map(|time| time.to_string()).unwrap_or_default()
 }
 
-fn guardrail(observed: &Observed, found: &GuardrailResult) -> ReportedGuardrail {
+fn reported(found: &GuardrailResult, observed: &Observed) -> ReportedGuardrail {
     let spec = &observed.spec;
     let guardrail = &spec.guardrails[found.guardrail];
     let is_share = match guardrail.watched {

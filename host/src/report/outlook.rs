@@ -96,7 +96,7 @@ pub struct Check {
 impl Outlook {
     pub(super) fn of(observed: &Observed, analysis: &Analysis, status: &Status, now_ms: u64) -> Self {
         let spec = &observed.spec;
-        let shipped = observed.is_against_held_back();
+        let shipped = status.served.is_some();
         Self {
             started_at: status.started_ms.map(rfc3339),
             next: NextStep::of(spec, analysis, status, now_ms),
