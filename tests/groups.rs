@@ -221,10 +221,9 @@ fn groups_covariates_and_segments_are_those_of_the_entry_and_harm_to_a_group_pau
         assert!(page.contains(needle), "{needle}");
     }
     // What matters most comes first; and whom a row is about is beside its numbers.
-    let titles =
-        ["What happened", "What is tested", "Fairness", "cured", "paid", "Units", "Segments", "Decisions by action"];
+    let titles = ["Scorecard", "Progress", "Units", "Fairness", "Segments", "Decisions by action", "What happened"];
     let at = titles.map(|title| page.find(&format!("<h2>{title}</h2>")).unwrap_or(usize::MAX));
-    assert!(at.is_sorted() && at[7] < usize::MAX, "{at:?}");
+    assert!(at.is_sorted() && at[6] < usize::MAX, "{at:?}");
     let units = row("next", "cured")["units"].clone();
     assert!(page.contains(&format!("<td class=\"n\">{} / {}</td>", units[0], units[1])), "{units}: {page}");
     for needle in [

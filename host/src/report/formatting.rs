@@ -1,5 +1,6 @@
 //! Numbers, times and phrases that the text and HTML reports share.
 
+use super::rounding::{Shown, alpha, mean as share, short};
 use super::{Change, Excluded, Report, ReportedComparison, ReportedGuardrail, ReportedMetric, Units};
 
 /// A number to the digits that matter at its size.
@@ -145,7 +146,7 @@ pub(super) fn metric(metric: &ReportedMetric) -> String {
         method => format!("{method}: tightest at {planned} units"),
     });
     parts.extend(metric.adjustment.clone());
-    parts.push(format!("alpha {}", metric.alpha));
+    parts.push(format!("alpha {}", alpha(metric.alpha, metric.shared_by)));
     let left_out = named(metric.left_out.iter().map(|(why, n)| (why.as_str(), *n)));
     if !left_out.is_empty() {
         parts.push(format!("left out: {}", left_out.join(", ")));
@@ -154,15 +155,22 @@ pub(super) fn metric(metric: &ReportedMetric) -> String {
 }
 
 /// What a comparison says.
-pub(super) fn comparison(found: &ReportedComparison) -> String {
+pub(super) fn comparison(found: &ReportedComparison, is_share: bool) -> String {
     let (Some(difference), Some([low, high])) = (found.difference, found.interval) else {
         return format!("not enough data: {}", found.not_enough.as_deref().unwrap_or_default());
     };
-    let [difference, low, high] = [difference, low, high].map(|value| number(Some(value)));
+    let in_unit = |value: f64| match is_share {
+        true => Shown::Points.signed(value, high - low),
+        false => number(Some(value)),
+    };
+    let [difference, low, high] = [difference, low, high].map(in_unit);
     let relative = found.relative.filter(|share| share.is_finite());
-    let relative = relative.map(|share| format!(" ({:+.1} % of control's)", share * 100.0)).unwrap_or_default();
+    let lift = found.relative_interval.map(|ends| format!(", surely {}", Shown::Percent.interval(ends)));
+    let lift = lift.unwrap_or_default();
+    let relative = relative.map(|share| format!(" ({:+.1} % of control's{lift})", share * 100.0)).unwrap_or_default();
     let p = p_is(found.p);
     let reading = match (found.significant, found.better) {
+        (false, _) if found.provisional => ", provisional: not all planned units are mature",
         (false, _) => "",
         (true, Some(true)) => ", significantly better",
         (true, Some(false)) => ", significantly worse",
@@ -202,20 +210,34 @@ impl Rail {
         let value = |key: &str| evidence[key].as_f64();
         let whole = |key: &str| evidence[key].as_u64();
         let units = |key: &str| whole(key).map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let width = value("increase_below").zip(value("increase_above")).map_or(0.0, |(high, low)| high - low);
+        // Without an upper bound there is no width to round to.
+        let in_points = guardrail.is_share && width > 0.0;
+        let bound = |key: &str| match value(key) {
+            Some(bound) if in_points => Shown::Points.signed(bound, width),
+            bound => number(bound),
+        };
+        let limit = |key: &str| match value(key) {
+            Some(limit) if in_points => format!("{}\u{a0}pp", short(limit * 100.0)),
+            limit => set(limit),
+        };
+        let mean = |side: &str| match (guardrail.is_share, value(&format!("{side}_mean"))) {
+            (true, mean) => share(mean, whole(&format!("{side}_units")).unwrap_or_default(), true),
+            (false, mean) => number(mean),
+        };
         // Where the events decided, the bounds alone may not show it.
         let by_events = guardrail.state == "harm" && value("p").is_some() && value("increase_above") <= value("alarm");
         Self {
             kind: evidence["kind"].as_str().unwrap_or("increase").to_owned(),
             count: whole("events").zip(whole("most")).map(|(events, most)| format!("{events} of at most {most}")),
             action: evidence["action"].as_str().map(line),
-            means: ["control", "arm"]
-                .map(|side| (number(value(&format!("{side}_mean"))), units(&format!("{side}_units")))),
-            above: if by_events { "> 0".to_owned() } else { number(value("increase_above")) },
-            below: number(value("increase_below")),
-            alarm: set(value("alarm")),
-            margin: set(value("margin")),
+            means: ["control", "arm"].map(|side| (mean(side), units(&format!("{side}_units")))),
+            above: if by_events { "> 0".to_owned() } else { bound("increase_above") },
+            below: bound("increase_below"),
+            alarm: limit("alarm"),
+            margin: limit("margin"),
             p: probability(value("p")),
-            alpha: value("alpha").map_or_else(|| "-".to_owned(), |alpha| alpha.to_string()),
+            alpha: value("alpha").map_or_else(|| "-".to_owned(), |whole| alpha(whole, 1)),
             alarm_alpha: value("alarm_alpha").filter(|part| Some(*part) < value("alpha")).map(significant),
         }
     }
@@ -287,7 +309,8 @@ mod tests {
 
     fn rail(state: &str, evidence: Value) -> Rail {
         let (metric, arm) = ("m".to_owned(), "b".to_owned());
-        Rail::of(&ReportedGuardrail { metric, arm, state: state.to_owned(), evidence, why: None })
+        let state = state.to_owned();
+        Rail::of(&ReportedGuardrail { metric, arm, state, evidence, rule: String::new(), is_share: false, why: None })
     }
 
     #[test]

@@ -2,11 +2,18 @@
 //! says its method, its n and what it leaves out.
 
 mod changes;
+mod charts;
 mod feeds;
 mod formatting;
 mod groups;
+mod guardrail_rule;
 mod html;
+mod metrics;
+mod outlook;
+mod overview;
 mod plots;
+mod rounding;
+mod scorecard;
 mod shadow_arms;
 mod since_end;
 mod since_ship;
@@ -17,6 +24,8 @@ mod versions;
 pub use changes::Change;
 pub use feeds::ReportedFeed;
 pub use groups::{ReportedFairness, ReportedSegment};
+pub use metrics::{ReportedArm, ReportedComparison, ReportedMetric, Shrunken};
+pub use outlook::{Check, NextStep, Outlook, Progress, Ramp, RampStep};
 pub use shadow_arms::{ReportedShadow, shadows};
 pub use since_end::{Difference, SinceEnd};
 pub use since_ship::SinceShip;
@@ -25,11 +34,10 @@ pub use versions::Version;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serin_core::analysis::{
-    Analysis, ArmVerdict, Decide, Found, GuardrailResult, MetricResult, Observed, analyse, by_segment, warnings,
-};
-use serin_core::experiment::{Experiment, Role, Status};
-use serin_core::stats::shrunken;
+use serin_core::analysis::{Analysis, ArmVerdict, Decide, GuardrailResult, Observed, analyse, by_segment, warnings};
+use serin_core::experiment::{Experiment, Status, Watched};
+
+use metrics::{is_share, metric};
 
 use crate::experiments::{HOST, HistoryPoint, counts, evidence};
 use crate::ledger::{LedgerError, Reads, TransitionRow};
@@ -113,6 +121,9 @@ pub struct Report {
     /// What forbids shipping, whatever the arms show; in sentences.
     #[serde(default)]
     pub forbids: Vec<String>,
+    /// What follows and when, the ramp, the progress, and the checks of the data.
+    #[serde(flatten)]
+    pub outlook: Outlook,
     /// What has changed since the experiment ended, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub since_end: Option<SinceEnd>,
@@ -194,103 +205,6 @@ pub struct Srm {
     pub expected: IndexMap<String, f64>,
 }
 
-/// A metric.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ReportedMetric {
-    /// Its name.
-    pub name: String,
-    /// What it is for.
-    pub role: String,
-    /// It was added after the first unit: it decides nothing.
-    #[serde(default)]
-    pub exploratory: bool,
-    /// How the intervals are made.
-    pub method: String,
-    /// What else than the plain difference is compared.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub adjustment: Option<String>,
-    /// Error rate of each interval.
-    pub alpha: f64,
-    /// Units at which the confidence sequence is tightest.
-    pub planned_units: u64,
-    /// Which way is better: `increase` or `decrease`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub direction: Option<String>,
-    /// From a unit's entry, how long its rows count.
-    #[serde(default)]
-    pub window_ms: u64,
-    /// How late a row may be posted.
-    #[serde(default)]
-    pub lag_ms: u64,
-    /// By arm.
-    pub arms: IndexMap<String, ReportedArm>,
-    /// Units that are left out here, and why.
-    pub left_out: IndexMap<String, u64>,
-    /// Mature units that are not in it, by arm: without a row, or not exposed.
-    #[serde(default)]
-    pub left_out_by_arm: IndexMap<String, u64>,
-    /// Each arm against control.
-    pub comparisons: Vec<ReportedComparison>,
-}
-
-/// A metric in one arm.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ReportedArm {
-    /// Mature units.
-    pub units: u64,
-    /// Their mean or ratio.
-    pub mean: Option<f64>,
-}
-
-/// An arm against control.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ReportedComparison {
-    /// The arm.
-    pub arm: String,
-    /// Control.
-    pub against: String,
-    /// The difference of the means; none where there is not enough data.
-    pub difference: Option<f64>,
-    /// As a share of control's.
-    pub relative: Option<f64>,
-    /// The interval of that share; none where control's mean is not clearly different from 0.
-    #[serde(default)]
-    pub relative_interval: Option<[f64; 2]>,
-    /// Its interval.
-    pub interval: Option<[f64; 2]>,
-    /// Where the metric declares `prior_sd`, and a winner has shipped: the posterior mean of the
-    /// difference, and its standard deviation.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub shrunken: Option<Shrunken>,
-    /// Its p.
-    pub p: Option<f64>,
-    /// The interval does not hold zero.
-    pub significant: bool,
-    /// Whether that is the way that is wanted; none where it is not significant.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub better: Option<bool>,
-    /// Whether it is significantly worse, at the error rate that all metrics share.
-    #[serde(default)]
-    pub worse: bool,
-    /// A fixed method's planned units are not all mature: nothing is concluded from this yet.
-    #[serde(default)]
-    pub provisional: bool,
-    /// Why nothing can be said yet.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub not_enough: Option<String>,
-}
-
-/// A difference shrunken towards zero, since what shipped was chosen for being large.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Shrunken {
-    /// The posterior mean, in the metric's unit.
-    pub difference: f64,
-    /// The posterior standard deviation, in the same unit.
-    pub sd: f64,
-    /// The prior's standard deviation, from the file.
-    pub prior_sd: f64,
-}
-
 /// A guardrail in one arm.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReportedGuardrail {
@@ -302,6 +216,12 @@ pub struct ReportedGuardrail {
     pub state: String,
     /// What that rests on.
     pub evidence: Value,
+    /// What it stops at and what it lets ship; empty in reports of older hosts.
+    #[serde(default)]
+    pub rule: String,
+    /// What it watches is a share of units.
+    #[serde(default)]
+    pub is_share: bool,
     /// Why it says no more.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
@@ -392,6 +312,7 @@ impl Report {
         let (spec, analysis) = (&observed.spec, analyse(observed, known_ms));
         let (changes, changes_before, allocations) = Change::listed(&context.changes);
         let names = || spec.arms.iter().map(|arm| arm.name.to_string());
+        let outlook = Outlook::of(observed, &analysis, status, now_ms);
         Self {
             experiment: spec.id.to_string(),
             state: status.state.as_str().to_owned(),
@@ -427,6 +348,7 @@ impl Report {
                 decision: analysis.verdict.decision.as_str().to_owned(),
                 why: analysis.verdict.why,
             },
+            outlook,
             since_end: None,
             since_ship: None,
         }
@@ -434,11 +356,19 @@ impl Report {
 }
 
 fn reported(found: &GuardrailResult, observed: &Observed) -> ReportedGuardrail {
+    let spec = &observed.spec;
+    let guardrail = &spec.guardrails[found.guardrail];
+    let is_share = match guardrail.watched {
+        Watched::Metric(at) => is_share(&spec.metrics[at]),
+        _ => true,
+    };
     ReportedGuardrail {
-        metric: observed.spec.guardrails[found.guardrail].name.to_string(),
+        metric: guardrail.name.to_string(),
         arm: found.arm.to_string(),
         state: found.status.as_str().to_owned(),
         evidence: evidence(found, observed),
+        rule: guardrail_rule::rule(guardrail, is_share),
+        is_share,
         why: found.why.clone(),
     }
 }
@@ -448,60 +378,6 @@ fn rfc3339(ms: u64) -> String {
     time.map(|time| time.to_string()).unwrap_or_default()
 }
 
-/// A metric; a goal that has shipped with its shrunken estimate.
-fn metric(spec: &Experiment, found: &MetricResult, has_shipped: bool) -> ReportedMetric {
-    let metric = &spec.metrics[found.metric];
-    let prior_sd = metric.prior_sd.filter(|_| has_shipped && metric.role == Role::Goal);
-    let comparison = |comparison: &serin_core::analysis::Comparison| {
-        let said = comparison.found.as_ref().ok();
-        let of = |f: fn(&Found) -> f64| said.map(f);
-        ReportedComparison {
-            arm: comparison.arm.to_string(),
-            against: spec.control.to_string(),
-            difference: of(|f| f.estimate.difference),
-            relative: said
-                .filter(|f| f.estimate.control != 0.0)
-                .map(|f| f.estimate.difference / f.estimate.control.abs()),
-            relative_interval: said.and_then(|f| f.lift),
-            interval: said.map(|f| [f.interval.low, f.interval.high]),
-            shrunken: said.zip(prior_sd).map(|(found, prior_sd)| {
-                let [difference, sd] = shrunken(&found.estimate, prior_sd);
-                Shrunken { difference, sd, prior_sd }
-            }),
-            p: of(|f| f.interval.p),
-            significant: said.is_some_and(|f| f.significant),
-            better: said.filter(|f| f.significant).map(|f| f.better),
-            worse: comparison.is_worse,
-            provisional: said.is_some_and(|f| !f.is_final),
-            not_enough: comparison.found.as_ref().err().map(ToString::to_string),
-        }
-    };
-    let arms = spec.arms.iter().zip(&found.arms);
-    ReportedMetric {
-        name: metric.name.to_string(),
-        role: metric.role.as_str().to_owned(),
-        exploratory: found.exploratory,
-        method: metric.method.as_str().to_owned(),
-        adjustment: found.adjustment.clone(),
-        alpha: found.alpha,
-        planned_units: metric.planned_units,
-        direction: Some(if metric.more_is_better { "increase" } else { "decrease" }.to_owned()),
-        window_ms: metric.window_ms,
-        lag_ms: metric.lag_ms,
-        arms: arms.map(|(arm, a)| (arm.name.to_string(), ReportedArm { units: a.units, mean: a.mean })).collect(),
-        left_out: [
-            ("not_mature", found.not_mature),
-            ("no_row", found.no_row),
-            ("not_exposed", found.not_exposed),
-            ("unplanned", found.unplanned),
-        ]
-        .map(|(why, n)| (why.to_owned(), n))
-        .into(),
-        left_out_by_arm: spec.arms.iter().map(|arm| arm.name.to_string()).zip(found.left_out.iter().copied()).collect(),
-        comparisons: found.comparisons.iter().map(comparison).collect(),
-    }
-}
-
 /// The guardrail in the evidence of the host's own last stop.
 fn stopped_by(history: &[TransitionRow]) -> Option<String> {
     let last = history.iter().rev().find(|change| matches!(change.to.as_str(), "aborted" | "paused"))?;
@@ -509,3 +385,6 @@ fn stopped_by(history: &[TransitionRow]) -> Option<String> {
     let named = evidence["guardrail"].as_str().or(evidence["fairness"].as_str());
     named.or(evidence.get("srm").map(|_| "srm")).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod page_tests;

@@ -62,7 +62,7 @@ impl SinceShip {
         let goals = self.metrics.iter().filter(|metric| metric.role == "goal" && !metric.exploratory);
         let goal = |metric: &ReportedMetric| {
             let found = metric.comparisons.first()?;
-            Some(format!("; {}: {}", metric.name, formatting::comparison(found)))
+            Some(format!("; {}: {}", metric.name, formatting::comparison(found, metric.is_share)))
         };
         let goals: String = goals.filter_map(goal).collect();
         let harm = if self.verdict.decision == Decide::Stop.as_str() {

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use maud::{Markup, html};
 
 use super::formatting::{self, Rail, line, number, probability};
+use super::rounding::{mean, percent};
 use super::{Report, ReportedFairness, ReportedGuardrail, ReportedMetric, ReportedSegment, ReportedShadow, Srm};
 use Column::{Number, Text};
 
@@ -17,7 +18,7 @@ enum Column<'a> {
 
 fn table(columns: &[Column<'_>], rows: &Markup) -> Markup {
     html! {
-        div.wide {
+        div.wide tabindex="0" {
             table {
                 thead {
                     tr {
@@ -39,7 +40,7 @@ fn table(columns: &[Column<'_>], rows: &Markup) -> Markup {
 pub(super) fn arms(metric: &ReportedMetric) -> Markup {
     let rows = html! {
         @for (name, arm) in &metric.arms {
-            tr { td { (name) } td.n { (arm.units) } td.n { (number(arm.mean)) } }
+            tr { td { (name) } td.n { (arm.units) } td.n { (mean(arm.mean, arm.units, metric.is_share)) } }
         }
     };
     table(&[Text("arm"), Number("units"), Number("mean")], &rows)
@@ -63,7 +64,6 @@ pub(super) fn changes(report: &Report) -> Markup {
     };
     let columns = [Text("when (UTC)"), Text("what"), Number("phase"), Text("by"), Text("why"), Text("spec")];
     html! {
-        h2 { "What happened" }
         (table(&columns, &rows))
         @if let Some(guardrail) = &report.stopped_by { p.small { "stopped by " (guardrail) } }
         @if let Some(unlisted) = report.unlisted() { p.small { (unlisted) } }
@@ -85,7 +85,6 @@ pub(super) fn versions(report: &Report) -> Markup {
         }
     };
     html! {
-        h2 { "What is tested" }
         (table(&[Text("arm"), Text("role"), Text("strategy"), Text("parameters")], &rows))
     }
 }
@@ -107,7 +106,6 @@ pub(super) fn guardrails(guardrails: &[ReportedGuardrail]) -> Markup {
         Number("p and alpha"),
     ];
     html! {
-        h2 { "Guardrails" }
         (table(&columns, &rows))
         p.small { (formatting::RAILS) "." }
     }
@@ -151,7 +149,6 @@ pub(super) fn fairness(all: &[ReportedFairness]) -> Markup {
     }
     let is_same = |a: &ReportedFairness, b: &ReportedFairness| a.attribute == b.attribute && a.rate == b.rate;
     html! {
-        h2 { "Fairness" }
         p.small {
             "The well-treated of a group, by those of the reference group in the same arm; bounds are valid however often \
              they are looked at, and shared out over all comparisons. These are monitors that somebody chose, not a \
@@ -174,7 +171,8 @@ fn fairness_table(group: &[ReportedFairness]) -> Markup {
                 td { (found.group) }
                 td { b { (found.state) } }
                 td.n { (found.units[0]) " / " (found.units[1]) }
-                @for value in found.rates.into_iter().chain([found.ratio]) { td.n { (number(value)) } }
+                @for (rate, units) in found.rates.into_iter().zip(found.units) { td.n { (mean(rate, units, true)) } }
+                td.n { (number(found.ratio)) }
                 td.n { (surely(found)) }
             }
             @if let Some(why) = &found.why { tr { td {} td.small colspan="7" { (why) } } }
@@ -207,8 +205,8 @@ pub(super) fn balance(srm: &Srm) -> Markup {
             tr {
                 td { (arm) }
                 td.n { (n) }
-                td.n { (format!("{:.4}", *n as f64 / total)) }
-                td.n { (format!("{:.4}", expected(arm))) }
+                td.n { (percent(*n as f64 / total)) }
+                td.n { (percent(expected(arm))) }
             }
         }
     };
@@ -248,7 +246,6 @@ pub(super) fn segments(segments: &[ReportedSegment]) -> Markup {
         Number("among all"),
     ];
     html! {
-        h2 { "Segments" }
         p.small {
             "Exploratory: whoever looks at enough of them finds something. The last p is adjusted for all that are shown \
              (Benjamini and Hochberg). Units: of control / of the arm."
@@ -260,7 +257,6 @@ pub(super) fn segments(segments: &[ReportedSegment]) -> Markup {
 pub(super) fn shadow_arm(shadow: &ReportedShadow) -> Markup {
     let actions: BTreeSet<&str> = shadow.matrix.values().flat_map(|row| row.keys().map(String::as_str)).collect();
     html! {
-        h2 { "Shadow arm " (shadow.arm) }
         p {
             (shadow.decisions) " decisions, of which " (format!("{:.2}", shadow.agreement * 100.0))
             " % would have had the same action; " (shadow.dropped)
@@ -293,6 +289,9 @@ fn shadow_matrix(shadow: &ReportedShadow, actions: &BTreeSet<&str>) -> Markup {
 }
 
 pub(super) fn actions(actions: &IndexMap<String, IndexMap<String, u64>>) -> Markup {
+    if actions.values().all(IndexMap::is_empty) {
+        return html! {};
+    }
     let rows = html! {
         @for (arm, actions) in actions {
             @let total = actions.values().sum::<u64>().max(1) as f64;
@@ -303,7 +302,7 @@ pub(super) fn actions(actions: &IndexMap<String, IndexMap<String, u64>>) -> Mark
                     td { (action) }
                     td.n { (n) }
                     td {
-                        (format!("{share:.3}"))
+                        (percent(share))
                         svg width="120" height="8" role="img" aria-label=(format!("{share:.2}")) {
                             rect width=(format!("{:.1}", share * 120.0)) height="8" fill="#4a6fa5" {}
                         }
@@ -313,7 +312,6 @@ pub(super) fn actions(actions: &IndexMap<String, IndexMap<String, u64>>) -> Mark
         }
     };
     html! {
-        h2 { "Decisions by action" }
         (table(&[Text("arm"), Text("action"), Number("decisions"), Text("share")], &rows))
     }
 }

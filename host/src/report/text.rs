@@ -4,6 +4,7 @@ use std::fmt::{self, Formatter};
 
 use super::feeds;
 use super::formatting::{self, RAILS, Rail, line, number, p_is, probability};
+use super::rounding::mean;
 use super::{Report, ReportedGuardrail, ReportedMetric, SinceEnd, SinceShip};
 
 impl fmt::Display for Report {
@@ -26,6 +27,18 @@ impl fmt::Display for Report {
         }
         if let Some(since) = &self.since_ship {
             writeln!(f, "Since then, against those held back: {}", since.said())?;
+        }
+        for arm in &self.arms {
+            writeln!(f, "  {:<24} {}: {}", arm.arm, arm.decision, arm.why)?;
+        }
+        for why in &self.forbids {
+            writeln!(f, "forbids shipping: {why}")?;
+        }
+        if let Some(next) = &self.outlook.next {
+            writeln!(f, "next: {}", next.sentence())?;
+        }
+        if let Some(progress) = &self.outlook.progress {
+            writeln!(f, "progress: {}", self.progress_sentence(progress))?;
         }
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
@@ -110,11 +123,11 @@ fn since_ship(f: &mut Formatter<'_>, since: &SinceShip) -> fmt::Result {
 fn measured(f: &mut Formatter<'_>, metric: &ReportedMetric) -> fmt::Result {
     writeln!(f, "\n{} ({})", metric.name, formatting::metric(metric))?;
     for (name, arm) in &metric.arms {
-        writeln!(f, "  {name:<24} {:>9} units   mean {}", arm.units, number(arm.mean))?;
+        writeln!(f, "  {name:<24} {:>9} units   mean {}", arm.units, mean(arm.mean, arm.units, metric.is_share))?;
     }
     for found in &metric.comparisons {
         let title = format!("{} - {}", found.arm, found.against);
-        writeln!(f, "  {title:<24} {}", formatting::comparison(found))?;
+        writeln!(f, "  {title:<24} {}", formatting::comparison(found, metric.is_share))?;
     }
     Ok(())
 }

@@ -8,9 +8,8 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use super::metrics::{
-    Aggregate, Guardrail, Margin, Measure, Metric, Missing, OnBreach, Quantity, Role, Source, Watched,
-};
+use super::guardrails::{Guardrail, Margin, OnBreach, Watched};
+use super::metrics::{Aggregate, Measure, Metric, Missing, Quantity, Role, Source};
 use super::{Experiment, Fairness};
 use crate::Name;
 

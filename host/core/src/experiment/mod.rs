@@ -7,6 +7,7 @@ mod amendment_tests;
 mod arms;
 mod attribute;
 mod fairness;
+mod guardrails;
 mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
@@ -19,11 +20,9 @@ pub use amendment::{Declared, Effect, RuleChange, between, described, fairness_k
 pub use arms::{Allocation, Arm, Pin, Shadow};
 pub use attribute::Attribute;
 pub use fairness::{Fairness, MAX_FAIRNESS};
+pub use guardrails::{Guardrail, Margin, OnBreach, Watched};
 pub use lifecycle::{Command, Evidence, Next, NotPossible, State, Status};
-pub use metrics::{
-    Aggregate, Guardrail, Margin, Measure, Method, Metric, Missing, OnBreach, PLANNED_UNITS, Quantity, Role, Source,
-    Watched,
-};
+pub use metrics::{Aggregate, Measure, Method, Metric, Missing, PLANNED_UNITS, Quantity, Role, Source};
 
 pub use ramp::{Gate, Step};
 

@@ -36,7 +36,7 @@ use serde::Serialize;
 use crate::experiment::Experiment;
 use entries::Entries;
 
-pub use sample_size::{Needed, Needs, POWER, detectable};
+pub use sample_size::{Needed, Needs, POWER, detectable, detectable_as_analysed};
 pub use scenario::{Assumed, PlanPoint, Scenario};
 
 /// A day in milliseconds.

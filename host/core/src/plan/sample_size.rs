@@ -4,8 +4,8 @@ use serde::Serialize;
 use statrs::distribution::{ContinuousCDF as _, Normal};
 
 use super::{DAY, Traffic, model};
-use crate::experiment::{Experiment, Role};
-use crate::stats::{Estimate, two_sided};
+use crate::experiment::{Experiment, Method, Role};
+use crate::stats::{Estimate, multiplier, two_sided};
 
 /// The power that sample sizes are computed for.
 pub const POWER: f64 = 0.8;
@@ -45,6 +45,26 @@ pub fn detectable(spec: &Experiment, traffic: &Traffic) -> Option<f64> {
     let control = spec.control_at();
     let tried = (0..spec.arms.len()).find(|arm| *arm != control && spec.arms[*arm].weight > 0.0)?;
     needs(spec, traffic, tried, 0.0).map(|needs| needs.detectable)
+}
+
+/// The smallest effect that the first goal's own method finds with a power of [`POWER`] at its
+/// `planned_units`, in the metric's unit. A confidence sequence is wider there than one look, so its
+/// effect is larger than [`detectable`]. `None` without a goal or a treatment arm.
+pub fn detectable_as_analysed(spec: &Experiment, traffic: &Traffic) -> Option<f64> {
+    let control = spec.control_at();
+    let tried = (0..spec.arms.len()).find(|arm| *arm != control && spec.arms[*arm].weight > 0.0)?;
+    let needs = needs(spec, traffic, tried, 0.0)?;
+    let metric = &spec.metrics[needs.metric];
+    let normal = Normal::standard();
+    let (one_look, power) = (normal.inverse_cdf(1.0 - needs.alpha / 2.0), normal.inverse_cdf(POWER));
+    let width = match metric.method {
+        Method::Fixed => one_look,
+        Method::AsymptoticCs => {
+            let at_plan = Estimate { n: metric.planned_units, ..Estimate::default() };
+            multiplier(&at_plan, needs.alpha, metric.planned_units)
+        }
+    };
+    Some(needs.detectable * (width + power) / (one_look + power))
 }
 
 pub(super) fn needs(spec: &Experiment, traffic: &Traffic, tried: usize, effect: f64) -> Option<Needs> {

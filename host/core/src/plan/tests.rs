@@ -311,3 +311,18 @@ fn ten_fresh_seeds_of_each_of_the_demos_canaries_come_out_right_and_none_ships_w
     canary(include_str!("../../../demo/sixty/pushy.toml"), &[0.04, 0.015], 0.0, is_stopped);
     canary(include_str!("../../../demo/sixty/crashing.toml"), &[], 0.02, is_stopped);
 }
+
+#[test]
+fn a_confidence_sequence_finds_larger_effects_than_one_look_at_the_same_units() {
+    let traffic = traffic(1000.0, &[share(0.31), share(0.02)]);
+    let fixed = CANARY.replacen("planned_units", "method = \"fixed\"\nplanned_units", 1);
+    assert_ne!(fixed, CANARY);
+    let of = |text: &str| {
+        let spec = spec(text);
+        let [one, own] = [detectable(&spec, &traffic), detectable_as_analysed(&spec, &traffic)];
+        own.zip(one).map(|(own, one)| own / one).expect("a goal")
+    };
+    // 3.035 standard errors instead of 1.960, and 0.842 for the power.
+    assert!((of(CANARY) - (3.035 + 0.842) / (1.960 + 0.842)).abs() < 0.002, "{}", of(CANARY));
+    assert!((of(&fixed) - 1.0).abs() < 1e-12, "{}", of(&fixed));
+}

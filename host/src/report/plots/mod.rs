@@ -38,21 +38,37 @@ impl<'a> History<'a> {
         }
     }
 
-    /// A metric's effect over time in an arm against control, and the cumulative total.
-    pub(super) fn over_time(&self, metric: &ReportedMetric, arm: &str) -> Markup {
+    /// A metric's effect over time in an arm against control.
+    pub(super) fn effect(&self, metric: &ReportedMetric, arm: &str) -> Markup {
+        let (factor, unit) = if metric.is_share { (100.0, ", in percentage points") } else { (1.0, "") };
+        let says = format!("the difference and its interval{unit}");
+        self.over_time(metric, arm, "diff.", &says, &|_| factor)
+    }
+
+    /// The cumulative total of a metric's effect over time.
+    pub(super) fn total(&self, metric: &ReportedMetric, arm: &str) -> Markup {
+        let says = "what the difference adds up to so far, times the arm's mature units";
+        self.over_time(metric, arm, "total", says, &|effect| effect.units as f64)
+    }
+
+    fn over_time(
+        &self,
+        metric: &ReportedMetric,
+        arm: &str,
+        name: &str,
+        says: &str,
+        times: &dyn Fn(&Effect) -> f64,
+    ) -> Markup {
         let moments = thinned(self.moments);
         let of = |moment: &&HistoryPoint| {
             let found = moment.effects.iter().find(|effect| effect.metric == metric.name && effect.arm == arm)?;
             Some((moment.at_ms as f64, found.clone()))
         };
         let effects: Vec<(f64, Effect)> = moments.iter().filter_map(of).collect();
-        let caption = |says: &str| [metric.name.clone(), format!(", {arm} against control: {says}")];
-        let each = effect_plot(&effects, "diff.", caption("the difference and its interval"), |_| 1.0);
-        let adds_up = caption("what the difference adds up to so far, times the arm's mature units");
-        let total = effect_plot(&effects, "total", adds_up, |effect| effect.units as f64);
+        let caption = [metric.name.clone(), format!(", {arm} against control: {says}")];
         let note = self.note(&effects, metric.arms.get(arm).map(|arm| arm.units));
-        let plots = [each, total].into_iter().flatten().map(|plot| Plot { note: note.clone(), ..plot });
-        html! { @for plot in plots { (plot.figure(&moments, &self.shipped)) } }
+        let plot = effect_plot(&effects, name, caption, times).map(|plot| Plot { note, ..plot });
+        html! { @if let Some(plot) = plot { (plot.figure(&moments, &self.shipped)) } }
     }
 
     /// Notes data that the report includes and the plot does not.
@@ -72,7 +88,7 @@ fn effect_plot(
     effects: &[(f64, Effect)],
     name: &str,
     [title, mut caption]: [String; 2],
-    times: fn(&Effect) -> f64,
+    times: &dyn Fn(&Effect) -> f64,
 ) -> Option<Plot> {
     let line = points(effects.iter().map(|(at, effect)| (*at, effect.difference * times(effect))));
     let end = |i: usize| effects.iter().map(move |(at, effect)| (*at, effect.interval[i] * times(effect)));
@@ -275,9 +291,15 @@ mod tests {
         .expect("a metric")
     }
 
+    /// Both plots of an effect.
+    fn both(history: &History<'_>, units: u64, arm: &str) -> String {
+        let metric = metric(units);
+        history.effect(&metric, arm).into_string() + &history.total(&metric, arm).into_string()
+    }
+
     fn over_time(history: &[HistoryPoint], arm: &str) -> String {
         let units = history.last().map_or(0, |moment| moment.effects[0].units);
-        history_of(history).over_time(&metric(units), arm).into_string()
+        both(&history_of(history), units, arm)
     }
 
     fn allocation(history: &[HistoryPoint]) -> String {
@@ -344,8 +366,7 @@ mod tests {
     #[test]
     fn what_is_not_in_a_plot_is_said_below_it() {
         let kept = history(9);
-        let ended =
-            |units: u64| History { ended: true, ..history_of(&kept) }.over_time(&metric(units), NASTY).into_string();
+        let ended = |units: u64| both(&History { ended: true, ..history_of(&kept) }, units, NASTY);
         // In the caption and for those who hear it, of both plots.
         let said = "As of Nov 18 19:06, when it was stopped; what matured since is in the numbers above.";
         assert_eq!((ended(320).matches("As of").count(), ended(321).matches(said).count()), (0, 4), "{}", ended(321));

@@ -1,0 +1,151 @@
+//! Numbers for people: shares in percent, differences of shares in percentage points, and no more
+//! digits than a number carries.
+
+/// A number to three significant digits, without trailing zeros.
+pub(super) fn short(value: f64) -> String {
+    if !value.is_finite() {
+        return "-".to_owned();
+    }
+    trimmed(value, digits(value.abs(), 3))
+}
+
+/// A share in percent, to three significant digits.
+pub(super) fn percent(share: f64) -> String {
+    format!("{} %", short(share * 100.0))
+}
+
+/// A difference of shares in percentage points.
+pub(super) fn points(difference: f64) -> String {
+    match short(difference * 100.0).as_str() {
+        "1" => "1 percentage point".to_owned(),
+        many => format!("{many} percentage points"),
+    }
+}
+
+/// A mean: a share in percent to what its units carry, else three significant digits.
+pub(super) fn mean(value: Option<f64>, units: u64, is_share: bool) -> String {
+    match value {
+        None => "-".to_owned(),
+        Some(value) if !value.is_finite() => "-".to_owned(),
+        Some(value) if !is_share => short(value),
+        Some(share) => {
+            // To a digit of its standard error, which is at least that of one event.
+            let (p, n) = (share.clamp(0.0, 1.0), units.max(1) as f64);
+            let error = (p * (1.0 - p) / n).sqrt().max(1.0 / n) * 100.0;
+            format!("{:.*} %", digits(error, 1), share * 100.0)
+        }
+    }
+}
+
+/// The unit that a number is shown in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// As it is.
+    Plain,
+    /// A share of control's mean, in percent.
+    Percent,
+    /// A difference of shares, in percentage points.
+    Points,
+}
+
+impl Shown {
+    /// For a difference of a metric's means.
+    pub(super) fn difference(is_share: bool) -> Self {
+        if is_share { Self::Points } else { Self::Plain }
+    }
+
+    fn factor(self) -> f64 {
+        if self == Self::Plain { 1.0 } else { 100.0 }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Percent => "\u{a0}%",
+            Self::Points => "\u{a0}pp",
+        }
+    }
+
+    /// A number with its sign, to what an interval of this width carries.
+    pub(super) fn signed(self, value: f64, width: f64) -> String {
+        format!("{}{}", self.bare(value, width), self.unit())
+    }
+
+    /// "−1.2 to +4.1 %": both ends to two digits of the interval's width.
+    pub(super) fn interval(self, [low, high]: [f64; 2]) -> String {
+        let width = high - low;
+        format!("{} to {}{}", self.bare(low, width), self.bare(high, width), self.unit())
+    }
+
+    fn bare(self, value: f64, width: f64) -> String {
+        if !value.is_finite() {
+            return "-".to_owned();
+        }
+        let decimals = digits((width * self.factor()).abs(), 2);
+        let text = format!("{:.decimals$}", (value * self.factor()).abs());
+        match text.bytes().all(|digit| matches!(digit, b'0' | b'.')) {
+            true => "0".to_owned(),
+            false => format!("{}{text}", if value < 0.0 { '\u{2212}' } else { '+' }),
+        }
+    }
+}
+
+/// "0.05 shared by 3": an error rate, and how many tests share it.
+pub(super) fn alpha(part: f64, shared_by: u64) -> String {
+    match shared_by {
+        0 | 1 => trimmed(part, digits(part, 2)),
+        many => {
+            let whole = part * many as f64;
+            format!("{} shared by {many}", trimmed(whole, digits(whole, 2)))
+        }
+    }
+}
+
+/// "1 unit", "2 units".
+pub(super) fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// Decimals that show this many significant digits of a size.
+fn digits(size: f64, significant: i32) -> usize {
+    if !(size.is_finite() && size > 0.0) {
+        return 0;
+    }
+    // What rounds up to the next power of ten has one digit less.
+    let exponent = (size.log10() + 1e-9).floor() as i32;
+    (significant - 1 - exponent).clamp(0, 9) as usize
+}
+
+fn trimmed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_carry_no_more_digits_than_they_have() {
+        assert_eq!([0.016_666_666, 1234.5, -0.0, 0.5].map(short), ["0.0167", "1234", "0", "0.5"].map(str::to_owned));
+        assert_eq!([0.02, 0.123_456, 1.0].map(percent), ["2 %", "12.3 %", "100 %"]);
+        let means = [mean(Some(0.1), 4000, true), mean(Some(0.0), 100, true), mean(Some(12.345), 9, false)];
+        assert_eq!(means, ["10.0 %", "0 %", "12.3"]);
+        assert_eq!(mean(None, 0, true), "-");
+    }
+
+    #[test]
+    fn an_interval_is_rounded_to_its_width_and_has_signs() {
+        assert_eq!(Shown::Percent.interval([-0.012_34, 0.041_23]), "\u{2212}1.2 to +4.1\u{a0}%");
+        assert_eq!(Shown::Points.interval([0.0, 0.0002]), "0 to +0.020\u{a0}pp");
+        assert_eq!(Shown::Plain.interval([-1500.0, 20.0]), "\u{2212}1500 to +20");
+        assert_eq!(Shown::Percent.signed(-0.000_000_1, 0.05), "0\u{a0}%");
+    }
+
+    #[test]
+    fn an_alpha_says_who_shares_it() {
+        assert_eq!(alpha(0.05 / 3.0, 3), "0.05 shared by 3");
+        assert_eq!([alpha(0.05, 1), alpha(0.016_666_666_666_666_666, 1)], ["0.05", "0.017"]);
+    }
+}
