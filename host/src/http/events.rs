@@ -157,7 +157,7 @@ pub struct WireWatermark {
     #[schema(example = "complaint", min_length = 1, max_length = 64)]
     name: String,
     /// The time, RFC 3339; not in the future.
-    #[schema(example = "2026-11-23T07:00:00Z")]
+    #[schema(value_type = String, format = DateTime)]
     time: String,
 }
 

@@ -97,7 +97,8 @@ fn observed(spec: &str, units: u64, rates: &[Rates], course: Course) -> Observed
         });
         for (name, rate) in ["cured", "paid", "complaint"].into_iter().zip(rates[arm]) {
             if happens(rate) {
-                let happened = Happened { unit: &unit, at_ms: time_ms + 1000, received_ms: time_ms + 1000, after: place };
+                let happened =
+                    Happened { unit: &unit, at_ms: time_ms + 1000, received_ms: time_ms + 1000, after: place };
                 observed.outcome(&happened, name, 1.0);
             }
         }

@@ -192,7 +192,7 @@ fn no_aggregate_wins_by_chance_with_a_heavy_tail() {
 #[test]
 fn without_the_rule_for_speaking_rare_events_win_by_chance() {
     for aggregate in [AGGREGATES[1], AGGREGATES[4]] {
-        let [_, mutant] = called(aggregate, 0.95, Numbers::Share(0.001), 1.0, 500);
+        let [_, mutant] = called(aggregate, 0.95, Numbers::Share(0.003), 1.0, 500);
         assert!(mutant > most(0.025, 500), "{}: {mutant}", aggregate.0);
     }
 }

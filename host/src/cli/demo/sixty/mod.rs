@@ -149,6 +149,13 @@ impl Sixty {
             let posted = self.public.post("/v1/outcomes", &json!({ "outcomes": some }))?;
             ensure(posted["stored"] == some.len(), || format!("outcomes: {posted}"))?;
         }
+        // Complaints are rare, and posted a day late: that none came is told, or their feed would seem dead.
+        let until_ms = self.clock.now_ms().saturating_sub(2 * borrowers::DAY_MS);
+        let until = jiff::Timestamp::from_millisecond(i64::try_from(until_ms).unwrap_or(i64::MAX))
+            .map_err(|error| Failure(error.to_string()))?;
+        let watermark = json!({ "watermarks": [{ "name": "complaint", "time": until.to_string() }] });
+        let told = self.public.post("/v1/outcomes/watermarks", &watermark)?;
+        ensure(told["stored"] == 1, || format!("watermarks: {told}"))?;
         self.clock.advance(Duration::from_secs(3600));
         self.host.look();
         self.peek(day);
