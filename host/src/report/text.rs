@@ -9,6 +9,33 @@ use super::{Report, ReportedGuardrail, ReportedMetric, SinceEnd, SinceShip};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.first_lines(f)?;
+        self.changes(f)?;
+        self.tried(f)?;
+        if let Some(since) = &self.since_ship {
+            writeln!(f, "\nas of the ship, {}", formatting::minute(&since.shipped_at))?;
+        }
+        if !self.guardrails.is_empty() {
+            writeln!(f, "\nguardrails ({RAILS})")?;
+        }
+        for guardrail in &self.guardrails {
+            rail(f, guardrail)?;
+        }
+        self.fairness(f)?;
+        for metric in self.goals_first() {
+            measured(f, metric)?;
+        }
+        self.unit_lines(f)?;
+        self.segments(f)?;
+        self.shadows(f)?;
+        self.actions(f)?;
+        self.since_ship.as_ref().map_or(Ok(()), |since| since_ship(f, since))
+    }
+}
+
+impl Report {
+    /// What came of it.
+    fn first_lines(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let as_of = formatting::second(&self.as_of);
         writeln!(f, "{}  {} (phase {}), as of {as_of}", self.experiment, self.state, self.phase)?;
         if !self.description.is_empty() {
@@ -46,21 +73,10 @@ impl fmt::Display for Report {
         for line in self.since_end.iter().flat_map(SinceEnd::lines) {
             writeln!(f, "{line}")?;
         }
-        self.changes(f)?;
-        self.tried(f)?;
-        if let Some(since) = &self.since_ship {
-            writeln!(f, "\nas of the ship, {}", formatting::minute(&since.shipped_at))?;
-        }
-        if !self.guardrails.is_empty() {
-            writeln!(f, "\nguardrails ({RAILS})")?;
-        }
-        for guardrail in &self.guardrails {
-            rail(f, guardrail)?;
-        }
-        self.fairness(f)?;
-        for metric in self.goals_first() {
-            measured(f, metric)?;
-        }
+        Ok(())
+    }
+
+    fn unit_lines(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let counts: Vec<String> = self.srm.counts.iter().map(|(arm, n)| format!("{arm} {n}")).collect();
         let [once, always] = [self.srm.p, Some(self.srm.sequential_p)].map(p_is);
         writeln!(f, "\nunits      {}", formatting::units(&self.units))?;
@@ -73,11 +89,7 @@ impl fmt::Display for Report {
         if let Some(excluded) = formatting::excluded(self) {
             writeln!(f, "           {excluded}")?;
         }
-        writeln!(f, "balance    {}; SRM {once} (once), {always} (sequential)", counts.join(", "))?;
-        self.segments(f)?;
-        self.shadows(f)?;
-        self.actions(f)?;
-        self.since_ship.as_ref().map_or(Ok(()), |since| since_ship(f, since))
+        writeln!(f, "balance    {}; SRM {once} (once), {always} (sequential)", counts.join(", "))
     }
 }
 

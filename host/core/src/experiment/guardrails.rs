@@ -79,28 +79,32 @@ pub enum Margin {
     },
 }
 
+/// What a guardrail watches.
+fn watched(raw: &RawGuardrail, metrics: &[Metric]) -> Result<Watched, String> {
+    let slow = || match raw.threshold.as_deref() {
+        Some(text) => duration_ms(text).map(|ms| Watched::Slow(ms * 1000)).map_err(|e| format!("threshold: {e}")),
+        None => Err("threshold: needed: from when on a decision is slow, like 20ms".to_owned()),
+    };
+    if let Some(position) = metrics.iter().position(|metric| *metric.name == *raw.metric) {
+        return Ok(Watched::Metric(position));
+    }
+    Ok(match raw.metric.as_str() {
+        "failures" => Watched::Failures,
+        "fallbacks" => Watched::Fallbacks,
+        "refusals" => Watched::Refusals,
+        "slow" => slow()?,
+        "action_mix" => Watched::ActionMix,
+        _ => {
+            let valid = "failures, fallbacks, refusals, slow, action_mix, or one of [[metrics]]";
+            return Err(format!("no such metric; valid: {valid}"));
+        }
+    })
+}
+
 impl Guardrail {
     pub(super) fn of(raw: &RawGuardrail, metrics: &[Metric]) -> Result<Self, String> {
         let at = |key: &str| format!("guardrail on '{}': {key}", raw.metric);
-        let position = metrics.iter().position(|metric| *metric.name == *raw.metric);
-        let slow = || match raw.threshold.as_deref() {
-            Some(text) => {
-                duration_ms(text).map(|ms| Watched::Slow(ms * 1000)).map_err(|e| at(&format!("threshold: {e}")))
-            }
-            None => Err(at("threshold: needed: from when on a decision is slow, like 20ms")),
-        };
-        let watched = match (raw.metric.as_str(), position) {
-            (_, Some(position)) => Watched::Metric(position),
-            ("failures", _) => Watched::Failures,
-            ("fallbacks", _) => Watched::Fallbacks,
-            ("refusals", _) => Watched::Refusals,
-            ("slow", _) => slow()?,
-            ("action_mix", _) => Watched::ActionMix,
-            _ => {
-                let valid = "failures, fallbacks, refusals, slow, action_mix, or one of [[metrics]]";
-                return Err(at(&format!("no such metric; valid: {valid}")));
-            }
-        };
+        let watched = watched(raw, metrics).map_err(|why| at(&why))?;
         if raw.threshold.is_some() && !matches!(watched, Watched::Slow(_)) {
             return Err(at("threshold is for slow"));
         }
