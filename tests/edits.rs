@@ -261,7 +261,7 @@ fn the_numbers_at_the_ship_stay_and_units_since_are_an_estimate_of_their_own() {
         assert!(text.contains(needle), "{needle}: {text}");
     }
     let page = host.admin.get("/v1/experiments/e/report?format=html").text;
-    assert!(page.contains("Since the ship: units that entered since"), "{page}");
+    assert!(page.contains("Since the ship") && page.contains("Units that entered since"), "{page}");
     // It lasts over a restart, and a stopped host's ledger says the same.
     assert_eq!(host.stop(), Some(0));
     let stopped = offline(&deployment);
