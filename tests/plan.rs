@@ -25,7 +25,20 @@ fn a_spec_is_planned_with_what_is_known_of_its_traffic() {
     let planned: Value = serde_json::from_str(&planned.stdout).expect("JSON");
     let scenarios = planned["plan"]["scenarios"].as_array().expect("scenarios");
     let assumed: Vec<&Value> = scenarios.iter().map(|s| &s["assumed"]).collect();
-    assert_eq!(assumed, ["nothing", "effect", "harm", "harm"], "{planned}");
+    let worlds = [
+        "nothing",
+        "effect",
+        "harm",
+        "harm",
+        "conflict",
+        "drift",
+        "dead_feed",
+        "wrong_name",
+        "broken_split",
+        "half_missing",
+        "one_segment",
+    ];
+    assert_eq!(assumed, worlds, "{planned}");
     let share = |at: usize, key: &str| scenarios[at][key].as_f64().expect("a share");
     assert!(share(0, "false_wins") <= 0.1 && share(1, "won") >= 0.9 && share(2, "stopped") >= 0.9, "{planned}");
     let needs = &planned["plan"]["needs"];
@@ -33,7 +46,8 @@ fn a_spec_is_planned_with_what_is_known_of_its_traffic() {
     let units = needs["fixed"]["units"].as_f64().expect("units");
     assert!((units - 2790.0).abs() < 20.0, "{needs}");
     let text = plan(&["--effect", "0.05", "--runs", "20"]).stdout;
-    assert!(text.contains("ships what is not") && text.contains("'complaints' is worse by"), "{text}");
+    assert!(text.contains("ships what is better") && text.contains("'complaints' is worse by"), "{text}");
+    assert!(text.contains("concludes: hold: no outcome 'cured' was ever posted"), "{text}");
     let wrong = plan(&["--base", "nothing=1"]);
     assert!(
         wrong.code == Some(1) && wrong.stderr.contains("valid: cured_14d, complaints, calls, failures"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 use serin_core::analysis::{Course, Decision, Happened, Observed, Place, baseline as observed_baseline};
 use serin_core::experiment::{Experiment, Quantity};
-use serin_core::plan::{Assumed, Baseline, Needed, POWER, Plan, Scenario, Traffic, detectable, plan};
+use serin_core::plan::{Assumed, Baseline, Needed, POWER, Plan, Scenario, Should, Traffic, detectable, plan};
 
 use super::{Format, Outcome, PlanArgs, progress};
 use crate::clock::{Clock as _, SystemClock};
@@ -249,7 +249,7 @@ fn print_plan(spec: &Experiment, traffic: &Traffic, effect: f64, plan: &Plan) {
         println!("  by a sequence as wide as the effect:   {}", said(&needs.sequence));
         println!("  planned_units find {} or more, by one test", round(needs.detectable));
     }
-    println!("\nthis spec, simulated {} times over {} days", plan.runs, plan.days);
+    println!("\nthis spec, simulated over {} days, in each world {} times or fewer", plan.days, plan.runs);
     for scenario in &plan.scenarios {
         print_scenario(spec, effect, scenario);
     }
@@ -259,23 +259,63 @@ fn print_plan(spec: &Experiment, traffic: &Traffic, effect: f64, plan: &Plan) {
 }
 
 fn print_scenario(spec: &Experiment, effect: f64, scenario: &Scenario) {
-    let share = |share: f64| {
-        let [low, high] = scenario.bounds(share);
-        format!("{:.1} % ({:.1} to {:.1})", share * 100.0, low * 100.0, high * 100.0)
+    let percent = |share: f64| format!("{:.0} %", share * 100.0);
+    let [low, high] = scenario.bounds(scenario.right).map(percent);
+    let should = match scenario.should() {
+        Should::Ship => "ship it",
+        Should::Stop => "stop it",
+        Should::Pause => "pause for the split",
+        Should::Neither => "neither ship nor stop",
+        Should::NotShip => "not ship",
+        Should::NotShipLater => "not ship once it is noticed",
     };
-    let title = match scenario.assumed {
-        Assumed::Nothing => "nothing is different".to_owned(),
-        Assumed::Effect => format!("the goals are better by {}", round(effect)),
-        Assumed::Harm { guardrail, by } => {
-            format!("and '{}' is worse by {}", spec.guardrails[guardrail].name, round(by))
-        }
-    };
-    println!("  {title}");
-    println!("    ships what is better   {}", share(scenario.won));
-    println!("    ships what is not      {}", share(scenario.false_wins));
-    println!("    stopped by a guardrail {}", share(scenario.stopped));
+    println!("\n  {}", title(spec, effect, scenario.assumed));
+    println!("    should {should:<28}does in {} of {} runs ({low} to {high})", percent(scenario.right), scenario.runs);
+    let ends = [
+        ("ships what is better", scenario.won),
+        ("ships what is not", scenario.false_wins),
+        ("stopped by a guardrail", scenario.stopped),
+        ("paused for the split", scenario.unbalanced),
+        ("over without a winner", scenario.over),
+        ("still running", scenario.open),
+    ];
+    let ends = ends.into_iter().filter(|(_, share)| *share > 0.0);
+    println!("    {}", ends.map(|(end, share)| format!("{end} {}", percent(share))).collect::<Vec<_>>().join(", "));
     if let Some(point) = &scenario.median {
-        println!("    half by day {:.0}, with {:.0} units", point.day, point.units);
+        println!("    half of the runs by day {:.0}, with {:.0} units", point.day, point.units);
+    }
+    if !scenario.concludes.is_empty() {
+        println!("    concludes: {}", scenario.concludes);
+    }
+}
+
+/// A world, in words.
+fn title(spec: &Experiment, effect: f64, assumed: Assumed) -> String {
+    let effect = round(effect);
+    let metric = |at: usize| &spec.metrics[at].name;
+    match assumed {
+        Assumed::Nothing => "nothing is different".to_owned(),
+        Assumed::Effect => format!("the goals are better by {effect}"),
+        Assumed::Harm { guardrail, by } => {
+            format!("the goals are better, and '{}' is worse by {}", spec.guardrails[guardrail].name, round(by))
+        }
+        Assumed::Conflict { metric: at, by } => {
+            format!("the first goal is better by {effect}, and '{}' is worse by {}", metric(at), round(by))
+        }
+        Assumed::Drift => "nothing is different, and all outcomes halve in the course of the run".to_owned(),
+        Assumed::DeadFeed { day, noticed } => {
+            format!("the goals are better, and no outcome is posted after day {day}: noticed on day {noticed}")
+        }
+        Assumed::WrongName { metric: at } => {
+            format!("the goals are better, and the outcome of '{}' is never posted under its name", metric(at))
+        }
+        Assumed::BrokenSplit => "the goals are better, and one in five of the treatment's units is lost".to_owned(),
+        Assumed::HalfMissing => {
+            "nothing is different, and half of the treatment's units have no outcome posted".to_owned()
+        }
+        Assumed::OneSegment => {
+            format!("the goals are better by {effect} for half of the units, and equal for the others")
+        }
     }
 }
 

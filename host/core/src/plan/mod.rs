@@ -28,6 +28,7 @@ mod scenario;
 mod setup;
 mod simulate;
 mod warnings;
+mod world;
 
 use std::sync::Arc;
 
@@ -37,7 +38,8 @@ use crate::experiment::Experiment;
 use entries::Entries;
 
 pub use sample_size::{Needed, Needs, POWER, detectable, detectable_as_analysed};
-pub use scenario::{Assumed, PlanPoint, Scenario};
+pub use scenario::{PlanPoint, Scenario, Should};
+pub use world::Assumed;
 
 /// A day in milliseconds.
 const DAY: u64 = 86_400_000;
@@ -70,9 +72,9 @@ pub struct Plan {
     /// The sample size of the first goal, by a formula; none without a goal, a treatment arm, or an
     /// effect.
     pub needs: Option<Needs>,
-    /// The simulated scenarios: no effect, the effect, and harm in each guardrail.
+    /// The simulated worlds: see [`Assumed`].
     pub scenarios: Vec<Scenario>,
-    /// Runs of each scenario.
+    /// Runs of each world in which the data are sound and one thing is true; fewer of the others.
     pub runs: u32,
     /// Days of a run that nothing ends.
     pub days: u32,
@@ -87,8 +89,6 @@ pub struct Plan {
 const MOST_ENTRIES: f64 = 10_000_000.0;
 /// Rows and decisions that cost as much as the analysis of one unit.
 const ROWS: f64 = 8.0;
-/// The fewest runs for meaningful shares.
-const FEWEST_RUNS: u32 = 20;
 
 /// Plans an experiment. `effect` is how much better each goal is in the treatment arm, in the
 /// goal's own unit and direction. Each scenario is simulated `runs` times over `days`; if that is
@@ -103,6 +103,24 @@ pub fn plan(
     seed: u64,
     progress: &mut dyn FnMut(u32, u32),
 ) -> Plan {
+    plan_in(&|_| true, spec, traffic, effect, [runs, days], seed, progress)
+}
+
+/// Plans an experiment in some of the worlds, for so many runs and days.
+fn plan_in(
+    is_wanted: &dyn Fn(Assumed) -> bool,
+    spec: &Arc<Experiment>,
+    traffic: &Traffic,
+    effect: f64,
+    [runs, days]: [u32; 2],
+    seed: u64,
+    progress: &mut dyn FnMut(u32, u32),
+) -> Plan {
+    let worlds = |tried, effect, days| {
+        let mut worlds = world::all(spec, traffic, tried, effect, days);
+        worlds.retain(|world| is_wanted(*world));
+        worlds
+    };
     let days = days.max(1);
     let lasts = spec.max_duration_ms.map_or(days, |most| days.min(most.div_ceil(DAY).try_into().unwrap_or(days)));
     let entries = Entries::of(spec, traffic, lasts);
@@ -110,8 +128,8 @@ pub fn plan(
     let control = spec.control_at();
     let tried = (0..spec.arms.len()).find(|arm| *arm != control && spec.arms[*arm].weight > 0.0);
     let effect = if effect > 0.0 { effect } else { 0.0 };
-    let assumed = scenario::all(spec, traffic, tried, effect);
-    let (simulated, fewer_days) = affordable(spec, traffic, assumed.len(), runs.max(1), days);
+    let assumed = worlds(tried, effect, lasts);
+    let (simulated, fewer_days) = affordable(spec, traffic, &assumed, runs.max(1), days);
     let wanted = (runs.max(1), days);
     let instead = match (simulated, fewer_days) {
         done if done == wanted => None,
@@ -120,6 +138,7 @@ pub fn plan(
     };
     warnings
         .extend(instead.map(|instead| format!("{runs} runs of {days} days are too many units to simulate: {instead}")));
+    let assumed = worlds(tried, effect, fewer_days.min(lasts));
     let seeds = scenario::Seeds { effect, seed, runs: simulated, days: fewer_days };
     let scenarios = match simulated {
         0 => Vec::new(),
@@ -131,23 +150,24 @@ pub fn plan(
 }
 
 /// Runs and days within the work limit; none if a single day exceeds it.
-fn affordable(spec: &Experiment, traffic: &Traffic, scenarios: usize, runs: u32, days: u32) -> (u32, u32) {
+fn affordable(spec: &Experiment, traffic: &Traffic, assumed: &[Assumed], runs: u32, days: u32) -> (u32, u32) {
     let counts = spec.metrics.iter().zip(&traffic.baselines).filter(|(metric, _)| model::is_count(metric));
     let rows = traffic.decisions_per_unit.max(1.0) + counts.map(|(_, baseline)| baseline.mean.max(0.0)).sum::<f64>();
     // Each batch re-analyses all units.
     let again = if spec.allocation.is_some() { f64::from(days) / 4.0 } else { 1.0 };
     let each = (rows / ROWS).max(1.0) * again.max(1.0);
     // A unit that does not enter costs one hash; one that enters is analysed daily.
-    let cost = |days: u32| {
+    let of_run = |days: u32| {
         let passing = traffic.units_per_day.max(0.0) * f64::from(days) / 20.0;
-        (passing + Entries::of(spec, traffic, days).all() * each).max(1.0) * scenarios as f64
+        (passing + Entries::of(spec, traffic, days).all() * each).max(1.0)
     };
-    let possible = (MOST_ENTRIES / cost(days)) as u32;
-    let fewest = FEWEST_RUNS.min(runs);
-    if possible >= fewest {
-        return (runs.min(possible), days);
+    let all_runs = |runs: u32| assumed.iter().map(|assumed| f64::from(scenario::runs_of(*assumed, runs))).sum::<f64>();
+    let fewest = scenario::FEWEST_RUNS.min(runs);
+    let most = MOST_ENTRIES / of_run(days);
+    if let Some(runs) = (fewest..=runs).rev().find(|runs| all_runs(*runs) <= most) {
+        return (runs, days);
     }
-    let fits = (1..days).rev().find(|days| cost(*days) * f64::from(fewest) <= MOST_ENTRIES);
+    let fits = (1..days).rev().find(|days| of_run(*days) * all_runs(fewest) <= MOST_ENTRIES);
     fits.map_or((0, 0), |days| (fewest, days))
 }
 

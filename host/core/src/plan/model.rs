@@ -178,14 +178,15 @@ impl Rows {
         }
     }
 
-    /// The rows of a unit that enters at `entry_ms`: value and time of each.
-    pub fn draw(&self, draw: &mut Draw, entry_ms: u64, mut row: impl FnMut(f64, u64)) {
+    /// The rows of a unit that enters at `entry_ms`: value and time of each. At a `level` below 1 rows
+    /// are as much rarer, or smaller where every unit has one.
+    pub fn draw(&self, draw: &mut Draw, entry_ms: u64, level: f64, mut row: impl FnMut(f64, u64)) {
         let span = match (self.ladder.last(), self.number) {
             (None, None) => None,
             (None, Some(number)) => Some((0, number.window_ms, 1.0)),
             (Some((window, most)), _) => {
                 let place = draw.number();
-                let step = self.ladder.iter().position(|(_, share)| place < *share);
+                let step = self.ladder.iter().position(|(_, share)| place < *share * level);
                 if step.is_none() && self.zeros {
                     row(0.0, draw.between(entry_ms, entry_ms + window));
                 }
@@ -199,7 +200,8 @@ impl Rows {
             return row(1.0, draw.between(from, to));
         };
         let (mean, sd) = number.among(share);
-        let amount = draw.amount(mean, sd);
+        let size = if self.ladder.is_empty() { level } else { 1.0 };
+        let amount = draw.amount(mean * size, sd * size);
         if number.is_count {
             // A unit with any rows has at least one.
             let least = u32::from(!self.ladder.is_empty());

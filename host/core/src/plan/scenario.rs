@@ -1,4 +1,4 @@
-//! Many simulated runs under one assumption, and their summary.
+//! Many simulated runs in one world, and their summary.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -6,40 +6,27 @@ use std::sync::{Arc, mpsc};
 use serde::Serialize;
 
 use super::draw::Draw;
-use super::model::{OutcomeModel, Truth, is_share};
+use super::model::{OutcomeModel, Truth};
 use super::setup::Setup;
 use super::simulate::{End, SimulatedRun, run};
-use super::{POWER, Traffic};
-use crate::experiment::{Experiment, Guardrail, Margin, Role, Watched};
-
-/// The assumption about the treatment arm.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "assumed")]
-pub enum Assumed {
-    /// It equals control.
-    Nothing,
-    /// It is better at every goal, by the effect.
-    Effect,
-    /// It is better at every goal, and harmful in one guardrail.
-    Harm {
-        /// Position of the guardrail.
-        guardrail: usize,
-        /// How much worse than control, in the metric's own unit or as a share of units.
-        by: f64,
-    },
-}
+use super::world::Assumed;
+use super::{DAY, POWER, Traffic};
+use crate::analysis::analyse;
+use crate::experiment::Experiment;
 
 /// A summary of many runs. Shares are of all runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scenario {
-    /// The assumption.
+    /// The world.
     #[serde(flatten)]
     pub assumed: Assumed,
     /// Runs.
     pub runs: u32,
+    /// The share that ended as it should: see [`Scenario::should`].
+    pub right: f64,
     /// The share that shipped the better arm. Under [`Assumed::Effect`] this is the power.
     pub won: f64,
-    /// The share that shipped an arm that is not better, or is harmful.
+    /// The share that shipped an arm that is not better or is harmful, or shipped on broken data.
     pub false_wins: f64,
     /// The share that a guardrail stopped. If no harm is assumed, these are false alarms.
     pub stopped: f64,
@@ -60,6 +47,8 @@ pub struct Scenario {
     pub median: Option<PlanPoint>,
     /// The same for 80 % of all runs.
     pub p80: Option<PlanPoint>,
+    /// The verdict at the end of a run that ended as most runs did.
+    pub concludes: String,
 }
 
 /// The state of a run at one time.
@@ -71,7 +60,29 @@ pub struct PlanPoint {
     pub units: u64,
 }
 
+/// What is correct in a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Should {
+    /// Ship the treatment.
+    Ship,
+    /// Stop for harm.
+    Stop,
+    /// Pause for a sample ratio mismatch.
+    Pause,
+    /// Neither ship nor stop.
+    Neither,
+    /// Not ship. Whether it waits or stops is the spec's own choice.
+    NotShip,
+    /// Not ship once it is noticed that the feed died.
+    NotShipLater,
+}
+
 impl Scenario {
+    /// What is correct in its world.
+    pub fn should(&self) -> Should {
+        should(self.assumed)
+    }
+
     /// 95 % confidence bounds of a share over this many runs (Wilson).
     pub fn bounds(&self, share: f64) -> [f64; 2] {
         let (n, z) = (f64::from(self.runs.max(1)), 1.96_f64);
@@ -79,67 +90,6 @@ impl Scenario {
         let reach = z * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
         [middle - reach, middle + reach].map(|bound| (bound / (1.0 + z * z / n)).clamp(0.0, 1.0))
     }
-}
-
-/// The scenarios to simulate; none without a treatment arm.
-pub(super) fn all(spec: &Experiment, traffic: &Traffic, tried: Option<usize>, effect: f64) -> Vec<Assumed> {
-    if tried.is_none() {
-        return Vec::new();
-    }
-    let has_goal = spec.metrics.iter().any(|metric| metric.role == Role::Goal);
-    let better = (has_goal && effect > 0.0).then_some(Assumed::Effect);
-    let harm = (0..spec.guardrails.len())
-        .map(|guardrail| Assumed::Harm { guardrail, by: worse_by(&spec.guardrails[guardrail], spec, traffic) });
-    [Assumed::Nothing].into_iter().chain(better).chain(harm).collect()
-}
-
-/// The assumed rate of a rare event: one in a thousand units.
-const RARE: f64 = 0.001;
-/// The assumed harm where the margin is zero: one percentage point.
-const LITTLE: f64 = 0.01;
-
-/// Twice the margin; more than that where the alarm itself lies beyond it.
-fn worse_by(guardrail: &Guardrail, spec: &Experiment, traffic: &Traffic) -> f64 {
-    let Margin::Difference { margin, is_relative, alarm, .. } = guardrail.margin else { return RARE };
-    let known = |at: &usize| Some((&spec.metrics[*at], traffic.baselines.get(*at)?));
-    let known = if let Watched::Metric(at) = &guardrail.watched { known(at) } else { None };
-    let scale = match (is_relative, known, &guardrail.watched) {
-        (false, ..) => 1.0,
-        (true, Some((_, baseline)), _) => baseline.mean.abs(),
-        (true, None, Watched::Failures | Watched::Fallbacks) => traffic.failures,
-        (true, None, _) => 0.0,
-    };
-    let margin = margin * scale;
-    let by = (2.0 * margin).max(alarm + margin);
-    if by > 0.0 {
-        return by;
-    }
-    match known {
-        Some((metric, baseline)) if !is_share(metric, baseline) => {
-            // A tenth of a unit's standard deviation, if known.
-            0.1 * baseline.sd.unwrap_or(baseline.mean.abs())
-        }
-        _ => LITTLE,
-    }
-}
-
-fn truth(spec: &Experiment, assumed: Assumed, effect: f64) -> Truth {
-    let mut truth = Truth { effects: vec![0.0; spec.metrics.len()], hits: None };
-    if assumed == Assumed::Nothing {
-        return truth;
-    }
-    for (metric, of) in spec.metrics.iter().zip(&mut truth.effects).filter(|(metric, _)| metric.role == Role::Goal) {
-        *of = if metric.more_is_better { effect } else { -effect };
-    }
-    if let Assumed::Harm { guardrail, by } = assumed {
-        let guardrail = &spec.guardrails[guardrail];
-        match (&guardrail.watched, guardrail.margin) {
-            (Watched::Metric(at), Margin::Difference { more_is_harm: false, .. }) => truth.effects[*at] = -by,
-            (Watched::Metric(at), _) => truth.effects[*at] = by,
-            (watched, _) => truth.hits = Some((watched.clone(), by)),
-        }
-    }
-    truth
 }
 
 /// Which runs, and the effect if one is assumed.
@@ -151,6 +101,8 @@ pub(super) struct Seeds {
     pub days: u32,
 }
 
+/// The fewest runs for meaningful shares.
+pub(super) const FEWEST_RUNS: u32 = 20;
 /// Threads that share the runs. A run depends only on its own seed.
 const THREADS: usize = 2;
 
@@ -169,21 +121,29 @@ pub(super) fn simulate(
         traffic,
         days: seeds.days,
         tried,
-        models: [model(&Truth::default()), model(&truth(spec, *assumed, seeds.effect))],
+        assumed: *assumed,
+        models: [model(&Truth::default()), model(&assumed.truth(spec, seeds.effect))],
     };
     let setups: Vec<Setup<'_>> = assumed.iter().map(setup).collect();
-    let (runs, jobs) = (seeds.runs as usize, assumed.len() * seeds.runs as usize);
+    // The first job of each world, and the end of the last one.
+    let mut begins = vec![0];
+    begins.extend(assumed.iter().scan(0, |all, assumed| {
+        *all += runs_of(*assumed, seeds.runs) as usize;
+        Some(*all)
+    }));
+    let jobs = begins[assumed.len()];
+    let of_job = |seed: u64, job: usize| Draw(seed ^ Draw(job as u64).bits()).bits();
     let (next, (sender, receiver)) = (AtomicUsize::new(0), mpsc::channel());
     let mut ran: Vec<Option<SimulatedRun>> = vec![None; jobs];
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
-            let (sender, next, setups) = (sender.clone(), &next, &setups);
+            let (sender, next, setups, begins) = (sender.clone(), &next, &setups, &begins);
             scope.spawn(move || {
                 loop {
                     let job = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(setup) = setups.get(job / runs) else { return };
+                    let Some(setup) = setups.get(begins.partition_point(|begin| *begin <= job) - 1) else { return };
                     // The receiver outlives all senders, so sending cannot fail.
-                    let (ran, _) = run(setup, Draw(seeds.seed ^ Draw(job as u64).bits()).bits());
+                    let (ran, _) = run(setup, of_job(seeds.seed, job));
                     let _ = sender.send((job, ran));
                 }
             });
@@ -194,23 +154,68 @@ pub(super) fn simulate(
             progress(done as u32 + 1, jobs as u32);
         }
     });
-    let of = |at: usize| ran[at * runs..(at + 1) * runs].iter().flatten().copied().collect::<Vec<_>>();
-    assumed.iter().enumerate().map(|(at, assumed)| sum(spec, *assumed, tried, &of(at))).collect()
+    let summary = |(at, setup): (usize, &Setup<'_>)| {
+        let ran: Vec<SimulatedRun> = ran[begins[at]..begins[at + 1]].iter().flatten().copied().collect();
+        let mut sum = sum(spec, setup.assumed, tried, &ran);
+        sum.concludes =
+            typical(&ran).map(|typical| verdict(setup, of_job(seeds.seed, begins[at] + typical))).unwrap_or_default();
+        sum
+    };
+    setups.iter().enumerate().map(summary).collect()
+}
+
+/// The position of the first run that ended as most runs did.
+fn typical(ran: &[SimulatedRun]) -> Option<usize> {
+    let as_often = |one: &SimulatedRun| ran.iter().filter(|other| other.end == one.end).count();
+    // Of equals `max_by_key` takes the last.
+    (0..ran.len()).rev().max_by_key(|at| as_often(&ran[*at]))
+}
+
+/// The verdict at the end of a run, which is run again for it.
+fn verdict(setup: &Setup<'_>, seed: u64) -> String {
+    let (ran, observed) = run(setup, seed);
+    let verdict = analyse(&observed, u64::from(ran.days) * DAY).verdict;
+    format!("{}: {}", verdict.decision.as_str(), verdict.why)
+}
+
+/// Runs in a world: fewer where data are broken, because the end hardly depends on chance there.
+pub(super) fn runs_of(assumed: Assumed, runs: u32) -> u32 {
+    if assumed.is_side() { runs.min((runs / 4).max(FEWEST_RUNS)) } else { runs }
+}
+
+fn should(assumed: Assumed) -> Should {
+    match assumed {
+        Assumed::Nothing | Assumed::Drift => Should::Neither,
+        Assumed::Effect | Assumed::OneSegment => Should::Ship,
+        Assumed::Harm { .. } => Should::Stop,
+        Assumed::BrokenSplit => Should::Pause,
+        Assumed::DeadFeed { .. } => Should::NotShipLater,
+        Assumed::Conflict { .. } | Assumed::WrongName { .. } | Assumed::HalfMissing => Should::NotShip,
+    }
 }
 
 fn sum(spec: &Experiment, assumed: Assumed, tried: usize, ran: &[SimulatedRun]) -> Scenario {
     let share =
         |is: &dyn Fn(&SimulatedRun) -> bool| ran.iter().filter(|one| is(one)).count() as f64 / ran.len().max(1) as f64;
-    let is_right = |one: &SimulatedRun| match assumed {
-        Assumed::Nothing => false,
-        Assumed::Effect => one.end == End::Won(tried),
-        Assumed::Harm { .. } => matches!(one.end, End::Harm(_)),
+    let should = should(assumed);
+    // The treatment is better, and the data that say so are sound.
+    let ships_rightly = |one: &SimulatedRun| {
+        let is_in_time = !matches!(assumed, Assumed::DeadFeed { noticed, .. } if one.days > noticed);
+        one.end == End::Won(tried) && assumed.is_better() && is_in_time
     };
-    let won = share(&|one| assumed == Assumed::Effect && one.end == End::Won(tried));
+    let ships_wrongly = |one: &SimulatedRun| matches!(one.end, End::Won(_)) && !ships_rightly(one);
+    let is_right = |one: &SimulatedRun| match should {
+        Should::Ship => ships_rightly(one),
+        Should::Stop => matches!(one.end, End::Harm(_)),
+        Should::Pause => one.end == End::Unbalanced,
+        Should::Neither => matches!(one.end, End::Open | End::Over),
+        Should::NotShip | Should::NotShipLater => !ships_wrongly(one),
+    };
+    let is_conclusion = matches!(should, Should::Ship | Should::Stop | Should::Pause);
     let reached = |part: f64| {
         // Runs that have not reached it sort last.
         let at = (part * ran.len() as f64).ceil() as usize;
-        let right = || ran.iter().filter(|one| is_right(one));
+        let right = || ran.iter().filter(|one| is_conclusion && is_right(one));
         let (mut days, mut units): (Vec<_>, Vec<_>) = right().map(|one| (one.days, one.entered)).unzip();
         days.sort_unstable();
         units.sort_unstable();
@@ -220,8 +225,9 @@ fn sum(spec: &Experiment, assumed: Assumed, tried: usize, ran: &[SimulatedRun]) 
     Scenario {
         assumed,
         runs: ran.len() as u32,
-        won,
-        false_wins: share(&|one| matches!(one.end, End::Won(arm) if assumed != Assumed::Effect || arm != tried)),
+        right: share(&is_right),
+        won: share(&ships_rightly),
+        false_wins: share(&ships_wrongly),
         stopped: share(&|one| matches!(one.end, End::Harm(_))),
         stopped_by: (0..spec.guardrails.len()).map(|rail| share(&|one| one.end == End::Harm(rail))).collect(),
         unbalanced: share(&|one| one.end == End::Unbalanced),
@@ -231,5 +237,6 @@ fn sum(spec: &Experiment, assumed: Assumed, tried: usize, ran: &[SimulatedRun]) 
         mean_days: ran.iter().map(|one| f64::from(one.days)).sum::<f64>() / ran.len().max(1) as f64,
         median: reached(0.5),
         p80: reached(POWER),
+        concludes: String::new(),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Traffic;
 use super::model::OutcomeModel;
+use super::world::Assumed;
 use crate::experiment::Experiment;
 
 /// The inputs of a simulation.
@@ -13,6 +14,8 @@ pub(super) struct Setup<'a> {
     pub days: u32,
     /// Position of the treatment arm.
     pub tried: usize,
+    /// The world.
+    pub assumed: Assumed,
     /// The outcome model of control and all other arms, then that of the treatment arm.
     pub models: [OutcomeModel; 2],
 }

@@ -1,6 +1,7 @@
 //! Simulates one experiment, day by day, through the code that a host runs. Only the clock, the
 //! units and their events are simulated.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use super::DAY;
 use super::draw::Draw;
 use super::feed::{UnitEvent, UnitEventKind};
 use super::setup::Setup;
+use super::world::Assumed;
 use crate::Name;
 use crate::allocation::{Purpose, admitted, pick, place};
-use crate::analysis::{Analysis, Course, HarmStatus, Observed, SRM_ALPHA, analyse, next_shares};
+use crate::analysis::{Analysis, Course, Feed, HarmStatus, NeverPosted, Observed, SRM_ALPHA, analyse, next_shares};
 use crate::experiment::{Command, Next, Source, State, Status};
 
 /// How a run ended.
@@ -50,6 +52,8 @@ struct Due {
     /// The decision, counted down, on which events occur, and which of its model's hits those are.
     hit: (u32, u8),
     action: usize,
+    /// It never reaches the ledger.
+    is_lost: bool,
 }
 
 struct Simulation<'a> {
@@ -66,6 +70,8 @@ struct Simulation<'a> {
     salt: String,
     due: Vec<Vec<Due>>,
     posts: Vec<Vec<UnitEvent>>,
+    /// An outcome's name that nobody posts.
+    misnamed: Option<&'a Name>,
 }
 
 /// Simulates one experiment. Returns how it ended, and its observed facts.
@@ -85,6 +91,7 @@ pub(super) fn run(setup: &Setup<'_>, seed: u64) -> (SimulatedRun, Observed) {
         due: (0..setup.days).map(|_| Vec::new()).collect(),
         posts: (0..setup.days).map(|_| Vec::new()).collect(),
         kind,
+        misnamed: setup.assumed.misnamed(spec),
     };
     let mut end = run.command(&Command::Start, 0).unwrap_or(End::Open);
     let mut day = 0;
@@ -113,10 +120,44 @@ impl Simulation<'_> {
             let is_once = self.setup.models[0].counts_decisions || self.setup.spec.allocation.is_some();
             let left = if is_once { 1 } else { self.draw.whole(self.setup.traffic.decisions_per_unit).max(1) };
             let at_ms = begins + i * DAY / today;
-            self.decide(Due { unit, at_ms, left, arm: None, hit: (0, 0), action: 0 });
+            self.decide(Due { unit, at_ms, left, arm: None, hit: (0, 0), action: 0, is_lost: false });
         }
         for fed in std::mem::take(&mut self.posts[day as usize]) {
-            self.take(fed);
+            if self.arrives(&fed, day) {
+                self.take(fed);
+            }
+        }
+    }
+
+    /// Whether an event is posted, and under the name that the spec has for it.
+    fn arrives(&self, fed: &UnitEvent, day: u32) -> bool {
+        let UnitEventKind::Row { rows, .. } = fed.what else { return true };
+        let of = &self.setup.model(fed.arm).rows[rows];
+        let is_dead = matches!(self.setup.assumed, Assumed::DeadFeed { day: dead, .. } if day >= dead);
+        let is_misnamed = self.misnamed.is_some() && of.name.as_ref() == self.misnamed;
+        of.source != Source::Outcomes || !(is_dead || is_misnamed)
+    }
+
+    /// Tells the analysis what a host knows of the feeds.
+    fn tell_of_feeds(&mut self, now_ms: u64) {
+        let spec = self.setup.spec;
+        if let Some(name) = self.misnamed {
+            let never = NeverPosted { name: name.to_string().into(), similar: None, was_posted_before: false };
+            self.observed.set_never_posted(vec![never]);
+        }
+        if let Assumed::DeadFeed { day, .. } = self.setup.assumed
+            && now_ms > u64::from(day) * DAY
+        {
+            let names: BTreeSet<&Name> = spec.metrics.iter().flat_map(|metric| metric.outcomes()).collect();
+            let heard_ms = Some(u64::from(day) * DAY);
+            let dead = |name: &Name| Feed {
+                name: name.to_string().into(),
+                heard_ms,
+                watermark_ms: None,
+                usual_gap_ms: DAY,
+                outages: Vec::new(),
+            };
+            self.observed.set_feeds(names.into_iter().map(dead).collect());
         }
     }
 
@@ -134,6 +175,9 @@ impl Simulation<'_> {
             let [from, to] = admitted(spec.slot, self.status.coverage(spec));
             if in_layer.is_within(from, to) {
                 self.enter(&mut due);
+                if due.is_lost {
+                    return;
+                }
             } else if !in_layer.is_within(spec.slot[0], spec.slot[1]) {
                 return;
             }
@@ -158,9 +202,18 @@ impl Simulation<'_> {
     fn enter(&mut self, due: &mut Due) {
         let drawn = place(Purpose::Arm, &self.salt, &self.kind, &self.id);
         let Some(arm) = pick(drawn, self.weights.iter().copied()) else { return };
-        due.arm = Some(arm);
         let setup = self.setup;
-        let model = setup.model(arm);
+        let (assumed, is_tried) = (setup.assumed, arm == setup.tried);
+        let draw = &mut self.draw;
+        let mut is_among = |share: f64| is_tried && share > 0.0 && (share >= 1.0 || draw.happens(share));
+        if is_among(assumed.lost()) {
+            due.is_lost = true;
+            return;
+        }
+        let (is_silent, is_reached) = (is_among(assumed.missing()), is_among(assumed.reached()));
+        let level = assumed.level(due.at_ms as f64 / (u64::from(setup.days) * DAY) as f64);
+        due.arm = Some(arm);
+        let model = &setup.models[usize::from(is_reached)];
         for (bit, (_, share)) in model.hits.iter().enumerate() {
             due.hit.1 |= u8::from(self.draw.happens(*share)) << bit;
         }
@@ -174,10 +227,11 @@ impl Simulation<'_> {
         for (rows, of) in model.rows.iter().enumerate() {
             // The decision of its entry is the first of all its decisions.
             let mut skip = u32::from(of.source == Source::Decisions && of.name.is_none());
-            of.draw(&mut self.draw, entry_ms, |value, at_ms| {
+            let is_posted = of.source != Source::Outcomes || !is_silent;
+            of.draw(&mut self.draw, entry_ms, level, |value, at_ms| {
                 if skip > 0 {
                     skip -= 1;
-                } else {
+                } else if is_posted {
                     let what = UnitEventKind::Row { rows, value };
                     post(UnitEvent { unit, arm, at_ms, batch, what }, of.posted_on(at_ms));
                 }
@@ -196,6 +250,7 @@ impl Simulation<'_> {
     /// Carries out what the host does by itself, and a person who follows the verdict, until no
     /// command is left.
     fn look(&mut self, now_ms: u64) -> End {
+        self.tell_of_feeds(now_ms);
         loop {
             let analysis = analyse(&self.observed, now_ms);
             let command = match self.follows(&analysis, now_ms) {

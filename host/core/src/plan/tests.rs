@@ -79,13 +79,15 @@ fn traffic(units_per_day: f64, baselines: &[Baseline]) -> Traffic {
 }
 
 fn planned(spec: &Arc<Experiment>, traffic: &Traffic, effect: f64, runs: u32, days: u32) -> Plan {
-    plan(spec, traffic, effect, runs, days, 7, &mut |_, _| {})
+    let is_sound = |world: Assumed| !world.is_side();
+    plan_in(&is_sound, spec, traffic, effect, [runs, days], 7, &mut |_, _| {})
 }
 
 fn simulated(text: &str, traffic: &Traffic, days: u32, seed: u64) -> crate::analysis::Analysis {
     let spec = spec(text);
     let model = || model::OutcomeModel::of(&spec, traffic, &model::Truth::default());
-    let setup = setup::Setup { spec: &spec, traffic, days, tried: 1, models: [model(), model()] };
+    let setup =
+        setup::Setup { spec: &spec, traffic, days, tried: 1, assumed: Assumed::Nothing, models: [model(), model()] };
     let (ran, observed) = simulate::run(&setup, seed);
     crate::analysis::analyse(&observed, u64::from(ran.days) * DAY)
 }
@@ -128,7 +130,7 @@ fn the_same_seed_gives_the_same_plan() {
     let with = |seed| plan(&spec, &traffic, 0.1, 20, 10, seed, &mut |_, _| {});
     assert_eq!(first, with(1));
     assert_ne!(first, with(2));
-    assert_eq!((told.len(), told.last()), (40, Some(&(40, 40))));
+    assert_eq!((told.len(), told.last()), (160, Some(&(160, 160))));
 }
 
 #[test]
@@ -277,7 +279,8 @@ fn what_stands_in_the_way_is_said() {
 #[test]
 fn what_is_too_much_to_simulate_is_cut_down() {
     let spec = spec(QUICK);
-    let of = |units_per_day: f64| affordable(&spec, &traffic(units_per_day, &[share(0.3)]), 2, 200, 60);
+    let sound = [Assumed::Nothing, Assumed::Effect];
+    let of = |units_per_day: f64| affordable(&spec, &traffic(units_per_day, &[share(0.3)]), &sound, 200, 60);
     assert_eq!(of(500.0), (158, 60));
     assert_eq!(of(50_000.0), (20, 4));
     assert_eq!(of(1e9), (0, 0));
@@ -295,7 +298,7 @@ fn canary(text: &str, effects: &[f64], failing: f64, right: fn(simulate::End) ->
     let truth = model::Truth { effects: effects.to_vec(), hits };
     let model = |truth: &model::Truth| model::OutcomeModel::of(&spec, &traffic, truth);
     let models = [model(&model::Truth::default()), model(&truth)];
-    let setup = setup::Setup { spec: &spec, traffic: &traffic, days: 60, tried: 1, models };
+    let setup = setup::Setup { spec: &spec, traffic: &traffic, days: 60, tried: 1, assumed: Assumed::Effect, models };
     let ends: Vec<simulate::End> = (1..=10).map(|seed| simulate::run(&setup, draw::Draw(seed).bits()).0.end).collect();
     assert!(ends.iter().filter(|end| right(**end)).count() >= 8, "{ends:?}");
     let is_wrong = |end: &simulate::End| matches!(end, simulate::End::Won(_)) && !right(*end);
@@ -325,4 +328,78 @@ fn a_confidence_sequence_finds_larger_effects_than_one_look_at_the_same_units() 
     // 3.035 standard errors instead of 1.960, and 0.842 for the power.
     assert!((of(CANARY) - (3.035 + 0.842) / (1.960 + 0.842)).abs() < 0.002, "{}", of(CANARY));
     assert!((of(&fixed) - 1.0).abs() < 1e-12, "{}", of(&fixed));
+}
+
+/// A second goal, that `QUICK` has not, and a guardrail.
+const MORE: &str = r#"
+[[metrics]]
+name = "repaid"
+role = "goal"
+outcome = "repaid"
+window = "1d"
+planned_units = 4000
+
+[[metrics]]
+name = "complaints"
+role = "guardrail"
+outcome = "complaint"
+window = "1d"
+planned_units = 4000
+direction = "decrease"
+
+[[guardrails]]
+metric = "complaints"
+max_increase = 0.04
+"#;
+
+#[test]
+fn a_sound_spec_concludes_as_it_should_in_every_world() {
+    let spec = spec(&format!("{QUICK}{MORE}"));
+    let traffic = Traffic { decisions_per_unit: 1.0, ..traffic(600.0, &[share(0.3), share(0.4), share(0.05)]) };
+    let plan = plan(&spec, &traffic, 0.1, 20, 20, 1, &mut |_, _| {});
+    let named: Vec<Assumed> = plan.scenarios.iter().map(|world| world.assumed).collect();
+    let [Assumed::Nothing, Assumed::Effect, Assumed::Harm { .. }, Assumed::Conflict { metric: 1, .. }, ..] = named[..]
+    else {
+        panic!("{named:?}")
+    };
+    let [.., Assumed::Drift, dead, Assumed::WrongName { metric: 0 }, Assumed::BrokenSplit, missing, segment] =
+        named[..]
+    else {
+        panic!("{named:?}")
+    };
+    assert_eq!(
+        (dead, missing, segment),
+        (Assumed::DeadFeed { day: 6, noticed: 9 }, Assumed::HalfMissing, Assumed::OneSegment)
+    );
+    for world in &plan.scenarios {
+        assert!(world.right >= 0.9 && world.runs == 20, "{world:?}");
+    }
+    let says = |assumed: Assumed| {
+        let world = plan.scenarios.iter().find(|world| world.assumed == assumed);
+        world.map(|world| world.concludes.as_str()).expect("a world")
+    };
+    assert!(says(Assumed::WrongName { metric: 0 }).contains("no outcome 'done' was ever posted"), "{plan:?}");
+    assert!(says(Assumed::BrokenSplit).contains("do not fall to the arms as the weights say"), "{plan:?}");
+    assert!(says(Assumed::Effect).starts_with("ship: "), "{plan:?}");
+}
+
+#[test]
+fn a_feed_that_dies_before_it_shows_anything_is_named_and_nothing_ships() {
+    let text = QUICK.replace("window = \"1d\"", "window = \"5d\"");
+    let traffic = Traffic { decisions_per_unit: 1.0, ..traffic(600.0, &[share(0.3)]) };
+    let is_dead = |world: Assumed| matches!(world, Assumed::DeadFeed { .. });
+    let plan = plan_in(&is_dead, &spec(&text), &traffic, 0.04, [20, 15], 1, &mut |_, _| {});
+    let [dead] = &plan.scenarios[..] else { panic!("{plan:?}") };
+    assert!(dead.open >= 0.8 && dead.right == 1.0, "{dead:?}");
+    assert!(dead.concludes.contains("the feed of 'done' is silent"), "{dead:?}");
+}
+
+#[test]
+fn a_goal_that_falls_by_losing_outcomes_is_warned_of() {
+    let text = QUICK.replace("planned_units", "direction = \"decrease\"\nplanned_units");
+    let traffic = Traffic { decisions_per_unit: 1.0, ..traffic(600.0, &[share(0.3)]) };
+    let is_missing = |world: Assumed| world == Assumed::HalfMissing;
+    let plan = plan_in(&is_missing, &spec(&text), &traffic, 0.1, [20, 15], 1, &mut |_, _| {});
+    assert_eq!(plan.scenarios[0].false_wins, 1.0, "{plan:?}");
+    assert!(plan.warnings.iter().any(|text| text.contains("outcomes are lost on their way, 100.0 %")), "{plan:?}");
 }

@@ -6,6 +6,8 @@ use super::{Assumed, Baseline, DAY, Scenario, Traffic};
 use crate::experiment::{Aggregate, Experiment, Margin, Method, Metric, Quantity, Role, Watched};
 use crate::stats::{Counts, Kind, may_speak};
 
+/// The share of runs that may ship wrongly on broken data without a warning.
+const WRONG: f64 = 0.05;
 /// The largest factor between `planned_units` and the units that are expected.
 const FAR: f64 = 3.0;
 
@@ -184,7 +186,25 @@ pub(super) fn after(spec: &Experiment, scenarios: &[Scenario]) -> Vec<String> {
                     "{found} of runs never come to the ramp's last step: look at its gates and min_units"
                 ));
             }
-            Assumed::Effect | Assumed::Harm { .. } => {}
+            Assumed::Conflict { metric, .. } if surely_above(scenario.false_wins, WRONG) => {
+                let found = percent(scenario.false_wins);
+                let name = &spec.metrics[metric].name;
+                all.push(format!(
+                    "{found} of runs ship an arm that is worse at '{name}': give it a guardrail, or `tolerate`"
+                ));
+            }
+            Assumed::HalfMissing if surely_above(scenario.false_wins, WRONG) => {
+                let found = percent(scenario.false_wins);
+                all.push(format!(
+                    "if half of the treatment's outcomes are lost on their way, {found} of runs ship it: fewer events \
+                     look like a success; compare what is posted with what happened"
+                ));
+            }
+            Assumed::BrokenSplit if scenario.right < 0.5 => {
+                let missed = percent(1.0 - scenario.right);
+                all.push(format!("if one in five of the treatment's units is lost, {missed} of runs do not notice"));
+            }
+            _ => {}
         }
     }
     all
