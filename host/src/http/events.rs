@@ -194,6 +194,10 @@ fn arrival(service: &Service) -> Arrival {
     Arrival { now_ms: service.clock.now_ms(), tolerance_ms }
 }
 
+/// The largest value of an outcome, and of its opposite: sums of any number of them stay exact enough.
+const MAX_VALUE: f64 = 1e15;
+const VALID_VALUE: &str = "value: a number from -1e15 to 1e15 is needed";
+
 fn outcome_of(wire: WireOutcome, arrival: Arrival) -> Result<Event, String> {
     id("id", &wire.id)?;
     let at_ms = at(wire.at.as_deref(), arrival)?;
@@ -207,7 +211,7 @@ fn outcome_of(wire: WireOutcome, arrival: Arrival) -> Result<Event, String> {
         return Ok(Event::Reversal(ReversalInput { id: wire.id, reverses, at_ms }));
     }
     let name = outcome_name(wire.name)?;
-    let value = wire.value.filter(|value| value.is_finite()).ok_or("value: a finite number is needed")?;
+    let value = wire.value.filter(|value| value.abs() <= MAX_VALUE).ok_or(VALID_VALUE)?;
     let subject = match (wire.decision_id, wire.entity) {
         (Some(decision), None) => {
             id("decision_id", &decision)?;

@@ -70,15 +70,23 @@ pub(super) fn conclude(observed: &Observed, analysis: &Analysis, now_ms: u64) ->
     let spec = &observed.spec;
     let tried = spec.arms.iter().filter(|arm| arm.name != spec.control);
     let of_arm = |arm: &Name| ArmEvidence { observed, analysis, arm, now_ms }.verdict();
-    let arms: Vec<ArmVerdict> = tried.map(|arm| of_arm(&arm.name)).collect();
+    let mut arms: Vec<ArmVerdict> = tried.map(|arm| of_arm(&arm.name)).collect();
     let forbids = forbids(observed, analysis);
+    let is_unbalanced = analysis.srm_sequential_p < SRM_ALPHA;
+    let in_doubt = is_unbalanced.then(|| unbalanced(spec, analysis)).or_else(|| forbids.first().cloned());
+    // What an arm shows counts for nothing while the data are in doubt.
+    if let Some(doubt) = &in_doubt {
+        for arm in arms.iter_mut().filter(|arm| arm.decision == Decide::Ship) {
+            (arm.decision, arm.why) = (Decide::Hold, format!("{}, but {doubt}", arm.why));
+        }
+    }
     let say = |decision, why: String, winner| Conclusion {
         arms: arms.clone(),
         forbids: forbids.clone(),
         winner,
         verdict: Some(Verdict { decision, why }),
     };
-    if analysis.srm_sequential_p < SRM_ALPHA {
+    if is_unbalanced {
         return say(Decide::Stop, unbalanced(spec, analysis), None);
     }
     if let Some(why) = harm(observed, analysis) {

@@ -71,8 +71,10 @@ fn mature(observed: &Observed, now_ms: u64) -> u64 {
 fn units_whose_feed_died_are_left_out_and_nothing_ships_or_widens() {
     let mut observed = twenty_days(SPEC);
     observed.set_feeds(vec![feed("cured", Some(10 * DAY), None, DAY)]);
-    assert_eq!(mature(&observed, 12 * DAY), 10, "heard of two days ago, it is alive");
-    assert_eq!(mature(&observed, 13 * DAY), 8, "since three usual gaps ago nobody knows");
+    assert_eq!(mature(&observed, 10 * DAY), 8);
+    assert_eq!(mature(&observed, 12 * DAY), 8, "of those who would be mature since, nobody knows");
+    assert_eq!(analyse(&observed, 12 * DAY).feeds[0].state, FeedState::Alive);
+    assert_eq!(mature(&observed, 13 * DAY), 8);
     assert_eq!(mature(&observed, 40 * DAY), 8, "nor does waiting tell");
     let analysis = analyse(&observed, 13 * DAY);
     let why = "the feed of 'cured' is silent: it was last posted at 1970-01-11T00:00:00Z; usual are 1day between two \
@@ -92,10 +94,12 @@ fn a_feed_that_comes_back_has_a_day_to_post_what_it_owes() {
     let back = Feed { outages: vec![outage], ..feed("cured", Some(16 * DAY), None, 6 * DAY) };
     observed.set_feeds(vec![feed("cured", Some(10 * DAY), None, DAY)]);
     assert_eq!(mature(&observed, 16 * DAY - 1), 8);
-    observed.set_feeds(vec![back]);
+    observed.set_feeds(vec![back.clone()]);
     // Those of days 8 to 13 would have become mature during the outage.
     assert_eq!(mature(&observed, 16 * DAY), 8);
     assert_eq!(mature(&observed, 17 * DAY - 1), 8);
+    assert_eq!(mature(&observed, 17 * DAY), 8, "it was not heard of since");
+    observed.set_feeds(vec![Feed { heard_ms: Some(17 * DAY), ..back }]);
     assert_eq!(mature(&observed, 17 * DAY), 15, "with the one of day 14, who became mature in between");
     let owed = |unit: &'static str, day: u64, received_ms| Happened { unit, at_ms: day * DAY, received_ms, after: 0 };
     let mut post = |happened: Happened<'_>| {

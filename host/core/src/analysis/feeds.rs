@@ -1,5 +1,6 @@
-//! Feeds: the senders of an outcome's name. An outcome that was not posted did not happen only if
-//! its feed was alive. A feed that fell silent leaves the units that mature since unknown.
+//! Feeds: the senders of an outcome's name. An outcome that was not posted did not happen only if its
+//! feed was heard of later: units mature up to its last sign of life. A feed that falls silent for
+//! longer than usual is a fault, which holds promotion and shipping.
 
 use crate::experiment::{Experiment, Metric, Role, Watched};
 
@@ -187,18 +188,15 @@ impl Feeds {
         self.measured.iter().filter(|of| metric.measures(&of.feed.name) && is_needed(metric, &of.feed))
     }
 
-    /// A metric's horizon at `now_ms`: the units mature at it or before are mature in the metric. It
-    /// is `now_ms` itself while every feed that the metric needs is alive.
+    /// A metric's horizon at `now_ms`: the units mature at it or before are mature in the metric, for
+    /// every feed that it needs has been heard of since.
     pub fn horizon(&self, metric: &Metric, now_ms: u64) -> u64 {
-        self.until(metric, now_ms).min(now_ms)
+        self.until(metric).min(now_ms)
     }
 
     /// As [`Feeds::horizon`], while time passes and nothing more is heard.
-    pub fn until(&self, metric: &Metric, now_ms: u64) -> u64 {
-        let until = |of: &Measured| {
-            let is_believed = of.feed.watermark_ms.is_none() && now_ms < of.silent_from_ms;
-            if is_believed { u64::MAX } else { of.feed.known_until(metric.lag_ms) }
-        };
+    pub fn until(&self, metric: &Metric) -> u64 {
+        let until = |of: &Measured| of.feed.known_until(metric.lag_ms);
         self.needed_by(metric).map(until).min().unwrap_or(u64::MAX)
     }
 

@@ -87,6 +87,8 @@ pub struct GuardrailResult {
     pub count: Option<[u64; 2]>,
     /// p-value of "no increase", valid at any time. Only for counted events with an alarm of 0.
     pub p: Option<f64>,
+    /// Units with an event so far, mature or not, of control and of the arm, where `p` is of them.
+    pub so_far: Option<[u64; 2]>,
     /// Lower bound of the change for the worse, at `alarm_alpha`.
     pub lower: Option<f64>,
     /// Upper bound of the change for the worse, at the guardrail's alpha.
@@ -149,6 +151,7 @@ impl GuardrailResult {
             action: None,
             count: None,
             p: None,
+            so_far: None,
             lower: None,
             upper: None,
             alarm: None,
@@ -215,11 +218,11 @@ fn by_counts(
 /// of the arm, with the arm's share of units; none if events cannot be tested by themselves.
 fn judge_pair(result: &mut GuardrailResult, guardrail: &Guardrail, pair: &Pair, events: Option<([u64; 2], f64)>) {
     let Margin::Difference { margin, is_relative, more_is_harm, alarm } = guardrail.margin else { return };
-    // Any increase is harm: the events alone show it, from the first unit on.
-    let conditional = events.filter(|_| alarm == 0.0).map(|([control, arm], share)| match more_is_harm {
-        true => conditional::p(control, arm, share),
-        false => conditional::p(arm, control, 1.0 - share),
-    });
+    // Any increase is harm: the events alone show it, from the first unit on. Of a decrease they show
+    // nothing before the units are mature: an arm whose events come later looks the same until then.
+    let events = events.filter(|_| alarm == 0.0 && more_is_harm);
+    let conditional = events.map(|([control, arm], share)| conditional::p(control, arm, share));
+    result.so_far = events.map(|(events, _)| events);
     let rest = if conditional.is_some() { 1.0 - CONDITIONAL } else { 1.0 };
     result.p = conditional.map(|p| (p / CONDITIONAL).min(1.0));
     let by_events = result.p.is_some_and(|p| p <= result.alarm_alpha);
@@ -391,6 +394,13 @@ impl GuardrailResult {
         let share = self.action.as_ref().map(|action| format!("share of '{action}': ")).unwrap_or_default();
         let seen = format!("{share}{} in arm '{arm}', {} in control", mean(1), mean(0));
         let less = if self.kind == HarmKind::Decrease { " by its decrease" } else { "" };
+        let by_events = self.so_far.zip(self.p).filter(|(_, p)| *p <= self.alarm_alpha);
+        if let (HarmStatus::Harm, Some(([of_control, of_arm], p))) = (self.status, by_events) {
+            return format!(
+                "guardrail '{name}' shows harm: so far {of_arm} units with it in arm '{arm}', and {of_control} in control \
+                 (p = {p:.1e})"
+            );
+        }
         match (self.status, &self.why) {
             (HarmStatus::Harm, _) => format!("guardrail '{name}' shows harm{less}: {seen}"),
             (HarmStatus::Holds, _) => format!("guardrail '{name}' holds: {seen}"),

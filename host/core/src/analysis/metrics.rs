@@ -1,7 +1,7 @@
 //! Metrics: each arm against control, over mature units.
 
 use super::facts::BLOCK;
-use super::left_in::lopsided;
+use super::left_in::{lopsided, one_sided};
 #[cfg(test)]
 use super::metric_summary::ArmSummary;
 use super::metric_summary::{By, MetricSummary, Shape, sum_up};
@@ -406,7 +406,10 @@ pub(super) fn measure(observed: &Observed, position: usize, control: usize, now_
         adjustment: adjustment(observed, metric),
         comparisons: tried().map(compare).collect(),
         lopsided: tried()
-            .filter_map(|arm| lopsided(spec, metric, arm, [control, arm].map(|arm| summed.left_in(arm))))
+            .filter_map(|arm| {
+                let left_in = lopsided(spec, metric, arm, [control, arm].map(|arm| summed.left_in(arm)));
+                left_in.or_else(|| one_sided(spec, metric, arm, [control, arm].map(|arm| summed.counts(arm))))
+            })
             .collect(),
         left_out: (0..spec.arms.len())
             .map(|arm| {

@@ -170,7 +170,7 @@ impl Observed {
     /// without new facts, an analysis equals the one at `now_ms`.
     pub fn valid_until(&self, now_ms: u64) -> u64 {
         let metrics = &self.spec.metrics;
-        let until: Vec<u64> = metrics.iter().map(|metric| self.feeds.until(metric, now_ms)).collect();
+        let until: Vec<u64> = metrics.iter().map(|metric| self.feeds.until(metric)).collect();
         self.with_blocks(now_ms, |blocks| {
             // A unit beyond what is known of a feed does not become mature by waiting.
             let next = |block: &Block| {

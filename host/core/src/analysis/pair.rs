@@ -30,7 +30,8 @@ pub(super) struct Pair {
     pub estimate: Result<Estimate, NotEnough>,
     /// Means of control and of the arm.
     means: [f64; 2],
-    units: u64,
+    /// Their units.
+    units: [u64; 2],
     planned: u64,
 }
 
@@ -55,7 +56,7 @@ impl Pair {
             exact: Some(([control.into(), arm.into()], Scale { least: 0.0, span: 1.0 })),
             estimate,
             means: [control, arm].map(|counts| moments(counts).mean),
-            units: control.units + arm.units,
+            units: [control.units, arm.units],
             planned,
         }
     }
@@ -76,7 +77,7 @@ impl Pair {
             exact: limits.map(scaled),
             estimate: summed.estimate(control, arm),
             means: of.map(|arm| arm.mean.unwrap_or_default()),
-            units: of.iter().map(|arm| arm.units).sum(),
+            units: of.map(|arm| arm.units),
             planned: metric.planned_units,
         }
     }
@@ -141,7 +142,8 @@ impl Pair {
                 Interval { low: one.low.max(other.low), high: one.high.min(other.high), p: one.p.min(other.p) }
             }
             (Ok((one, _)), None) => one,
-            (Err(_), Some(other)) if self.units > 0 => other,
+            // Without a unit in either arm there is nothing to compare.
+            (Err(_), Some(other)) if self.units.iter().all(|units| *units > 0) => other,
             (Err(why), _) => return Err(why),
         };
         let estimate = self.estimate.unwrap_or_else(|_| self.plain());
@@ -155,7 +157,13 @@ impl Pair {
     /// What is seen, without its uncertainty.
     fn plain(&self) -> Estimate {
         let [control, treatment] = self.means;
-        Estimate { difference: treatment - control, n: self.units, control, treatment, ..Estimate::default() }
+        Estimate {
+            difference: treatment - control,
+            n: self.units.iter().sum(),
+            control,
+            treatment,
+            ..Estimate::default()
+        }
     }
 
     /// The parts of an error rate that the exact bounds and the sequence have.

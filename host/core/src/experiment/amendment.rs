@@ -270,15 +270,26 @@ fn shown_breach(aborts: u8) -> String {
 }
 
 fn metrics(old: &Experiment, new: &Experiment, declared: Option<&Declared>, changes: &mut Vec<RuleChange>) {
-    let is_watched = |at: usize| old.guardrails.iter().any(|guardrail| guardrail.watched == Watched::Metric(at));
+    let watches = |spec: &Experiment, at: usize| spec.guardrails.iter().any(|rail| rail.watched == Watched::Metric(at));
+    let is_watched = |at: usize| watches(old, at);
+    let bounds = |spec: &Experiment, at: usize| {
+        let of_metric = spec.guardrails.iter().filter(|rail| rail.watched == Watched::Metric(at));
+        of_metric.map(|rail| rail.margin).any(|margin| matches!(margin, Margin::Difference { .. }))
+    };
     for (at, metric) in old.metrics.iter().enumerate() {
         let is_free = !is_watched(at) && declared.is_some_and(|declared| !declared.names(&metric.name));
         let mut entry = Entry { at: "metrics.".to_owned(), is_free, changes };
-        match new.metrics.iter().find(|other| other.name == metric.name) {
+        match new.metrics.iter().enumerate().find(|(_, other)| other.name == metric.name) {
             None => entry.push(&metric.name, Some(metric.role.as_str().to_owned()), None, Effect::Loosens),
-            Some(other) => {
+            Some((now_at, other)) => {
                 entry.at = format!("metrics.{}.", metric.name);
                 compared(&mut entry, metric, other);
+                // The first guardrail that bounds a metric's difference may say which way is worse.
+                let is_said = !bounds(old, at) && bounds(new, now_at) && metric.role != Role::Goal;
+                if !is_said {
+                    let direction = |metric: &Metric| if metric.more_is_better { "increase" } else { "decrease" };
+                    entry.kept("direction", direction(metric), direction(other));
+                }
             }
         }
     }
@@ -299,7 +310,8 @@ fn compared(entry: &mut Entry<'_>, old: &Metric, new: &Metric) {
         floor,
         cap,
         tolerate,
-        more_is_better,
+        // Compared where the guardrails are known.
+        more_is_better: _,
         method,
         alpha,
         planned_units,
@@ -329,8 +341,6 @@ fn compared(entry: &mut Entry<'_>, old: &Metric, new: &Metric) {
         // With it the metric is judged by another rule.
         (old, new) => entry.push("tolerate", number(old), number(&new), Effect::Loosens),
     }
-    let direction = |more: bool| if more { "increase" } else { "decrease" };
-    entry.kept("direction", direction(*more_is_better), direction(new.more_is_better));
     entry.kept("method", method.as_str(), new.method.as_str());
     entry.ordered("alpha", *alpha, new.alpha, Tighter::Smaller, |alpha| alpha.to_string());
     entry.kept("planned_units", planned_units, new.planned_units);

@@ -1,6 +1,6 @@
 //! Guardrails.
 
-use super::metrics::{Metric, one_of};
+use super::metrics::{Metric, Role, one_of};
 use super::raw::RawGuardrail;
 use crate::Name;
 use crate::manifest::duration_ms;
@@ -101,6 +101,47 @@ fn watched(raw: &RawGuardrail, metrics: &[Metric]) -> Result<Watched, String> {
     })
 }
 
+/// Whether more is better at the metric at a position, as far as its guardrails go: they and the
+/// metric's direction must agree. Without a declared direction what a guardrail bounds is the worse.
+pub(super) fn direction(
+    guardrails: &[Guardrail],
+    at: usize,
+    metric: &Metric,
+    is_declared: bool,
+) -> Result<bool, String> {
+    let of_metric = guardrails.iter().filter(|rail| rail.watched == Watched::Metric(at));
+    let harm = of_metric.filter_map(|rail| match rail.margin {
+        Margin::Difference { more_is_harm, .. } => Some(more_is_harm),
+        Margin::Count(_) => None,
+    });
+    let bounded: Vec<bool> = harm.collect();
+    let Some(more_is_harm) = bounded.first().copied().filter(|first| bounded.iter().all(|other| other == first)) else {
+        // Nothing is bounded, or both sides are.
+        return Ok(metric.more_is_better);
+    };
+    let is_open = !is_declared && metric.role != Role::Goal;
+    if is_open || metric.more_is_better != more_is_harm {
+        return Ok(!more_is_harm);
+    }
+    let (key, other, better) = match more_is_harm {
+        true => ("max_increase", "max_decrease", "increase"),
+        false => ("max_decrease", "max_increase", "decrease"),
+    };
+    Err(format!(
+        "guardrail on '{}': {key} bounds what the metric calls better (direction = \"{better}\"); give {other}, or another \
+         direction",
+        metric.name
+    ))
+}
+
+/// The largest change of a share.
+fn is_share(watched: &Watched, metrics: &[Metric]) -> bool {
+    match watched {
+        Watched::Metric(at) => metrics[*at].limits() == Some([0.0, 1.0]),
+        _ => true,
+    }
+}
+
 impl Guardrail {
     pub(super) fn of(raw: &RawGuardrail, metrics: &[Metric]) -> Result<Self, String> {
         let at = |key: &str| format!("guardrail on '{}': {key}", raw.metric);
@@ -113,6 +154,17 @@ impl Guardrail {
         {
             if let Some(value) = value.filter(|x| !x.is_finite() || *x < 0.0) {
                 return Err(at(&format!("{key} = {value}; valid: a finite number from 0")));
+            }
+        }
+        let share = is_share(&watched, metrics);
+        let is_relative_margin = raw.margin_type.as_deref() == Some("relative");
+        let of_share = [("max_increase", raw.max_increase), ("max_decrease", raw.max_decrease)];
+        let absolute = of_share.into_iter().filter(|_| !is_relative_margin);
+        for (key, value) in absolute.chain([("alarm", raw.alarm)]) {
+            if let Some(value) = value.filter(|value| share && *value >= 1.0) {
+                return Err(at(&format!(
+                    "{key} = {value}: no share of units changes by 1 or more; two percentage points are 0.02"
+                )));
             }
         }
         let alpha = raw.alpha.unwrap_or(0.01);

@@ -152,8 +152,12 @@ impl Experiment {
         bounded(&raw)?;
         let slot = slot(&raw)?;
         let ramp = ramp::ramp(&raw)?;
-        let metrics = metrics(&raw)?;
-        let guardrails = raw.guardrails.iter().map(|g| Guardrail::of(g, &metrics)).collect::<Result<_, _>>()?;
+        let mut metrics = metrics(&raw)?;
+        let guardrails: Vec<_> = raw.guardrails.iter().map(|g| Guardrail::of(g, &metrics)).collect::<Result<_, _>>()?;
+        for (at, metric) in metrics.iter_mut().enumerate() {
+            let is_declared = raw.metrics.iter().any(|raw| *raw.name == *metric.name && raw.direction.is_some());
+            metric.more_is_better = guardrails::direction(&guardrails, at, metric, is_declared)?;
+        }
         let fairness = fairness(&raw)?;
         let segments = raw.segments.iter().map(|text| Attribute::parse(text));
         let segments = segments.collect::<Result<_, _>>().map_err(|e| format!("segments: {e}"))?;

@@ -91,8 +91,6 @@ impl Assumed {
         if self == Self::OneSegment { SEGMENT } else { 1.0 }
     }
 
-    /// Days without a word after which a feed that posts daily is silent.
-    const GAPS: u32 = 3;
     /// What remains of the baselines for units that enter after this part of the run.
     pub(super) fn level(self, passed: f64) -> f64 {
         if self == Self::Drift { 1.0 - (1.0 - REMAINS) * passed } else { 1.0 }

@@ -135,7 +135,9 @@ pub enum Kind {
 }
 
 /// The difference of two means or two proportions, over independent units. Arms may differ in
-/// size and in variance (Welch, Biometrika 34, 1947).
+/// size and in variance (Welch, Biometrika 34, 1947). If every unit of an arm has the same number,
+/// and the arms' numbers differ, both get the variance of all units together: it is at most too
+/// large, and "all of these against none of those" is told.
 ///
 /// # Errors
 /// [`NotEnough::Units`] with fewer than two units in an arm, [`NotEnough::Variance`] if neither arm
@@ -150,7 +152,14 @@ pub fn difference(control: &Moments, treatment: &Moments, kind: Kind) -> Result<
             Kind::Mean => arm.variance().unwrap_or_default(),
         },
     };
-    estimate(arm(control), arm(treatment))
+    let [mut of_control, mut of_treatment] = [arm(control), arm(treatment)];
+    let difference = of_treatment.mean - of_control.mean;
+    if of_control.variance == 0.0 && of_treatment.variance == 0.0 && difference != 0.0 {
+        let [m, n] = [of_control.n as f64, of_treatment.n as f64];
+        let together = m * n / ((m + n) * (m + n - 1.0).max(1.0)) * difference * difference;
+        (of_control.variance, of_treatment.variance) = (together, together);
+    }
+    estimate(of_control, of_treatment)
 }
 
 /// The difference of two ratios Σy / Σx, by the delta method: with R = Σy / Σx, the variance of a
