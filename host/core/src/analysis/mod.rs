@@ -217,6 +217,8 @@ impl Analysis {
 #[cfg(test)]
 mod feed_tests;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod ship_tests;
 #[cfg(test)]
 mod tests;

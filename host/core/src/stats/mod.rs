@@ -56,4 +56,4 @@ pub use shrink::shrunken;
 pub use srm::{Sequential, chi_squared, log_bayes_factor};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,6 +8,8 @@ mod draw;
 mod failures;
 mod fixed;
 mod golden;
+mod golden_counts;
+pub(crate) mod golden_packages;
 mod merging;
 mod peeking;
 mod regression;
