@@ -22,9 +22,10 @@ pub fn clopper_pearson(events: u64, units: u64, alpha: f64) -> [f64; 2] {
         }
         0.5 * (low + high)
     };
-    let low = if s == 0.0 { 0.0 } else { rate(s, f + 1.0, alpha / 2.0) };
-    let high = if f == 0.0 { 1.0 } else { rate(s + 1.0, f, 1.0 - alpha / 2.0) };
-    [low, high]
+    let least = |s: f64, f: f64| if s == 0.0 { 0.0 } else { rate(s, f + 1.0, alpha / 2.0) };
+    // The upper bound is the lower one of the units without the event: 1 − alpha / 2 has no digits of a
+    // small alpha.
+    [least(s, f), 1.0 - least(f, s)]
 }
 
 /// The difference of two arms' means of numbers between 0 and 1, the second less the first, with

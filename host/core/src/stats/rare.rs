@@ -177,13 +177,9 @@ fn log_likelihood_at_most_times(control: BoundedSum, treatment: BoundedSum, fact
         (base, raised)
     } else {
         let most = (1.0 / factor).min(1.0);
-        let (mut low, mut high) = (base.min(most), (raised / factor).min(most));
-        for _ in 0..HALVINGS / 2 {
-            let middle = 0.5 * (low + high);
-            let slope = control.slope(middle) + factor * treatment.slope((middle * factor).min(1.0));
-            if slope > 0.0 { low = middle } else { high = middle }
-        }
-        let base = 0.5 * (low + high);
+        let other = |rate: f64| (rate * factor).min(1.0);
+        let slope = |rate: f64| control.slope(rate) + factor * treatment.slope(other(rate));
+        let base = summit((base.min(most), (raised / factor).min(most)), slope, other);
         (base, (base * factor).min(1.0))
     };
     control.log_likelihood(base) + treatment.log_likelihood(raised)
@@ -217,11 +213,28 @@ pub fn ratio_lower(control: impl Into<BoundedSum>, treatment: impl Into<BoundedS
 /// lies in between.
 fn likeliest(control: BoundedSum, treatment: BoundedSum, alarm: f64, within: (f64, f64)) -> f64 {
     let (least, most) = ((-alarm).max(0.0), (1.0 - alarm).min(1.0));
-    let (mut low, mut high) = (within.0.clamp(least, most), within.1.clamp(least, most));
-    // The likelihood is flat there, so an approximate maximum is good enough.
-    for _ in 0..HALVINGS / 2 {
+    let within = (within.0.clamp(least, most), within.1.clamp(least, most));
+    let other = |rate: f64| rate + alarm;
+    summit(within, |rate| control.slope(rate) + treatment.slope(other(rate)), other)
+}
+
+/// A maximum's place is known well enough at this share of the smallest rate: there the likelihood is
+/// flat.
+const FLAT: f64 = 1e-7;
+/// Bisections for a maximum at an end, where it is not flat: an arm without any event, or with nothing
+/// else.
+const STEEP: u32 = 64;
+
+/// Where a likelihood with this slope is greatest in `(low, high)`, and the other arm's rate is
+/// `other` of that.
+fn summit((mut low, mut high): (f64, f64), slope: impl Fn(f64) -> f64, other: impl Fn(f64) -> f64) -> f64 {
+    for _ in 0..STEEP {
         let middle = 0.5 * (low + high);
-        if control.slope(middle) + treatment.slope(middle + alarm) > 0.0 { low = middle } else { high = middle }
+        let smallest = [middle, other(middle)].map(|rate| rate.min(1.0 - rate)).into_iter().fold(1.0, f64::min);
+        if high - low <= FLAT * smallest {
+            break;
+        }
+        if slope(middle) > 0.0 { low = middle } else { high = middle }
     }
     0.5 * (low + high)
 }
