@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::experiments::{RUNNING, command, decide, deployment, enter, report, state, taken, why};
+use crate::experiments::{RUNNING, command, decide, deployment, enter, heard, report, state, taken, why};
 use crate::support::{Host, eventually, run, wat};
 
 const SHIP: &str = r#"
@@ -63,9 +63,13 @@ pub(crate) fn cure_alone(host: &Host) {
     post(host, "cured", &cured, &at);
 }
 
+/// Waits for a state, while cures are posted.
 pub(crate) fn is(host: &Host, wanted: &str) {
     let in_time = Duration::from_secs(20);
-    eventually(&format!("it is {wanted}"), in_time, || (state(host) == wanted).then_some(()));
+    eventually(&format!("it is {wanted}"), in_time, || {
+        heard(host, &["cured"]);
+        (state(host) == wanted).then_some(())
+    });
 }
 
 fn last_change(host: &Host) -> Value {
@@ -80,7 +84,10 @@ fn a_winner_serves_the_slot_less_the_holdback_until_the_pin_is_edited() {
     cure(&host);
     let arms = taken(&host);
     let in_time = Duration::from_secs(20);
-    eventually("it has won", in_time, || (report(&host)["verdict"]["decision"] == "ship").then_some(()));
+    eventually("it has won", in_time, || {
+        heard(&host, &["cured"]);
+        (report(&host)["verdict"]["decision"] == "ship").then_some(())
+    });
     assert_eq!(state(&host), "running", "nothing is shipped that does not say so");
     deployment.edit("experiments/e.toml", "on_success = \"hold\"", "on_success = \"ship\"");
     is(&host, "shipped");
@@ -167,6 +174,7 @@ fn no_winner_before_its_time_and_an_end_after_it() {
     let host = Host::start(&deployment).ready();
     cure(&host);
     let why = eventually("it has won, too early", Duration::from_secs(20), || {
+        heard(&host, &["cured"]);
         let why = report(&host)["verdict"]["why"].as_str().unwrap_or_default().to_owned();
         why.contains("it has run").then_some(why)
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::course::{is, now, post, won};
-use crate::experiments::{RUNNING, command, deployment, enter, report, state, taken, why};
+use crate::experiments::{RUNNING, command, deployment, enter, heard, report, state, taken, why};
 use crate::support::{Deployment, Host, eventually, run};
 
 const IN_TIME: Duration = Duration::from_secs(20);
@@ -132,6 +132,7 @@ fn a_goal_that_replaces_another_does_not_win() {
     // Even after a decision the new goal is exploratory.
     assert_eq!(command(&host, "amend", why()).0, 200);
     let found = eventually("it is better", IN_TIME, || {
+        heard(&host, &["cured"]);
         let found = report(&host);
         let goal = &found["metrics"][0];
         (goal["name"] == "cured" && goal["comparisons"][0]["better"] == true).then_some(found)
@@ -225,6 +226,7 @@ fn the_numbers_at_the_ship_stay_and_units_since_are_an_estimate_of_their_own() {
     post(&host, "complaint", &[100_000], &now());
     cured(&host, 0..2000, 6, 9);
     is(&host, "shipped");
+    stays(&host, "shipped");
     let at_ship = report(&host);
     let goal = |found: &Value| found["metrics"][0]["comparisons"][0].clone();
     let found = goal(&at_ship);
@@ -239,6 +241,7 @@ fn the_numbers_at_the_ship_stay_and_units_since_are_an_estimate_of_their_own() {
     let moved: Vec<u32> = taken(&host).into_iter().map(|(unit, _)| unit).collect();
     post(&host, "again", &moved, &now());
     let later = eventually("they are mature", IN_TIME, || {
+        heard(&host, &["cured"]);
         let found = report(&host);
         (found["since_ship"]["units"]["left_out"]["not_mature"] != 0).then_some(())?;
         let goal = &found["since_ship"]["metrics"][0];
@@ -262,6 +265,11 @@ fn the_numbers_at_the_ship_stay_and_units_since_are_an_estimate_of_their_own() {
     }
     let page = host.admin.get("/v1/experiments/e/report?format=html").text;
     assert!(page.contains("Since the ship") && page.contains("Units that entered since"), "{page}");
+    // Nor does a promise about the time before the ship change what was decided by.
+    let promised = json!({ "watermarks": [{ "name": "cured", "time": now() }] });
+    assert_eq!(host.public.post("/v1/outcomes/watermarks", &promised).json()["stored"], 1);
+    stays(&host, "shipped");
+    assert_eq!(report(&host)["units"], at_ship["units"]);
     // It lasts over a restart, and a stopped host's ledger says the same.
     assert_eq!(host.stop(), Some(0));
     let stopped = offline(&deployment);

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::course::{arm, cure_alone, is, now, post, won};
-use crate::experiments::{RUNNING, command, decide, deployment, report, state, why};
+use crate::experiments::{RUNNING, command, decide, deployment, heard, report, state, why};
 use crate::support::{Deployment, Host, eventually, run};
 
 const IN_TIME: Duration = Duration::from_secs(20);
@@ -24,6 +24,7 @@ fn ledger(deployment: &Deployment) -> Connection {
 /// The verdict on the arm that is tried, once it is better at the goal.
 fn won_arm(host: &Host) -> String {
     eventually("it has won", IN_TIME, || {
+        heard(host, &["cured"]);
         let why = report(host)["arms"][0]["why"].as_str().unwrap_or_default().to_owned();
         why.contains("is better in arm 'next'").then_some(why)
     })

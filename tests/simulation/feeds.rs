@@ -72,13 +72,8 @@ impl Feed {
     /// Up to when units are mature now.
     pub fn horizon(&self, lag_ms: u64, now_ms: u64) -> u64 {
         let heard_ms = self.heard.map(|(at, _)| at);
-        match (heard_ms, self.watermark) {
-            (None, None) => now_ms,
-            (heard, Some((until, _))) => now_ms.min(heard.unwrap_or(0).max(until + lag_ms)),
-            (Some(heard), None) => {
-                let gap_ms = self.heard.map_or(0, |(_, gap)| gap);
-                if now_ms < heard + DAY_MS.max(3 * gap_ms) { now_ms } else { heard.min(now_ms) }
-            }
-        }
+        let promised_ms = self.watermark.map(|(until, _)| until + lag_ms);
+        // Of a name that nobody posted nothing is waited for.
+        heard_ms.max(promised_ms).unwrap_or(now_ms).min(now_ms)
     }
 }

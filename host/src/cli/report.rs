@@ -76,6 +76,7 @@ fn of_ledger(config: &Path, id: &str, recompute: bool) -> Result<Report, Failure
         shadows: shadows(ledger.shadow_counts(id)?, |arm| ledger.shadow_latency(id, arm))?,
     };
     let report = Report::new(&observed, &status, context, SystemClock.now_ms());
+    let report = report.as_shipped(&ledger, status.shipped_ms)?;
     Ok(match end {
         Some(end) => report.compared_with(&end),
         None => report,

@@ -209,7 +209,7 @@ fn report_of(
     let (mut context, now_ms) = (Some(ReportContext::of(ledger, id)?), service.clock.now_ms());
     let mut report = |observed: &Observed| Report::new(observed, status, context.take().unwrap_or_default(), now_ms);
     match service.observer.with(id, |followed| report(&followed.observed))? {
-        Seen::Whole(report) => Ok(report),
+        Seen::Whole(report) => Ok(report.as_shipped(ledger, status.shipped_ms)?),
         Seen::Reading => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "reading",

@@ -1,4 +1,4 @@
-//! Experiments' reports as of their ends.
+//! Experiments' reports as of their ends, and as of the ships of their winners.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serin_core::Name;
@@ -8,14 +8,19 @@ use super::LedgerError;
 /// An experiment's final report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinalReport {
-    /// The experiment.
+    /// The experiment; as of a ship, [`ship_report`].
     pub experiment: Name,
-    /// The generation of the status that ended it.
+    /// The generation of the status that ended it, or shipped its winner.
     pub generation: u64,
-    /// When it ended, in milliseconds since the Unix epoch.
+    /// When it ended or shipped, in milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// The report, as JSON.
     pub report: String,
+}
+
+/// The key of the report as of a ship. No experiment's name has an `@`.
+pub fn ship_report(experiment: &str, shipped_ms: u64) -> Name {
+    format!("{experiment}@{shipped_ms}").as_str().into()
 }
 
 /// The first one stays: later ones would include outcomes that arrived after the end.

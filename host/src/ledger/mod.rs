@@ -50,7 +50,7 @@ pub use facts::{
     Cursor, DecisionFact, ExcludedFact, ExposureFact, Fact, OutcomeFact, Snapshot, UnitFact, UnreadableFact,
 };
 pub use feeds::WatermarkInput;
-pub use final_reports::FinalReport;
+pub use final_reports::{FinalReport, ship_report};
 pub use last_seen::{ClockState, LastSeen};
 pub use packing::{Dictionary, PackedAttempt, Packer};
 pub use read::{DecisionFilter, Reads, StoredAnswer};

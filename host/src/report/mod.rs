@@ -5,6 +5,7 @@ mod changes;
 mod charts;
 mod feeds;
 mod formatting;
+mod frozen;
 mod groups;
 mod guardrail_rule;
 mod html;

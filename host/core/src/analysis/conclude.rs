@@ -4,9 +4,10 @@ use super::fairness::FairnessResult;
 use super::guardrails::{GuardrailResult, HarmStatus};
 use super::metrics::{Comparison, MetricResult};
 use super::observed::Observed;
+use super::wording::{percent, rounded};
 use super::{Analysis, SRM_ALPHA};
 use crate::Name;
-use crate::experiment::{Experiment, OnBreach, Role, Watched};
+use crate::experiment::{Aggregate, Experiment, Metric, OnBreach, Quantity, Role, Watched};
 
 /// A verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,11 +227,15 @@ impl ArmEvidence<'_> {
 
     /// "'cured' is better in arm 'b' (0.4 against 0.3)".
     fn told(&self, (metric, comparison): (&MetricResult, &Comparison), how: &str) -> String {
+        let spec = &self.observed.spec.metrics[metric.metric];
         let numbers = comparison.found.as_ref().map_or_else(
             |_| String::new(),
-            |found| format!(" ({} against {})", rounded(found.estimate.treatment), rounded(found.estimate.control)),
+            |found| {
+                let [arm, control] = [found.estimate.treatment, found.estimate.control].map(|mean| shown(spec, mean));
+                format!(" ({arm} against {control})")
+            },
         );
-        format!("'{}' is {how} in arm '{}'{numbers}", self.observed.spec.metrics[metric.metric].name, self.arm)
+        format!("'{}' is {how} in arm '{}'{numbers}", spec.name, self.arm)
     }
 
     fn harm(&self) -> Option<String> {
@@ -276,11 +281,8 @@ impl ArmEvidence<'_> {
     }
 }
 
-/// Four significant digits.
-fn rounded(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return value.to_string();
-    }
-    let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 12) as usize;
-    format!("{value:.digits$}")
+/// A metric's mean: shares in percent.
+fn shown(metric: &Metric, mean: f64) -> String {
+    let is_share = matches!(&metric.quantity, Quantity::Mean(measure) if measure.aggregate == Aggregate::Any);
+    if is_share { percent(mean) } else { rounded(mean) }
 }

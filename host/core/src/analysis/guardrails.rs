@@ -5,10 +5,11 @@ use super::feeds::FeedResult;
 use super::metrics::Summed;
 use super::observed::Observed;
 use super::pair::Pair;
+use super::wording::percent;
 use crate::Name;
 use crate::experiment::{Aggregate, Guardrail, Margin, PLANNED_UNITS, Quantity, Watched};
-use crate::stats::conditional;
 use crate::stats::rare::{Counts, difference_bounds};
+use crate::stats::{NotEnough, conditional};
 
 /// The result of a guardrail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -313,6 +314,11 @@ fn by_metric(
         &pair,
         share.map(|share| ([control, arm].map(|arm| summed.events_so_far(arm)), share)),
     );
+    // Without a limit the absence of events bounds nothing.
+    if matches!(pair.estimate, Err(NotEnough::Events { .. })) && metric.limits().is_none() {
+        let why = result.why.as_mut().filter(|_| !matches!(metric.quantity, Quantity::Ratio(..)));
+        why.into_iter().for_each(|why| why.push_str("; with a declared max few events show that it holds, too"));
+    }
 }
 
 /// An outcome that was never posted shows nothing: its name may be misspelt.
@@ -390,7 +396,12 @@ impl GuardrailResult {
             let times = if events == 1 { "time" } else { "times" };
             return format!("'{name}' happened {events} {times} in arm '{arm}'; at most {most} are allowed");
         }
-        let mean = |at: usize| self.means[at].map_or_else(|| "-".to_owned(), |mean| format!("{mean:.4}"));
+        let is_share = match observed.spec.guardrails[self.guardrail].watched {
+            Watched::Metric(at) => observed.spec.metrics[at].limits() == Some([0.0, 1.0]),
+            _ => true,
+        };
+        let number = |mean: f64| if is_share { percent(mean) } else { format!("{mean:.4}") };
+        let mean = |at: usize| self.means[at].map_or_else(|| "no unit".to_owned(), number);
         let share = self.action.as_ref().map(|action| format!("share of '{action}': ")).unwrap_or_default();
         let seen = format!("{share}{} in arm '{arm}', {} in control", mean(1), mean(0));
         let less = if self.kind == HarmKind::Decrease { " by its decrease" } else { "" };

@@ -23,6 +23,7 @@ mod row;
 mod segments;
 mod unit;
 mod warnings;
+mod wording;
 
 pub use allocate::next_shares;
 pub use conclude::{ArmVerdict, Decide, Verdict};

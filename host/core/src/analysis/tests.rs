@@ -199,7 +199,7 @@ fn a_decrease_is_told_as_one_and_the_alarm_is_kept() {
     };
     let (found, said) = judged("");
     assert_eq!((found.kind, found.status, found.alarm), (HarmKind::Decrease, HarmStatus::Harm, Some(0.0)));
-    assert_eq!(said, "guardrail 'm' shows harm by its decrease: 0.5000 in arm 'b', 1.0000 in control");
+    assert_eq!(said, "guardrail 'm' shows harm by its decrease: 50.00 % in arm 'b', 100.00 % in control");
     let (found, said) = judged("alarm = 0.6\n");
     assert_eq!((found.status, found.alarm), (HarmStatus::Inconclusive, Some(0.6)));
     assert!(said.contains("the decrease lies in [0."), "{said}");

@@ -39,6 +39,7 @@ pub fn warnings(facts: &Facts, analysis: &Analysis) -> Vec<String> {
         }
     }
     silent(analysis, &mut warnings);
+    without_covariates(facts, &mut warnings);
     too_late(facts, &mut warnings);
     excluded(facts, &mut warnings);
     pooled(facts, &mut warnings);
@@ -55,6 +56,22 @@ fn silent(analysis: &Analysis, warnings: &mut Vec<String>) {
              nothing has happened",
             feed.describe()
         ));
+    }
+}
+
+/// Covariates that no unit has: an adjustment for them changes nothing.
+fn without_covariates(facts: &Facts, warnings: &mut Vec<String>) {
+    for metric in facts.spec.metrics.iter().filter(|_| !facts.units().is_empty()) {
+        let places = facts.attributes.places(&metric.cuped);
+        for (attribute, place) in metric.cuped.iter().zip(places) {
+            // Most often the first unit has a value.
+            if facts.units().iter().all(|unit| unit.known.number(place).is_nan()) {
+                warnings.push(format!(
+                    "metric '{}': no unit has a number for the covariate {attribute}, so nothing is adjusted for it",
+                    metric.name
+                ));
+            }
+        }
     }
 }
 

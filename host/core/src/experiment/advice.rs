@@ -29,6 +29,16 @@ impl Experiment {
                 all.extend(self.never_speaks(metric));
             }
         }
+        let slowest = goals().max_by_key(|metric| metric.mature_ms(0));
+        if let (Some(most), Some(goal)) = (self.max_duration_ms, slowest)
+            && most <= goal.mature_ms(0)
+        {
+            all.push(format!(
+                "max_duration passes before a unit is mature for '{}', whose window and lag are {}: nothing can be concluded",
+                goal.name,
+                humantime::format_duration(core::time::Duration::from_millis(goal.mature_ms(0)))
+            ));
+        }
         for rail in &self.guardrails {
             if let Margin::Difference { margin: 0.0, .. } = rail.margin {
                 all.push(format!(
