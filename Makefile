@@ -1,25 +1,33 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-SERIN := $(TARGET)/release/serin
+# The binary that was built last, by `make build` or `make release`.
+SERIN := $(TARGET)/serin
 PYTHON := $(abspath $(TARGET))/python-venv/bin/python
 PYTHON_PLUGINS := plugins/outreach-hardship plugins/outreach-explore
 JAVASCRIPT_PLUGINS := plugins/outreach-uplift
 PLUGINS := plugins/outreach-rules plugins/outreach-rules-next plugins/outreach-score plugins/outreach-tenure
 
-.PHONY: setup build demo test test-python test-javascript soak bench lint
+.PHONY: setup build release demo test test-python test-javascript soak bench lint
 
 # Installs what is missing, and says what and why. Quick where nothing is.
 setup:
 	@.ci/setup
 
-# The release host and the example artifacts; lays the demo deployment out, so that
-# `serin serve --config host/demo/serin.toml` serves it.
+# The host and the example artifacts; lays the demo deployment out, so that
+# `serin serve --config host/demo/serin.toml` serves it. The same profile and packages as the tests,
+# so that dependencies are compiled once.
 build: setup
-	cargo build --release --locked -p serin
+	cargo build --locked --workspace
+	@ln -sfn debug/serin $(SERIN)
 	@mkdir -p host/demo/plugins
 	@for plugin in $(PLUGINS); do $(SERIN) plugin build --quiet $$plugin || exit 1; done
 	@cp plugins/outreach-rules/dist/outreach-rules-1.0.0.wasm plugins/outreach-score/dist/outreach-score-1.1.0.wasm host/demo/plugins/
+
+# The optimised host, for production and for measuring.
+release: setup
+	cargo build --release --locked -p serin
+	@ln -sfn release/serin $(SERIN)
 
 # Plays the demo; the host stays up until Ctrl-C.
 demo: build
@@ -54,5 +62,5 @@ soak: setup
 		-E 'test(simulation::seeds_that_are_asked_for)'
 
 # One table, and the same as JSON in $(TARGET)/bench.json.
-bench: build
+bench: release
 	cargo bench --locked -p serin --bench serin
