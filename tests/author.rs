@@ -19,8 +19,13 @@ pub struct Ran {
 }
 
 pub fn plugin(dir: &Path, args: &[&str]) -> Ran {
+    serin_in(dir, &[&["plugin"], args].concat())
+}
+
+/// A command that builds strategies, in a folder.
+pub fn serin_in(dir: &Path, args: &[&str]) -> Ran {
     let mut command = Command::new(serin());
-    command.arg("plugin").args(args).current_dir(dir).env("CARGO_TARGET_DIR", cargo_target());
+    command.args(args).current_dir(dir).env("CARGO_TARGET_DIR", cargo_target());
     let output = command.output().expect("serin runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }

@@ -26,6 +26,7 @@ mod feeds;
 mod groups;
 mod hostile;
 mod http;
+mod init;
 mod kept;
 mod languages;
 mod last_good;

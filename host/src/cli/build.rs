@@ -12,6 +12,7 @@ use wasm_encoder::{ComponentSection as _, CustomSection};
 use super::build_error::BuildError;
 use super::build_scripted::ScriptedLanguage;
 use super::caches;
+use super::progress::waiting;
 use super::toolchain::Toolchain;
 use crate::files;
 
@@ -70,6 +71,7 @@ pub(super) fn make(dir: &Path, options: BuildOptions) -> Result<Parts, BuildErro
     let manifest = Manifest::parse(&manifest_text).map_err(|source| BuildError::Manifest { path, source })?;
     // A mistake in a case is told before a minute is spent on compiling.
     cases(&dir)?;
+    let _waiting = waiting(&format!("building {}@{}", manifest.name, manifest.version), options.quiet);
     let component = match ScriptedLanguage::of(&dir) {
         Some(language) => language.component(&dir)?,
         None => compile(&dir, options, &manifest)?,

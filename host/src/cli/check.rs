@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
+use super::progress::waiting;
 use super::{Format, Outcome};
 use crate::app::check;
 
 pub(super) fn run(config: &Path, format: Format) -> Outcome {
-    let findings = check(config);
+    let findings = {
+        let _waiting = waiting("checking, and compiling what no host has compiled here", true);
+        check(config)
+    };
     let failed = findings.iter().any(|finding| finding.error.is_some());
     if format == Format::Json {
         let rows: Vec<_> = findings

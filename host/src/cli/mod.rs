@@ -11,6 +11,8 @@ mod demo;
 mod dev;
 mod experiment;
 mod features;
+mod general;
+mod init;
 mod oci;
 mod outcomes;
 mod plan;
@@ -50,6 +52,8 @@ pub fn command() -> clap::Command {
 enum Command {
     /// Serve a deployment
     Serve(ServeArgs),
+    /// Make a deployment that checks and serves, with a strategy to begin with
+    Init(init::InitArgs),
     /// Validate every file of a deployment as `serve` would, starting nothing
     Check {
         /// The deployment's serin.toml
@@ -125,13 +129,19 @@ enum PluginCommand {
     /// Make a project of a strategy that builds, tests and runs as it is
     New {
         /// The strategy's name; the folder's, too
-        name: String,
+        name: PathBuf,
         /// The language
         #[arg(long, value_enum)]
         lang: project::Language,
         /// The folder of Serin's SDKs, where it is not found beside this program or above this folder
         #[arg(long, value_name = "DIR")]
         sdk: Option<PathBuf>,
+        /// The decision point, for a strategy of any domain; without this and --actions it is a lender's
+        #[arg(long, value_name = "NAME")]
+        decision_point: Option<String>,
+        /// Its actions, the most careful first
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        actions: Vec<String>,
     },
     /// Build, then run DIR/cases/*.json in the host's own sandbox
     Test {
@@ -440,6 +450,7 @@ pub fn main() -> ExitCode {
     end_quietly_with_the_reader();
     let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
+        Command::Init(args) => init::run(args),
         Command::Check { config, format } => check::run(&config, format),
         Command::Plugin(command) => plugin::run(command),
         Command::Experiment(command) => experiment::run(command),

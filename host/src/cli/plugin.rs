@@ -8,6 +8,7 @@ use serin_core::{bounds, message_to, printable, printable_to};
 
 use super::build::{BuildOptions, build};
 use super::build_scripted::ScriptedLanguage;
+use super::general::Domain;
 use super::{Format, Outcome, PluginCommand, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
 use crate::files;
 use crate::registry::{Contents, link_within_patience, read, read_file};
@@ -19,7 +20,11 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
             println!("{} ({} bytes, {})", built.path.display(), built.size_bytes, built.digest);
             Ok(true)
         }
-        PluginCommand::New { name, lang, sdk } => project::create(&name, lang, sdk.as_deref()),
+        PluginCommand::New { name, lang, sdk, decision_point, actions } => {
+            let is_general = decision_point.is_some() || !actions.is_empty();
+            let domain = is_general.then(|| Domain::of(decision_point, actions)).transpose()?;
+            project::create(&name, lang, sdk.as_deref(), domain.as_ref())
+        }
         PluginCommand::Test { dir, update, watch, junit } => plugin_test::run(&dir, update, watch, junit.as_deref()),
         PluginCommand::Case { from_decision, dir, admin } => plugin_test::cut(&from_decision, &dir, &admin),
         PluginCommand::Bench { path, against, runs, format } => {

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serin_core::{NAME_RULE, is_name};
 
 use super::build_scripted::ScriptedLanguage;
+use super::general::Domain;
 use super::{Outcome, sdk};
 
 /// A language that strategies are written in.
@@ -25,6 +26,13 @@ const COMMON: [(&str, &str); 3] = [
     ("plugin.toml", include_str!("../../templates/common/plugin.toml")),
     ("cases/a-little-late.json", include_str!("../../templates/common/cases/a-little-late.json")),
     ("cases/contacted-often.json", include_str!("../../templates/common/cases/contacted-often.json")),
+];
+
+/// The same for any domain.
+const GENERAL: [(&str, &str); 3] = [
+    ("plugin.toml", include_str!("../../templates/general/plugin.toml")),
+    ("cases/below.json", include_str!("../../templates/general/cases/below.json")),
+    ("cases/reached.json", include_str!("../../templates/general/cases/reached.json")),
 ];
 
 const RUST: [(&str, &str); 4] = [
@@ -62,6 +70,21 @@ impl Language {
         }
     }
 
+    /// The files of [`Language::files`] that are others for any domain.
+    fn general(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Rust => &[("src/lib.rs", include_str!("../../templates/general/lib.rs"))],
+            Self::Python => &[
+                ("strategy.py", include_str!("../../templates/general/strategy.py")),
+                ("test_strategy.py", include_str!("../../templates/general/test_strategy.py")),
+            ],
+            Self::Javascript => &[
+                ("strategy.js", include_str!("../../templates/general/strategy.js")),
+                ("strategy.test.js", include_str!("../../templates/general/strategy.test.js")),
+            ],
+        }
+    }
+
     fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Rust => &RUST,
@@ -71,9 +94,21 @@ impl Language {
     }
 }
 
-pub(super) fn create(name: &str, language: Language, sdk: Option<&Path>) -> Outcome {
+/// Makes a project: the lender's, or for a domain.
+pub(super) fn create(dir: &Path, language: Language, sdk: Option<&Path>, domain: Option<&Domain>) -> Outcome {
+    write(dir, language, sdk, domain)?;
+    println!("{}: a strategy in {}; next: serin plugin test {}", dir.display(), language.sdk(), dir.display());
+    Ok(true)
+}
+
+/// Writes a project's files.
+pub(super) fn write(
+    dir: &Path,
+    language: Language,
+    sdk: Option<&Path>,
+    domain: Option<&Domain>,
+) -> Result<(), Box<dyn std::error::Error>> {
     // The folder may be somewhere else; its name is the strategy's.
-    let dir = Path::new(name);
     let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if !is_name(&name) {
         return Err(format!("'{name}' is not a name; valid: {NAME_RULE}").into());
@@ -82,13 +117,17 @@ pub(super) fn create(name: &str, language: Language, sdk: Option<&Path>) -> Outc
         return Err(format!("{}: is there already; choose another name", dir.display()).into());
     }
     let sdk = find_sdk(language, sdk)?;
-    for (file, template) in COMMON.iter().chain(language.files()) {
+    let general = if domain.is_some() { language.general() } else { &[] };
+    let common: &[_] = if domain.is_some() { &GENERAL } else { &COMMON };
+    for (file, template) in common.iter().chain(language.files()) {
+        let template = general.iter().find(|(other, _)| other == file).map_or(*template, |(_, template)| *template);
         let path = dir.join(file);
         let failed = |e: std::io::Error| format!("{}: {e}", path.display());
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        let text = template.replace("NAME", &name).replace("SDK", &sdk.display().to_string());
+        let text = domain.map_or_else(|| template.to_owned(), |domain| domain.fill(template));
+        let text = text.replace("NAME", &name).replace("SDK", &sdk.display().to_string());
         std::fs::write(&path, text).map_err(failed)?;
     }
     // The editor knows the names from the beginning; every build writes them again.
@@ -97,8 +136,7 @@ pub(super) fn create(name: &str, language: Language, sdk: Option<&Path>) -> Outc
     {
         eprintln!("{}: the names of plugin.toml are not generated yet: {error}", dir.display());
     }
-    println!("{}: a strategy in {}; next: serin plugin test {}", dir.display(), language.sdk(), dir.display());
-    Ok(true)
+    Ok(())
 }
 
 /// The SDK's folder: as it is given, or as it is found.
