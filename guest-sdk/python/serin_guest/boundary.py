@@ -15,20 +15,19 @@ from .decision import Candidate, Refusal, Value
 class Registered:
     """The function that ``@strategy`` was put on."""
 
-    __slots__ = ("decide", "log_errors")
+    __slots__ = ("decide",)
 
-    def __init__(self, decide: Callable[[Any], object], log_errors: bool) -> None:
+    def __init__(self, decide: Callable[[Any], object]) -> None:
         self.decide = decide
-        self.log_errors = log_errors
 
 
 _registered: list[Registered] = []
 
 
-def register(decide: Callable[[Any], object], log_errors: bool) -> None:
+def register(decide: Callable[[Any], object]) -> None:
     """Makes ``decide`` the strategy. A module that is loaded again replaces its own."""
     _registered[:] = [r for r in _registered if _place(r.decide) != _place(decide)]
-    _registered.append(Registered(decide, log_errors))
+    _registered.append(Registered(decide))
 
 
 def _place(function: Callable[..., object]) -> tuple[str, str]:

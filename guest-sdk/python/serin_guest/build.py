@@ -18,14 +18,16 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from . import asked, packages
 from . import manifest as manifests
 from .generate import generate
+from .packages import PackagesError
 
 COMPONENTIZE = "0.25.1"
 """The version of componentize-py that the artifact's bytes depend on."""
 
 # The part of this package that goes into the component.
-_RUNTIME = ["__init__.py", "absent.py", "boundary.py", "decision.py", "entry.py", "log.py", "models.py"]
+_RUNTIME = ["absent", "asked", "boundary", "decision", "entry", "__init__", "log", "models", "output"]
 # Folders of a project that are not the strategy.
 _ASIDE = {"cases", "dist", "tests", "__pycache__", "node_modules"}
 _HASH_SECTION = "serin:manifest-hash"
@@ -47,14 +49,19 @@ def build(folder: Path, wit: Path, out: Path) -> None:
         raise BuildError(f"{folder / 'strategy.py'}: no such file; the strategy goes there")
     manifest = manifests.read(folder / "plugin.toml")
     generate(folder)
-    _find_componentize()
+    _find_componentize(folder)
+    try:
+        installed = packages.installed(folder)
+    except PackagesError as e:
+        raise BuildError(str(e)) from None
     with tempfile.TemporaryDirectory(prefix="serin-python-") as name:
         stage = Path(name)
         _stage(folder, stage / "app")
-        imports = (["models"] if manifest.callable else []) + (["log"] if _logs(stage / "app") else [])
-        _narrow(wit, stage / "wit", imports)
+        _ask(stage / "app", installed)
+        # The log is always there: an exception that nobody reads costs more than an import.
+        _narrow(wit, stage / "wit", ["log", *(["models"] if manifest.callable else [])])
         (stage / "venv" / "lib" / "site-packages").mkdir(parents=True)
-        component = _componentize(folder, stage)
+        component = _componentize(folder, stage, installed)
     component += _custom_section(_HASH_SECTION, manifest.hash)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
@@ -62,8 +69,11 @@ def build(folder: Path, wit: Path, out: Path) -> None:
     partial.replace(out)
 
 
-def _find_componentize() -> None:
+def _find_componentize(folder: Path) -> None:
     install = f"run: {sys.executable} -m pip install componentize-py=={COMPONENTIZE}"
+    if (folder / "requirements.txt").is_file():
+        # All that is missing at once, and not one package after another.
+        install = f"run: {sys.executable} -m pip install -r {folder / 'requirements.txt'}"
     try:
         found = importlib.metadata.version("componentize-py")
     except importlib.metadata.PackageNotFoundError:
@@ -100,7 +110,7 @@ def _stage(folder: Path, app: Path) -> None:
         raise BuildError(f"{folder / 'serin_guest'}: the SDK has this name; rename it")
     runtime.mkdir()
     for name in _RUNTIME:
-        shutil.copyfile(Path(__file__).with_name(name), runtime / name)
+        shutil.copyfile(Path(__file__).with_name(f"{name}.py"), runtime / f"{name}.py")
 
 
 def _check_syntax(path: Path) -> None:
@@ -110,22 +120,39 @@ def _check_syntax(path: Path) -> None:
         raise BuildError("".join(traceback.format_exception_only(e)).rstrip()) from None
 
 
-def _logs(app: Path) -> bool:
-    """Says whether a file of the author's speaks of the log. In doubt it does: that only costs a little."""
-    ours = ("plugin", "serin_guest")
+def _ask(app: Path, installed: Path | None) -> None:
+    """Writes down what the strategy's files and packages ask for, for the runtime to prepare."""
+    modules: set[str] = set()
+    dates = False
     for path in sorted(app.rglob("*.py")):
-        if path == app / "plugin.py" or path.is_relative_to(app / "serin_guest"):
+        if path.is_relative_to(app / "serin_guest"):
             continue
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            match node:
-                case ast.ImportFrom(module=str(module), names=names) if module.split(".")[0] in ours:
-                    if module == "serin_guest.log" or any(alias.name in ("log", "*") for alias in names):
-                        return True
-                case ast.Import(names=names) if any(alias.name.split(".")[0] in ours for alias in names):
-                    return True
-                case ast.keyword(arg="log_errors"):
-                    return True
-    return False
+        text = path.read_bytes()
+        dates = dates or b"datetime" in text
+        if b"strptime" in text:
+            # It is loaded by the first call.
+            modules.add("_strptime")
+        modules |= _imported_late(ast.parse(text))
+    if installed is not None:
+        dates = dates or any(b"datetime" in path.read_bytes() for path in installed.rglob("*.py"))
+    asks = Path(asked.__file__).read_text(encoding="utf-8")
+    asks = asks.replace("DATES: bool = False", f"DATES: bool = {dates}")
+    asks = asks.replace("MODULES: tuple[str, ...] = ()", f"MODULES: tuple[str, ...] = {tuple(sorted(modules))!r}")
+    (app / "serin_guest" / "asked.py").write_text(asks, encoding="utf-8", newline="\n")
+
+
+def _imported_late(tree: ast.AST) -> set[str]:
+    """The modules that functions import when they run."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    found: set[str] = set()
+    for node in (node for function in functions for node in ast.walk(function)):
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names}
+            case ast.ImportFrom(module=str(module), level=0, names=names):
+                # What is imported may be a module, too.
+                found |= {module, *(f"{module}.{alias.name}" for alias in names if alias.name != "*")}
+    return found
 
 
 def _narrow(wit: Path, target: Path, imports: list[str]) -> None:
@@ -141,11 +168,15 @@ def _narrow(wit: Path, target: Path, imports: list[str]) -> None:
         (target / path.name).write_text(text, encoding="utf-8", newline="\n")
 
 
-def _componentize(folder: Path, stage: Path) -> bytes:
+def _componentize(folder: Path, stage: Path, installed: Path | None) -> bytes:
     run = "import sys, componentize_py; sys.exit(componentize_py.script())"
     out = stage / "out.wasm"
     command = [sys.executable, "-c", run, "--wit-path", "wit", "--world", "strategy", "--quiet"]
-    command += ["componentize", "--stub-wasi", "--python-path", "app", "--output", out.name, "serin_guest.entry"]
+    command += ["componentize", "--stub-wasi", "--python-path", "app"]
+    if installed is not None:
+        shutil.copytree(installed, stage / "packages")
+        command += ["--python-path", "packages"]
+    command += ["--output", out.name, "serin_guest.entry"]
     # An empty environment of its own, or componentize-py would put this one's packages on the path.
     environment = {**os.environ, "VIRTUAL_ENV": str(stage / "venv"), "TMPDIR": str(stage)}
     environment.pop("PYTHONPATH", None)
@@ -193,11 +224,25 @@ def _explain(text: str, folder: Path) -> str:
         elif not line.startswith("    "):
             is_ours = False
         if not is_ours:
-            kept.append(re.sub(r'^  File "/0/([^"]*)"', lambda m: f'  File "{folder / m[1]}"', line))
+            line = re.sub(r'^  File "/0/([^"]*)"', lambda m: f'  File "{folder / m[1]}"', line)
+            kept.append(re.sub(r'^  File "/1/([^"]*)"', r'  File "\1"', line))
     if not any(line.startswith("  File ") for line in kept):
         kept = [line for line in kept if line and not line.startswith("Traceback ")]
         return f"{folder}: {' '.join(kept)}"
-    return "\n".join(kept).rstrip()
+    return "\n".join([*kept, *_unknown_module(kept[-1], folder)]).rstrip()
+
+
+def _unknown_module(error: str, folder: Path) -> list[str]:
+    """What to do about a module that is not there."""
+    missing = re.match(r"ModuleNotFoundError: No module named '([^'.]+)", error)
+    if missing is None:
+        return []
+    return [
+        f"a strategy has the standard library and the packages of {folder / 'packages.txt'}, and not what is "
+        f"installed here; a package of Python alone can be added there, for '{missing[1]}' too where it is one. "
+        "Compiled code (numpy, pandas, pydantic-core) can't run in the sandbox: let a model compute that, or the "
+        "feature's source"
+    ]
 
 
 def _leb128(number: int) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Generic, Self, TypeVar
 
 Value = bool | int | float | str | None
@@ -98,6 +98,10 @@ class Candidate(Generic[R]):
     def with_probability(self, probability: float) -> Self:
         """The same, to be drawn with this probability."""
         return type(self)(self._type, self._values, float(probability), self.reasons)
+
+    def __iter__(self) -> Iterator[Self]:
+        """Itself alone, so that a test may go through whatever a strategy returns."""
+        yield self
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Candidate):

@@ -2,7 +2,9 @@
 of the artifact. Only `WitWorld.decide` runs for a decision.
 """
 
+import contextlib
 import gc
+import importlib
 from typing import Any
 
 from . import absent  # First, so that the author's module finds it done.
@@ -11,24 +13,17 @@ import strategy
 import wit_world
 from componentize_py_types import Err
 from plugin import read_context
+from wit_world.imports import log as host_log
 from wit_world.imports import types
 
-from . import boundary, log, models
+from . import asked, boundary, log, models, output
 from .decision import Refusal, Value
 
 _strategy = boundary.registered()
 _decide = _strategy.decide
 _boundary = boundary.Boundary(types, read_context)
-_log_errors = _strategy.log_errors
-
-try:
-    from wit_world.imports import log as _host_log
-except ImportError:
-    pass
-else:
-    _levels = {name.lower(): level for name, level in _host_log.Level.__members__.items()}
-    log.send_to(lambda level, message: _host_log.log(_levels[level], message))
-    _log_errors = True
+_levels = {name.lower(): level for name, level in host_log.Level.__members__.items()}
+log.send_to(lambda level, message: host_log.log(_levels[level], message))
 
 try:
     from wit_world.imports import models as _host_models
@@ -61,7 +56,8 @@ def _explain(error: BaseException) -> str:
     traceback = error.__traceback__
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        if "/serin_guest/" not in code.co_filename:
+        # The author's files are the first on the path; the SDK is among them.
+        if code.co_filename.startswith("/0/") and not code.co_filename.startswith("/0/serin_guest/"):
             at = f" ({code.co_filename.removeprefix('/0/')}, line {traceback.tb_lineno}, in {code.co_name})"
         traceback = traceback.tb_next
     return f"{type(error).__name__}: {error}{at}"
@@ -72,15 +68,25 @@ class WitWorld(wit_world.WitWorld):  # type: ignore[misc]
 
     def decide(self, context: Any) -> Any:
         """One decision. ``context`` is the plugin's `Input` already: see `Boundary`."""
+        absent.now_ms = context.time_ms
         try:
             return _boundary.decision(_decide(context))
         except Refusal as refusal:
             raise Err(_boundary.refusal(refusal)) from None
-        except Exception as error:
-            if _log_errors:
-                log.warn(_explain(error))
+        except BaseException as error:
+            output.flush()
+            log.warn(_explain(error))
             raise
+        finally:
+            output.flush()
 
+
+# What a function imports has to be there before it runs. One that is missing is told where it is asked for.
+for _name in asked.MODULES:
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_name)
+output.to_log()
+absent.close()
 
 # A run is one decision on a fresh copy of this memory: nothing is ever worth collecting, and a
 # collection would write to all of it.

@@ -28,6 +28,7 @@ from serin_guest import Candidate as _Candidate
 from serin_guest import Model as _Model
 from serin_guest import Record as _Record
 from serin_guest import Refusal as _Refusal
+from serin_guest import ScoreError as ScoreError
 from serin_guest import boundary as _boundary
 from serin_guest import log as log
 from serin_guest import normalized as normalized
@@ -104,15 +105,14 @@ _D = TypeVar("_D", bound=Callable[[Input], Decision])
 def strategy(decide: _D, /) -> _D: ...
 @overload
 def strategy(*, log_errors: bool) -> Callable[[_D], _D]: ...
-def strategy(decide: Any = None, /, *, log_errors: bool = False) -> Any:
+def strategy(decide: Any = None, /, *, log_errors: bool = True) -> Any:
     """Makes the function below it the plugin's strategy; it stays an ordinary function.
 
-    ``@strategy(log_errors=True)`` sends the text of an exception to the log; that imports the
-    log, so use it to find a fault, and take it out again. A strategy that logs has it anyway.
+    ``log_errors`` is of earlier versions: an exception's text always goes to the log.
     """
 
     def register(decide: _D) -> _D:
-        _boundary.register(decide, log_errors)
+        _boundary.register(decide)
         return decide
 
     return register if decide is None else register(decide)

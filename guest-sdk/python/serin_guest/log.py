@@ -1,7 +1,6 @@
-"""Lines for the strategy's author, kept in the decision's record.
+"""Lines for the strategy's author, kept in the decision's record within a limit.
 
-A strategy that logs imports the host's log, which makes every decision a little dearer:
-reasons are the better place for what matters to a decision.
+Reasons are the better place for what matters to a decision.
 """
 
 from __future__ import annotations
@@ -15,17 +14,22 @@ Sink = Callable[[Level, str], None]
 
 def debug(message: str) -> None:
     """Keeps a line for the author alone."""
-    _sink("debug", message)
+    send("debug", message)
 
 
 def info(message: str) -> None:
     """Keeps a line that is worth knowing."""
-    _sink("info", message)
+    send("info", message)
 
 
 def warn(message: str) -> None:
     """Keeps a line about what is not as it should be."""
-    _sink("warn", message)
+    send("warn", message)
+
+
+def send(level: Level, message: str) -> None:
+    """Keeps a line of a level that the program chooses."""
+    _sink(level, str(message))
 
 
 def _nowhere(level: Level, message: str) -> None:

@@ -49,21 +49,13 @@ def test_only_the_strategy_is_staged(project: Project, app: Path) -> None:
     assert "serin_guest/entry.py" in staged and "serin_guest/build.py" not in staged
 
 
-@pytest.mark.parametrize(
-    ("line", "logs"),
-    [
-        ("from plugin import Action, log", True),
-        ("from serin_guest import log as out", True),
-        ("from serin_guest.log import info", True),
-        ("import plugin", True),
-        ("from plugin import *", True),
-        ("@strategy(log_errors=True)\ndef f(): pass", True),
-        ("from plugin import Action\nfrom math import log", False),
-    ],
-)
-def test_the_log_is_imported_where_a_file_speaks_of_it(project: Project, app: Path, line: str, logs: bool) -> None:
-    builds._stage(project(strategy=line), app)
-    assert builds._logs(app) is logs
+def test_what_functions_import_is_asked_for(project: Project, app: Path) -> None:
+    late = "import csv\ndef decide(i):\n    import json\n    from os import path\n    from datetime import datetime\n"
+    builds._stage(project(strategy=late + "    datetime.strptime\n"), app)
+    builds._ask(app, None)
+    asked = (app / "serin_guest" / "asked.py").read_text()
+    assert "DATES: bool = True" in asked
+    assert "= ('_strptime', 'datetime', 'datetime.datetime', 'json', 'os', 'os.path')" in asked
 
 
 def test_the_world_imports_what_is_used(tmp_path: Path) -> None:
@@ -120,6 +112,10 @@ def test_what_is_missing_is_said(
     monkeypatch.setattr(importlib.metadata, "version", missing)
     assert run(folder) == 1
     assert "-m pip install componentize-py==0.25.1" in capsys.readouterr().err
+    (folder / "requirements.txt").write_text("")
+    assert run(folder) == 1
+    assert f"-m pip install -r {folder / 'requirements.txt'}" in capsys.readouterr().err
+    (folder / "requirements.txt").unlink()
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.1.0")
     assert run(folder) == 1
     assert "componentize-py 0.1.0 is installed" in capsys.readouterr().err
@@ -148,7 +144,7 @@ def test_what_fails_on_loading_is_shown(
 @componentize
 @pytest.mark.parametrize(
     ("manifest", "extra", "imports"),
-    [(PLAIN, "", []), (PLAIN, "from plugin import log\n", ["log"]), (MANIFEST, "", ["models"])],
+    [(PLAIN, "", ["log"]), (MANIFEST, "", ["models", "log"])],
 )
 def test_a_component_imports_what_it_uses_and_no_wasi(
     project: Project, manifest: str, extra: str, imports: list[str]

@@ -4,7 +4,7 @@ import math
 from types import ModuleType
 
 import pytest
-from serin_guest import LimitReached, Refusal, boundary, log, testing
+from serin_guest import LimitReached, Refusal, Unavailable, boundary, log, testing
 
 
 def test_candidates_do_not_change(plugin: ModuleType) -> None:
@@ -86,9 +86,22 @@ def test_strategy_leaves_the_function_as_it_was(plugin: ModuleType) -> None:
         return input
 
     assert plugin.strategy(decide) is decide
-    assert not boundary.registered().log_errors
+    assert boundary.registered().decide is decide
+    # As earlier versions had it.
     assert plugin.strategy(log_errors=True)(decide) is decide
-    assert boundary.registered().log_errors
+
+
+def test_whatever_a_strategy_returns_can_be_gone_through(plugin: ModuleType) -> None:
+    one = plugin.Action.no_contact()
+    assert [list(decided) for decided in (one, [one, one])] == [[one], [one, one]]
+
+
+def test_the_errors_of_models_are_the_plugins_too(plugin: ModuleType) -> None:
+    def down(name: str, rows: testing.Rows) -> list[float]:
+        raise Unavailable(name)
+
+    with testing.models(down), pytest.raises(plugin.ScoreError):
+        plugin.models.uplift.score([[1]])
 
 
 def test_a_plugin_has_one_strategy(plugin: ModuleType) -> None:

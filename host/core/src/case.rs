@@ -59,6 +59,15 @@ pub struct CaseCall {
 }
 
 impl CaseCall {
+    /// Says whether a call of `model` with `rows` is this one. A model gets numbers: `900` and `900.0`
+    /// are the same to it.
+    pub fn is_of(&self, model: &str, rows: &[Vec<Value>]) -> bool {
+        let row = |wanted: &[Value], got: &[Value]| {
+            wanted.len() == got.len() && wanted.iter().zip(got).all(|(w, g)| alike(w, g))
+        };
+        self.model == model && self.rows.len() == rows.len() && self.rows.iter().zip(rows).all(|(w, g)| row(w, g))
+    }
+
     /// An error in the call itself, independent of the strategy; none if it is valid.
     fn check(&self, manifest: &Manifest) -> Result<(), String> {
         let Self { model, rows, scores, error } = self;
@@ -114,16 +123,20 @@ fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
 }
 
+fn alike(wanted: &Value, got: &Value) -> bool {
+    match (wanted.as_f64(), got.as_f64()) {
+        (Some(w), Some(g)) => close(w, g),
+        _ => wanted == got,
+    }
+}
+
 fn same(wanted: &Candidate, got: &Candidate) -> bool {
     wanted.action == got.action
         && close(wanted.probability, got.probability)
         && wanted.parameters.len() == got.parameters.len()
         && wanted.parameters.iter().all(|(name, value)| match (value, got.parameters.get(name)) {
             (_, None) => false,
-            (wanted, Some(got)) => match (wanted.as_f64(), got.as_f64()) {
-                (Some(w), Some(g)) => close(w, g),
-                _ => wanted == got,
-            },
+            (wanted, Some(got)) => alike(wanted, got),
         })
         && wanted.reasons.len() == got.reasons.len()
         && wanted.reasons.iter().zip(&got.reasons).all(|(w, g)| w.code == g.code && close(w.weight, g.weight))

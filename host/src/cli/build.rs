@@ -12,6 +12,7 @@ use wasm_encoder::{ComponentSection as _, CustomSection};
 use super::build_error::BuildError;
 use super::build_scripted::ScriptedLanguage;
 use super::caches;
+use super::case_files;
 use super::progress::waiting;
 use super::toolchain::Toolchain;
 use crate::files;
@@ -21,6 +22,8 @@ use crate::files;
 pub struct BuildOptions {
     /// Shows the compiler's warnings and errors only, and not its progress.
     pub quiet: bool,
+    /// Has a strategy in Rust log its panics, and the compiler say nothing: not for what is served.
+    pub log_panics: bool,
 }
 
 /// What was built.
@@ -56,7 +59,11 @@ impl Parts {
     /// # Errors
     /// What can't be read or written.
     pub(super) fn package(&self) -> Result<BuiltArtifact, BuildError> {
-        package(&self.dir, &self.manifest, &self.manifest_text, &cases(&self.dir)?, self.component.clone())
+        let cases = case_files::read(&self.dir, &self.manifest)?;
+        // Each case's text is kept as it is.
+        let texts: Vec<&str> = cases.iter().map(|file| file.text.trim()).collect();
+        let cases = format!("[{}]", texts.join(","));
+        package(&self.dir, &self.manifest, &self.manifest_text, &cases, self.component.clone())
     }
 }
 
@@ -70,7 +77,7 @@ pub(super) fn make(dir: &Path, options: BuildOptions) -> Result<Parts, BuildErro
     let manifest_text = files::read_text(&path, files::MAX_TEXT_BYTES).map_err(BuildError::file(&path))?;
     let manifest = Manifest::parse(&manifest_text).map_err(|source| BuildError::Manifest { path, source })?;
     // A mistake in a case is told before a minute is spent on compiling.
-    cases(&dir)?;
+    case_files::read(&dir, &manifest)?;
     let _waiting = waiting(&format!("building {}@{}", manifest.name, manifest.version), options.quiet);
     let component = match ScriptedLanguage::of(&dir) {
         Some(language) => language.component(&dir)?,
@@ -79,31 +86,23 @@ pub(super) fn make(dir: &Path, options: BuildOptions) -> Result<Parts, BuildErro
     Ok(Parts { dir, manifest, manifest_text, component })
 }
 
-/// All of `dir/cases/*.json` as one JSON array, in the order of the file names; each case's
-/// text is kept as it is.
-///
-/// # Errors
-/// The first file that can't be read or is no JSON object.
-pub fn cases(dir: &Path) -> Result<String, BuildError> {
-    let folder = dir.join("cases");
-    if !folder.exists() {
-        return Ok("[]".to_owned());
+/// The artifact of the Rust crate in `dir` as it is built to tell what its panics say; none where it
+/// can't be had. It is never written to a file.
+pub(super) fn with_panics(dir: &Path) -> Option<Vec<u8>> {
+    if ScriptedLanguage::of(dir).is_some() {
+        return None;
     }
-    let entries = std::fs::read_dir(&folder).and_then(|entries| entries.map(|e| Ok(e?.path())).collect());
-    let mut paths: Vec<PathBuf> = entries.map_err(BuildError::file(&folder))?;
-    paths.retain(|path| path.extension().is_some_and(|e| e == "json"));
-    paths.sort();
-    let mut texts = Vec::with_capacity(paths.len());
-    for path in paths {
-        let text = files::read_text(&path, files::MAX_TEXT_BYTES).map_err(BuildError::file(&path))?;
-        let bad = |why| BuildError::Case { path: path.clone(), why };
-        match serde_json::from_str(&text) {
-            Ok(serde_json::Value::Object(_)) => texts.push(text.trim().to_owned()),
-            Ok(_) => return Err(bad("a case is a JSON object".to_owned())),
-            Err(e) => return Err(bad(e.to_string())),
-        }
+    let parts = make(dir, BuildOptions { quiet: true, log_panics: true }).ok()?;
+    Some(embed(&parts.manifest_text, "[]", parts.component))
+}
+
+/// The artifact's bytes.
+fn embed(manifest_text: &str, cases: &str, mut component: Vec<u8>) -> Vec<u8> {
+    for (name, data) in [(MANIFEST_SECTION, manifest_text), (CASES_SECTION, cases)] {
+        let section = CustomSection { name: name.into(), data: data.as_bytes().into() };
+        section.append_to_component(&mut component);
     }
-    Ok(format!("[{}]", texts.join(",")))
+    component
 }
 
 /// Embeds manifest and cases in `component`, and writes the artifact, whole or not at all.
@@ -115,12 +114,9 @@ pub fn package(
     manifest: &Manifest,
     manifest_text: &str,
     cases: &str,
-    mut component: Vec<u8>,
+    component: Vec<u8>,
 ) -> Result<BuiltArtifact, BuildError> {
-    for (name, data) in [(MANIFEST_SECTION, manifest_text), (CASES_SECTION, cases)] {
-        let section = CustomSection { name: name.into(), data: data.as_bytes().into() };
-        section.append_to_component(&mut component);
-    }
+    let component = embed(manifest_text, cases, component);
     let dist = dir.join("dist");
     std::fs::create_dir_all(&dist).map_err(BuildError::file(&dist))?;
     let path = dist.join(format!("{}-{}.wasm", manifest.name, manifest.version));
@@ -162,7 +158,7 @@ fn cargo(
         .arg("--target-dir")
         .arg(target.join("strategies"))
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
+        .stderr(if options.log_panics { Stdio::null() } else { Stdio::inherit() })
         .env("CARGO_ENCODED_RUSTFLAGS", remaps(root, target, &toolchain.sysroot))
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env("CARGO_INCREMENTAL", "0")
@@ -180,6 +176,11 @@ fn cargo(
     if options.quiet {
         cargo.arg("--quiet");
     }
+    // Read by #[strategy].
+    match options.log_panics {
+        true => cargo.env("SERIN_LOG_PANICS", "1"),
+        false => cargo.env_remove("SERIN_LOG_PANICS"),
+    };
     let output = cargo.output().map_err(BuildError::file(&manifest_path))?;
     if !output.status.success() {
         return Err(BuildError::Cargo { dir: dir.to_owned(), status: output.status });

@@ -25,12 +25,12 @@ pub enum BuildError {
         /// The mistake.
         source: ManifestError,
     },
-    /// A case is not a JSON object.
+    /// A case is no case, or not one of this manifest.
     #[error("{}: {why}", path.display())]
     Case {
         /// The case's path.
         path: PathBuf,
-        /// What it is instead.
+        /// The mistake.
         why: String,
     },
     /// There is nothing to compile with.
@@ -56,6 +56,12 @@ pub enum BuildError {
         dir: PathBuf,
         /// What it said.
         why: String,
+    },
+    /// A type checker refused the source, and has said why on standard error.
+    #[error("{}: the types do not check; what is wrong is above", dir.display())]
+    Types {
+        /// The plugin's folder.
+        dir: PathBuf,
     },
     /// Cargo's own account of the project can't be used.
     #[error("cargo metadata in {}: {why}", dir.display())]

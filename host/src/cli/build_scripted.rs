@@ -108,16 +108,17 @@ impl ScriptedLanguage {
         }
     }
 
-    fn run(self, dir: &Path, command: &mut Command) -> Result<(), BuildError> {
+    /// What the command prints on standard output.
+    fn run(self, dir: &Path, command: &mut Command) -> Result<String, BuildError> {
         let (_, needed) = self.needed();
         // What is built is what is printed on standard output, and nothing else.
         let output = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).output();
         let output = output.map_err(|e| BuildError::Missing(format!("{e}; needed is {needed}")))?;
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
-            return Ok(());
+            return Ok(printed);
         }
-        // Type checkers print what they find.
-        eprint!("{}", String::from_utf8_lossy(&output.stdout));
+        eprint!("{printed}");
         Err(BuildError::Tool {
             tool: self.folder(),
             dir: dir.to_owned(),
@@ -127,12 +128,17 @@ impl ScriptedLanguage {
 
     /// Writes the typed names of `plugin.toml` beside it.
     pub(super) fn generate(self, dir: &Path) -> Result<(), BuildError> {
-        self.run(dir, self.command(dir)?.arg("generate").arg(dir))
+        self.run(dir, self.command(dir)?.arg("generate").arg(dir)).map(drop)
     }
 
-    /// Checks the source's types.
+    /// Checks the source's types, and says of which files.
     pub(super) fn check(self, dir: &Path) -> Result<(), BuildError> {
-        self.run(dir, self.command(dir)?.arg("check").arg(dir))
+        match self.run(dir, self.command(dir)?.arg("check").arg(dir)) {
+            Ok(printed) => print!("{printed}"),
+            Err(BuildError::Tool { .. }) => return Err(BuildError::Types { dir: dir.to_owned() }),
+            Err(other) => return Err(other),
+        }
+        Ok(())
     }
 
     /// The bare component of the strategy in `dir`. What the tool says goes to standard error, in
@@ -150,7 +156,7 @@ impl ScriptedLanguage {
             .and_then(|mut command| {
                 self.run(dir, command.arg("build").arg(dir).arg("--wit").arg(&wit).arg("--out").arg(&out))
             })
-            .and_then(|()| std::fs::read(&out).map_err(BuildError::file(&out)));
+            .and_then(|_| std::fs::read(&out).map_err(BuildError::file(&out)));
         // Where one is not there, what went wrong has been said.
         let _ = (std::fs::remove_dir_all(&wit), std::fs::remove_file(&out));
         built

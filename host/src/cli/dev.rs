@@ -11,6 +11,7 @@ use serin_core::experiment::Pin;
 use serin_core::record::{Outcome, Record};
 
 use super::build::{BuildOptions, build};
+use super::case_report::CaseReport;
 use crate::app::Reloader;
 use crate::ledger::{DecisionFilter, Ledger, Reads as _};
 use crate::registry::{ArtifactState, Plugin, Watcher, read_file};
@@ -90,29 +91,13 @@ fn sources(dir: &Path) -> BTreeMap<PathBuf, (Option<std::time::SystemTime>, u64)
 
 fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
-    let built = build(source, BuildOptions { quiet: true })?;
+    let built = build(source, BuildOptions { quiet: true, ..BuildOptions::default() })?;
     println!("dev: built {} in {:.1} s", built.path.display(), began.elapsed().as_secs_f64());
     let bytes = read_file(&built.path)?;
     let ended = Instant::now();
     let plugin = Plugin::link(engines, &bytes)?;
     let compiling = ended.elapsed();
-    let failed: Vec<String> = plugin
-        .contents
-        .cases
-        .iter()
-        .filter_map(|case| {
-            Some(format!("{}: {}", serin_core::printable(&case.name), plugin.run_case(case).difference?))
-        })
-        .collect();
-    if !failed.is_empty() {
-        return Err(format!(
-            "not served, {} of {} cases fail:\n  {}",
-            failed.len(),
-            plugin.contents.cases.len(),
-            failed.join("\n  ")
-        )
-        .into());
-    }
+    passes(engines, source, &plugin)?;
     println!("dev: {} checked; {} cases pass", plugin.manifest().id(), plugin.contents.cases.len());
     let Some(reloader) = served.reloader.upgrade() else { return Ok(()) };
     let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
@@ -146,6 +131,23 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
         difference(&ledger, &before, &plugin)?;
     }
     Ok(())
+}
+
+/// Runs the cases; what fails is shown as `serin plugin test` does.
+fn passes(engines: &Engines, source: &Path, plugin: &Plugin) -> Result<(), String> {
+    let cases = &plugin.contents.cases;
+    let mut report = CaseReport::new(engines, Some(source));
+    let mut failed = Vec::new();
+    for case in cases {
+        let result = plugin.run_case(case);
+        if result.difference.is_some() {
+            failed.push(format!("FAILED  {}\n{}", serin_core::printable(&case.name), report.of(case, &result)));
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("not served, {} of {} cases fail:\n{}", failed.len(), cases.len(), failed.concat().trim_end()))
 }
 
 /// How both versions would decide what was decided last.

@@ -4,6 +4,8 @@ mod build;
 mod build_error;
 mod build_scripted;
 mod caches;
+mod case_files;
+mod case_report;
 mod check;
 mod client;
 mod clock;
@@ -151,6 +153,9 @@ enum PluginCommand {
         /// Write what came into the cases' expectations
         #[arg(long)]
         update: bool,
+        /// With --update, also write that a case fails, and how
+        #[arg(long, requires = "update")]
+        accept_failures: bool,
         /// Build and test again whenever a file is saved
         #[arg(long, conflicts_with = "update")]
         watch: bool,

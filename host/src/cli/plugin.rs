@@ -8,7 +8,9 @@ use serin_core::{bounds, message_to, printable, printable_to};
 
 use super::build::{BuildOptions, build};
 use super::build_scripted::ScriptedLanguage;
+use super::case_report::CaseReport;
 use super::general::Domain;
+use super::plugin_test::Update;
 use super::{Format, Outcome, PluginCommand, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
 use crate::files;
 use crate::registry::{Contents, link_within_patience, read, read_file};
@@ -16,7 +18,7 @@ use crate::registry::{Contents, link_within_patience, read, read_file};
 pub(super) fn run(command: PluginCommand) -> Outcome {
     match command {
         PluginCommand::Build { dir, quiet } => {
-            let built = build(&dir, BuildOptions { quiet })?;
+            let built = build(&dir, BuildOptions { quiet, ..BuildOptions::default() })?;
             println!("{} ({} bytes, {})", built.path.display(), built.size_bytes, built.digest);
             Ok(true)
         }
@@ -25,7 +27,14 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
             let domain = is_general.then(|| Domain::of(decision_point, actions)).transpose()?;
             project::create(&name, lang, sdk.as_deref(), domain.as_ref())
         }
-        PluginCommand::Test { dir, update, watch, junit } => plugin_test::run(&dir, update, watch, junit.as_deref()),
+        PluginCommand::Test { dir, update, accept_failures, watch, junit } => {
+            let update = match (update, accept_failures) {
+                (false, _) => Update::None,
+                (true, false) => Update::Answers,
+                (true, true) => Update::All,
+            };
+            plugin_test::run(&dir, update, watch, junit.as_deref())
+        }
         PluginCommand::Case { from_decision, dir, admin } => plugin_test::cut(&from_decision, &dir, &admin),
         PluginCommand::Bench { path, against, runs, format } => {
             plugin_bench::run(&artifact(&path)?, against.as_deref(), runs, format)
@@ -39,7 +48,7 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
             if let Some(language) = ScriptedLanguage::of(&path) {
                 language.check(&path)?;
             }
-            check(&artifact(&path)?)
+            check(&artifact(&path)?, path.is_dir().then_some(&*path))
         }
         PluginCommand::Inspect { file, format } => inspect(&file, format),
     }
@@ -62,7 +71,7 @@ fn artifact(path: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
     }
 }
 
-fn check(file: &Path) -> Outcome {
+fn check(file: &Path, source: Option<&Path>) -> Outcome {
     let bytes = read_file(file).map_err(|e| format!("{}: {e}", files::shown(file)))?;
     let engines = Arc::new(caches::engines()?);
     let plugin = match link_within_patience(&engines, bytes) {
@@ -73,14 +82,14 @@ fn check(file: &Path) -> Outcome {
         }
     };
     println!("{} {}: component, imports and manifest are fine", files::shown(file), plugin.manifest().id());
-    let mut failed = 0;
+    let (mut failed, mut report) = (0, CaseReport::new(&engines, source));
     for case in &plugin.contents.cases {
         let result = plugin.run_case(case);
         match result.difference {
             None => println!("  ok      {} (fuel {})", printable(&result.name), result.fuel),
-            Some(difference) => {
+            Some(_) => {
                 failed += 1;
-                eprintln!("  FAILED  {}: {difference}", printable(&result.name));
+                eprint!("  FAILED  {}\n{}", printable(&result.name), report.of(case, &result));
             }
         }
     }

@@ -5,29 +5,35 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::value::RawValue;
-use serin_core::case::{Case, CaseCall, Expectation};
+use serin_core::case::{Case, CaseCall};
 use serin_core::manifest::{CONTEXT_VIEW, Manifest};
-use serin_core::record::{Outcome as Came, Record};
+use serin_core::printable;
+use serin_core::record::{FailureKind, Outcome as Came, Record};
 use serin_core::value::Value;
-use serin_core::{bounds, printable, printable_to};
-use similar::{ChangeTag, TextDiff};
 
 use super::build::{BuildOptions, make};
+use super::case_files::{self, CaseFile};
+use super::case_report::{CaseReport, expectation};
 use super::client::Client;
 use super::{Outcome, caches};
 use crate::files;
-use crate::registry::{CaseResult, Plugin, Watcher, check_case, files_in, read_file};
+use crate::registry::{CaseResult, Plugin, Watcher, read_file};
 use crate::sandbox::Engines;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// A case and its file.
-struct File {
-    path: PathBuf,
-    case: Case,
+/// What is written into the cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Update {
+    /// Nothing.
+    None,
+    /// What came, where it is an answer.
+    Answers,
+    /// What came, also where it is a failure.
+    All,
 }
 
-pub(super) fn run(dir: &Path, update: bool, watch: bool, junit: Option<&Path>) -> Outcome {
+pub(super) fn run(dir: &Path, update: Update, watch: bool, junit: Option<&Path>) -> Outcome {
     let engines = caches::engines()?;
     if !watch {
         return once(&engines, dir, update, junit);
@@ -40,7 +46,7 @@ pub(super) fn run(dir: &Path, update: bool, watch: bool, junit: Option<&Path>) -
         let _ = wake.try_send(());
     })?;
     loop {
-        if let Err(error) = once(&engines, dir, false, junit) {
+        if let Err(error) = once(&engines, dir, Update::None, junit) {
             eprintln!("{error}");
         }
         println!("-- waits for a change; Ctrl-C ends it");
@@ -50,88 +56,68 @@ pub(super) fn run(dir: &Path, update: bool, watch: bool, junit: Option<&Path>) -
     }
 }
 
-fn once(engines: &Engines, dir: &Path, update: bool, junit: Option<&Path>) -> Outcome {
-    let parts = make(dir, BuildOptions { quiet: true })?;
+/// A case that ran.
+struct Ran {
+    file: CaseFile,
+    result: CaseResult,
+    /// What is wrong, in lines; none where it passes or was written.
+    wrong: Option<String>,
+}
+
+fn once(engines: &Engines, dir: &Path, update: Update, junit: Option<&Path>) -> Outcome {
+    let parts = make(dir, BuildOptions { quiet: true, ..BuildOptions::default() })?;
     let built = parts.package()?;
     let bytes = read_file(&built.path).map_err(|e| format!("{}: {e}", built.path.display()))?;
     let plugin = Plugin::link(engines, &bytes).map_err(|e| format!("{}: {e}", built.path.display()))?;
-    let files = read(&dir.join("cases"), plugin.manifest())?;
-    let mut results = Vec::with_capacity(files.len());
-    for file in &files {
+    let mut report = CaseReport::new(engines, Some(dir));
+    let mut cases = Vec::new();
+    for file in case_files::read(dir, plugin.manifest())? {
         let result = plugin.run_case(&file.case);
-        let name = files::shown_name(&file.path);
-        let case = printable(&result.name);
-        match &result.difference {
-            None => println!("ok      {name}: {case} ({} us, fuel {})", result.time_us, result.fuel),
-            Some(_) if update => {
-                rewrite(&file.path, &result.outcome)?;
-                println!("written {name}: {case}");
-            }
-            Some(_) => eprint!("FAILED  {name}: {case}\n{}", diff(&file.case.expect, &result)),
-        }
-        results.push((name, result));
+        let wrong = judge(&file, &result, update, &mut report)?;
+        cases.push(Ran { file, result, wrong });
     }
-    let failed = results.iter().filter(|(_, result)| result.difference.is_some() && !update).count();
-    println!("{}: {} cases, {failed} failed", plugin.manifest().id(), results.len());
-    if update && results.iter().any(|(_, result)| result.difference.is_some()) {
+    let failed = cases.iter().filter(|ran| ran.wrong.is_some()).count();
+    println!("{}: {} cases, {failed} failed", plugin.manifest().id(), cases.len());
+    if update != Update::None {
         // The artifact carries its cases: those that were written now, too.
         parts.package()?;
     }
     if let Some(file) = junit {
-        std::fs::write(file, xml(plugin.manifest(), &files, &results)?)
-            .map_err(|e| format!("{}: {e}", file.display()))?;
+        std::fs::write(file, xml(plugin.manifest(), &cases)?).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     Ok(failed == 0)
 }
 
-fn read(folder: &Path, manifest: &Manifest) -> Result<Vec<File>, Failure> {
-    if !folder.exists() {
-        return Ok(Vec::new());
+/// Says how a case went, and writes what came where that is wanted.
+fn judge(
+    file: &CaseFile,
+    result: &CaseResult,
+    update: Update,
+    report: &mut CaseReport<'_>,
+) -> Result<Option<String>, Failure> {
+    let (name, case) = (files::shown_name(&file.path), printable(&result.name));
+    if result.difference.is_none() {
+        println!("ok      {name}: {case} ({} us, fuel {})", result.time_us, result.fuel);
+        return Ok(None);
     }
-    let mut files = Vec::new();
-    for path in files_in(folder, "json").map_err(|e| format!("{}: {e}", folder.display()))? {
-        let bad = |why: String| format!("{}: {why}", files::shown(&path));
-        let text = files::read_text(&path, files::MAX_TEXT_BYTES).map_err(|e| bad(e.to_string()))?;
-        let mut json = serde_json::Deserializer::from_str(&text);
-        let case: Case = serde_path_to_error::deserialize(&mut json).map_err(|e| bad(e.to_string()))?;
-        check_case(&case, manifest).map_err(bad)?;
-        files.push(File { path, case });
-    }
-    Ok(files)
-}
-
-fn expectation(outcome: &Came) -> Expectation {
-    match outcome {
-        Came::Candidates(candidates) => Expectation::Candidates(candidates.clone()),
-        Came::Refusal { code, message } => Expectation::Refusal { code: code.to_string(), message: message.clone() },
-        Came::Failure { kind, .. } => Expectation::Failure(*kind),
-    }
-}
-
-/// Expected and come, line by line.
-fn diff(expected: &Expectation, result: &CaseResult) -> String {
-    let outcome = &result.outcome;
-    let pretty = |value: &Expectation| serde_json::to_string_pretty(value).unwrap_or_default();
-    let (before, after) = (pretty(expected), pretty(&expectation(outcome)));
-    let mut text = "    - expected\n    + came\n".to_owned();
-    for change in TextDiff::from_lines(&before, &after).iter_all_changes() {
-        let sign = match change.tag() {
-            ChangeTag::Delete => '-',
-            ChangeTag::Insert => '+',
-            ChangeTag::Equal => ' ',
-        };
-        text.push_str(&format!("    {sign} {}\n", change.value().trim_end()));
-    }
-    if let Came::Failure { detail, .. } = outcome {
-        text.push_str(&format!("    {}\n", printable_to(detail, bounds::MESSAGE)));
-        if let Some(advice) = serin_core::answer::advice(outcome) {
-            text.push_str(&format!("    {advice}\n"));
+    let mut wrong = report.of(&file.case, result);
+    match (update, &result.outcome) {
+        (Update::None, _) => {}
+        (Update::Answers, Came::Failure { kind, .. }) => {
+            let fails = match kind {
+                FailureKind::Trap => "traps".to_owned(),
+                kind => format!("fails ({})", kind.as_str()),
+            };
+            wrong.push_str(&format!("    not written: it {fails}; --accept-failures expects that from now on\n"));
+        }
+        _ => {
+            rewrite(&file.path, &result.outcome)?;
+            println!("written {name}: {case}");
+            return Ok(None);
         }
     }
-    for surprise in &result.surprises {
-        text.push_str(&format!("    {surprise}\n"));
-    }
-    text
+    eprint!("FAILED  {name}: {case}\n{wrong}");
+    Ok(Some(wrong))
 }
 
 /// Puts what came into the case's file, and leaves the rest of it.
@@ -146,19 +132,19 @@ fn rewrite(path: &Path, outcome: &Came) -> Result<(), Failure> {
     Ok(std::fs::rename(&part, path)?)
 }
 
-fn xml(manifest: &Manifest, files: &[File], results: &[(String, CaseResult)]) -> Result<String, Failure> {
+fn xml(manifest: &Manifest, cases: &[Ran]) -> Result<String, Failure> {
     let mut suite = TestSuite::new(manifest.id());
-    for ((name, result), file) in results.iter().zip(files) {
-        let status = match &result.difference {
+    for Ran { file, result, wrong } in cases {
+        let status = match wrong {
             None => TestCaseStatus::success(),
-            Some(_) => {
+            Some(wrong) => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                status.set_message("not as expected").set_description(diff(&file.case.expect, result));
+                status.set_message("not as expected").set_description(wrong.clone());
                 status
             }
         };
         let mut case = TestCase::new(result.name.clone(), status);
-        case.set_classname(name.clone()).set_time(std::time::Duration::from_micros(result.time_us));
+        case.set_classname(files::shown_name(&file.path)).set_time(std::time::Duration::from_micros(result.time_us));
         suite.add_test_case(case);
     }
     let mut report = Report::new("serin plugin test");

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serin_core::case::{Case, CaseCall, Expectation};
 use serin_core::limits::Limits;
 use serin_core::manifest::{Manifest, ModelId};
-use serin_core::record::{CallError, FailureKind, Outcome};
+use serin_core::record::{CallError, FailureKind, LogLine, Outcome};
 use serin_core::value::Value;
 use serin_core::{printable, printable_to};
 
@@ -43,6 +43,8 @@ pub struct CaseResult {
     pub difference: Option<String>,
     /// Calls that were not the ones that the case answers, each in words.
     pub surprises: Vec<String>,
+    /// What the strategy logged.
+    pub logs: Vec<LogLine>,
     /// Fuel used.
     pub fuel: u64,
     /// Microseconds.
@@ -73,7 +75,7 @@ impl Scorer for CaseScorer {
             }
         };
         match self.calls.next() {
-            Some(call) if call.model == *model.name && call.rows == rows => match call.error {
+            Some(call) if call.is_of(&model.name, rows) => match call.error {
                 Some(error) => error.into(),
                 None => Scored { digest: None, answer: Ok(call.scores), cause: None },
             },
@@ -93,19 +95,18 @@ impl Scorer for CaseScorer {
 /// Midday of 1 January 2026, where a case names no time.
 const DEFAULT_TIME_MS: u64 = 1_767_268_800_000;
 
-/// Runs one case.
 /// Runs one case with at most `fuel`.
 pub(super) fn run_case(linked: &Linked, manifest: &Manifest, case: &Case, fuel: u64) -> CaseResult {
-    let nothing = |outcome| (outcome, [0; 5]);
     let surprises = Arc::<Mutex<Vec<String>>>::default();
-    let (outcome, [fuel, time_us, start_us, calls_us, memory_bytes]) = match prepare(manifest, case) {
+    let (outcome, logs, [fuel, time_us, start_us, calls_us, memory_bytes]) = match prepare(manifest, case) {
         Ok((features, scores, parameters, time_ms)) => {
             // What the manifest asks for, within what any host grants, whatever this one's operator
             // does: a case is about the strategy, and so is not the machine's wall clock, which only
             // bounds it here.
             let most = Limits { fuel, ..Limits::MOST };
             let asked = manifest.limits.over(Limits::default()).at_most(most);
-            let limits = Limits { wall_ms: WALL_MS, ..asked };
+            // Its author is to read all that it says, whatever a record has room for.
+            let limits = Limits { wall_ms: WALL_MS, log_bytes: most.log_bytes, ..asked };
             let run = Run {
                 decision_point: &manifest.decision_point,
                 time_ms,
@@ -118,17 +119,18 @@ pub(super) fn run_case(linked: &Linked, manifest: &Manifest, case: &Case, fuel: 
                 Box::new(CaseScorer { calls: case.calls.clone().into_iter(), surprises: Arc::clone(&surprises) });
             let budget = Budget::new(Duration::from_millis(WALL_MS));
             let ran = linked.run(&run, manifest, limits, budget, Some(scorer));
-            (ran.outcome, [ran.fuel, ran.time_us, ran.start_us, ran.calls_us, ran.memory_bytes])
+            (ran.outcome, ran.logs, [ran.fuel, ran.time_us, ran.start_us, ran.calls_us, ran.memory_bytes])
         }
-        Err(outcome) => nothing(outcome),
+        Err(outcome) => (outcome, Vec::new(), [0; 5]),
     };
-    let difference = (!case.expect.is_met_by(&outcome)).then(|| difference(&case.expect, &outcome));
+    let difference = (!case.expect.is_met_by(&outcome)).then(|| difference(&case.expect, &outcome, &logs));
     let surprises = std::mem::take(&mut *surprises.lock());
     CaseResult {
         name: case.name.clone(),
         outcome,
         difference,
         surprises,
+        logs,
         fuel,
         time_us,
         start_us,
@@ -174,8 +176,15 @@ fn prepare(manifest: &Manifest, case: &Case) -> Result<Prepared, Outcome> {
     Ok((features, scores, parameters, time_ms))
 }
 
-fn difference(expected: &Expectation, outcome: &Outcome) -> String {
+fn difference(expected: &Expectation, outcome: &Outcome, logs: &[LogLine]) -> String {
     let json = |value: Result<String, serde_json::Error>| printable_to(&value.unwrap_or_else(|e| e.to_string()), SHOWN);
     let advice = serin_core::answer::advice(outcome).map(|advice| format!("; {advice}")).unwrap_or_default();
-    format!("expected {}, got {}{advice}", json(serde_json::to_string(expected)), json(serde_json::to_string(outcome)))
+    // The SDKs log the error that ends a run.
+    let said = logs.last().filter(|_| matches!(outcome, Outcome::Failure { .. }));
+    let said = said.map(|line| format!("; it said: {}", printable_to(&line.message, SHOWN))).unwrap_or_default();
+    format!(
+        "expected {}, got {}{advice}{said}",
+        json(serde_json::to_string(expected)),
+        json(serde_json::to_string(outcome))
+    )
 }

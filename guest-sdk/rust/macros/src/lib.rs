@@ -44,8 +44,8 @@ pub fn plugin(input: TokenStream) -> TokenStream {
 ///
 /// The function takes `&Input`, and returns a `Candidate`, a `Decision`, or a `Result` of
 /// either and a `Refusal`. It stays an ordinary function, for unit tests to call.
-/// `#[strategy(log_panics)]` sends a panic's message to the log; that imports the log,
-/// so use it to find a fault, and take it out again.
+/// `serin plugin test` shows a panic's message. `#[strategy(log_panics)]` has it in records,
+/// too; that imports the log, which makes every decision a little dearer.
 #[proc_macro_attribute]
 pub fn strategy(options: TokenStream, function: TokenStream) -> TokenStream {
     let log_panics = match options.to_string().as_str() {

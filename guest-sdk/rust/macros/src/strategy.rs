@@ -10,12 +10,14 @@ pub fn export(log_panics: bool, function: TokenStream) -> Result<TokenStream, St
     let (Some(_), Some(TokenTree::Ident(name))) = (tokens.find(keyword), tokens.next()) else {
         return Err("#[strategy] goes on a function: fn decide(input: &Input) -> Decision".to_owned());
     };
-    let hook = log_panics.then(|| {
-        quote! {
-            #[cfg(target_arch = "wasm32")]
+    // Where a case traps, `serin plugin test` builds once more with this variable set. Elsewhere
+    // nothing is left of it, and the log is not imported.
+    let hook = quote! {
+        #[cfg(target_arch = "wasm32")]
+        if #log_panics || ::core::option_env!("SERIN_LOG_PANICS").is_some() {
             ::serin_guest::log::panics();
         }
-    });
+    };
     // Natively too the function is checked against the boundary, and used; only the export itself is Wasm's.
     Ok(quote! {
         #function

@@ -56,7 +56,7 @@ fn metric(aggregate: &str, more: &str) -> Metric {
 }
 
 /// How the numbers of units come about.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Numbers {
     /// 1 for this share of units, else 0; rows of 1.
     Share(f64),
@@ -214,7 +214,12 @@ fn an_effect_is_seen_whatever_the_aggregate() {
 /// A fixed method looks once. The mutant looks as often as a sequence does.
 #[test]
 fn a_fixed_method_errs_as_often_as_it_says_and_only_if_it_is_looked_at_once() {
-    for (aggregate, share) in [(0, 0.3), (0, 0.001), (1, 0.02), (1, 0.001), (4, 0.02), (2, 0.3)] {
+    let even = [(0, 0.3), (0, 0.001), (1, 0.02), (1, 0.001), (4, 0.02), (2, 0.3)];
+    let even = even.map(|(aggregate, share)| (aggregate, Numbers::Share(share), 0.5));
+    let uneven = [(0, 0.3), (0, 0.02), (0, 0.001), (1, 0.02), (3, 0.3), (4, 0.02)];
+    let uneven = uneven.map(|(aggregate, share)| (aggregate, Numbers::Share(share), 0.05));
+    let heavy = [0.5, 0.05].map(|treated| (2, Numbers::HeavyTail, treated));
+    for (aggregate, numbers, treated) in even.into_iter().chain(uneven).chain(heavy) {
         let (name, more) = AGGREGATES[aggregate];
         let metric = metric(name, &format!("method = \"fixed\"\n{more}"));
         let (mut once, mut often) = (0_u64, 0_u64);
@@ -223,8 +228,8 @@ fn a_fixed_method_errs_as_often_as_it_says_and_only_if_it_is_looked_at_once() {
             let mut arms = Arms::new(if name == "ratio" { "mean" } else { name });
             let mut peeked = false;
             for n in 1..=PLANNED {
-                let arm = usize::from(draw.happens(0.5));
-                arms.push(arm, Numbers::Share(share), 1.0, &mut draw);
+                let arm = usize::from(draw.happens(treated));
+                arms.push(arm, numbers, 1.0, &mut draw);
                 if n % 200 == 0 && run < 500 {
                     peeked |= arms.found(&metric, true).is_some_and(|found| found.better);
                 }
@@ -234,8 +239,8 @@ fn a_fixed_method_errs_as_often_as_it_says_and_only_if_it_is_looked_at_once() {
             assert!(arms.found(&metric, false).is_none_or(|found| !found.significant && !found.is_final));
         }
         let rate = once as f64 / RUNS as f64;
-        assert!(rate <= most(0.025, RUNS), "{name} at {share}: {rate}");
-        if share == 0.3 {
+        assert!(rate <= most(0.025, RUNS), "{name} of {numbers:?} at {treated}: {rate}");
+        if numbers == Numbers::Share(0.3) && treated == 0.5 {
             assert!(often as f64 / 500.0 > most(0.025, 500), "{name}: the mutant errs in {often} of 500");
         }
     }

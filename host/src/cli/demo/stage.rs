@@ -78,7 +78,7 @@ pub(super) fn artifact(plugin: &str, file: &str) -> Result<Vec<u8>, Failure> {
     let dir = Path::new("plugins").join(plugin);
     let path = dir.join("dist").join(file);
     if !path.exists() {
-        build(&dir, BuildOptions { quiet: true })
+        build(&dir, BuildOptions { quiet: true, ..BuildOptions::default() })
             .map_err(|e| Failure(format!("{e}; run the demo from the repository's root, as 'make demo' does")))?;
     }
     std::fs::read(&path).map_err(|e| Failure(format!("{}: {e}", path.display())))
