@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use serin_core::experiment::Pin;
 
 use super::body::no_room;
 use super::bytes::counted;
@@ -17,6 +18,7 @@ use super::wire::InPath;
 use super::{Problem, Service};
 use crate::clock::Budget;
 use crate::ledger::{DecisionFilter, Durability, LedgerError, LedgerReader, Reads as _, RecordError, StoredRecord};
+use crate::registry::{COMPILING, LoadProgress};
 use crate::replay::{FieldDifference, ReplayResult};
 use crate::telemetry::StateLabels;
 
@@ -37,6 +39,7 @@ pub struct WirePlugin {
     loaded_at: String,
     wit: Option<String>,
     stale: bool,
+    why: Option<&'static str>,
 }
 
 /// Every artifact.
@@ -51,6 +54,7 @@ pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Result<Respo
         loaded_at: rfc3339(status.loaded_at_ms),
         wit: status.wit,
         stale: status.stale,
+        why: status.stale.then_some("the file is gone; it is served from the archive until nothing names it"),
     });
     let (plugins, left_out) = within_bytes(plugins)?;
     answer(&service, json!({ "plugins": plugins, "left_out": left_out })).await
@@ -78,6 +82,7 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
     let (deployment, status) = (service.deployment.load(), service.status.load());
     let mut points: Vec<_> = deployment.points.values().collect();
     points.sort_by_key(|point| point.name.clone());
+    let loading = service.folder.loading();
     Json(json!({
         "generation": deployment.generation,
         "config_error": status.config_error,
@@ -85,13 +90,14 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
         "plugins_error": status.plugins_error,
         "experiments_error": status.experiments_error,
         "archive_error": status.archive_error,
+        "warnings": status.warnings,
         "clock_doubt": service.clock_guard.why_doubted(),
         "durability": durability(service.ledger.durability()),
         "decision_points": points.iter().map(|point| json!({
             "name": &*point.name,
             "strategy": point.pin.to_string(),
             "digest": point.strategy.as_ref().map(|arm| arm.plugin.id.digest.to_string()),
-            "unready": point.unready,
+            "unready": point.unready.as_deref().map(|why| with_progress(why, &point.pin, &loading)),
             "experiments": point.experiments.iter().map(|e| e.routed.id.to_string()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "models": status.models.iter().map(|model| json!({
@@ -100,6 +106,15 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
         "requests_in_flight": service.in_flight(),
         "waiting_decisions": service.pool.waiting(),
     }))
+}
+
+/// Why a version is missing, with how far its load is: the deployment's own text has no time, since it
+/// would be another deployment every second.
+pub(super) fn with_progress(why: &str, pin: &Pin, loading: &[(Pin, LoadProgress)]) -> String {
+    match loading.iter().find(|(known, _)| known == pin) {
+        Some((_, progress)) => why.replace(COMPILING, &progress.to_string()),
+        None => why.to_owned(),
+    }
 }
 
 /// What the ledger's setting is, and what each kind of row survives under it.
