@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use serin_core::experiment::Pin;
+use serin_core::manifest::duration_ms;
 
 use super::body::no_room;
 use super::bytes::counted;
@@ -138,9 +139,14 @@ pub(super) struct ListQuery {
 /// Bytes of a list. What is beyond them is another page.
 pub(super) const MAX_LIST_BYTES: usize = 8 << 20;
 
-/// A time in a query: RFC 3339, or milliseconds since the Unix epoch.
-pub fn parse_time(text: &str) -> Option<u64> {
-    let ms = text.parse().ok().or_else(|| u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok());
+/// What [`parse_time`] takes.
+pub const TIMES: &str = "RFC 3339, like 2026-11-23T07:00:00Z; how long ago, like 1h; or milliseconds since 1970";
+
+/// A time in a query: RFC 3339, how long before `now_ms`, or milliseconds since the Unix epoch.
+pub fn parse_time(text: &str, now_ms: u64) -> Option<u64> {
+    let at = || u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok();
+    let ago = || Some(now_ms.saturating_sub(duration_ms(text).ok()?));
+    let ms = text.parse().ok().or_else(at).or_else(ago);
     // The ledger counts in signed numbers. No time that a clock shows comes near the bound.
     ms.filter(|ms| i64::try_from(*ms).is_ok())
 }
@@ -217,8 +223,8 @@ pub(super) async fn decisions(
     let since_ms = match query.since {
         None => None,
         Some(text) => Some(
-            parse_time(&text)
-                .ok_or_else(|| Problem::invalid("since", "since: valid: RFC 3339, or milliseconds since 1970"))?,
+            parse_time(&text, service.clock.now_ms())
+                .ok_or_else(|| Problem::invalid("since", format!("since: valid: {TIMES}")))?,
         ),
     };
     let limit = query.limit.unwrap_or(100);
