@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::support::run;
+use crate::support::{root, run};
 
 #[test]
 fn the_openapi_document_is_as_it_was() {
@@ -15,6 +15,22 @@ fn the_openapi_document_is_as_it_was() {
     // It changes with every release, and nothing else with it.
     document["info"]["version"] = "of the release".into();
     insta::assert_json_snapshot!("openapi", document);
+}
+
+#[test]
+fn each_listeners_document_has_every_path_that_it_routes() {
+    let source = std::fs::read_to_string(root().join("host/src/http/mod.rs")).expect("reads");
+    let (public, admin) = source.split_once("pub fn admin(").expect("both listeners");
+    for (routes, args, own) in [(public, &["openapi"][..], "/openapi.json"), (admin, &["openapi", "--admin"], "")] {
+        let routes = routes.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        // The public document has never described itself.
+        let mut routes: Vec<String> = routes.filter(|route| *route != own).map(str::to_owned).collect();
+        routes.sort();
+        let document: Value = serde_json::from_str(&run(args).stdout).expect("JSON");
+        let paths: Vec<String> = document["paths"].as_object().expect("paths").keys().cloned().collect();
+        assert!(!routes.is_empty() && routes.iter().all(|route| paths.contains(route)), "{routes:?} of {paths:?}");
+        assert_eq!(routes.len(), paths.len(), "{routes:?} and {paths:?}");
+    }
 }
 
 /// Every command, as its words.

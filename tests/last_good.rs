@@ -177,11 +177,11 @@ fn what_needs_a_restart_says_so_and_the_rest_applies() {
     assert_eq!(standing(&host, "it stands", |_| true)["restart_required"], json!([]), "nothing was edited yet");
     deployment.edit("serin.toml", "listen = \"127.0.0.1:8080\"", "listen = \"127.0.0.1:1\"");
     deployment.edit("serin.toml", "url = \"sqlite:data/serin.db\"", "url = \"sqlite:data/other.db\"");
-    deployment.edit("serin.toml", "fallback = { action = \"no_contact\" }", "fallback = { action = \"email\" }");
+    deployment.edit("serin.toml", "fallback = { action = \"no_contact\" }", "fallback = { action = \"call\" }");
     standing(&host, "both are shown", |d| d["restart_required"] == json!(["server.listen", "ledger.url"]));
     let mut refused = request();
     refused["context"]["days_past_due"] = json!(-1);
-    assert_eq!(host.decide(&refused)["action"], "email", "the rest of the file is in force");
+    assert_eq!(host.decide(&refused)["action"], "call", "the rest of the file is in force");
     assert!(!deployment.path().join("data/other.db").exists());
 }
 

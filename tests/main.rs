@@ -49,6 +49,7 @@ mod smoke;
 mod steering;
 mod support;
 mod tidy;
+mod told;
 mod upkeep;
 mod verdicts;
 mod webhooks;

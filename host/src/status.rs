@@ -19,6 +19,8 @@ pub struct DeploymentStatus {
     pub experiments: Vec<ExperimentStatus>,
     /// Those that have begun, to be analysed.
     pub subjects: Vec<AnalysisSubject>,
+    /// What is in force and hardly what was meant, in sentences.
+    pub warnings: Vec<String>,
     /// The models.
     pub models: Vec<ModelStatus>,
 }

@@ -21,11 +21,13 @@ pub mod record;
 pub mod row;
 mod similar;
 pub mod stats;
+mod toml_errors;
 pub mod unique;
 pub mod value;
 
-pub use guard::{DEFECT, caught, clipped, meet_defect, toml_message};
+pub use guard::{DEFECT, caught, clipped, meet_defect};
 pub use similar::most_similar;
+pub use toml_errors::{toml_example, toml_message};
 
 /// A name from a manifest, a configuration or a request: shared, never copied.
 pub type Name = std::sync::Arc<str>;

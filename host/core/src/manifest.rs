@@ -216,7 +216,7 @@ impl Manifest {
         use sha2::Digest as _;
         crate::meet_defect(text.as_bytes());
         bounds::text("the file", text, bounds::MANIFEST_BYTES)?;
-        let raw: RawManifest = toml::from_str(text).map_err(|e| ManifestError(e.to_string()))?;
+        let raw: RawManifest = toml::from_str(text).map_err(|e| ManifestError(crate::toml_message(&e, text)))?;
         raw.bounded()?;
         let name = named("name", raw.name)?;
         let version = bounds::version(&raw.version)?;

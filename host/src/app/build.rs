@@ -6,13 +6,14 @@ use std::sync::Arc;
 use serin_core::experiment::{Experiment, Pin};
 
 use super::experiments::{Binder, Bound};
+use super::fallback::fallback;
 use crate::config::Config;
 use crate::decide::{BindTarget, BoundArm, DeploymentSnapshot, Point, RoutingTable};
-use crate::deployment::PointSchema;
+use crate::deployment::{FallbackAction, PointSchema};
 use crate::experiments::{ExperimentStatus, SpecCandidate};
 use crate::features::EmbeddedStore;
 use crate::models::ModelSet;
-use crate::registry::VersionsByPin;
+use crate::registry::{VersionsByPin, absent};
 
 /// A deployment and the status of its inputs.
 pub struct Built {
@@ -45,16 +46,16 @@ pub(super) fn build(
     generation: u64,
     store: Arc<EmbeddedStore>,
 ) -> Built {
-    let Binder { config, versions, models, .. } = *binder;
+    let Binder { config, versions, loading, models, .. } = *binder;
     let Bound { mut running, statuses, applied } = binder.bind(candidates);
     let mut points = HashMap::new();
     for (name, spec) in &config.points {
         let mut experiments = running.remove(name).unwrap_or_default();
         // Routing finds the slot that holds a place by binary search.
         experiments.sort_by(|a, b| a.routed.slot[0].total_cmp(&b.routed.slot[0]));
-        let (strategy, unready) = match build_pinned(config, name, versions, models) {
-            Ok(arm) => (Some(arm), None),
-            Err(why) => (None, Some(why)),
+        let (strategy, fallback, unready) = match build_pinned(config, name, versions, loading, models) {
+            Ok((arm, fallback)) => (Some(arm), fallback, None),
+            Err(why) => (None, spec.fallback.clone(), Some(why)),
         };
         let union = Point::union_of(strategy.as_ref(), &experiments, spec.exclude.as_ref(), &config.views);
         let used = Point::models_of(strategy.as_ref(), &experiments, models);
@@ -67,7 +68,7 @@ pub(super) fn build(
             entities: spec.entities.clone(),
             context: spec.context.clone(),
             actions: spec.actions.clone(),
-            fallback: spec.fallback.clone(),
+            fallback,
             deadline: spec.deadline,
             must_log: spec.must_log,
             routing,
@@ -93,21 +94,16 @@ pub(super) fn build(
     Built { deployment, experiments: statuses, applied }
 }
 
-/// Binds a decision point's own strategy.
+/// Binds a decision point's own strategy, and its fallback action to what the strategy declares.
 pub(super) fn build_pinned(
     config: &Config,
     name: &str,
     versions: &VersionsByPin,
+    loading: &[Pin],
     models: &ModelSet,
-) -> Result<BoundArm, String> {
+) -> Result<(BoundArm, FallbackAction), String> {
     let spec = &config.points[name];
-    let Some(plugin) = versions.get(&spec.strategy) else {
-        let known: Vec<String> = versions.keys().map(ToString::to_string).collect();
-        return Err(format!(
-            "is not there; loaded: {}",
-            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-        ));
-    };
+    let Some(plugin) = versions.get(&spec.strategy) else { return Err(absent(&spec.strategy, versions, loading)) };
     let target = BindTarget {
         point: name,
         schema: PointSchema { context: &spec.context, entities: &spec.entities, views: &config.views },
@@ -115,5 +111,15 @@ pub(super) fn build_pinned(
         models,
         allowed: config.limits,
     };
-    target.bind("", Arc::clone(plugin), &spec.parameters, 1.0).map_err(|e| e.to_string())
+    let arm = target.bind("", Arc::clone(plugin), &spec.parameters, 1.0).map_err(|e| e.to_string())?;
+    let fallback = fallback(spec, arm.plugin.manifest())?;
+    Ok((arm, fallback))
+}
+
+/// Why a decision point cannot be served, with the key that does not fit.
+pub(super) fn unfit(point: &str, pin: &Pin, why: &str) -> String {
+    match why.strip_prefix("fallback: ") {
+        Some(why) => format!("decision_points.{point}.fallback: {why}"),
+        None => format!("decision_points.{point}.strategy = \"{pin}\": {why}"),
+    }
 }

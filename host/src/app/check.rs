@@ -1,21 +1,25 @@
 //! `serin check`: reads every file of a deployment as `serve` does, without starting or storing
 //! anything.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+mod plugins;
+mod surroundings;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serin_core::experiment::Pin;
 
-use super::build::build_pinned;
+use super::build::{build_pinned, unfit, wanted};
 use super::experiments::{Binder, Statuses};
-use super::models::admits;
+use super::models::{admits, archived};
+use super::offline::Recorded;
+use super::reach::unreached;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::experiments::{ExperimentState, Life, Specs};
+use crate::experiments::{ExperimentState, ExperimentStatus, SpecCandidate, SpecFile, Specs};
 use crate::files;
 use crate::models::{Model, ModelError, ModelFiles, ModelSet, Runtime, Trial};
-use crate::registry::{Archive, VersionsByPin, files_in, load_within_patience, read_file};
-use crate::sandbox::Engines;
+use crate::registry::{VersionsByPin, files_in};
 
 /// The result for a file.
 #[derive(Debug, Clone)]
@@ -36,68 +40,100 @@ fn finding(file: &Path, what: impl Into<String>, error: Option<String>) -> Findi
     Finding { file: files::shown(file), what: what.into(), error, warnings: Vec::new(), notes: Vec::new() }
 }
 
-/// Checks a deployment.
+/// Checks a deployment against its files, and against what its ledger and archive have recorded.
 pub fn check(path: &Path) -> Vec<Finding> {
     let config = match Config::load(path) {
         Ok(config) => config,
         Err(error) => return vec![finding(path, "configuration", Some(error.why))],
     };
-    let mut findings = vec![finding(path, "configuration", None)];
-    let versions = check_plugins(&config, &mut findings);
-    let models = Arc::new(check_models(&config, &mut findings));
+    let recorded = Recorded::of(&config);
+    let (files, unreadable) = read_experiments(&config);
+    let candidates = recorded.specs.candidates(&files);
+    let moved = recorded.moved(&config, &files).map(|why| format!("the edit is not applied: {why}"));
+    let mut findings = vec![finding(path, "configuration", moved)];
+    findings.extend(unreadable);
+    surroundings::check(&config, &recorded, &mut findings);
+    let pins: Vec<Pin> = wanted(&config, &candidates).into_iter().chain(recorded.specs.pins()).collect();
+    let versions = plugins::check(&config, &pins, recorded.archive.as_ref(), &mut findings);
+    let models = Arc::new(check_models(&config, &recorded, &mut findings));
     for name in config.points.keys() {
-        if let Err(why) = build_pinned(&config, name, &versions, &models) {
-            let pin = &config.points[name].strategy;
-            findings.push(finding(path, "", Some(format!("decision_points.{name}.strategy = \"{pin}\": {why}"))));
+        if let Err(why) = build_pinned(&config, name, &versions, &[], &models) {
+            findings.push(finding(path, "", Some(unfit(name, &config.points[name].strategy, &why))));
         }
     }
-    check_experiments(&config, &versions, &models, &mut findings);
+    let statuses = check_experiments(&config, &versions, &models, &recorded, (&files, candidates));
+    findings[0].warnings = unreached(&config, &statuses);
+    findings.extend(statuses.into_iter().map(|status| of_experiment(&config, &recorded, status)));
+    findings.extend(recorded.gone(&files).into_iter().filter_map(|(path, spec, status)| {
+        // One that ended, or never began, leaves nothing behind.
+        (status.started_ms.is_some() && !status.state.is_ended()).then(|| Finding {
+            warnings: vec![format!(
+                "its file is gone, and by this ledger it is {}: new decisions are on the pinned strategy; put the file \
+                 back to go on",
+                status.state.as_str()
+            )],
+            ..finding(&path, format!("experiment {}", spec.id), None)
+        })
+    }));
     findings
 }
 
-fn check_plugins(config: &Config, findings: &mut Vec<Finding>) -> VersionsByPin {
-    let mut versions = VersionsByPin::new();
-    let dir = &config.fixed.plugins;
-    let (files, engines) = match (files_in(dir, "wasm"), Engines::new(4)) {
-        (Ok(files), Ok(engines)) => (files, Arc::new(engines)),
-        (Err(error), _) => {
-            findings.push(finding(dir, "plugins folder", Some(error.to_string())));
-            return versions;
-        }
-        (_, Err(error)) => {
-            findings.push(finding(dir, "sandbox", Some(format!("{error:#}"))));
-            return versions;
-        }
-    };
-    let archive = Archive::at(&config.fixed.data_dir().join("archive"));
-    let mut seen: BTreeMap<Pin, String> = BTreeMap::new();
-    for file in files {
-        let loaded =
-            read_file(&file).and_then(|bytes| load_within_patience(&engines, bytes)).map_err(|error| error.to_string());
-        match loaded {
-            Ok(plugin) => {
-                let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
-                let digest = plugin.id.digest.to_string();
-                let taken = seen.get(&pin).filter(|known| **known != digest);
-                let error = taken
-                    .map(|known| format!("{pin} is {known} in another file; a published version does not change"))
-                    .or_else(|| archive.as_ref()?.admits(&pin, &digest).err());
-                findings.push(finding(&file, format!("plugin {pin}"), error));
-                seen.entry(pin.clone()).or_insert(digest);
-                versions.entry(pin).or_insert_with(|| Arc::new(plugin));
-            }
-            Err(error) => findings.push(finding(&file, "plugin", Some(error))),
-        }
+/// The files of the experiments folder, or why it cannot be read.
+fn read_experiments(config: &Config) -> (Vec<SpecFile>, Option<Finding>) {
+    let dir = &config.fixed.experiments;
+    match files_in(dir, "toml") {
+        Ok(files) => (Specs::read(&files), None),
+        // A deployment without experiments needs no experiments folder.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (Vec::new(), None),
+        Err(error) => (Vec::new(), Some(finding(dir, "experiments folder", Some(error.to_string())))),
     }
-    versions
 }
 
-fn check_models(config: &Config, findings: &mut Vec<Finding>) -> ModelSet {
+fn check_experiments(
+    config: &Config,
+    versions: &VersionsByPin,
+    models: &Arc<ModelSet>,
+    recorded: &Recorded,
+    (files, candidates): (&[SpecFile], Vec<SpecCandidate>),
+) -> Vec<ExperimentStatus> {
+    let now_ms = SystemClock.now_ms();
+    let gone: Vec<_> = recorded.gone(files).into_iter().map(|(_, spec, status)| (spec, status)).collect();
+    let binder = Binder {
+        config,
+        versions,
+        loading: &[],
+        models,
+        before: &|path: &PathBuf, id: Option<&str>| recorded.specs.applied(path, id).cloned(),
+        life: &|spec, pin| recorded.life(spec, pin, config, now_ms),
+        gone: &gone,
+        which: Statuses::Due,
+        now_ms,
+        windows: &|_, _| Ok(None),
+    };
+    binder.bind(candidates).statuses
+}
+
+fn of_experiment(config: &Config, recorded: &Recorded, status: ExperimentStatus) -> Finding {
+    let before = recorded.status(&status.id);
+    let waits = (status.state == ExperimentState::Waiting).then(|| status.why.clone());
+    let path = config.fixed.experiments.join(&status.file);
+    let found = finding(&path, format!("experiment {}", status.id), status.error.or(waits));
+    let (warnings, mut notes) = status.spec.map(|spec| (spec.advice(), spec.meanings())).unwrap_or_default();
+    if before.generation > 0 {
+        notes.insert(0, format!("by this ledger {} is {}", status.id, before.state.as_str()));
+        if found.error.is_none() && before.state.is_ended() {
+            notes[0].push_str(": its file changes nothing any more");
+        }
+    }
+    Finding { warnings, notes, ..found }
+}
+
+fn check_models(config: &Config, recorded: &Recorded, findings: &mut Vec<Finding>) -> ModelSet {
     let mut models = ModelSet::new();
     if config.models.is_empty() {
         return models;
     }
-    let archive = Archive::at(&config.fixed.data_dir().join("archive"));
+    let archive = recorded.archive.as_ref();
     let runtime = match Runtime::load(1, Arc::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -108,7 +144,7 @@ fn check_models(config: &Config, findings: &mut Vec<Finding>) -> ModelSet {
     for (id, path) in &config.models {
         let loaded = ModelFiles::read(path).and_then(|files| {
             let model = Model::load(&runtime, id.clone(), &files, Trial::Whole)?;
-            let admitted = archive.as_ref().map_or(Ok(()), |archive| admits(archive, id, &files));
+            let admitted = archive.map_or(Ok(()), |archive| admits(archive, id, &files));
             admitted.map_err(|why| ModelError { file: path.display().to_string(), why })?;
             Ok(model)
         });
@@ -118,37 +154,15 @@ fn check_models(config: &Config, findings: &mut Vec<Finding>) -> ModelSet {
                 models.insert(id.clone(), Arc::new(model));
             }
             Err(ModelError { file, why }) => {
-                findings.push(finding(Path::new(&file), format!("model {id}"), Some(why)));
+                let mut found = finding(Path::new(&file), format!("model {id}"), Some(why));
+                // As `serve` goes on with it: what depends on it is no mistake of its own.
+                if let Some(model) = archive.and_then(|archive| archived(archive, &runtime, id, path)) {
+                    found.notes.push("serve goes on with the last good one, from the archive".to_owned());
+                    models.insert(id.clone(), Arc::new(model));
+                }
+                findings.push(found);
             }
         }
     }
     models
-}
-
-fn check_experiments(config: &Config, versions: &VersionsByPin, models: &Arc<ModelSet>, findings: &mut Vec<Finding>) {
-    let dir = &config.fixed.experiments;
-    let files = match files_in(dir, "toml") {
-        Ok(files) => files,
-        // A deployment without experiments needs no experiments folder.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-        Err(error) => return findings.push(finding(dir, "experiments folder", Some(error.to_string()))),
-    };
-    let candidates = Specs::default().candidates(&Specs::read(&files));
-    let binder = Binder {
-        config,
-        versions,
-        models,
-        before: &|_, _| None,
-        life: &|_, _| Life::default(),
-        gone: &[],
-        which: Statuses::Due,
-        now_ms: 0,
-        windows: &|_, _| Ok(None),
-    };
-    for status in binder.bind(candidates).statuses {
-        let waits = (status.state == ExperimentState::Waiting).then_some(status.why);
-        let found = finding(&dir.join(&status.file), format!("experiment {}", status.id), status.error.or(waits));
-        let (warnings, notes) = status.spec.map(|spec| (spec.advice(), spec.meanings())).unwrap_or_default();
-        findings.push(Finding { warnings, notes, ..found });
-    }
 }

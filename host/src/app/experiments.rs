@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serin_core::Name;
-use serin_core::experiment::{self, Experiment, State, Status};
+use serin_core::experiment::{self, Experiment, Pin, State, Status};
 use serin_core::expression::Predicate;
 
 use super::declared::Declarations;
@@ -18,7 +18,7 @@ use crate::deployment::{PointSchema, PointSpec};
 use crate::experiments::{ExperimentState, ExperimentStatus, Life, PendingEdit, SpecCandidate, refusal, rule_changes};
 use crate::files;
 use crate::models::ModelSet;
-use crate::registry::VersionsByPin;
+use crate::registry::{VersionsByPin, absent};
 
 /// The experiments in force by decision point, and the status of all.
 pub(super) struct Bound {
@@ -53,6 +53,8 @@ type Windows<'a> = dyn Fn(&Experiment, &Status) -> Result<Option<RewardWindows>,
 pub(super) struct Binder<'a> {
     pub config: &'a Config,
     pub versions: &'a VersionsByPin,
+    /// The versions that are being loaded.
+    pub loading: &'a [Pin],
     pub models: &'a Arc<ModelSet>,
     /// The spec that was in force before, by file and id.
     pub before: &'a Before<'a>,
@@ -129,7 +131,8 @@ impl Binder<'_> {
             stale: false,
         };
         let Some((spec, text)) = candidate.spec else {
-            status.why = "the file has a mistake, and nothing was applied before".to_owned();
+            let error = status.error.as_deref().unwrap_or_default();
+            status.why = format!("the file has a mistake, and nothing was applied before: {error}");
             return status;
         };
         let Judged { spec, text, life, status: now, verdict, error, pending } =
@@ -157,7 +160,7 @@ impl Binder<'_> {
                 status.why = why;
             }
             Binding::Invalid(why) => {
-                status.why = "the spec does not fit the deployment".to_owned();
+                status.why = format!("the spec does not fit the deployment: {why}");
                 status.error = Some(why);
             }
         }
@@ -239,7 +242,7 @@ impl Binder<'_> {
         let eligible = eligible.map_err(|error| Binding::Invalid(format!("eligible: {error}")))?;
         let (actions, models, allowed) = (&point.actions, self.models, config.limits);
         let target = BindTarget { point: &spec.decision_point, schema, actions, models, allowed };
-        let (arms, shadows) = bind_arms(self.versions, &target, spec, now)?;
+        let (arms, shadows) = bind_arms((self.versions, self.loading), &target, spec, now)?;
         Declarations { config, point, spec }.check(&arms, &shadows).map_err(Binding::Invalid)?;
         let position = |name: &str| spec.arms.iter().position(|arm| *arm.name == *name);
         let winner = now.winner.as_deref().filter(|_| now.state == State::Shipped).and_then(position);
@@ -313,7 +316,7 @@ fn why(spec: &Experiment, now: &Status, lacks: Option<&str>) -> String {
 
 /// Binds the arms and shadow arms, or returns why one of them cannot run.
 fn bind_arms(
-    versions: &VersionsByPin,
+    (versions, loading): (&VersionsByPin, &[Pin]),
     target: &BindTarget<'_>,
     spec: &Experiment,
     now: &Status,
@@ -323,11 +326,8 @@ fn bind_arms(
         // The units of a dropped arm stay in it, and have what control has.
         let served = if now.dropped.contains(&arm.name) { control } else { arm };
         let Some(plugin) = versions.get(&served.strategy) else {
-            let listed = listed(versions);
-            return Err(Binding::Waits(format!(
-                "arm '{}': strategy {} is not there; {listed}",
-                arm.name, served.strategy
-            )));
+            let absent = absent(&served.strategy, versions, loading);
+            return Err(Binding::Waits(format!("arm '{}': strategy {} {absent}", arm.name, served.strategy)));
         };
         let bound = target.bind(&arm.name, Arc::clone(plugin), &served.parameters, weight);
         bound.map_err(|error| Binding::Invalid(format!("arm '{}': {error}", arm.name)))
@@ -339,9 +339,4 @@ fn bind_arms(
         bind(&shadow.arm, 0.0).map(|arm| ShadowArm { arm, sample: shadow.sample, salt })
     };
     Ok((arms, spec.shadows.iter().map(shadow).collect::<Result<_, _>>()?))
-}
-
-fn listed(versions: &VersionsByPin) -> String {
-    let known: Vec<String> = versions.keys().map(ToString::to_string).collect();
-    format!("loaded: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })
 }

@@ -69,6 +69,18 @@ pub enum HostError {
     /// The sandbox.
     #[error("sandbox: {0}")]
     Sandbox(String),
+    /// Another program has the address.
+    #[error(
+        "{address}: another program listens there; stop it, or choose another port with {key} in serin.toml or {option} IP:PORT"
+    )]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+        /// The key that sets it.
+        key: String,
+        /// The option that sets it.
+        option: String,
+    },
     /// The operating system.
     #[error("{what}: {error}")]
     System {
@@ -116,6 +128,9 @@ impl Host {
         let fixed = config.fixed.clone();
         // Not stored in the configuration, which would differ from the file for ever.
         let (listen, admin) = (options.listen.unwrap_or(fixed.listen), options.admin.unwrap_or(fixed.admin));
+        for (address, key, option) in [(listen, "server.listen", "--listen"), (admin, "server.admin", "--admin")] {
+            is_free(address, key, option)?;
+        }
         raise_descriptors(2 * fixed.server.max_connections);
         let mut parts = Parts::open(&config, options.dev, clock)?;
         let watched = watched_folders(&config);
@@ -292,6 +307,15 @@ impl Parts {
             reload: Box::new(move || reloads.upgrade().into_iter().for_each(|reloader| reloader.apply())),
         })
     }
+}
+
+/// Fails where another program has the address: before minutes are spent on compiling, and with what
+/// to do.
+fn is_free(address: SocketAddr, key: &str, option: &str) -> Result<(), HostError> {
+    std::net::TcpListener::bind(address).map(drop).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => HostError::InUse { address, key: key.to_owned(), option: option.to_owned() },
+        _ => system(format!("{key}: listen on {address}"))(error),
+    })
 }
 
 /// Raises the soft limit of file descriptors to the hard one. With the usual 1,024, connections

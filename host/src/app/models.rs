@@ -143,7 +143,7 @@ impl Models {
                 if told.as_ref() != Some(&why) {
                     tracing::error!(model = %id, error = why, "a model is not applied");
                 }
-                let model = model.or_else(|| self.archived(runtime, id, path).map(Arc::new));
+                let model = model.or_else(|| archived(&self.archive, runtime, id, path).map(Arc::new));
                 Found { stamps, again_ms: is_passing.then_some(now_ms + AGAIN_MS), model, error: Some(why) }
             }
         }
@@ -172,11 +172,12 @@ impl Models {
         })?;
         Ok(model)
     }
+}
 
-    fn archived(&self, runtime: &Runtime, id: &ModelId, path: &Path) -> Option<Model> {
-        let digests = self.archive.applied("model", &id.to_string())?;
-        let (onnx, golden) = (self.archive.get(digests.first()?)?, self.archive.get(digests.get(1)?)?);
-        let files = ModelFiles { path: path.to_owned(), onnx: Arc::new(onnx), golden };
-        serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files, Trial::Accepted))).ok()?.ok()
-    }
+/// The model that was last applied, from the archive.
+pub(super) fn archived(archive: &Archive, runtime: &Runtime, id: &ModelId, path: &Path) -> Option<Model> {
+    let digests = archive.applied("model", &id.to_string())?;
+    let (onnx, golden) = (archive.get(digests.first()?)?, archive.get(digests.get(1)?)?);
+    let files = ModelFiles { path: path.to_owned(), onnx: Arc::new(onnx), golden };
+    serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files, Trial::Accepted))).ok()?.ok()
 }

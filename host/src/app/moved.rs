@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use serin_core::experiment::Experiment;
+use serin_core::experiment::{Experiment, Status};
 use serin_core::expression::{Predicate, Reference};
 
 use crate::config::Config;
 use crate::deployment::{PointSchema, PointSpec};
-use crate::experiments::Controller;
 
 /// Why `next` cannot replace `now`: the key that it changes, and for which of `experiments`; none
 /// if it can.
@@ -18,12 +17,12 @@ pub(super) fn moved<'s>(
     now: &Config,
     next: &Config,
     experiments: impl Iterator<Item = &'s Arc<Experiment>>,
-    controller: &Controller,
+    status: impl Fn(&str) -> Status,
 ) -> Option<String> {
     if now.digest == next.digest {
         return None;
     }
-    experiments.filter(|spec| controller.status(&spec.id).state.takes_units()).find_map(|spec| {
+    experiments.filter(|spec| status(&spec.id).state.takes_units()).find_map(|spec| {
         let point = &spec.decision_point;
         // Removing a point is taken to be deliberate.
         let (now_point, next_point) = (now.points.get(point)?, next.points.get(point)?);

@@ -10,17 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serin_core::experiment::{Experiment, Pin};
+use serin_core::experiment::Pin;
 use tokio::sync::watch;
 
 use super::archiving::Generation;
 use super::build::wanted;
+use super::in_force::{last_config, last_generation, last_specs};
 use super::models::Models;
 use super::windows::WindowsById;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::DeploymentSnapshot;
-use crate::experiments::{Controller, Observer, SpecFile, Specs, recorded};
+use crate::experiments::{Controller, Observer, SpecFile, Specs};
 use crate::features::EmbeddedStore;
 use crate::models::Runtime;
 use crate::registry::{Archive, Awaited, Folder, files_in};
@@ -105,8 +106,7 @@ impl Reloader {
     /// A reloader over a configuration, with nothing loaded yet.
     pub fn new(config: Config, parts: ReloaderParts) -> Self {
         let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer } = parts;
-        let generation =
-            archive.applied("deployment", "generation").and_then(|lines| lines.first()?.parse().ok()).unwrap_or(0);
+        let generation = last_generation(&archive);
         let empty = DeploymentSnapshot {
             generation,
             points: HashMap::new(),
@@ -115,21 +115,9 @@ impl Reloader {
             store: Arc::clone(&store),
             slots_per_version: 1,
         };
-        let mut specs = Specs::default();
-        for name in archive.names("experiment") {
-            // What was in force before a restart stays in force until its file changes.
-            let text = archive.applied("experiment", &name).and_then(|digests| archive.get(digests.first()?));
-            if let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok())
-                && let Ok(spec) = serin_core::caught(|| Experiment::parse(&text))
-            {
-                let status = controller.status(&spec.id);
-                let archived = |digest: &str| String::from_utf8(archive.get(digest)?).ok();
-                let (spec, text) = recorded(&status, (spec, text), archived);
-                specs.apply(config.fixed.experiments.join(&name), Arc::new(spec), text);
-            }
-        }
+        let specs = last_specs(&archive, &config, |id| controller.status(id));
         // An edit is tried by a restart as it is by a running host: against what was in force.
-        let config = last_config(&archive, generation, &config).unwrap_or(config);
+        let config = last_config(&archive, &config).unwrap_or(config);
         Self {
             deployment: Arc::new(ArcSwap::from_pointee(empty)),
             status: Arc::default(),
@@ -294,12 +282,4 @@ impl Reloader {
         });
         Files { config, config_error, restart_required, specs: Specs::read(&specs), experiments_error }
     }
-}
-
-/// The configuration that was last in force, from the archive.
-fn last_config(archive: &Archive, generation: u64, now: &Config) -> Option<Config> {
-    let digests = archive.applied("generation", &generation.to_string())?;
-    let text = String::from_utf8(archive.get(digests.first()?)?).ok()?;
-    let before = Config::parse(text, &now.path).ok()?;
-    Some(Config { fixed: now.fixed.clone(), ..before })
 }

@@ -39,7 +39,10 @@ impl Client {
             .timeout_global(Some(Duration::from_secs(30)))
             .http_status_as_error(false)
             .build();
-        Self { base: base.trim_end_matches('/').to_owned(), agent: config.into() }
+        let base = base.trim_end_matches('/');
+        // HOST:PORT is what a host prints and what `serve --admin` takes.
+        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        Self { base, agent: config.into() }
     }
 
     /// `GET`; the status and the body, whatever the status.

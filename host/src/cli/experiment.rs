@@ -22,6 +22,10 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
                     text(&experiment["state"]),
                     text(&experiment["why"])
                 );
+                let error = experiment["error"].as_str().unwrap_or_default();
+                if !text(&experiment["why"]).contains(error) {
+                    println!("  {}: {error}", text(&experiment["file"]));
+                }
                 for warning in experiment["warnings"].as_array().into_iter().flatten() {
                     println!("  warning: {}", text(warning));
                 }

@@ -1,13 +1,38 @@
 //! `serin features load`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
 
 use super::{Outcome, progress};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::features::{EmbeddedStore, LoadOptions, Progress, load_file};
 
-pub(super) fn load(view: &str, file: &Path, config: &Path, null: Vec<String>) -> Outcome {
+#[derive(Subcommand)]
+pub(super) enum FeaturesCommand {
+    /// Load a file into a feature view; it is checked whole before any of it is written, and the host may be running
+    Load {
+        /// The feature view
+        view: String,
+        /// A CSV or Parquet file with the columns entity, event_time and any of the view's
+        file: PathBuf,
+        /// A text that stands for null, as an empty cell does; may be given several times
+        #[arg(long, value_name = "TEXT")]
+        null: Vec<String>,
+        /// The deployment's serin.toml
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// Carries out a command.
+pub(super) fn run(command: FeaturesCommand) -> Outcome {
+    let FeaturesCommand::Load { view, file, null, config } = command;
+    load(&view, &file, &config, null)
+}
+
+fn load(view: &str, file: &Path, config: &Path, null: Vec<String>) -> Outcome {
     let config = Config::load(config)?;
     let Some(spec) = config.views.get(view) else {
         let mut known: Vec<&str> = config.views.keys().map(|v| &**v).collect();

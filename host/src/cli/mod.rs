@@ -28,6 +28,7 @@ mod replay;
 mod report;
 mod sdk;
 mod serve;
+mod status;
 mod toolchain;
 
 use std::net::SocketAddr;
@@ -65,6 +66,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Say what a running host thinks: who serves, what waits, what was not applied and why
+    Status(AdminArgs),
     /// Build and look at plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -82,14 +85,18 @@ enum Command {
     Replay(ReplayArgs),
     /// Load features
     #[command(subcommand)]
-    Features(FeaturesCommand),
+    Features(features::FeaturesCommand),
     /// Load outcomes, and say up to when they are complete
     #[command(subcommand)]
     Outcomes(outcomes::OutcomesCommand),
     /// Play the demo: a lender's outreach, from the first decision to a replay
     Demo(DemoArgs),
-    /// Print the OpenAPI document of the public listener
-    Openapi,
+    /// Print the OpenAPI document of the public listener, or of the admin listener
+    Openapi {
+        /// That of the admin listener
+        #[arg(long)]
+        admin: bool,
+    },
 }
 
 #[derive(Args)]
@@ -172,7 +179,13 @@ enum PluginCommand {
         #[arg(default_value = ".")]
         dir: PathBuf,
         /// The admin listener
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "SERIN_ADMIN",
+            hide_env_values = true,
+            default_value = "http://127.0.0.1:8081"
+        )]
         admin: String,
     },
     /// Measure time and memory a decision, over the cases
@@ -332,7 +345,13 @@ struct WhyArgs {
 #[derive(Args)]
 struct AdminArgs {
     /// The admin listener
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SERIN_ADMIN",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8081"
+    )]
     admin: String,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
@@ -344,7 +363,7 @@ struct ReplayArgs {
     /// The deployment's serin.toml
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Only decisions made at this time or later: RFC 3339, or milliseconds since 1970
+    /// Only decisions made at this time or later: RFC 3339, or how long ago, like 1h
     #[arg(long, value_name = "T")]
     since: Option<String>,
     /// Only decisions made before this time
@@ -375,9 +394,15 @@ struct ReportArgs {
     /// The experiment's id
     id: String,
     /// The admin listener of the host that runs it
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SERIN_ADMIN",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8081"
+    )]
     admin: String,
-    /// The serin.toml of a stopped host: its ledger is read
+    /// The serin.toml of a stopped host: its ledger is read, and no host is asked
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Of an experiment that has ended: as of now, with what has changed since its end
@@ -386,23 +411,6 @@ struct ReportArgs {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     format: ReportFormat,
-}
-
-#[derive(Subcommand)]
-enum FeaturesCommand {
-    /// Load a file into a feature view; it is checked whole before any of it is written, and the host may be running
-    Load {
-        /// The feature view
-        view: String,
-        /// A CSV or Parquet file with the columns entity, event_time and any of the view's
-        file: PathBuf,
-        /// A text that stands for null, as an empty cell does; may be given several times
-        #[arg(long, value_name = "TEXT")]
-        null: Vec<String>,
-        /// The deployment's serin.toml
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
 }
 
 #[derive(Args)]
@@ -457,18 +465,17 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Init(args) => init::run(args),
         Command::Check { config, format } => check::run(&config, format),
+        Command::Status(args) => status::run(&args),
         Command::Plugin(command) => plugin::run(command),
         Command::Experiment(command) => experiment::run(command),
         Command::Freeze(why) => experiment::freeze(&why),
         Command::Clock(command) => clock::run(command),
         Command::Report(args) => report::run(&args),
         Command::Replay(args) => replay::run(&args),
-        Command::Features(FeaturesCommand::Load { view, file, null, config }) => {
-            features::load(&view, &file, &config, null)
-        }
+        Command::Features(command) => features::run(command),
         Command::Outcomes(command) => outcomes::run(&command),
         Command::Demo(args) => demo::run(&args),
-        Command::Openapi => openapi(),
+        Command::Openapi { admin } => openapi(admin),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -492,7 +499,8 @@ fn end_quietly_with_the_reader() {
     }));
 }
 
-fn openapi() -> Outcome {
-    println!("{}", serde_json::to_string_pretty(&crate::http::document())?);
+fn openapi(admin: bool) -> Outcome {
+    let document = if admin { crate::http::admin_document() } else { crate::http::document() };
+    println!("{}", serde_json::to_string_pretty(&document)?);
     Ok(true)
 }

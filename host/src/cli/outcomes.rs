@@ -1,9 +1,10 @@
 //! `serin outcomes load`: a file of outcomes, given to a running host in batches. `serin outcomes
 //! watermark`: up to when they are complete.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -22,9 +23,8 @@ pub(super) enum OutcomesCommand {
     Load {
         /// A CSV file with the columns id, name, value, at, reverses, and decision_id or entity_kind and entity
         file: PathBuf,
-        /// The public listener
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-        url: String,
+        #[command(flatten)]
+        host: HostArgs,
     },
     /// Tell a running host that all outcomes of a name that happened up to a time have been posted
     Watermark {
@@ -32,17 +32,33 @@ pub(super) enum OutcomesCommand {
         name: String,
         /// The time, RFC 3339, like 2026-11-23T07:00:00Z; not in the future
         time: String,
-        /// The public listener
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-        url: String,
+        #[command(flatten)]
+        host: HostArgs,
     },
+}
+
+/// Which listener of a host takes the outcomes: both do.
+#[derive(Args)]
+pub(super) struct HostArgs {
+    /// The public listener [default: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The admin listener, in place of the public one
+    #[arg(long, value_name = "URL", env = "SERIN_ADMIN", hide_env_values = true)]
+    admin: Option<String>,
+}
+
+impl HostArgs {
+    fn client(&self) -> Client {
+        Client::new(self.url.as_deref().or(self.admin.as_deref()).unwrap_or("http://127.0.0.1:8080"))
+    }
 }
 
 /// Carries out a command.
 pub(super) fn run(command: &OutcomesCommand) -> Outcome {
     match command {
-        OutcomesCommand::Load { file, url } => load(file, url),
-        OutcomesCommand::Watermark { name, time, url } => watermark(name, time, url),
+        OutcomesCommand::Load { file, host } => load(file, host),
+        OutcomesCommand::Watermark { name, time, host } => watermark(name, time, host),
     }
 }
 
@@ -91,7 +107,11 @@ struct Tally {
     stored: u64,
     duplicates: u64,
     unknown: u64,
+    /// Lines of unknown decisions that were named.
+    unknown_shown: usize,
     refused: u64,
+    /// Warnings that were printed: each batch repeats them.
+    warned: HashSet<String>,
 }
 
 impl Tally {
@@ -119,6 +139,19 @@ impl Tally {
         self.stored += count("stored");
         self.duplicates += count("duplicates");
         self.unknown += count("unknown_decisions");
+        for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if self.warned.insert(warning.to_owned()) {
+                eprintln!("warning: {warning}");
+            }
+        }
+        for index in answer["unknown_at"].as_array().into_iter().flatten().filter_map(Value::as_u64) {
+            self.unknown_shown += 1;
+            if self.unknown_shown <= SHOWN
+                && let Some(line) = lines.get(index as usize)
+            {
+                eprintln!("line {line}: stored, though no decision of its decision_id is known");
+            }
+        }
         for refused in answer["refused"].as_array().into_iter().flatten() {
             let line = refused["index"].as_u64().and_then(|index| lines.get(index as usize)).copied().unwrap_or(0);
             self.refuse(line, refused["why"].as_str().unwrap_or_default());
@@ -128,7 +161,7 @@ impl Tally {
 }
 
 /// Loads a file. Whatever is right in it is stored; what is not is named by its line.
-fn load(file: &Path, url: &str) -> Outcome {
+fn load(file: &Path, host: &HostArgs) -> Outcome {
     let text = std::fs::File::open(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(ClosedQuotes::new(text));
     let headers = reader.headers().map_err(|e| format!("{}: {e}", file.display()))?.clone();
@@ -139,7 +172,7 @@ fn load(file: &Path, url: &str) -> Outcome {
     if !headers.iter().any(|name| name == "id") {
         return Err(format!("{}: there is no column 'id'; valid: {}", file.display(), known.join(", ")).into());
     }
-    let (client, bar, mut tally) = (Client::new(url), progress(None, "outcomes"), Tally::default());
+    let (client, bar, mut tally) = (host.client(), progress(None, "outcomes"), Tally::default());
     let mut batch = Vec::with_capacity(BATCH);
     let mut record = csv::StringRecord::new();
     loop {
@@ -183,9 +216,9 @@ fn load(file: &Path, url: &str) -> Outcome {
 }
 
 /// Posts a watermark.
-fn watermark(name: &str, time: &str, url: &str) -> Outcome {
+fn watermark(name: &str, time: &str, host: &HostArgs) -> Outcome {
     let body = json!({ "watermarks": [{ "name": name, "time": time }] });
-    let answer = Client::new(url).post("/v1/outcomes/watermarks", &body)?;
+    let answer = host.client().post("/v1/outcomes/watermarks", &body)?;
     if let Some(why) = answer["refused"][0]["why"].as_str() {
         eprintln!("serin: {why}");
         return Ok(false);

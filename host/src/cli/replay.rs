@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
-use serin_core::limits::Limits;
 use serin_core::record::{Outcome as Attempted, Record};
 
 use super::{Format, Outcome, ReplayArgs, progress};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::http::parse_time;
+use crate::http::{TIMES, parse_time};
 use crate::ledger::{DecisionFilter, LedgerReader, Reads as _, RecordError, StoredRecord};
 use crate::registry::{Archive, Plugin, read_file};
 use crate::replay::{ArchivedVersions, CandidateAnswer, FieldDifference, ReplayResult, compare};
@@ -39,9 +39,7 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
     let config = Config::load(&args.config)?;
     let time = |text: &Option<String>, key: &str| match text {
         None => Ok(None),
-        Some(text) => {
-            parse_time(text).map(Some).ok_or(format!("{key} {text}: valid: RFC 3339, or milliseconds since 1970"))
-        }
+        Some(text) => parse_time(text, SystemClock.now_ms()).map(Some).ok_or(format!("{key} {text}: valid: {TIMES}")),
     };
     let filter = DecisionFilter {
         unit: None,
@@ -64,7 +62,7 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
     let engines = Arc::new(if args.recompile { engines } else { engines.cached(&data.join("compiled")) });
     let bar = progress(Some(0), "decisions");
     match &args.candidate {
-        Some(file) => against(args, &ledger, filter, &engines, file, config.limits, &bar),
+        Some(file) => against(args, &ledger, filter, &engines, (file, &config), &bar),
         None => verify(args, &ledger, &filter, &ArchivedVersions::new(engines, archive), &bar, cores),
     }
 }
@@ -232,14 +230,15 @@ fn against(
     ledger: &LedgerReader,
     mut filter: DecisionFilter,
     engines: &Engines,
-    file: &Path,
-    allowed: Limits,
+    (file, config): (&Path, &Config),
     bar: &indicatif::ProgressBar,
 ) -> Outcome {
     let bytes = read_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let candidate = Plugin::load(engines, &bytes).map_err(|e| format!("{}: {e}", file.display()))?;
+    let (own, allowed) = (candidate.manifest().decision_point.to_string(), config.limits);
+    fits(&own, args, file, config, ledger)?;
     // Decisions of other points are none that it would ever make.
-    filter.point.get_or_insert_with(|| candidate.manifest().decision_point.to_string());
+    filter.point = Some(own);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let matrix: Mutex<BTreeMap<(String, String), u64>> = Mutex::default();
     let reasons: Mutex<BTreeMap<String, u64>> = Mutex::default();
@@ -278,6 +277,28 @@ fn against(
         println!("not comparable: {why}: {n}");
     }
     Ok(true)
+}
+
+/// Says whether a candidate decides at the point whose records are read.
+fn fits(
+    own: &str,
+    args: &ReplayArgs,
+    file: &Path,
+    config: &Config,
+    ledger: &LedgerReader,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let shown = file.display();
+    if let Some(point) = args.point.as_deref().filter(|point| *point != own) {
+        return Err(
+            format!("--candidate {shown} decides at '{own}', and --point is '{point}'; valid: --point {own}").into()
+        );
+    }
+    is_known(own, config, ledger).map_err(|why| {
+        let why = why.to_string();
+        let known = why.rsplit("; ").next().unwrap_or_default();
+        format!("--candidate {shown} decides at '{own}', and no such decision point is configured or recorded; {known}")
+            .into()
+    })
 }
 
 /// The action that the candidate's answer leads to with the recorded entropy.

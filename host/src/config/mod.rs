@@ -1,5 +1,6 @@
 //! `serin.toml`: as it is written, then validated. Paths are relative to the file.
 
+mod missing;
 mod raw;
 mod server;
 mod validate;
@@ -130,7 +131,10 @@ impl Config {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let read = || {
             serin_core::meet_defect(text.as_bytes());
-            let raw: raw::RawConfig = toml::from_str(&text).map_err(|e| serin_core::toml_message(&e, &text))?;
+            let raw: raw::RawConfig = toml::from_str(&text).map_err(|e| {
+                let missing = e.message().starts_with("missing field").then(|| missing::missing(&text)).flatten();
+                missing.unwrap_or_else(|| serin_core::toml_message(&e, &text))
+            })?;
             validate::validate(raw, path, dir, text.clone())
         };
         serin_core::caught(read).map_err(|why| fail(serin_core::clipped(&why, MAX_MESSAGE).into_owned()))

@@ -129,9 +129,20 @@ fn fixed(raw: &RawConfig, dir: &Path) -> Result<Fixed, String> {
     };
     let folder = |text: &Option<String>, default: &str| -> PathBuf { dir.join(text.as_deref().unwrap_or(default)) };
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let listen = address("server.listen", &raw.server.listen, "127.0.0.1:8080")?;
+    let admin = address("server.admin", &raw.server.admin, "127.0.0.1:8081")?;
+    let is_everywhere = listen.ip().is_unspecified() || admin.ip().is_unspecified();
+    // With port 0 the system chooses two that are free.
+    if listen.port() == admin.port() && listen.port() != 0 && (listen.ip() == admin.ip() || is_everywhere) {
+        return Err(format!(
+            "server.listen = \"{listen}\" and server.admin = \"{admin}\" take the same port; valid: two ports, like \
+             {} for server.admin",
+            SocketAddr::new(admin.ip(), admin.port().wrapping_add(1).max(1))
+        ));
+    }
     Ok(Fixed {
-        listen: address("server.listen", &raw.server.listen, "127.0.0.1:8080")?,
-        admin: address("server.admin", &raw.server.admin, "127.0.0.1:8081")?,
+        listen,
+        admin,
         ledger: dir.join(database),
         durability,
         plugins: folder(&raw.plugins.dir, "plugins"),

@@ -39,6 +39,12 @@ pub enum CommandError {
     /// It lacks approvals.
     #[error("it needs the agreement of more people: {0}; give it with serin experiment approve")]
     NotApproved(String),
+    /// Nobody's approval is required.
+    #[error("nothing to approve: serin.toml has no [governance], so no command waits for an approval")]
+    NothingToApprove,
+    /// This person's approval does not count.
+    #[error("not an approver: {0}")]
+    NoApprover(String),
     /// It could not be recorded, so it was not carried out.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -64,6 +70,42 @@ pub struct Life {
     pub due: Status,
     /// What keeps it from starting or widening.
     pub lacks: Option<String>,
+}
+
+impl Life {
+    /// The status of a spec at a decision point pinned to `pin`, now and once the command that follows
+    /// from its file is carried out. `lacks` says what that command still lacks.
+    pub fn of(
+        status: Status,
+        spec: &Experiment,
+        pin: &str,
+        now_ms: u64,
+        lacks: impl FnOnce(&Command, &Status) -> Result<Option<String>, LedgerError>,
+    ) -> Self {
+        let Some(command) = status.due(spec, pin) else { return Self { due: status.clone(), status, lacks: None } };
+        let lacks = lacks(&command, &status).unwrap_or_else(|error| Some(error.to_string()));
+        let due = match lacks {
+            None => status.after(&command, spec, now_ms).unwrap_or_else(|_| status.clone()),
+            Some(_) => status.clone(),
+        };
+        Self { status, due, lacks }
+    }
+}
+
+/// What a command still lacks by these rules.
+///
+/// # Errors
+/// The ledger's error.
+pub fn lacks(
+    ledger: &impl Reads,
+    (spec, command, status): (&Experiment, &Command, &Status),
+    governance: Option<&Governance>,
+    now_ms: u64,
+) -> Result<Option<String>, LedgerError> {
+    if governance.is_none() || !widens(command, status, spec, now_ms) {
+        return Ok(None);
+    }
+    Ok(agreement(ledger, spec, governance)?.1)
 }
 
 /// The statuses of a ledger's experiments.
@@ -153,42 +195,21 @@ impl Controller {
     /// That no approvals are required, or not this person's; or the ledger's error.
     pub fn approve(&self, spec: &Experiment, by: String, reason: String) -> Result<(), CommandError> {
         match &*self.governance.lock() {
-            None => return Err(CommandError::NotApproved("serin.toml has no [governance]".to_owned())),
-            Some(governance) => governance.admits(&by).map_err(CommandError::NotApproved)?,
+            None => return Err(CommandError::NothingToApprove),
+            Some(governance) => governance.admits(&by).map_err(CommandError::NoApprover)?,
         }
         let approval = Approval { spec_digest: spec.digest.to_string(), by, reason, time_ms: self.clock.now_ms() };
         tracing::info!(experiment = %spec.id, by = approval.by, spec = approval.spec_digest, "approved");
         Ok(self.ledger.approve(spec.id.clone(), approval)?)
     }
 
-    /// What a command still lacks.
-    fn lacks(
-        &self,
-        spec: &Experiment,
-        command: &Command,
-        status: &Status,
-        governance: Option<&Governance>,
-    ) -> Result<Option<String>, LedgerError> {
-        if governance.is_none() || !widens(command, status, spec, self.clock.now_ms()) {
-            return Ok(None);
-        }
-        Ok(agreement(&*self.ledger, spec, governance)?.1)
-    }
-
     /// The status of a spec at a decision point pinned to `pin`, now and once the commands that
     /// follow from its file are carried out. `governance` is that of the configuration under test.
     pub fn life(&self, spec: &Experiment, pin: &str, governance: Option<&Governance>) -> Life {
-        let status = self.status(&spec.id);
-        let Some(command) = status.due(spec, pin) else { return Life { due: status.clone(), status, lacks: None } };
-        let lacks = match self.lacks(spec, &command, &status, governance) {
-            Ok(lacks) => lacks,
-            Err(error) => Some(error.to_string()),
-        };
-        let due = match lacks {
-            None => status.after(&command, spec, self.clock.now_ms()).unwrap_or_else(|_| status.clone()),
-            Some(_) => status.clone(),
-        };
-        Life { status, due, lacks }
+        let now_ms = self.clock.now_ms();
+        Life::of(self.status(&spec.id), spec, pin, now_ms, |command, status| {
+            lacks(&*self.ledger, (spec, command, status), governance, now_ms)
+        })
     }
 
     /// The status of an experiment; a draft if it is unknown.
@@ -269,7 +290,7 @@ impl Controller {
         let now_ms = self.clock.now_ms();
         let to = from.after(command, spec, now_ms)?;
         let governance = self.governance.lock().clone();
-        if let Some(lacks) = self.lacks(spec, command, &from, governance.as_ref())? {
+        if let Some(lacks) = lacks(&*self.ledger, (spec, command, &from), governance.as_ref(), now_ms)? {
             return Err(CommandError::NotApproved(lacks));
         }
         let transition = Transition {
@@ -341,7 +362,7 @@ impl Controller {
                 Ok(_) => paused.push(spec.id.clone()),
                 // It has ended, has not started, or is already paused.
                 Err(CommandError::NotPossible(_) | CommandError::NotApproved(_)) => {}
-                Err(error @ (CommandError::Changed { .. } | CommandError::Ledger(_))) => return Err(error),
+                Err(error) => return Err(error),
             }
         }
         Ok(paused)

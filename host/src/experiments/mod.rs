@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use controller::{CommandError, Controller, HOST, Life, Motive};
+pub use controller::{CommandError, Controller, HOST, Life, Motive, lacks};
 pub use edits::{PendingEdit, recorded, refusal, rule_changes};
 pub use governance::Governance;
 pub use history::{Effect, HistoryPoint, counts};

@@ -199,7 +199,7 @@ pub fn carry_out(controller: &Controller, proposals: Vec<Proposal>) -> bool {
             // A person changed the status first: it is judged again at the next tick. Or approvals
             // are missing, which is shown.
             Err(CommandError::Changed { .. } | CommandError::NotPossible(_) | CommandError::NotApproved(_)) => {}
-            Err(error @ CommandError::Ledger(_)) => {
+            Err(error) => {
                 tracing::error!(%error, experiment = %spec.id, command = command.as_str(), "it could not be recorded");
             }
         }

@@ -123,6 +123,19 @@ impl EmbeddedStore {
         answer
     }
 
+    /// The newest event time of a view's rows, in milliseconds since the Unix epoch; none where it has
+    /// no rows. It reads all of them.
+    ///
+    /// # Errors
+    /// SQLite's error.
+    pub fn newest(&self, view: &Name) -> Result<Option<u64>, StoreError> {
+        self.with_reader(|reader| {
+            let mut statement = reader.prepare_cached("SELECT max(event_time_ms) FROM feature_rows WHERE view = ?1")?;
+            let newest: Option<i64> = statement.query_row([&**view], |row| row.get(0))?;
+            Ok(newest.and_then(|ms| u64::try_from(ms).ok()))
+        })
+    }
+
     /// Reads one row a `(view, entity)`, all in one statement, and of each row the columns
     /// asked for. A key without a row is none.
     ///

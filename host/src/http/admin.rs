@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use serin_core::experiment::Pin;
+use serin_core::manifest::duration_ms;
 
 use super::body::no_room;
 use super::bytes::counted;
@@ -17,6 +19,7 @@ use super::wire::InPath;
 use super::{Problem, Service};
 use crate::clock::Budget;
 use crate::ledger::{DecisionFilter, Durability, LedgerError, LedgerReader, Reads as _, RecordError, StoredRecord};
+use crate::registry::{COMPILING, LoadProgress};
 use crate::replay::{FieldDifference, ReplayResult};
 use crate::telemetry::StateLabels;
 
@@ -37,6 +40,7 @@ pub struct WirePlugin {
     loaded_at: String,
     wit: Option<String>,
     stale: bool,
+    why: Option<&'static str>,
 }
 
 /// Every artifact.
@@ -51,6 +55,7 @@ pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Result<Respo
         loaded_at: rfc3339(status.loaded_at_ms),
         wit: status.wit,
         stale: status.stale,
+        why: status.stale.then_some("the file is gone; it is served from the archive until nothing names it"),
     });
     let (plugins, left_out) = within_bytes(plugins)?;
     answer(&service, json!({ "plugins": plugins, "left_out": left_out })).await
@@ -78,6 +83,7 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
     let (deployment, status) = (service.deployment.load(), service.status.load());
     let mut points: Vec<_> = deployment.points.values().collect();
     points.sort_by_key(|point| point.name.clone());
+    let loading = service.folder.loading();
     Json(json!({
         "generation": deployment.generation,
         "config_error": status.config_error,
@@ -85,13 +91,14 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
         "plugins_error": status.plugins_error,
         "experiments_error": status.experiments_error,
         "archive_error": status.archive_error,
+        "warnings": status.warnings,
         "clock_doubt": service.clock_guard.why_doubted(),
         "durability": durability(service.ledger.durability()),
         "decision_points": points.iter().map(|point| json!({
             "name": &*point.name,
             "strategy": point.pin.to_string(),
             "digest": point.strategy.as_ref().map(|arm| arm.plugin.id.digest.to_string()),
-            "unready": point.unready,
+            "unready": point.unready.as_deref().map(|why| with_progress(why, &point.pin, &loading)),
             "experiments": point.experiments.iter().map(|e| e.routed.id.to_string()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "models": status.models.iter().map(|model| json!({
@@ -100,6 +107,15 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
         "requests_in_flight": service.in_flight(),
         "waiting_decisions": service.pool.waiting(),
     }))
+}
+
+/// Why a version is missing, with how far its load is: the deployment's own text has no time, since it
+/// would be another deployment every second.
+pub(super) fn with_progress(why: &str, pin: &Pin, loading: &[(Pin, LoadProgress)]) -> String {
+    match loading.iter().find(|(known, _)| known == pin) {
+        Some((_, progress)) => why.replace(COMPILING, &progress.to_string()),
+        None => why.to_owned(),
+    }
 }
 
 /// What the ledger's setting is, and what each kind of row survives under it.
@@ -123,9 +139,14 @@ pub(super) struct ListQuery {
 /// Bytes of a list. What is beyond them is another page.
 pub(super) const MAX_LIST_BYTES: usize = 8 << 20;
 
-/// A time in a query: RFC 3339, or milliseconds since the Unix epoch.
-pub fn parse_time(text: &str) -> Option<u64> {
-    let ms = text.parse().ok().or_else(|| u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok());
+/// What [`parse_time`] takes.
+pub const TIMES: &str = "RFC 3339, like 2026-11-23T07:00:00Z; how long ago, like 1h; or milliseconds since 1970";
+
+/// A time in a query: RFC 3339, how long before `now_ms`, or milliseconds since the Unix epoch.
+pub fn parse_time(text: &str, now_ms: u64) -> Option<u64> {
+    let at = || u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok();
+    let ago = || Some(now_ms.saturating_sub(duration_ms(text).ok()?));
+    let ms = text.parse().ok().or_else(at).or_else(ago);
     // The ledger counts in signed numbers. No time that a clock shows comes near the bound.
     ms.filter(|ms| i64::try_from(*ms).is_ok())
 }
@@ -202,8 +223,8 @@ pub(super) async fn decisions(
     let since_ms = match query.since {
         None => None,
         Some(text) => Some(
-            parse_time(&text)
-                .ok_or_else(|| Problem::invalid("since", "since: valid: RFC 3339, or milliseconds since 1970"))?,
+            parse_time(&text, service.clock.now_ms())
+                .ok_or_else(|| Problem::invalid("since", format!("since: valid: {TIMES}")))?,
         ),
     };
     let limit = query.limit.unwrap_or(100);

@@ -142,11 +142,7 @@ pub(super) fn read_timed_out() -> Problem {
 
 /// No such path.
 pub(super) async fn not_found() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "not-found",
-        "no such path; GET /openapi.json lists those of the public listener",
-    )
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "no such path; GET /openapi.json lists those of this listener")
 }
 
 /// The path is there, the method is not.
@@ -154,7 +150,7 @@ pub(super) async fn method_not_allowed() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
-        "this path does not take that method; GET /openapi.json lists what the public listener takes",
+        "this path does not take that method; GET /openapi.json lists what this listener takes",
     )
 }
 

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::admin::rfc3339;
 use super::error::BodyRefusal;
+use super::unread::{Known, unread};
 use super::wire::{Body, Object};
 use super::{Problem, Service};
 use crate::ledger::{
@@ -23,6 +24,8 @@ use crate::telemetry::Metrics;
 
 /// Events of one request.
 const MAX_EVENTS: usize = 10_000;
+/// Places of unknown decisions that are named.
+const MAX_UNKNOWN: usize = 1000;
 /// How long they may take to be stored.
 const STORE_WAIT: Duration = Duration::from_secs(10);
 
@@ -97,8 +100,13 @@ pub struct WireEventsAnswer {
     /// Watermarks that are not newer than a stored one.
     #[serde(skip)]
     not_newer: u64,
+    /// The places in the request of those, the first 1,000, from 0.
+    unknown_at: Vec<usize>,
     /// Not stored, and why.
     refused: Vec<WireRefusedEvent>,
+    /// What was stored and that nothing reads: a name that no metric counts, a kind that no decision
+    /// point names.
+    warnings: Vec<String>,
 }
 
 /// An event that was not stored.
@@ -223,11 +231,29 @@ fn outcome_of(wire: WireOutcome, arrival: Arrival) -> Result<Event, String> {
                 id("entity", &key)?;
                 OutcomeSubject::Entity(kind, key)
             }
-            None => return Err("entity: one kind and id is needed".to_owned()),
+            None => return Err(one_entity(&IndexMap::new())),
         },
-        _ => return Err("either decision_id, or entity with one kind and id, is needed".to_owned()),
+        (None, Some(entity)) => return Err(one_entity(&entity)),
+        (Some(_), Some(_)) => return Err("decision_id and entity: one of them is needed, and not both".to_owned()),
+        (None, None) => {
+            return Err(format!("decision_id, or entity is needed: the decision or the unit that it is about, {LIKE}"));
+        }
     };
     Ok(Event::Outcome(OutcomeInput { id: wire.id, name, value, at_ms, subject }))
+}
+
+/// An outcome's entity, as it is written.
+const LIKE: &str = "like \"entity\": {\"customer\": \"c-3\"}";
+
+/// What is wrong with an entity that is not one kind with its id.
+fn one_entity(entity: &IndexMap<String, String>) -> String {
+    let why = "entity: the kind is the key and the id its value, one of them";
+    match (entity.get("kind"), entity.get("id")) {
+        (Some(kind), Some(id)) if entity.len() == 2 && kind.len() + id.len() <= 512 => {
+            format!("{why}, like \"entity\": {}", serde_json::json!({ kind.as_str(): id }))
+        }
+        _ => format!("{why}, {LIKE}"),
+    }
 }
 
 fn id(key: &str, text: &str) -> Result<(), String> {
@@ -280,6 +306,7 @@ async fn store(
             Err(why) => answer.refused.push(WireRefusedEvent { index, why }),
         }
     }
+    answer.warnings = unread(&Known::of(&service.deployment.load(), &service.status.load()), &valid);
     let done = service.ledger.events(valid, arrival)?;
     let results = tokio::time::timeout(STORE_WAIT, done).await.map_err(|_| {
         service.ledger.suspect();
@@ -292,7 +319,12 @@ async fn store(
             EventResult::Stored => answer.stored += 1,
             EventResult::Duplicate => answer.duplicates += 1,
             EventResult::NotNewer => answer.not_newer += 1,
-            EventResult::UnknownDecision => answer.unknown_decisions += 1,
+            EventResult::UnknownDecision => {
+                answer.unknown_decisions += 1;
+                if answer.unknown_at.len() < MAX_UNKNOWN {
+                    answer.unknown_at.push(index);
+                }
+            }
             EventResult::BeforeDecision { sent_ms, decided_ms } => {
                 let most = humantime::format_duration(service.settings.clock_tolerance);
                 let why = format!(

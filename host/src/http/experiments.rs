@@ -11,12 +11,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serin_core::analysis::Observed;
-use serin_core::experiment::{Command, Status};
+use serin_core::experiment::{Command, Experiment, Pin, Status};
 
-use super::admin::{MAX_LIST_BYTES, answer, blocking, read, rfc3339, sent, within_bytes};
+use super::admin::{MAX_LIST_BYTES, answer, blocking, read, rfc3339, sent, with_progress, within_bytes};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
-use crate::experiments::{CommandError, ExperimentStatus, Motive, Seen, read_whole};
+use crate::experiments::{CommandError, ExperimentState, ExperimentStatus, Motive, Seen, read_whole};
 use crate::ledger::{AffectedOutcome, Approval, ConfirmError, LedgerReader, Reads};
 use crate::report::{Report, ReportContext};
 
@@ -62,10 +62,10 @@ fn as_json(service: &Service, status: &ExperimentStatus) -> Value {
         "state": status.state.as_str(),
         "phase": status.status.phase,
         "coverage": status.spec.as_ref().map(|_| status.status.applied),
-        "why": status.why,
+        "why": why(service, status),
         "error": status.error,
         "stale": status.stale,
-        "warnings": service.controller.warnings(&status.id),
+        "warnings": warnings(service, status),
         "started_at": time(status.status.started_ms),
         "ended_at": time(status.status.ended_ms),
         "winner": status.status.winner.as_deref(),
@@ -76,6 +76,32 @@ fn as_json(service: &Service, status: &ExperimentStatus) -> Value {
         "shares": status.spec.as_ref().filter(|spec| spec.allocation.is_some()).map(|spec| status.status.weights(spec)),
         "spec": spec,
     })
+}
+
+/// The versions that an experiment runs.
+fn pins(spec: &Experiment) -> impl Iterator<Item = (&str, &Pin)> {
+    let arms = spec.arms.iter().chain(spec.shadows.iter().map(|shadow| &shadow.arm));
+    arms.map(|arm| (&*arm.name, &arm.strategy))
+}
+
+/// Why it is in its state; of an artifact that it waits for, how long that has been compiled.
+fn why(service: &Service, status: &ExperimentStatus) -> String {
+    let (ExperimentState::Waiting, Some(spec)) = (status.state, &status.spec) else { return status.why.clone() };
+    let loading = service.folder.loading();
+    let named = pins(spec).map(|(_, pin)| pin).find(|pin| status.why.contains(&pin.to_string()));
+    named.map_or_else(|| status.why.clone(), |pin| with_progress(&status.why, pin, &loading))
+}
+
+/// What a reader has to know of its evidence, and of the files that it runs from.
+fn warnings(service: &Service, status: &ExperimentStatus) -> Vec<String> {
+    let mut warnings = service.controller.warnings(&status.id);
+    let Some(spec) = status.spec.as_ref().filter(|_| status.status.state.takes_units()) else { return warnings };
+    let stale = service.folder.stale();
+    let gone = pins(spec).filter(|(_, pin)| stale.contains(pin));
+    warnings.extend(gone.map(|(arm, pin)| {
+        format!("arm '{arm}': the file of {pin} is gone; it is served from the archive: put the file back, or end the experiment")
+    }));
+    warnings
 }
 
 fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
@@ -317,6 +343,8 @@ fn refused(error: CommandError) -> Problem {
     let text = error.to_string();
     match error {
         CommandError::Ledger(error) => error.into(),
+        CommandError::NothingToApprove => Problem::new(StatusCode::CONFLICT, "nothing-to-approve", text),
+        CommandError::NoApprover(_) => Problem::new(StatusCode::CONFLICT, "not-approved", text),
         CommandError::NotApproved(_) => Problem::new(StatusCode::CONFLICT, "not-approved", text),
         CommandError::Changed { .. } => Problem::new(StatusCode::PRECONDITION_FAILED, "changed", text),
         CommandError::NotPossible(_) => Problem::new(StatusCode::CONFLICT, "not-possible", text),

@@ -160,3 +160,41 @@ pub(super) async fn show(
         values: row.values.iter().map(|(column, value)| (column.to_string(), shown(column, value))).collect(),
     }))
 }
+
+/// A feature view, and how fresh it is.
+#[derive(Serialize)]
+struct WireView {
+    name: String,
+    entity: String,
+    ttl_ms: Option<u64>,
+    /// The newest event time of its rows; none where it has no rows.
+    newest: Option<String>,
+    /// Every row is older than the view's ttl.
+    is_stale: bool,
+}
+
+/// Every feature view, and how fresh it is. To find the newest row, all of a view are read, so this
+/// is a read of its own.
+pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Json<serde_json::Value>, Problem> {
+    let shared = Arc::clone(&service);
+    let views = service.lanes.read(move |_| {
+        let service = shared;
+        let now_ms = service.clock.now_ms();
+        let deployment = service.deployment.load();
+        let mut views: Vec<_> = deployment.views.values().collect();
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        let view = |spec: &Arc<ViewSpec>| {
+            let newest_ms = service.store.newest(&spec.name)?;
+            Ok(WireView {
+                name: spec.name.to_string(),
+                entity: spec.entity.to_string(),
+                ttl_ms: spec.ttl_ms,
+                newest: newest_ms.map(super::admin::rfc3339),
+                is_stale: newest_ms.is_some_and(|newest_ms| spec.is_stale(newest_ms, now_ms)),
+            })
+        };
+        views.into_iter().map(view).collect::<Result<Vec<_>, StoreError>>()
+    });
+    let views = views.await?.map_err(|e| failed(&e))?;
+    Ok(Json(serde_json::json!({ "views": views })))
+}

@@ -1,6 +1,7 @@
 //! HTTP: wire types, status codes, and nothing that decides.
 
 mod admin;
+mod admin_openapi;
 mod batch;
 mod body;
 mod bytes;
@@ -17,6 +18,7 @@ mod listener;
 mod openapi;
 mod service;
 mod trace;
+mod unread;
 mod wire;
 
 use std::net::IpAddr;
@@ -25,10 +27,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
-pub use admin::parse_time;
+pub use admin::{TIMES, parse_time};
 pub use error::Problem;
 pub use listener::{Drain, Listener, ServerSettings};
-pub use openapi::document;
+pub use openapi::{admin_document, document};
 pub use service::{Service, ServiceParts};
 
 /// The public listener.
@@ -64,11 +66,14 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/decisions", get(admin::decisions).post(decisions::decide_admin))
         .route("/v1/decisions/{id}", get(admin::decision))
         .route("/v1/decisions/{id}/replay", post(admin::replay))
+        .route("/v1/outcomes", post(events::outcomes))
+        .route("/v1/outcomes/watermarks", post(events::watermarks))
+        .route("/v1/features", get(features::list))
         .route("/v1/features/{view}/{entity}", get(features::show))
         .route("/metrics", get(admin::metrics))
         .route("/healthz", get(service::healthz))
         .route("/readyz", get(service::readyz))
-        .route("/openapi.json", get(openapi::serve))
+        .route("/openapi.json", get(openapi::serve_admin))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))

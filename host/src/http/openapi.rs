@@ -1,8 +1,10 @@
-//! The OpenAPI document of the public listener, made from the handlers and wire types.
+//! The OpenAPI documents of the listeners. That of the public one is made from the handlers and wire
+//! types.
 
 use axum::Json;
 use utoipa::OpenApi;
 
+use super::admin_openapi::AdminDocument;
 use super::{Problem, batch, decisions, events, features, service, wire};
 
 #[derive(OpenApi)]
@@ -29,6 +31,16 @@ struct Document;
 /// The document.
 pub fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
+}
+
+/// The document of the admin listener.
+pub fn admin_document() -> utoipa::openapi::OpenApi {
+    AdminDocument::openapi()
+}
+
+/// Serves the document of the admin listener.
+pub(super) async fn serve_admin() -> Json<utoipa::openapi::OpenApi> {
+    Json(admin_document())
 }
 
 /// Serves the document.

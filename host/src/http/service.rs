@@ -13,7 +13,7 @@ use super::key_locks::KeyLocks;
 use super::lanes::Lanes;
 use super::{Drain, Problem, ServerSettings};
 use crate::clock::Clock;
-use crate::decide::{DeploymentSnapshot, Pool, Shadowed, Shadows};
+use crate::decide::{DeploymentSnapshot, Point, Pool, Shadowed, Shadows};
 use crate::experiments::{Controller, Observer};
 use crate::features::EmbeddedStore;
 use crate::ledger::{ClockGuard, Ledger};
@@ -158,7 +158,12 @@ pub(super) async fn readyz(State(service): State<Arc<Service>>) -> Result<&'stat
     // States, and neither versions nor digests: whoever may probe may read this.
     let deployment = service.deployment.load();
     let points = deployment.points.values().filter(|point| point.strategy.is_none());
-    let mut points: Vec<&str> = points.map(|point| &*point.name).collect();
+    let loading = service.folder.loading();
+    let named = |point: &Arc<Point>| match loading.iter().find(|(pin, _)| *pin == point.pin) {
+        Some((_, progress)) => format!("{} ({progress})", point.name),
+        None => point.name.to_string(),
+    };
+    let mut points: Vec<String> = points.map(named).collect();
     points.sort_unstable();
     let mut missing = Vec::new();
     if !points.is_empty() {

@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use serin_core::experiment::Pin;
 
 use super::artifact::{Plugin, peek, read_file};
-use super::loading::{Job, Loading, Source};
+use super::loading::{Job, LoadProgress, Loading, Source};
 use super::{Archive, Stamp, VersionsByPin, files_in};
 use crate::files::{shown, shown_name};
 use crate::sandbox::Engines;
@@ -181,6 +181,16 @@ impl Folder {
         inner.active.clone()
     }
 
+    /// The versions that are being loaded or wait for it, and how far they are.
+    pub fn loading(&self) -> Vec<(Pin, LoadProgress)> {
+        self.inner().loading.progress()
+    }
+
+    /// The versions that keep serving although the folder lacks their file.
+    pub fn stale(&self) -> Vec<Pin> {
+        self.inner().statuses.values().filter(|status| status.stale).filter_map(|status| status.pin.clone()).collect()
+    }
+
     /// Why the folder cannot be read, where it cannot.
     pub fn trouble(&self) -> Option<String> {
         self.inner().trouble.clone()
@@ -296,6 +306,14 @@ impl Folder {
         for status in inner.statuses.values_mut().filter(|status| status.state == ArtifactState::Active) {
             let here = present.contains(&status.digest);
             let is_wanted = status.pin.as_ref().is_some_and(|pin| wanted.contains(pin));
+            if !here && is_wanted && !status.stale {
+                let pin = status.pin.as_ref().map(ToString::to_string);
+                tracing::warn!(
+                    pin,
+                    digest = status.digest,
+                    "the artifact's file is gone; its version keeps serving from the archive"
+                );
+            }
             status.stale = !here && is_wanted;
             if !here && !is_wanted {
                 status.state = ArtifactState::Retired;
@@ -362,6 +380,9 @@ impl Inner {
         }
         let file = job.source.file().to_owned();
         self.note(&file, job.digest.clone(), ArtifactState::Loading, None, None, now_ms);
+        for statuses in [&mut self.statuses, &mut self.shown] {
+            statuses.entry(job.digest.clone()).and_modify(|status| status.pin.clone_from(&job.pin));
+        }
         self.loading.push(job);
     }
 }

@@ -35,12 +35,14 @@ impl Folder {
             let (folder, begun) = (Arc::clone(self), job.clone());
             let spawned = std::thread::Builder::new().name("serin-load".into()).spawn(move || {
                 let time = Budget::new(PATIENCE);
+                let pin = begun.pin.as_ref().map(ToString::to_string);
+                tracing::info!(file = begun.source.file(), pin, "artifact found, compiling");
                 folder.engines.give_way();
                 // Whatever it meets, it gives up its place.
                 let load = || serin_core::caught(|| Ok(folder.load(&begun)));
                 let loaded = load().unwrap_or_else(|defect| Err(NotLoaded::for_good(defect)));
                 let now_ms = now_ms + time.spent_us() / 1000;
-                folder.end(&begun, loaded, now_ms);
+                folder.end(&begun, loaded, now_ms, time);
                 folder.start_loading(now_ms);
             });
             if let Err(error) = spawned {
@@ -89,12 +91,12 @@ impl Folder {
     }
 
     /// Notes what came of a load, and tells those who wait.
-    fn end(&self, job: &Job, loaded: Result<(Pin, Plugin), NotLoaded>, now_ms: u64) {
+    fn end(&self, job: &Job, loaded: Result<(Pin, Plugin), NotLoaded>, now_ms: u64, time: Budget) {
         {
             let inner = &mut *self.inner();
             inner.loading.end(&job.digest);
             match loaded {
-                Ok((pin, plugin)) => inner.loaded(job, pin, plugin, now_ms),
+                Ok((pin, plugin)) => inner.loaded(job, pin, plugin, now_ms, time),
                 Err(trouble) => inner.refused(job, trouble, now_ms),
             }
         }
@@ -114,8 +116,9 @@ impl Inner {
         AGAIN_MS << (*times).min(10)
     }
 
-    fn loaded(&mut self, job: &Job, pin: Pin, plugin: Plugin, now_ms: u64) {
+    fn loaded(&mut self, job: &Job, pin: Pin, plugin: Plugin, now_ms: u64, time: Budget) {
         let digest = &job.digest;
+        let seconds = format!("{:.1}", time.spent_us() as f64 / 1e6);
         self.broken.remove(digest);
         let file = job.source.file();
         if matches!(job.source, Source::Archive) {
@@ -124,9 +127,9 @@ impl Inner {
                 self.statuses.remove(digest);
                 return;
             }
-            tracing::warn!(%pin, digest, "the plugins folder lacks this version; it is served from the archive");
+            tracing::warn!(%pin, digest, seconds, "the plugins folder lacks this version; it is served from the archive");
         } else if self.seen.values().any(|seen| seen.digest == *digest) {
-            tracing::info!(file, %pin, digest, "artifact loaded");
+            tracing::info!(file, %pin, digest, seconds, "artifact loaded");
         } else {
             // The file holds something else by now, or is gone.
             self.statuses.remove(digest);

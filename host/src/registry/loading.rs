@@ -65,8 +65,27 @@ pub enum Awaited {
     All,
 }
 
+/// How far the load of a version is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadProgress {
+    /// Others are loaded before it.
+    Queued,
+    /// It has been under way for so long.
+    Compiling(Duration),
+}
+
+impl std::fmt::Display for LoadProgress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Queued => f.write_str("waits for its turn to be compiled"),
+            Self::Compiling(time) => write!(f, "is being compiled for {} s", time.as_secs()),
+        }
+    }
+}
+
 struct Running {
     digest: String,
+    pin: Option<Pin>,
     is_wanted: bool,
     is_known: bool,
     time: Budget,
@@ -111,13 +130,22 @@ impl Loading {
             if let Some(job) =
                 self.queue.iter().position(|job| job.is_wanted == is_wanted).and_then(|at| self.queue.remove(at))
             {
-                let Job { ref digest, is_known, .. } = job;
-                let time = Budget::new(PATIENCE);
-                self.running.push(Running { digest: digest.clone(), is_wanted, is_known, time, is_late: false });
+                let Job { ref digest, ref pin, is_known, .. } = job;
+                let (digest, pin, time) = (digest.clone(), pin.clone(), Budget::new(PATIENCE));
+                self.running.push(Running { digest, pin, is_wanted, is_known, time, is_late: false });
                 return Some(job);
             }
         }
         None
+    }
+
+    /// The versions that are being loaded or wait for it, and how far they are.
+    pub fn progress(&self) -> Vec<(Pin, LoadProgress)> {
+        let running = self.running.iter().filter(|running| !running.is_late).filter_map(|running| {
+            let time = Duration::from_micros(running.time.spent_us());
+            Some((running.pin.clone()?, LoadProgress::Compiling(time)))
+        });
+        running.chain(self.queue.iter().filter_map(|job| Some((job.pin.clone()?, LoadProgress::Queued)))).collect()
     }
 
     pub fn is_busy(&self, awaited: Awaited) -> bool {

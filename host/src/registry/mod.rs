@@ -21,13 +21,26 @@ pub use archive::{Archive, ArchiveError};
 pub use artifact::{ArtifactError, Contents, Plugin, check_size, read, read_file};
 pub use cases::{CaseResult, check_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
-pub use loading::Awaited;
+pub use loading::{Awaited, LoadProgress};
 pub use patience::{link_within_patience, load_within_patience};
 pub use shape::ShapeError;
 pub use watch::{Stamp, Watcher, files_in};
 
 /// The versions that can be served, by name and version.
 pub type VersionsByPin = BTreeMap<Pin, Arc<Plugin>>;
+
+/// What is said of a version that is being loaded.
+pub const COMPILING: &str = "is being compiled";
+
+/// Why a version is not among those that can be served. How long it has been compiled is left out:
+/// the text is part of the deployment's fingerprint, and every second would be another deployment.
+pub fn absent(pin: &Pin, versions: &VersionsByPin, loading: &[Pin]) -> String {
+    if loading.contains(pin) {
+        return COMPILING.to_owned();
+    }
+    let known: Vec<String> = versions.keys().map(ToString::to_string).collect();
+    format!("is not there; loaded: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })
+}
 
 /// After which what could not be archived is tried again, in milliseconds.
 pub const AGAIN_MS: u64 = 10_000;

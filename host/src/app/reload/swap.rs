@@ -8,9 +8,10 @@ use serin_core::experiment::{self, Experiment};
 
 use super::{Files, Inner, Reloader};
 use crate::app::archiving::{Generation, archive_specs, fingerprint_of, keep_applied, keep_pending};
-use crate::app::build::{Built, build};
+use crate::app::build::{Built, build, unfit};
 use crate::app::experiments::{Binder, Statuses};
 use crate::app::moved::moved;
+use crate::app::reach::unreached;
 use crate::app::subjects::{missing, subjects};
 use crate::config::Config;
 use crate::experiments::{AnalysisSubject, ExperimentState, SpecCandidate};
@@ -60,7 +61,7 @@ impl Reloader {
         let candidates = inner.specs.candidates(&files.specs);
         let gone: Vec<_> = inner.specs.missing(&files.specs).into_iter().map(|(_, spec)| spec).collect();
         let goes_on = inner.specs.in_force().filter(|spec| !gone.iter().any(|gone| gone.id == spec.id));
-        let moved = moved(&inner.config, &files.config, goes_on, &self.controller);
+        let moved = moved(&inner.config, &files.config, goes_on, |id| self.controller.status(id));
         let gone: Vec<_> = gone.into_iter().map(|spec| (Arc::clone(&spec), self.controller.status(&spec.id))).collect();
         let config = files.config.clone();
         let built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
@@ -130,7 +131,9 @@ impl Reloader {
         let DeploymentProposal { built, mut status, .. } = proposal;
         status.experiments = built.experiments;
         status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
+        status.warnings = unreached(&inner.config, &status.experiments);
         status.subjects = subjects(&inner.config, &status.experiments);
+        self.say_experiments(&status);
         self.follow(&status);
         inner.judged = Some(files);
         let fingerprint = fingerprint_of(&inner.config, &built.deployment);
@@ -173,6 +176,7 @@ impl Reloader {
         let binder = Binder {
             config,
             versions: &self.folder.to_serve(),
+            loading: &self.folder.loading().into_iter().map(|(pin, _)| pin).collect::<Vec<_>>(),
             models: &Arc::new(models),
             before: &|path: &PathBuf, id: Option<&str>| inner.specs.applied(path, id).cloned(),
             life: &|spec: &Experiment, pin: &str| self.controller.life(spec, pin, config.governance.as_ref()),
@@ -208,13 +212,13 @@ impl Reloader {
             .find(|next| next.strategy.is_none() && !now.points.contains_key(&next.name));
         if let Some(next) = unready.filter(|_| is_ready) {
             let why = next.unready.as_deref().unwrap_or("is not loaded");
-            return Some(format!("decision_points.{}.strategy = \"{}\": {why}", next.name, next.pin));
+            return Some(unfit(&next.name, &next.pin, why));
         }
         now.points.values().filter(|point| point.strategy.is_some()).find_map(|point| {
             let next = built.deployment.points.get(&point.name)?;
             if next.strategy.is_none() {
                 let why = next.unready.as_deref().unwrap_or("is not loaded");
-                return Some(format!("decision_points.{}.strategy = \"{}\": {why}", next.name, next.pin));
+                return Some(unfit(&next.name, &next.pin, why));
             }
             point.experiments.iter().find_map(|running| {
                 let status = built.experiments.iter().find(|status| *status.id == *running.routed.id)?;
@@ -248,14 +252,33 @@ impl Reloader {
         {
             tracing::error!(error, "what was in force stays");
         }
-        let was_told = |file: &str, error: &str| {
-            before.experiments.iter().any(|known| known.file == file && known.error.as_deref() == Some(error))
-        };
+    }
+
+    /// Logs what keeps an experiment's file from being in force, once. To be called when the
+    /// experiments of the status are known: before that, there is nothing to tell of.
+    fn say_experiments(&self, status: &DeploymentStatus) {
+        let before = self.status.load();
+        for warning in status.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
         for experiment in &status.experiments {
-            if let Some(error) = &experiment.error
-                && !was_told(&experiment.file, error)
-            {
-                tracing::error!(file = experiment.file, error, "an experiment's file is not applied");
+            let known = before.experiments.iter().find(|known| known.file == experiment.file);
+            let (id, file) = (&experiment.id, &experiment.file);
+            if let Some(error) = &experiment.error {
+                if known.is_none_or(|known| known.error.as_ref() != Some(error)) {
+                    tracing::warn!(experiment = id, file, error, "an experiment's file is not applied");
+                }
+                continue;
+            }
+            let is_news = known.is_none_or(|known| known.state != experiment.state);
+            match experiment.state {
+                ExperimentState::Waiting if is_news => {
+                    tracing::warn!(experiment = id, file, why = experiment.why, "an experiment waits");
+                }
+                ExperimentState::SpecMissing if is_news && !experiment.status.state.is_ended() => {
+                    tracing::warn!(experiment = id, file, why = experiment.why, "an experiment's file is gone");
+                }
+                _ => {}
             }
         }
     }

@@ -1,0 +1,96 @@
+//! The artifacts of a deployment, loaded as `serve` loads them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serin_core::experiment::Pin;
+
+use super::{Finding, finding};
+use crate::config::Config;
+use crate::registry::{Archive, Plugin, VersionsByPin, files_in, load_within_patience, read_file};
+use crate::sandbox::Engines;
+
+/// Loads what the folder has, and what it lacks of `wanted` from the archive.
+pub(super) fn check(
+    config: &Config,
+    wanted: &[Pin],
+    archive: Option<&Archive>,
+    findings: &mut Vec<Finding>,
+) -> VersionsByPin {
+    let mut versions = VersionsByPin::new();
+    let dir = &config.fixed.plugins;
+    let files = match files_in(dir, "wasm") {
+        Ok(files) => files,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let note = "is not there, and serve makes it".to_owned();
+            findings.push(Finding { notes: vec![note], ..finding(dir, "plugins folder", None) });
+            Vec::new()
+        }
+        Err(error) => {
+            findings.push(finding(dir, "plugins folder", Some(error.to_string())));
+            Vec::new()
+        }
+    };
+    let engines = match Engines::new(4) {
+        Ok(engines) => Arc::new(engines),
+        Err(error) => {
+            findings.push(finding(dir, "sandbox", Some(format!("{error:#}"))));
+            return versions;
+        }
+    };
+    let mut seen: BTreeMap<Pin, String> = BTreeMap::new();
+    for file in files {
+        match read_file(&file).and_then(|bytes| load_within_patience(&engines, bytes)) {
+            Ok(plugin) => {
+                let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
+                let digest = plugin.id.digest.to_string();
+                let taken = seen.get(&pin).filter(|known| **known != digest);
+                let error = taken
+                    .map(|known| format!("{pin} is {known} in another file; a published version does not change"))
+                    .or_else(|| archive?.admits(&pin, &digest).err());
+                let mut found = finding(&file, format!("plugin {pin}"), error);
+                if wanted.contains(&pin) {
+                    found.warnings.extend(beyond_limits(config, &plugin));
+                }
+                findings.push(found);
+                seen.entry(pin.clone()).or_insert(digest);
+                versions.entry(pin).or_insert_with(|| Arc::new(plugin));
+            }
+            Err(error) => findings.push(finding(&file, "plugin", Some(error.to_string()))),
+        }
+    }
+    for pin in wanted {
+        let archived = || Some(archive?.get(&archive?.published(pin)?)?);
+        if versions.contains_key(pin) {
+            continue;
+        }
+        if let Some(Ok(plugin)) = archived().map(|bytes| load_within_patience(&engines, bytes)) {
+            findings.push(from_archive(dir, pin));
+            versions.insert(pin.clone(), Arc::new(plugin));
+        }
+    }
+    versions
+}
+
+fn from_archive(dir: &Path, pin: &Pin) -> Finding {
+    let warning = format!("the folder lacks {pin}; serve takes it from the archive: put its file back");
+    Finding { warnings: vec![warning], ..finding(dir, format!("plugin {pin}"), None) }
+}
+
+/// The cases that end within what the artifact asks for, and not within what this deployment grants:
+/// decisions like them would fail.
+fn beyond_limits(config: &Config, plugin: &Plugin) -> Option<String> {
+    let manifest = plugin.manifest();
+    let granted = manifest.limits.within(config.limits);
+    let results = plugin.contents.cases.iter().map(|case| plugin.run_case(case));
+    let most = results.max_by_key(|result| result.fuel).filter(|result| result.fuel > granted.fuel)?;
+    Some(format!(
+        "case '{}' uses {} units of fuel, and this deployment grants {} ({}): decisions like it fail; valid: limits.fuel = {} or more",
+        serin_core::printable(&most.name),
+        most.fuel,
+        granted.fuel,
+        if config.limits.fuel == granted.fuel { "limits.fuel in serin.toml" } else { "limits.fuel in its manifest" },
+        most.fuel.saturating_mul(2)
+    ))
+}

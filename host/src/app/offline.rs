@@ -1,0 +1,82 @@
+//! What the ledger and the archive of a deployment tell `check`, which starts no host: where the
+//! experiments stand, and what was in force.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serin_core::Name;
+use serin_core::experiment::{Experiment, Status};
+
+use super::in_force::{last_config, last_specs};
+use super::moved::moved;
+use crate::config::Config;
+use crate::experiments::{Life, SpecFile, Specs, lacks};
+use crate::ledger::{LedgerError, LedgerReader, Reads as _};
+use crate::registry::Archive;
+
+/// The recorded past of a deployment; nothing where no host has served it yet.
+#[derive(Default)]
+pub(super) struct Recorded {
+    pub archive: Option<Archive>,
+    /// The specs in force.
+    pub specs: Specs,
+    /// Why the ledger cannot be read, where it is there.
+    pub trouble: Option<String>,
+    ledger: Option<LedgerReader>,
+    statuses: HashMap<Name, Status>,
+    /// The configuration in force.
+    config: Option<Config>,
+}
+
+impl Recorded {
+    pub(super) fn of(config: &Config) -> Self {
+        let mut recorded = Self { archive: Archive::at(&config.fixed.data_dir().join("archive")), ..Self::default() };
+        if config.fixed.ledger.exists() {
+            match read(config) {
+                Ok((ledger, statuses)) => {
+                    recorded.ledger = Some(ledger);
+                    recorded.statuses = statuses;
+                }
+                Err(error) => recorded.trouble = Some(error.to_string()),
+            }
+        }
+        if let (Some(archive), Some(_)) = (&recorded.archive, &recorded.ledger) {
+            recorded.config = last_config(archive, config);
+            recorded.specs = last_specs(archive, config, |id| recorded.status(id));
+        }
+        recorded
+    }
+
+    /// Where an experiment stands; a draft where nothing is recorded of it.
+    pub(super) fn status(&self, id: &str) -> Status {
+        self.statuses.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Where a spec stands, and where it will once the command that follows from its file is recorded.
+    pub(super) fn life(&self, spec: &Experiment, pin: &str, config: &Config, now_ms: u64) -> Life {
+        Life::of(self.status(&spec.id), spec, pin, now_ms, |command, status| match &self.ledger {
+            Some(ledger) => lacks(ledger, (spec, command, status), config.governance.as_ref(), now_ms),
+            None => Ok(None),
+        })
+    }
+
+    /// The experiments in force whose files are gone.
+    pub(super) fn gone(&self, files: &[SpecFile]) -> Vec<(PathBuf, Arc<Experiment>, Status)> {
+        let gone = self.specs.missing(files).into_iter();
+        gone.map(|(path, spec)| (path, Arc::clone(&spec), self.status(&spec.id))).collect()
+    }
+
+    /// Why `serve` would not apply this configuration to the experiments that run.
+    pub(super) fn moved(&self, config: &Config, files: &[SpecFile]) -> Option<String> {
+        let gone = self.specs.missing(files);
+        let goes_on = self.specs.in_force().filter(|spec| !gone.iter().any(|(_, gone)| gone.id == spec.id));
+        moved(self.config.as_ref()?, config, goes_on, |id| self.status(id))
+    }
+}
+
+fn read(config: &Config) -> Result<(LedgerReader, HashMap<Name, Status>), LedgerError> {
+    let ledger = LedgerReader::open(&config.fixed.ledger)?;
+    let statuses = ledger.statuses()?.into_iter().collect();
+    Ok((ledger, statuses))
+}
