@@ -86,7 +86,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 /// Builds the strategy and puts its artifact into the plugins folder. Says whether it could.
 fn build_into(project: &Path, plugins: &Path) -> Result<bool, Box<dyn std::error::Error>> {
     let _waiting = waiting("building the strategy, up to a minute the first time", false);
-    match build::build(project, build::BuildOptions { quiet: true }) {
+    match build::build(project, build::BuildOptions { quiet: true, log_panics: false }) {
         Ok(built) => {
             let name = built.path.file_name().unwrap_or_default();
             std::fs::copy(&built.path, plugins.join(name)).map_err(|e| format!("{}: {e}", plugins.display()))?;
