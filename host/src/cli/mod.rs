@@ -20,6 +20,7 @@ mod outcomes;
 mod plan;
 mod plugin;
 mod plugin_bench;
+mod plugin_command;
 mod plugin_test;
 mod plugin_warnings;
 mod progress;
@@ -70,7 +71,7 @@ enum Command {
     Status(AdminArgs),
     /// Build and look at plugins
     #[command(subcommand)]
-    Plugin(PluginCommand),
+    Plugin(plugin_command::PluginCommand),
     /// Look at the experiments of a running host, and change their course
     #[command(subcommand)]
     Experiment(ExperimentCommand),
@@ -122,123 +123,6 @@ struct ServeArgs {
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
-}
-
-#[derive(Subcommand)]
-enum PluginCommand {
-    /// Build DIR/plugin.toml and its source into DIR/dist/NAME-VERSION.wasm
-    Build {
-        /// The plugin's folder
-        #[arg(default_value = ".")]
-        dir: PathBuf,
-        /// Print the compiler's warnings and errors only
-        #[arg(long)]
-        quiet: bool,
-    },
-    /// Make a project of a strategy that builds, tests and runs as it is
-    New {
-        /// The strategy's name; the folder's, too
-        name: PathBuf,
-        /// The language
-        #[arg(long, value_enum)]
-        lang: project::Language,
-        /// The folder of Serin's SDKs, where it is not found beside this program or above this folder
-        #[arg(long, value_name = "DIR")]
-        sdk: Option<PathBuf>,
-        /// The decision point, for a strategy of any domain; without this and --actions it is a lender's
-        #[arg(long, value_name = "NAME")]
-        decision_point: Option<String>,
-        /// Its actions, the most careful first
-        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-        actions: Vec<String>,
-    },
-    /// Build, then run DIR/cases/*.json in the host's own sandbox
-    Test {
-        /// The plugin's folder
-        #[arg(default_value = ".")]
-        dir: PathBuf,
-        /// Write what came into the cases' expectations
-        #[arg(long)]
-        update: bool,
-        /// With --update, also write that a case fails, and how
-        #[arg(long, requires = "update")]
-        accept_failures: bool,
-        /// Build and test again whenever a file is saved
-        #[arg(long, conflicts_with = "update")]
-        watch: bool,
-        /// Write the results for a CI server, as JUnit XML
-        #[arg(long, value_name = "FILE")]
-        junit: Option<PathBuf>,
-    },
-    /// Cut a case from a recorded decision
-    Case {
-        /// The decision's id
-        #[arg(long, value_name = "ID")]
-        from_decision: String,
-        /// The plugin's folder
-        #[arg(default_value = ".")]
-        dir: PathBuf,
-        /// The admin listener
-        #[arg(
-            long,
-            value_name = "URL",
-            env = "SERIN_ADMIN",
-            hide_env_values = true,
-            default_value = "http://127.0.0.1:8081"
-        )]
-        admin: String,
-    },
-    /// Measure time and memory a decision, over the cases
-    Bench {
-        /// An artifact, or a plugin's folder whose artifact was built
-        path: PathBuf,
-        /// Another artifact to compare with, on the same cases
-        #[arg(long, value_name = "FILE")]
-        against: Option<PathBuf>,
-        /// Runs of each case
-        #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
-        runs: u32,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// Put an artifact into an OCI registry
-    Push {
-        /// An artifact, or a plugin's folder whose artifact was built
-        path: PathBuf,
-        /// HOST/REPOSITORY:TAG
-        reference: String,
-        /// Without TLS; on this machine that is so anyway
-        #[arg(long)]
-        plain_http: bool,
-    },
-    /// Get an artifact from an OCI registry into a plugins folder, and pin it in its plugins.lock
-    Pull {
-        /// HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:…; all that plugins.lock names, where left out
-        reference: Option<String>,
-        /// The plugins folder
-        #[arg(long, value_name = "DIR", default_value = "plugins")]
-        into: PathBuf,
-        /// Take over a version whose digest has changed
-        #[arg(long)]
-        update: bool,
-        /// Without TLS; on this machine that is so anyway
-        #[arg(long)]
-        plain_http: bool,
-    },
-    /// Say what the host would say on loading an artifact: imports, manifest, cases
-    Check {
-        /// An artifact, or a plugin's folder whose artifact was built
-        path: PathBuf,
-    },
-    /// Show an artifact's manifest, digest, WIT version and size
-    Inspect {
-        /// An artifact
-        file: PathBuf,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
 }
 
 #[derive(Subcommand)]

@@ -10,8 +10,9 @@ use super::build::{BuildOptions, build};
 use super::build_scripted::ScriptedLanguage;
 use super::case_report::CaseReport;
 use super::general::Domain;
+use super::plugin_command::PluginCommand;
 use super::plugin_test::Update;
-use super::{Format, Outcome, PluginCommand, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
+use super::{Format, Outcome, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
 use crate::files;
 use crate::registry::{Contents, link_within_patience, read, read_file};
 
