@@ -1,6 +1,9 @@
 //! The OpenAPI document of the admin listener. Its answers are for people and consoles, and gain keys
 //! with each release, so most of them are described as objects.
 
+#![allow(dead_code, reason = "these items describe routes, and nothing calls them")]
+#![allow(unused_qualifications, reason = "utoipa's macro writes them")]
+
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{Problem, events, service, wire};
@@ -41,7 +44,6 @@ pub(super) struct AdminDocument;
 
 /// Who gives a command, and why.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "describes a body")]
 struct Command {
     /// Why; it is recorded.
     #[schema(min_length = 1, max_length = 1024, example = "looks well")]
@@ -56,7 +58,6 @@ struct Command {
 /// Which decisions to list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "describes a query")]
 struct Decisions {
     /// Of this unit.
     unit: Option<String>,
@@ -74,7 +75,6 @@ struct Decisions {
 /// Which units to list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "describes a query")]
 struct Affected {
     /// Only this arm's.
     arm: Option<String>,
@@ -88,7 +88,6 @@ struct Affected {
 /// In what form to report.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "describes a query")]
 struct Form {
     /// `json`, `text` or `html`.
     format: Option<String>,

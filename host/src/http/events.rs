@@ -234,25 +234,24 @@ fn outcome_of(wire: WireOutcome, arrival: Arrival) -> Result<Event, String> {
             None => return Err(one_entity(&IndexMap::new())),
         },
         (None, Some(entity)) => return Err(one_entity(&entity)),
-        (Some(_), Some(_)) => return Err("decision_id and entity: one of them is needed, and not both".to_owned()),
-        (None, None) => {
-            return Err(format!("decision_id, or entity is needed: the decision or the unit that it is about, {LIKE}"));
-        }
+        (Some(_), Some(_)) => return Err(format!("{SUBJECT}, and not both")),
+        (None, None) => return Err(format!("{SUBJECT}, {LIKE}")),
     };
     Ok(Event::Outcome(OutcomeInput { id: wire.id, name, value, at_ms, subject }))
 }
 
+/// What an outcome is about.
+const SUBJECT: &str = "either decision_id, or entity with its kind as the one key and its id as the value, is needed";
 /// An outcome's entity, as it is written.
 const LIKE: &str = "like \"entity\": {\"customer\": \"c-3\"}";
 
 /// What is wrong with an entity that is not one kind with its id.
 fn one_entity(entity: &IndexMap<String, String>) -> String {
-    let why = "entity: the kind is the key and the id its value, one of them";
     match (entity.get("kind"), entity.get("id")) {
         (Some(kind), Some(id)) if entity.len() == 2 && kind.len() + id.len() <= 512 => {
-            format!("{why}, like \"entity\": {}", serde_json::json!({ kind.as_str(): id }))
+            format!("{SUBJECT}, like \"entity\": {}", serde_json::json!({ kind.as_str(): id }))
         }
-        _ => format!("{why}, {LIKE}"),
+        _ => format!("{SUBJECT}, {LIKE}"),
     }
 }
 

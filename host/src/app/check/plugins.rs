@@ -61,7 +61,7 @@ pub(super) fn check(
         }
     }
     for pin in wanted {
-        let archived = || Some(archive?.get(&archive?.published(pin)?)?);
+        let archived = || archive?.get(&archive?.published(pin)?);
         if versions.contains_key(pin) {
             continue;
         }
