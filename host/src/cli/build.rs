@@ -11,8 +11,8 @@ use wasm_encoder::{ComponentSection as _, CustomSection};
 
 use super::build_error::BuildError;
 use super::build_scripted::ScriptedLanguage;
-use super::case_files;
 use super::caches;
+use super::case_files;
 use super::toolchain::Toolchain;
 use crate::files;
 

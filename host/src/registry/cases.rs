@@ -182,5 +182,9 @@ fn difference(expected: &Expectation, outcome: &Outcome, logs: &[LogLine]) -> St
     // The SDKs log the error that ends a run.
     let said = logs.last().filter(|_| matches!(outcome, Outcome::Failure { .. }));
     let said = said.map(|line| format!("; it said: {}", printable_to(&line.message, SHOWN))).unwrap_or_default();
-    format!("expected {}, got {}{advice}{said}", json(serde_json::to_string(expected)), json(serde_json::to_string(outcome)))
+    format!(
+        "expected {}, got {}{advice}{said}",
+        json(serde_json::to_string(expected)),
+        json(serde_json::to_string(outcome))
+    )
 }
