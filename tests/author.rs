@@ -81,6 +81,30 @@ fn a_new_project_builds_tests_and_says_what_differs() {
     assert_eq!(json(&after), json(&before));
     assert_eq!(test(&[]).code, Some(0));
 
+    // What a panic says, with its place; and a failure is expected only by who asks for that.
+    let source = project.join("src/lib.rs");
+    let sound = std::fs::read_to_string(&source).expect("reads");
+    edit(&source, "    let f = ", "    assert!(input.features.days_past_due != 12, \"twelve days\");\n    let f = ");
+    let artifact = project.join("dist/late-texts-0.1.0.wasm");
+    let panicked = test(&[]);
+    let built = std::fs::read(&artifact).expect("built");
+    assert_eq!(panicked.code, Some(1));
+    for part in ["warn: panicked at src/lib.rs:", "twelve days"] {
+        assert!(panicked.stderr.contains(part), "{part}: {}", panicked.stderr);
+    }
+    assert!(!panicked.stderr.contains("wasm trap"), "{}", panicked.stderr);
+    let imports = |bytes: &[u8]| bytes.windows(19).any(|part| part == b"serin:decision/log@");
+    assert!(!imports(&built), "what is served does not log");
+    let checked = plugin(&project, &["check", "."]);
+    assert!(checked.stderr.contains("twelve days"), "{}", checked.stderr);
+    let kept = test(&["--update"]);
+    assert!(kept.code == Some(1) && kept.stderr.contains("not written: it traps"), "{}", kept.stderr);
+    assert_eq!(std::fs::read_to_string(&case).expect("reads"), after);
+    assert_eq!(test(&["--update", "--accept-failures"]).code, Some(0));
+    assert_eq!(json(&std::fs::read_to_string(&case).expect("reads"))["expect"], json!({ "failure": "trap" }));
+    std::fs::write(&source, sound).expect("writes");
+    std::fs::write(&case, &after).expect("writes");
+
     // A mistake in a case is named with its place; so is one in the source, by the compiler.
     edit(&case, "\"days_past_due\": 12", "\"days_late\": 12");
     let unknown = test(&[]);
@@ -102,11 +126,15 @@ fn a_new_project_builds_tests_and_says_what_differs() {
         bad.as_object_mut().expect("a case").extend(wrong.as_object().expect("keys").clone());
         std::fs::write(&case, bad.to_string()).expect("writes");
         let refused = test(&[]);
-        assert!(refused.code == Some(1) && refused.stderr.contains(told), "{told}: {}", refused.stderr);
+        let told = format!("cases/a-little-late.json: case 'who is a little late gets a text': {told}");
+        assert!(refused.code == Some(1) && refused.stderr.contains(&told), "{told}: {}", refused.stderr);
     }
     std::fs::write(&case, before.replace("\"days_past_due\": 12", "\"days_late\": 12")).expect("writes");
     edit(&case, "\"context\"", "\"kontext\"");
-    assert!(test(&[]).stderr.contains("unknown field `kontext`"));
+    let unknown = test(&[]).stderr;
+    for part in ["cases/a-little-late.json: kontext: unknown field `kontext`", "at line 3 column"] {
+        assert!(unknown.contains(part), "{part}: {unknown}");
+    }
     std::fs::write(&case, before).expect("writes");
     edit(&project.join("src/lib.rs"), "f.days_past_due", "f.days_late");
     let refused = test(&[]);

@@ -307,10 +307,13 @@ fn a_mistake_in_the_source_is_told_in_the_authors_file_and_line() {
         edit(&project.join(file), find, wrong);
         let checked = plugin(project, &["check", "."]);
         assert!(checked.code == Some(1) && checked.stderr.contains(told), "{}", checked.stderr);
+        assert!(checked.stderr.contains("the types do not check"), "{}", checked.stderr);
     }
     // Who does not look at the types finds it in the sandbox, where a case gets there.
     let tested = plugin(&python, &["test", "."]);
     assert!(tested.code == Some(1) && tested.stderr.contains("FAILED  a-little-late.json"), "{}", tested.stderr);
+    let told = "warn: AttributeError: 'Features' object has no attribute 'days_late' (strategy.py, line 11, in decide)";
+    assert!(tested.stderr.contains(told) && !tested.stderr.contains("wasm trap"), "{}", tested.stderr);
     let built = dir_file(&python, "dist/late-0.1.0.wasm");
     let checked = plugin(&python, &["check", &built]);
     assert!(checked.code == Some(1) && checked.stderr.contains("FAILED  who is a little late"), "{}", checked.stderr);
@@ -323,6 +326,51 @@ fn a_mistake_in_the_source_is_told_in_the_authors_file_and_line() {
     edit(&javascript.join("strategy.js"), "=> {", "=> {{ (;");
     let refused = plugin(&javascript, &["build", "."]);
     assert!(refused.code == Some(1) && refused.stderr.contains("strategy.js(6,"), "{}", refused.stderr);
+}
+
+/// The expressions in a cell of a table.
+fn code(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_standard_library_works_as_the_table_says() {
+    let page = std::fs::read_to_string(root().join("guest-sdk/LIBRARIES.md")).expect("the page");
+    let table = page.split("| module | works | raises |").nth(1).expect("the table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let (mut modules, mut tried) = (Vec::new(), String::new());
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let [module, works, raises] = cells[..] else { panic!("three cells: {row}") };
+        modules.extend(code(module));
+        // A colon begins what to do instead; names there are no expressions.
+        let raises = raises.split(": ").next().expect("a part");
+        let is_call = |text: &&str| text.contains('(') || text.contains('*');
+        for (cell, fails) in [(works, "False"), (raises, "True")] {
+            for text in code(cell).into_iter().filter(is_call) {
+                tried += &format!("    ({text:?}, lambda: {text}, {fails}),\n");
+            }
+        }
+    }
+    assert!(modules.len() > 20 && tried.lines().count() > 30, "{tried}");
+    let (_dir, project) = new("library", "python");
+    let imports: String = modules.iter().map(|module| format!("import {module}\n")).collect();
+    let source = format!(
+        "{imports}from datetime import UTC, date, datetime, timedelta\n\
+         from plugin import Action, Candidate, Input, Reason, strategy\n\nTRIED = [\n{tried}]\n\n\n\
+         @strategy\ndef decide(input: Input) -> Candidate:\n    for text, call, fails in TRIED:\n        try:\n\
+         \x20           call()\n        except Exception as error:\n\
+         \x20           assert fails and \"strategy\" in str(error), f\"{{text}}: {{error!r}}\"\n        else:\n\
+         \x20           assert not fails, f\"{{text}} works\"\n\
+         \x20   return Action.no_contact().because(Reason.CONTACT_CAP, 1.0)\n"
+    );
+    std::fs::write(project.join("strategy.py"), source).expect("writes");
+    let toml = project.join("plugin.toml");
+    // Fuel for thirty things at once.
+    let text = std::fs::read_to_string(&toml).expect("reads");
+    std::fs::write(&toml, text + "\n[limits]\nfuel = 500000000\nmemory_bytes = 67108864\n").expect("writes");
+    std::fs::remove_file(project.join("cases/a-little-late.json")).expect("removes");
+    passes(&project, &[]);
 }
 
 #[test]

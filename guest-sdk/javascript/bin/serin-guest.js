@@ -36,7 +36,7 @@ try {
   if (command === "generate") {
     await generate(dir);
   } else if (command === "check") {
-    await check(dir);
+    console.log(await check(dir));
   } else {
     const { used } = await build(dir, values.wit, values.out);
     const imports = used.length === 0 ? "no import" : `imports ${used.join(", ")}`;

@@ -8,6 +8,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { declarations, moduleText } from "./generate.js";
 import { AuthorError, readManifest } from "./manifest.js";
+import { installed, pinned } from "./packages.js";
 import { PINNED, folder, tool, version } from "./tools.js";
 
 const COMPONENTIZE = "@bytecodealliance/componentize-js";
@@ -23,11 +24,13 @@ export async function generate(dir) {
   return manifest;
 }
 
-/** Generates, and checks the types. */
+/** Generates, and checks the types; says of what. */
 export async function check(dir) {
   dir = realpathSync(dir);
   await generate(dir);
-  await staged((stage) => typeCheck(dir, sourceOf(dir), stage));
+  const source = sourceOf(dir);
+  const isChecked = await staged((stage) => typeCheck(dir, source, stage));
+  return isChecked ? `types: ${source} checked by tsc` : `types: ${source} not checked; it asks for it by a first line // @ts-check`;
 }
 
 /** Gives `work` a temporary folder. */
@@ -48,7 +51,7 @@ export async function build(dir, wit, out) {
   return staged(async (stage) => {
     typeCheck(dir, source, stage);
     const { code, map, used } = await bundle(dir, source, manifest);
-    writeFileSync(join(stage, "strategy.js"), code);
+    writeFileSync(join(stage, "strategy.js"), code + placesOf(map));
     stageWit(wit, join(stage, "wit"), used);
     const component = await componentize(stage, { dir, map });
     mkdirSync(dirname(resolve(out)), { recursive: true });
@@ -73,7 +76,7 @@ function sourceOf(dir) {
 
 /** TypeScript is always checked; JavaScript where it asks for it by a first comment `// @ts-check`. */
 function typeCheck(dir, source, stage) {
-  if (source.endsWith(".js") && !/^\s*\/\/\s*@ts-check/.test(readFileSync(join(dir, source), "utf8"))) return;
+  if (source.endsWith(".js") && !/^\s*\/\/\s*@ts-check/.test(readFileSync(join(dir, source), "utf8"))) return false;
   const compilerOptions = {
     noEmit: true,
     strict: true,
@@ -93,6 +96,7 @@ function typeCheck(dir, source, stage) {
   const tsc = join(folder("typescript"), "bin", "tsc");
   const { status, stdout, stderr } = spawnSync(process.execPath, [tsc, "-p", project, "--pretty", "false"], { cwd: dir, encoding: "utf8" });
   if (status !== 0) throw new AuthorError(`${dir}: type errors\n${`${stdout}${stderr}`.trim()}`);
+  return true;
 }
 
 /** Strategy and generated module as one text, and the host's interfaces that are left in it. */
@@ -132,7 +136,7 @@ async function bundle(dir, source, manifest) {
     outfile: "strategy.js",
     tsconfigRaw: "{}",
     logLevel: "silent",
-    plugins: [plugin],
+    plugins: [plugin, pinned(dir, installed(dir))],
     metafile: true,
   };
   let result;
@@ -151,6 +155,47 @@ async function bundle(dir, source, manifest) {
   if (foreign !== undefined) throw new AuthorError(`${dir}: imports '${foreign}'; a strategy has no module of the platform's`);
   const used = INTERFACES.filter((name) => imported.includes(`serin:decision/${name}@0.1.0`));
   return { code: file(".js"), map: JSON.parse(file(".js.map")), used };
+}
+
+const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/** The numbers of a source map's segment. */
+function vlq(text) {
+  const numbers = [];
+  let [value, shift] = [0, 0];
+  for (const digit of text) {
+    const bits = BASE64.indexOf(digit);
+    value += (bits & 31) << shift;
+    shift += 5;
+    if (bits < 32) {
+      numbers.push(value & 1 ? -(value >> 1) : value >> 1);
+      [value, shift] = [0, 0];
+    }
+  }
+  return numbers;
+}
+
+/**
+ * A statement that leaves in the artifact which lines of the bundle come from which place in the author's files, for
+ * the words of an error. By line: [column, file, line, column], as people count but for the first.
+ */
+function placesOf({ sources, mappings }) {
+  const isOwn = sources.map((name) => !/serin:|(^|\/)node_modules\/|^(entry|plugin)\.js$/.test(name));
+  const lines = {};
+  let [file, line, column] = [0, 0, 0];
+  mappings.split(";").forEach((segments, at) => {
+    let start = 0;
+    const pieces = [];
+    for (const [s, f, l, c] of segments.split(",").map(vlq)) {
+      if (s === undefined) continue;
+      start += s;
+      if (f === undefined) continue;
+      [file, line, column] = [file + f, line + l, column + c];
+      if (isOwn[file]) pieces.push([start, file, line + 1, column + 1]);
+    }
+    if (pieces.length > 0) lines[at + 1] = pieces;
+  });
+  return `\nglobalThis[Symbol.for("serin.places")] = ${JSON.stringify({ files: sources, lines })};\n`;
 }
 
 /** The WIT without the imports that are not used: each import that is left makes every decision dearer. */

@@ -15,15 +15,40 @@ function hostLog(level, message) {
   hostLine(level, String(message));
 }
 
+/** What an error says, and its stack in the author's files. */
+function told(error) {
+  if (!(error instanceof Error)) return `thrown: ${shown(error)}`;
+  return [`${error.name}: ${error.message}`, ...places(String(error.stack ?? ""))].join("\n");
+}
+
+/** A stack's lines that lie in the author's files. The build leaves where each piece of the bundle comes from. */
+function places(stack) {
+  const { files, lines } = globalThis[Symbol.for("serin.places")] ?? { files: [], lines: {} };
+  return stack.split("\n").flatMap((frame) => {
+    const [, name, line, column] = /^([^@]*)@.*strategy\.js:(\d+):(\d+)$/.exec(frame) ?? [];
+    const piece = lines[line]?.findLast(([start]) => start < Number(column));
+    if (piece === undefined) return [];
+    return [`    at ${name === "" ? "" : `${name} `}(${files[piece[1]]}:${piece[2]}:${piece[3]})`];
+  });
+}
+
+function line(level) {
+  return (...parts) => hostLog(level, parts.map((part) => (typeof part === "object" ? JSON.stringify(part) : String(part))).join(" "));
+}
+
+const CONSOLE = { debug: line("debug"), log: line("info"), info: line("info"), warn: line("warn"), error: line("warn") };
+
 function strategy(decide, options) {
-  const onError = options?.onError;
+  const onError = options?.onError ?? ((text) => hostLog("warn", text));
   // What the boundary calls: the raw context in, the raw answer out.
   const boundary = (context) => {
+    // Not before: while the component is built, there is no host to write to.
+    globalThis.console = CONSOLE;
     try {
       return { tag: "ok", val: { candidates: candidates(decide(new Input(context))).map(raw) } };
     } catch (error) {
       if (error instanceof Refusal) return { tag: "err", val: { code: REASONS[error.reason], message: error.message } };
-      if (onError !== undefined) onError(`${error?.name ?? "thrown"}: ${error?.message ?? error}\n${error?.stack ?? ""}`);
+      onError(told(error));
       return fault(error);
     }
   };

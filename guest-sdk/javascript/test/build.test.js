@@ -7,11 +7,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
 import { customSection } from "../src/build.js";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const repository = join(here, "../../..");
 const wit = join(repository, "wit");
+const serin = [process.env.SERIN, join(repository, "target/release/serin"), join(repository, "target/debug/serin")].find((path) => path && existsSync(path));
 const temporary = mkdtempSync(join(tmpdir(), "serin-test-"));
 after(() => rmSync(temporary, { recursive: true }));
 
@@ -85,6 +87,77 @@ test("what is not installed is told with the command that installs it", () => {
   refuses(run, /'smol-toml' is not installed; run:\n  mkdir -p .* && cp .* && npm ci --prefix .*/);
 });
 
+/** A registry of one package, in a thread of its own. */
+function registry(tarball) {
+  const code = `
+    const { createServer } = require("node:http");
+    const { createHash } = require("node:crypto");
+    const { readFileSync } = require("node:fs");
+    const { parentPort, workerData } = require("node:worker_threads");
+    const server = createServer((request, response) => {
+      const bytes = readFileSync(workerData);
+      if (request.url.endsWith(".tgz")) return response.end(bytes);
+      const tarball = "http://127.0.0.1:" + server.address().port + "/leftpad.tgz";
+      const integrity = "sha512-" + createHash("sha512").update(bytes).digest("base64");
+      const versions = { "1.0.0": { name: "leftpad", version: "1.0.0", dist: { tarball, integrity } } };
+      response.end(JSON.stringify({ name: "leftpad", "dist-tags": { latest: "1.0.0" }, versions }));
+    }).listen(0, "127.0.0.1", () => parentPort.postMessage("http://127.0.0.1:" + server.address().port));`;
+  const worker = new Worker(code, { eval: true, workerData: tarball });
+  worker.unref();
+  return new Promise((resolve) => worker.once("message", resolve));
+}
+
+test("packages come from the lock alone, and what can't run is refused with why", async () => {
+  const source = `import leftpad from "leftpad";\nimport { Action, Reason, strategy } from "./plugin.js";\nvoid leftpad;\n${CALL}`;
+  const dir = project(javascript(source));
+  refuses(build(dir), /strategy\.js:1:21: Could not resolve "leftpad": it is no dependency in .*package\.json/);
+  const local = join(temporary, "leftpad");
+  mkdirSync(local);
+  const pack = (text) => {
+    writeFileSync(join(local, "package.json"), '{ "name": "leftpad", "version": "1.0.0", "main": "index.js" }');
+    writeFileSync(join(local, "index.js"), text);
+    return join(temporary, spawnSync("npm", ["pack", "--silent", local], { cwd: temporary, encoding: "utf8" }).stdout.trim());
+  };
+  const tarball = pack("export default (text) => text.padStart(8);\n");
+  const npm = { npm_config_registry: await registry(tarball), npm_config_cache: join(temporary, "npm") };
+  const lock = () => {
+    for (const name of ["package-lock.json", "dist"]) rmSync(join(dir, name), { recursive: true, force: true });
+    rmSync(npm.npm_config_cache, { recursive: true, force: true });
+    const run = spawnSync("npm", ["install", "--package-lock-only"], { cwd: dir, encoding: "utf8", env: { ...process.env, ...npm } });
+    assert.equal(run.status, 0, run.stderr);
+  };
+  const built = () => build(dir, join(dir, "out.wasm"), npm);
+  writeFileSync(join(dir, "package.json"), JSON.stringify({ name: "mine", dependencies: { leftpad: `file:${local}` } }));
+  refuses(built(), /package-lock\.json: no such file/);
+  lock();
+  refuses(built(), /leftpad is not pinned/);
+  writeFileSync(join(dir, "package.json"), JSON.stringify({ name: "mine", dependencies: { leftpad: "^1.0.0" } }));
+  lock();
+  const good = built();
+  assert.equal(good.status, 0, good.stderr);
+  // What the lock names is another file now.
+  pack('import os from "node:os";\nexport default os;\n');
+  rmSync(join(dir, "dist"), { recursive: true });
+  rmSync(npm.npm_config_cache, { recursive: true });
+  refuses(built(), /npm ci failed/, /EINTEGRITY/);
+  lock();
+  refuses(built(), /Could not resolve "node:os": it is Node's, and a strategy has nothing of the platform's/);
+});
+
+test("an error in the sandbox is told with the author's own file and line", { skip: serin === undefined && "no serin in target/" }, () => {
+  const text =
+    'import { Action, Reason, strategy } from "./plugin.js";\n\n' +
+    "export const decide = strategy((input) => {\n  console.log('step', input.features.step);\n  const rows = undefined;\n" +
+    "  return rows.best;\n});\n";
+  const dir = project(javascript(text));
+  for (const name of readdirSync(join(dir, "cases"))) if (name !== "log.json") rmSync(join(dir, "cases", name));
+  const tested = spawnSync(serin, ["plugin", "test", dir], { encoding: "utf8", env: { ...process.env, SERIN_SDK: join(here, "../..") } });
+  assert.equal(tested.status, 1, tested.stdout);
+  assert.match(tested.stderr, /info: step /);
+  assert.match(tested.stderr, /warn: TypeError: .*rows is undefined\n\s+at .*\(strategy\.js:6:\d+\)/);
+  assert.doesNotMatch(tested.stderr, /unreachable|wasm trap/);
+});
+
 test("two builds give the same bytes, and what is not used is not imported", () => {
   const text = `import { Action, Reason, log, strategy } from "./plugin.js";\n${CALL}`;
   const [one, two] = [project(javascript(text)), project(javascript(text))];
@@ -92,13 +165,12 @@ test("two builds give the same bytes, and what is not used is not imported", () 
   mkdirSync(other);
   const runs = [build(one), build(two, join(two, "out.wasm"), { TMPDIR: other, HOME: other })];
   for (const run of runs) assert.equal(run.status, 0, run.stderr);
-  assert.match(runs[0].stdout, /no import/);
+  assert.match(runs[0].stdout, /imports log\)/);
   assert.equal(runs[0].stderr, "");
   assert.ok(readFileSync(join(one, "out.wasm")).equals(readFileSync(join(two, "out.wasm"))));
   assert.deepEqual(readdirSync(other), []);
 });
 
-const serin = [process.env.SERIN, join(repository, "target/release/serin"), join(repository, "target/debug/serin")].find((path) => path && existsSync(path));
 
 test("the sandbox runs what was built", { skip: serin === undefined && "no serin in target/" }, () => {
   const dir = project();

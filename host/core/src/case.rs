@@ -224,3 +224,20 @@ impl Case {
         manifest.scores.iter().map(|s| self.scores.get(&*s.model.name).copied().or(s.fallback)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_in_a_row_is_the_number() {
+        let call: CaseCall =
+            serde_json::from_str(r#"{ "model": "m", "rows": [[900, true, 0.3]], "scores": [0.5] }"#).expect("a call");
+        let row = |amount| vec![vec![amount, Value::Integer(1), Value::Number(0.1 + 0.2)]];
+        assert!(call.is_of("m", &row(Value::Number(900.0))));
+        assert!(!call.is_of("m", &row(Value::Number(901.0))), "another number");
+        assert!(!call.is_of("m", &row(Value::Missing)), "none");
+        assert!(!call.is_of("n", &row(Value::Number(900.0))), "another model");
+        assert!(!call.is_of("m", &[row(Value::Integer(900)), row(Value::Integer(900))].concat()), "another row");
+    }
+}
