@@ -11,6 +11,7 @@ mod demo;
 mod dev;
 mod experiment;
 mod features;
+mod models;
 mod oci;
 mod outcomes;
 mod plan;
@@ -22,6 +23,7 @@ mod progress;
 mod project;
 mod replay;
 mod report;
+mod rows;
 mod sdk;
 mod serve;
 mod toolchain;
@@ -77,6 +79,9 @@ enum Command {
     /// Load features
     #[command(subcommand)]
     Features(FeaturesCommand),
+    /// Make a model ready to be served
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
     /// Load outcomes, and say up to when they are complete
     #[command(subcommand)]
     Outcomes(outcomes::OutcomesCommand),
@@ -450,6 +455,7 @@ pub fn main() -> ExitCode {
         Command::Features(FeaturesCommand::Load { view, file, null, config }) => {
             features::load(&view, &file, &config, null)
         }
+        Command::Models(command) => models::run(command),
         Command::Outcomes(command) => outcomes::run(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Openapi => openapi(),
