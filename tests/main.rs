@@ -32,6 +32,7 @@ mod last_good;
 mod ledger;
 mod measured;
 mod models;
+mod models_page;
 mod openapi_fuzz;
 mod outage;
 mod plan;
