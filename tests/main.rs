@@ -33,6 +33,7 @@ mod last_good;
 mod ledger;
 mod measured;
 mod models;
+mod models_page;
 mod openapi_fuzz;
 mod outage;
 mod plan;

@@ -152,7 +152,9 @@ impl Models {
     fn load_new(&self, runtime: &Runtime, id: &ModelId, path: &Path) -> Result<Model, NotLoaded> {
         let broken = |error: ModelError| {
             let name = crate::files::shown_name(Path::new(&error.file));
-            NotLoaded { why: format!("{name}: {}", error.why), is_passing: false }
+            // Some errors tell what to run on the model. The host's folders are nobody's business.
+            let why = error.why.replace(&*path.to_string_lossy(), &crate::files::shown_name(path));
+            NotLoaded { why: format!("{name}: {why}"), is_passing: false }
         };
         let of_model = |why: String| broken(ModelError { file: path.display().to_string(), why });
         let files = ModelFiles::read(path).map_err(broken)?;

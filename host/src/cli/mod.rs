@@ -15,6 +15,7 @@ mod experiment;
 mod features;
 mod general;
 mod init;
+mod models;
 mod oci;
 mod outcomes;
 mod plan;
@@ -27,6 +28,7 @@ mod progress;
 mod project;
 mod replay;
 mod report;
+mod rows;
 mod sdk;
 mod serve;
 mod status;
@@ -87,6 +89,9 @@ enum Command {
     /// Load features
     #[command(subcommand)]
     Features(features::FeaturesCommand),
+    /// Make a model ready to be served
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
     /// Load outcomes, and say up to when they are complete
     #[command(subcommand)]
     Outcomes(outcomes::OutcomesCommand),
@@ -357,6 +362,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Features(command) => features::run(command),
+        Command::Models(command) => models::run(command),
         Command::Outcomes(command) => outcomes::run(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Openapi { admin } => openapi(admin),

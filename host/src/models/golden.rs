@@ -1,11 +1,13 @@
 //! Golden vectors: rows and the scores that the model gave when it was exported. They also
 //! say what the columns of its input tensor are, which ONNX does not.
 
+use std::fmt::Write as _;
+
 use serde::Deserialize;
 
 /// The file beside a model.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Golden {
     /// The model's name.
     pub model: String,
@@ -24,11 +26,14 @@ pub struct Golden {
 }
 
 /// Golden rows: each is scored alone, and all are scored together.
-const MAX_ROWS: usize = 10_000;
+pub const MAX_ROWS: usize = 10_000;
+
+/// A whole golden file, for messages.
+const EXAMPLE: &str = r#"{"model": "churn", "version": "1.0.0", "inputs": ["age", "spend"], "output": {"name": "probabilities", "column": 1}, "tolerance": 1e-5, "rows": [[41, 12.5]], "scores": [0.31]}"#;
 
 /// A column of an output tensor.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object of name and column")]
 pub struct GoldenOutput {
     /// The output's name.
     pub name: String,
@@ -43,7 +48,10 @@ impl Golden {
     /// What is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         serin_core::meet_defect(bytes);
-        let golden: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        let broken = |error: serde_json::Error| {
+            format!("{error}; an example: {EXAMPLE}; 'serin models golden' writes it from rows of data")
+        };
+        let golden: Self = serde_json::from_slice(bytes).map_err(broken)?;
         if golden.inputs.is_empty() || golden.rows.is_empty() || golden.rows.len() != golden.scores.len() {
             return Err("needs inputs, at least one row, and one score a row".to_owned());
         }
@@ -57,6 +65,38 @@ impl Golden {
             return Err("tolerance must be a finite number from 0".to_owned());
         }
         Ok(golden)
+    }
+
+    /// The text of its file, a row a line.
+    pub fn to_text(&self) -> String {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let listed =
+            |numbers: &[f64], between: &str| numbers.iter().map(|x| number(*x)).collect::<Vec<_>>().join(between);
+        let mut text = String::new();
+        let inputs: Vec<String> = self.inputs.iter().map(|input| quoted(input)).collect();
+        let rows: Vec<String> = self.rows.iter().map(|row| format!("[{}]", listed(row, ", "))).collect();
+        // Writing to a String does not fail.
+        let _ = write!(
+            text,
+            "{{\n  \"model\": {},\n  \"version\": {},\n  \"inputs\": [{}],\n  \"output\": {{\"name\": {}, \"column\": {}}},\n  \"tolerance\": {},\n  \"rows\": [\n    {}\n  ],\n  \"scores\": [\n    {}\n  ]\n}}\n",
+            quoted(&self.model),
+            quoted(&self.version),
+            inputs.join(", "),
+            quoted(&self.output.name),
+            self.output.column,
+            number(self.tolerance),
+            rows.join(",\n    "),
+            listed(&self.scores, ",\n    "),
+        );
+        text
+    }
+}
+
+/// A number as JSON, whole ones without `.0`.
+fn number(x: f64) -> String {
+    match x.fract() == 0.0 && x.abs() < 1e15 {
+        true => format!("{x:.0}"),
+        false => serde_json::Value::from(x).to_string(),
     }
 }
 

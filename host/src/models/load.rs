@@ -49,14 +49,33 @@ impl ModelFiles {
     /// # Errors
     /// The file that cannot be read.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let read = |path: &Path, most: u64| {
-            let fail = |error: std::io::Error| ModelError { file: path.display().to_string(), why: error.to_string() };
-            files::read_bounded(path, most).map_err(fail)
+        let onnx = Self::read_model(path)?;
+        let missing = || {
+            let model = path.display();
+            format!(
+                "is not there: rows and scores that the model is checked by; write it with: serin models golden {model} --rows DATA.csv"
+            )
         };
-        let onnx = Arc::new(read(path, MAX_MODEL)?);
-        let golden = read(&golden_path(path), MAX_GOLDEN)?;
+        let golden = read(&golden_path(path), MAX_GOLDEN, missing)?;
         Ok(Self { path: path.to_owned(), onnx, golden })
     }
+
+    /// Reads the model alone.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read_model(path: &Path) -> Result<Arc<Vec<u8>>, ModelError> {
+        let missing = || "is not there: a trained model in the ONNX format; export it to this path".to_owned();
+        read(path, MAX_MODEL, missing).map(Arc::new)
+    }
+}
+
+fn read(path: &Path, most: u64, missing: impl Fn() -> String) -> Result<Vec<u8>, ModelError> {
+    let why = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => missing(),
+        _ => error.to_string(),
+    };
+    files::read_bounded(path, most).map_err(|error| ModelError { file: path.display().to_string(), why: why(error) })
 }
 
 /// How much of its golden rows a model has to score before it is served.
@@ -70,9 +89,9 @@ pub enum Trial {
 
 /// What cuts a load short.
 #[derive(Default)]
-struct Progress {
+pub(super) struct Progress {
     is_over: AtomicBool,
-    loading: Loading,
+    pub loading: Loading,
     shared: Mutex<Option<Arc<Shared>>>,
 }
 
@@ -91,7 +110,7 @@ impl Progress {
 }
 
 /// Opens the sessions of a model and checks it against its golden rows, within the runtime's
-/// time for loading. Past that the thread that does it is left to itself.
+/// time for loading.
 pub(super) fn prepare(
     runtime: &Runtime,
     id: &ModelId,
@@ -99,19 +118,28 @@ pub(super) fn prepare(
     golden: &Golden,
     trial: Trial,
 ) -> Result<Arc<Shared>, String> {
+    let labels = ModelLabels { model: id.name.to_string(), version: id.version.to_string() };
+    let gauge = runtime.metrics.model_runs.get_or_create(&labels).clone();
+    let (of, onnx, golden) = (runtime.clone(), Arc::clone(&files.onnx), golden.clone());
+    in_time(runtime, move |progress| open(&of, &onnx, &golden, trial, &gauge, progress))
+}
+
+/// Does what loads or runs a model, within the runtime's time for loading. Past that the thread
+/// that does it is left to itself.
+pub(super) fn in_time<T: Send + 'static>(
+    runtime: &Runtime,
+    work: impl FnOnce(&Progress) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     let under_way = UnderWay::begin(&runtime.loads).ok_or_else(|| {
         format!("{OVERDUE} models that took too long are still being loaded; touch its file when they are done")
     })?;
     let progress = Arc::new(Progress::default());
     let (sender, receiver) = bounded(1);
-    let labels = ModelLabels { model: id.name.to_string(), version: id.version.to_string() };
-    let gauge = runtime.metrics.model_runs.get_or_create(&labels).clone();
     let work = {
-        let (runtime, onnx, golden) = (runtime.clone(), Arc::clone(&files.onnx), golden.clone());
         let progress = Arc::clone(&progress);
         move || {
             // Nobody may be there to be told any more.
-            let _ = sender.send(open(&runtime, &onnx, &golden, trial, &gauge, &progress));
+            let _ = sender.send(work(&progress));
             drop(under_way);
         }
     };
@@ -122,7 +150,7 @@ pub(super) fn prepare(
         Err(match error {
             RecvTimeoutError::Timeout => {
                 let seconds = runtime.load_time.as_secs_f64();
-                format!("it was not loaded, and its golden rows scored, within {seconds} s")
+                format!("it was not loaded, and its rows scored, within {seconds} s")
             }
             RecvTimeoutError::Disconnected => "loading it panicked".to_owned(),
         })

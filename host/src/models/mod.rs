@@ -2,6 +2,7 @@
 
 mod admission;
 mod breaker;
+mod draft;
 mod external_data;
 mod golden;
 mod load;
@@ -25,6 +26,7 @@ use serin_core::row::Row;
 
 use crate::telemetry::{Metrics, ScoreLabels};
 
+pub use draft::{Drafted, Outline, Wish};
 pub use golden::Golden;
 pub use load::{ModelFiles, Trial};
 pub use onnx::RuntimeError;
@@ -102,7 +104,10 @@ impl Model {
         let golden = Golden::parse(&files.golden).map_err(|why| fail(&golden_path(&files.path), why))?;
         let fail = |why: String| fail(&files.path, why);
         if golden.model != *id.name || golden.version != *id.version {
-            return Err(fail(format!("its golden file is of {}@{}, not of {id}", golden.model, golden.version)));
+            return Err(fail(format!(
+                "its golden file is of {}@{}, not of {id}; valid there: \"model\": \"{}\", \"version\": \"{}\"",
+                golden.model, golden.version, id.name, id.version
+            )));
         }
         let shared = load::prepare(runtime, &id, files, &golden, trial).map_err(fail)?;
         Ok(Self {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ort::environment::Environment;
 use ort::session::RunOptions;
 use ort::session::builder::LoadCanceler;
-use ort::value::{Shape, TensorElementType, TensorRef, ValueType};
+use ort::value::{Outlet, Shape, TensorElementType, TensorRef, ValueType};
 use parking_lot::Mutex;
 
 use super::Golden;
@@ -66,17 +66,70 @@ impl Session {
 
     /// Scores as many rows as `flat` has. `stop` ends it early.
     pub(super) fn run(&mut self, flat: &[f32], stop: &Stop) -> Result<Vec<f64>, String> {
+        let column = self.column;
+        self.read(flat, stop, |shape, data, rows| {
+            let width = data.len() / rows;
+            if data.len() % rows != 0 || column >= width {
+                return Err(format!(
+                    "its output has the shape {shape:?} for {rows} rows; column {column} is not in it"
+                ));
+            }
+            Ok(data.chunks_exact(width).map(|row| f64::from(row[column])).collect())
+        })
+    }
+
+    /// How many columns the output has, and all of them for as many rows as `flat` has.
+    pub(super) fn table(&mut self, flat: &[f32], stop: &Stop) -> Result<(usize, Vec<f32>), String> {
+        self.read(flat, stop, |shape, data, rows| match data.len() / rows {
+            width if width > 0 && data.len() % rows == 0 => Ok((width, data.to_vec())),
+            _ => {
+                Err(format!("its output has the shape {shape:?} for {rows} rows; valid: [{rows}] or [{rows}, COLUMNS]"))
+            }
+        })
+    }
+
+    /// Runs the model, and hands the output's shape and data on, with the number of rows.
+    fn read<T>(
+        &mut self,
+        flat: &[f32],
+        stop: &Stop,
+        take: impl FnOnce(&Shape, &[f32], usize) -> Result<T, String>,
+    ) -> Result<T, String> {
         let rows = flat.len() / self.columns;
         let input = TensorRef::from_array_view(([rows, self.columns], flat)).map_err(|e| e.to_string())?;
         let outputs = self.inner.run_with_options(ort::inputs![input], &stop.0).map_err(|e| e.to_string())?;
         let tensor = outputs.get(&self.output).ok_or("the output is not there")?;
         let (shape, data) = tensor.try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
-        let width = data.len() / rows;
-        if data.len() % rows != 0 || self.column >= width {
-            let column = self.column;
-            return Err(format!("its output has the shape {shape:?} for {rows} rows; column {column} is not in it"));
-        }
-        Ok(data.chunks_exact(width).map(|row| f64::from(row[self.column])).collect())
+        take(shape, data, rows)
+    }
+}
+
+/// What a model takes and gives.
+pub(super) struct Signature {
+    /// How many columns its input has; none if it takes any number.
+    pub columns: Option<usize>,
+    /// Its outputs that can hold a score.
+    pub scores: Vec<String>,
+    /// Its outputs with their types.
+    pub outputs: Vec<String>,
+    /// Why no output can hold a score.
+    pub trouble: Option<String>,
+}
+
+impl Signature {
+    /// Reads the model's signature. `loading` may cut this short.
+    pub(super) fn read(library: &Library, onnx: &[u8], loading: &Loading) -> Result<Self, String> {
+        let session = open(library, onnx, loading)?;
+        let columns = check_input(&session, None)?;
+        let is_score = |output: &&Outlet| check_output(output).is_ok();
+        // A sequence of maps is what most likely was meant, and its remedy is known.
+        let meant = session.outputs().iter().max_by_key(|output| output.dtype().is_sequence());
+        Ok(Self {
+            columns,
+            scores: session.outputs().iter().filter(is_score).map(|o| o.name().to_owned()).collect(),
+            outputs: session.outputs().iter().map(|o| format!("{} ({})", o.name(), o.dtype())).collect(),
+            trouble: meant.and_then(|output| check_output(output).err()),
+        })
     }
 }
 
@@ -132,27 +185,50 @@ fn open(library: &Library, onnx: &[u8], loading: &Loading) -> Result<ort::sessio
 }
 
 fn check_shape(session: &ort::session::Session, golden: &Golden) -> Result<(), String> {
-    let wanted = format!("valid: one float32 input of shape [N, {}]", golden.inputs.len());
-    let [input] = session.inputs() else {
-        return Err(format!("it has {} inputs; {wanted}", session.inputs().len()));
-    };
-    match input.dtype() {
-        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } if fits(shape, golden.inputs.len()) => {}
-        other => return Err(format!("its input '{}' is {other}; {wanted}", input.name())),
-    }
+    check_input(session, Some(golden.inputs.len()))?;
     let Some(output) = session.outputs().iter().find(|o| o.name() == golden.output.name) else {
         let names: Vec<&str> = session.outputs().iter().map(|o| o.name()).collect();
         return Err(format!("it has no output '{}'; its outputs: {}", golden.output.name, names.join(", ")));
     };
-    match output.dtype() {
-        ValueType::Tensor { ty: TensorElementType::Float32, .. } => Ok(()),
-        other => Err(format!(
-            "its output '{}' is {other}; valid: a float32 tensor (export with zipmap off)",
-            golden.output.name
-        )),
+    check_output(output)
+}
+
+/// Checks the one input, and says how many columns it has; none if it takes any number.
+fn check_input(session: &ort::session::Session, wanted: Option<usize>) -> Result<Option<usize>, String> {
+    let columns = wanted.map_or_else(|| "FEATURES".to_owned(), |wanted| wanted.to_string());
+    let valid = format!("valid: one float32 input of shape [N, {columns}]");
+    let [input] = session.inputs() else {
+        let count = session.inputs().len();
+        return Err(format!(
+            "it has {count} inputs; {valid}: export it with one tensor of all features in place of {count}"
+        ));
+    };
+    let is = || format!("its input '{}' is {}; {valid}", input.name(), input.dtype());
+    let ValueType::Tensor { ty, shape, .. } = input.dtype() else { return Err(is()) };
+    let (rows, width) = match shape[..] {
+        [rows, width] => (rows, width),
+        _ => return Err(is()),
+    };
+    if *ty != TensorElementType::Float32 {
+        return Err(format!("{}: export it with float32 inputs", is()));
+    }
+    if rows > 0 {
+        return Err(format!("{}: export it for any number of rows, not for {rows}", is()));
+    }
+    let width = usize::try_from(width).ok().filter(|width| *width > 0);
+    match (width, wanted) {
+        (Some(width), Some(wanted)) if width != wanted => Err(is()),
+        _ => Ok(width),
     }
 }
 
-fn fits(shape: &Shape, columns: usize) -> bool {
-    matches!(shape[..], [rows, width] if (rows < 1 || rows == -1) && (width == columns as i64 || width == -1))
+fn check_output(output: &Outlet) -> Result<(), String> {
+    let name = output.name();
+    match output.dtype() {
+        ValueType::Tensor { ty: TensorElementType::Float32, .. } => Ok(()),
+        ValueType::Sequence(inner) if inner.is_map() => Err(format!(
+            "its output '{name}' is a sequence of maps, which scikit-learn's converters make by default; valid: a float32 tensor: export it with zipmap off, options={{\"zipmap\": False}} in skl2onnx or zipmap=False in onnxmltools"
+        )),
+        other => Err(format!("its output '{name}' is {other}; valid: a float32 tensor")),
+    }
 }
