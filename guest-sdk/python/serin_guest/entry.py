@@ -76,6 +76,8 @@ class WitWorld(wit_world.WitWorld):  # type: ignore[misc]
         except BaseException as error:
             output.flush()
             log.warn(_explain(error))
+            # The interpreter is about to print its own account, with the artifact's paths.
+            output.close()
             raise
         finally:
             output.flush()

@@ -38,6 +38,11 @@ def flush() -> None:
         stream.end()
 
 
+def close() -> None:
+    """Lets nothing more be printed: the run is over."""
+    sys.stdout = sys.stderr = None
+
+
 def to_log() -> None:
     """Has `print` write to the log from here on, and `logging` too where the strategy loaded it."""
     sys.stdout, sys.stderr = _streams
