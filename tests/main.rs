@@ -36,6 +36,7 @@ mod openapi_fuzz;
 mod outage;
 mod plan;
 mod records;
+mod reference;
 mod registries;
 mod reload;
 mod replay;
