@@ -118,6 +118,7 @@ fn others(value: &str) -> Vec<(&'static str, &'static str)> {
             ("text for a table", "\"seven\""),
             ("number for a table", "7"),
             ("list for a table", "[7]"),
+            ("list for a table", "[\"none\"]"),
             ("empty list for a table", "[]"),
         ],
     }
