@@ -159,7 +159,8 @@ impl Mistake {
         if self.kind == "doubled" {
             return (!message.contains("duplicate key")).then(|| "does not say that it is doubled".to_owned());
         }
-        let said = message.rsplit_once("like ").map(|(_, like)| like.trim());
+        let said = ["like ", "needs "].iter().find_map(|before| message.rsplit_once(before));
+        let said = said.map(|(_, like)| like.trim());
         let Some(example) = said.and_then(|like| like.strip_prefix(&format!("{} = ", self.key))) else {
             let tells = ["valid: ", "like ", "add "].iter().any(|tells| message.contains(tells));
             return (!tells).then(|| "neither what is valid nor an example".to_owned());
