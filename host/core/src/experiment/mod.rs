@@ -172,12 +172,8 @@ impl Experiment {
         // The first arm is control, unless the file names another.
         let control: Name = raw.control.map_or_else(|| arms[0].name.clone(), Into::into);
         let allocation = raw.allocation.map(|raw| Allocation::of(&raw, &metrics, &mut arms, &control)).transpose()?;
-        let (ships, manual_start) = choices(raw.on_success.as_deref(), raw.start.as_deref())?;
-        if ships && allocation.is_some() {
-            return Err(
-                "on_success = \"ship\" is for fixed weights; with allocation, the shares are the ramp".to_owned()
-            );
-        }
+        let manual_start = one_of("start".to_owned(), raw.start.as_deref(), &[("on_apply", false), ("manual", true)])?;
+        let ships = ships(raw.on_success.as_deref(), allocation.is_some())?;
         let holdback = holdback(raw.holdback, &arms, &control)?;
         let notify = raw.notify.into_iter().enumerate().map(hook).collect::<Result<_, _>>()?;
         let spec = Self {
@@ -317,10 +313,14 @@ fn fairness(raw: &RawExperiment) -> Result<Vec<Fairness>, String> {
     }
 }
 
-/// Whether a winner ships, and whether a person starts the experiment.
-fn choices(on_success: Option<&str>, start: Option<&str>) -> Result<(bool, bool), String> {
-    let ships = one_of("on_success".to_owned(), on_success, &[("hold", false), ("ship", true)])?;
-    Ok((ships, one_of("start".to_owned(), start, &[("on_apply", false), ("manual", true)])?))
+/// Whether a winner ships.
+fn ships(on_success: Option<&str>, is_allocated: bool) -> Result<bool, String> {
+    match one_of("on_success".to_owned(), on_success, &[("hold", false), ("ship", true)])? {
+        true if is_allocated => {
+            Err("on_success = \"ship\" is for fixed weights; with allocation, the shares are the ramp".to_owned())
+        }
+        ships => Ok(ships),
+    }
 }
 
 /// The slot; the whole layer if the file names none.
