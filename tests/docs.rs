@@ -19,9 +19,16 @@ fn the_strategy_in_the_readme_is_the_one_in_plugins() {
 
 #[test]
 fn every_link_of_the_documents_leads_somewhere() {
-    for document in
-        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "host/MODELS.md", "host/demo/models/default-risk.md"]
-    {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "host/CONFIGURATION.md",
+        "host/EXPERIMENTS.md",
+        "host/FEATURES.md",
+        "host/MODELS.md",
+        "host/demo/models/default-risk.md",
+    ] {
         let text = read(document);
         let folder = root().join(document).parent().expect("in a folder").to_path_buf();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {

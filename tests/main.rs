@@ -38,6 +38,7 @@ mod openapi_fuzz;
 mod outage;
 mod plan;
 mod records;
+mod reference;
 mod registries;
 mod reload;
 mod replay;

@@ -7,6 +7,7 @@ pub mod allocation;
 pub mod analysis;
 pub mod answer;
 pub mod bounds;
+pub mod by_name;
 pub mod case;
 pub mod experiment;
 #[cfg(feature = "expressions")]

@@ -2,31 +2,34 @@
 
 use indexmap::IndexMap;
 use serde::Deserialize;
+use serin_core::by_name;
 use serin_core::limits::PartialLimits;
 use serin_core::value::Value;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::one")]
     pub server: RawServer,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::one")]
     pub plugins: RawDir,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::one")]
     pub experiments: RawDir,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::one")]
     pub ledger: RawLedger,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::one")]
     pub limits: PartialLimits,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::maps")]
     pub models: IndexMap<String, IndexMap<String, RawModel>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::map")]
     pub features: IndexMap<String, RawView>,
+    #[serde(default, deserialize_with = "by_name::optional")]
     pub global_holdout: Option<RawGlobalHoldout>,
+    #[serde(default, deserialize_with = "by_name::optional")]
     pub governance: Option<RawGovernance>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::map")]
     pub layers: IndexMap<String, RawLayer>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::map")]
     pub decision_points: IndexMap<String, RawPoint>,
 }
 
@@ -123,6 +126,7 @@ pub(super) struct RawPoint {
     pub actions: Vec<String>,
     pub exclude: Option<String>,
     pub deadline: Option<String>,
+    #[serde(deserialize_with = "by_name::one")]
     pub fallback: RawFallback,
     pub logging: Option<String>,
 }

@@ -123,7 +123,7 @@ pub(super) fn arms(raw: Vec<RawArm>, by_reward: bool) -> Result<Arms, String> {
             }
             (None, true) => 0.0,
             (Some(weight), false) if (0.0..=1.0).contains(&weight) => weight,
-            (_, false) => return Err(format!("arms[{i}] '{name}': needs a weight from 0 to 1")),
+            (_, false) => return Err(format!("arms[{i}] '{name}': needs a weight from 0 to 1, like weight = 0.5")),
         };
         read.arms.push(Arm { name, strategy, weight, parameters });
     }

@@ -28,7 +28,8 @@ pub use ramp::{Gate, Step};
 
 use crate::manifest::duration_ms;
 use crate::{NAME_RULE, Name, is_name};
-use raw::{RawExperiment, RawNotify, RawOnSuccess, RawStart};
+use metrics::one_of;
+use raw::{RawExperiment, RawNotify};
 
 /// The longest message about a file, in bytes.
 const MAX_MESSAGE: usize = 2000;
@@ -166,12 +167,8 @@ impl Experiment {
         // The first arm is control, unless the file names another.
         let control: Name = raw.control.map_or_else(|| arms[0].name.clone(), Into::into);
         let allocation = raw.allocation.map(|raw| Allocation::of(&raw, &metrics, &mut arms, &control)).transpose()?;
-        let ships = matches!(raw.on_success, Some(RawOnSuccess::Ship));
-        if ships && allocation.is_some() {
-            return Err(
-                "on_success = \"ship\" is for fixed weights; with allocation, the shares are the ramp".to_owned()
-            );
-        }
+        let manual_start = one_of("start".to_owned(), raw.start.as_deref(), &[("on_apply", false), ("manual", true)])?;
+        let ships = ships(raw.on_success.as_deref(), allocation.is_some())?;
         let holdback = holdback(raw.holdback, &arms, &control)?;
         let notify = raw.notify.into_iter().enumerate().map(hook).collect::<Result<_, _>>()?;
         let spec = Self {
@@ -182,7 +179,7 @@ impl Experiment {
             slot,
             salt: raw.salt.unwrap_or_else(|| raw.id.clone()),
             id: raw.id.into(),
-            manual_start: raw.start == RawStart::Manual,
+            manual_start,
             eligible: raw.eligible,
             ramp,
             control,
@@ -322,6 +319,16 @@ fn fairness(raw: &RawExperiment) -> Result<Vec<Fairness>, String> {
     }
 }
 
+/// Whether a winner ships.
+fn ships(on_success: Option<&str>, is_allocated: bool) -> Result<bool, String> {
+    match one_of("on_success".to_owned(), on_success, &[("hold", false), ("ship", true)])? {
+        true if is_allocated => {
+            Err("on_success = \"ship\" is for fixed weights; with allocation, the shares are the ramp".to_owned())
+        }
+        ships => Ok(ships),
+    }
+}
+
 /// The slot; the whole layer if the file names none.
 fn slot(raw: &RawExperiment) -> Result<[f64; 2], String> {
     let slot = raw.slot.unwrap_or([0.0, 1.0]);
@@ -384,6 +391,8 @@ mod tests {
             ("name = \"b\"", "name = \"a\"", "taken by another arm"),
             ("coverage = 0.2", "control = \"c\"", "arms: a, b"),
             ("coverage = 0.2", "coverage = nan", "from 0 to 1"),
+            ("coverage = 0.2", "start = \"later\"", "start = \"later\"; valid: on_apply, manual"),
+            ("coverage = 0.2", "on_success = \"win\"", "on_success = \"win\"; valid: hold, ship"),
         ] {
             let error = Experiment::parse(&GOOD.replacen(from, to, 1)).expect_err(to);
             assert!(error.contains(needle), "{to}: {error}");

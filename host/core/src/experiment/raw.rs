@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde::Deserialize;
 
+use crate::by_name;
 use crate::value::Value;
 
 #[derive(Deserialize)]
@@ -17,46 +18,32 @@ pub(super) struct RawExperiment {
     pub unit: Option<String>,
     pub slot: Option<[f64; 2]>,
     pub salt: Option<String>,
-    #[serde(default)]
-    pub start: RawStart,
+    pub start: Option<String>,
     pub eligible: Option<String>,
     pub coverage: Option<f64>,
+    #[serde(default, deserialize_with = "by_name::optional_list")]
     pub ramp: Option<Vec<RawStep>>,
     pub control: Option<String>,
     pub min_duration: Option<String>,
     pub max_duration: Option<String>,
-    pub on_success: Option<RawOnSuccess>,
+    pub on_success: Option<String>,
     pub holdback: Option<f64>,
     #[serde(default)]
     pub reuse_slot: bool,
     #[serde(default)]
     pub segments: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::list")]
     pub arms: Vec<RawArm>,
+    #[serde(default, deserialize_with = "by_name::optional")]
     pub allocation: Option<RawAllocation>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::list")]
     pub metrics: Vec<RawMetric>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::list")]
     pub guardrails: Vec<RawGuardrail>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::list")]
     pub fairness: Vec<RawFairness>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::list")]
     pub notify: Vec<RawNotify>,
-}
-
-#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum RawStart {
-    #[default]
-    OnApply,
-    Manual,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum RawOnSuccess {
-    Hold,
-    Ship,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +75,9 @@ pub(super) struct RawMetric {
     pub source: Option<String>,
     pub outcome: Option<String>,
     pub aggregate: Option<String>,
+    #[serde(default, deserialize_with = "by_name::optional")]
     pub numerator: Option<RawPart>,
+    #[serde(default, deserialize_with = "by_name::optional")]
     pub denominator: Option<RawPart>,
     pub window: Option<String>,
     pub lag: Option<String>,
