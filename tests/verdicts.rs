@@ -110,7 +110,7 @@ fn check_says_what_stops_what_ships_and_what_can_never_work() {
     let checked = run(["check", "--config", path]);
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     assert!(
-        checked.stdout.contains("guardrail 'failures': any significant increase ends the experiment"),
+        checked.stdout.contains("guardrail 'failures': stops the experiment at any significant increase"),
         "{}",
         checked.stdout
     );

@@ -20,7 +20,7 @@ pub use history::{Effect, HistoryPoint, counts};
 pub use hooks::Notifier;
 pub use observer::{AnalysisSubject, Followed, Observer, Seen, read_whole};
 use serin_core::experiment::{Experiment, Pin, State, Status};
-pub use tick::{Proposal, carry_out, evidence, judge, tick};
+pub use tick::{MAX_BATCHES, Proposal, carry_out, evidence, judge, tick};
 
 use crate::files;
 

@@ -48,7 +48,7 @@ fn unfair(found: &FairnessResult, observed: &Observed) -> Value {
 }
 
 /// The most batches of an experiment; each is stored in its status.
-const MAX_BATCHES: usize = 1000;
+pub const MAX_BATCHES: usize = 1000;
 
 /// Harm in a new arm: what follows, the reason, and the evidence.
 struct Harm {

@@ -5,7 +5,7 @@ use serin_core::Name;
 use serin_core::experiment::Status;
 
 use super::LedgerError;
-use super::cells::{shown, unsigned};
+use super::cells::{fault, shown, unsigned};
 
 /// A change of an experiment's status.
 #[derive(Debug, Clone)]
@@ -104,15 +104,20 @@ pub(super) fn statuses(db: &Connection) -> Result<Vec<(Name, Status)>, LedgerErr
 fn transition(row: &Row<'_>) -> rusqlite::Result<TransitionRow> {
     // What was altered is shown as it is: it hides none of the other changes.
     let evidence = shown(row, 9)?;
+    let (generation, time_ms, phase) = (unsigned(row, 0), unsigned(row, 1), row.get::<_, u32>(5));
+    // A number that cannot be read is no zero: the reason says so.
+    let faults = [generation.as_ref().err(), time_ms.as_ref().err(), phase.as_ref().err()];
+    let fault = faults.into_iter().flatten().find_map(fault);
+    let reason = shown(row, 7)?;
     Ok(TransitionRow {
-        generation: unsigned(row, 0).unwrap_or_default(),
-        time_ms: unsigned(row, 1).unwrap_or_default(),
+        generation: generation.unwrap_or_default(),
+        time_ms: time_ms.unwrap_or_default(),
         command: shown(row, 2)?,
         from: shown(row, 3)?,
         to: shown(row, 4)?,
-        phase: row.get(5).unwrap_or_default(),
+        phase: phase.unwrap_or_default(),
         by: shown(row, 6)?,
-        reason: shown(row, 7)?,
+        reason: fault.map_or_else(|| reason.clone(), |fault| format!("({fault}) {reason}")),
         spec_digest: shown(row, 8)?,
         evidence: serde_json::from_str(&evidence).unwrap_or(serde_json::Value::String(evidence)),
     })

@@ -1,7 +1,7 @@
 //! Numbers, times and phrases that the text and HTML reports share.
 
-use super::rounding::{Shown, alpha, mean as share, short};
-use super::{Change, Excluded, Report, ReportedComparison, ReportedGuardrail, ReportedMetric, Units};
+use super::rounding::{Shown, alpha, means, short, typeset};
+use super::{Change, Excluded, Report, ReportedComparison, ReportedGuardrail, ReportedMetric, ReportedSegment, Units};
 
 /// A number to the digits that matter at its size.
 pub(super) fn number(value: Option<f64>) -> String {
@@ -11,12 +11,7 @@ pub(super) fn number(value: Option<f64>) -> String {
         size if size >= 1.0 => 4,
         _ => 5,
     };
-    let text = format!("{value:.decimals$}");
-    // A value that rounds to zero has no sign.
-    match text.strip_prefix('-') {
-        Some(zero) if zero.bytes().all(|digit| matches!(digit, b'0' | b'.')) => zero.to_owned(),
-        _ => text,
-    }
+    typeset(&format!("{value:.decimals$}"))
 }
 
 /// A probability. None is zero.
@@ -41,6 +36,17 @@ pub(super) fn duration(ms: u64) -> String {
         Some((unit, name)) => format!("{}{name}", ms / unit),
         None if ms == 0 => "0s".to_owned(),
         None => format!("{ms}ms"),
+    }
+}
+
+/// A number of days as a person says it.
+pub(super) fn about(days: f64) -> String {
+    let many = |n: f64, what: &str| if n == 1.0 { format!("1 {what}") } else { format!("{n:.0} {what}s") };
+    let minutes = (days * 1440.0).ceil();
+    match minutes {
+        minutes if minutes < 120.0 => many(minutes, "minute"),
+        minutes if minutes < 2880.0 => many((minutes / 60.0).round(), "hour"),
+        minutes => many((minutes / 1440.0).round(), "day"),
     }
 }
 
@@ -145,7 +151,9 @@ pub(super) fn metric(metric: &ReportedMetric) -> String {
         "fixed" => format!("{}: the first {planned} units, looked at once", metric.method),
         method => format!("{method}: tightest at {planned} units"),
     });
-    parts.extend(metric.adjustment.clone());
+    if let Some(adjustment) = &metric.adjustment {
+        parts.push(format!("{adjustment}; an arm's mean is control's plus that difference"));
+    }
     parts.push(format!("alpha {}", alpha(metric.alpha, metric.shared_by)));
     let left_out = named(metric.left_out.iter().map(|(why, n)| (why.as_str(), *n)));
     if !left_out.is_empty() {
@@ -159,15 +167,15 @@ pub(super) fn comparison(found: &ReportedComparison, is_share: bool) -> String {
     let (Some(difference), Some([low, high])) = (found.difference, found.interval) else {
         return format!("not enough data: {}", found.not_enough.as_deref().unwrap_or_default());
     };
-    let in_unit = |value: f64| match is_share {
-        true => Shown::Points.signed(value, high - low),
-        false => number(Some(value)),
+    let (difference, interval) = bounded(difference, [low, high], is_share);
+    let relative = match (found.relative.filter(|share| share.is_finite()), found.relative_interval) {
+        (None, _) => String::new(),
+        (Some(share), None) => format!(" ({} of control's)", Shown::Percent.signed(share, share)),
+        (Some(share), Some([low, high])) => {
+            let [share, ends] = [Shown::Percent.signed(share, high - low), Shown::Percent.interval([low, high])];
+            format!(" ({share} of control's, surely {ends})")
+        }
     };
-    let [difference, low, high] = [difference, low, high].map(in_unit);
-    let relative = found.relative.filter(|share| share.is_finite());
-    let lift = found.relative_interval.map(|ends| format!(", surely {}", Shown::Percent.interval(ends)));
-    let lift = lift.unwrap_or_default();
-    let relative = relative.map(|share| format!(" ({:+.1} % of control's{lift})", share * 100.0)).unwrap_or_default();
     let p = p_is(found.p);
     let reading = match (found.significant, found.better) {
         (false, _) if found.provisional => ", provisional: not all planned units are mature",
@@ -177,10 +185,45 @@ pub(super) fn comparison(found: &ReportedComparison, is_share: bool) -> String {
         (true, None) => ", significant",
     };
     let shrunken = found.shrunken.as_ref().map(|shrunken| {
-        let [mean, sd, prior] = [shrunken.difference, shrunken.sd, shrunken.prior_sd].map(|x| number(Some(x)));
-        format!("; shrunken to {mean} (sd {sd}, prior sd {prior})")
+        let shown = Shown::difference(is_share);
+        let [sd, prior] = [shrunken.sd, shrunken.prior_sd].map(|sd| shown.size(sd, sd));
+        format!("; shrunken to {} (sd {sd}, prior sd {prior})", shown.signed(shrunken.difference, shrunken.sd))
     });
-    format!("{difference}{relative} in [{low}, {high}], {p}{reading}{}", shrunken.unwrap_or_default())
+    format!("{difference}{relative} in {interval}, {p}{reading}{}", shrunken.unwrap_or_default())
+}
+
+/// A difference and its interval, in the metric's unit.
+pub(super) fn bounded(difference: f64, [low, high]: [f64; 2], is_share: bool) -> (String, String) {
+    let in_unit = |value: f64| match is_share {
+        true => Shown::Points.signed(value, high - low),
+        false => number(Some(value)),
+    };
+    (in_unit(difference), format!("[{}, {}]", in_unit(low), in_unit(high)))
+}
+
+/// The error rates that segments are judged at, and what they are of.
+pub(super) fn segment_alphas(segments: &[ReportedSegment]) -> String {
+    let mut of: Vec<(&str, f64)> = Vec::new();
+    for found in segments.iter().filter(|found| found.alpha > 0.0) {
+        if of.iter().all(|(metric, _)| *metric != found.metric) {
+            of.push((&found.metric, found.alpha));
+        }
+    }
+    let is_one = of.iter().all(|(_, part)| Some(*part) == of.first().map(|first| first.1));
+    of.truncate(if is_one { 1 } else { usize::MAX });
+    let all = of
+        .iter()
+        .map(|(metric, part)| match is_one {
+            true => alpha(*part, 1),
+            false => format!("'{metric}' {}", alpha(*part, 1)),
+        })
+        .collect::<Vec<_>>()
+        .join(", ");
+    let named = if all.is_empty() { String::new() } else { format!(" ({all})") };
+    format!(
+        "each interval is by itself, at its goal's whole alpha{named}; judge by the p among all, which is adjusted for all \
+         that are shown (Benjamini and Hochberg): of those below alpha, on average at most that share is chance"
+    )
 }
 
 /// A guardrail's numbers, in words.
@@ -221,17 +264,16 @@ impl Rail {
             Some(limit) if in_points => format!("{}\u{a0}pp", short(limit * 100.0)),
             limit => set(limit),
         };
-        let mean = |side: &str| match (guardrail.is_share, value(&format!("{side}_mean"))) {
-            (true, mean) => share(mean, whole(&format!("{side}_units")).unwrap_or_default(), true),
-            (false, mean) => number(mean),
-        };
+        let sides = ["control", "arm"];
+        let mean = sides.map(|side| (value(&format!("{side}_mean")), whole(&format!("{side}_units")).unwrap_or(0)));
+        let mut means = means(&mean, guardrail.is_share).into_iter();
         // Where the events decided, the bounds alone may not show it.
         let by_events = guardrail.state == "harm" && value("p").is_some() && value("increase_above") <= value("alarm");
         Self {
             kind: evidence["kind"].as_str().unwrap_or("increase").to_owned(),
             count: whole("events").zip(whole("most")).map(|(events, most)| format!("{events} of at most {most}")),
             action: evidence["action"].as_str().map(line),
-            means: ["control", "arm"].map(|side| (mean(side), units(&format!("{side}_units")))),
+            means: sides.map(|side| (means.next().unwrap_or_default(), units(&format!("{side}_units")))),
             above: if by_events { "> 0".to_owned() } else { bound("increase_above") },
             below: bound("increase_below"),
             alarm: limit("alarm"),
@@ -287,7 +329,7 @@ mod tests {
     #[test]
     fn numbers_have_the_digits_that_matter_and_none_is_minus_zero() {
         let texts = [0.00138, -0.5, 1.25, -127.123, -1e-9].map(|value| number(Some(value)));
-        assert_eq!(texts, ["0.00138", "-0.50000", "1.2500", "-127.12", "0.00000"]);
+        assert_eq!(texts, ["0.00138", "\u{2212}0.50000", "1.2500", "\u{2212}127.12", "0.00000"]);
         assert_eq!(number(None), "-");
     }
 
@@ -303,6 +345,7 @@ mod tests {
             [14 * 86_400_000, 36 * 3_600_000, 20_000, 1500, 0].map(duration),
             ["14d", "36h", "20s", "1500ms", "0s"]
         );
+        assert_eq!([0.178, 11.2, 0.02, 0.0007].map(about), ["4 hours", "11 days", "29 minutes", "2 minutes"]);
         assert_eq!(minute("2026-12-20T08:00:31.123Z"), "2026-12-20 08:00 UTC");
         assert_eq!(second("no time\n"), "no time ");
     }

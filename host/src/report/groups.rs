@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serin_core::analysis::{FairnessResult, Observed, SegmentResult};
 use serin_core::experiment::Experiment;
 
+use super::metrics::is_share;
+
 /// A group in an arm, against the reference group in the same arm.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReportedFairness {
@@ -79,6 +81,13 @@ pub struct ReportedSegment {
     pub p: Option<f64>,
     /// Its p among all segments that are shown (Benjamini and Hochberg).
     pub adjusted_p: Option<f64>,
+    /// Error rate of the interval, which the adjusted p is to be compared with, too; 0 in reports of
+    /// older hosts.
+    #[serde(default)]
+    pub alpha: f64,
+    /// The goal's means are shares of units.
+    #[serde(default)]
+    pub is_share: bool,
     /// Why nothing can be said.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_enough: Option<String>,
@@ -86,17 +95,19 @@ pub struct ReportedSegment {
 
 impl ReportedSegment {
     pub(super) fn of(found: &SegmentResult, spec: &Experiment) -> Self {
-        let said = found.found.as_ref().ok();
+        let (said, metric) = (found.found.as_ref().ok(), &spec.metrics[found.metric]);
         Self {
             attribute: found.attribute.clone(),
             value: found.value.as_ref().map(ToString::to_string),
-            metric: spec.metrics[found.metric].name.to_string(),
+            metric: metric.name.to_string(),
             arm: found.arm.to_string(),
             units: found.units,
             difference: said.map(|f| f.estimate.difference),
             interval: said.map(|f| [f.interval.low, f.interval.high]),
             p: said.map(|f| f.interval.p),
             adjusted_p: found.adjusted_p,
+            alpha: metric.alpha,
+            is_share: is_share(metric),
             not_enough: found.found.as_ref().err().map(ToString::to_string),
         }
     }

@@ -21,6 +21,7 @@ impl Report {
                     (self.verdict_section())
                     @for line in self.since_end.iter().flat_map(SinceEnd::lines) { p { (line) } }
                     (self.ramp_section())
+                    (self.allocation_section())
                     (self.scorecard())
                     (self.progress_section())
                     (self.chart_section(&history))
@@ -58,7 +59,15 @@ impl Report {
             }
             (fold("What happened", &tables::changes(self)))
             (fold("What is tested", &tables::versions(self)))
-            (fold("Experiment file", &html! { p { "The file that it was analysed by: " (self.spec_digest) } }))
+            (fold("Experiment file", &self.file()))
+        }
+    }
+
+    /// The file that it was analysed by.
+    fn file(&self) -> Markup {
+        html! {
+            p.small { (tables::words(&self.spec_digest)) }
+            @if !self.spec_text.is_empty() { pre { (self.spec_text) } }
         }
     }
 

@@ -6,6 +6,8 @@ use serin_core::analysis::{Found, MetricResult};
 use serin_core::experiment::{Aggregate, Experiment, Metric, Quantity, Role};
 use serin_core::stats::shrunken;
 
+use super::rounding::Shown;
+
 /// A metric.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReportedMetric {
@@ -40,6 +42,9 @@ pub struct ReportedMetric {
     /// How late a row may be posted.
     #[serde(default)]
     pub lag_ms: u64,
+    /// The largest change for the worse that the file tolerates, in the metric's unit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tolerate: Option<f64>,
     /// By arm.
     pub arms: IndexMap<String, ReportedArm>,
     /// Units that are left out here, and why.
@@ -56,7 +61,7 @@ pub struct ReportedMetric {
 pub struct ReportedArm {
     /// Mature units.
     pub units: u64,
-    /// Their mean or ratio.
+    /// Their mean or ratio; where the difference is adjusted, control's plus the difference.
     pub mean: Option<f64>,
 }
 
@@ -109,6 +114,17 @@ pub struct Shrunken {
     pub prior_sd: f64,
 }
 
+impl ReportedMetric {
+    /// Where an arm is worse, and the file tolerates it: a sentence.
+    pub(super) fn tolerated(&self, arm: &str) -> Option<String> {
+        let tolerate = self.tolerate?;
+        let found = self.comparisons.iter().find(|found| found.arm == arm && found.worse)?;
+        let (difference, [low, high]) = (found.difference?, found.interval?);
+        let by = Shown::difference(self.is_share).size(difference, high - low);
+        Some(format!("worse at '{}' by {by}, which its tolerate = {tolerate} allows", self.name))
+    }
+}
+
 /// Whether a metric's means are shares of units.
 pub(super) fn is_share(metric: &Metric) -> bool {
     matches!(&metric.quantity, Quantity::Mean(measure) if measure.aggregate == Aggregate::Any)
@@ -156,6 +172,7 @@ pub(super) fn metric(spec: &Experiment, found: &MetricResult, has_shipped: bool)
         direction: Some(if metric.more_is_better { "increase" } else { "decrease" }.to_owned()),
         window_ms: metric.window_ms,
         lag_ms: metric.lag_ms,
+        tolerate: metric.tolerate,
         arms: arms.map(|(arm, a)| (arm.name.to_string(), ReportedArm { units: a.units, mean: a.mean })).collect(),
         left_out: [
             ("not_mature", found.not_mature),

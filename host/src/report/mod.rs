@@ -1,13 +1,13 @@
 //! Reports: what an experiment has shown, in the form that people and programs read. Each number
 //! says its method, its n and what it leaves out.
 
+mod allocation;
 mod changes;
 mod charts;
 mod feeds;
 mod formatting;
 mod frozen;
 mod groups;
-mod guardrail_rule;
 mod html;
 mod metrics;
 mod outlook;
@@ -22,6 +22,7 @@ mod tables;
 mod text;
 mod versions;
 
+pub use allocation::Allocation;
 pub use changes::Change;
 pub use feeds::ReportedFeed;
 pub use groups::{ReportedFairness, ReportedSegment};
@@ -65,6 +66,9 @@ pub struct Report {
     pub as_of: String,
     /// SHA-256 of the spec that it was analysed by.
     pub spec_digest: String,
+    /// The text of that spec; empty in reports of older hosts.
+    #[serde(default)]
+    pub spec_text: String,
     /// The guardrail that the host stopped it for.
     pub stopped_by: Option<String>,
     /// What happened, oldest first; the latest ones, where there are many.
@@ -237,6 +241,9 @@ pub struct ReportedArmVerdict {
     pub decision: String,
     /// Why.
     pub why: String,
+    /// Of an arm that ships: where it is worse, and its file tolerates that; in sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tolerated: Vec<String>,
 }
 
 /// What follows.
@@ -260,9 +267,11 @@ impl Units {
 }
 
 impl ReportedArmVerdict {
-    fn of(verdict: &ArmVerdict) -> Self {
+    fn of(verdict: &ArmVerdict, metrics: &[ReportedMetric]) -> Self {
         let ArmVerdict { arm, decision, why } = verdict;
-        Self { arm: arm.to_string(), decision: decision.as_str().to_owned(), why: why.clone() }
+        let metrics = metrics.iter().filter(|_| *decision == Decide::Ship);
+        let tolerated = metrics.filter_map(|metric| metric.tolerated(arm)).collect();
+        Self { arm: arm.to_string(), decision: decision.as_str().to_owned(), why: why.clone(), tolerated }
     }
 }
 
@@ -314,6 +323,8 @@ impl Report {
         let (changes, changes_before, allocations) = Change::listed(&context.changes);
         let names = || spec.arms.iter().map(|arm| arm.name.to_string());
         let outlook = Outlook::of(observed, &analysis, status, now_ms);
+        let metrics: Vec<ReportedMetric> =
+            analysis.metrics.iter().map(|found| metric(spec, found, status.served.is_some())).collect();
         Self {
             experiment: spec.id.to_string(),
             state: status.state.as_str().to_owned(),
@@ -323,6 +334,7 @@ impl Report {
             versions: Version::all(spec),
             as_of: rfc3339(now_ms),
             spec_digest: spec.digest.to_string(),
+            spec_text: spec.text.to_string(),
             stopped_by: stopped_by(&context.changes),
             changes,
             changes_before,
@@ -334,7 +346,6 @@ impl Report {
             feeds: analysis.feeds.iter().map(ReportedFeed::of).collect(),
             excluded: names().zip(observed.excluded().iter().map(Excluded::of)).collect(),
             srm: Srm::of(spec, &analysis),
-            metrics: analysis.metrics.iter().map(|found| metric(spec, found, status.served.is_some())).collect(),
             guardrails: analysis.guardrails.iter().map(|found| reported(found, observed)).collect(),
             fairness: analysis.fairness.iter().map(|found| ReportedFairness::of(found, observed)).collect(),
             segments: by_segment(observed, known_ms).iter().map(|found| ReportedSegment::of(found, spec)).collect(),
@@ -343,7 +354,8 @@ impl Report {
             // A moment of another shape than today's is not shown.
             history: context.history.iter().filter_map(|json| serde_json::from_str(json).ok()).collect(),
             warnings: warnings(observed, &analysis),
-            arms: analysis.arms.iter().map(ReportedArmVerdict::of).collect(),
+            arms: analysis.arms.iter().map(|verdict| ReportedArmVerdict::of(verdict, &metrics)).collect(),
+            metrics,
             forbids: analysis.forbids.clone(),
             verdict: ReportedVerdict {
                 decision: analysis.verdict.decision.as_str().to_owned(),
@@ -368,7 +380,7 @@ fn reported(found: &GuardrailResult, observed: &Observed) -> ReportedGuardrail {
         arm: found.arm.to_string(),
         state: found.status.as_str().to_owned(),
         evidence: evidence(found, observed),
-        rule: guardrail_rule::rule(guardrail, is_share),
+        rule: guardrail.meaning(spec),
         is_share,
         why: found.why.clone(),
     }

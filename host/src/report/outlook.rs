@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use serin_core::analysis::{Analysis, Decide, MetricResult, Observed, SRM_ALPHA, baseline};
-use serin_core::experiment::{Experiment, Gate, Next as Advance, Role, State, Status, Step};
+use serin_core::experiment::{Experiment, Gate, Next as Advance, Role, State, Status, Step, Watched};
 use serin_core::plan::{Baseline, Traffic, detectable_as_analysed};
 
-use super::formatting::duration;
-use super::rfc3339;
+use super::formatting::{duration, minute};
 use super::rounding::{counted, percent};
+use super::{Allocation, rfc3339};
 
 const DAY_MS: f64 = 86_400_000.0;
 /// The time that a pace is told from, in milliseconds.
@@ -23,6 +23,8 @@ pub struct Outlook {
     pub next: Option<NextStep>,
     /// The ramp; none once a winner has shipped.
     pub ramp: Option<Ramp>,
+    /// The batch in force; none with fixed shares, and once a winner has shipped.
+    pub allocation: Option<Allocation>,
     /// How far the first goal is towards its planned units; none without a goal, with adaptive shares,
     /// and once a winner has shipped.
     pub progress: Option<Progress>,
@@ -101,6 +103,7 @@ impl Outlook {
             started_at: status.started_ms.map(rfc3339),
             next: NextStep::of(spec, analysis, status, now_ms),
             ramp: Some(Ramp::of(spec, analysis, status)).filter(|_| !shipped),
+            allocation: Allocation::of(spec, status).filter(|_| !shipped),
             progress: Progress::of(observed, analysis, status, now_ms).filter(|_| !shipped),
             checks: Check::all(observed, analysis),
         }
@@ -115,11 +118,15 @@ impl NextStep {
             State::Aborted | State::Concluded => {
                 say("nothing: the experiment has ended, and new decisions use the pinned strategy".to_owned())
             }
-            State::Shipped => say(format!(
-                "the winner serves the slot, less a holdback of {}, until the decision point is pinned to another \
-                 version; that concludes the experiment",
-                percent(spec.holdback)
-            )),
+            State::Shipped => {
+                let less = match spec.holdback > 0.0 {
+                    true => format!("the winner serves the slot, less a holdback of {},", percent(spec.holdback)),
+                    false => "the winner serves the whole slot".to_owned(),
+                };
+                say(format!(
+                    "{less} until the decision point is pinned to another version; that concludes the experiment"
+                ))
+            }
             State::Paused if status.withdrawn => {
                 say("a person decides: resume, abort or conclude; until then the pinned strategy serves everyone"
                     .to_owned())
@@ -146,7 +153,7 @@ impl NextStep {
         }
         match (spec.ramp.get(status.step), spec.ramp.get(status.step + 1)) {
             (Some(step), Some(next)) => Self::promotion(spec, (step, next), analysis, status, now_ms),
-            _ => Self::last_step(spec, status, now_ms),
+            _ => Self::last_step(spec, analysis, status, now_ms),
         }
     }
 
@@ -183,20 +190,51 @@ impl NextStep {
     }
 
     /// At the ramp's last step.
-    fn last_step(spec: &Experiment, status: &Status, now_ms: u64) -> Self {
+    fn last_step(spec: &Experiment, analysis: &Analysis, status: &Status, now_ms: u64) -> Self {
         let started = status.started_ms.unwrap_or(now_ms);
         let from = started.saturating_add(spec.min_duration_ms);
-        let what = match (&spec.allocation, spec.ships) {
-            (Some(allocation), _) => {
-                format!("the arms' shares are computed anew every {}", duration(allocation.update_ms))
-            }
-            (None, true) => "the host ships the first arm that qualifies".to_owned(),
-            (None, false) => "it runs on until an arm qualifies; then a person concludes it".to_owned(),
+        let batch = Allocation::of(spec, status).and_then(|now| Some((now.batch + 1, minute(&now.next_at?))));
+        let batch = batch.map(|(next, at)| format!("batch {next} begins on {at}, with shares computed anew; "));
+        let open = nothing_ships(spec, analysis);
+        let what = match (&open, spec.ships) {
+            (Some(why), _) => why,
+            (None, true) => "the host ships the best arm that qualifies",
+            (None, false) => "it runs on until an arm qualifies; then a person concludes it",
         };
-        let end = spec.max_duration_ms.map(|most| super::formatting::minute(&rfc3339(started.saturating_add(most))));
-        let end = end.map(|end| format!("; the host concludes it on {end} at the latest")).unwrap_or_default();
-        Self { what: format!("{what}{end}"), when: (from > now_ms).then(|| rfc3339(from)) }
+        let end = spec.max_duration_ms.map(|most| minute(&rfc3339(started.saturating_add(most))));
+        let end = end.map(|end| format!("; the host concludes it on {end} at the latest"));
+        Self {
+            what: [batch.as_deref(), Some(what), end.as_deref()].into_iter().flatten().collect(),
+            when: (open.is_none() && from > now_ms).then(|| rfc3339(from)),
+        }
     }
+}
+
+/// Why waiting alone ships no arm; none where it may.
+fn nothing_ships(spec: &Experiment, analysis: &Analysis) -> Option<String> {
+    let declared = || analysis.metrics.iter().filter(|found| !found.exploratory);
+    if !declared().any(|found| spec.metrics[found.metric].role == Role::Goal) {
+        return Some("guardrails act on harm, and it runs on until a person concludes it".to_owned());
+    }
+    if !analysis.forbids.is_empty() {
+        return Some("nothing ships until what forbids shipping is put right".to_owned());
+    }
+    let is_bounded = |at: usize| {
+        spec.metrics[at].tolerate.is_some() || spec.guardrails.iter().any(|rail| rail.watched == Watched::Metric(at))
+    };
+    let held = analysis.arms.iter().filter(|arm| arm.decision == Decide::Hold);
+    let conflict = |arm: &serin_core::Name| {
+        let of_arm = || declared().filter_map(|metric| Some((metric.metric, metric.of_arm(arm)?)));
+        let has_won = of_arm().any(|(at, comparison)| {
+            spec.metrics[at].role == Role::Goal && comparison.found.as_ref().is_ok_and(|found| found.better)
+        });
+        let worse = of_arm().find(|(at, comparison)| comparison.is_worse && !is_bounded(*at));
+        worse.filter(|_| has_won).map(|(at, _)| &spec.metrics[at].name)
+    };
+    let (arm, metric) = held.into_iter().find_map(|arm| Some((&arm.arm, conflict(&arm.arm)?)))?;
+    Some(format!(
+        "arm '{arm}' does not ship while it is significantly worse at '{metric}'; a person decides, or it runs on"
+    ))
 }
 
 impl Ramp {

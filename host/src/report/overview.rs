@@ -3,9 +3,9 @@
 
 use maud::{Markup, html};
 
-use super::formatting::{self, duration};
-use super::rounding::{counted, percent, points, short};
-use super::{Check, NextStep, Progress, Ramp, RampStep, Report};
+use super::formatting::{self, about, duration};
+use super::rounding::{counted, percent, points, short, typeset};
+use super::{Check, NextStep, Progress, Ramp, RampStep, Report, ReportedArmVerdict};
 
 /// How a badge is coloured. Its words say the same.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ pub(super) fn badge(tone: Tone, words: &str) -> Markup {
     let (class, sign) = match tone {
         Tone::Good => ("badge good", "\u{2713}"),
         Tone::Bad => ("badge bad", "\u{2717}"),
-        Tone::Open => ("badge open", "\u{2026}"),
+        Tone::Open => ("badge open", "\u{25cb}"),
     };
     html! { span class=(class) { (sign) " " b { (words) } } }
 }
@@ -86,7 +86,8 @@ impl Report {
                     @if let Some(happened) = &happened {
                         b { (happened.state.to_uppercase()) } " " (happened.how) br; (happened.since) ": "
                     }
-                    b { (self.verdict.decision.to_uppercase()) } ": " (self.verdict.why)
+                    b { (self.verdict.decision.to_uppercase()) } ": " (typeset(&self.verdict.why))
+                    @for tolerated in self.tolerated() { "; it is " (tolerated) }
                     @if let Some(since) = &self.since_ship {
                         br; "Since then, against those held back: " (since.said())
                     }
@@ -98,16 +99,21 @@ impl Report {
                             @let is_said = arm.why == self.verdict.why;
                             li {
                                 b { "Arm " (arm.arm) } " " (decided(&arm.decision)) " "
-                                @if is_said { "as above" } @else { (arm.why) }
+                                @if is_said { "as above" } @else { (typeset(&arm.why)) (arm.but()) }
                             }
                         }
                     }
                 }
-                @for why in &self.forbids { p { (badge(Tone::Bad, "forbids shipping")) " " (why) } }
+                @for why in &self.forbids { p { (badge(Tone::Bad, "forbids shipping")) " " (typeset(why)) } }
                 (self.checks())
-                @for warning in &self.warnings { p { b { "Warning:" } " " (warning) } }
+                @for warning in &self.warnings { p { b { "Warning:" } " " (typeset(warning)) } }
             }
         }
+    }
+
+    /// Where the arm that the verdict is about is worse, and its file tolerates it.
+    pub(super) fn tolerated(&self) -> &[String] {
+        self.arms.iter().find(|arm| arm.why == self.verdict.why).map_or(&[], |arm| &arm.tolerated)
     }
 
     fn checks(&self) -> Markup {
@@ -120,14 +126,17 @@ impl Report {
         let mark = |check: &Check| if check.ok { badge(Tone::Good, "ok") } else { badge(Tone::Bad, "not ok") };
         html! {
             ul.plain id="checks" {
-                @for check in checks { li { b { (check.title()) } " " (mark(check)) " " (check.says) } }
+                @for check in checks { li { b { (check.title()) } " " (mark(check)) " " (typeset(&check.says)) } }
             }
         }
     }
 
     /// The ramp's steps, the current one marked.
     pub(super) fn ramp_section(&self) -> Markup {
-        let Some(ramp) = &self.outlook.ramp else { return html! {} };
+        let ramp = self.outlook.ramp.as_ref();
+        // A constant coverage says less than the adaptive shares that stand in its place.
+        let ramp = ramp.filter(|ramp| self.outlook.allocation.is_none() || ramp.steps.len() > 1);
+        let Some(ramp) = ramp else { return html! {} };
         html! {
             section id="ramp" {
                 h2 { "Ramp" }
@@ -167,7 +176,7 @@ impl Report {
         let is_share = self.metrics.iter().any(|known| known.name == *metric && known.is_share);
         let left = match progress.days_left {
             Some(0.0) => String::new(),
-            Some(days) => format!(", {} days left at the pace so far", short(days)),
+            Some(days) => format!(", {} left at the pace so far", about(days)),
             None if matches!(self.state.as_str(), "running" | "paused") => {
                 ", at a pace that is not known yet".to_owned()
             }
@@ -185,6 +194,13 @@ impl Report {
             "'{metric}': {mature} of {planned} planned units are mature{left}{}",
             effect.unwrap_or_else(|| "; too few units are mature to say which effect the plan finds".to_owned())
         )
+    }
+}
+
+impl ReportedArmVerdict {
+    /// Where it is worse, after a semicolon.
+    pub(super) fn but(&self) -> String {
+        self.tolerated.iter().map(|tolerated| format!("; it is {tolerated}")).collect()
     }
 }
 

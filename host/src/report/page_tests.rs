@@ -294,21 +294,108 @@ fn the_text_has_the_verdict_by_arm_what_forbids_and_the_lift() {
     let mut report = dropped();
     report.forbids.push("a feed is silent".to_owned());
     let text = report.to_string();
-    for needle in
-        ["\n  other                    stop: ", "\nforbids shipping: a feed is silent\n", "\nnext: the host ships"]
-    {
+    for needle in [
+        "\n  other                    stop: ",
+        "\nforbids shipping: a feed is silent\n",
+        "\nnext: the host ships the best arm that qualifies",
+    ] {
         assert!(text.contains(needle), "{needle}: {text}");
     }
     let text = conflict().to_string();
-    assert!(text.contains("(+60.0 % of control's, surely +28 to +103\u{a0}%)"), "{text}");
+    assert!(text.contains("(+60\u{a0}% of control's, surely +28 to +103\u{a0}%)"), "{text}");
     assert!(provisional().to_string().contains("provisional: not all planned units are mature"));
+}
+
+/// What is said to come next, of this spec and these rates.
+fn next(spec: &str, rates: &[Rates]) -> String {
+    let status = Status { step: 1, phase: 2, ..running() };
+    let report = report_at(&observed(spec, 6000, rates, Course::default()), &status, &[("start", "running")], 20);
+    report.outlook.next.expect("it runs").sentence()
+}
+
+#[test]
+fn what_comes_next_is_what_may_happen() {
+    let same = [[0.10, 0.30, 0.02, 0.001]; 2];
+    assert_eq!(next(&two(), &same), "the host ships the best arm that qualifies");
+    let conflict = next(&two(), &[[0.10, 0.30, 0.02, 0.001], [0.16, 0.22, 0.02, 0.001]]);
+    assert!(conflict.starts_with("arm 'next' does not ship while it is significantly worse at 'paid'"), "{conflict}");
+    let watching = two().replace("role = \"goal\"", "role = \"secondary\"").replace("on_success = \"ship\"\n", "");
+    assert!(next(&watching, &same).starts_with("guardrails act on harm"));
+    let mut altered = observed(&two(), 6000, &same, Course::default());
+    altered.unreadable("outcomes", 7, "the row was altered");
+    let status = Status { step: 1, phase: 2, ..running() };
+    let report = report_at(&altered, &status, &[("start", "running")], 20);
+    let what = report.outlook.next.map(|next| next.what);
+    assert_eq!(what.as_deref(), Some("nothing ships until what forbids shipping is put right"));
+}
+
+#[test]
+fn a_file_that_only_watches_is_told_so_by_every_arm() {
+    let watching = two().replace("role = \"goal\"", "role = \"secondary\"").replace("on_success = \"ship\"\n", "");
+    let same = [[0.10, 0.30, 0.02, 0.001]; 2];
+    let report = report_at(&observed(&watching, 600, &same, Course::default()), &running(), &[], 20);
+    for why in [&report.verdict.why, &report.arms[0].why] {
+        assert_eq!(why, "guardrails only: there is no goal, so nothing ships by itself");
+    }
+}
+
+#[test]
+fn a_loss_that_the_file_tolerates_is_told_with_the_verdict() {
+    let tolerant = two().replace("outcome = \"paid\"\n", "outcome = \"paid\"\ntolerate = 0.3\n");
+    let rates = [[0.10, 0.30, 0.02, 0.0], [0.20, 0.10, 0.02, 0.0]];
+    let status = Status { step: 1, phase: 2, ..running() };
+    let report = report_at(&observed(&tolerant, 6000, &rates, Course::default()), &status, &[], 20);
+    assert_eq!(report.verdict.decision, "ship", "{}", report.verdict.why);
+    let said = "it is worse at 'paid' by 20.0\u{a0}pp, which its tolerate = 0.3 allows";
+    for shown in [report.html().replace("&#39;", "'"), report.to_string()] {
+        assert!(shown.contains(said), "{shown}");
+    }
+    assert!(!conflict().to_string().contains("tolerate"));
+}
+
+#[test]
+fn adaptive_shares_are_shown_with_their_batch_and_arms_differ_by_what_is_compared() {
+    let shares = "[allocation]\npolicy = \"thompson\"\nmetric = \"cured\"\nupdate_every = \"2d\"\n";
+    let ramp = "ramp = [{ coverage = 0.1, hold = \"1d\", min_units = 300, gate = \"fast\" }, { coverage = 1.0 }]\n";
+    let spec = SPEC
+        .replace("weight = 0.4\n", "")
+        .replace("weight = 0.2\n", "")
+        .replace(ramp, "")
+        .replace("on_success = \"ship\"\n", "")
+        + shares;
+    let batches = vec![vec![0.2, 0.4, 0.4], vec![0.3, 0.6, 0.1]];
+    let course = Course { batches: batches.clone(), ..Course::default() };
+    let status = Status { batches, batch_ms: START + 2 * DAY, ..running() };
+    let rates = [[0.10, 0.30, 0.02, 0.0], [0.16, 0.30, 0.02, 0.0], [0.12, 0.30, 0.02, 0.0]];
+    let report = report_at(&observed(&spec, 3000, &rates, course), &status, &[("start", "running")], 3);
+    let (page, text) = (report.html(), report.to_string());
+    let batch = "batch 2 since 2026-11-20 11:06 UTC; the next one is due on 2026-11-22 11:06 UTC";
+    assert!(page.contains("id=\"allocation\"") && page.contains(batch) && !page.contains("id=\"ramp\""), "{page}");
+    assert!(text.contains(&format!("\nshares: {batch}: control 30.0 %, next 60.0 %, other 10.0 %\n")), "{text}");
+    assert!(text.contains("batch 3 begins on 2026-11-22 11:06 UTC"), "{text}");
+    let cured = &report.metrics[0];
+    let [control, arm] = ["control", "next"].map(|arm| cured.arms[arm].mean.expect("units"));
+    assert!(cured.comparisons[0].difference.is_some_and(|difference| (arm - control - difference).abs() < 1e-12));
+}
+
+#[test]
+fn the_page_has_the_file_and_one_minus_sign() {
+    let page = conflict().html();
+    assert!(page.contains("<pre>\nid = &quot;e&quot;"), "{page}");
+    for (name, report) in all() {
+        let hyphen = |text: &str| {
+            let signs: Vec<usize> = text.match_indices([' ', '(', '[']).map(|(at, _)| at + 1).collect();
+            signs.into_iter().find(|at| text[*at..].strip_prefix('-').is_some_and(|n| n.starts_with(char::is_numeric)))
+        };
+        assert_eq!(hyphen(&report.to_string()), None, "{name}");
+    }
 }
 
 #[test]
 fn a_report_of_an_older_host_is_still_read_and_drawn() {
     let mut json = serde_json::to_value(conflict()).expect("json");
     let fields = json.as_object_mut().expect("an object");
-    for key in ["started_at", "next", "ramp", "progress", "checks", "arms", "forbids"] {
+    for key in ["started_at", "next", "ramp", "allocation", "spec_text", "progress", "checks", "arms", "forbids"] {
         assert!(fields.remove(key).is_some(), "{key}");
     }
     for list in ["metrics", "guardrails"] {

@@ -4,7 +4,8 @@
 use maud::{Markup, html};
 
 use super::overview::{Tone, badge};
-use super::rounding::{Shown, alpha, mean, percent, short};
+use super::rounding::{Shown, alpha, means, percent, short, typeset};
+use super::tables::words;
 use super::{Report, ReportedComparison, ReportedGuardrail, ReportedMetric};
 
 /// The drawing's width; the page scales it.
@@ -118,7 +119,7 @@ fn goals(metrics: &[&ReportedMetric]) -> Markup {
     let labels: Vec<(f64, String)> = ends.into_iter().filter(far).chain([(0.0, "0".to_owned())]).collect();
     html! {
         div.wide {
-            table.cards {
+            table.cards.stack {
                 thead {
                     tr {
                         th scope="col" { "metric" } th scope="col" { "arm" } th scope="col" { "state" }
@@ -135,15 +136,18 @@ fn goals(metrics: &[&ReportedMetric]) -> Markup {
         }
         p.small {
             "Lift: the arm's mean against control's, as a share of control's."
+            @if metrics.iter().any(|metric| metric.adjustment.is_some()) {
+                " Where the difference is adjusted, an arm's mean is control's plus that difference."
+            }
             @if !lifts.is_empty() { " All lifts are on one scale, " (said) "; the line is 0, and an arrow an end beyond the scale." }
         }
     }
 }
 
 fn goal_row(metric: &ReportedMetric, found: &ReportedComparison, scale: Scale) -> Markup {
-    let (tone, words) = shown(found);
-    let side =
-        |arm: &str| metric.arms.get(arm).map_or_else(|| "-".to_owned(), |a| mean(a.mean, a.units, metric.is_share));
+    let (tone, said) = shown(found);
+    let side = |arm: &str| metric.arms.get(arm).map_or((None, 0), |arm| (arm.mean, arm.units));
+    let sides = means(&[side(&found.against), side(&found.arm)], metric.is_share).join(", ");
     let width = |ends: [f64; 2]| ends[1] - ends[0];
     let change = match (found.relative.zip(found.relative_interval), found.difference.zip(found.interval)) {
         (Some((lift, ends)), _) => {
@@ -158,12 +162,12 @@ fn goal_row(metric: &ReportedMetric, found: &ReportedComparison, scale: Scale) -
     };
     html! {
         tr {
-            th scope="row" { (metric.name) br; span.small { (metric.role) } }
-            td data-label="arm" { (found.arm) }
-            td data-label="state" { (badge(tone, words)) }
-            td data-label="control, arm" { (side(&found.against)) ", " (side(&found.arm)) }
+            th scope="row" { (words(&metric.name)) " " br; span.small { (metric.role) } }
+            td data-label="arm" { (words(&found.arm)) }
+            td data-label="state" { (badge(tone, said)) }
+            td.t data-label="control, arm" { (sides) }
             @if let Some((change, ends)) = change {
-                td data-label="change by" { b { (change) } br; span.small { (ends) } }
+                td.t data-label="change by" { b { (change) } br; span.small { (ends) } }
             } @else {
                 td.small data-label="change by" { (found.not_enough.as_deref().unwrap_or("nothing can be said yet")) }
             }
@@ -193,11 +197,11 @@ fn guardrails(all: &[ReportedGuardrail]) -> Markup {
     let labels = [(0.0, "0".to_owned()), (1.0, "margin".to_owned())];
     html! {
         div.wide {
-            table.cards {
+            table.cards.stack {
                 thead {
                     tr {
                         th scope="col" { "guardrail" } th scope="col" { "arm" } th scope="col" { "state" }
-                        th scope="col" { "control, arm" } th scope="col" { "worse by" }
+                        th scope="col" { "control, arm" } th scope="col" { "change" }
                         th scope="col" { "in margins" @if !intervals.is_empty() { (scale.axis(&labels)) } }
                     }
                 }
@@ -225,6 +229,19 @@ fn rail_alpha(rail: &ReportedGuardrail) -> String {
     if shared > 1 { format!("alpha {whole}, for the alarm shared by {shared}") } else { format!("alpha {whole}") }
 }
 
+/// The bounds of a change, with a word for its direction.
+fn changed(rail: &ReportedGuardrail, [low, high]: [f64; 2]) -> String {
+    let shown = Shown::difference(rail.is_share);
+    match (rail.evidence["kind"].as_str(), low >= 0.0, high <= 0.0) {
+        (Some("mix"), ..) => format!("shifted by {}", shown.sizes([low, high])),
+        (_, true, _) => format!("worse by {}", shown.sizes([low, high])),
+        (_, _, true) => format!("better by {}", shown.sizes([high, low])),
+        // A decrease is bounded as one; it is shown as what the arm's mean does.
+        (Some("decrease"), ..) => format!("{}; \u{2212} is worse", shown.interval([-high, -low])),
+        _ => format!("{}; + is worse", shown.interval([low, high])),
+    }
+}
+
 fn rail_row(rail: &ReportedGuardrail, scale: Scale) -> Markup {
     let tone = match rail.state.as_str() {
         "holds" => Tone::Good,
@@ -232,26 +249,25 @@ fn rail_row(rail: &ReportedGuardrail, scale: Scale) -> Markup {
         _ => Tone::Open,
     };
     let (value, whole) = (|key: &str| rail.evidence[key].as_f64(), |key: &str| rail.evidence[key].as_u64());
-    let side = |side: &str| {
-        mean(value(&format!("{side}_mean")), whole(&format!("{side}_units")).unwrap_or_default(), rail.is_share)
-    };
+    let sides = ["control", "arm"]
+        .map(|side| (value(&format!("{side}_mean")), whole(&format!("{side}_units")).unwrap_or_default()));
     let bounds = value("increase_above").zip(value("increase_below"));
     let margin = value("margin")
-        .map(|margin| if rail.is_share { format!("{} pp", short(margin * 100.0)) } else { short(margin) });
+        .map(|margin| if rail.is_share { format!("{}\u{a0}pp", short(margin * 100.0)) } else { short(margin) });
     html! {
         tr {
-            th scope="row" { (rail.metric) }
-            td data-label="arm" { (rail.arm) }
+            th scope="row" { (words(&rail.metric)) }
+            td data-label="arm" { (words(&rail.arm)) }
             td data-label="state" { (badge(tone, &rail.state)) }
             @if let Some((events, most)) = whole("events").zip(whole("most")) {
-                td data-label="control, arm" { (events) " of at most " (most) }
-                td data-label="worse by" { "counted" }
+                td.t data-label="control, arm" { (events) " of at most " (most) }
+                td data-label="change" { "counted" }
                 td data-label="in margins" { span.small { (percent(events as f64 / most.max(1) as f64)) " of what is allowed" } }
             } @else {
-                td data-label="control, arm" { (side("control")) ", " (side("arm")) }
-                td data-label="worse by" {
-                    @if let Some((low, high)) = bounds { (Shown::difference(rail.is_share).interval([low, high])) }
-                    @else if let Some(why) = &rail.why { span.small { (why) } }
+                td.t data-label="control, arm" { (means(&sides, rail.is_share).join(", ")) }
+                td data-label="change" {
+                    @if let Some((low, high)) = bounds { (changed(rail, [low, high])) }
+                    @else if let Some(why) = &rail.why { span.small { (typeset(why)) } }
                     @else { "-" }
                     @if let Some(margin) = margin { br; span.small { "margin " (margin) } }
                 }
@@ -266,6 +282,21 @@ fn rail_row(rail: &ReportedGuardrail, scale: Scale) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_has_a_word_for_its_direction() {
+        let said = |kind: &str, ends: [f64; 2]| {
+            let rail = serde_json::json!({
+                "metric": "m", "arm": "b", "state": "holds", "is_share": true, "evidence": { "kind": kind },
+            });
+            changed(&serde_json::from_value(rail).expect("a guardrail"), ends)
+        };
+        assert_eq!(said("increase", [-0.14, -0.01]), "better by 1 to 14\u{a0}pp");
+        assert_eq!(said("decrease", [0.01, 0.14]), "worse by 1 to 14\u{a0}pp");
+        assert_eq!(said("increase", [-0.14, 0.02]), "\u{2212}14 to +2\u{a0}pp; + is worse");
+        assert_eq!(said("decrease", [-0.14, 0.02]), "\u{2212}2 to +14\u{a0}pp; \u{2212} is worse");
+        assert_eq!(said("mix", [0.0, 0.02]), "shifted by 0 to 2.0\u{a0}pp");
+    }
 
     #[test]
     fn one_value_has_one_place_on_a_scale() {

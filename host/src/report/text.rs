@@ -4,7 +4,7 @@ use std::fmt::{self, Formatter};
 
 use super::feeds;
 use super::formatting::{self, RAILS, Rail, line, number, p_is, probability};
-use super::rounding::mean;
+use super::rounding::{means, typeset};
 use super::{Report, ReportedGuardrail, ReportedMetric, SinceEnd, SinceShip};
 
 impl fmt::Display for Report {
@@ -43,7 +43,9 @@ impl Report {
         }
         let owner = if self.owner.is_empty() { String::new() } else { format!("owner {}; ", line(&self.owner)) };
         writeln!(f, "{owner}spec {}\n", self.spec_digest)?;
-        let verdict = format!("{}: {}", self.verdict.decision.to_uppercase(), self.verdict.why);
+        let verdict = format!("{}: {}", self.verdict.decision.to_uppercase(), typeset(&self.verdict.why));
+        let tolerated: String = self.tolerated().iter().map(|tolerated| format!("; it is {tolerated}")).collect();
+        let verdict = format!("{verdict}{tolerated}");
         match self.happened() {
             None => writeln!(f, "{verdict}")?,
             Some(happened) => {
@@ -56,19 +58,22 @@ impl Report {
             writeln!(f, "Since then, against those held back: {}", since.said())?;
         }
         for arm in &self.arms {
-            writeln!(f, "  {:<24} {}: {}", arm.arm, arm.decision, arm.why)?;
+            writeln!(f, "  {:<24} {}: {}{}", arm.arm, arm.decision, typeset(&arm.why), arm.but())?;
         }
         for why in &self.forbids {
-            writeln!(f, "forbids shipping: {why}")?;
+            writeln!(f, "forbids shipping: {}", typeset(why))?;
         }
         if let Some(next) = &self.outlook.next {
             writeln!(f, "next: {}", next.sentence())?;
+        }
+        if let Some(allocation) = &self.outlook.allocation {
+            writeln!(f, "shares: {}", allocation.line())?;
         }
         if let Some(progress) = &self.outlook.progress {
             writeln!(f, "progress: {}", self.progress_sentence(progress))?;
         }
         for warning in &self.warnings {
-            writeln!(f, "warning: {warning}")?;
+            writeln!(f, "warning: {}", typeset(warning))?;
         }
         for line in self.since_end.iter().flat_map(SinceEnd::lines) {
             writeln!(f, "{line}")?;
@@ -100,7 +105,7 @@ fn rail(f: &mut Formatter<'_>, guardrail: &ReportedGuardrail) -> fmt::Result {
         return writeln!(f, "{count}");
     }
     if let (true, Some(why)) = (rail.kind == "count", &guardrail.why) {
-        return writeln!(f, "{why}");
+        return writeln!(f, "{}", typeset(why));
     }
     if let Some(action) = &rail.action {
         write!(f, "share of '{action}' ")?;
@@ -118,7 +123,7 @@ fn rail(f: &mut Formatter<'_>, guardrail: &ReportedGuardrail) -> fmt::Result {
             "", rail.below, rail.alarm, rail.margin, rail.p, rail.alpha, alarm
         )
     } else if let Some(why) = &guardrail.why {
-        writeln!(f, "  {:<24} {why}", "")
+        writeln!(f, "  {:<24} {}", "", typeset(why))
     } else {
         Ok(())
     }
@@ -134,11 +139,12 @@ fn since_ship(f: &mut Formatter<'_>, since: &SinceShip) -> fmt::Result {
 
 fn measured(f: &mut Formatter<'_>, metric: &ReportedMetric) -> fmt::Result {
     writeln!(f, "\n{} ({})", metric.name, formatting::metric(metric))?;
-    for (name, arm) in &metric.arms {
-        writeln!(f, "  {name:<24} {:>9} units   mean {}", arm.units, mean(arm.mean, arm.units, metric.is_share))?;
+    let sides: Vec<_> = metric.arms.values().map(|arm| (arm.mean, arm.units)).collect();
+    for ((name, arm), mean) in metric.arms.iter().zip(means(&sides, metric.is_share)) {
+        writeln!(f, "  {name:<24} {:>9} units   mean {mean}", arm.units)?;
     }
     for found in &metric.comparisons {
-        let title = format!("{} - {}", found.arm, found.against);
+        let title = format!("{} \u{2212} {}", found.arm, found.against);
         writeln!(f, "  {title:<24} {}", formatting::comparison(found, metric.is_share))?;
     }
     Ok(())
@@ -207,21 +213,19 @@ impl Report {
 
     fn segments(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if !self.segments.is_empty() {
-            writeln!(f, "\nsegments (exploratory; units of control / of the arm)")?;
+            let alphas = formatting::segment_alphas(&self.segments);
+            writeln!(f, "\nsegments (exploratory; units of control / of the arm; {alphas})")?;
         }
         for found in &self.segments {
             let value = found.value.as_deref().map_or_else(|| "(not known)".to_owned(), line);
             let [control, arm] = found.units;
             write!(f, "  {} = {value}: {} in {} ({control} / {arm}): ", found.attribute, found.metric, found.arm)?;
-            match (&found.not_enough, found.interval) {
-                (None, Some(interval)) => writeln!(
-                    f,
-                    "{} in [{}], {}, {} among all",
-                    number(found.difference),
-                    interval.map(|end| number(Some(end))).join(", "),
-                    p_is(found.p),
-                    probability(found.adjusted_p)
-                )?,
+            match (&found.not_enough, found.difference.zip(found.interval)) {
+                (None, Some((difference, ends))) => {
+                    let (difference, ends) = formatting::bounded(difference, ends, found.is_share);
+                    let [p, among] = [p_is(found.p), probability(found.adjusted_p)];
+                    writeln!(f, "{difference} in {ends}, {p}, {among} among all")?;
+                }
                 (why, _) => writeln!(f, "not enough data: {}", why.as_deref().unwrap_or_default())?,
             }
         }

@@ -128,10 +128,15 @@ fn unbalanced(spec: &Experiment, analysis: &Analysis) -> String {
     let arms = spec.arms.iter().zip(&analysis.counts).zip(&analysis.expected);
     let named = arms.map(|((arm, units), share)| format!("{units} in '{}' for {:.0}", arm.name, share * total as f64));
     format!(
-        "units do not fall to the arms as the weights say: {} (sequential p = {:.2e}); nothing else can be trusted",
+        "units do not fall to the arms as the weights say: {} (sequential {}); nothing else can be trusted",
         named.collect::<Vec<_>>().join(", "),
-        analysis.srm_sequential_p
+        tiny(analysis.srm_sequential_p)
     )
+}
+
+/// A small probability. None is zero.
+fn tiny(p: f64) -> String {
+    if p < 1e-300 { "p < 1e-300".to_owned() } else { format!("p = {p:.2e}") }
 }
 
 /// Harm that stops the experiment. An arm that is dropped for harm stops alone.
@@ -169,7 +174,7 @@ fn is_guarded(spec: &Experiment, metric: usize) -> bool {
 fn waits_for(observed: &Observed, analysis: &Analysis, arms: &[ArmVerdict]) -> String {
     let goals = || analysis.metrics.iter().filter(|m| observed.course.is_goal(&observed.spec.metrics[m.metric]));
     if goals().next().is_none() {
-        return "there is no goal to reach".to_owned();
+        return NO_GOAL.to_owned();
     }
     let has_won = |arm: &&ArmVerdict| goals().filter_map(|goal| goal.of_arm(&arm.arm)).any(Comparison::is_better);
     match arms.iter().find(has_won).or_else(|| arms.first().filter(|_| arms.len() == 1)) {
@@ -177,6 +182,9 @@ fn waits_for(observed: &Observed, analysis: &Analysis, arms: &[ArmVerdict]) -> S
         None => not_yet(analysis),
     }
 }
+
+/// What is said of a file that only watches.
+const NO_GOAL: &str = "guardrails only: there is no goal, so nothing ships by itself";
 
 fn not_yet(analysis: &Analysis) -> String {
     format!("no goal is significantly better yet, with {} of {} units mature", analysis.mature, analysis.entered)
@@ -201,7 +209,8 @@ impl ArmEvidence<'_> {
         }
         let Some(won) = self.goals().find(|(_, c)| c.is_better()) else {
             let worse = self.worse();
-            return say(Decide::Hold, worse.unwrap_or_else(|| not_yet(self.analysis)));
+            let waits = || if self.goals().next().is_none() { NO_GOAL.to_owned() } else { not_yet(self.analysis) };
+            return say(Decide::Hold, worse.unwrap_or_else(waits));
         };
         let won = self.told(won, "better");
         let open = self.worse().or_else(|| self.not_tolerated()).or_else(|| self.open_guardrail());

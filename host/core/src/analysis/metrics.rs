@@ -262,9 +262,9 @@ impl Summed {
         }
     }
 
-    /// An arm's mean or ratio. With adaptive shares a plain mean is biased. There, control's mean has
-    /// each batch weighted by its size ([`level`]), and another arm's is control's plus the
-    /// difference, so that the means differ by what is compared.
+    /// An arm's mean or ratio. Means differ by what is compared: where the difference is adjusted,
+    /// an arm's mean is control's plus the difference. Control's is the plain one; with adaptive
+    /// shares that would be biased, and each batch is weighted by its size ([`level`]).
     pub fn arm(&self, position: usize) -> ArmResult {
         let arm = &self.sum.arms[position];
         match self.by {
@@ -273,17 +273,24 @@ impl Summed {
                 ArmResult { units: arm.joint.n, mean: (under != 0.0).then(|| arm.joint.y().sum() / under) }
             }
             By::Batches => {
-                let mean = match batch_difference(&self.batches, self.control, position) {
-                    Ok(found) if position != self.control => Some(found.treatment),
-                    // Nothing is compared: no reward varies, say.
-                    _ => level(&self.batches, position),
-                };
+                let control = level(&self.batches, self.control);
+                // Nothing may be compared: no reward varies, say.
+                let mean = self.above(control, position).or_else(|| level(&self.batches, position));
                 ArmResult { units: arm.moments.n, mean }
             }
-            By::Plain | By::Covariates(_) => {
-                ArmResult { units: arm.moments.n, mean: (arm.moments.n > 0).then_some(arm.moments.mean) }
+            By::Plain => ArmResult { units: arm.moments.n, mean: mean_of(&arm.moments) },
+            By::Covariates(_) => {
+                let control = mean_of(&self.sum.arms[self.control].moments);
+                let mean = self.above(control, position).or_else(|| mean_of(&arm.moments));
+                ArmResult { units: arm.moments.n, mean }
             }
         }
+    }
+
+    /// Control's mean plus an arm's difference; none for control, and where nothing can be compared.
+    fn above(&self, control: Option<f64>, arm: usize) -> Option<f64> {
+        let found = (arm != self.control).then(|| self.estimate(self.control, arm).ok())??;
+        Some(control? + found.difference)
     }
 
     /// Events in an arm so far, immature units included.
@@ -300,6 +307,10 @@ impl Summed {
     pub fn kind(&self) -> Kind {
         self.kind
     }
+}
+
+fn mean_of(numbers: &Moments) -> Option<f64> {
+    (numbers.n > 0).then_some(numbers.mean)
 }
 
 /// Units that a metric is computed from; for a fixed method, the planned ones.

@@ -74,9 +74,17 @@ impl Experiment {
         })
     }
 
-    /// What each guardrail stops for, and from when on an arm may ship.
+    /// What each guardrail stops for, and from when on an arm may ship; with what would let a change
+    /// within the margin run on, where any change stops it.
     pub fn meanings(&self) -> Vec<String> {
-        self.guardrails.iter().map(|rail| format!("guardrail '{}': {}", rail.name, rail.meaning(self))).collect()
+        let hint = |rail: &Guardrail| match rail.margin {
+            Margin::Difference { margin, is_relative: false, alarm: 0.0, .. } if margin > 0.0 => {
+                format!("; with alarm = {margin} a change within the margin would not stop it")
+            }
+            _ => String::new(),
+        };
+        let meaning = |rail: &Guardrail| format!("guardrail '{}': {}{}", rail.name, rail.meaning(self), hint(rail));
+        self.guardrails.iter().map(meaning).collect()
     }
 
     /// A ramp step that asks for guardrails that hold, where there are none.
@@ -94,13 +102,15 @@ impl Experiment {
 impl Guardrail {
     /// What it stops for, and from when on an arm may ship, in a sentence.
     pub fn meaning(&self, spec: &Experiment) -> String {
-        let does = match self.on_breach {
-            OnBreach::Abort => "ends the experiment",
+        let stops = match self.on_breach {
+            OnBreach::Abort => "stops the experiment",
             OnBreach::Pause => "pauses the experiment",
             OnBreach::DropArm => "drops the arm",
         };
         let (margin, is_relative, more_is_harm, alarm) = match self.margin {
-            Margin::Count(most) => return format!("one event more than {most} in an arm {does}"),
+            Margin::Count(most) => {
+                return format!("{stops} at more than {most} events in an arm; an arm ships with at most {most}");
+            }
             Margin::Difference { margin, is_relative, more_is_harm, alarm } => {
                 (margin, is_relative, more_is_harm, alarm)
             }
@@ -110,21 +120,35 @@ impl Guardrail {
             (false, true) => "increase",
             (false, false) => "decrease",
         };
-        let article = if change == "increase" { "an" } else { "a" };
-        let stops = match alarm {
-            0.0 => format!("any significant {change} {does}"),
-            alarm => format!("{article} {change} that is surely above {alarm} {does}"),
+        let metric = match self.watched {
+            Watched::Metric(at) => spec.metrics.get(at),
+            _ => None,
         };
-        let of = if is_relative { format!("{} % of control's mean", margin * 100.0) } else { margin.to_string() };
-        let ships = format!("an arm ships only once its {change} is surely below {of}");
-        let narrow = (alarm == 0.0 && margin > 0.0).then(|| {
-            format!("; a smaller {change} stops it too, unless alarm says from when on it is harm (alarm = {margin})")
-        });
-        let is_mean = |at: usize| matches!(spec.metrics.get(at).map(|m| &m.quantity), Some(Quantity::Ratio(..)));
-        let by_rows = matches!(self.watched, Watched::Metric(at) if is_mean(at));
-        let early = if by_rows { " (mature units only)" } else { "" };
-        format!("{stops}{early}, and {ships}{}", narrow.filter(|_| !is_relative).unwrap_or_default())
+        let is_share = metric.is_none_or(|metric| metric.limits() == Some([0.0, 1.0]));
+        let amount = |value: f64| if is_share { points(value) } else { rounded(value).to_string() };
+        let harm = match alarm {
+            0.0 => format!("at any significant {change}"),
+            alarm => format!("once the {change} is surely above {}", amount(alarm)),
+        };
+        let is_ratio = metric.is_some_and(|metric| matches!(metric.quantity, Quantity::Ratio(..)));
+        let early = if is_ratio { " (of mature units)" } else { "" };
+        let margin =
+            if is_relative { format!("{} % of control's mean", rounded(margin * 100.0)) } else { amount(margin) };
+        format!("{stops} {harm}{early}; an arm ships once the {change} is surely below {margin}")
     }
+}
+
+/// A difference of shares in percentage points.
+fn points(difference: f64) -> String {
+    match rounded(difference * 100.0) {
+        1.0 => "1 percentage point".to_owned(),
+        many => format!("{many} percentage points"),
+    }
+}
+
+/// A configured number without the last bits of its binary form.
+fn rounded(value: f64) -> f64 {
+    (value * 1e9).round() / 1e9
 }
 
 #[cfg(test)]
@@ -188,19 +212,23 @@ mod tests {
         };
         assert_eq!(
             meaning("max_increase = 0.2"),
-            "any significant increase ends the experiment, and an arm ships only once its increase is surely below 0.2; a \
-             smaller increase stops it too, unless alarm says from when on it is harm (alarm = 0.2)"
+            "stops the experiment at any significant increase; an arm ships once the increase is surely below 20 \
+             percentage points"
         );
         assert_eq!(
-            meaning("max_increase = 0.2\nalarm = 0.1\non_breach = \"drop_arm\""),
-            "an increase that is surely above 0.1 drops the arm, and an arm ships only once its increase is surely below 0.2"
+            meaning("max_increase = 0.07\nalarm = 0.01\non_breach = \"drop_arm\""),
+            "drops the arm once the increase is surely above 1 percentage point; an arm ships once the increase is surely \
+             below 7 percentage points"
         );
         assert!(
-            meaning("max_increase = 1.0\nmargin_type = \"relative\"").ends_with("surely below 100 % of control's mean")
+            meaning("max_increase = 0.05\nmargin_type = \"relative\"").ends_with("surely below 5 % of control's mean")
         );
         assert_eq!(
             meaning("max_count = 3\non_breach = \"pause\""),
-            "one event more than 3 in an arm pauses the experiment"
+            "pauses the experiment at more than 3 events in an arm; an arm ships with at most 3"
         );
+        let hints =
+            |more: &str| spec(&GOOD.replace("max_increase = 0.01", more)).meanings()[0].contains("with alarm = 0.2");
+        assert!(hints("max_increase = 0.2") && !hints("max_increase = 0.2\nalarm = 0.1"));
     }
 }

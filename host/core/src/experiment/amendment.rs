@@ -186,6 +186,7 @@ pub fn between(old: &Experiment, new: &Experiment, declared: Option<&Declared>) 
         reuse_slot: _,
         notify: _,
         digest: _,
+        text: _,
         metrics: _,
         guardrails,
         fairness,

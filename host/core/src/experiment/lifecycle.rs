@@ -465,6 +465,19 @@ impl Status {
     }
 }
 
+/// A time to its two largest units: the seconds of twelve days tell nobody anything.
 fn span(ms: u64) -> String {
-    humantime::format_duration(core::time::Duration::from_millis(ms)).to_string()
+    let units = [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second")];
+    let Some(first) = units.iter().position(|(unit, _)| ms >= *unit) else { return format!("{ms} ms") };
+    let mut left = ms;
+    let mut parts = Vec::with_capacity(2);
+    for (unit, name) in units.iter().skip(first).take(2) {
+        match left / unit {
+            0 => {}
+            1 => parts.push(format!("1 {name}")),
+            n => parts.push(format!("{n} {name}s")),
+        }
+        left %= unit;
+    }
+    parts.join(" ")
 }

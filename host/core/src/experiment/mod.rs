@@ -87,6 +87,8 @@ pub struct Experiment {
     pub notify: Vec<Hook>,
     /// SHA-256 of the file.
     pub digest: Name,
+    /// The file's text.
+    pub text: Box<str>,
 }
 
 /// A webhook.
@@ -197,6 +199,7 @@ impl Experiment {
             reuse_slot: raw.reuse_slot,
             notify,
             digest: crate::digest(text.as_bytes()).into(),
+            text: text.into(),
         };
         match spec.gate_without_guardrails() {
             Some(why) => Err(why),

@@ -1,5 +1,7 @@
 //! Axis ticks: round numbers and calendar times.
 
+use crate::report::rounding::typeset;
+
 const DAY: u64 = 86_400_000;
 
 /// Positions and their labels.
@@ -44,21 +46,21 @@ pub(super) fn compact(value: f64, step: f64) -> String {
     }
     if !(1e-5..1e12).contains(&step) {
         let digits = (value.abs().log10().floor() - step.log10().floor()).clamp(0.0, 2.0) as usize;
-        return format!("{value:.digits$e}");
+        return typeset(&format!("{value:.digits$e}"));
     }
     let (unit, sign) = [(1e9, "G"), (1e6, "M"), (1e3, "k")].into_iter().find(|(n, _)| step >= *n).unwrap_or((1.0, ""));
     // A logarithm may miss a whole number by little.
     let decimals = if unit > 1.0 { 0 } else { (-(step.log10() + 1e-9).floor()).max(0.0) as usize };
-    format!("{:.decimals$}{sign}", value / unit)
+    typeset(&format!("{:.decimals$}{sign}", value / unit))
 }
 
-/// When to write the time: at most six times.
+/// When to write the time: at most four times, which is what a phone has room for.
 pub(super) fn times(from: u64, to: u64) -> Ticks {
     const SECONDS: [u64; 26] = [
         1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800,
         345_600, 604_800, 1_209_600, 2_592_000, 7_862_400, 15_724_800, 31_536_000,
     ];
-    let step = SECONDS.map(|n| n * 1000).into_iter().find(|step| (to - from) / step < 6).unwrap_or((to - from) / 5);
+    let step = SECONDS.map(|n| n * 1000).into_iter().find(|step| (to - from) / step < 4).unwrap_or((to - from) / 3);
     let format = match step {
         0..60_000 => "%H:%M:%S",
         60_000..DAY if to - from > DAY => "%b %-d %H:%M",
@@ -89,11 +91,14 @@ mod tests {
 
     #[test]
     fn numbers_are_round_and_a_flat_range_has_a_height() {
-        assert_eq!(texts(linear([-0.013, 0.021])), ["-0.02", "-0.01", "0", "0.01", "0.02", "0.03"]);
+        assert_eq!(texts(linear([-0.013, 0.021])), ["\u{2212}0.02", "\u{2212}0.01", "0", "0.01", "0.02", "0.03"]);
         assert_eq!(texts(linear([3900.0])), ["0", "1k", "2k", "3k", "4k"]);
         assert_eq!(texts(linear([])), ["0", "0.5"]);
         assert_eq!(texts(linear([1.9e-5])), ["0", "5e-6", "1.0e-5", "1.5e-5", "2.0e-5"]);
-        assert_eq!([compact(0.01184, 1e-4), compact(-23456.0, 2e3), compact(-0.0, 0.0)], ["0.0118", "-23k", "0"]);
+        assert_eq!(
+            [compact(0.01184, 1e-4), compact(-23456.0, 2e3), compact(-0.0, 0.0)],
+            ["0.0118", "\u{2212}23k", "0"]
+        );
         assert_eq!(texts(powers(-3.0)), ["0.001", "0.01", "0.1", "1"]);
         for least in -12..0 {
             assert!(powers(f64::from(least)).iter().any(|tick| tick.1 == "0.01") || least == -1);
@@ -109,16 +114,16 @@ mod tests {
         let start = 1_795_000_000_000;
         for (span, first) in [
             (20_000, "11:06:40"),
-            (2 * 3_600_000, "11:30"),
+            (2 * 3_600_000, "12:00"),
             (DAY + DAY / 2, "Nov 18 12:00"),
             (60 * DAY, "Nov 19"),
             (800 * DAY, "Nov 2026"),
         ] {
             let ticks = texts(times(start, start + span));
-            assert!((2..=6).contains(&ticks.len()), "{ticks:?}");
+            assert!((2..=4).contains(&ticks.len()), "{ticks:?}");
             assert_eq!(ticks[0], first);
         }
         assert_eq!(times(start, start).len(), 2);
-        assert!(times(0, u64::MAX).len() <= 6);
+        assert!(times(0, u64::MAX).len() <= 4);
     }
 }

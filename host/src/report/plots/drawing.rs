@@ -1,5 +1,5 @@
-//! A plot as SVG. Lines differ in colour and dash, and are labelled beside the plot, so that they
-//! remain distinguishable in greyscale.
+//! A plot as SVG, drawn for the width of a phone and enlarged on wider pages. Lines differ in colour
+//! and dash, and are named below the plot, so that they remain distinguishable in greyscale.
 
 use maud::{Markup, PreEscaped, html};
 use plotters::prelude::*;
@@ -12,12 +12,13 @@ pub(super) type Points = Vec<(f64, f64)>;
 
 /// Pixels of the page have this many steps in the drawing: the backend rounds to whole ones.
 const FINE: u32 = 2;
-const WIDTH: u32 = 760 * FINE;
-const LEFT: u32 = 50 * FINE;
-/// For the lines' labels; the same in each plot, so that the time axes align.
-const RIGHT: u32 = 150 * FINE;
-/// The backend divides by 1.24.
-const TEXT: f64 = 11.0 * FINE as f64 * 1.24;
+const WIDTH: u32 = 460 * FINE;
+/// The same in each plot, so that the time axes align.
+const LEFT: u32 = 58 * FINE;
+/// For half of the last time.
+const RIGHT: u32 = 44 * FINE;
+/// Ten pixels on a phone. The backend divides by 1.24.
+const TEXT: f64 = 14.0 * FINE as f64 * 1.24;
 const GREY: RGBColor = RGBColor(0x55, 0x55, 0x55);
 const GRID: RGBColor = RGBColor(0xE6, 0xE6, 0xE6);
 /// By Okabe and Ito, without the yellow, which is too pale for a line; with the dashes of each.
@@ -76,10 +77,30 @@ impl Plot {
         html! {
             figure {
                 figcaption.small { b { (self.title) } (caption) }
-                svg viewBox={ "0 0 " (WIDTH) " " (self.height * FINE) } role="img" aria-label={ (self.title) (caption) }
-                    style={ "width:100%;max-width:" (WIDTH / FINE) "px;height:auto" } {
+                svg.plot viewBox={ "0 0 " (WIDTH) " " (self.height * FINE) } role="img" aria-label={ (self.title) (caption) } {
                     // The backend has escaped the names in its drawing.
                     (PreEscaped(inner.trim_end().trim_end_matches("</svg>")))
+                }
+                (self.names())
+            }
+        }
+    }
+
+    /// The lines' names, each beside a piece of its line.
+    fn names(&self) -> Markup {
+        let hex = |RGBColor(red, green, blue): RGBColor| format!("#{red:02X}{green:02X}{blue:02X}");
+        html! {
+            p.keys {
+                @for ((name, points), (colour, dash)) in self.lines.iter().zip(STYLES) {
+                    @if !points.is_empty() {
+                        span {
+                            svg.key viewBox="0 0 48 8" aria-hidden="true" {
+                                line x2="48" y1="4" y2="4" stroke=(hex(colour))
+                                    stroke-dasharray=[(!dash.is_empty()).then_some(dash)] stroke-width="4" {}
+                            }
+                            (name)
+                        }
+                    }
                 }
             }
         }
@@ -95,8 +116,8 @@ impl Plot {
         let root = SVGBackend::with_string(&mut svg, (WIDTH, self.height * FINE)).into_drawing_area();
         let ((left, right), (low, high)) = ((from as f64, (to as f64).max(from as f64 + 1.0)), ends(&self.y));
         let mut chart = ChartBuilder::on(&root)
-            .margin_top(14 * FINE)
-            .margin_bottom(18 * FINE)
+            .margin_top(18 * FINE)
+            .margin_bottom(22 * FINE)
             .margin_left(LEFT)
             .margin_right(RIGHT)
             .build_cartesian_2d(left..right, low..high)?;
@@ -122,6 +143,8 @@ impl Plot {
         }
         let top = chart.backend_coord(&(left, high)).1;
         for (x, label) in labelled(&phases, shipped) {
+            // Not above the vertical axis, whose uppermost number is there.
+            let x = x.max(LEFT as i32 + label.len() as i32 * pixel(5));
             root.draw_text(&label, &text(HPos::Center, VPos::Bottom), (x, top))?;
         }
         let inside = |points: &Points| points.iter().map(|(x, y)| (*x, y.clamp(low, high))).collect::<Vec<_>>();
@@ -131,21 +154,9 @@ impl Plot {
         if let Some(rule) = self.rule {
             chart.draw_series([PathElement::new([(left, rule), (right, rule)], GREY.stroke_width(FINE))])?;
         }
-        let mut names = Vec::with_capacity(self.lines.len());
-        for ((name, points), (colour, _)) in self.lines.iter().zip(STYLES) {
+        for ((_, points), (colour, _)) in self.lines.iter().zip(STYLES) {
             let points = inside(points);
-            let Some(last) = points.last() else { continue };
-            names.push((chart.backend_coord(last).1, name, colour));
             chart.draw_series([PathElement::new(points, colour.stroke_width(2 * FINE))])?;
-        }
-        names.sort_by_key(|name| name.0);
-        let bottom = chart.backend_coord(&(left, low)).1;
-        let heights = spread(names.iter().map(|name| name.0).collect(), pixel(14), bottom);
-        let x = (WIDTH - RIGHT) as i32 + pixel(8);
-        for ((_, name, colour), y) in names.into_iter().zip(heights) {
-            root.draw(&PathElement::new([(x, y), (x + pixel(24), y)], colour.stroke_width(2 * FINE)))?;
-            let style = text(HPos::Left, VPos::Center).color(&BLACK);
-            root.draw_text(&shortened(name), &style, (x + pixel(29), y))?;
         }
         root.present()?;
         drop((chart, root));
@@ -156,8 +167,8 @@ impl Plot {
 /// Labels above the lines where phases begin, shortened or left out where they would overlap.
 fn labelled(phases: &[(i32, u32)], shipped: &[u32]) -> Vec<(i32, String)> {
     // Half of what a label takes, and half of what a number of two digits does.
-    const WIDE: i32 = 26 * FINE as i32;
-    const NARROW: i32 = 8 * FINE as i32;
+    const WIDE: i32 = 32 * FINE as i32;
+    const NARROW: i32 = 10 * FINE as i32;
     let mut labels = Vec::with_capacity(phases.len());
     let mut free = i32::MIN;
     for (at, (x, phase)) in phases.iter().enumerate() {
@@ -175,54 +186,9 @@ fn labelled(phases: &[(i32, u32)], shipped: &[u32]) -> Vec<(i32, String)> {
     labels
 }
 
-/// Label heights, in order, spread so that none overlaps.
-fn spread(mut heights: Vec<i32>, gap: i32, bottom: i32) -> Vec<i32> {
-    for i in 1..heights.len() {
-        heights[i] = heights[i].max(heights[i - 1] + gap);
-    }
-    let mut below = bottom + gap;
-    for height in heights.iter_mut().rev() {
-        *height = (*height).min(below - gap);
-        below = *height;
-    }
-    heights
-}
-
-/// A name that fits the margin. Names often differ at their ends only, so the middle goes.
-fn shortened(name: &str) -> String {
-    const ROOM: u32 = 110;
-    // Nothing measures text here: these are about what letters of common fonts take.
-    let width = |letter: &char| match letter {
-        'i' | 'j' | 'l' | 't' | 'f' | 'r' | ' ' | '.' | ',' | '-' | ':' => 5,
-        'm' | 'w' | 'M' | 'W' | '@' | '%' => 10,
-        'A'..='Z' => 8,
-        _ if letter.is_ascii() => 7,
-        _ => 12,
-    };
-    let letters: Vec<char> = name.chars().filter(|letter| !letter.is_control()).collect();
-    if letters.iter().map(width).sum::<u32>() <= ROOM {
-        return letters.into_iter().collect();
-    }
-    let fits = |left: &mut u32, letter: &char| {
-        *left = left.checked_sub(width(letter))?;
-        Some(*letter)
-    };
-    let half = ROOM / 2 - 5;
-    let start: String = letters.iter().scan(half, fits).collect();
-    let end: Vec<char> = letters.iter().rev().scan(half, fits).collect();
-    format!("{start}\u{2026}{}", end.into_iter().rev().collect::<String>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn labels_keep_their_distance_and_stay_above_the_bottom() {
-        assert_eq!(spread(vec![10, 11, 12, 90], 14, 100), [10, 24, 38, 90]);
-        assert_eq!(spread(vec![99, 99, 100], 14, 100), [72, 86, 100]);
-        assert!(spread(Vec::new(), 14, 100).is_empty());
-    }
 
     #[test]
     fn phases_that_begin_close_together_are_numbers_and_the_last_one_shipped() {
@@ -230,13 +196,5 @@ mod tests {
         assert_eq!(said(&[(100, 2), (300, 3), (500, 4)]), ["phase 2", "phase 3", "shipped"]);
         assert_eq!(said(&[(100, 2), (140, 3), (500, 4)]), ["2", "3", "shipped"]);
         assert_eq!(said(&[(100, 2), (140, 3), (150, 4)]), ["2", "3"]);
-    }
-
-    #[test]
-    fn a_long_name_keeps_both_ends() {
-        assert_eq!(shortened("treatment"), "treatment");
-        let short = shortened("recommendations-by-embedding-v12");
-        assert!(short.starts_with("recomm") && short.ends_with("-v12") && short.chars().count() < 20, "{short}");
-        assert_eq!(shortened("a\nb\0"), "ab");
     }
 }

@@ -10,6 +10,7 @@ use maud::{Markup, html};
 
 use self::axis::{compact, ends, linear, powers, shares, time};
 use self::drawing::{Plot, Points, STYLES};
+use super::rounding::Shown;
 use super::{Report, ReportedMetric};
 use crate::experiments::{Effect, HistoryPoint};
 
@@ -40,22 +41,31 @@ impl<'a> History<'a> {
 
     /// A metric's effect over time in an arm against control.
     pub(super) fn effect(&self, metric: &ReportedMetric, arm: &str) -> Markup {
-        let (factor, unit) = if metric.is_share { (100.0, ", in percentage points") } else { (1.0, "") };
-        let says = format!("the difference and its interval{unit}");
-        self.over_time(metric, arm, "diff.", &says, &|_| factor)
+        let (factor, unit) = if metric.is_share { (100.0, "percentage points") } else { (1.0, "the metric's unit") };
+        let says = format!("the difference and its interval, in {unit}");
+        let last = |value: f64, effect: &Effect| match metric.is_share {
+            true => {
+                let [low, high] = effect.interval;
+                format!("difference {}", Shown::Points.signed(effect.difference, high - low))
+            }
+            false => format!("difference {}", compact(value, value.abs() / 100.0)),
+        };
+        self.over_time(metric, arm, &last, &says, &|_| factor)
     }
 
     /// The cumulative total of a metric's effect over time.
     pub(super) fn total(&self, metric: &ReportedMetric, arm: &str) -> Markup {
         let says = "what the difference adds up to so far, times the arm's mature units";
-        self.over_time(metric, arm, "total", says, &|effect| effect.units as f64)
+        let unit = if metric.is_share { " units" } else { "" };
+        let last = |value: f64, _: &Effect| format!("total {}{unit}", compact(value, value.abs() / 100.0));
+        self.over_time(metric, arm, &last, says, &|effect| effect.units as f64)
     }
 
     fn over_time(
         &self,
         metric: &ReportedMetric,
         arm: &str,
-        name: &str,
+        name: &dyn Fn(f64, &Effect) -> String,
         says: &str,
         times: &dyn Fn(&Effect) -> f64,
     ) -> Markup {
@@ -86,7 +96,7 @@ impl<'a> History<'a> {
 
 fn effect_plot(
     effects: &[(f64, Effect)],
-    name: &str,
+    name: &dyn Fn(f64, &Effect) -> String,
     [title, mut caption]: [String; 2],
     times: &dyn Fn(&Effect) -> f64,
 ) -> Option<Plot> {
@@ -95,7 +105,8 @@ fn effect_plot(
     let (low, high): (Points, Points) =
         end(0).zip(end(1)).filter(|(low, high)| plottable(low.1) && plottable(high.1)).unzip();
     // Two points do not make a plot.
-    let (_, last) = line.last().filter(|_| line.len() > 2)?;
+    let (last_at, last) = line.last().filter(|_| line.len() > 2)?;
+    let (_, newest) = effects.iter().rev().find(|(at, _)| at == last_at)?;
     // The first intervals may be so wide that they would hide the others.
     let values = |quarter: usize| {
         let later = [&line, &low, &high].into_iter().flat_map(move |all| all.iter().skip(all.len() * quarter / 4));
@@ -107,7 +118,7 @@ fn effect_plot(
         y = shown;
         caption.push_str("; what is beyond the plot is cut at its edge");
     }
-    let name = format!("{name} {}", compact(*last, last.abs() / 100.0));
+    let name = name(*last, newest);
     let band = low.into_iter().chain(high.into_iter().rev()).collect();
     Some(Plot { band, rule: Some(0.0), ..Plot::new([title, caption], 220, y, vec![(name, line)]) })
 }
@@ -326,13 +337,15 @@ mod tests {
         for html in all(&history(300)) {
             assert!(!html.contains("http") && !html.contains("xmlns") && !html.contains("<i"), "{html}");
             let figures = html.matches("<figure>").count();
-            for tag in ["<svg ", "</svg>", "role=\"img\" aria-label=\"", "</figcaption>", "</figure>"] {
+            for tag in
+                ["<svg class=\"plot\"", "<p class=\"keys\"", "role=\"img\" aria-label=\"", "</figcaption>", "</figure>"]
+            {
                 assert_eq!(html.matches(tag).count(), figures, "{tag}");
             }
             assert!(html.len() < figures * 40_000, "{}", html.len());
         }
         // In a caption, an attribute and the drawing.
-        assert!(allocation(&history(9)).contains("\n&lt;i&gt;&quot;&amp;&apos;\n</text>"));
+        assert!(allocation(&history(9)).contains("</svg>&lt;i&gt;&quot;&amp;'</span>"));
         assert_eq!(over_time(&history(9), NASTY).matches("&lt;i&gt;&quot;&amp;'").count(), 4);
     }
 
@@ -352,14 +365,16 @@ mod tests {
 
     #[test]
     fn a_number_beside_a_line_keeps_its_sign_and_its_digits() {
-        for (difference, said) in [(-0.00138, "-0.00138"), (-0.000_012_34, "-1.23e-5"), (-98765.4, "-98765")] {
+        for (difference, said) in
+            [(-0.00138, "\u{2212}0.00138"), (-0.000_012_34, "\u{2212}1.23e-5"), (-98765.4, "\u{2212}98765")]
+        {
             let mut history = history(3);
             for effect in history.iter_mut().flat_map(|moment| &mut moment.effects) {
                 (effect.difference, effect.units) = (difference, 1_000_000);
             }
             let html = over_time(&history, NASTY);
-            assert!(html.contains(&format!("\ndiff. {said}\n")), "{said}: {html}");
-            assert!(html.contains("\ntotal -") && !html.contains('\u{2026}'), "{html}");
+            assert!(html.contains(&format!("</svg>difference {said}</span>")), "{said}: {html}");
+            assert!(html.contains("</svg>total \u{2212}") && !html.contains('\u{2026}'), "{html}");
         }
     }
 
@@ -388,7 +403,7 @@ mod tests {
         many.iter_mut().for_each(|moment| moment.units = (0..20).map(|i| (format!("arm{i}"), i)).collect());
         let html = allocation(&many);
         assert!(
-            html.contains("smaller ones left out: 13.") && html.contains("arm19\n") && !html.contains("arm12\n"),
+            html.contains("smaller ones left out: 13.") && html.contains("arm19<") && !html.contains("arm12<"),
             "{html}"
         );
     }
