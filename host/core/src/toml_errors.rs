@@ -154,6 +154,30 @@ const TABLES: &[(&str, &str)] = &[
     ("RawParameter", "[parameters.cap] with type and default below it"),
 ];
 
+/// What stands in place of a whole table that was written as a value, by its key.
+const WHOLE: &[(&str, &str)] = &[
+    ("server", "[server] with listen = \"127.0.0.1:8080\" below it"),
+    ("plugins", "[plugins] with dir = \"plugins\" below it"),
+    ("experiments", "[experiments] with dir = \"experiments\" below it"),
+    ("ledger", "[ledger] with url = \"sqlite:data/serin.db\" below it"),
+    ("limits", "[limits] with wall_ms = 25 below it"),
+    ("models", "[models.churn.\"1.0.0\"] with path = \"models/churn.onnx\" below it"),
+    ("features", "[features.profile] with entity and columns below it"),
+    ("layers", "[layers.offers] with unit below it"),
+    ("decision_points", "[decision_points.offers] with its keys below it"),
+    ("global_holdout", "[global_holdout] with unit and share below it"),
+    ("governance", "[governance] with approvals = 2 below it"),
+    ("arms", "[[arms]] with name, strategy and weight below it"),
+    ("metrics", "[[metrics]] with name, role and outcome below it"),
+    ("guardrails", "[[guardrails]] with metric and max_increase below it"),
+    ("fairness", "[[fairness]] with attribute, reference and adverse_actions below it"),
+    ("notify", "[[notify]] with url and events below it"),
+];
+
+fn whole(key: &str) -> Option<&'static str> {
+    WHOLE.iter().find(|(known, _)| *known == key).map(|(_, like)| *like)
+}
+
 /// The longest message about a file, in bytes, that shows a line of it.
 const MAX_SHOWN: usize = 1500;
 
@@ -197,13 +221,16 @@ fn in_plain_words(error: &toml::de::Error, text: &str) -> String {
     };
     let found = found.replace("floating point", "number").replace("invalid type: map", "invalid type: table");
     let found = found.replace("invalid type: sequence", "invalid type: list");
+    let found = found.trim_start_matches("invalid type: ");
     let table = expected.strip_prefix("struct ").and_then(|rest| rest.split(' ').next());
     let by_table = table.and_then(|table| TABLES.iter().find(|(known, _)| *known == table));
     let like = match (by_table, key_of(error, text)) {
         (Some((_, like)), _) => Some((*like).to_owned()),
         // The fallback of a model's score, not that of a decision point.
         (None, Some("fallback")) if expected == "f64" => Some("fallback = 0.5".to_owned()),
-        (None, Some(key)) => toml_example(key).map(|like| format!("{key} = {like}")),
+        (None, Some(key)) => {
+            whole(key).map(str::to_owned).or_else(|| toml_example(key).map(|like| format!("{key} = {like}")))
+        }
         (None, None) => None,
     };
     let expected = plain(expected);

@@ -13,25 +13,25 @@ pub(super) fn missing(text: &str) -> Option<String> {
     let mut lacks = Vec::new();
     for (name, point) in tables(&file, "decision_points") {
         let at = format!("decision_points.{name}");
-        lacks.extend(lacking(&at, point, POINT));
+        lacks.extend(lacking(text, &at, point, POINT));
         if let Some(Value::Table(fallback)) = point.get("fallback") {
-            lacks.extend(lacking(&format!("{at}.fallback"), fallback, &["action"]));
+            lacks.extend(lacking(text, &format!("{at}.fallback"), fallback, &["action"]));
         }
     }
     for (name, view) in tables(&file, "features") {
-        lacks.extend(lacking(&format!("features.{name}"), view, &["entity", "columns"]));
+        lacks.extend(lacking(text, &format!("features.{name}"), view, &["entity", "columns"]));
     }
     for (name, layer) in tables(&file, "layers") {
-        lacks.extend(lacking(&format!("layers.{name}"), layer, &["unit"]));
+        lacks.extend(lacking(text, &format!("layers.{name}"), layer, &["unit"]));
     }
     for (name, versions) in tables(&file, "models") {
         for (version, model) in versions.iter().filter_map(|(version, model)| Some((version, model.as_table()?))) {
-            lacks.extend(lacking(&format!("models.{name}.\"{version}\""), model, &["path"]));
+            lacks.extend(lacking(text, &format!("models.{name}.\"{version}\""), model, &["path"]));
         }
     }
     for (name, keys) in [("global_holdout", &["unit", "share"][..]), ("governance", &["approvals"])] {
         if let Some(Value::Table(table)) = file.get(name) {
-            lacks.extend(lacking(name, table, keys));
+            lacks.extend(lacking(text, name, table, keys));
         }
     }
     (!lacks.is_empty()).then(|| format!("keys are missing: {}", lacks.join("; ")))
@@ -42,13 +42,16 @@ fn tables<'f>(file: &'f Table, name: &str) -> impl Iterator<Item = (&'f String, 
     table.filter_map(|(name, value)| Some((name, value.as_table()?)))
 }
 
-/// What one table lacks, with an example of each key.
-fn lacking(at: &str, table: &Table, needed: &[&str]) -> Option<String> {
+/// What one table lacks, with the line of its head and an example of each key.
+fn lacking(text: &str, at: &str, table: &Table, needed: &[&str]) -> Option<String> {
     let lacks = needed.iter().filter(|key| !table.contains_key(**key));
     let lacks: Vec<String> = lacks
         .map(|key| toml_example(key).map_or_else(|| (*key).to_owned(), |like| format!("{key} = {like}")))
         .collect();
-    (!lacks.is_empty()).then(|| format!("[{at}] needs {}", lacks.join(", ")))
+    let head = format!("[{at}]");
+    let line = text.lines().position(|line| line.trim_start().starts_with(&head));
+    let line = line.map_or_else(String::new, |line| format!("line {}: ", line + 1));
+    (!lacks.is_empty()).then(|| format!("{line}[{at}] needs {}", lacks.join(", ")))
 }
 
 #[cfg(test)]
