@@ -288,20 +288,24 @@ fn the_limits_that_are_told_are_the_defaults() {
     }
 }
 
+/// The anchors of a document's headings.
+fn headings(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-")).collect()
+}
+
 #[test]
 fn every_link_leads_to_a_file_or_a_heading() {
     let text = read(DOCUMENT);
-    let headings: Vec<String> = text
-        .lines()
-        .filter(|line| line.starts_with('#'))
-        .map(|line| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-"))
-        .collect();
     let folder = root().join("guest-sdk");
     for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        let leads = match link.strip_prefix('#') {
-            Some(heading) => headings.iter().any(|known| known == heading),
-            None => folder.join(link).exists(),
-        };
+        let (file, heading) = link.split_once('#').map_or((link, None), |(file, heading)| (file, Some(heading)));
+        let linked = folder.join(if file.is_empty() { "README.md" } else { file });
+        let leads = linked.exists()
+            && heading.is_none_or(|heading| {
+                let text = std::fs::read_to_string(&linked).expect("reads");
+                headings(&text).iter().any(|known| known == heading)
+            });
         assert!(leads, "{DOCUMENT} links to {link}, which is not there");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::experiments::{report, state};
+use crate::experiments::{heard, report, state};
 use crate::support::{Deployment, Host, eventually, run, two_arms, wat};
 
 const CONFIG: &str = r#"
@@ -174,8 +174,12 @@ fn groups_covariates_and_segments_are_those_of_the_entry_and_harm_to_a_group_pau
     push(&host);
     let entered = enter(&host);
     happen(&host, &entered);
-    eventually("a group's harm is seen", Duration::from_secs(40), || (state(&host) == "paused").then_some(()));
+    eventually("a group's harm is seen", Duration::from_secs(40), || {
+        heard(&host, &["cured", "paid"]);
+        (state(&host) == "paused").then_some(())
+    });
     let found = eventually("all are mature", Duration::from_secs(40), || {
+        heard(&host, &["cured", "paid"]);
         let found = report(&host);
         (metric(&found, "cured")["left_out"]["not_mature"] == 0).then_some(found)
     });
