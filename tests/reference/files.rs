@@ -180,7 +180,7 @@ impl Kind {
             // The host puts the file's name before the message.
             Self::Experiment => {
                 let spec = Experiment::parse(text).map_err(|e| format!("{}: {e}", self.file()))?;
-                Ok(format!("{:?}", Experiment { digest: "".into(), ..spec }))
+                Ok(format!("{:?}", Experiment { text: "".into(), digest: "".into(), ..spec }))
             }
         }
     }
