@@ -13,7 +13,7 @@ use crate::support::{
 const RULES: &str = "plugins/outreach-rules-1.0.0.wasm";
 const SCORE: &str = "plugins/outreach-score-1.1.0.wasm";
 const SPEC: &str = "experiments/outreach-score.toml";
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 
 fn request() -> Value {
     json!({
