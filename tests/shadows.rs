@@ -93,12 +93,12 @@ fn a_shadow_shows_what_it_would_have_done_and_touches_nobody() {
     let same = page.split("<h2>Shadow arm same</h2>").nth(1).expect("a shadow");
     // A cross of what served and what would have; where both agree stands out.
     assert!(
-        same.contains("<th class=\"n\" scope=\"col\">go</th></tr></thead><tbody><tr><td>go</td><td class=\"n\"><b>"),
+        same.contains("<th class=\"n\" scope=\"col\">go</th></tr></thead><tbody><tr><th scope=\"row\">go</th><td class=\"n\" data-label=\"go\"><b>"),
         "{same}"
     );
     let other = page.split("<h2>Shadow arm other</h2>").nth(1).expect("a shadow");
     assert!(
-        other.contains("<th class=\"n\" scope=\"col\">none</th></tr></thead><tbody><tr><td>go</td><td class=\"n\">"),
+        other.contains("<th class=\"n\" scope=\"col\">none</th></tr></thead><tbody><tr><th scope=\"row\">go</th><td class=\"n\" data-label=\"none\">"),
         "{other}"
     );
 }

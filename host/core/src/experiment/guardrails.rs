@@ -1,7 +1,7 @@
 //! Guardrails.
 
 use super::metrics::{Metric, Role, one_of};
-use super::raw::RawGuardrail;
+use super::raw::{RawExperiment, RawGuardrail};
 use crate::Name;
 use crate::manifest::duration_ms;
 
@@ -101,14 +101,19 @@ fn watched(raw: &RawGuardrail, metrics: &[Metric]) -> Result<Watched, String> {
     })
 }
 
+/// The guardrails. The metrics learn from them which way is worse.
+pub(super) fn all(raw: &RawExperiment, metrics: &mut [Metric]) -> Result<Vec<Guardrail>, String> {
+    let guardrails: Vec<_> = raw.guardrails.iter().map(|g| Guardrail::of(g, metrics)).collect::<Result<_, _>>()?;
+    for (at, metric) in metrics.iter_mut().enumerate() {
+        let is_declared = raw.metrics.iter().any(|raw| *raw.name == *metric.name && raw.direction.is_some());
+        metric.more_is_better = direction(&guardrails, at, metric, is_declared)?;
+    }
+    Ok(guardrails)
+}
+
 /// Whether more is better at the metric at a position, as far as its guardrails go: they and the
 /// metric's direction must agree. Without a declared direction what a guardrail bounds is the worse.
-pub(super) fn direction(
-    guardrails: &[Guardrail],
-    at: usize,
-    metric: &Metric,
-    is_declared: bool,
-) -> Result<bool, String> {
+fn direction(guardrails: &[Guardrail], at: usize, metric: &Metric, is_declared: bool) -> Result<bool, String> {
     let of_metric = guardrails.iter().filter(|rail| rail.watched == Watched::Metric(at));
     let harm = of_metric.filter_map(|rail| match rail.margin {
         Margin::Difference { more_is_harm, .. } => Some(more_is_harm),

@@ -155,7 +155,8 @@ impl Experiment {
         bounded(&raw)?;
         let slot = slot(&raw)?;
         let ramp = ramp::ramp(&raw)?;
-        let (metrics, guardrails) = measured(&raw)?;
+        let mut metrics = metrics(&raw)?;
+        let guardrails = guardrails::all(&raw, &mut metrics)?;
         let fairness = fairness(&raw)?;
         let segments = raw.segments.iter().map(|text| Attribute::parse(text));
         let segments = segments.collect::<Result<_, _>>().map_err(|e| format!("segments: {e}"))?;
@@ -206,17 +207,6 @@ impl Experiment {
             None => Ok(spec),
         }
     }
-}
-
-/// The metrics and the guardrails, which agree on what is worse.
-fn measured(raw: &RawExperiment) -> Result<(Vec<Metric>, Vec<Guardrail>), String> {
-    let mut metrics = metrics(raw)?;
-    let guardrails: Vec<_> = raw.guardrails.iter().map(|g| Guardrail::of(g, &metrics)).collect::<Result<_, _>>()?;
-    for (at, metric) in metrics.iter_mut().enumerate() {
-        let is_declared = raw.metrics.iter().any(|raw| *raw.name == *metric.name && raw.direction.is_some());
-        metric.more_is_better = guardrails::direction(&guardrails, at, metric, is_declared)?;
-    }
-    Ok((metrics, guardrails))
 }
 
 impl Experiment {
