@@ -135,7 +135,7 @@ test("packages come from the lock alone, and what can't run is refused with why"
   lock();
   const good = built();
   assert.equal(good.status, 0, good.stderr);
-  // What the lock names is another file now.
+  // The file that the lock names has changed.
   pack('import os from "node:os";\nexport default os;\n');
   rmSync(join(dir, "dist"), { recursive: true });
   rmSync(npm.npm_config_cache, { recursive: true });

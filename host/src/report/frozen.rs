@@ -8,15 +8,19 @@ impl Report {
     /// This report with the evidence that shipped, where a winner has shipped and its report was kept.
     ///
     /// # Errors
-    /// The ledger's error. A kept report that cannot be read is replaced by what is known now.
-    pub fn as_shipped(self, ledger: &impl Reads, shipped_ms: Option<u64>) -> Result<Self, LedgerError> {
+    /// The ledger's error. A kept report that cannot be read is replaced by what is known now, and a
+    /// warning says so.
+    pub fn as_shipped(mut self, ledger: &impl Reads, shipped_ms: Option<u64>) -> Result<Self, LedgerError> {
         let Some(shipped_ms) = shipped_ms.filter(|_| self.since_ship.is_some()) else { return Ok(self) };
         let kept = ledger.final_report(&ship_report(&self.experiment, shipped_ms))?;
-        let kept = kept.and_then(|json| serde_json::from_str::<Self>(&json).ok());
-        Ok(match kept {
-            Some(kept) => self.with_evidence_of(kept),
-            None => self,
-        })
+        match kept.map(|json| serde_json::from_str::<Self>(&json)) {
+            Some(Ok(kept)) => return Ok(self.with_evidence_of(kept)),
+            Some(Err(error)) => self.warnings.push(format!(
+                "the evidence that shipped cannot be read ({error}): what is shown of it is computed anew"
+            )),
+            None => {}
+        }
+        Ok(self)
     }
 
     fn with_evidence_of(self, kept: Self) -> Self {

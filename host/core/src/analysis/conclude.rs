@@ -75,7 +75,7 @@ pub(super) fn conclude(observed: &Observed, analysis: &Analysis, now_ms: u64) ->
     let forbids = forbids(observed, analysis);
     let is_unbalanced = analysis.srm_sequential_p < SRM_ALPHA;
     let in_doubt = is_unbalanced.then(|| unbalanced(spec, analysis)).or_else(|| forbids.first().cloned());
-    // What an arm shows counts for nothing while the data are in doubt.
+    // No arm qualifies while the data are in doubt.
     if let Some(doubt) = &in_doubt {
         for arm in arms.iter_mut().filter(|arm| arm.decision == Decide::Ship) {
             (arm.decision, arm.why) = (Decide::Hold, format!("{}, but {doubt}", arm.why));
