@@ -183,7 +183,7 @@ fn waits_for(observed: &Observed, analysis: &Analysis, arms: &[ArmVerdict]) -> S
     }
 }
 
-/// What is said of a file that only watches.
+/// The verdict of an experiment without a goal.
 const NO_GOAL: &str = "guardrails only: there is no goal, so nothing ships by itself";
 
 fn not_yet(analysis: &Analysis) -> String {
