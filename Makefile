@@ -56,10 +56,11 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-# New seeds of the simulation, for an hour or for as many seconds as are asked for.
+# New seeds of the simulation, and of deployments by which check and a host are compared, for an hour
+# or for as many seconds as are asked for.
 soak: setup
-	SERIN_SEEDS=$(or $(SECONDS),3600)s cargo nextest run --locked --workspace --no-capture --profile soak \
-		-E 'test(simulation::seeds_that_are_asked_for)'
+	SERIN_SEEDS=$(or $(SECONDS),3600)s cargo nextest run --locked --workspace --success-output immediate --profile soak \
+		-E 'test(::seeds_that_are_asked_for)'
 
 # One table, and the same as JSON in $(TARGET)/bench.json.
 bench: release

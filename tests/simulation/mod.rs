@@ -9,17 +9,17 @@ mod faults;
 mod feeds;
 mod files;
 mod model;
-mod random;
 mod steps;
 mod world;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serin_core::experiment::Command::Start;
 use world::World;
+
+use crate::support::seeds::{play_asked_for, say_how_to_repeat};
 
 /// Steps of one seed.
 const STEPS: usize = 220;
@@ -40,10 +40,7 @@ fn play(seed: u64) {
     if let Err(panic) = played {
         eprintln!("the last steps of seed {seed}:");
         trace.iter().skip(trace.len().saturating_sub(60)).for_each(|line| eprintln!("{line}"));
-        eprintln!(
-            "seed {seed} failed; repeat it: SERIN_SEEDS={seed} cargo nextest run --workspace --no-capture \
-             -E 'test(simulation::seeds_that_are_asked_for)'"
-        );
+        say_how_to_repeat(seed, "simulation");
         std::panic::resume_unwind(panic);
     }
 }
@@ -73,21 +70,9 @@ fn no_order_of_steps_breaks_an_invariant_last_quarter() {
     play_all(225..300);
 }
 
-/// Plays what `SERIN_SEEDS` asks for: one seed as `17`, some as `17..40`, or as many from a random
-/// one on as there is time for, as `90s`.
 #[test]
 fn seeds_that_are_asked_for() {
-    let Ok(asked) = std::env::var("SERIN_SEEDS") else { return };
-    let number = |text: &str| text.parse::<u64>().expect("SERIN_SEEDS: 17, 17..40 or 90s");
-    if let Some(seconds) = asked.strip_suffix('s') {
-        let (end, first) = (Instant::now() + Duration::from_secs(number(seconds)), random::of_the_system());
-        let played = (first..).take_while(|_| Instant::now() < end).inspect(|seed| play(*seed)).count();
-        println!("{played} seeds from {first} on");
-    } else if let Some((from, to)) = asked.split_once("..") {
-        play_all(number(from)..number(to));
-    } else {
-        play(number(&asked));
-    }
+    play_asked_for(play);
 }
 
 /// Plays seeds with a defect put back, in a process of its own, until one fails.

@@ -21,7 +21,7 @@ use serin_core::experiment::{Command, Experiment, Status};
 use super::faults::Faults;
 use super::files::{self, CONFIG, File, IDS};
 use super::model::Model;
-use super::random::Random;
+use crate::support::seeds::Random;
 use crate::support::{Deployment, wat};
 
 /// Who the person is.

@@ -8,6 +8,7 @@ mod deployment;
 mod host;
 mod http;
 mod raw;
+pub mod seeds;
 mod specs;
 pub mod tables;
 pub mod wat;

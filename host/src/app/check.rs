@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serin_core::experiment::Pin;
+use serin_core::manifest::ModelId;
 
 use super::build::{build_pinned, unfit, wanted};
 use super::experiments::{Binder, Statuses};
@@ -137,7 +138,9 @@ fn check_models(config: &Config, recorded: &Recorded, findings: &mut Vec<Finding
     let runtime = match Runtime::load(1, Arc::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
-            findings.push(finding(&config.path, "models", Some(error.to_string())));
+            let without =
+                |(id, path): (&ModelId, &PathBuf)| finding(path, format!("model {id}"), Some(error.to_string()));
+            findings.extend(config.models.iter().map(without));
             return models;
         }
     };

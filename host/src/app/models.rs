@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serin_core::manifest::ModelId;
 
 use crate::config::Config;
-use crate::models::{Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, Trial, golden_path};
+use crate::models::{Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, RuntimeError, Trial, golden_path};
 use crate::registry::{AGAIN_MS, Archive, Stamp};
 use crate::status::ModelStatus;
 
@@ -38,7 +38,8 @@ struct NotLoaded {
 
 /// The known models.
 pub(super) struct Models {
-    runtime: Option<Runtime>,
+    runtime: OnceLock<Runtime>,
+    load_runtime: Box<dyn Fn() -> Result<Runtime, RuntimeError> + Send + Sync>,
     archive: Archive,
     /// Whether a version may change.
     dev: bool,
@@ -84,9 +85,22 @@ fn trial(archive: &Archive, id: &ModelId, files: &ModelFiles) -> Trial {
 }
 
 impl Models {
-    /// No models yet.
-    pub fn new(runtime: Option<Runtime>, archive: Archive, dev: bool) -> Self {
-        Self { runtime, archive, dev, known: Mutex::default() }
+    /// No models yet. ONNX Runtime is loaded once the first is declared, where it is not loaded yet.
+    pub fn new(
+        runtime: Option<Runtime>,
+        load_runtime: impl Fn() -> Result<Runtime, RuntimeError> + Send + Sync + 'static,
+        archive: Archive,
+        dev: bool,
+    ) -> Self {
+        let runtime = runtime.map_or_else(OnceLock::new, OnceLock::from);
+        Self { runtime, load_runtime: Box::new(load_runtime), archive, dev, known: Mutex::default() }
+    }
+
+    fn runtime(&self) -> Result<&Runtime, RuntimeError> {
+        match self.runtime.get() {
+            Some(runtime) => Ok(runtime),
+            None => (self.load_runtime)().map(|runtime| self.runtime.get_or_init(|| runtime)),
+        }
     }
 
     /// Loads new and changed models that these configurations name, and drops the rest. One caller
@@ -131,9 +145,13 @@ impl Models {
     /// the last applied one is loaded from the archive.
     fn load(&self, key: &Key, stamps: Stamps, before: Option<Found>, now_ms: u64) -> Found {
         let (id, path) = key;
-        let Some(runtime) = &self.runtime else {
-            let error = "ONNX Runtime is not loaded; restart the host to use models".to_owned();
-            return Found { stamps, again_ms: None, model: None, error: Some(error) };
+        let runtime = match self.runtime() {
+            Ok(runtime) => runtime,
+            // Whoever installs it need not restart the host.
+            Err(error) => {
+                let again_ms = Some(now_ms + AGAIN_MS);
+                return Found { stamps, again_ms, model: None, error: Some(error.to_string()) };
+            }
         };
         match self.load_new(runtime, id, path) {
             Ok(model) => Found { stamps, again_ms: None, model: Some(Arc::new(model)), error: None },

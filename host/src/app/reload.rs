@@ -90,7 +90,7 @@ pub struct ReloaderParts {
     pub archive: Archive,
     /// The feature store.
     pub store: Arc<EmbeddedStore>,
-    /// ONNX Runtime; none if no model is declared.
+    /// ONNX Runtime, where it is loaded already.
     pub runtime: Option<Runtime>,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -118,10 +118,12 @@ impl Reloader {
         let specs = last_specs(&archive, &config, |id| controller.status(id));
         // An edit is tried by a restart as it is by a running host: against what was in force.
         let config = last_config(&archive, &config).unwrap_or(config);
+        let (threads, of_models) = (config.fixed.threads, Arc::clone(&metrics));
+        let load_runtime = move || Runtime::load(threads, Arc::clone(&of_models));
         Self {
             deployment: Arc::new(ArcSwap::from_pointee(empty)),
             status: Arc::default(),
-            models: Models::new(runtime, archive.clone(), folder.is_dev()),
+            models: Models::new(runtime, load_runtime, archive.clone(), folder.is_dev()),
             folder,
             archive,
             store,

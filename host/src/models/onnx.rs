@@ -14,18 +14,29 @@ use super::Golden;
 #[derive(Clone)]
 pub(super) struct Library(Environment);
 
+/// The library of this process, once it is loaded: it allows for one.
+static LOADED: Mutex<Option<Library>> = Mutex::new(None);
+
 /// Why the library was not loaded.
 #[derive(Debug, thiserror::Error)]
 #[error("ONNX Runtime: {0}")]
 pub struct RuntimeError(pub(super) String);
 
 impl Library {
-    /// Loads the library: `ORT_DYLIB_PATH` if it is set, else the one that `make setup` lays
-    /// into the build folder.
+    /// The library of this process, which is loaded by the first call: `ORT_DYLIB_PATH` if it is set,
+    /// else the one that `make setup` lays into the build folder.
     ///
     /// # Errors
     /// Where it was looked for.
     pub fn load() -> Result<Self, RuntimeError> {
+        let mut loaded = LOADED.lock();
+        match &*loaded {
+            Some(library) => Ok(library.clone()),
+            None => Ok(loaded.insert(Self::load_first()?).clone()),
+        }
+    }
+
+    fn load_first() -> Result<Self, RuntimeError> {
         let path = library().ok_or_else(|| {
             RuntimeError("libonnxruntime.so was not found; run 'make setup', or name it in ORT_DYLIB_PATH".to_owned())
         })?;

@@ -53,9 +53,12 @@ pub(super) fn check(
                 if wanted.contains(&pin) {
                     found.warnings.extend(beyond_limits(config, &plugin));
                 }
+                let is_refused = found.error.is_some();
                 findings.push(found);
                 seen.entry(pin.clone()).or_insert(digest);
-                versions.entry(pin).or_insert_with(|| Arc::new(plugin));
+                if !is_refused {
+                    versions.entry(pin).or_insert_with(|| Arc::new(plugin));
+                }
             }
             Err(error) => findings.push(finding(&file, "plugin", Some(error.to_string()))),
         }
@@ -66,15 +69,18 @@ pub(super) fn check(
             continue;
         }
         if let Some(Ok(plugin)) = archived().map(|bytes| load_within_patience(&engines, bytes)) {
-            findings.push(from_archive(dir, pin));
+            findings.push(from_archive(dir, pin, seen.contains_key(pin)));
             versions.insert(pin.clone(), Arc::new(plugin));
         }
     }
     versions
 }
 
-fn from_archive(dir: &Path, pin: &Pin) -> Finding {
-    let warning = format!("the folder lacks {pin}; serve takes it from the archive: put its file back");
+fn from_archive(dir: &Path, pin: &Pin, is_refused: bool) -> Finding {
+    let warning = match is_refused {
+        true => format!("the file of {pin} is refused; serve goes on with what was published, from the archive"),
+        false => format!("the folder lacks {pin}; serve takes it from the archive: put its file back"),
+    };
     Finding { warnings: vec![warning], ..finding(dir, format!("plugin {pin}"), None) }
 }
 
