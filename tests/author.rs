@@ -160,9 +160,23 @@ fn check_warns_of_what_no_case_depends_on() {
     let toml = project.join("plugin.toml");
     let more = "\n[[features]]\nview = \"servicing\"\nname = \"balance_due\"\ntype = \"number\"\n\n[reasons]\n";
     let text = std::fs::read_to_string(&toml).expect("reads");
-    // Declared, never read; and a reason that nobody gives.
-    let features = more.trim_end_matches("\n[reasons]\n");
-    std::fs::write(&toml, text.replace("LATE = ", "NEVER = \"Never\"\nLATE = ") + features).expect("writes");
+    // Declared, never read; and a reason that nobody gives. One more is read, where it is missing alone.
+    let features = more.trim_end_matches("\n[reasons]\n").to_owned()
+        + "\n[[features]]\nview = \"servicing\"\nname = \"orders_90d\"\ntype = \"integer\"\non_missing = { default = 0 }\n";
+    let source = project.join("src/lib.rs");
+    edit(
+        &source,
+        "    if f.contacts_7d >=",
+        "    if f.orders_90d == 0 {\n        Action::Call.because(Reason::Late, 0.1)\n    } else if f.contacts_7d >=",
+    );
+    for case in ["a-little-late", "contacted-often"] {
+        edit(
+            &project.join("cases").join(case).with_extension("json"),
+            "\"contacts_7d\"",
+            "\"orders_90d\": 3, \"contacts_7d\"",
+        );
+    }
+    std::fs::write(&toml, text.replace("LATE = ", "NEVER = \"Never\"\nLATE = ") + &features).expect("writes");
     assert_eq!(plugin(&project, &["build", "--quiet", "."]).code, Some(0));
     let checked = plugin(&project, &["check", "."]);
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
@@ -171,7 +185,13 @@ fn check_warns_of_what_no_case_depends_on() {
     {
         assert!(checked.stdout.contains(needle), "{needle}: {}", checked.stdout);
     }
-    assert!(!checked.stdout.contains("feature context.days_past_due"), "{}", checked.stdout);
+    for read in ["feature context.days_past_due", "feature servicing.orders_90d", "is newer than"] {
+        assert!(!checked.stdout.contains(read), "{read}: {}", checked.stdout);
+    }
+    // What was built before the source was changed is not taken for the source.
+    edit(&source, "orders_90d == 0", "orders_90d <= 0");
+    let stale = plugin(&project, &["check", "."]).stdout;
+    assert!(stale.contains("lib.rs is newer than"), "{stale}");
     // The next version, which is far larger, says so.
     edit(&toml, "version = \"0.1.0\"", "version = \"0.2.0\"");
     edit(&project.join("Cargo.toml"), "version = \"0.1.0\"", "version = \"0.2.0\"");
@@ -240,6 +260,9 @@ fn what_is_saved_is_built_tested_and_served_and_compared_with_what_was_decided()
     assert!(until("of the last").contains("15 would be the same, 5 not"));
     assert!(until("->").contains("call -> sms_reminder: 5"));
     assert_eq!(decide(12), "sms_reminder", "the running host serves it");
+    edit(&project.join("plugin.toml"), "version = \"0.1.0\"", "version = \"0.1.1\"");
+    until("late-texts@0.1.1 loaded");
+    until("nobody is served by it: 'collections-outreach' is pinned to late-texts@0.1.0");
     child.kill().expect("kills");
     child.wait().expect("ends");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::experiments::{RUNNING, command, decide, deployment, why};
-use crate::support::{Cli, Deployment, Host, collections, eventually, run, two_arms};
+use crate::support::{Cli, Deployment, Host, collections, eventually, run, two_arms, wat};
 
 const IN_TIME: Duration = Duration::from_secs(20);
 const NEXT: &str = two_arms!("slot = [0.5, 1.0]", "");
@@ -232,4 +232,28 @@ fn a_replay_takes_a_time_ago_and_no_candidate_of_another_point() {
     let refused = replay(&["--candidate", other.to_str().expect("a path")]);
     assert_eq!(refused.code, Some(1), "{}", refused.stdout);
     assert!(refused.stderr.contains("decides at 'misbehave', and no such decision point"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_candidate_that_changes_parameters_alone_is_told_from_the_recorded_version() {
+    let deployment = deployment(RUNNING, false);
+    deployment.remove("experiments/e.toml");
+    let host = Host::start(&deployment).ready();
+    (0..3).for_each(|unit| drop(decide(&host, &format!("b-{unit}"))));
+    let candidate = |n: &str| {
+        let fields = wat::PRELUDE.replace("\\07", n);
+        let artifact = wat::guest(
+            &wat::manifest("p", "1.1.0", "p", "go"),
+            &format!("{fields} {}", wat::decide("(i32.const 1024)")),
+        );
+        deployment.write("candidate.wasm", artifact);
+        let [config, candidate] = ["serin.toml", "candidate.wasm"].map(|file| deployment.path().join(file));
+        let paths = [config, candidate].map(|path| path.to_str().expect("a path").to_owned());
+        run(["replay", "--format", "json", "--config", &paths[0], "--candidate", &paths[1]]).stdout
+    };
+    let row = |has_other: bool| json!([{ "recorded": "go", "candidate": "go", "other_parameters": has_other, "decisions": 3 }]);
+    for (n, has_other) in [("\\08", true), ("\\07", false)] {
+        let compared: Value = serde_json::from_str(&candidate(n)).expect("JSON");
+        assert_eq!(compared["actions"], row(has_other), "{n}");
+    }
 }

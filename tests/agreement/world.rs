@@ -151,7 +151,7 @@ impl World {
             self.write();
             self.start().unwrap_or_else(|error| panic!("it starts with valid files: {error}"));
         }
-        let said = Said::by(self.host.as_ref().expect("it runs"));
+        let said = Said::by(self.host.as_ref().expect("it runs"), self.folder.path());
         let findings = check(&config);
         said.agrees_with(&findings, self.folder.path());
     }
@@ -179,13 +179,13 @@ struct Said {
 
 impl Said {
     /// Asks a host that has read its files.
-    fn by(host: &Host) -> Self {
+    fn by(host: &Host, folder: &Path) -> Self {
         let admin = Client::new(&host.admin.to_string());
-        let folder: &Folder = &host.reloader.folder;
+        let plugins: &Folder = &host.reloader.folder;
         // A version that is loaded may be what an experiment waited for.
         for _ in 0..2 {
             host.reloader.reload();
-            folder.wait(Awaited::All, Duration::from_secs(60));
+            plugins.wait(Awaited::All, Duration::from_secs(60));
         }
         host.reloader.reload();
         let get = |path: &str, list: &str| {
@@ -203,7 +203,11 @@ impl Said {
             true => text(&listed["error"]).or(text(&listed["why"])),
             false => text(&listed["error"]),
         };
-        let experiments = listed.iter().map(|listed| (text(&listed["file"]).expect("a file"), error(listed)));
+        // One that ended needs no file, and `check` reads files.
+        let with_file = listed
+            .iter()
+            .filter(|listed| folder.join("experiments").join(text(&listed["file"]).unwrap_or_default()).exists());
+        let experiments = with_file.map(|listed| (text(&listed["file"]).expect("a file"), error(listed)));
         let models = deployment["models"].as_array().expect("models").iter();
         let points = deployment["decision_points"].as_array().expect("points").iter();
         let warnings = deployment["warnings"].as_array().expect("warnings").iter();
@@ -213,7 +217,11 @@ impl Said {
             warnings: warnings.filter_map(text).collect(),
             plugins: plugins.collect(),
             experiments: experiments.collect(),
-            gone: gone.iter().filter(|gone| goes_on(gone)).map(|gone| text(&gone["file"]).expect("a file")).collect(),
+            gone: gone
+                .iter()
+                .filter(|gone| !gone["started_at"].is_null())
+                .map(|gone| text(&gone["file"]).expect("a file"))
+                .collect(),
             models: models.map(|model| (text(&model["id"]).expect("an id"), text(&model["error"]))).collect(),
         }
     }
@@ -256,11 +264,6 @@ impl Said {
         let warnings: BTreeSet<_> = findings[0].warnings.iter().cloned().collect();
         assert_eq!(warnings, self.warnings, "warnings\n{}", both());
     }
-}
-
-/// An experiment whose units are still counted.
-fn goes_on(listed: &Value) -> bool {
-    !listed["started_at"].is_null() && listed["ended_at"].is_null()
 }
 
 /// The bytes of an artifact or a model, in one of its forms.

@@ -106,6 +106,7 @@ fn check_experiments(
         models,
         before: &|path: &PathBuf, id: Option<&str>| recorded.specs.applied(path, id).cloned(),
         life: &|spec, pin| recorded.life(spec, pin, config, now_ms),
+        has_entered: &|id| recorded.has_entered(id),
         gone: &gone,
         which: Statuses::Due,
         now_ms,

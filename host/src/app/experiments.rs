@@ -60,6 +60,8 @@ pub(super) struct Binder<'a> {
     pub before: &'a Before<'a>,
     /// Where an experiment stands, by its spec and the version that its decision point is pinned to.
     pub life: &'a dyn Fn(&Experiment, &str) -> Life,
+    /// Whether an experiment ever enrolled a unit.
+    pub has_entered: &'a dyn Fn(&str) -> bool,
     /// Experiments whose files are gone. They hold their slots until their effects have passed.
     pub gone: &'a [(Arc<Experiment>, Status)],
     pub which: Statuses,
@@ -103,13 +105,16 @@ impl Binder<'_> {
         let mut bound = Bound { running: HashMap::new(), statuses: Vec::new(), applied: Vec::new() };
         let is_there = |id: &str| candidates.iter().any(|c| c.spec.as_ref().is_some_and(|(spec, _)| *spec.id == *id));
         let gone = self.gone.iter().filter(|(spec, _)| !is_there(&spec.id));
-        let mut slots: Vec<HeldSlot> =
-            gone.filter_map(|(spec, status)| HeldSlot::of(self.config, spec, status, self.now_ms, true)).collect();
+        let mut slots: Vec<HeldSlot> = gone.filter_map(|(spec, status)| self.held_slot(spec, status, true)).collect();
         for candidate in candidates {
             let status = self.bind_candidate(candidate, &mut slots, &mut bound);
             bound.statuses.push(status);
         }
         bound
+    }
+
+    fn held_slot(&self, spec: &Experiment, status: &Status, is_gone: bool) -> Option<HeldSlot> {
+        HeldSlot::of(self.config, spec, status, self.now_ms, is_gone, self.has_entered)
     }
 
     fn bind_candidate(
@@ -144,13 +149,14 @@ impl Binder<'_> {
             Binding::Runs(running) => {
                 status.state = ExperimentState::Life(now.state);
                 status.stale = status.error.is_some();
-                status.why = why(&spec, &now, life.lacks.as_deref());
+                let pin = self.config.points.get(&spec.decision_point).map(|point| &point.strategy);
+                status.why = why(&spec, &now, life.lacks.as_deref(), pin);
                 if self.which == Statuses::Recorded && life.due != life.status {
                     let error = "what its file asks for could not be recorded, and is tried again".to_owned();
                     status.error = status.error.or(Some(error));
                 }
                 bound.applied.push((candidate.path, Arc::clone(&spec), text.clone()));
-                slots.extend(HeldSlot::of(self.config, &spec, &now, self.now_ms, false));
+                slots.extend(self.held_slot(&spec, &now, false));
                 if now.state.takes_units() {
                     bound.running.entry(spec.decision_point.clone()).or_default().push(*running);
                 }
@@ -285,7 +291,7 @@ impl Binder<'_> {
     }
 }
 
-fn why(spec: &Experiment, now: &Status, lacks: Option<&str>) -> String {
+fn why(spec: &Experiment, now: &Status, lacks: Option<&str>, pin: Option<&Pin>) -> String {
     let step = || match spec.ramp.len() {
         1 => String::new(),
         steps => format!(", step {} of {steps}", now.step + 1),
@@ -307,10 +313,16 @@ fn why(spec: &Experiment, now: &Status, lacks: Option<&str>) -> String {
             spec.holdback,
             now.pin.as_deref().unwrap_or_default()
         ),
-        State::Concluded => format!(
-            "ended, arm '{}' won: everybody is on the pinned strategy until serin.toml pins another",
-            now.winner.as_deref().unwrap_or_default()
-        ),
+        State::Concluded => {
+            let winner = now.winner.as_deref().unwrap_or_default();
+            let won = spec.arms.iter().find(|arm| *arm.name == *winner);
+            match pin.filter(|pin| won.is_some_and(|arm| arm.strategy == **pin)) {
+                Some(pin) => format!("ended, arm '{winner}' won, and serin.toml pins its version, {pin}"),
+                None => format!(
+                    "ended, arm '{winner}' won: everybody is on the pinned strategy until serin.toml pins another"
+                ),
+            }
+        }
     }
 }
 

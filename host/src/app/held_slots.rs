@@ -18,13 +18,22 @@ pub(super) struct HeldSlot {
 }
 
 impl HeldSlot {
-    /// None if it and its carry-over effects have ended.
-    pub(super) fn of(config: &Config, spec: &Experiment, now: &Status, now_ms: u64, is_gone: bool) -> Option<Self> {
+    /// None if it and its carry-over effects have ended. `has_entered` says whether it enrolled a unit;
+    /// without one it has no effects.
+    pub(super) fn of(
+        config: &Config,
+        spec: &Experiment,
+        now: &Status,
+        now_ms: u64,
+        is_gone: bool,
+        has_entered: &dyn Fn(&str) -> bool,
+    ) -> Option<Self> {
         let layer = config.points.get(&spec.decision_point).map(|point| point.layer.name.clone()).unwrap_or_default();
         // Its carry-over effects would be noise in a new experiment.
         let free_ms = now.ended_ms.map(|ended| ended.saturating_add(spec.longest_ms()));
         let note = match free_ms {
             Some(free_ms) if free_ms <= now_ms => return None,
+            Some(_) if is_known_whole(config, now, now_ms) && !has_entered(&spec.id) => return None,
             Some(free_ms) => {
                 let at = jiff::Timestamp::from_millisecond(free_ms as i64).map(|t| t.to_string()).unwrap_or_default();
                 format!("; it has ended, and its effects last until {at}: wait, or say reuse_slot = true")
@@ -39,6 +48,16 @@ impl HeldSlot {
         let is_free_for_reuse = is_gone || now.ended_ms.is_some();
         Some(Self { layer, slot: spec.slot, id: spec.id.clone(), note, is_free_for_reuse })
     }
+}
+
+/// How long after its end the rows of an experiment's last decisions are committed.
+const SETTLED_MS: u64 = 5_000;
+
+/// Says whether every decision that an ended experiment made is in the ledger still.
+fn is_known_whole(config: &Config, now: &Status, now_ms: u64) -> bool {
+    let is_settled = now.ended_ms.is_some_and(|ended| ended.saturating_add(SETTLED_MS) <= now_ms);
+    let retained_ms = config.retain.map_or(u64::MAX, |retain| retain.as_millis() as u64);
+    is_settled && now.started_ms.is_none_or(|started| started.saturating_add(retained_ms) > now_ms)
 }
 
 /// Slots of a layer must not overlap. Several decision points may share a layer.

@@ -61,6 +61,11 @@ impl Recorded {
         })
     }
 
+    /// Says whether an experiment ever enrolled a unit.
+    pub(super) fn has_entered(&self, id: &str) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.has_entered(id).unwrap_or(true))
+    }
+
     /// The experiments in force whose files are gone.
     pub(super) fn gone(&self, files: &[SpecFile]) -> Vec<(PathBuf, Arc<Experiment>, Status)> {
         let gone = self.specs.missing(files).into_iter();

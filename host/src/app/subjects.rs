@@ -1,7 +1,11 @@
 //! Selects the experiments that are shown although their file is gone, and the ones that are
 //! analysed.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use serin_core::analysis::Course;
+use serin_core::experiment::Experiment;
 
 use crate::config::Config;
 use crate::experiments::{AnalysisSubject, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs};
@@ -15,19 +19,31 @@ pub(super) fn missing(
     controller: &Controller,
 ) -> Vec<ExperimentStatus> {
     let gone = specs.missing(files).into_iter().filter(|(_, spec)| !known.iter().any(|status| *status.id == *spec.id));
-    gone.map(|(path, spec)| ExperimentStatus {
+    gone.map(|(path, spec)| without_file(&path, spec, controller)).collect()
+}
+
+/// An experiment whose file is gone. One that has ended has no need of it.
+fn without_file(path: &Path, spec: Arc<Experiment>, controller: &Controller) -> ExperimentStatus {
+    let status = controller.status(&spec.id);
+    let (state, why) = match status.state.is_ended() {
+        true => (ExperimentState::Life(status.state), "ended; its file is gone, and is not needed any more"),
+        false => (
+            ExperimentState::SpecMissing,
+            "its file is gone: new decisions are on the pinned strategy; put the file back to go on",
+        ),
+    };
+    ExperimentStatus {
         id: spec.id.to_string(),
-        file: files::shown_name(&path),
-        state: ExperimentState::SpecMissing,
-        why: "its file is gone: new decisions are on the pinned strategy; put the file back to go on".to_owned(),
+        file: files::shown_name(path),
+        state,
+        why: why.to_owned(),
         error: None,
-        status: controller.status(&spec.id),
+        status,
         spec: Some(spec),
         source: None,
         pending: None,
         stale: false,
-    })
-    .collect()
+    }
 }
 
 /// The experiments that have started, or start now, with their randomization units.

@@ -12,6 +12,7 @@ use serin_core::record::{Outcome, Record};
 
 use super::build::{BuildOptions, build};
 use super::case_report::CaseReport;
+use super::sources::sources;
 use crate::app::Reloader;
 use crate::ledger::{DecisionFilter, Ledger, Reads as _};
 use crate::registry::{ArtifactState, Plugin, Watcher, read_file};
@@ -73,22 +74,6 @@ fn run(source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>>
     }
 }
 
-/// Times and lengths of the files that a build reads.
-fn sources(dir: &Path) -> BTreeMap<PathBuf, (Option<std::time::SystemTime>, u64)> {
-    let files = ["", "src", "cases"].iter().filter_map(|folder| std::fs::read_dir(dir.join(folder)).ok()).flatten();
-    let files = files.filter_map(Result::ok).map(|entry| entry.path());
-    let is_source = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // Generated from plugin.toml, or a lock.
-        path.is_file() && !name.starts_with('.') && !name.starts_with("plugin.") || name == "plugin.toml"
-    };
-    let stamp = |path: PathBuf| {
-        let meta = std::fs::metadata(&path).ok()?;
-        Some((path, (meta.modified().ok(), meta.len())))
-    };
-    files.filter(is_source).filter(|path| !path.ends_with("Cargo.lock")).filter_map(stamp).collect()
-}
-
 fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
     let built = build(source, BuildOptions { quiet: true, ..BuildOptions::default() })?;
@@ -121,16 +106,39 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
         std::thread::sleep(Duration::from_millis(20));
     }
     println!(
-        "dev: {pin} served {:.2} s after the build's end, {:.2} of them for machine code",
+        "dev: {pin} {} {:.2} s after the build's end, {:.2} of them for machine code",
+        if unserved(&reloader, &plugin, &pin).is_none() { "served" } else { "loaded" },
         ended.elapsed().as_secs_f64(),
         compiling.as_secs_f64(),
     );
+    if let Some(why) = unserved(&reloader, &plugin, &pin) {
+        println!("dev: {why}");
+    }
     // The first build is often of what is served already.
     let before = before.filter(|before| before.id.digest != plugin.id.digest);
     if let (Some(before), Some(ledger)) = (before, served.ledger.upgrade()) {
         difference(&ledger, &before, &plugin)?;
     }
     Ok(())
+}
+
+/// Why nobody is served by a version that is loaded; none if somebody is.
+fn unserved(reloader: &Reloader, plugin: &Plugin, pin: &Pin) -> Option<String> {
+    let deployment = reloader.deployment.load();
+    let name = &plugin.manifest().decision_point;
+    let Some(point) = deployment.points.get(name) else {
+        return Some(format!("nobody is served by it: serin.toml has no decision point '{name}'"));
+    };
+    let is_arm = point.experiments.iter().flat_map(|experiment| &experiment.arms).any(|arm| {
+        let manifest = arm.plugin.manifest();
+        manifest.name == pin.name && manifest.version == pin.version
+    });
+    (point.pin != *pin && !is_arm).then(|| {
+        format!(
+            "nobody is served by it: '{name}' is pinned to {}; write strategy = \"{pin}\" there to see it",
+            point.pin
+        )
+    })
 }
 
 /// Runs the cases; what fails is shown as `serin plugin test` does.

@@ -118,7 +118,30 @@ fn send(change: &ChangeArgs, command: &str, winner: Option<String>) -> Result<()
         Some(generation) => client.post_if_match(&path, generation, &body)?,
         None => client.post(&path, &body)?,
     };
-    show(&answer, change.why.admin.format)
+    show(&answer, change.why.admin.format)?;
+    if command == "conclude" && change.why.admin.format == Format::Text {
+        how_to_pin(&answer);
+    }
+    Ok(())
+}
+
+/// Says what `serin.toml` needs for everybody to have what won: the arm's parameters, too.
+fn how_to_pin(experiment: &Value) {
+    let (spec, winner) = (&experiment["spec"], &experiment["winner"]);
+    let arms = spec["arms"].as_array();
+    let Some(arm) = arms.and_then(|arms| arms.iter().find(|arm| arm["name"] == *winner)) else { return };
+    println!("\nto serve it to everybody, in serin.toml:\n[decision_points.{}]", text(&spec["decision_point"]));
+    println!("strategy = \"{}\"", text(&arm["strategy"]));
+    if let Some(parameters) = inline_table(&arm["parameters"]) {
+        println!("parameters = {parameters}");
+    }
+}
+
+/// Values as TOML has them in one line; none where there are none.
+fn inline_table(values: &Value) -> Option<String> {
+    let values = values.as_object().filter(|values| !values.is_empty())?;
+    let values: Vec<String> = values.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    Some(format!("{{ {} }}", values.join(", ")))
 }
 
 fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Error>> {
@@ -135,7 +158,9 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
         println!("{:<16} {}", "warning", text(warning));
     }
     for arm in experiment["spec"]["arms"].as_array().into_iter().flatten() {
-        println!("{:<16} {} = {} (weight {})", "arm", text(&arm["name"]), text(&arm["strategy"]), arm["weight"]);
+        let (name, strategy) = (text(&arm["name"]), text(&arm["strategy"]));
+        let parameters = inline_table(&arm["parameters"]).map(|table| format!(", parameters = {table}"));
+        println!("{:<16} {name} = {strategy} (weight {}{})", "arm", arm["weight"], parameters.unwrap_or_default());
     }
     for shadow in experiment["spec"]["shadows"].as_array().into_iter().flatten() {
         println!(

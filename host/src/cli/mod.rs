@@ -31,6 +31,7 @@ mod report;
 mod rows;
 mod sdk;
 mod serve;
+mod sources;
 mod status;
 mod toolchain;
 

@@ -12,6 +12,7 @@ use super::case_report::CaseReport;
 use super::general::Domain;
 use super::plugin_command::PluginCommand;
 use super::plugin_test::Update;
+use super::sources::newer_than;
 use super::{Format, Outcome, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
 use crate::files;
 use crate::registry::{Contents, link_within_patience, read, read_file};
@@ -96,6 +97,12 @@ fn check(file: &Path, source: Option<&Path>) -> Outcome {
     }
     if plugin.contents.cases.is_empty() {
         println!("  no cases; a strategy without cases is not self-tested when it is loaded");
+    }
+    if let Some(newer) = source.and_then(|dir| newer_than(file, dir)) {
+        let (newer, built) = (files::shown(&newer), files::shown(file));
+        println!(
+            "  warning {newer} is newer than {built}, which is what was checked; 'serin plugin build' makes it anew"
+        );
     }
     for warning in plugin_warnings::of(&plugin, file) {
         println!("  warning {warning}");

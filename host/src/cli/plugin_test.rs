@@ -15,6 +15,7 @@ use super::build::{BuildOptions, make};
 use super::case_files::{self, CaseFile};
 use super::case_report::{CaseReport, expectation};
 use super::client::Client;
+use super::progress::waiting;
 use super::{Outcome, caches};
 use crate::files;
 use crate::registry::{CaseResult, Plugin, Watcher, read_file};
@@ -68,7 +69,10 @@ fn once(engines: &Engines, dir: &Path, update: Update, junit: Option<&Path>) -> 
     let parts = make(dir, BuildOptions { quiet: true, ..BuildOptions::default() })?;
     let built = parts.package()?;
     let bytes = read_file(&built.path).map_err(|e| format!("{}: {e}", built.path.display()))?;
-    let plugin = Plugin::link(engines, &bytes).map_err(|e| format!("{}: {e}", built.path.display()))?;
+    let plugin = {
+        let _waiting = waiting(&format!("compiling {}", files::shown(&built.path)), true);
+        Plugin::link(engines, &bytes).map_err(|e| format!("{}: {e}", built.path.display()))?
+    };
     let mut report = CaseReport::new(engines, Some(dir));
     let mut cases = Vec::new();
     for file in case_files::read(dir, plugin.manifest())? {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serin_core::case::Case;
 use serin_core::limits::Limits;
-use serin_core::manifest::{CONTEXT_VIEW, Feature};
+use serin_core::manifest::{CONTEXT_VIEW, Feature, OnMissing};
 use serin_core::record::Outcome;
 use serin_core::value::{Value, ValueType};
 
@@ -17,6 +17,8 @@ use crate::registry::{CaseResult, Plugin, files_in};
 
 /// The share of a limit from which on it is near.
 const NEAR: f64 = 0.8;
+/// Other values of a feature that are tried on each case.
+const MOST_TRIALS: usize = 12;
 /// An artifact that has grown by more than this against its last version.
 const GROWN: f64 = 1.25;
 
@@ -69,17 +71,45 @@ impl Seen {
     }
 }
 
+/// What a feature may be besides `given`: the values of other cases, its default, and values near and
+/// far. Any of them may be what a condition turns on.
+fn trials(feature: &Feature, given: &Value, cases: &[Case]) -> Vec<Value> {
+    let mut trials = others(feature.value_type, given);
+    trials.extend(cases.iter().filter_map(|case| given_by(case, feature)));
+    match &feature.on_missing {
+        OnMissing::Default(value) => trials.push(value.clone()),
+        OnMissing::Pass | OnMissing::Error => {}
+    }
+    let mut known = vec![given.clone()];
+    trials.retain(|trial| {
+        let is_new = !known.contains(trial);
+        known.push(trial.clone());
+        is_new
+    });
+    trials.truncate(MOST_TRIALS);
+    trials
+}
+
+/// The value that a case gives a feature.
+fn given_by(case: &Case, feature: &Feature) -> Option<Value> {
+    let given = match *feature.view == *CONTEXT_VIEW {
+        true => case.context.get(&*feature.name),
+        false => case.features.get(&*feature.view).and_then(|values| values.get(&*feature.name)),
+    };
+    given.filter(|value| !value.is_missing()).cloned()
+}
+
 /// Other values of the same type, and of the same length where it is text.
 fn others(value_type: ValueType, value: &Value) -> Vec<Value> {
     match (value_type, value) {
         (ValueType::Boolean, value) => vec![Value::Boolean(*value != Value::Boolean(true))],
         (ValueType::Integer, value) => {
             let now = value.as_f64().unwrap_or(0.0) as i64;
-            [now + 1, now - 1, now + 1000, -now - 1000].map(Value::Integer).into()
+            [now + 1, now - 1, 0, now + 1000, -now - 1000].map(Value::Integer).into()
         }
         (ValueType::Number, value) => {
             let now = value.as_f64().unwrap_or(0.0);
-            [now + 1.5, now - 1.5, now * 100.0 + 1000.0, -now - 1000.0].map(Value::Number).into()
+            [now + 1.5, now - 1.5, 0.0, now * 100.0 + 1000.0, -now - 1000.0].map(Value::Number).into()
         }
         (ValueType::Text, Value::Text(text)) => vec![Value::Text("z".repeat(text.len()))],
         (ValueType::Text, _) => vec![Value::Text("z".to_owned()), Value::Text("y".to_owned())],
@@ -90,13 +120,9 @@ fn is_read(plugin: &Plugin, feature: &Feature, cases: &[Case], plain: &[CaseResu
     let mut depends = false;
     for (case, before) in cases.iter().zip(plain) {
         let is_context = *feature.view == *CONTEXT_VIEW;
-        let given = match is_context {
-            true => case.context.get(&*feature.name),
-            false => case.features.get(&*feature.view).and_then(|values| values.get(&*feature.name)),
-        };
-        let given = given.cloned().unwrap_or(Value::Missing);
+        let given = given_by(case, feature).unwrap_or(Value::Missing);
         let mut last = given.is_missing().then_some(None);
-        for other in others(feature.value_type, &given) {
+        for other in trials(feature, &given, cases) {
             let mut changed = case.clone();
             let values = match is_context {
                 true => &mut changed.context,

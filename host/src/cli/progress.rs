@@ -20,15 +20,54 @@ pub(super) struct Waiting {
     bar: indicatif::ProgressBar,
     /// What to say at the end; nothing on a terminal, and where nobody asked.
     what: Option<String>,
+    /// Says what is waited for unless it is dropped before.
+    later: Option<Later>,
 }
 
-/// Shows that something takes a while, until the result is dropped. `is_quiet` leaves out the lines.
+/// What takes longer is told in any case: who waits in silence takes a program to hang.
+const UNSAID: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// A line that is said after [`UNSAID`], and another at the end.
+struct Later {
+    ended: crossbeam_channel::Sender<()>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+fn say_later(what: String) -> Later {
+    let (ended, end) = crossbeam_channel::bounded::<()>(0);
+    let began = std::time::Instant::now();
+    let say = move || {
+        if end.recv_timeout(UNSAID) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            eprintln!("{what} …");
+            // The sender is dropped when it has ended.
+            let _ = end.recv();
+            eprintln!("{what}: {:.1} s", began.elapsed().as_secs_f64());
+        }
+    };
+    // Without the thread nothing is said.
+    Later { ended, thread: std::thread::Builder::new().spawn(say).ok() }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        let (ended, _) = crossbeam_channel::bounded(0);
+        drop(std::mem::replace(&mut self.ended, ended));
+        // It says its last line before the command's own output goes on.
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+/// Shows that something takes a while, until the result is dropped. With `is_quiet` it says nothing
+/// of what takes less than [`UNSAID`], unless on a terminal.
 pub(super) fn waiting(what: &str, is_quiet: bool) -> Waiting {
     use std::io::IsTerminal as _;
     if !std::io::stderr().is_terminal() {
-        let what = (!is_quiet).then(|| what.to_owned());
-        what.iter().for_each(|what| eprintln!("{what} …"));
-        return Waiting { bar: indicatif::ProgressBar::hidden(), what };
+        let bar = indicatif::ProgressBar::hidden();
+        if is_quiet {
+            return Waiting { bar, what: None, later: Some(say_later(what.to_owned())) };
+        }
+        eprintln!("{what} …");
+        return Waiting { bar, what: Some(what.to_owned()), later: None };
     }
     let bar = indicatif::ProgressBar::new_spinner();
     if let Ok(style) = indicatif::ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
@@ -36,11 +75,12 @@ pub(super) fn waiting(what: &str, is_quiet: bool) -> Waiting {
     }
     bar.set_message(what.to_owned());
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
-    Waiting { bar, what: None }
+    Waiting { bar, what: None, later: None }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        drop(self.later.take());
         if let Some(what) = &self.what {
             eprintln!("{what}: {:.1} s", self.bar.elapsed().as_secs_f64());
         }

@@ -240,7 +240,7 @@ fn against(
     // Decisions of other points are none that it would ever make.
     filter.point = Some(own);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let matrix: Mutex<BTreeMap<(String, String), u64>> = Mutex::default();
+    let matrix: Mutex<BTreeMap<Pair, u64>> = Mutex::default();
     let reasons: Mutex<BTreeMap<String, u64>> = Mutex::default();
     in_parallel(ledger, &filter, cores, bar, |stored| {
         let compared = match stored.parse() {
@@ -250,7 +250,7 @@ fn against(
         };
         match compared {
             (CandidateAnswer::Answered(outcome), Some(record)) => {
-                let pair = (record.answer.action.to_string(), proposed(&record, &outcome));
+                let pair = Pair::of(&record, &outcome);
                 *matrix.lock().unwrap_or_else(PoisonError::into_inner).entry(pair).or_default() += 1;
             }
             (CandidateAnswer::Answered(_), None) => {}
@@ -264,14 +264,20 @@ fn against(
     if args.format == Format::Json {
         let rows: Vec<_> = matrix
             .iter()
-            .map(|((was, would), n)| json!({ "recorded": was, "candidate": would, "decisions": n }))
+            .map(|(pair, n)| {
+                json!({
+                    "recorded": pair.recorded, "candidate": pair.candidate,
+                    "other_parameters": pair.has_other_parameters, "decisions": n,
+                })
+            })
             .collect();
         println!("{}", serde_json::to_string_pretty(&json!({ "actions": rows, "not_comparable": reasons }))?);
         return Ok(true);
     }
-    println!("{:<20} {:<20} {:>9}", "RECORDED", candidate.manifest().id(), "DECISIONS");
-    for ((was, would), n) in &matrix {
-        println!("{was:<20} {would:<20} {n:>9}");
+    println!("{:<20} {:<40} {:>9}", "RECORDED", candidate.manifest().id(), "DECISIONS");
+    for (Pair { recorded, candidate, has_other_parameters }, n) in &matrix {
+        let other = if *has_other_parameters { ", other parameters" } else { "" };
+        println!("{recorded:<20} {:<40} {n:>9}", format!("{candidate}{other}"));
     }
     for (why, n) in &reasons {
         println!("not comparable: {why}: {n}");
@@ -301,12 +307,27 @@ fn fits(
     })
 }
 
-/// The action that the candidate's answer leads to with the recorded entropy.
-fn proposed(record: &Record, outcome: &Attempted) -> String {
-    match outcome {
-        Attempted::Candidates(candidates) => {
-            candidates[serin_core::answer::draw(candidates, record.entropy)].action.to_string()
+/// A recorded action, and what a candidate would have chosen in its place.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Pair {
+    recorded: String,
+    /// The action that the candidate's answer leads to with the recorded entropy, or the kind of its failure.
+    candidate: String,
+    /// The action is the same, and its parameters are not.
+    has_other_parameters: bool,
+}
+
+impl Pair {
+    fn of(record: &Record, outcome: &Attempted) -> Self {
+        let recorded = record.answer.action.to_string();
+        match outcome {
+            Attempted::Candidates(candidates) => {
+                let chosen = &candidates[serin_core::answer::draw(candidates, record.entropy)];
+                let is_same = *chosen.action == *recorded;
+                let has_other_parameters = is_same && chosen.parameters != record.answer.parameters;
+                Self { recorded, candidate: chosen.action.to_string(), has_other_parameters }
+            }
+            other => Self { recorded, candidate: other.label().to_owned(), has_other_parameters: false },
         }
-        other => other.label().to_owned(),
     }
 }

@@ -110,6 +110,17 @@ pub trait Reads: source::Source {
         })
     }
 
+    /// Says whether a decision was made in an experiment.
+    ///
+    /// # Errors
+    /// SQLite's error.
+    fn has_entered(&self, experiment: &str) -> Result<bool, LedgerError> {
+        self.with(|db, _| {
+            let mut statement = db.prepare_cached("SELECT 1 FROM decisions WHERE experiment = ?1 LIMIT 1")?;
+            Ok(statement.exists([experiment])?)
+        })
+    }
+
     /// The newest records that match, at most `limit`.
     ///
     /// # Errors

@@ -112,8 +112,11 @@ impl Report {
         };
         let (change, state) = self.changes.iter().rev().find_map(|change| Some((change, words(&change)?)))?;
         let how = format!("{} by {}: \u{201c}{}\u{201d}", minute(&change.at), line(&change.by), line(&change.reason));
-        let since =
-            if self.against_held_back && self.verdict.decision != "stop" { "As of then" } else { "As it stands now" };
+        let since = match state {
+            "aborted" | "concluded" => "As of its end",
+            _ if self.against_held_back && self.verdict.decision != "stop" => "As of then",
+            _ => "As it stands now",
+        };
         Some(Happened { state, how, since })
     }
 

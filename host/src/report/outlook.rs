@@ -300,6 +300,10 @@ impl Progress {
         status: &Status,
         now_ms: u64,
     ) -> Option<f64> {
+        // What has ended is evaluated as of its end.
+        if status.state.is_ended() {
+            return None;
+        }
         let control = observed.spec.control_at();
         let mut entered = observed.units().iter().filter(|unit| unit.arm == control || unit.arm == arm);
         let so_far = entered.clone().count() as u64;

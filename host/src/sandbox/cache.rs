@@ -34,6 +34,8 @@ const MAC: usize = 32;
 pub(super) struct Cache {
     dir: PathBuf,
     key: [u8; 32],
+    /// Whether what is compiled is kept, too.
+    keeps: bool,
 }
 
 impl Cache {
@@ -69,7 +71,15 @@ impl Cache {
                 }
             }
         };
-        Ok(Self { dir: dir.to_owned(), key })
+        Ok(Self { dir: dir.to_owned(), key, keeps: true })
+    }
+
+    /// The cache in `dir` as it is there, for who may change nothing: none where it is not there, or
+    /// where another user could write it.
+    pub fn as_it_is(dir: &Path) -> Option<Self> {
+        let is_private = is_private_dir(dir).is_ok_and(|is_private| is_private);
+        let key = is_private.then(|| private_key(&dir.join("key"))).and_then(|key| key.ok().flatten())?;
+        Some(Self { dir: dir.to_owned(), key, keeps: false })
     }
 
     fn path(&self, engine: &Engine, component: &[u8]) -> PathBuf {
@@ -103,9 +113,11 @@ impl Cache {
         // with a key that nobody else has.
         match unsafe { Component::deserialize(engine, code) } {
             Ok(component) => {
-                // Used just now. Where that can't be kept, it only goes sooner.
-                let now = std::time::SystemTime::now();
-                let _ = std::fs::File::options().append(true).open(&path).and_then(|file| file.set_modified(now));
+                if self.keeps {
+                    // Used just now. Where that can't be kept, it only goes sooner.
+                    let now = std::time::SystemTime::now();
+                    let _ = std::fs::File::options().append(true).open(&path).and_then(|file| file.set_modified(now));
+                }
                 Some(component)
             }
             Err(error) => {
@@ -117,6 +129,9 @@ impl Cache {
 
     /// Keeps what was compiled. Where that cannot be done, it is compiled again at the next start.
     pub fn put(&self, engine: &Engine, component: &[u8], compiled: &Component) {
+        if !self.keeps {
+            return;
+        }
         let kept = || -> std::io::Result<()> {
             let code = compiled.serialize().map_err(|e| std::io::Error::other(format!("{e:#}")))?;
             let path = self.path(engine, component);
@@ -168,18 +183,21 @@ fn is_private_dir(dir: &Path) -> std::io::Result<bool> {
     Ok(meta.mode() & 0o022 == 0)
 }
 
-/// The key at `path`; none where there is none. One that somebody else could have written, or could
-/// read, is removed: what it signed is not to be run.
-fn known_key(path: &Path) -> std::io::Result<Option<[u8; 32]>> {
-    let meta = match std::fs::symlink_metadata(path) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+/// The key at `path`; none where there is none, or where somebody else could have written or could
+/// read it: what that one signed is not to be run.
+fn private_key(path: &Path) -> std::io::Result<Option<[u8; 32]>> {
+    let meta = std::fs::symlink_metadata(path)?;
     let is_private = meta.is_file() && is_ours(&meta) && meta.mode() & 0o077 == 0;
-    match is_private.then(|| files::read_bounded(path, 32)).and_then(|bytes| bytes.ok()?.try_into().ok()) {
-        Some(key) => Ok(Some(key)),
-        None => {
+    Ok(is_private.then(|| files::read_bounded(path, 32)).and_then(|bytes| bytes.ok()?.try_into().ok()))
+}
+
+/// The key at `path`; none where there is none. One that is not private is removed.
+fn known_key(path: &Path) -> std::io::Result<Option<[u8; 32]>> {
+    match private_key(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(Some(key)) => Ok(Some(key)),
+        Ok(None) => {
             tracing::warn!(
                 file = %files::shown(path),
                 "a key that is not this user's own alone; all that is kept of compiled code is compiled anew"
@@ -287,5 +305,20 @@ mod tests {
         // What can't be read is not taken for something else.
         let cut = &with(b"one")[..bare.len() + 2];
         assert_eq!(*code_of(cut), *cut);
+    }
+
+    #[test]
+    fn who_only_reads_the_cache_changes_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        assert!(Cache::as_it_is(&dir.path().join("compiled")).is_none() && !dir.path().join("compiled").exists());
+        let (engine, [one, _]) = kept(dir.path());
+        let cache = Cache::as_it_is(dir.path()).expect("is there");
+        assert!(cache.get(&engine, &one).is_some());
+        let before = std::fs::read_dir(dir.path()).expect("reads").count();
+        let other = wat::parse_str("(component (core module (memory 1)))").expect("a component");
+        cache.put(&engine, &other, &wasmtime::component::Component::new(&engine, &other).expect("compiles"));
+        assert_eq!(std::fs::read_dir(dir.path()).expect("reads").count(), before);
+        std::fs::set_permissions(dir.path().join("key"), Permissions::from_mode(0o644)).expect("sets");
+        assert!(Cache::as_it_is(dir.path()).is_none() && dir.path().join("key").exists());
     }
 }

@@ -80,6 +80,14 @@ impl Engines {
         self
     }
 
+    /// The same, with the compiled code that a host keeps in `dir`, where there is some. Nothing is
+    /// changed there.
+    #[must_use]
+    pub fn reading_cache(mut self, dir: &Path) -> Self {
+        self.cache = Cache::as_it_is(dir);
+        self
+    }
+
     /// The same, compiling with less priority than everything else: decisions are made meanwhile.
     #[must_use]
     pub fn beside_decisions(mut self) -> Self {

@@ -15,6 +15,7 @@ use crate::app::reach::unreached;
 use crate::app::subjects::{missing, subjects};
 use crate::config::Config;
 use crate::experiments::{AnalysisSubject, ExperimentState, SpecCandidate};
+use crate::ledger::Reads as _;
 use crate::mutant::Mutant;
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
@@ -180,6 +181,8 @@ impl Reloader {
             models: &Arc::new(models),
             before: &|path: &PathBuf, id: Option<&str>| inner.specs.applied(path, id).cloned(),
             life: &|spec: &Experiment, pin: &str| self.controller.life(spec, pin, config.governance.as_ref()),
+            // A ledger that cannot be read keeps the slot held.
+            has_entered: &|id| self.controller.ledger().has_entered(id).unwrap_or(true),
             gone,
             which: statuses,
             now_ms: self.clock.now_ms(),
