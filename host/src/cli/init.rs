@@ -112,5 +112,8 @@ fn next(dir: &Path, project: &Path, strategy: &str, domain: &Domain, entity: &st
     let body =
         format!(r#"{{"decision_point":"{}","entities":{{"{entity}":"x-1"}},"context":{{"value":120}}}}"#, domain.point);
     println!("  curl -s http://127.0.0.1:8080/v1/decisions -H 'content-type: application/json' -d '{body}'");
+    let body = format!(r#"{{"outcomes":[{{"id":"o-1","name":"converted","value":1,"entity":{{"{entity}":"x-1"}}}}]}}"#);
+    println!("  curl -s http://127.0.0.1:8080/v1/outcomes -H 'content-type: application/json' -d '{body}'");
     println!("  serin plugin test {project}       # after an edit");
+    println!("  serin serve --dev --config {config} --source {project}       # in place of serve: each edit is served");
 }
