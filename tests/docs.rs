@@ -27,6 +27,7 @@ fn every_link_of_the_documents_leads_somewhere() {
         "host/EXPERIMENTS.md",
         "host/FEATURES.md",
         "host/MODELS.md",
+        "host/OUTCOMES.md",
         "host/demo/models/default-risk.md",
     ] {
         let text = read(document);
@@ -47,4 +48,44 @@ fn the_request_in_the_readme_is_one_that_the_demo_answers() {
     let host = crate::support::Host::start(&deployment).ready();
     let answer = host.public.post("/v1/decisions", &request);
     assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[test]
+fn the_outcomes_of_the_page_and_of_the_readme_are_stored() {
+    let deployment = crate::support::collections();
+    let host = crate::support::Host::start(&deployment).ready();
+    let decided = host.decide(&serde_json::json!({
+        "decision_point": "collections-outreach", "entities": { "borrower": "b-17", "loan": "l-88" },
+        "context": { "days_past_due": 12 },
+    }));
+    let id = decided["decision_id"].as_str().expect("an id");
+    let stored = |body: &str, at: &str| {
+        let request: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {body}"));
+        let answer = host.public.post(at, &request).json();
+        let rows = request["outcomes"].as_array().or(request["exposures"].as_array()).expect("rows").len() as u64;
+        // A second exposure of a decision is a duplicate.
+        let taken = answer["stored"].as_u64().zip(answer["duplicates"].as_u64()).map(|(new, known)| new + known);
+        assert_eq!((taken, &answer["refused"]), (Some(rows), &serde_json::json!([])), "{answer}\n{body}");
+    };
+    let mut seen = 0;
+    for document in ["README.md", "host/OUTCOMES.md"] {
+        let text = read(document);
+        for at in ["/v1/outcomes", "/v1/exposures"] {
+            for command in text.split(at).skip(1).filter(|rest| rest.trim_start_matches('`').starts_with(" -")) {
+                let body = command.split("-d '").nth(1).and_then(|rest| rest.split('\'').next()).expect("a body");
+                // The same ids are on both pages, for other rows.
+                let body = body.replace("order-", &format!("{document}-")).replace("DECISION_ID", id);
+                stored(&body.replace("01a21d4d-5bd6-7be6-9b88-2737e76606ed", id), at);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 4, "{seen} requests");
+    let page = read("host/OUTCOMES.md");
+    let csv = page.split("```\nid,").nth(1).and_then(|rest| rest.split("```").next()).expect("a CSV file");
+    deployment.write("orders.csv", format!("id,{csv}"));
+    let file = deployment.path().join("orders.csv");
+    let args = ["outcomes", "load", file.to_str().expect("a path"), "--url", &host.public.address];
+    let loaded = crate::support::run(args);
+    assert_eq!(loaded.code, Some(0), "{}{}", loaded.stdout, loaded.stderr);
 }

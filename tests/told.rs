@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::experiments::{RUNNING, command, decide, deployment, why};
+use crate::experiments::{RAMP, RUNNING, command, decide, deployment, why};
 use crate::support::{Cli, Deployment, Host, collections, eventually, run, two_arms, wat};
 
 const IN_TIME: Duration = Duration::from_secs(20);
@@ -256,4 +256,37 @@ fn a_candidate_that_changes_parameters_alone_is_told_from_the_recorded_version()
         let compared: Value = serde_json::from_str(&candidate(n)).expect("JSON");
         assert_eq!(compared["actions"], row(has_other), "{n}");
     }
+}
+
+#[test]
+fn an_experiment_that_enrolled_nobody_leaves_its_slot_free() {
+    let metric = "[[metrics]]\nname = \"m\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"14d\"\n";
+    let deployment = deployment(&format!("{}\n{metric}", RAMP.replace("start = \"manual\"", "")), false);
+    let host = Host::start(&deployment).ready();
+    assert_eq!(command(&host, "abort", why()).1["state"], "aborted");
+    deployment.write("experiments/f.toml", RAMP.replace("id = \"e\"", "id = \"f\"").replace("start = \"manual\"", ""));
+    // Once the last decisions that it could have made are in the ledger.
+    eventually("the slot is free", Duration::from_secs(20), || {
+        (host.admin.get("/v1/experiments/f").json()["state"] == "running").then_some(())
+    });
+}
+
+#[test]
+fn who_concludes_is_told_what_to_pin() {
+    let with_parameters = RUNNING.replace(
+        "name = \"next\"\nstrategy = \"q@1.0.0\"",
+        "name = \"next\"\nparameters = { cap = 4, tone = \"soft\" }\nstrategy = \"q@1.0.0\"",
+    );
+    let deployment = deployment(&with_parameters, false);
+    let declared = "\n[parameters.cap]\ntype = \"integer\"\ndefault = 3\n\n[parameters.tone]\ntype = \"text\"\ndefault = \"firm\"\n";
+    let manifest = wat::manifest("q", "1.0.0", "p", "go") + declared;
+    let q = wat::guest(&manifest, &format!("{} {}", wat::PRELUDE, wat::decide("(i32.const 1024)")));
+    deployment.write("plugins/q-1.0.0.wasm", q);
+    let host = Host::start(&deployment).ready();
+    decide(&host, "b-1");
+    let args = ["experiment", "conclude", "e", "--winner", "next", "--reason", "won", "--admin", &host.admin.address];
+    let concluded = run(args);
+    assert_eq!(concluded.code, Some(0), "{}", concluded.stderr);
+    let pin = "[decision_points.p]\nstrategy = \"q@1.0.0\"\nparameters = { cap = 4, tone = \"soft\" }\n";
+    assert!(concluded.stdout.ends_with(pin), "{}", concluded.stdout);
 }

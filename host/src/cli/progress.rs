@@ -1,5 +1,7 @@
 //! Progress bars, and what else shows that something is under way.
 
+use crate::clock::Stopwatch;
+
 /// A progress bar on a terminal, and nothing elsewhere.
 pub(super) fn progress(total: Option<u64>, what: &'static str) -> indicatif::ProgressBar {
     use std::io::IsTerminal as _;
@@ -35,13 +37,13 @@ struct Later {
 
 fn say_later(what: String) -> Later {
     let (ended, end) = crossbeam_channel::bounded::<()>(0);
-    let began = std::time::Instant::now();
+    let mut watch = Stopwatch::new();
     let say = move || {
         if end.recv_timeout(UNSAID) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
             eprintln!("{what} …");
             // The sender is dropped when it has ended.
             let _ = end.recv();
-            eprintln!("{what}: {:.1} s", began.elapsed().as_secs_f64());
+            eprintln!("{what}: {:.1} s", watch.lap_us() as f64 / 1e6);
         }
     };
     // Without the thread nothing is said.
