@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::experiments::{RUNNING, command, decide, deployment, why};
-use crate::support::{Cli, Deployment, Host, collections, eventually, run, two_arms};
+use crate::support::{Cli, Deployment, Host, collections, eventually, run, two_arms, wat};
 
 const IN_TIME: Duration = Duration::from_secs(20);
 const NEXT: &str = two_arms!("slot = [0.5, 1.0]", "");
@@ -100,6 +100,31 @@ fn a_pin_that_is_not_control_is_told_of() {
     for words in ["ready, generation", "q@1.0.0", "the pin, and in e", "running", "nothing: the files", said] {
         assert!(status.stdout.contains(words), "{words}: {}{}", status.stdout, status.stderr);
     }
+}
+
+#[test]
+fn an_arm_with_an_action_that_its_decision_point_lacks_is_refused_by_check_and_by_a_host() {
+    let deployment = deployment(RUNNING, false);
+    let guest = |action: &str| {
+        let fields = format!("{} {}", wat::PRELUDE, wat::decide("(i32.const 1024)"));
+        wat::guest(&wat::manifest("q", "1.0.0", "p", action), &fields)
+    };
+    deployment.write("plugins/q-1.0.0.wasm", guest("stop"));
+    let said = "q@1.0.0: action 'stop' is not of 'p'; its actions: go, none";
+    let checked = check(&deployment);
+    assert_eq!(checked.code, Some(1), "{}", checked.stdout);
+    assert!(checked.stderr.contains("e.toml") && checked.stderr.contains(said), "{}", checked.stderr);
+    let host = Host::start_with(&deployment.config(), &["--dev"]).ready();
+    let refused = host.admin.get("/v1/experiments/e").json();
+    assert_eq!(refused["state"], "invalid", "{refused}");
+    assert!(refused["error"].as_str().is_some_and(|error| error.contains(said)), "{refused}");
+    assert_eq!(decide(&host, "b-1")["served_by"], "strategy", "the pin serves without it");
+
+    // The pin does not declare `none`, the decision point does.
+    deployment.write("plugins/q-1.0.0.wasm", guest("none"));
+    let state = || host.admin.get("/v1/experiments/e").json()["state"].clone();
+    eventually("the experiment runs", IN_TIME, || (state() == "running").then_some(()));
+    assert_eq!(check(&deployment).code, Some(0), "{}", check(&deployment).stderr);
 }
 
 #[test]
