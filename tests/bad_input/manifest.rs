@@ -88,11 +88,6 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         "[parameters]\nlow = [\"integer\", 3]\n[parameters.cap]",
         &["line 33", "[parameters.cap] with"],
     ),
-    (
-        "decision_point = \"outreach\"\n",
-        "decision_point = \"outreach\"\nlimits = [1000]\n",
-        &["line 5", "expected a table; like [limits] with"],
-    ),
 ];
 
 #[test]
@@ -108,10 +103,11 @@ fn each_mistake_is_named_with_what_is_valid() {
 }
 
 #[test]
-fn features_and_models_are_tables() {
+fn features_models_and_limits_are_tables() {
     let head = "name = \"small\"\nversion = \"1.0.0\"\ndecision_point = \"outreach\"\nactions.none = {}\n";
     for (list, like) in [
         ("features = [[\"context\", \"days\", \"integer\"]]", "like [[features]] with view, name and type below it"),
+        ("limits = [1000]", "like [limits] with wall_ms = 25 below it"),
         ("models = [[\"risk\", \"1.0.0\"]]", "like [[models]] with name, version and inputs below it"),
     ] {
         let error = Manifest::parse(&format!("{head}{list}\n")).expect_err(list).to_string();
