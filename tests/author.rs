@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Host, collections, outreach_rules, root, serin};
+use crate::support::{Host, collections, outreach_rules, root, serin, wat};
 
 /// Builds beside the examples' own, so that nothing is compiled twice.
 pub fn cargo_target() -> PathBuf {
@@ -48,6 +48,19 @@ pub fn edit(path: &Path, from: &str, to: &str) {
     let text = std::fs::read_to_string(path).expect("reads");
     assert!(text.contains(from), "{} has no {from:?}", path.display());
     std::fs::write(path, text.replace(from, to)).expect("writes");
+}
+
+#[test]
+fn a_component_that_traps_before_it_is_called_is_told_of() {
+    let early = wat::go("early", "(func $early (unreachable)) (start $early)", "(i32.const 1024)");
+    let early = wat::with_cases(early, &json!([{ "name": "any", "expect": { "candidates": [] } }]));
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("early.wasm"), early).expect("writes");
+    let checked = plugin(dir.path(), &["check", "early.wasm"]);
+    assert_eq!(checked.code, Some(1), "{}", checked.stdout);
+    for part in ["FAILED  any", "unreachable", "while its component was started, before 'decide' was called"] {
+        assert!(checked.stderr.contains(part), "{part}: {}", checked.stderr);
+    }
 }
 
 #[test]
@@ -97,6 +110,16 @@ fn a_new_project_builds_tests_and_says_what_differs() {
     assert!(!imports(&built), "what is served does not log");
     let checked = plugin(&project, &["check", "."]);
     assert!(checked.stderr.contains("twelve days"), "{}", checked.stderr);
+    // So does the file by itself, as long as it is beside its source.
+    let path = |path: &Path| path.to_str().expect("a path").to_owned();
+    let checked = plugin(&project, &["check", &path(&artifact)]);
+    assert!(checked.code == Some(1) && checked.stderr.contains("twelve days"), "{}", checked.stderr);
+    let elsewhere = project.join("copied.wasm");
+    std::fs::copy(&artifact, &elsewhere).expect("copies");
+    let checked = plugin(&project, &["check", &path(&elsewhere)]);
+    for part in ["wasm trap", "logs its panics with #[strategy(log_panics)]"] {
+        assert!(checked.stderr.contains(part) && !checked.stderr.contains("twelve"), "{part}: {}", checked.stderr);
+    }
     let kept = test(&["--update"]);
     assert!(kept.code == Some(1) && kept.stderr.contains("not written: it traps"), "{}", kept.stderr);
     assert_eq!(std::fs::read_to_string(&case).expect("reads"), after);

@@ -153,6 +153,28 @@ fn each_way_to_do_without_a_feature_is_taken_and_recorded() {
 }
 
 #[test]
+fn the_views_are_listed_with_how_fresh_they_are() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let listed = || host.admin.get("/v1/features").json()["views"].clone();
+    let profile =
+        json!({ "name": "borrower-profile", "entity": "borrower", "ttl_ms": null, "newest": null, "is_stale": false });
+    let servicing = |newest: &Value, is_stale: bool| json!({ "name": "servicing", "entity": "loan", "ttl_ms": 86_400_000, "newest": newest, "is_stale": is_stale });
+    assert_eq!(listed(), json!([profile, servicing(&Value::Null, false)]), "no rows are not old ones");
+    let status = || run(["status", "--admin", &host.admin.address]).stdout;
+    assert!(status().contains("no rows"), "{}", status());
+
+    let event_time =
+        |entity: &str| host.admin.get(&format!("/v1/features/servicing/{entity}")).json()["event_time"].clone();
+    push(&host, "servicing", "l-old", 25 * HOUR, json!({ "contacts_7d": 1 }));
+    assert_eq!(listed(), json!([profile, servicing(&event_time("l-old"), true)]));
+    assert!(status().contains("older than its ttl"), "{}", status());
+    push(&host, "servicing", "l-new", HOUR, json!({ "contacts_7d": 1 }));
+    push(&host, "servicing", "l-between", 2 * HOUR, json!({ "contacts_7d": 1 }));
+    assert_eq!(listed(), json!([profile, servicing(&event_time("l-new"), false)]), "the newest row counts");
+}
+
+#[test]
 fn an_older_event_time_never_overwrites_a_newer_one() {
     let deployment = collections();
     let host = Host::start(&deployment).ready();

@@ -284,16 +284,47 @@ fn a_toolchain_that_is_missing_old_or_half_there_is_told_with_what_to_do() {
     says(&lost, &["no folder 'guest-sdk/javascript'", "SERIN_SDK"]);
 }
 
+/// An artifact of `serin plugin build` without its last section, the cases.
+fn without_cases(artifact: &[u8]) -> Vec<u8> {
+    let name = serin_core::manifest::CASES_SECTION.as_bytes();
+    let at = artifact.windows(name.len()).rposition(|window| window == name).expect("cases");
+    // Before the name are its length, the section's length in groups of 7 bits, and the kind.
+    let length = artifact.len() - at + 1;
+    let groups = (1..).find(|groups| length >> (7 * groups) == 0).expect("a length");
+    artifact[..at - 1 - groups - 1].to_vec()
+}
+
+/// The lines in the record of a decision that ends in a trap, by a strategy `late` 0.1.0.
+fn logged_by_a_decision(artifact: &[u8]) -> Vec<String> {
+    let deployment = collections();
+    deployment.remove("experiments/outreach-score.toml");
+    deployment.write("plugins/late-0.1.0.wasm", artifact);
+    deployment.edit("serin.toml", "strategy = \"outreach-rules@1.0.0\"", "strategy = \"late@0.1.0\"");
+    let host = Host::start_with(&deployment.config(), &["--dev"]);
+    eventually("it is compiled", Duration::from_secs(110), || (host.public.get("/readyz").status == 200).then_some(()));
+    let decision = host.decide(&json!({
+        "decision_point": "collections-outreach",
+        "entities": { "borrower": "b-17", "loan": "l-88" },
+        "context": { "days_past_due": 12 },
+    }));
+    assert_eq!(decision["degraded"], json!(["strategy:late@0.1.0:trap"]));
+    let record = host.record(&decision);
+    let lines = record["attempts"][0]["logs"].as_array().unwrap_or_else(|| panic!("no lines: {record}"));
+    lines.iter().filter_map(|line| line["message"].as_str().map(str::to_owned)).collect()
+}
+
 #[test]
 fn a_mistake_in_the_source_is_told_in_the_authors_file_and_line() {
     let (_python, python) = new("late", "python");
     let (_javascript, javascript) = new("late", "javascript");
-    for (project, file, find, wrong, told) in [
+    edit(&javascript.join("strategy.js"), "Reason, strategy", "Reason, log, strategy");
+    for (project, file, find, wrong, (before, looked), told) in [
         (
             &python,
             "strategy.py",
             "f.days_past_due",
             "f.days_late",
+            ("f = input.features", "; print(\"looked\")"),
             "strategy.py:11: error: \"Features\" has no attribute \"days_late\"",
         ),
         (
@@ -301,10 +332,12 @@ fn a_mistake_in_the_source_is_told_in_the_authors_file_and_line() {
             "strategy.js",
             "features.days_past_due",
             "features.days_late",
+            ("parameters }) => {", " log.info(\"looked\");"),
             "strategy.js(8,16): error TS2339: Property 'days_late' does not exist",
         ),
     ] {
         edit(&project.join(file), find, wrong);
+        edit(&project.join(file), before, &format!("{before}{looked}"));
         let checked = plugin(project, &["check", "."]);
         assert!(checked.code == Some(1) && checked.stderr.contains(told), "{}", checked.stderr);
         assert!(checked.stderr.contains("the types do not check"), "{}", checked.stderr);
@@ -320,6 +353,20 @@ fn a_mistake_in_the_source_is_told_in_the_authors_file_and_line() {
     let built = dir_file(&python, "dist/late-0.1.0.wasm");
     let checked = plugin(&python, &["check", &built]);
     assert!(checked.code == Some(1) && checked.stderr.contains("FAILED  who is a little late"), "{}", checked.stderr);
+
+    // It is in the record of a decision that meets it, too; a host would not take it with the case.
+    let built = std::fs::read(python.join("dist/late-0.1.0.wasm")).expect("the artifact");
+    assert_eq!(logged_by_a_decision(&without_cases(&built)), ["looked", told.trim_start_matches("warn: ")]);
+    edit(&javascript.join("strategy.js"), "features.days_late", "/** @type {any} */ (features).days_late");
+    std::fs::remove_file(javascript.join("cases/a-little-late.json")).expect("removes");
+    let made = plugin(&javascript, &["build", "."]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let built = std::fs::read(javascript.join("dist/late-0.1.0.wasm")).expect("the artifact");
+    let logged = logged_by_a_decision(&built);
+    assert_eq!((logged.len(), &*logged[0]), (2, "looked"), "{logged:?}");
+    for words in ["days_late", "strategy.js:8"] {
+        assert!(logged[1].contains(words), "{words}: {logged:?}");
+    }
 
     edit(&python.join("strategy.py"), "def decide", "def decide(");
     let refused = plugin(&python, &["build", "."]);

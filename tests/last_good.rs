@@ -309,6 +309,41 @@ fn why_a_point_is_not_ready_is_what_is_wrong_now() {
     assert_eq!(host.decide(&request())["strategy"]["name"], "outreach-rules");
 }
 
+/// A strategy whose cases take a host many seconds: they compute roots until their fuel is used up.
+fn slow_to_load() -> Vec<u8> {
+    let roots = |inner: String| format!("(f64.sqrt {inner})");
+    let roots = (0..50).fold("(f64.add (global.get $x) (f64.const 2))".to_owned(), |inner, _| roots(inner));
+    let body = format!("(loop $again (global.set $x {roots}) (br $again)) (unreachable)");
+    let slow = wat::go("slow", "(global $x (mut f64) (f64.const 2))", &body);
+    let cases: Vec<Value> =
+        (0..200).map(|i| json!({ "name": format!("{i}"), "expect": { "failure": "fuel_exhausted" } })).collect();
+    wat::with_cases(slow, &json!(cases))
+}
+
+#[test]
+fn how_long_an_artifact_has_been_compiled_is_told_while_it_is() {
+    let deployment = wat::points(&[("slow", slow_to_load())]);
+    deployment.remove("plugins/slow-1.0.0.wasm");
+    let told = |host: &Host| {
+        eventually("it is told", BOUND, || {
+            let ready = host.public.get("/readyz");
+            let status = run(["status", "--admin", &host.admin.address]).stdout;
+            let is_told = ready.text.contains("without their pinned strategy: slow (is being compiled for ")
+                && status.contains("NOT READY: ")
+                && status.lines().any(|line| line.contains("the fallback action: ") && line.contains("compiled for "));
+            (ready.status == 503 && is_told).then_some(())
+        });
+    };
+    // Copied into the folder of a running host.
+    let host = Host::start(&deployment);
+    assert!(!host.public.get("/readyz").text.contains("compiled"));
+    deployment.write("plugins/slow-1.0.0.wasm", slow_to_load());
+    told(&host);
+    host.kill();
+    // There at the start, which waits ten seconds for it.
+    told(&Host::start(&deployment));
+}
+
 #[test]
 fn a_broken_model_leaves_the_one_before_in_force_and_the_archive_has_it_later() {
     let deployment = collections();

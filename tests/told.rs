@@ -103,6 +103,31 @@ fn a_pin_that_is_not_control_is_told_of() {
 }
 
 #[test]
+fn an_arm_with_an_action_that_its_decision_point_lacks_is_refused_by_check_and_by_a_host() {
+    let deployment = deployment(RUNNING, false);
+    let guest = |action: &str| {
+        let fields = format!("{} {}", wat::PRELUDE, wat::decide("(i32.const 1024)"));
+        wat::guest(&wat::manifest("q", "1.0.0", "p", action), &fields)
+    };
+    deployment.write("plugins/q-1.0.0.wasm", guest("stop"));
+    let said = "q@1.0.0: action 'stop' is not of 'p'; its actions: go, none";
+    let checked = check(&deployment);
+    assert_eq!(checked.code, Some(1), "{}", checked.stdout);
+    assert!(checked.stderr.contains("e.toml") && checked.stderr.contains(said), "{}", checked.stderr);
+    let host = Host::start_with(&deployment.config(), &["--dev"]).ready();
+    let refused = host.admin.get("/v1/experiments/e").json();
+    assert_eq!(refused["state"], "invalid", "{refused}");
+    assert!(refused["error"].as_str().is_some_and(|error| error.contains(said)), "{refused}");
+    assert_eq!(decide(&host, "b-1")["served_by"], "strategy", "the pin serves without it");
+
+    // The pin does not declare `none`, the decision point does.
+    deployment.write("plugins/q-1.0.0.wasm", guest("none"));
+    let state = || host.admin.get("/v1/experiments/e").json()["state"].clone();
+    eventually("the experiment runs", IN_TIME, || (state() == "running").then_some(()));
+    assert_eq!(check(&deployment).code, Some(0), "{}", check(&deployment).stderr);
+}
+
+#[test]
 fn a_fallback_has_the_parameters_that_its_action_declares() {
     let deployment = collections();
     let valid = "fallback = { action = \"no_contact\" }";

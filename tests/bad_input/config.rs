@@ -31,7 +31,7 @@ const CASES: &[Case] = &[
     ("\"400d\"", "\"for ever\"", &["ledger.retain", "valid: 50ms, 10s, 24h, 14d"]),
     ("wall_ms = 2000", "fuel = 0", &["limits.fuel = 0", "from 1"]),
     ("[ledger]", "queue = 0\n[ledger]", &["unknown field `queue`"]),
-    ("admin = ", "queue = 0\nadmin = ", &["server.queue = 0", "valid: 1 to"]),
+    ("admin = ", "queue = 0\nadmin = ", &["line 5: server.queue = 0", "valid: 1 to"]),
     ("admin = ", "max_concurrent = 0\nadmin = ", &["server.max_concurrent = 0", "valid: 1 to"]),
     ("admin = ", "max_body_bytes = -1\nadmin = ", &["max_body_bytes", "invalid value"]),
     (

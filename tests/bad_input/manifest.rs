@@ -81,6 +81,13 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
     ),
     ("fuel = 1000", "fuel = 0", &["limits.fuel = 0", "from 1"]),
     ("fuel = 1000", "fule = 1000", &["unknown field `fule`", "`fuel`"]),
+    // A list has its values by position, and names none of them.
+    ("no_contact = {}", "no_contact = []", &["line 7", "expected a table", "like discount = { parameters"]),
+    (
+        "[parameters.cap]",
+        "[parameters]\nlow = [\"integer\", 3]\n[parameters.cap]",
+        &["line 33", "[parameters.cap] with"],
+    ),
 ];
 
 #[test]
@@ -92,6 +99,19 @@ fn each_mistake_is_named_with_what_is_valid() {
         for needle in *needles {
             assert!(error.contains(needle), "{to:?} should say {needle:?}: {error}");
         }
+    }
+}
+
+#[test]
+fn features_models_and_limits_are_tables() {
+    let head = "name = \"small\"\nversion = \"1.0.0\"\ndecision_point = \"outreach\"\nactions.none = {}\n";
+    for (list, like) in [
+        ("features = [[\"context\", \"days\", \"integer\"]]", "like [[features]] with view, name and type below it"),
+        ("limits = [1000]", "like [limits] with wall_ms = 25 below it"),
+        ("models = [[\"risk\", \"1.0.0\"]]", "like [[models]] with name, version and inputs below it"),
+    ] {
+        let error = Manifest::parse(&format!("{head}{list}\n")).expect_err(list).to_string();
+        assert!(error.contains("line 5") && error.contains(like), "{error}");
     }
 }
 

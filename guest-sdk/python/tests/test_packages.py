@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -70,10 +71,20 @@ def test_compiled_code_is_refused_with_why(project: Project, index: Path) -> Non
 def test_a_package_is_part_of_the_component(
     project: Project, index: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wheel(index, "tables")
+    wheel(index, "base")
+    wheel(index, "tables", needs="Requires-Dist: base\n")
     folder = project(PLAIN, strategy="import tables\nassert tables.RATE == 7\n" + STRATEGY)
     assert run(folder) == 1
     shown = capsys.readouterr().err
     assert "No module named 'tables'" in shown and f"the packages of {folder / 'packages.txt'}" in shown
     (folder / "packages.txt").write_text("tables==1.0.0\n")
     assert run(folder) == 0, capsys.readouterr().err
+
+    # From the same lock, the same bytes in another folder.
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    for name in ["plugin.toml", "strategy.py", "packages.txt", "packages.lock"]:
+        shutil.copyfile(folder / name, elsewhere / name)
+    assert run(elsewhere) == 0, capsys.readouterr().err
+    here, there = (hashlib.sha256((at / "dist" / "bare.wasm").read_bytes()) for at in (folder, elsewhere))
+    assert here.hexdigest() == there.hexdigest()

@@ -16,7 +16,7 @@ use crate::row::Row;
 use crate::value::{Value, ValueType};
 use crate::{NAME_RULE, Name, is_name, message_to, printable};
 
-use raw::{RawAction, RawFeature, RawManifest, RawModel, RawParameter};
+use raw::{RawAction, RawFeature, RawManifest, RawParameter, RawScore};
 
 /// The view name for features from the request's context.
 pub const CONTEXT_VIEW: &str = "context";
@@ -341,7 +341,7 @@ fn on_missing(at: &str, value_type: ValueType, raw: Option<toml::Value>) -> Resu
 }
 
 /// Validates the declared models against the features that feed them.
-fn models(raw: Vec<RawModel>, features: &[Feature]) -> Result<(Vec<DeclaredScore>, Vec<CallableModel>), ManifestError> {
+fn models(raw: Vec<RawScore>, features: &[Feature]) -> Result<(Vec<DeclaredScore>, Vec<CallableModel>), ManifestError> {
     let (mut scores, mut callable) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for raw in raw {

@@ -151,6 +151,7 @@ const TABLES: &[(&str, &str)] = &[
     ("RawNotify", "[[notify]] with url and events below it"),
     ("RawAction", "discount = { parameters = { percent = \"integer\" } }"),
     ("RawFeature", "[[features]] with view, name and type below it"),
+    ("RawScore", "[[models]] with name, version and inputs below it"),
     ("RawParameter", "[parameters.cap] with type and default below it"),
 ];
 

@@ -42,6 +42,9 @@ impl<'e> CaseReport<'e> {
             && !(is_trap && has_told(logs))
         {
             text.push_str(&format!("    {}\n", printable_to(detail, bounds::MESSAGE)));
+            if is_trap {
+                text.push_str(&format!("    {}\n", bare_trap(result)));
+            }
         }
         if let Some(advice) = serin_core::answer::advice(&result.outcome) {
             text.push_str(&format!("    {advice}\n"));
@@ -61,6 +64,17 @@ impl<'e> CaseReport<'e> {
             Plugin::link(engines, &bytes).ok()
         });
         Some(plugin.as_ref()?.run_case(case).logs)
+    }
+}
+
+/// What to do about a trap of which the strategy logged nothing.
+fn bare_trap(result: &CaseResult) -> &'static str {
+    match result.has_started {
+        true => {
+            "it logged no error: a strategy in Rust logs its panics with #[strategy(log_panics)], and 'serin plugin \
+             test' in its project shows them"
+        }
+        false => "it ended while its component was started, before 'decide' was called",
     }
 }
 

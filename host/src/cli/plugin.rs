@@ -73,6 +73,15 @@ fn artifact(path: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
     }
 }
 
+/// The project in whose `dist` folder a file is, if the file was built from the manifest that is there now.
+fn project_of(file: &Path, manifest: &Manifest) -> Option<PathBuf> {
+    let file = file.canonicalize().ok()?;
+    let project = file.parent().filter(|folder| folder.ends_with("dist"))?.parent()?;
+    let text = files::read_text(&project.join("plugin.toml"), files::MAX_TEXT_BYTES).ok()?;
+    let is_same = Manifest::parse(&text).is_ok_and(|known| known.hash == manifest.hash);
+    is_same.then(|| project.to_owned())
+}
+
 fn check(file: &Path, source: Option<&Path>) -> Outcome {
     let bytes = read_file(file).map_err(|e| format!("{}: {e}", files::shown(file)))?;
     let engines = Arc::new(caches::engines()?);
@@ -84,7 +93,8 @@ fn check(file: &Path, source: Option<&Path>) -> Outcome {
         }
     };
     println!("{} {}: component, imports and manifest are fine", files::shown(file), plugin.manifest().id());
-    let (mut failed, mut report) = (0, CaseReport::new(&engines, source));
+    let project = source.map(Path::to_owned).or_else(|| project_of(file, plugin.manifest()));
+    let (mut failed, mut report) = (0, CaseReport::new(&engines, project.as_deref()));
     for case in &plugin.contents.cases {
         let result = plugin.run_case(case);
         match result.difference {

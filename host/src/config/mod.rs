@@ -1,5 +1,6 @@
 //! `serin.toml`: as it is written, then validated. Paths are relative to the file.
 
+mod locate;
 mod missing;
 mod raw;
 mod server;
@@ -135,7 +136,7 @@ impl Config {
                 let missing = e.message().starts_with("missing field").then(|| missing::missing(&text)).flatten();
                 missing.unwrap_or_else(|| serin_core::toml_message(&e, &text))
             })?;
-            validate::validate(raw, path, dir, text.clone())
+            validate::validate(raw, path, dir, text.clone()).map_err(|why| locate::located(&text, why))
         };
         serin_core::caught(read).map_err(|why| fail(serin_core::clipped(&why, MAX_MESSAGE).into_owned()))
     }

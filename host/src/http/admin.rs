@@ -11,6 +11,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use serin_core::experiment::Pin;
 use serin_core::manifest::duration_ms;
+use utoipa::ToSchema;
 
 use super::body::no_room;
 use super::bytes::counted;
@@ -29,17 +30,31 @@ pub(super) fn rfc3339(ms: u64) -> String {
 }
 
 /// An artifact.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct WirePlugin {
+    /// The name of its file; null if that is gone.
+    #[schema(required)]
     file: Option<String>,
+    /// The plugin's name; null if its manifest cannot be read.
+    #[schema(required)]
     name: Option<String>,
+    #[schema(required)]
     version: Option<String>,
+    /// SHA-256 of the artifact.
     digest: String,
+    /// `active`, `loading`, `failed` or `retired`.
     state: &'static str,
+    /// Why it failed.
+    #[schema(required)]
     error: Option<String>,
     loaded_at: String,
+    /// The interface that it was compiled against.
+    #[schema(required)]
     wit: Option<String>,
+    /// It serves from the archive.
     stale: bool,
+    /// Why it serves from the archive.
+    #[schema(required)]
     why: Option<&'static str>,
 }
 

@@ -179,3 +179,16 @@ pub(super) enum BodyRefusal {
         headers(("Retry-After" = u32, description = "Seconds after which trying again makes sense")))]
     Unavailable(Problem),
 }
+
+/// What any read of the admin listener can be refused for.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "describes the answers in the OpenAPI document")]
+pub(super) enum ReadRefusal {
+    /// The path is not UTF-8
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(Problem),
+    /// Out of time, or what is needed is down; see Retry-After
+    #[response(status = 503, content_type = "application/problem+json",
+        headers(("Retry-After" = u32, description = "Seconds after which trying again makes sense")))]
+    Unavailable(Problem),
+}

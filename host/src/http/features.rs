@@ -162,12 +162,15 @@ pub(super) async fn show(
 }
 
 /// A feature view, and how fresh it is.
-#[derive(Serialize)]
-struct WireView {
+#[derive(Serialize, ToSchema)]
+pub(super) struct WireView {
     name: String,
+    /// The kind of entity that its rows are about.
     entity: String,
+    #[schema(required)]
     ttl_ms: Option<u64>,
-    /// The newest event time of its rows; none where it has no rows.
+    /// The newest event time of its rows; null if it has no rows.
+    #[schema(required)]
     newest: Option<String>,
     /// Every row is older than the view's ttl.
     is_stale: bool,

@@ -16,6 +16,7 @@ mod key_locks;
 mod lanes;
 mod listener;
 mod openapi;
+mod schemas;
 mod service;
 mod trace;
 mod unread;

@@ -51,6 +51,8 @@ pub struct CaseResult {
     pub time_us: u64,
     /// Of them, until the instance was there.
     pub start_us: u64,
+    /// The instance was there, and the strategy called.
+    pub has_started: bool,
     /// Of them, in answering calls of the `models` import.
     pub calls_us: u64,
     /// Bytes of linear memory at its end.
@@ -98,7 +100,8 @@ const DEFAULT_TIME_MS: u64 = 1_767_268_800_000;
 /// Runs one case with at most `fuel`.
 pub(super) fn run_case(linked: &Linked, manifest: &Manifest, case: &Case, fuel: u64) -> CaseResult {
     let surprises = Arc::<Mutex<Vec<String>>>::default();
-    let (outcome, logs, [fuel, time_us, start_us, calls_us, memory_bytes]) = match prepare(manifest, case) {
+    let (outcome, logs, has_started, [fuel, time_us, start_us, calls_us, memory_bytes]) = match prepare(manifest, case)
+    {
         Ok((features, scores, parameters, time_ms)) => {
             // What the manifest asks for, within what any host grants, whatever this one's operator
             // does: a case is about the strategy, and so is not the machine's wall clock, which only
@@ -119,9 +122,14 @@ pub(super) fn run_case(linked: &Linked, manifest: &Manifest, case: &Case, fuel: 
                 Box::new(CaseScorer { calls: case.calls.clone().into_iter(), surprises: Arc::clone(&surprises) });
             let budget = Budget::new(Duration::from_millis(WALL_MS));
             let ran = linked.run(&run, manifest, limits, budget, Some(scorer));
-            (ran.outcome, ran.logs, [ran.fuel, ran.time_us, ran.start_us, ran.calls_us, ran.memory_bytes])
+            (
+                ran.outcome,
+                ran.logs,
+                ran.has_started,
+                [ran.fuel, ran.time_us, ran.start_us, ran.calls_us, ran.memory_bytes],
+            )
         }
-        Err(outcome) => (outcome, Vec::new(), [0; 5]),
+        Err(outcome) => (outcome, Vec::new(), false, [0; 5]),
     };
     let difference = (!case.expect.is_met_by(&outcome)).then(|| difference(&case.expect, &outcome, &logs));
     let surprises = std::mem::take(&mut *surprises.lock());
@@ -134,6 +142,7 @@ pub(super) fn run_case(linked: &Linked, manifest: &Manifest, case: &Case, fuel: 
         fuel,
         time_us,
         start_us,
+        has_started,
         calls_us,
         memory_bytes,
     }

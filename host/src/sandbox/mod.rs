@@ -110,6 +110,8 @@ pub struct Ran {
     pub time_us: u64,
     /// Of them, until the instance was there.
     pub start_us: u64,
+    /// The instance was there, and the strategy called.
+    pub has_started: bool,
     /// Of them, in answering calls of the `models` import.
     pub calls_us: u64,
     /// Bytes of linear memory at its end.
@@ -172,6 +174,7 @@ impl Linked {
             fuel,
             time_us: started.elapsed().as_micros() as u64,
             start_us: state.started.map_or(0, |at| (at - started).as_micros() as u64),
+            has_started: state.started.is_some(),
             calls_us: state.calls_us,
             memory_bytes: state.memory_bytes,
         }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::limits::PartialLimits;
 use crate::value::{Value, ValueType};
-use crate::{bounds, printable};
+use crate::{bounds, by_name, printable};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,17 +17,17 @@ pub(super) struct RawManifest {
     pub(super) description: String,
     #[serde(default)]
     pub(super) owner: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::map")]
     pub(super) actions: IndexMap<String, RawAction>,
     #[serde(default)]
     pub(super) reasons: IndexMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::list")]
     pub(super) features: Vec<RawFeature>,
-    #[serde(default)]
-    pub(super) models: Vec<RawModel>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::list")]
+    pub(super) models: Vec<RawScore>,
+    #[serde(default, deserialize_with = "by_name::map")]
     pub(super) parameters: IndexMap<String, RawParameter>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::one")]
     pub(super) limits: PartialLimits,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct RawFeature {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawModel {
+pub(super) struct RawScore {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) inputs: Option<IndexMap<String, String>>,
