@@ -48,6 +48,7 @@ fn a_spec_is_planned_with_what_is_known_of_its_traffic() {
     let text = plan(&["--effect", "0.05", "--runs", "20"]).stdout;
     assert!(text.contains("ships what is better") && text.contains("'complaints' is worse by"), "{text}");
     assert!(text.contains("no outcome 'cured' was ever posted"), "{text}");
+    assert!(text.contains("is silent: it was last posted at day ") && !text.contains("1970"), "{text}");
     let wrong = plan(&["--base", "nothing=1"]);
     assert!(
         wrong.code == Some(1) && wrong.stderr.contains("valid: cured_14d, complaints, calls, failures"),

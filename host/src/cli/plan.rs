@@ -285,7 +285,7 @@ fn print_scenario(spec: &Experiment, effect: f64, scenario: &Scenario) {
         println!("    half of the runs by day {:.0}, with {:.0} units", point.day, point.units);
     }
     if !scenario.concludes.is_empty() {
-        println!("    concludes: {}", scenario.concludes);
+        println!("    concludes: {}", in_days(&scenario.concludes));
     }
 }
 
@@ -317,6 +317,16 @@ fn title(spec: &Experiment, effect: f64, assumed: Assumed) -> String {
             format!("the goals are better by {effect} for half of the units, and equal for the others")
         }
     }
+}
+
+/// A sentence of a simulated run, whose clock begins in 1970: its times as days of the run.
+fn in_days(sentence: &str) -> String {
+    let word = |word: &str| {
+        let time = word.trim_end_matches([',', ';', '.', ':']);
+        let Ok(at) = time.parse::<jiff::Timestamp>() else { return word.to_owned() };
+        format!("day {}{}", at.as_millisecond() / DAY_MS as i64, &word[time.len()..])
+    };
+    sentence.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Enough digits to tell numbers apart.

@@ -193,7 +193,18 @@ fn check_features(manifest: &Manifest, schema: &PointSchema<'_>) -> Result<(), S
             Reference::Feature(feature.view.to_string(), feature.name.to_string())
         };
         match schema.type_of(&reference) {
-            None => return Err(format!("feature {reference} is not declared; {}", schema.declared())),
+            None if *feature.view == *CONTEXT_VIEW => {
+                return Err(format!("feature {reference} is not declared; {}", schema.declared()));
+            }
+            None => {
+                return Err(format!(
+                    "feature {reference} is not declared; add {} = \"{}\" to the columns of [features.{}] in serin.toml; {}",
+                    feature.name,
+                    feature.value_type,
+                    feature.view,
+                    schema.declared()
+                ));
+            }
             Some(declared) if declared == feature.value_type => {}
             Some(ValueType::Integer) if feature.value_type == ValueType::Number => {}
             Some(declared) => {

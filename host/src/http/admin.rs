@@ -70,7 +70,9 @@ pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Result<Respo
         loaded_at: rfc3339(status.loaded_at_ms),
         wit: status.wit,
         stale: status.stale,
-        why: status.stale.then_some("the file is gone; it is served from the archive until nothing names it"),
+        why: status
+            .stale
+            .then_some("its file is gone, or is another one now; it is served from the archive until nothing names it"),
     });
     let (plugins, left_out) = within_bytes(plugins)?;
     answer(&service, json!({ "plugins": plugins, "left_out": left_out })).await

@@ -314,6 +314,20 @@ impl Body {
     }
 }
 
+/// An error of JSON without the names of Rust's types.
+fn in_plain_words(why: &str) -> String {
+    let Some((found, rest)) = why.split_once(", expected ") else { return why.to_owned() };
+    let (expected, place) = rest.find(" at line ").map_or((rest, ""), |at| rest.split_at(at));
+    let expected = match expected {
+        "f32" | "f64" => "a number",
+        "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number from 0",
+        "isize" | "i8" | "i16" | "i32" | "i64" => "a whole number",
+        object if object.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{found}, expected {expected}{place}")
+}
+
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // The plain parser first: finding out the key costs time that a good request need not pay.
     serde_json::from_slice(bytes).map(|Object(value)| value).map_err(|_| {
@@ -322,7 +336,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Ok(_) => Problem::new(StatusCode::BAD_REQUEST, "malformed-body", "not JSON: more follows the value"),
             Err(error) => {
                 let key = error.path().to_string();
-                let why = error.inner().to_string();
+                let why = in_plain_words(&error.inner().to_string());
                 if error.inner().is_data() {
                     Problem::invalid(if key == "." { String::new() } else { key }, why)
                 } else {

@@ -77,7 +77,7 @@ fn units_whose_feed_died_are_left_out_and_nothing_ships_or_widens() {
     assert_eq!(mature(&observed, 13 * DAY), 8);
     assert_eq!(mature(&observed, 40 * DAY), 8, "nor does waiting tell");
     let analysis = analyse(&observed, 13 * DAY);
-    let why = "the feed of 'cured' is silent: it was last posted at 1970-01-11T00:00:00Z; usual are 1day between two \
+    let why = "the feed of 'cured' is silent: it was last posted at 1970-01-11T00:00:00Z; usual are 1 day between two \
                signs of life";
     assert_eq!((analysis.verdict.decision, &*analysis.verdict.why), (Decide::Hold, why));
     assert!(warnings(&observed, &analysis).iter().any(|warning| warning.starts_with(why)));

@@ -253,10 +253,18 @@ impl FeedResult {
     }
 }
 
-/// A time span, to the minute.
+/// A time span, to the minute: `1 day 12 h`.
 fn span(ms: u64) -> String {
     let minutes = ms.div_ceil(60_000);
-    humantime::format_duration(core::time::Duration::from_secs(minutes * 60)).to_string()
+    let text = humantime::format_duration(core::time::Duration::from_secs(minutes * 60)).to_string();
+    let mut spaced = String::with_capacity(text.len() + 4);
+    for c in text.chars() {
+        if c.is_ascii_alphabetic() && spaced.ends_with(|before: char| before.is_ascii_digit()) {
+            spaced.push(' ');
+        }
+        spaced.push(c);
+    }
+    spaced
 }
 
 /// A time in UTC, to the second.
