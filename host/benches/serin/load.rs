@@ -13,7 +13,7 @@ use crate::bare_http;
 use crate::client::{Load, Requests, closed, open};
 use crate::inprocess::Parts;
 use crate::measure::median;
-use crate::process::{Server, cpu_seconds, resident_mb};
+use crate::process::{Server, cpu_by_threads, cpu_seconds, resident_mb};
 use crate::table::{Row, Table};
 use crate::world::{Failure, Folders};
 
@@ -32,16 +32,49 @@ pub struct Recorded {
     pub until_ms: u64,
 }
 
-/// Microseconds of CPU time a request, the client's share included.
-fn with_cpu(server: &Server, load: impl FnOnce() -> Result<Load, Failure>) -> Result<(Load, f64), Failure> {
-    let used = || cpu_seconds(server.pid()) + cpu_seconds(std::process::id());
+/// Microseconds of CPU time a request.
+#[derive(Clone, Copy)]
+struct Cpu {
+    client: f64,
+    server: f64,
+}
+
+impl Cpu {
+    fn whole(self) -> f64 {
+        self.client + self.server
+    }
+
+    /// The medians of several turns.
+    fn median(of: &[Self]) -> Self {
+        let median = |side: fn(&Self) -> f64| median(of.iter().map(side).collect());
+        Self { client: median(|cpu| cpu.client), server: median(|cpu| cpu.server) }
+    }
+}
+
+/// Runs a load, and measures the CPU time of both sides.
+fn with_cpu(server: &Server, load: impl FnOnce() -> Result<Load, Failure>) -> Result<(Load, Cpu), Failure> {
+    let used = || [std::process::id(), server.pid()].map(cpu_seconds);
     let before = used();
     let load = load()?;
     if load.failed > 0 {
         return Err(format!("{} of {} answers were not a 200", load.failed, load.latency.len()).into());
     }
-    let cpu = (used() - before) * 1e6 / load.latency.len() as f64;
+    let after = used();
+    let a_request = |side: usize| (after[side] - before[side]) * 1e6 / load.latency.len() as f64;
+    let cpu = Cpu { client: a_request(0), server: a_request(1) };
     Ok((load, cpu))
+}
+
+/// The host's CPU time a request since `before`, by threads.
+fn by_threads(host: &Server, before: &BTreeMap<String, f64>, requests: f64) -> Vec<Row> {
+    let mut rows: Vec<(String, f64)> = cpu_by_threads(host.pid())
+        .into_iter()
+        .map(|(name, used)| (used - before.get(&name).copied().unwrap_or(0.0), name))
+        .map(|(used, name)| (name, used * 1e6 / requests))
+        .filter(|(_, us)| *us >= 0.1)
+        .collect();
+    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+    rows.into_iter().map(|(name, us)| Row::new(format!("the host's threads: {name}"), us, "µs")).collect()
 }
 
 /// Measures; `commit` is the CPU time of one record in a group.
@@ -54,27 +87,34 @@ pub fn measure(
     table: &mut Table,
 ) -> Result<Recorded, Failure> {
     let requests = Rc::new(Requests::post("/v1/decisions", bodies.into_iter()));
-    let (bare, host) = (bare_http::start()?, Server::serin(&folders.config())?);
+    let (bare_server, host) = (bare_http::start()?, Server::serin(&folders.config())?);
     std::thread::sleep(Duration::from_secs(2));
     let idle = resident_mb(host.pid());
     let turn = lasts / 15;
     let loaded = |server: &Server, connections, lasts| {
         with_cpu(server, || closed(&server.addresses[0], &requests, connections, lasts))
     };
-    loaded(&bare, CLOSED, turn / 4)?;
+    loaded(&bare_server, CLOSED, turn / 4)?;
     loaded(&host, CLOSED, turn / 4)?;
 
     let since_ms = SystemClock.now_ms();
+    let (threads, mut requests_sent) = (cpu_by_threads(host.pid()), 0.0);
     let (mut rates, mut cpus, mut bare_rates, mut bare_cpus) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..TURNS {
-        for (server, rates, cpus) in [(&bare, &mut bare_rates, &mut bare_cpus), (&host, &mut rates, &mut cpus)] {
+        for (server, rates, cpus) in [(&bare_server, &mut bare_rates, &mut bare_cpus), (&host, &mut rates, &mut cpus)] {
             let (load, cpu) = loaded(server, CLOSED, turn)?;
             rates.push(load.per_second());
             cpus.push(cpu);
+            if server.pid() == host.pid() {
+                requests_sent += load.latency.len() as f64;
+            }
         }
     }
     let until_ms = SystemClock.now_ms();
-    let (rate, cpu, bare_rate, bare_cpu) = (median(rates), median(cpus), median(bare_rates), median(bare_cpus));
+    let by_threads = by_threads(&host, &threads, requests_sent);
+    let (rate, bare_rate) = (median(rates), median(bare_rates));
+    let (cpu, bare) = (Cpu::median(&cpus), Cpu::median(&bare_cpus));
+    let bare_cpu = bare.whole();
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let predicted = cores * 1e6 / (bare_cpu + parts.decision + parts.record + commit);
 
@@ -84,7 +124,7 @@ pub fn measure(
     let paced = |server: &Server, lasts| {
         Ok::<_, Failure>(with_cpu(server, || open(&server.addresses[0], &requests, OPEN, at, lasts))?.0)
     };
-    let floor = paced(&bare, lasts / 4)?;
+    let floor = paced(&bare_server, lasts / 4)?;
     let load = paced(&host, lasts)?;
     let percentile =
         |p: f64| Row::new(format!("open loop: p{p}"), load.ms(p), "ms").against("bare axum route", floor.ms(p));
@@ -93,13 +133,16 @@ pub fn measure(
         vec![
             Row::new("throughput: bare axum route", bare_rate, "/s"),
             Row::new("throughput: decisions", rate, "/s").against("predicted from the parts", predicted).ratio_at_least(0.75),
-            Row::new("CPU a request, the client's included", cpu, "µs").against("bare axum route", bare_cpu),
+            Row::new("CPU a request, the client's included", cpu.whole(), "µs").against("bare axum route", bare_cpu),
+            Row::new("CPU a request: the client", cpu.client, "µs").against("bare axum route", bare.client),
+            Row::new("CPU a request: the host", cpu.server, "µs").against("bare axum route", bare.server),
             Row::new("open loop: requests", at, "/s"),
             percentile(50.0),
             percentile(99.0).at_most(5.0),
             percentile(99.9).at_most(25.0),
         ],
     );
+    table.section("the host's CPU time a request, by threads", by_threads);
     memory(table, idle, resident_mb(host.pid()));
     table.note(format!(
         "Predicted throughput: {cores} cores / ({bare_cpu:.0} µs of CPU for a bare request, server and client, + {:.0} µs a decision + {:.0} µs its \

@@ -1,5 +1,6 @@
 //! What the operating system says of a process: CPU time, and memory that is in use.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,11 +13,29 @@ const TICKS: f64 = 100.0;
 
 /// Seconds of CPU time that a process has used, in user and in kernel mode.
 pub fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    cpu_seconds_of(&format!("/proc/{pid}/stat"))
+}
+
+fn cpu_seconds_of(file: &str) -> f64 {
+    let stat = std::fs::read_to_string(file).unwrap_or_default();
     // The name, in parentheses, may hold anything; the fields are counted from behind it.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
     (ticks(11) + ticks(12)) / TICKS
+}
+
+/// Seconds of CPU time that a process's threads have used, by their names without numbers.
+pub fn cpu_by_threads(pid: u32) -> BTreeMap<String, f64> {
+    let mut used = BTreeMap::new();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
+    for thread in threads {
+        let read = |file: &str| std::fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+        let name = read("comm").trim().trim_end_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned();
+        let Ok(id) = thread.file_name().to_string_lossy().parse::<u32>() else { continue };
+        // The same fields as a process's.
+        *used.entry(name).or_insert(0.0) += cpu_seconds_of(&format!("/proc/{pid}/task/{id}/stat"));
+    }
+    used
 }
 
 /// Page faults of this process so far that needed no disk.
