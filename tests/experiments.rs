@@ -134,7 +134,7 @@ fn an_ended_experiment_keeps_its_slot_and_names_its_winner() {
             shown["why"].as_str().filter(|why| why.contains(words)).map(drop)
         });
     };
-    why("arm 'next' won, and serin.toml pins its version, q@1.0.0");
+    why("arm 'next' won, and serin.toml pins it, q@1.0.0");
     deployment.remove("experiments/e.toml");
     why("ended; its file is gone, and is not needed any more");
     assert!(host.admin.get("/v1/experiments/f").json()["error"].is_string());

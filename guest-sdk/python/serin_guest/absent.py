@@ -28,11 +28,11 @@ _CHANCE = (
 _FILES = "a strategy has no files while it decides: read them at the top of strategy.py, where the build does it"
 
 
-class Absent(RuntimeError):
+class NotInSandbox(RuntimeError):
     """A strategy asked for what the sandbox does not have."""
 
 
-class NoFile(Absent, FileNotFoundError):
+class NoFile(NotInSandbox, FileNotFoundError):
     """The same, where the standard library expects that a file may be missing."""
 
 
@@ -40,7 +40,7 @@ now_ms = 0
 """The time of the decision that is made; the log's lines have it."""
 
 
-def _refuses(why: str, error: type[Absent] = Absent) -> Callable[..., NoReturn]:
+def _refuses(why: str, error: type[NotInSandbox] = NotInSandbox) -> Callable[..., NoReturn]:
     def refuse(*_: Any, **__: Any) -> NoReturn:
         raise error(why)
 
@@ -52,7 +52,7 @@ def _clock(name: str) -> Callable[[], Any]:
 
     def read() -> Any:
         if sys._getframe(1).f_globals.get("__name__") != "logging":
-            raise Absent(_CLOCK)
+            raise NotInSandbox(_CLOCK)
         return now_ms * 1_000_000 if name == "time_ns" else now_ms / 1000
 
     return read
@@ -63,7 +63,7 @@ def _needs_time(function: Callable[..., Any], position: int) -> Callable[..., An
 
     def checked(*given: Any) -> Any:
         if len(given) <= position or given[position] is None:
-            raise Absent(_CLOCK)
+            raise NotInSandbox(_CLOCK)
         return function(*given)
 
     return checked
@@ -87,7 +87,7 @@ def _close_chance() -> None:
 
     def seeded(self: random.Random, a: Any = None, version: int = 2) -> None:
         if a is None:
-            raise Absent(_CHANCE)
+            raise NotInSandbox(_CHANCE)
         seed(self, a, version)
 
     setattr(random.Random, "seed", seeded)

@@ -21,6 +21,7 @@ from pathlib import Path
 from . import asked, packages
 from . import manifest as manifests
 from .generate import generate
+from .modules import unknown_module
 from .packages import PackagesError
 
 COMPONENTIZE = "0.25.1"
@@ -232,28 +233,10 @@ def _explain(text: str, folder: Path) -> str:
     return "\n".join([*kept, *_unknown_module(kept[-1], folder)]).rstrip()
 
 
-# Modules that people ask for most, and that are compiled code in every release.
-COMPILED = frozenset(
-    ["lightgbm", "numpy", "pandas", "polars", "pyarrow", "pydantic_core", "scipy", "sklearn", "torch", "xgboost"]
-)
-
-
 def _unknown_module(error: str, folder: Path) -> list[str]:
     """What to do about a module that is not there."""
     missing = re.match(r"ModuleNotFoundError: No module named '([^'.]+)", error)
-    if missing is None:
-        return []
-    native = "Compiled code ({}) can't run in the sandbox: let a model compute that, or the feature's source"
-    available = (
-        f"a strategy has the standard library and the packages of {folder / 'packages.txt'}, and not what is "
-        "installed here"
-    )
-    if missing[1] in COMPILED:
-        return [f"{available}. {native.format(missing[1])}"]
-    return [
-        f"{available}; a package of Python alone can be added there, for '{missing[1]}' too where it is one. "
-        + native.format("numpy, pandas, pydantic-core")
-    ]
+    return [unknown_module(missing[1], folder)] if missing else []
 
 
 def _leb128(number: int) -> bytes:

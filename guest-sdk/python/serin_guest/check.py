@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from .generate import generate
+from .modules import unknown_module
 
 
 class CheckError(Exception):
@@ -37,5 +38,7 @@ def check(folder: Path) -> None:
     if found.returncode != 0:
         # In the author's own path, wherever the command was given.
         lines = [re.sub(r"^(?=[^\s:/]+\.pyi?:)", lambda _: str(folder / "x")[:-1], line) for line in found.stdout.splitlines()]
-        raise CheckError("\n".join([*lines, *found.stderr.splitlines()]))
+        missing = re.search(r'stub for module named "([^".]+)', found.stdout)
+        hint = [unknown_module(missing[1], folder)] if missing else []
+        raise CheckError("\n".join([*lines, *found.stderr.splitlines(), *hint]))
     print(f"types: {', '.join(files)} checked by mypy")

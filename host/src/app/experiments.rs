@@ -149,8 +149,8 @@ impl Binder<'_> {
             Binding::Runs(running) => {
                 status.state = ExperimentState::Life(now.state);
                 status.stale = status.error.is_some();
-                let pin = self.config.points.get(&spec.decision_point).map(|point| &point.strategy);
-                status.why = why(&spec, &now, life.lacks.as_deref(), pin);
+                let point = self.config.points.get(&spec.decision_point);
+                status.why = why(&spec, &now, life.lacks.as_deref(), point);
                 if self.which == Statuses::Recorded && life.due != life.status {
                     let error = "what its file asks for could not be recorded, and is tried again".to_owned();
                     status.error = status.error.or(Some(error));
@@ -223,7 +223,7 @@ impl Binder<'_> {
     /// Where an experiment stands, and the status of it that is bound.
     fn life_of(&self, spec: &Experiment) -> (Life, Status) {
         let point = self.config.points.get(&spec.decision_point);
-        let pin = point.map(|point| point.strategy.to_string()).unwrap_or_default();
+        let pin = point.map(PointSpec::pinned).unwrap_or_default();
         let life = (self.life)(spec, &pin);
         let status = match self.which {
             Statuses::Due => life.due.clone(),
@@ -291,7 +291,7 @@ impl Binder<'_> {
     }
 }
 
-fn why(spec: &Experiment, now: &Status, lacks: Option<&str>, pin: Option<&Pin>) -> String {
+fn why(spec: &Experiment, now: &Status, lacks: Option<&str>, point: Option<&PointSpec>) -> String {
     let step = || match spec.ramp.len() {
         1 => String::new(),
         steps => format!(", step {} of {steps}", now.step + 1),
@@ -308,16 +308,19 @@ fn why(spec: &Experiment, now: &Status, lacks: Option<&str>, pin: Option<&Pin>) 
         State::Paused => format!("its ramp stands still; coverage {} of its slot{}", now.coverage(spec), step()),
         State::Aborted => "ended: everybody is on the pinned strategy".to_owned(),
         State::Shipped => format!(
-            "arm '{}' serves its slot, but for {} of it that is held back, until serin.toml pins another version than {}",
+            "arm '{}' serves its slot, but for {} of it that is held back, until serin.toml pins something else than {}",
             now.winner.as_deref().unwrap_or_default(),
             spec.holdback,
-            now.pin.as_deref().unwrap_or_default()
+            now.pin.as_deref().unwrap_or_default().trim_end_matches(" {}")
         ),
         State::Concluded => {
             let winner = now.winner.as_deref().unwrap_or_default();
             let won = spec.arms.iter().find(|arm| *arm.name == *winner);
-            match pin.filter(|pin| won.is_some_and(|arm| arm.strategy == **pin)) {
-                Some(pin) => format!("ended, arm '{winner}' won, and serin.toml pins its version, {pin}"),
+            let is_pinned = |point: &&PointSpec| {
+                won.is_some_and(|arm| arm.strategy == point.strategy && arm.parameters == point.parameters)
+            };
+            match point.filter(is_pinned) {
+                Some(point) => format!("ended, arm '{winner}' won, and serin.toml pins it, {}", point.strategy),
                 None => format!(
                     "ended, arm '{winner}' won: everybody is on the pinned strategy until serin.toml pins another"
                 ),

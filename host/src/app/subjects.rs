@@ -52,7 +52,7 @@ pub(super) fn subjects(config: &Config, experiments: &[ExperimentStatus]) -> Vec
     let subject = |status: &ExperimentStatus| {
         let spec = status.spec.clone()?;
         let point = config.points.get(&spec.decision_point)?;
-        let (course, pin) = (Course::of(&status.status, &point.layer.unit), point.strategy.to_string());
+        let (course, pin) = (Course::of(&status.status, &point.layer.unit), point.pinned());
         Some(AnalysisSubject { spec, course, pin })
     };
     begun.filter_map(subject).collect()

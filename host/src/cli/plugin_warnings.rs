@@ -27,12 +27,13 @@ pub(super) fn of(plugin: &Plugin, file: &Path) -> Vec<String> {
     let manifest = plugin.manifest();
     let cases = &plugin.contents.cases;
     let mut warnings = Vec::new();
-    if !cases.is_empty() {
+    let plain: Vec<CaseResult> = cases.iter().map(|case| plugin.run_case(case)).collect();
+    // Where no case comes to an end, nothing follows from what they come to.
+    if plain.iter().any(|result| !matches!(result.outcome, Outcome::Failure { .. })) {
         let mut seen = Seen::default();
-        let plain: Vec<CaseResult> = cases.iter().map(|case| plugin.run_case(case)).collect();
         plain.iter().for_each(|result| seen.note(&result.outcome));
         for feature in &manifest.features {
-            if !is_read(plugin, feature, cases, &plain, &mut seen) {
+            if !is_read(plugin, feature, cases, &plain) {
                 warnings.push(format!("feature {}.{}: no case depends on it; is it read?", feature.view, feature.name));
             }
         }
@@ -116,7 +117,7 @@ fn others(value_type: ValueType, value: &Value) -> Vec<Value> {
     }
 }
 
-fn is_read(plugin: &Plugin, feature: &Feature, cases: &[Case], plain: &[CaseResult], seen: &mut Seen) -> bool {
+fn is_read(plugin: &Plugin, feature: &Feature, cases: &[Case], plain: &[CaseResult]) -> bool {
     let mut depends = false;
     for (case, before) in cases.iter().zip(plain) {
         let is_context = *feature.view == *CONTEXT_VIEW;
@@ -130,7 +131,6 @@ fn is_read(plugin: &Plugin, feature: &Feature, cases: &[Case], plain: &[CaseResu
             };
             values.insert(feature.name.to_string(), other);
             let result = plugin.run_case(&changed);
-            seen.note(&result.outcome);
             // A value in the place of none may cost fuel by itself: then two values are compared.
             let known = (format!("{:?}", result.outcome), result.fuel);
             depends |= match &mut last {

@@ -35,6 +35,14 @@ pub struct PointSpec {
     pub must_log: bool,
 }
 
+impl PointSpec {
+    /// The version that it is pinned to, with its parameters: what a pin is compared by.
+    pub fn pinned(&self) -> String {
+        let parameters = serde_json::to_string(&self.parameters).unwrap_or_default();
+        format!("{} {parameters}", self.strategy)
+    }
+}
+
 /// A key of a request's context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContextField {

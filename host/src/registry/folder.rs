@@ -306,7 +306,8 @@ impl Folder {
         for status in inner.statuses.values_mut().filter(|status| status.state == ArtifactState::Active) {
             let here = present.contains(&status.digest);
             let is_wanted = status.pin.as_ref().is_some_and(|pin| wanted.contains(pin));
-            if !here && is_wanted && !status.stale {
+            // A draft is replaced by its next state all the time.
+            if !here && is_wanted && !status.stale && !self.dev {
                 let pin = status.pin.as_ref().map(ToString::to_string);
                 tracing::warn!(
                     pin,

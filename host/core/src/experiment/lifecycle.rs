@@ -76,7 +76,7 @@ pub struct Status {
     pub ended_ms: Option<u64>,
     /// The winner; none unless it is shipped or concluded.
     pub winner: Option<Name>,
-    /// The decision point's pin when the winner shipped.
+    /// The decision point's pin when the winner shipped: the version and its parameters as JSON.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pin: Option<String>,
     /// The arm that was shipped, also if it was withdrawn since; none once a person resumed it. Units that
@@ -358,16 +358,26 @@ impl Status {
     }
 
     /// The command that follows from the spec in force, at a decision point pinned to `pin`: start;
-    /// apply an edited coverage; or, once shipped and pinned to another version, conclude.
+    /// apply an edited coverage; or, once shipped and pinned to another version or with other parameters,
+    /// conclude.
     pub fn due(&self, spec: &Experiment, pin: &str) -> Option<Command> {
         match self.state {
-            State::Shipped if self.pin.as_deref().is_some_and(|before| before != pin) => {
+            State::Shipped if self.pin.as_deref().is_some_and(|before| is_another(before, pin)) => {
                 self.winner.clone().map(|winner| Command::Conclude { winner })
             }
             State::Draft if !spec.manual_start => Some(Command::Start),
             State::Running | State::Paused if self.applied != self.coverage(spec) => Some(Command::Edit),
             _ => None,
         }
+    }
+}
+
+/// Says whether a pin, a version and its parameters, differs from the one before. One that was recorded
+/// without parameters is compared by its version.
+fn is_another(before: &str, pin: &str) -> bool {
+    match before.contains(' ') {
+        true => before != pin,
+        false => pin.split(' ').next() != Some(before),
     }
 }
 

@@ -93,7 +93,13 @@ fn a_shipped_winner_serves_until_the_pin_is_edited_or_harm_is_seen() {
     let shipped = started().after(&ship, &spec, 2000).expect("ships");
     assert_eq!((shipped.state, shipped.phase, shipped.coverage(&spec)), (State::Shipped, 2, 1.0));
     assert_eq!(shipped.due(&spec, "p@1.0.0"), None);
-    assert_eq!(shipped.due(&spec, "q@1.1.0"), Some(Command::Conclude { winner: "b".into() }));
+    assert_eq!(shipped.due(&spec, "p@1.0.0 {}"), None, "it was recorded without parameters");
+    let conclude = Some(Command::Conclude { winner: "b".into() });
+    assert_eq!(shipped.due(&spec, "q@1.1.0 {}"), conclude);
+    let ship = Command::Ship { winner: "b".into(), pin: "p@1.0.0 {}".to_owned() };
+    let with_parameters = started().after(&ship, &spec, 2000).expect("ships");
+    assert_eq!(with_parameters.due(&spec, "p@1.0.0 {}"), None);
+    assert_eq!(with_parameters.due(&spec, "p@1.0.0 {\"cap\":4}"), conclude);
     assert!(shipped.after(&Command::Pause, &spec, 3000).is_err());
     let reopened = shipped.after(&Command::Reopen, &spec, 3000).expect("reopens");
     assert_eq!((reopened.state, reopened.coverage(&spec), &reopened.winner), (State::Paused, 0.0, &None));

@@ -14,6 +14,7 @@ use crate::app::moved::moved;
 use crate::app::reach::unreached;
 use crate::app::subjects::{missing, subjects};
 use crate::config::Config;
+use crate::deployment::PointSpec;
 use crate::experiments::{AnalysisSubject, ExperimentState, SpecCandidate};
 use crate::ledger::Reads as _;
 use crate::mutant::Mutant;
@@ -121,7 +122,7 @@ impl Reloader {
                 keep_applied(&self.archive, &path, &old);
                 continue;
             }
-            let pin = inner.config.points.get(&spec.decision_point).map(|point| point.strategy.to_string());
+            let pin = inner.config.points.get(&spec.decision_point).map(PointSpec::pinned);
             self.controller.applied(&spec, &pin.unwrap_or_default());
             inner.specs.apply(path, spec, text);
         }
