@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod deployment;
+pub mod digest;
 pub mod experiments;
 pub mod features;
 pub mod files;

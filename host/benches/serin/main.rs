@@ -2,7 +2,8 @@
 //! measured in the same run. Prints one table, and writes it as JSON beside the build.
 //!
 //! `SERIN_BENCH_SECONDS` shortens the run: how long the open loop lasts, 60 by default.
-//! `SERIN_BENCH_ONLY` is `decisions`, `languages` or `looks` where a part of it will do.
+//! `SERIN_BENCH_ONLY` is `decisions`, `http`, `languages` or `looks` where a part of it will do; `http` is
+//! the first half of `decisions`.
 
 // A measurement is told in one function, however long it is.
 #![allow(clippy::too_many_lines)]
@@ -55,15 +56,15 @@ fn run() -> Result<(), Failure> {
     let folders = Folders::lay_out()?;
     match std::env::var("SERIN_BENCH_ONLY").as_deref() {
         Err(_) => {
-            let bodies = decisions(&folders, lasts, &mut table)?;
+            let bodies = decisions(&folders, lasts, &mut table, true)?;
             in_languages(&folders, bodies, lasts, &mut table)?;
             progress("looks at a hundred experiments");
             looks::measure(&mut table)?;
         }
-        Ok("decisions") => drop(decisions(&folders, lasts, &mut table)?),
+        Ok(part @ ("decisions" | "http")) => drop(decisions(&folders, lasts, &mut table, part == "decisions")?),
         Ok("languages") => in_languages(&folders, World::open(&folders)?.bodies(), lasts, &mut table)?,
         Ok("looks") => looks::measure(&mut table)?,
-        Ok(other) => return Err(format!("SERIN_BENCH_ONLY={other}; valid: decisions, languages, looks").into()),
+        Ok(other) => return Err(format!("SERIN_BENCH_ONLY={other}; valid: decisions, http, languages, looks").into()),
     }
     table.print();
     // Beside the build, wherever that is.
@@ -76,8 +77,14 @@ fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the requests: a world can be opened once only, since ONNX Runtime can.
-fn decisions(folders: &Folders, lasts: Duration, table: &mut table::Table) -> Result<Vec<String>, Failure> {
+/// Measures a decision, in process and over HTTP, and with `is_whole` what its records are for. Returns the
+/// requests: a world can be opened once only, since ONNX Runtime can.
+fn decisions(
+    folders: &Folders,
+    lasts: Duration,
+    table: &mut table::Table,
+    is_whole: bool,
+) -> Result<Vec<String>, Failure> {
     let (parts, commit, bodies, decided) = {
         let world = World::open(folders)?;
         progress("one decision, on one thread");
@@ -93,6 +100,9 @@ fn decisions(folders: &Folders, lasts: Duration, table: &mut table::Table) -> Re
     folders.forget()?;
     progress("HTTP: closed and open loops");
     let recorded = load::measure(folders, bodies.clone(), parts, commit, lasts, table)?;
+    if !is_whole {
+        return Ok(bodies);
+    }
     progress("beside a slow model, and with a large one");
     models::measure(bodies.clone(), lasts, table)?;
     progress("replay");

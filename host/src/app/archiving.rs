@@ -37,8 +37,8 @@ impl Generation {
     }
 
     fn digests(&self) -> Vec<String> {
-        let routing = self.routing.iter().map(|routing| serin_core::digest(routing));
-        [serin_core::digest(self.config.as_bytes())]
+        let routing = self.routing.iter().map(|routing| crate::digest::digest(routing));
+        [crate::digest::digest(self.config.as_bytes())]
             .into_iter()
             .chain(self.specs.iter().cloned())
             .chain(routing)

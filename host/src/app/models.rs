@@ -60,7 +60,7 @@ pub(super) fn admits(archive: &Archive, id: &ModelId, files: &ModelFiles) -> Res
             "{id} was published as {why}; a published version does not change: raise the version (or run 'serin serve --dev')"
         ))
     };
-    let digest = serin_core::digest(&files.onnx);
+    let digest = crate::digest::digest(&files.onnx);
     if *model != digest {
         return another(format!("{model} already, and this file is {digest}"));
     }
@@ -77,7 +77,7 @@ pub(super) fn admits(archive: &Archive, id: &ModelId, files: &ModelFiles) -> Res
 
 /// What a model has to show: less if these very files were put in force before.
 fn trial(archive: &Archive, id: &ModelId, files: &ModelFiles) -> Trial {
-    let digests = [&files.onnx[..], &files.golden[..]].map(serin_core::digest);
+    let digests = [&files.onnx[..], &files.golden[..]].map(crate::digest::digest);
     match archive.applied("model", &id.to_string()) {
         Some(applied) if applied == digests => Trial::Accepted,
         _ => Trial::Whole,

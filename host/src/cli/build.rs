@@ -124,7 +124,7 @@ pub fn package(
     let partial = dist.join(format!(".{}-{}.{}.partial", manifest.name, manifest.version, std::process::id()));
     std::fs::write(&partial, &component).map_err(BuildError::file(&partial))?;
     std::fs::rename(&partial, &path).map_err(BuildError::file(&path))?;
-    Ok(BuiltArtifact { path, digest: serin_core::digest(&component), size_bytes: component.len() as u64 })
+    Ok(BuiltArtifact { path, digest: crate::digest::digest(&component), size_bytes: component.len() as u64 })
 }
 
 /// The component of a crate.

@@ -199,7 +199,7 @@ fn write(locked: &Locked, bytes: &[u8], into: &Path) -> Result<PathBuf, Failure>
 /// Puts an artifact of the lock back where it is not there, or is another one.
 fn restore(locked: &Locked, into: &Path, plain_http: bool) -> Result<(), Failure> {
     let path = into.join(format!("{}-{}.wasm", locked.name, locked.version));
-    if read_file(&path).is_ok_and(|bytes| serin_core::digest(&bytes) == locked.digest) {
+    if read_file(&path).is_ok_and(|bytes| crate::digest::digest(&bytes) == locked.digest) {
         println!("{} is there", path.display());
         return Ok(());
     }
@@ -207,7 +207,7 @@ fn restore(locked: &Locked, into: &Path, plain_http: bool) -> Result<(), Failure
         locked.from.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(&*locked.from, |(r, _)| r);
     let reference = reference(&format!("{repository}@{}", locked.manifest))?;
     let (bytes, _) = fetch(&reference, plain_http)?;
-    let digest = serin_core::digest(&bytes);
+    let digest = crate::digest::digest(&bytes);
     if digest != locked.digest {
         return Err(format!("{reference}: {digest}, and {LOCK} says {}", locked.digest).into());
     }
@@ -234,7 +234,7 @@ fn fetch(reference: &Reference, plain_http: bool) -> Result<(Vec<u8>, String), F
         check_size(u64::try_from(layer.size).unwrap_or(u64::MAX)).map_err(|e| format!("{reference}: {e}"))?;
         let mut bytes = Vec::new();
         client.pull_blob(reference, layer, &mut bytes).await.map_err(failed)?;
-        let found = serin_core::digest(&bytes);
+        let found = crate::digest::digest(&bytes);
         if found != layer.digest {
             return Err(format!("{reference}: the layer is {found}, and the manifest says {}", layer.digest).into());
         }

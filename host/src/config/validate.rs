@@ -73,7 +73,7 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) ->
     }
     Ok(Config {
         path: path.to_owned(),
-        digest: serin_core::digest(text.as_bytes()),
+        digest: crate::digest::digest(text.as_bytes()),
         text,
         fixed,
         retain,

@@ -117,7 +117,7 @@ impl RoutingTable {
         };
         // Text, numbers and lists always serialize to JSON.
         table.archived = serde_json::to_vec(&table.to_archive(schema)).unwrap_or_default();
-        table.digest = serin_core::digest(&table.archived).into();
+        table.digest = crate::digest::digest(&table.archived).into();
         table
     }
 
@@ -161,7 +161,7 @@ impl RoutingTable {
             global_holdout: archived.global_holdout,
             exclude,
             experiments,
-            digest: serin_core::digest(bytes).into(),
+            digest: crate::digest::digest(bytes).into(),
             archived: bytes.to_vec(),
         })
     }

@@ -57,7 +57,7 @@ pub async fn look_up(
     let (shared, owned, body) = (Arc::clone(service), key.to_owned(), body.clone());
     // The digest, too: a large body takes a while.
     let look = move || {
-        let request = serin_core::digest(&[path.as_bytes(), b"\n", &body].concat());
+        let request = crate::digest::digest(&[path.as_bytes(), b"\n", &body].concat());
         shared.ledger.stored_answer(&owned, since).map(|stored| (request, stored))
     };
     let looked = tokio::task::spawn_blocking(look).await;

@@ -52,7 +52,7 @@ impl DecisionRow {
     /// That the record cannot be serialized to JSON, which never happens to a finished one.
     pub fn of(record: &Record, attributes: &[Attribute], packer: &Packer) -> serde_json::Result<Self> {
         let bytes = serde_json::to_vec(record)?;
-        let digest = serin_core::digest(&bytes);
+        let digest = crate::digest::digest(&bytes);
         let (bytes, dictionary) = packer.pack(record, bytes);
         Ok(Self {
             decision_id: record.decision_id.clone(),

@@ -169,7 +169,7 @@ impl Stored {
 
     fn checked(&self, decision_id: &str) -> Result<(Record, Cow<'_, [u8]>), RecordError> {
         let json = self.json()?;
-        let found = serin_core::digest(&json);
+        let found = crate::digest::digest(&json);
         if found != self.digest {
             let stored = &self.digest;
             let why = format!("the record was altered: its digest is {found}, and {stored} was stored");

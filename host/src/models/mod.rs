@@ -111,7 +111,7 @@ impl Model {
         }
         let shared = load::prepare(runtime, &id, files, &golden, trial).map_err(fail)?;
         Ok(Self {
-            digest: serin_core::digest(&files.onnx).into(),
+            digest: crate::digest::digest(&files.onnx).into(),
             inputs: golden.inputs.iter().map(|i| Name::from(i.as_str())).collect(),
             runner: Runner::new(runtime.clone(), shared),
             outcomes: Outcomes::of(&runtime.metrics, &id),

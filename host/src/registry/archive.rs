@@ -56,7 +56,7 @@ impl Archive {
     /// # Errors
     /// What the file system says; then nothing is half-written under the digest's name.
     pub fn put(&self, bytes: &[u8]) -> Result<String, ArchiveError> {
-        let digest = serin_core::digest(bytes);
+        let digest = crate::digest::digest(bytes);
         let path = self.blob(&digest);
         // Read back, where there is one: a blob that is no longer what it was is written anew.
         if self.get(&digest).is_none() {
@@ -68,7 +68,7 @@ impl Archive {
     /// The bytes of a digest; none where they are not here, or are no longer what they were.
     pub fn get(&self, digest: &str) -> Option<Vec<u8>> {
         let bytes = files::read_bounded(&self.blob(digest), files::MAX_MODEL_BYTES).ok()?;
-        (serin_core::digest(&bytes) == digest).then_some(bytes)
+        (crate::digest::digest(&bytes) == digest).then_some(bytes)
     }
 
     /// Notes that `name` of a kind was applied with these digests.

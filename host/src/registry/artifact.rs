@@ -169,7 +169,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
     Ok(Contents {
         manifest: Arc::new(manifest),
         cases,
-        digest: serin_core::digest(bytes).into(),
+        digest: crate::digest::digest(bytes).into(),
         wit: wit.unwrap_or_else(|| "0.1.0".to_owned()),
         size: bytes.len(),
         code_hash: code_hash.map(<[u8]>::to_vec),

@@ -248,7 +248,7 @@ impl Folder {
                 return inner.seen.get(path).map(|seen| seen.digest.clone());
             }
         };
-        let digest = serin_core::digest(&bytes);
+        let digest = crate::digest::digest(&bytes);
         // Its manifest is read again, and whole, where it is loaded: a defect is told there.
         let pin = serin_core::caught(|| Ok(peek(&bytes))).ok().flatten();
         let inner = &mut *self.inner();

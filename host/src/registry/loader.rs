@@ -69,7 +69,7 @@ impl Folder {
                 .get(&job.digest)
                 .ok_or_else(|| NotLoaded::for_now("the archive does not have it, or not as it was"))?,
         };
-        if serin_core::digest(&bytes) != job.digest {
+        if crate::digest::digest(&bytes) != job.digest {
             return Err(NotLoaded::for_good("the file has changed since"));
         }
         let plugin = Plugin::load(&self.engines, &bytes).map_err(|error| match error.is_passing() {

@@ -85,8 +85,8 @@ impl Cache {
     fn path(&self, engine: &Engine, component: &[u8]) -> PathBuf {
         let mut compatible = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut compatible);
-        let name = format!("{:016x}:{}", compatible.finish(), serin_core::digest(&code_of(component)));
-        let digest = serin_core::digest(name.as_bytes());
+        let name = format!("{:016x}:{}", compatible.finish(), crate::digest::digest(&code_of(component)));
+        let digest = crate::digest::digest(name.as_bytes());
         self.dir.join(digest.trim_start_matches("sha256:")).with_extension("cwasm")
     }
 
