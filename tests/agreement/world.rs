@@ -26,8 +26,6 @@ pub struct World {
     pub random: Random,
     /// Which text of each key is written.
     chosen: Vec<usize>,
-    /// The choices before the last edit.
-    before: Vec<usize>,
     folder: Deployment,
     /// None while it is stopped, and where its files keep it from starting.
     host: Option<Host>,
@@ -37,8 +35,7 @@ impl World {
     /// Files of which most keys have their first text, and a host that is about to be started on them.
     pub fn new(seed: u64) -> Self {
         let random = Random::new(seed);
-        let chosen: Vec<usize> = KEYS.iter().map(|_| 0).collect();
-        let mut world = Self { random, before: chosen.clone(), chosen, folder: Deployment::new(""), host: None };
+        let mut world = Self { random, chosen: vec![0; KEYS.len()], folder: Deployment::new(""), host: None };
         for (chosen, key) in world.chosen.iter_mut().zip(KEYS) {
             if world.random.one_in(12) {
                 *chosen = world.random.below(key.texts.len());
@@ -59,7 +56,6 @@ impl World {
             1 => self.command(),
             // What was wrong is put right, as people would.
             2 | 3 => {
-                self.before.clone_from(&self.chosen);
                 self.chosen.fill(0);
                 self.write();
                 "everything as in the beginning".to_owned()
@@ -70,7 +66,6 @@ impl World {
 
     /// Writes other texts for a key or two.
     fn edit(&mut self) -> String {
-        self.before.clone_from(&self.chosen);
         let mut told = Vec::new();
         for _ in 0..1 + self.random.below(2) {
             let key = self.random.below(KEYS.len());
@@ -85,11 +80,10 @@ impl World {
     fn command(&mut self) -> String {
         let (command, id) = (*self.random.pick(&COMMANDS), *self.random.pick(&["e", "e", "f"]));
         let Some(host) = &self.host else { return "nothing: the host is stopped".to_owned() };
-        let why = json!({ "by": "ann", "reason": "a test", "winner": (command == "conclude").then_some("control") });
-        let body = match command {
-            "conclude" => why,
-            _ => json!({ "by": "ann", "reason": "a test" }),
-        };
+        let mut body = json!({ "by": "ann", "reason": "a test" });
+        if command == "conclude" {
+            body["winner"] = "control".into();
+        }
         let client = Client::new(&host.admin.to_string());
         let answer = client.post(&format!("/v1/experiments/{id}/{command}"), &body);
         format!("{command} {id}: {}", answer.status)

@@ -31,7 +31,8 @@ const UNSAID: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A line that is said after [`UNSAID`], and another at the end.
 struct Later {
-    ended: crossbeam_channel::Sender<()>,
+    /// Dropped at the end.
+    ended: Option<crossbeam_channel::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -41,19 +42,17 @@ fn say_later(what: String) -> Later {
     let say = move || {
         if end.recv_timeout(UNSAID) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
             eprintln!("{what} …");
-            // The sender is dropped when it has ended.
             let _ = end.recv();
             eprintln!("{what}: {:.1} s", watch.lap_us() as f64 / 1e6);
         }
     };
     // Without the thread nothing is said.
-    Later { ended, thread: std::thread::Builder::new().spawn(say).ok() }
+    Later { ended: Some(ended), thread: std::thread::Builder::new().spawn(say).ok() }
 }
 
 impl Drop for Later {
     fn drop(&mut self) {
-        let (ended, _) = crossbeam_channel::bounded(0);
-        drop(std::mem::replace(&mut self.ended, ended));
+        drop(self.ended.take());
         // It says its last line before the command's own output goes on.
         let _ = self.thread.take().map(std::thread::JoinHandle::join);
     }
