@@ -266,6 +266,11 @@ fn a_toolchain_that_is_missing_old_or_half_there_is_told_with_what_to_do() {
     assert!(made.expect("python3 runs").success());
     let half = plugin_with(&python, &["build", "."], "VIRTUAL_ENV", dir.path().join("half").as_os_str());
     says(&half, &["componentize-py is not installed; run:", "-m pip install -r "]);
+    // The project's own environment comes first, whatever else is active.
+    old(&python.join(".venv/bin"), "python", "Python 3.9.3");
+    let own = plugin_with(&python, &["build", "."], "VIRTUAL_ENV", dir.path().join("half").as_os_str());
+    says(&own, &[".venv/bin/python: it is Python 3.9.3"]);
+    std::fs::remove_dir_all(python.join(".venv")).expect("removes");
     let sdk = dir.path().join("sdk/javascript");
     for part in ["bin", "src"] {
         std::fs::create_dir_all(sdk.join(part)).expect("a folder");

@@ -54,15 +54,16 @@ impl ScriptedLanguage {
         }
     }
 
-    /// The interpreter: of the environment that is active, of the project's own, of the one that
-    /// `make setup` makes beside the SDK, or the system's.
+    /// The interpreter: of the project's own environment, of the one that is active, of the one that
+    /// `make setup` makes beside the SDK, or the system's. Somebody who trains a model beside the strategy
+    /// has that one's environment active.
     fn interpreter(self, dir: &Path, sdk: Option<&Path>) -> PathBuf {
         if self == Self::JavaScript {
             return "node".into();
         }
         let active = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from);
         let made = target(sdk).map(|target| target.join("python-venv"));
-        let environments = [active, Some(dir.join(".venv")), made];
+        let environments = [Some(dir.join(".venv")), active, made];
         let mut pythons = environments.into_iter().flatten().map(|environment| environment.join("bin/python"));
         pythons.find(|python| python.exists()).unwrap_or_else(|| "python3".into())
     }

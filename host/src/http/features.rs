@@ -124,8 +124,9 @@ pub struct WireFeature {
     value: Value,
     /// `present`, `missing` or `stale`.
     status: &'static str,
-    /// When it was true.
-    event_time: String,
+    /// When it was true. Null for a missing value, unless another row than the newest left it empty.
+    #[schema(required)]
+    event_time: Option<String>,
 }
 
 /// Shows what is known of an entity.
@@ -144,13 +145,16 @@ pub(super) async fn show(
     let now_ms = service.clock.now_ms();
     let age_ms = now_ms.saturating_sub(row.event_time_ms);
     let shown = |column: &str, value: &Value| {
-        let event_time_ms = row.column_times_ms.get(column).copied().unwrap_or(row.event_time_ms);
-        let status = match value {
-            Value::Missing => "missing",
-            _ if spec.is_stale(event_time_ms, now_ms) => "stale",
-            _ => "present",
+        let own_time_ms = row.column_times_ms.get(column).copied();
+        let (status, event_time_ms) = match value {
+            // It may never have been sent, and then it has no time.
+            Value::Missing => ("missing", own_time_ms),
+            _ => {
+                let event_time_ms = own_time_ms.unwrap_or(row.event_time_ms);
+                (if spec.is_stale(event_time_ms, now_ms) { "stale" } else { "present" }, Some(event_time_ms))
+            }
         };
-        WireFeature { status, value: value.clone(), event_time: super::admin::rfc3339(event_time_ms) }
+        WireFeature { status, value: value.clone(), event_time: event_time_ms.map(super::admin::rfc3339) }
     };
     Ok(Json(WireFeatures {
         view,
