@@ -52,22 +52,22 @@ fn play_all(seeds: Range<u64>) {
 // Four tests, so that they share the cores: each seed takes a fraction of a second.
 #[test]
 fn no_order_of_steps_breaks_an_invariant_first_quarter() {
-    play_all(0..75);
+    play_all(0..50);
 }
 
 #[test]
 fn no_order_of_steps_breaks_an_invariant_second_quarter() {
-    play_all(75..150);
+    play_all(50..100);
 }
 
 #[test]
 fn no_order_of_steps_breaks_an_invariant_third_quarter() {
-    play_all(150..225);
+    play_all(100..150);
 }
 
 #[test]
 fn no_order_of_steps_breaks_an_invariant_last_quarter() {
-    play_all(225..300);
+    play_all(150..200);
 }
 
 #[test]
