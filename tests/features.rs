@@ -223,6 +223,8 @@ fn a_push_of_one_column_leaves_what_a_constraint_reads_of_the_others() {
         (&json!(850.0), &json!(1))
     );
     assert!(shown["values"]["contacts_7d"]["event_time"].as_str() < shown["event_time"].as_str(), "{shown}");
+    let never_sent = json!({ "value": null, "status": "missing", "event_time": null });
+    assert_eq!(shown["values"]["promises_broken"], never_sent, "{shown}");
     // Each column has an age of its own: between the two pushes, one is written and one is older.
     let between = push(&host, "servicing", "l-900", HOUR / 2, json!({ "cease_contact": false, "balance_due": 1.0 }));
     assert_eq!(between, json!({ "written": 1, "older": 0 }));
