@@ -1,7 +1,7 @@
 //! SHA-256 of what a host stores and identifies.
 //!
 //! By `ring`, which rustls brings along: where a processor has no instructions for SHA-256, its code
-//! takes half the time of the `sha2` crate's, and the digest is a large part of storing a record. The
+//! takes some 55 % of the time of the `sha2` crate's, and the digest is a large part of storing a record. The
 //! core keeps `sha2`, which authors' builds compile faster.
 
 /// Lower-case hexadecimal SHA-256 of `bytes`, with the prefix `sha256:`; as [`serin_core::digest`].

@@ -147,7 +147,7 @@ impl Models {
         let (id, path) = key;
         let runtime = match self.runtime() {
             Ok(runtime) => runtime,
-            // Whoever installs it need not restart the host.
+            // Tried again, so that installing the library needs no restart.
             Err(error) => {
                 let again_ms = Some(now_ms + AGAIN_MS);
                 return Found { stamps, again_ms, model: None, error: Some(error.to_string()) };

@@ -67,7 +67,7 @@ impl<'e> CaseReport<'e> {
     }
 }
 
-/// What to do about a trap of which the strategy logged nothing.
+/// Advice for a trap without a log line.
 fn bare_trap(result: &CaseResult) -> &'static str {
     match result.has_started {
         true => {

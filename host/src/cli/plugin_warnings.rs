@@ -72,8 +72,8 @@ impl Seen {
     }
 }
 
-/// What a feature may be besides `given`: the values of other cases, its default, and values near and
-/// far. Any of them may be what a condition turns on.
+/// Values to try in place of `given`: those of other cases, the default, and values near and far. A
+/// condition may depend on any of them.
 fn trials(feature: &Feature, given: &Value, cases: &[Case]) -> Vec<Value> {
     let mut trials = others(feature.value_type, given);
     trials.extend(cases.iter().filter_map(|case| given_by(case, feature)));

@@ -26,7 +26,7 @@ pub(super) struct Waiting {
     later: Option<Later>,
 }
 
-/// What takes longer is told in any case: who waits in silence takes a program to hang.
+/// Longer waits are always announced: a silent program looks hung.
 const UNSAID: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A line that is said after [`UNSAID`], and another at the end.

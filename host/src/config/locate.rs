@@ -52,7 +52,7 @@ mod tests {
         for (why, line) in [
             ("server.queue = 0; valid: 1 to 5", Some(3)),
             ("server.listen = \"a\" and server.admin = \"b\"", Some(2)),
-            // Of what is not written, the table.
+            // A key that is not written is located by its table.
             ("server.queues = 0", Some(1)),
             ("models.churn.\"1.0\": not a version", Some(5)),
             ("decision_points.offers-2: entities", Some(8)),

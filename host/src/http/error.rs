@@ -180,7 +180,7 @@ pub(super) enum BodyRefusal {
     Unavailable(Problem),
 }
 
-/// What any read of the admin listener can be refused for.
+/// The refusals that every read of the admin listener shares.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "describes the answers in the OpenAPI document")]
 pub(super) enum ReadRefusal {

@@ -39,7 +39,7 @@ pub(in crate::http) struct Deployment {
     /// Why nothing new is in force: it could not be archived.
     #[schema(required)]
     archive_error: Option<String>,
-    /// What is in force and probably not intended.
+    /// Settings in force that are probably mistakes.
     warnings: Vec<String>,
     /// Why the clock is not trusted.
     #[schema(required)]
@@ -52,7 +52,7 @@ pub(in crate::http) struct Deployment {
     waiting_decisions: u64,
 }
 
-/// What a commit survives.
+/// The failures that a commit survives.
 #[derive(ToSchema)]
 struct Durability {
     /// `process` or `power`.
@@ -106,9 +106,8 @@ pub(in crate::http) struct Experiments {
 #[derive(ToSchema)]
 pub(in crate::http) struct Experiment {
     id: String,
-    /// The name of its file; null if that is gone.
-    #[schema(required)]
-    file: Option<String>,
+    /// The name of its file, also if that is gone.
+    file: String,
     state: String,
     phase: u32,
     /// The share of its slot in use.
