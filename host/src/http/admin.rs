@@ -168,11 +168,9 @@ pub fn parse_time(text: &str, now_ms: u64) -> Option<u64> {
     ms.filter(|ms| i64::try_from(*ms).is_ok())
 }
 
-/// The record's own text, where it is what was stored and its row says the same.
+/// The record's JSON, where it is what was stored and its row says the same.
 fn raw(record: &StoredRecord) -> Result<Box<RawValue>, RecordError> {
-    let (_, json) = record.checked()?;
-    let text = String::from_utf8(json.into_owned()).map_err(|e| RecordError::Altered(e.to_string()))?;
-    RawValue::from_string(text).map_err(|e| RecordError::Altered(e.to_string()))
+    RawValue::from_string(record.json()?).map_err(|e| RecordError::Altered(e.to_string()))
 }
 
 /// A record that cannot be given out, in its place in a list.

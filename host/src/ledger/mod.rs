@@ -16,6 +16,7 @@ mod final_reports;
 mod history;
 mod last_seen;
 mod log_readers;
+mod packed;
 mod packing;
 mod positions;
 mod read;
@@ -38,6 +39,7 @@ use parking_lot::RwLock;
 use rusqlite::{Connection, OpenFlags};
 use serin_core::Name;
 use serin_core::experiment::Attribute;
+use serin_core::record::binary::EncodeError;
 use serin_core::record::{Attempt, Record};
 use tokio::sync::oneshot;
 
@@ -151,7 +153,7 @@ pub struct Ledger {
     readers: Mutex<Vec<Connection>>,
     bounded: Mutex<Vec<LedgerReader>>,
     packer: Packer,
-    dictionaries: packing::Dictionaries,
+    dictionaries: packed::Dictionaries,
     healthy: Arc<AtomicBool>,
     lock: Mutex<Option<File>>,
 }
@@ -201,7 +203,7 @@ impl Ledger {
             readers: Mutex::new(Vec::new()),
             bounded: Mutex::default(),
             packer: Packer::default(),
-            dictionaries: packing::Dictionaries::default(),
+            dictionaries: packed::Dictionaries::default(),
             healthy,
             lock: Mutex::new(Some(lock)),
         })
@@ -246,8 +248,8 @@ impl Ledger {
     /// commit.
     ///
     /// # Errors
-    /// That the record cannot be serialized to JSON, which never happens to a finished one.
-    pub fn row(&self, record: &Record, attributes: &[Attribute]) -> serde_json::Result<DecisionRow> {
+    /// That the record cannot be encoded, which never happens to a finished one.
+    pub fn row(&self, record: &Record, attributes: &[Attribute]) -> Result<DecisionRow, EncodeError> {
         DecisionRow::of(record, attributes, &self.packer)
     }
 
@@ -398,7 +400,7 @@ impl Ledger {
 /// A reader of a ledger, of a stopped or a running host.
 pub struct LedgerReader {
     connection: Connection,
-    dictionaries: packing::Dictionaries,
+    dictionaries: packed::Dictionaries,
 }
 
 impl LedgerReader {
@@ -409,7 +411,7 @@ impl LedgerReader {
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let connection = reader(path)?;
         schema::check_version(&connection)?;
-        Ok(Self { connection, dictionaries: packing::Dictionaries::default() })
+        Ok(Self { connection, dictionaries: packed::Dictionaries::default() })
     }
 }
 

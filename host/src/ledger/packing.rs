@@ -1,17 +1,22 @@
-//! Packing of records. Records of one kind share most of their text: names, digests, limits. So
-//! each is compressed (LZ4) against a dictionary of its kind, to a fifth of its size, and a commit
-//! writes that much less. A dictionary is a record of its kind without any data about its entity.
+//! Packing of records. Records of one kind share most of their texts: names, digests, reasons. These
+//! are their dictionary, which is stored once, and a record is stored in the core's binary form,
+//! without them: a seventh of its JSON, written in a fraction of the time. A dictionary is made from
+//! a record of its kind, without any data about its entity.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
+use rustc_hash::FxHasher;
+use serde::Serialize;
 use serin_core::NameMap;
+use serin_core::record::binary::{self, EncodeError, Words};
 use serin_core::record::{Attempt, Entropy, Outcome, Record};
 use serin_core::value::Value;
-use sha2::Digest as _;
+
+use super::packed::{COMPRESSED, MAX_BYTES, PLAIN, SharedWords};
 
 /// The most kinds known at a time; beyond that all are learned again.
 const KINDS: usize = 256;
@@ -20,11 +25,12 @@ const KINDS: usize = 256;
 /// dictionaries.
 pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// The most bytes of a record that are compressed, and allocated when one is read.
-const MAX_BYTES: usize = 64 << 20;
+/// From this length on the binary form is compressed (LZ4): it has texts of its own, which a strategy
+/// has logged for example. Below, compressing costs more than it saves.
+const COMPRESSED_FROM: usize = 4 << 10;
 
-/// The most bytes of a shadow attempt's JSON. Model calls and log lines are dropped first: their
-/// own bounds are meant for decisions that are served.
+/// The most bytes of a shadow attempt. Model calls and log lines are dropped first: their own bounds
+/// are meant for decisions that are served.
 const MAX_ATTEMPT_BYTES: usize = 64 << 10;
 
 /// A packed shadow attempt.
@@ -32,19 +38,21 @@ const MAX_ATTEMPT_BYTES: usize = 64 << 10;
 pub struct PackedAttempt {
     pub(super) bytes: Vec<u8>,
     pub(super) dictionary: Option<Arc<Dictionary>>,
-    /// Bytes of its JSON that were left out.
+    /// Bytes that were left out.
     pub(super) cut: u64,
 }
 
-/// A dictionary: the text that records of a kind share.
+/// A dictionary: the words that records of a kind share.
 #[derive(Debug)]
 pub struct Dictionary {
     /// The beginning of the SHA-256 of its bytes.
     pub(super) id: i64,
     /// When it was last learned.
     pub(super) time_ms: u64,
-    /// The text.
+    /// The words, as they are stored.
     pub(super) bytes: Vec<u8>,
+    /// The same, for reading and writing.
+    pub(super) words: Arc<SharedWords>,
 }
 
 /// Finds or creates the dictionary of a record's kind.
@@ -53,84 +61,97 @@ pub struct Packer {
     known: Mutex<HashMap<u64, Arc<Dictionary>>>,
 }
 
-impl Packer {
-    /// A record's `bytes`, compressed, and their dictionary; uncompressed without one.
-    pub(super) fn pack(&self, record: &Record, bytes: Vec<u8>) -> (Vec<u8>, Option<Arc<Dictionary>>) {
-        if bytes.len() > MAX_BYTES {
-            return (bytes, None);
-        }
-        let Some(dictionary) = self.dictionary(record) else {
-            return (bytes, None);
-        };
-        (lz4_flex::block::compress_prepend_size_with_dict(&bytes, &dictionary.bytes), Some(dictionary))
-    }
+/// What a record or attempt is stored as.
+pub(super) struct Packed {
+    pub bytes: Vec<u8>,
+    pub dictionary: Arc<Dictionary>,
+    pub digest: String,
+}
 
-    fn dictionary(&self, record: &Record) -> Option<Arc<Dictionary>> {
-        self.of_kind(kind(record), record.time_ms, || serde_json::to_vec(&without_anybody(record)).ok())
+impl Packer {
+    /// A record as it is stored.
+    pub(super) fn pack(&self, record: &Record) -> Result<Packed, EncodeError> {
+        let dictionary = self.of_kind(kind(record), record.time_ms, || Words::of(&without_anybody(record)))?;
+        pack(record, dictionary)
     }
 
     /// The dictionary of a kind, created if there is none yet.
-    fn of_kind(&self, kind: u64, time_ms: u64, text: impl FnOnce() -> Option<Vec<u8>>) -> Option<Arc<Dictionary>> {
+    fn of_kind(
+        &self,
+        kind: u64,
+        time_ms: u64,
+        words: impl FnOnce() -> Result<Words, EncodeError>,
+    ) -> Result<Arc<Dictionary>, EncodeError> {
         if let Some(found) = self.known.lock().get(&kind) {
-            return Some(Arc::clone(found));
+            return Ok(Arc::clone(found));
         }
-        let bytes = text()?;
-        let digest = sha2::Sha256::digest(&bytes);
-        let id = i64::from_be_bytes(digest[..8].try_into().ok()?);
-        let made = Arc::new(Dictionary { id, time_ms, bytes });
+        let words = words()?;
+        let bytes = words.to_bytes();
+        let words = SharedWords::new(words, &bytes);
+        let id = i64::from_be_bytes(*words.digest.first_chunk().unwrap_or(&[0; 8]));
+        let made = Arc::new(Dictionary { id, time_ms, bytes, words: Arc::new(words) });
         let mut known = self.known.lock();
         if known.len() >= KINDS {
             known.clear();
         }
         known.insert(kind, Arc::clone(&made));
-        Some(made)
+        Ok(made)
     }
 
-    /// A shadow's attempt on a decision made at `time_ms`, compressed.
+    /// A shadow's attempt on a decision made at `time_ms`.
     pub(super) fn pack_attempt(&self, time_ms: u64, of: (&str, &str), attempt: &Attempt) -> PackedAttempt {
-        let json = |attempt: &Attempt| serde_json::to_vec(attempt).unwrap_or_default();
-        let mut bytes = json(attempt);
+        let mut hasher = FxHasher::default();
+        (time_ms / DAY_MS, of, &attempt.strategy.digest, attempt.outcome.label()).hash(&mut hasher);
+        let blank = || {
+            let mut blank = attempt.clone();
+            clear_attempt(&mut blank);
+            Words::of(&blank)
+        };
+        let Ok(dictionary) = self.of_kind(hasher.finish(), time_ms, blank) else {
+            return PackedAttempt::default();
+        };
+        let encode = |attempt: &Attempt| binary::encode(attempt, &dictionary.words.words).unwrap_or_default();
+        let mut bytes = encode(attempt);
         let whole = bytes.len();
         if whole > MAX_ATTEMPT_BYTES {
             let mut less = attempt.clone();
             less.transcript.clear();
             less.logs.clear();
             less.logs_cut = true;
-            bytes = json(&less);
+            bytes = encode(&less);
             if bytes.len() > MAX_ATTEMPT_BYTES {
                 bytes.clear();
             }
         }
         let cut = (whole - bytes.len()) as u64;
-        let mut hasher = DefaultHasher::new();
-        (time_ms / DAY_MS, of, &attempt.strategy.digest, attempt.outcome.label()).hash(&mut hasher);
-        let blank = || {
-            let mut blank = attempt.clone();
-            clear_attempt(&mut blank);
-            serde_json::to_vec(&blank).ok()
-        };
-        match self.of_kind(hasher.finish(), time_ms, blank) {
-            Some(dictionary) if !bytes.is_empty() => {
-                let bytes = lz4_flex::block::compress_prepend_size_with_dict(&bytes, &dictionary.bytes);
-                PackedAttempt { bytes, dictionary: Some(dictionary), cut }
-            }
-            _ => PackedAttempt { bytes, dictionary: None, cut },
+        if bytes.is_empty() {
+            return PackedAttempt { bytes, dictionary: None, cut };
         }
+        PackedAttempt { bytes: formed(bytes), dictionary: Some(dictionary), cut }
     }
 }
 
-/// Unpacks bytes.
-pub(super) fn unpack(packed: &[u8], dictionary: &[u8]) -> Result<Vec<u8>, String> {
-    let (size, rest) = lz4_flex::block::uncompressed_size(packed).map_err(|e| format!("the record is broken: {e}"))?;
-    if size > MAX_BYTES {
-        return Err(format!("the record is broken: {size} bytes, {MAX_BYTES} at most"));
+fn pack<T: Serialize>(value: &T, dictionary: Arc<Dictionary>) -> Result<Packed, EncodeError> {
+    let bytes = binary::encode(value, &dictionary.words.words)?;
+    let digest = dictionary.words.digest_of(&bytes);
+    Ok(Packed { bytes: formed(bytes), dictionary, digest })
+}
+
+/// The bytes that are stored: which form they have, and the binary form, compressed if that is worth it.
+fn formed(bytes: Vec<u8>) -> Vec<u8> {
+    let form = |form: u8, bytes: &[u8]| [&[form], bytes].concat();
+    if (COMPRESSED_FROM..=MAX_BYTES).contains(&bytes.len()) {
+        let compressed = lz4_flex::block::compress_prepend_size(&bytes);
+        if compressed.len() < bytes.len() {
+            return form(COMPRESSED, &compressed);
+        }
     }
-    lz4_flex::block::decompress_with_dict(rest, size, dictionary).map_err(|e| format!("the record is broken: {e}"))
+    form(PLAIN, &bytes)
 }
 
 /// A kind of record: made by the same deployment parts on the same day.
 fn kind(record: &Record) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = FxHasher::default();
     (record.time_ms / DAY_MS, record.generation, &record.decision_point).hash(&mut hasher);
     if let Some(assignment) = &record.routing.assignment {
         (&assignment.spec_digest, &assignment.arm).hash(&mut hasher);
@@ -217,32 +238,4 @@ pub(super) fn store_dictionary(
         .execute(params![dictionary.id, dictionary.time_ms as i64, dictionary.bytes])?;
     written.insert(dictionary.id, dictionary.time_ms);
     Ok(())
-}
-
-/// Cached dictionaries.
-#[derive(Debug, Default)]
-pub struct Dictionaries(Mutex<HashMap<i64, Arc<[u8]>>>);
-
-/// The most cached dictionaries.
-const DICTIONARIES: usize = 256;
-
-impl Dictionaries {
-    pub(super) fn get(&self, db: &Connection, id: i64) -> rusqlite::Result<Arc<[u8]>> {
-        if let Some(found) = self.0.lock().get(&id) {
-            return Ok(Arc::clone(found));
-        }
-        let sql = "SELECT bytes FROM dictionaries WHERE id = ?1";
-        let read: Option<Vec<u8>> = db.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
-        let Some(read) = read else {
-            // Without it the record is unreadable, which its digest detects.
-            return Ok(Arc::default());
-        };
-        let read: Arc<[u8]> = read.into();
-        let mut known = self.0.lock();
-        if known.len() >= DICTIONARIES {
-            known.clear();
-        }
-        known.insert(id, Arc::clone(&read));
-        Ok(read)
-    }
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use serin_core::Name;
 use serin_core::experiment::Status;
 
-use super::packing::Dictionaries;
+use super::packed::Dictionaries;
 use super::schema::{OF_UNIT, first_id};
 use super::stored::{COLUMNS, StoredRecord};
 use super::{

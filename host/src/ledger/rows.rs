@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serin_core::Name;
 use serin_core::experiment::Attribute;
+use serin_core::record::binary::EncodeError;
 use serin_core::record::{Record, RowStatus};
 use tokio::sync::OwnedMutexGuard;
 
-use super::packing::{Dictionary, Packer};
+use super::packing::{Dictionary, Packed, Packer};
 use super::{Approval, ClockState, FinalReport, ShadowRow};
 
 /// A decision's row: the packed record and its indexed columns.
@@ -37,11 +38,11 @@ pub struct DecisionRow {
     pub batch: Option<u32>,
     /// The attributes of the unit for its experiment's analysis, as JSON.
     pub attributes: Option<String>,
-    /// The record's JSON, packed.
+    /// The record, packed.
     pub record: Vec<u8>,
-    /// Its dictionary; none if it is not compressed.
+    /// The dictionary that it is packed with.
     pub dictionary: Option<Arc<Dictionary>>,
-    /// SHA-256 of the record's JSON.
+    /// SHA-256 of the record's binary form and of its words.
     pub digest: String,
 }
 
@@ -49,11 +50,9 @@ impl DecisionRow {
     /// The row of a record, with the attributes that its experiment's analysis uses.
     ///
     /// # Errors
-    /// That the record cannot be serialized to JSON, which never happens to a finished one.
-    pub fn of(record: &Record, attributes: &[Attribute], packer: &Packer) -> serde_json::Result<Self> {
-        let bytes = serde_json::to_vec(record)?;
-        let digest = crate::digest::digest(&bytes);
-        let (bytes, dictionary) = packer.pack(record, bytes);
+    /// That the record cannot be encoded, which never happens to a finished one.
+    pub fn of(record: &Record, attributes: &[Attribute], packer: &Packer) -> Result<Self, EncodeError> {
+        let Packed { bytes, dictionary, digest } = packer.pack(record)?;
         Ok(Self {
             decision_id: record.decision_id.clone(),
             time_ms: record.time_ms,
@@ -68,7 +67,7 @@ impl DecisionRow {
             batch: record.routing.assignment.as_ref().and_then(|a| a.batch),
             attributes: looked_at(record, attributes),
             record: bytes,
-            dictionary,
+            dictionary: Some(dictionary),
             digest,
         })
     }

@@ -7,7 +7,8 @@ use rusqlite::{Connection, params};
 use serin_core::record::Attempt;
 
 use super::cells::{optional_text, shown, unsigned};
-use super::packing::{Dictionaries, Written, store_dictionary, unpack};
+use super::packed::{Dictionaries, unpack};
+use super::packing::{Written, store_dictionary};
 use super::{LedgerError, PackedAttempt};
 
 /// A shadow arm's run on one decision.
@@ -74,7 +75,7 @@ pub struct ShadowAttempt {
     pub arm: String,
     /// The run; none if it was too large to store, or is unreadable.
     pub attempt: Option<Attempt>,
-    /// Bytes of its JSON that were left out.
+    /// Bytes that were left out.
     pub cut: u64,
 }
 
@@ -164,14 +165,12 @@ pub(super) fn attempts(
         let dictionary: Option<i64> = row.get(3).ok().flatten();
         // Text if it was written before attempts were packed.
         let stored = row.get_ref(2)?.as_bytes().unwrap_or_default();
-        let json = match dictionary.map(|id| dictionaries.get(db, id)).transpose()? {
-            Some(dictionary) => unpack(stored, &dictionary).ok(),
-            None => Some(stored.to_vec()),
-        };
+        let dictionary = dictionary.map(|id| dictionaries.get(db, id)).transpose()?;
+        let unpacked = unpack(stored, dictionary.as_ref()).ok();
         Ok(ShadowAttempt {
             experiment: shown(row, 0)?,
             arm: shown(row, 1)?,
-            attempt: json.and_then(|json| serde_json::from_slice(&json).ok()),
+            attempt: unpacked.and_then(|unpacked| unpacked.value()),
             cut: unsigned(row, 4).unwrap_or_default(),
         })
     })?;

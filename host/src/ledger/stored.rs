@@ -1,13 +1,12 @@
 //! Stored records, and the check that they are unaltered.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
 use serin_core::experiment;
 use serin_core::record::Record;
 
-use super::packing::{Dictionaries, unpack};
+use super::packed::{Dictionaries, StoredDictionary, Unpacked, unpack};
 use super::{DecisionRow, cells};
 
 /// Why a stored record cannot be read.
@@ -33,11 +32,11 @@ pub struct StoredRecord {
 /// The columns of a row.
 #[derive(Debug, Clone)]
 struct Stored {
-    /// The record's JSON, packed.
+    /// The record, packed.
     packed: Vec<u8>,
-    /// Its dictionary; none if it is not compressed.
-    dictionary: Option<Arc<[u8]>>,
-    /// SHA-256 of the record's JSON, as stored.
+    /// The dictionary that it is packed with, if any.
+    dictionary: Option<StoredDictionary>,
+    /// The digest, as stored.
     digest: String,
     /// The row's other columns.
     beside: Beside,
@@ -63,7 +62,7 @@ struct Beside {
 
 impl From<DecisionRow> for StoredRecord {
     fn from(row: DecisionRow) -> Self {
-        let dictionary = row.dictionary.map(|dictionary| dictionary.bytes.as_slice().into());
+        let dictionary = row.dictionary.map(|dictionary| StoredDictionary::Words(Arc::clone(&dictionary.words)));
         let (experiment, arm) = row.assignment.unzip();
         let beside = Beside {
             time_ms: row.time_ms,
@@ -102,28 +101,26 @@ impl StoredRecord {
         self.row.as_ref().is_ok_and(|row| row.packed.is_empty())
     }
 
-    /// The record's JSON.
-    ///
-    /// # Errors
-    /// That it has expired, or cannot be unpacked.
-    pub fn json(&self) -> Result<Cow<'_, [u8]>, RecordError> {
-        self.readable()?.json()
-    }
-
-    /// The record, after checking its JSON against its digest and its row.
+    /// The record, after checking it against its digest and its row.
     ///
     /// # Errors
     /// That it has expired, or was altered.
     pub fn parse(&self) -> Result<Record, RecordError> {
-        Ok(self.checked()?.0)
+        Ok(self.readable()?.checked(&self.decision_id)?.0)
     }
 
-    /// The record with its JSON, after checking it against its digest and its row.
+    /// The record's JSON, after checking it against its digest and its row. A record that was stored
+    /// as JSON is given as it was written.
     ///
     /// # Errors
     /// That it has expired, or was altered.
-    pub fn checked(&self) -> Result<(Record, Cow<'_, [u8]>), RecordError> {
-        self.readable()?.checked(&self.decision_id)
+    pub fn json(&self) -> Result<String, RecordError> {
+        let (record, stored) = self.readable()?.checked(&self.decision_id)?;
+        let text = match stored {
+            Unpacked::Json(json) => String::from_utf8(json.into_owned()).map_err(|e| e.to_string()),
+            Unpacked::Binary(..) => serde_json::to_string(&record).map_err(|e| e.to_string()),
+        };
+        text.map_err(RecordError::Altered)
     }
 
     fn readable(&self) -> Result<&Stored, RecordError> {
@@ -157,27 +154,20 @@ impl Stored {
         })
     }
 
-    fn json(&self) -> Result<Cow<'_, [u8]>, RecordError> {
+    fn checked(&self, decision_id: &str) -> Result<(Record, Unpacked<'_>), RecordError> {
         if self.packed.is_empty() {
             return Err(RecordError::Expired);
         }
-        match &self.dictionary {
-            Some(dictionary) => unpack(&self.packed, dictionary).map(Cow::Owned).map_err(RecordError::Altered),
-            None => Ok(Cow::Borrowed(&self.packed)),
-        }
-    }
-
-    fn checked(&self, decision_id: &str) -> Result<(Record, Cow<'_, [u8]>), RecordError> {
-        let json = self.json()?;
-        let found = crate::digest::digest(&json);
+        let unpacked = unpack(&self.packed, self.dictionary.as_ref()).map_err(RecordError::Altered)?;
+        let found = unpacked.digest();
         if found != self.digest {
             let stored = &self.digest;
             let why = format!("the record was altered: its digest is {found}, and {stored} was stored");
             return Err(RecordError::Altered(why));
         }
-        let record = Record::parse(&json).map_err(RecordError::Altered)?;
+        let record = unpacked.record().map_err(RecordError::Altered)?;
         match self.beside.differs(decision_id, &record) {
-            None => Ok((record, json)),
+            None => Ok((record, unpacked)),
             Some(why) => Err(RecordError::Altered(why)),
         }
     }

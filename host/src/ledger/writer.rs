@@ -101,6 +101,9 @@ impl Writer {
     pub fn run(mut self, queue: &Receiver<Job>, finish: &AtomicBool, nudge: &SyncSender<()>) {
         let mut unmoved = 0;
         while let Ok(first) = queue.recv() {
+            // The first of several decisions wakes this thread, and the others are still being made. Where
+            // a core is free, this returns at once.
+            std::thread::yield_now();
             let (mut rows, mut group) = (first.rows(), vec![first]);
             let mut expiry = None;
             while group.len() < GROUP && rows < GROUP_ROWS {

@@ -1,6 +1,7 @@
 //! The record: one decision with all of its inputs. The decision is a pure function of it.
 
 mod attempt;
+pub mod binary;
 
 use std::sync::Arc;
 
@@ -14,7 +15,10 @@ use crate::{Name, NameMap};
 pub use attempt::{Attempt, CallError, Candidate, FailureKind, LogLine, ModelCall, Outcome, ReasonWeight, Role};
 
 /// The schema version of records. Older versions stay readable and replayable.
-pub const SCHEMA: u32 = 2;
+///
+/// 1 is the first, 2 names the routing table, and 3 is stored in the [`binary`] form; earlier ones are
+/// stored as JSON.
+pub const SCHEMA: u32 = 3;
 
 /// One decision with all of its inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -300,23 +304,40 @@ pub struct AnswerReason {
     pub weight: f64,
 }
 
+/// The beginning of a record of any schema.
+#[derive(Deserialize)]
+struct Head {
+    schema: u32,
+}
+
 impl Record {
-    /// Parses a record of any known schema.
+    /// Parses the JSON of a record of any known schema.
     ///
     /// # Errors
     /// What is invalid, or that the schema is newer than this program.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Head {
-            schema: u32,
-        }
-        // Fields of later schemas are optional, so one type parses all known schemas. The head is
-        // parsed separately only for the error message.
-        let wrong = match serde_json::from_slice::<Self>(bytes) {
+        Self::read(serde_json::from_slice(bytes), || serde_json::from_slice(bytes))
+    }
+
+    /// Reads the binary form of a record of any known schema, written with the same `words`.
+    ///
+    /// # Errors
+    /// What is invalid, or that the schema is newer than this program.
+    pub fn decode(bytes: &[u8], words: &binary::Words) -> Result<Self, String> {
+        Self::read(binary::decode(bytes, words), || binary::decode(bytes, words))
+    }
+
+    /// Fields of later schemas are optional, so one type parses all known schemas. The head is
+    /// parsed separately only for the error message.
+    fn read<E: std::fmt::Display>(
+        read: Result<Self, E>,
+        head: impl FnOnce() -> Result<Head, E>,
+    ) -> Result<Self, String> {
+        let wrong = match read {
             Ok(record) if (1..=SCHEMA).contains(&record.schema) => return Ok(record),
             read => read.err(),
         };
-        let head: Head = serde_json::from_slice(bytes).map_err(|e| format!("not a record: {e}"))?;
+        let head = head().map_err(|e| format!("not a record: {e}"))?;
         Err(match (head.schema, wrong) {
             (known @ 1..=SCHEMA, Some(error)) => format!("not a record of schema {known}: {error}"),
             (other, _) => format!("schema {other} is not known here; known: 1 to {SCHEMA}"),
