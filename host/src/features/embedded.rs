@@ -1,17 +1,21 @@
 //! The embedded feature store: one SQLite database of its own, apart from the ledger, so
 //! that loading features never waits for decisions and the other way round.
 
+mod cache;
 mod stored;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 use serin_core::{Name, NameMap};
 
+use self::cache::RowCache;
 use super::{StoreError, StoredRow};
+use crate::clock::Budget;
 
 /// `row` is a JSON object of the values by column, `event_time_ms` the newest of their event
 /// times. `times` is a JSON object of those that are older, or NULL: most rows are pushed whole.
@@ -37,12 +41,27 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Reading connections kept open.
 const READERS: usize = 32;
 
+/// How often a decision looks whether another process has written, in microseconds: what `serin features
+/// load` has written is read after this at the latest.
+const LOOK_US: u64 = 2_000;
+
 /// The store. Readers never wait for writers (write-ahead logging).
 pub struct EmbeddedStore {
     path: PathBuf,
-    writer: Mutex<Connection>,
+    writer: Mutex<Writer>,
     readers: Mutex<Vec<Connection>>,
     held: Mutex<Option<HeldRead>>,
+    rows: RowCache,
+    age: Budget,
+    /// When it was last looked whether another process has written.
+    looked_us: AtomicU64,
+}
+
+/// The writing connection.
+struct Writer {
+    connection: Connection,
+    /// The database's version, which changes with every write of another connection.
+    version: i64,
 }
 
 /// A read that is left open: see [`EmbeddedStore::hold`].
@@ -65,12 +84,37 @@ impl EmbeddedStore {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "NORMAL")?;
         migrate(&mut writer)?;
+        let version = version_of(&writer)?;
         Ok(Self {
             path: path.to_owned(),
-            writer: Mutex::new(writer),
+            writer: Mutex::new(Writer { connection: writer, version }),
             readers: Mutex::default(),
             held: Mutex::default(),
+            rows: RowCache::new(),
+            age: Budget::new(Duration::ZERO),
+            looked_us: AtomicU64::new(0),
         })
+    }
+
+    /// Forgets all rows where another process has written. Mostly it is not time to look.
+    fn look(&self) -> Result<(), StoreError> {
+        let (now, last) = (self.age.spent_us(), self.looked_us.load(Ordering::Relaxed));
+        if now < last + LOOK_US {
+            return Ok(());
+        }
+        // Whoever writes looks by itself.
+        let Ok(mut writer) = self.writer.try_lock() else { return Ok(()) };
+        self.looked_us.store(now, Ordering::Relaxed);
+        self.forget_if_written(&mut writer)
+    }
+
+    fn forget_if_written(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        let version = version_of(&writer.connection)?;
+        if version != writer.version {
+            writer.version = version;
+            self.rows.clear();
+        }
+        Ok(())
     }
 
     fn reader(&self) -> Result<Connection, StoreError> {
@@ -100,7 +144,7 @@ impl EmbeddedStore {
         if !reader.is_autocommit() {
             reader.execute_batch("ROLLBACK")?;
         }
-        let now = reader.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        let now = version_of(&reader)?;
         let is_quiet = version == Some(now);
         if is_quiet && is_emptied(&reader)? {
             reader.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1;")?;
@@ -136,16 +180,38 @@ impl EmbeddedStore {
         })
     }
 
-    /// Reads one row a `(view, entity)`, all in one statement, and of each row the columns
-    /// asked for. A key without a row is none.
+    /// Reads one row a `(view, entity)`, and of each row the columns asked for: from memory, or all others
+    /// in one statement. A key without a row is none. What another process writes is read 2 ms later at
+    /// most.
     ///
     /// # Errors
     /// SQLite's error, or a row that cannot be read.
-    pub fn read(&self, keys: &[(&Name, &str, &Arc<[Name]>)]) -> Result<Vec<Option<StoredRow>>, StoreError> {
-        let mut rows = vec![None; keys.len()];
-        if keys.is_empty() {
-            return Ok(rows);
+    pub fn read(&self, keys: &[RowKey<'_>]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        self.look()?;
+        let mut rows = Vec::with_capacity(keys.len());
+        let mut unknown = Vec::new();
+        let writes = self.rows.writes();
+        for (i, (view, entity, columns)) in keys.iter().enumerate() {
+            let known = self.rows.get(view, entity, columns);
+            if known.is_none() {
+                unknown.push(i);
+            }
+            rows.push(known.flatten());
         }
+        if !unknown.is_empty() {
+            let asked: Vec<_> = unknown.iter().map(|i| keys[*i]).collect();
+            for (i, row) in unknown.into_iter().zip(self.query(&asked)?) {
+                let (view, entity, columns) = keys[i];
+                self.rows.keep(view, entity, columns, row.as_ref(), writes);
+                rows[i] = row;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Reads rows from the database.
+    fn query(&self, keys: &[RowKey<'_>]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        let mut rows = vec![None; keys.len()];
         self.with_reader(|reader| {
             let mut statement = reader.prepare_cached(point_reads(keys.len()))?;
             for (i, (view, entity, _)) in keys.iter().enumerate() {
@@ -171,6 +237,14 @@ impl EmbeddedStore {
         })?;
         Ok(rows)
     }
+}
+
+/// The row that is asked for: its view, its entity, and the columns to read.
+pub type RowKey<'k> = (&'k Name, &'k str, &'k Arc<[Name]>);
+
+/// A number that differs where another connection has written since it was last asked for.
+fn version_of(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
 /// Called by SQLite while another connection writes; says whether to go on waiting.

@@ -15,7 +15,7 @@ use serin_core::value::Value;
 use serin_core::{Name, NameMap, identifier};
 
 use crate::deployment::ViewSpec;
-pub use embedded::EmbeddedStore;
+pub use embedded::{EmbeddedStore, RowKey};
 pub use file_rows::LoadOptions;
 pub use load::{LoadError, Loaded, Progress, load_file};
 pub use quotes::ClosedQuotes;

@@ -139,6 +139,30 @@ fn a_database_of_the_first_schema_keeps_its_rows_and_a_newer_one_is_refused() {
 }
 
 #[test]
+fn what_is_written_is_read_at_once_and_another_processs_after_a_moment() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("features.db");
+    let (store, other) = (EmbeddedStore::open(&path).expect("opens"), EmbeddedStore::open(&path).expect("opens"));
+    let view: Name = "profile".into();
+    let columns: Arc<[Name]> = ["dti".into()].into();
+    let read = |entity: &str| {
+        let row = store.read(&[(&view, entity, &columns)]).expect("reads").remove(0);
+        row.map(|row| row.values.get("dti").cloned().expect("the column"))
+    };
+    assert_eq!(read("b-1"), None);
+    for round in 1..200 {
+        store.upsert(&view, [row("b-1", round, round as f64)]).expect("writes");
+        assert_eq!(read("b-1"), Some(Value::Number(round as f64)), "also where its absence was known");
+        assert_eq!(read("b-1"), Some(Value::Number(round as f64)), "from memory");
+    }
+    other.upsert(&view, [row("b-1", 1_000, 0.5), row("b-2", 1_000, 0.5)]).expect("writes");
+    // Bounded by the test's own end: no time passes that it waits for.
+    let seen = std::iter::from_fn(|| Some(read("b-1"))).position(|value| value == Some(Value::Number(0.5)));
+    assert!(seen.is_some());
+    assert_eq!(read("b-2"), Some(Value::Number(0.5)), "a look forgets all rows");
+}
+
+#[test]
 fn a_load_leaves_the_writer_to_others_after_every_few_rows() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("features.db");
@@ -176,7 +200,8 @@ fn a_transaction_that_takes_long_ends_early_and_loses_nothing() {
         asked < 3
     };
     let mut writer = store.writer.lock().expect("free");
-    let first = within(&mut writer, &view, &mut rows, third).expect("writes");
-    let rest = within(&mut writer, &view, &mut rows, || true).expect("writes");
+    let writer = &mut writer.connection;
+    let first = within(writer, &view, &mut rows, third).expect("writes");
+    let rest = within(writer, &view, &mut rows, || true).expect("writes");
     assert_eq!((first.written, rest.written), (3, 7));
 }

@@ -1,5 +1,6 @@
 //! Writing rows: a push in one transaction, a load in many short ones.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -28,7 +29,7 @@ impl EmbeddedStore {
     /// What SQLite says; then no row was written.
     pub fn upsert(&self, view: &Name, rows: impl IntoIterator<Item = FeatureInput>) -> Result<Upserted, StoreError> {
         let mut rows = rows.into_iter();
-        self.write(|writer| within(writer, view, &mut rows, || true))
+        self.write(view, &mut rows, || true)
     }
 
     /// Writes rows in short transactions, so that others get to write meanwhile. `rows` is read
@@ -57,15 +58,28 @@ impl EmbeddedStore {
                     spent += Duration::from_micros(watch.lap_us());
                     spent < LOAD_TIME
                 };
-                total += self.write(|writer| within(writer, view, &mut batch, goes_on))?;
+                total += self.write(view, &mut batch, goes_on)?;
                 written(total);
                 std::thread::sleep(LOAD_PAUSE);
             }
         }
     }
 
-    fn write<T>(&self, write: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        write(&mut self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    /// One transaction; what it has written is read from the database from then on.
+    fn write(
+        &self,
+        view: &Name,
+        rows: &mut impl Iterator<Item = FeatureInput>,
+        goes_on: impl FnMut() -> bool,
+    ) -> Result<Upserted, StoreError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entities = Vec::new();
+        let mut noted = rows.inspect(|row| entities.push(row.entity.clone()));
+        let written = within(&mut writer.connection, view, &mut noted, goes_on);
+        // Also after an error, of which it is not said how far it came.
+        self.rows.remove(view, entities.iter().map(String::as_str));
+        self.forget_if_written(&mut writer)?;
+        written
     }
 }
 
