@@ -2,7 +2,7 @@
 
 use serin::app::{keep_final_reports, needed_rows};
 use serin::clock::Clock as _;
-use serin::decide::{DecisionRequest, decide};
+use serin::decide::{DecisionRequest, Thread, decide};
 use serin::experiments::{carry_out, judge};
 use serin::ledger::{
     Arrival, ClockState, Commit, DecisionRow, Event, EventResult, ExposureInput, LedgerError, OutcomeInput,
@@ -251,7 +251,8 @@ impl World {
         let entities = [("borrower".to_owned(), format!("b-{unit}"))].into();
         let request = DecisionRequest { decision_point: "p".to_owned(), entities, ..DecisionRequest::default() };
         let time = std::time::Duration::from_secs(30);
-        let decided = decide(&deployment, &request, &*self.clock, serin::clock::Budget::new(time), time);
+        let decided =
+            decide(Thread::Deciding, &deployment, &request, &*self.clock, serin::clock::Budget::new(time), time);
         let decided = decided.expect("a valid request");
         let row = host.ledger.row(&decided.record, &[]).expect("a row");
         self.decided.push(row);

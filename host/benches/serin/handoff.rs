@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serin::clock::SystemClock;
-use serin::decide::{DecisionRequest, DeploymentSnapshot, Pool, decide};
+use serin::decide::{DecisionRequest, DeploymentSnapshot, Pool, Thread, decide};
 
 use crate::measure::median;
 use crate::process::cpu_seconds;
@@ -29,7 +29,7 @@ impl Way {
     async fn decide(&self, deployment: &Arc<DeploymentSnapshot>, request: &DecisionRequest) {
         match self {
             Self::Worker => {
-                decide(deployment, request, &SystemClock, budget(), DEADLINE).expect("decides");
+                decide(Thread::Deciding, deployment, request, &SystemClock, budget(), DEADLINE).expect("decides");
             }
             Self::Own(pool) => {
                 let wait = pool.submit(request.clone(), Some(DEADLINE), Instant::now(), None).expect("has room");
@@ -37,7 +37,9 @@ impl Way {
             }
             Self::Blocking => {
                 let (deployment, request) = (Arc::clone(deployment), request.clone());
-                let work = move || decide(&deployment, &request, &SystemClock, budget(), DEADLINE).expect("decides");
+                let work = move || {
+                    decide(Thread::Deciding, &deployment, &request, &SystemClock, budget(), DEADLINE).expect("decides")
+                };
                 tokio::task::spawn_blocking(work).await.expect("ends");
             }
         }

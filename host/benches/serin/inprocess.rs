@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use serin::clock::SystemClock;
-use serin::decide::decide;
+use serin::decide::{Thread, decide};
 use serin::ledger::{DecisionRow, Packer, StoredRecord};
 use serin::sandbox::{Bare, Run};
 use serin_core::projection;
@@ -145,7 +145,10 @@ pub fn measure(world: &World, rounds: usize, table: &mut Table) -> Result<Parts,
             black_box(model.score(rows.next(), DEADLINE).expect("scores"));
         }),
         Box::new(|| {
-            black_box(decide(&world.deployment, requests.next(), &SystemClock, budget(), DEADLINE).expect("decides"));
+            black_box(
+                decide(Thread::Deciding, &world.deployment, requests.next(), &SystemClock, budget(), DEADLINE)
+                    .expect("decides"),
+            );
         }),
         Box::new(|| {
             let ids = keys.next();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serin::app::{Reloader, ReloaderParts};
 use serin::clock::{Clock as _, SystemClock};
 use serin::config::Config;
-use serin::decide::{BoundArm, DecisionRequest, DeploymentSnapshot, decide};
+use serin::decide::{BoundArm, DecisionRequest, DeploymentSnapshot, Thread, decide};
 use serin::experiments::{Controller, Observer};
 use serin::features::{EmbeddedStore, FeatureInput, LoadOptions, load_file};
 use serin::ledger::{Durability, Ledger};
@@ -174,7 +174,7 @@ impl World {
         let mut decided = Vec::new();
         for i in 1..=2_000 {
             let request = request(i);
-            let record = decide(&deployment, &request, &SystemClock, budget(), DEADLINE)?.record;
+            let record = decide(Thread::Deciding, &deployment, &request, &SystemClock, budget(), DEADLINE)?.record;
             let arm = record.routing.assignment.as_ref().map(|a| &*a.arm);
             if arm == Some(ARM) && record.answer.served_by == ServedBy::Arm && record.answer.degraded.is_empty() {
                 decided.push((request, record));

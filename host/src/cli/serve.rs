@@ -10,10 +10,11 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use super::{LogFormat, Outcome, ServeArgs, dev};
 use crate::app::{Host, Looks, Options};
 use crate::clock::SystemClock;
+use crate::decide::STACK_BYTES;
 
 pub(super) fn run(args: ServeArgs) -> Outcome {
     start_logging(&args.log, args.log_format)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
     runtime.block_on(async {
         let (looks, dev) = (Looks::EverySecond, args.dev);
         let options = Options { config: args.config, listen: args.listen, admin: args.admin, dev, looks };

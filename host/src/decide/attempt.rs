@@ -11,6 +11,7 @@ use serin_core::value::Value;
 use super::{BoundArm, DeploymentSnapshot};
 use crate::clock::{Budget, Stopwatch};
 use crate::models::{Model, ModelSet, ScoreError};
+use crate::registry::BRIEF;
 use crate::sandbox::{Ran, Run, Scored, Scorer};
 
 /// Answers a strategy's own model calls from the loaded models.
@@ -70,6 +71,20 @@ const FAIR_SHARE: f64 = 0.25;
 /// one.
 const RUN_SHARE: f64 = 0.25;
 
+/// On which thread a decision is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thread {
+    /// A deciding thread, which has the decision's whole time.
+    Deciding,
+    /// A thread of the listener. It must not be kept: what might wait, or take long, is not done there.
+    Listener,
+}
+
+/// A decision turned out to be none for a thread of the listener. What was done of it is of no
+/// consequence, and it is made anew on a deciding thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotBrief;
+
 /// An attempt, and what was degraded in it.
 pub(super) struct Attempted {
     pub attempt: Attempt,
@@ -84,16 +99,19 @@ pub(super) fn attempt(
     deployment: &DeploymentSnapshot,
     record: &Record,
     arm: &BoundArm,
-    role: Role,
+    (role, thread): (Role, Thread),
     budget: Budget,
     earlier: &[Attempt],
-) -> Attempted {
+) -> Result<Attempted, NotBrief> {
     let mut watch = Stopwatch::new();
     let manifest = arm.plugin.manifest();
+    if thread == Thread::Listener && !arm.plugin.is_brief(record.time_ms) {
+        return Err(NotBrief);
+    }
     let mut attempt = unstarted(arm, role);
     let fail = |mut attempt: Attempt, degraded, (kind, detail), score_us| {
         attempt.outcome = Outcome::Failure { kind, detail };
-        Attempted { attempt, degraded, score_us, run_us: 0 }
+        Ok(Attempted { attempt, degraded, score_us, run_us: 0 })
     };
     let inputs = match projection::features(record, manifest) {
         Ok(inputs) => inputs,
@@ -102,11 +120,9 @@ pub(super) fn attempt(
     attempt.defaulted = inputs.defaulted;
     let mut degraded = inputs.degraded;
     let span = tracing::debug_span!("score").entered();
-    // A shadow run has no effect.
-    let is_shadow = role == Role::Shadow;
-    let for_scores = budget.less(budget.left().mul_f64(RUN_SHARE));
-    let score = |declared| score(deployment, declared, &inputs.features, (for_scores, is_shadow), earlier);
-    attempt.scores = manifest.scores.iter().map(score).collect();
+    let asked = Asked { left: budget.less(budget.left().mul_f64(RUN_SHARE)), is_shadow: role == Role::Shadow, thread };
+    let score = |declared| score(deployment, declared, &inputs.features, asked, earlier);
+    attempt.scores = manifest.scores.iter().map(score).collect::<Result<_, _>>()?;
     drop(span);
     let score_us = watch.lap_us();
     let scores = match projection::scores(&attempt.scores, manifest) {
@@ -121,11 +137,13 @@ pub(super) fn attempt(
         }
     };
     if budget.left().is_zero() {
-        return Attempted { attempt, degraded, score_us, run_us: 0 };
+        return Ok(Attempted { attempt, degraded, score_us, run_us: 0 });
     }
-    let ran = match run(deployment, record, arm, role, budget, &inputs.features, &scores) {
+    let run_on = Run::of(record, &inputs.features, &scores, &arm.parameters);
+    let ran = match run(deployment, record, arm, (role, thread), budget, &run_on) {
         Ok(ran) => ran,
-        Err(refused) => return fail(attempt, degraded, refused, score_us),
+        Err(NotRun::NotBrief) => return Err(NotBrief),
+        Err(NotRun::Refused(kind, detail)) => return fail(attempt, degraded, (kind, detail), score_us),
     };
     attempt.normalized_from = ran.normalized_from;
     attempt.transcript = ran.transcript;
@@ -134,7 +152,7 @@ pub(super) fn attempt(
     attempt.outcome = ran.outcome;
     attempt.fuel = ran.fuel;
     attempt.time_us = ran.time_us;
-    Attempted { attempt, degraded, score_us, run_us: watch.lap_us() }
+    Ok(Attempted { attempt, degraded, score_us, run_us: watch.lap_us() })
 }
 
 /// An attempt that has not started.
@@ -156,25 +174,33 @@ fn unstarted(arm: &BoundArm, role: Role) -> Attempt {
     }
 }
 
+/// Why a version did not run.
+enum NotRun {
+    /// The thread would have been kept.
+    NotBrief,
+    /// It may not.
+    Refused(FailureKind, String),
+}
+
 /// Runs the version in one of its slots, if its breaker admits the run.
 fn run(
     deployment: &DeploymentSnapshot,
     record: &Record,
     arm: &BoundArm,
-    role: Role,
+    (role, thread): (Role, Thread),
     budget: Budget,
-    features: &[Value],
-    scores: &[f64],
-) -> Result<Ran, (FailureKind, String)> {
+    run: &Run<'_>,
+) -> Result<Ran, NotRun> {
     let is_shadow = role == Role::Shadow;
     if !is_shadow && let Err(why) = arm.plugin.breaker.admit(record.time_ms) {
-        return Err((FailureKind::BreakerOpen, why));
+        return Err(NotRun::Refused(FailureKind::BreakerOpen, why));
     }
-    let Some(_slot) = arm.plugin.slot(deployment.slots_per_version, budget.left().mul_f64(SLOT_WAIT_SHARE)) else {
-        let detail = format!("{} runs of this version are under way", deployment.slots_per_version);
-        return Err((FailureKind::Overloaded, detail));
+    let (slots, is_listener) = (deployment.slots_per_version, thread == Thread::Listener);
+    let wait = if is_listener { Duration::ZERO } else { budget.left().mul_f64(SLOT_WAIT_SHARE) };
+    let Some(_slot) = arm.plugin.slot(slots, wait) else {
+        let detail = format!("{slots} runs of this version are under way");
+        return Err(if is_listener { NotRun::NotBrief } else { NotRun::Refused(FailureKind::Overloaded, detail) });
     };
-    let run = Run::of(record, features, scores, &arm.parameters);
     let scorer: Option<Box<dyn Scorer>> = match arm.plugin.manifest().callable.is_empty() {
         true => None,
         false => Some(Box::new(CallScorer {
@@ -187,22 +213,39 @@ fn run(
     // A caller's short deadline, or a long wait in the queue, is not the version's fault.
     let point = deployment.points.get(&record.decision_point).map_or(Duration::ZERO, |point| point.deadline);
     let fair = point.mul_f64(FAIR_SHARE).min(Duration::from_millis(arm.limits.wall_ms));
-    let had_time = budget.left() >= fair;
-    let ran = arm.plugin.linked.run(&run, arm.plugin.manifest(), arm.limits, budget, scorer);
-    let is_its_own = had_time || !matches!(ran.outcome, Outcome::Failure { kind: FailureKind::Deadline, .. });
-    if !is_shadow && is_its_own {
+    let left = budget.left();
+    let had_time = left >= fair;
+    let granted = if is_listener { Budget::new(left.min(BRIEF)) } else { budget };
+    let ran = arm.plugin.linked.run(run, arm.plugin.manifest(), arm.limits, granted, scorer);
+    let is_late = matches!(ran.outcome, Outcome::Failure { kind: FailureKind::Deadline, .. });
+    if is_listener && is_late {
+        arm.plugin.pace.note_long(record.time_ms);
+        return Err(NotRun::NotBrief);
+    }
+    if is_listener {
+        arm.plugin.pace.note_brief();
+    }
+    if !is_shadow && (had_time || !is_late) {
         arm.plugin.breaker.note(&ran.outcome, record.time_ms);
     }
     Ok(ran)
+}
+
+/// How a declared score is asked for.
+#[derive(Clone, Copy)]
+struct Asked {
+    left: Budget,
+    is_shadow: bool,
+    thread: Thread,
 }
 
 fn score(
     deployment: &DeploymentSnapshot,
     declared: &DeclaredScore,
     features: &[Value],
-    (budget, is_shadow): (Budget, bool),
+    Asked { left: budget, is_shadow, thread }: Asked,
     earlier: &[Attempt],
-) -> ScoreRecord {
+) -> Result<ScoreRecord, NotBrief> {
     let model = deployment.models.get(&declared.model);
     let inputs = projection::model_inputs(declared, features);
     let is_complete = inputs.is_some();
@@ -217,15 +260,18 @@ fn score(
     let is_known = |known: &ScoreRecord| known.value.is_some() || known.error.as_deref() == Some("timeout");
     let same = |known: &&ScoreRecord| known.digest == record.digest && known.inputs == record.inputs && is_known(known);
     if let Some(known) = earlier.iter().flat_map(|a| &a.scores).find(same) {
-        return ScoreRecord { model: declared.model.clone(), ..known.clone() };
+        return Ok(ScoreRecord { model: declared.model.clone(), ..known.clone() });
     }
     let answer = match model {
         None => Err("unavailable"),
         Some(_) if !is_complete => Err("input_missing"),
         Some(_) if budget.left().is_zero() => Err("timeout"),
         Some(model) => {
-            let row = model.arrange(&record.inputs);
-            let scored = row.and_then(|row| ask(model, &[row], budget.left(), is_shadow));
+            let scored = match (model.arrange(&record.inputs), thread) {
+                (Err(error), _) => Err(error),
+                (Ok(row), Thread::Listener) => model.score_at_once(&row, budget.left()).ok_or(NotBrief)?,
+                (Ok(row), Thread::Deciding) => ask(model, &[row], budget.left(), is_shadow),
+            };
             scored.map(|scores| scores[0]).map_err(|error| error.label())
         }
     };
@@ -233,5 +279,5 @@ fn score(
         Ok(value) => record.value = Some(value),
         Err(why) => record.error = Some(why.into()),
     }
-    record
+    Ok(record)
 }

@@ -2,6 +2,7 @@
 //! one immutable [`DeploymentSnapshot`], taken once a decision.
 
 mod attempt;
+mod brief_queue;
 mod fair_queue;
 mod gather;
 mod open_windows;
@@ -13,9 +14,10 @@ mod routing_table;
 mod shadow;
 mod snapshot;
 
+pub use attempt::Thread;
 pub use open_windows::{OpenWindows, UnitBatch};
-pub use pipeline::{Decided, decide};
-pub use pool::{OnDecided, Pool, QueuedDecision, Refused};
+pub use pipeline::{Decided, Undecided, decide};
+pub use pool::{OnDecided, Pool, QueuedDecision, Refused, STACK_BYTES};
 pub use request::{DecisionRequest, Force, MAX_OFFSET, RequestError};
 pub use route::{batch_salt, route_again, routing, verify_arm, verify_batch};
 pub use routing_table::{RoutedExperiment, RoutingTable, ShippedArm};

@@ -8,7 +8,7 @@ use serin_core::experiment::Attribute;
 use serin_core::record::{Answer, Entropy, FailureKind, Outcome, Record, Role, Routing, SCHEMA, ServedBy};
 use serin_core::{Name, NameMap};
 
-use super::attempt::{Attempted, attempt};
+use super::attempt::{Attempted, NotBrief, Thread, attempt};
 use super::request::admit;
 use super::route::{DecisionScope, route};
 use super::shadow::{Shadowed, sampled};
@@ -32,18 +32,36 @@ pub struct Decided {
     pub shadowed: Option<Shadowed>,
 }
 
-/// Makes a decision. `budget` started when the request arrived; `deadline` is its total.
+/// Why there is no decision.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undecided {
+    /// The request does not fit its decision point. Later failures lead to the fallback, not to an error.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A thread of the listener would have been kept. Nothing came of it, and a deciding thread makes it anew.
+    #[error("the decision takes longer than a thread of the listener may be kept")]
+    NotBrief,
+}
+
+impl From<NotBrief> for Undecided {
+    fn from(_: NotBrief) -> Self {
+        Self::NotBrief
+    }
+}
+
+/// Makes a decision on a thread of this kind. `budget` started when the request arrived; `deadline` is its
+/// total.
 ///
 /// # Errors
-/// That the request does not fit its decision point. Later failures lead to the fallback, not to an
-/// error.
+/// Why there is none.
 pub fn decide(
+    thread: Thread,
     deployment: &Arc<DeploymentSnapshot>,
     request: &DecisionRequest,
     clock: &dyn Clock,
     budget: Budget,
     deadline: Duration,
-) -> Result<Decided, RequestError> {
+) -> Result<Decided, Undecided> {
     let admitted = admit(deployment, request)?;
     let point = admitted.point;
     let time_ms = clock.now_ms();
@@ -90,7 +108,7 @@ pub fn decide(
         fallback(&point, ServedBy::Constraint, degraded)
     } else {
         let plan = plan(&point, arm, for_arm, for_strategy);
-        answer(deployment, &point, &mut record, plan, &mut timings)
+        answer(thread, deployment, &point, &mut record, plan, &mut timings)?
     };
     record.answer.degraded.extend(not_evaluated(&record.routing));
     record.timings_us = timings.0;
@@ -149,12 +167,13 @@ fn plan<'p>(point: &'p Point, arm: Option<&'p BoundArm>, for_arm: Budget, for_st
 }
 
 fn answer(
+    thread: Thread,
     deployment: &DeploymentSnapshot,
     point: &Point,
     record: &mut Record,
     plan: Plan<'_>,
     timings: &mut Timings,
-) -> Answer {
+) -> Result<Answer, NotBrief> {
     let mut failed = Vec::new();
     if plan.is_empty() {
         failed.push(format!("strategy:{}:not_loaded", point.pin.name));
@@ -163,7 +182,7 @@ fn answer(
         let span =
             tracing::debug_span!("attempt", strategy = %arm.plugin.id.name, version = %arm.plugin.id.version).entered();
         let Attempted { attempt, degraded, score_us, run_us } =
-            attempt(deployment, record, arm, role, budget, &record.attempts);
+            attempt(deployment, record, arm, (role, thread), budget, &record.attempts)?;
         drop(span);
         timings.note("score", score_us);
         timings.note("run", run_us);
@@ -183,10 +202,10 @@ fn answer(
         };
         record.attempts.push(attempt);
         if let Some(answer) = answer {
-            return answer;
+            return Ok(answer);
         }
     }
-    fallback(point, ServedBy::FallbackAction, failed)
+    Ok(fallback(point, ServedBy::FallbackAction, failed))
 }
 
 /// Microseconds per stage; repeated stages are summed.

@@ -3,11 +3,10 @@
 //! beyond its deadline is refused without being run. Decision points take turns, and none gets all
 //! threads: a slow strategy delays only its own point.
 //!
-//! A decision is handed over once. The feature database, ONNX Runtime and the guest are
-//! synchronous, and a hop between threads costs more than a guest's whole run. One hop is the
-//! minimum that keeps guests off the async workers. The pool is not `spawn_blocking`, which has one
-//! unbounded queue and a more expensive hop: `make bench` on two cores, 32 decisions at once, 22 µs
-//! of wall a decision against 46, and 17 without any hop; one at a time 113 µs against 147.
+//! A decision that is likely to be brief is made on a thread of the listener, together with others: see
+//! `brief_queue.rs`. Every other one is handed over once. The feature database, ONNX Runtime and the guest
+//! are synchronous, and a hop between threads costs more than a guest's whole run. The pool is not
+//! `spawn_blocking`, which has one unbounded queue and a more expensive hop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,8 +16,9 @@ use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::brief_queue::BriefQueue;
 use super::fair_queue::{FairQueue, Next};
-use super::{Decided, DecisionRequest, DeploymentSnapshot, RequestError, decide};
+use super::{Decided, DecisionRequest, DeploymentSnapshot, RequestError, Thread, Undecided, decide};
 use crate::clock::{Budget, Clock};
 
 /// A decision that waits for a thread.
@@ -57,6 +57,10 @@ pub enum Refused {
     Defect,
 }
 
+/// The stack of a thread on which guests run: 512 KiB are theirs, and the rest the host's own frames and
+/// ONNX Runtime's.
+pub const STACK_BYTES: usize = 4 << 20;
+
 /// The share of its deadline for which a decision waits while its point has its maximum of threads.
 /// Then it starts regardless: if its version has a free slot it runs, and otherwise it goes on to
 /// the fallback in time.
@@ -72,6 +76,8 @@ struct Shared {
     changed: Condvar,
     capacity: usize,
     deployment: Arc<ArcSwap<DeploymentSnapshot>>,
+    clock: Arc<dyn Clock>,
+    brief: BriefQueue<QueuedDecision>,
 }
 
 impl Shared {
@@ -130,16 +136,40 @@ impl Pool {
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
         let waiting = Mutex::new(Waiting { queue: FairQueue::new(), stopping: false });
-        let pool = Self(Arc::new(Shared { waiting, changed: Condvar::new(), capacity: queue, deployment }));
+        // As many as the listener has threads.
+        let brief = BriefQueue::new(queue, std::thread::available_parallelism().map_or(1, usize::from));
+        let pool =
+            Self(Arc::new(Shared { waiting, changed: Condvar::new(), capacity: queue, deployment, clock, brief }));
         for i in 0..threads {
-            let (shared, clock) = (Arc::clone(&pool.0), Arc::clone(&clock));
+            let shared = Arc::clone(&pool.0);
             std::thread::Builder::new()
                 .name(format!("serin-decide-{i}"))
-                // Guests run on this stack: 512 KiB of theirs, and the host's own frames.
-                .stack_size(4 << 20)
-                .spawn(move || work(&shared, &*clock))?;
+                .stack_size(STACK_BYTES)
+                .spawn(move || work(&shared))?;
         }
         Ok(pool)
+    }
+
+    /// Decides on a thread of the listener where that is brief, among those that wait for the same; else as
+    /// [`Self::submit_then`]. A decision keeps such a thread at most for 2 ms of a guest that has been brief of
+    /// late, and for a model of which a row takes less than 100 µs. To be called on the listener's runtime.
+    ///
+    /// # Errors
+    /// That a queue is full; then `then` is not called.
+    pub fn decide_then(
+        &self,
+        request: DecisionRequest,
+        deadline: Option<Duration>,
+        arrived: Instant,
+        trace_id: Option<String>,
+        then: OnDecided,
+    ) -> Result<(), Refused> {
+        let span = tracing::Span::current();
+        let decision = QueuedDecision { request, deadline, trace_id, span, then, arrived };
+        if self.0.brief.push(decision).map_err(|_| Refused::QueueFull)? {
+            tokio::spawn(make_briefly(Arc::clone(&self.0)));
+        }
+        Ok(())
     }
 
     /// Queues a decision whose deadline counts from `arrived`. The receiver gets the result.
@@ -173,23 +203,14 @@ impl Pool {
         trace_id: Option<String>,
         then: OnDecided,
     ) -> Result<(), Refused> {
-        let own = self.0.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
-        let patience = smaller(own, deadline).mul_f64(PATIENCE);
-        let point = request.decision_point.clone();
-        let decision = QueuedDecision { request, deadline, trace_id, span: tracing::Span::current(), then, arrived };
-        let mut waiting = self.0.waiting.lock();
-        if waiting.queue.waiting() >= self.0.capacity {
-            return Err(Refused::QueueFull);
-        }
-        waiting.queue.push(&point, arrived + patience, decision);
-        drop(waiting);
-        self.0.changed.notify_one();
-        Ok(())
+        let span = tracing::Span::current();
+        let is_queued = self.0.queue(QueuedDecision { request, deadline, trace_id, span, then, arrived }).is_none();
+        if is_queued { Ok(()) } else { Err(Refused::QueueFull) }
     }
 
     /// How many decisions wait.
     pub fn waiting(&self) -> usize {
-        self.0.waiting.lock().queue.waiting()
+        self.0.waiting.lock().queue.waiting() + self.0.brief.waiting()
     }
 }
 
@@ -209,29 +230,81 @@ fn smaller(own: Option<Duration>, asked: Option<Duration>) -> Duration {
     }
 }
 
-fn work(shared: &Shared, clock: &dyn Clock) {
+impl Shared {
+    /// Queues a decision for a deciding thread; returns it where there is no room.
+    fn queue(&self, decision: QueuedDecision) -> Option<QueuedDecision> {
+        let QueuedDecision { request, deadline, arrived, .. } = &decision;
+        let own = self.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
+        let patience = smaller(own, *deadline).mul_f64(PATIENCE);
+        let (point, until) = (request.decision_point.clone(), *arrived + patience);
+        let mut waiting = self.waiting.lock();
+        if waiting.queue.waiting() >= self.capacity {
+            return Some(decision);
+        }
+        waiting.queue.push(&point, until, decision);
+        drop(waiting);
+        self.changed.notify_one();
+        None
+    }
+
+    fn decide(&self, thread: Thread, decision: &QueuedDecision) -> Result<Result<Decided, Undecided>, Refused> {
+        let QueuedDecision { request, deadline, arrived, .. } = decision;
+        // Taken once: the decision uses one deployment, even if another is swapped in meanwhile.
+        let deployment = self.deployment.load_full();
+        let own = deployment.points.get(request.decision_point.as_str()).map(|point| point.deadline);
+        let deadline = smaller(own, *deadline);
+        let budget = Budget::since(*arrived, deadline);
+        if own.is_some() && budget.left().is_zero() {
+            return Err(Refused::NotBegun);
+        }
+        // A panic in one decision must not end the thread.
+        catch_unwind(AssertUnwindSafe(|| decide(thread, &deployment, request, &*self.clock, budget, deadline)))
+            .map_err(|_| Refused::Defect)
+    }
+}
+
+/// Makes the decisions that wait for a thread of the listener.
+async fn make_briefly(shared: Arc<Shared>) {
+    loop {
+        // What else this thread has to do goes first: more requests may be there to be read.
+        tokio::task::yield_now().await;
+        let Some(batch) = shared.brief.take() else { return };
+        for decision in batch {
+            let entered = decision.span.clone().entered();
+            let (decided, decision) = match shared.decide(Thread::Listener, &decision) {
+                Ok(Err(Undecided::NotBrief)) => match shared.queue(decision) {
+                    None => continue,
+                    Some(decision) => (Err(Refused::QueueFull), decision),
+                },
+                decided => (decided, decision),
+            };
+            finish(decided, decision);
+            drop(entered);
+        }
+    }
+}
+
+fn work(shared: &Shared) {
     while let Some((point, decision)) = shared.next() {
         let _running = Running(shared, point);
-        let _entered = decision.span.enter();
-        // Taken once: the decision uses one deployment, even if another is swapped in meanwhile.
-        let deployment = shared.deployment.load_full();
-        let own = deployment.points.get(decision.request.decision_point.as_str()).map(|point| point.deadline);
-        let deadline = smaller(own, decision.deadline);
-        let budget = Budget::since(decision.arrived, deadline);
-        let answer = if own.is_some() && budget.left().is_zero() {
-            Err(Refused::NotBegun)
-        } else {
-            // A panic in one decision must not end the thread.
-            let decided = catch_unwind(AssertUnwindSafe(|| {
-                decide(&deployment, &decision.request, clock, budget, deadline).map_err(Refused::from)
-            }));
-            decided.unwrap_or(Err(Refused::Defect)).map(|mut decided| {
-                decided.record.trace_id = decision.trace_id;
-                decided
-            })
-        };
-        // After a panic the receiver sees a closed channel.
-        let then = decision.then;
-        let _ = catch_unwind(AssertUnwindSafe(|| then(answer)));
+        let _entered = decision.span.clone().entered();
+        finish(shared.decide(Thread::Deciding, &decision), decision);
     }
+}
+
+/// Passes a decision on.
+fn finish(decided: Result<Result<Decided, Undecided>, Refused>, decision: QueuedDecision) {
+    let answer = match decided {
+        Ok(Ok(mut decided)) => {
+            decided.record.trace_id = decision.trace_id;
+            Ok(decided)
+        }
+        Ok(Err(Undecided::Request(error))) => Err(error.into()),
+        // No deciding thread says so.
+        Ok(Err(Undecided::NotBrief)) => Err(Refused::Defect),
+        Err(refused) => Err(refused),
+    };
+    let then = decision.then;
+    // After a panic the receiver sees a closed channel.
+    let _ = catch_unwind(AssertUnwindSafe(|| then(answer)));
 }

@@ -12,7 +12,8 @@ use serin_core::allocation::{Purpose, place};
 use serin_core::answer::draw;
 use serin_core::record::{Attempt, Outcome, Record, Role};
 
-use super::attempt::attempt;
+use super::attempt::{Thread, attempt};
+use super::pool::STACK_BYTES;
 use super::{DeploymentSnapshot, Point, RunningExperiment};
 use crate::clock::Budget;
 
@@ -90,8 +91,7 @@ impl Shadows {
         let told = Arc::clone(&dropped);
         std::thread::Builder::new()
             .name("serin-shadow".into())
-            // Guests run on this stack, as on that of a deciding thread.
-            .stack_size(4 << 20)
+            .stack_size(STACK_BYTES)
             .spawn(move || work(&jobs, &told, &done))?;
         Ok(Self { queue, dropped })
     }
@@ -116,7 +116,10 @@ impl Shadows {
 fn work(jobs: &Receiver<(Record, Shadowed)>, dropped: &Dropped, done: &dyn Fn(&Record, Vec<ShadowRun>)) {
     for (record, shadowed) in jobs {
         let run = || {
-            shadowed.arms().map(|(experiment, shadow)| run(&shadowed, &record, experiment, shadow, dropped)).collect()
+            shadowed
+                .arms()
+                .filter_map(|(experiment, shadow)| run(&shadowed, &record, experiment, shadow, dropped))
+                .collect()
         };
         // A panic in one run must not end all others.
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
@@ -134,9 +137,10 @@ fn run(
     experiment: Name,
     shadow: &super::ShadowArm,
     dropped: &Dropped,
-) -> ShadowRun {
+) -> Option<ShadowRun> {
     let budget = Budget::new(shadowed.point.deadline);
-    let ran = attempt(&shadowed.deployment, record, &shadow.arm, Role::Shadow, budget, &record.attempts);
+    let on = (Role::Shadow, Thread::Deciding);
+    let ran = attempt(&shadowed.deployment, record, &shadow.arm, on, budget, &record.attempts).ok()?;
     let action = match &ran.attempt.outcome {
         // The same random bits as the decision's own: equal candidates are the same action.
         Outcome::Candidates(candidates) => Some(candidates[draw(candidates, record.entropy)].action.clone()),
@@ -144,5 +148,5 @@ fn run(
     };
     let arm = shadow.arm.name.clone();
     let dropped = dropped.lock().remove(&(experiment.clone(), arm.clone())).unwrap_or(0);
-    ShadowRun { experiment, arm, action, attempt: ran.attempt, dropped }
+    Some(ShadowRun { experiment, arm, action, attempt: ran.attempt, dropped })
 }

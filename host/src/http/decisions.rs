@@ -83,7 +83,7 @@ async fn one(
     let handed = Arc::<AtomicBool>::default();
     let finish = Finish { service: Arc::clone(&service), held, dry_run, arrived, reply, handed: Arc::clone(&handed) };
     let then = Box::new(move |decided| finish.run(decided));
-    service.pool.submit_then(request.into(), deadline, arrived, trace_id, then).map_err(|why| refuse(why.into()))?;
+    service.pool.decide_then(request.into(), deadline, arrived, trace_id, then).map_err(|why| refuse(why.into()))?;
     let end = arrived + own.unwrap_or_default() + COMMIT_WAIT;
     let answered = tokio::time::timeout_at(end.into(), wait).await.map_err(|_| {
         if !handed.load(Ordering::Relaxed) {

@@ -135,11 +135,27 @@ impl Model {
         self.ask(rows, left, Caller::Shadow)
     }
 
+    /// As [`Self::score`] for one row, on a thread that must not be kept; none where the model may
+    /// take long, or has no free session.
+    pub fn score_at_once(&self, row: &[f64], left: Duration) -> Option<Result<Vec<f64>, ScoreError>> {
+        let rows = std::slice::from_ref(&row);
+        let answer = match flat(rows, &self.inputs) {
+            Ok(flat) => self.runner.score_at_once(&flat, 1, left)?,
+            Err(error) => Err(error),
+        };
+        Some(self.checked(answer))
+    }
+
     fn ask(&self, rows: &[Vec<f64>], left: Duration, caller: Caller) -> Result<Vec<f64>, ScoreError> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
         let scored = flat(rows, &self.inputs).and_then(|flat| self.runner.score(flat, rows.len(), left, caller));
+        self.checked(scored)
+    }
+
+    /// An answer whose scores are all finite, counted.
+    fn checked(&self, scored: Result<Vec<f64>, ScoreError>) -> Result<Vec<f64>, ScoreError> {
         let answer = scored.and_then(|scores| match scores.iter().all(|x| x.is_finite()) {
             true => Ok(scores),
             false => Err(ScoreError::NotFinite),
@@ -191,9 +207,9 @@ impl Model {
 /// # Errors
 /// The row that has another number of values than the model has inputs, or the value that is
 /// beyond what a float32 can hold. A model would answer to infinity, too.
-fn flat<N: AsRef<str>>(rows: &[Vec<f64>], inputs: &[N]) -> Result<Vec<f32>, ScoreError> {
+fn flat<R: AsRef<[f64]>, N: AsRef<str>>(rows: &[R], inputs: &[N]) -> Result<Vec<f32>, ScoreError> {
     let mut flat = Vec::with_capacity(rows.len() * inputs.len());
-    for (i, row) in rows.iter().enumerate() {
+    for (i, row) in rows.iter().map(AsRef::as_ref).enumerate() {
         if row.len() != inputs.len() {
             let (has, wanted) = (row.len(), inputs.len());
             return Err(ScoreError::InvalidRow(format!("row {i} has {has} values, and the model has {wanted} inputs")));

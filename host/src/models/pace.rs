@@ -2,11 +2,14 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// Up to this time a run is made on the thread that asks, in microseconds. Handing it over to
 /// another thread and back costs 3 to 6 µs where both are awake, and more on a busy machine: a
 /// large part of a short run, and nothing to a long one.
 const QUICK_US: f64 = 1_000.0;
+/// Up to this time it is made on a thread of the listener.
+const BRIEF_US: f64 = 100.0;
 /// A run that takes longer than this, and ten times as long as expected, is slow.
 const SLOW_US: f64 = 10_000.0;
 /// Quick runs in a row after which a model that was slow is trusted again.
@@ -22,6 +25,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// After this time a run is slow, as few as it was expected to take.
+    pub const SLOW: Duration = Duration::from_micros(SLOW_US as u64 + 1);
+
     /// Sets what was measured at loading: microseconds for one row, and for each more. The first
     /// measurement counts.
     pub fn set(&self, first_us: f64, more_us: f64) {
@@ -37,6 +43,11 @@ impl Pace {
     /// Whether a run of `rows` rows is short enough for the thread that asks.
     pub fn is_quick(&self, rows: usize) -> bool {
         self.expected_us(rows) <= QUICK_US && self.probation.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether a run of `rows` rows is short enough for a thread of the listener.
+    pub fn is_brief(&self, rows: usize) -> bool {
+        self.expected_us(rows) <= BRIEF_US && self.probation.load(Ordering::Relaxed) == 0
     }
 
     /// Whether a run of one row may keep who asks waiting.

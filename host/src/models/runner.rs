@@ -13,7 +13,7 @@ use super::admission::{Place, Places};
 use super::breaker::ModelBreaker;
 use super::pace::Pace;
 use super::runtime::Runtime;
-use super::sessions::{RunError, RunGuard, Sessions};
+use super::sessions::{Lease, RunError, RunGuard, Sessions};
 use crate::clock::Budget;
 
 /// For how long a quick run waits for a session on the thread that asks: as long as many runs
@@ -96,14 +96,39 @@ impl Runner {
         answer
     }
 
+    /// As [`Self::score`] for a decision on a thread of the listener; none where that would keep it.
+    pub fn score_at_once(&self, flat: &[f32], rows: usize, left: Duration) -> Option<Result<Vec<f64>, ScoreError>> {
+        let Shared { sessions, pace } = &*self.shared;
+        if !pace.is_brief(rows) {
+            return None;
+        }
+        let lease = sessions.take(Duration::ZERO)?;
+        if !self.breaker.admits(left, || self.now_ms()) {
+            return Some(Err(ScoreError::BreakerOpen));
+        }
+        // One that takes this long is on probation, and no run of this model is made here then.
+        let bound = left.min(Pace::SLOW);
+        let answer = self.run_here(lease, flat, rows, Budget::new(bound));
+        match &answer {
+            Err(ScoreError::Timeout) if bound < left => return None,
+            Err(ScoreError::Timeout) => self.breaker.note_late(left, self.now_ms()),
+            _ => self.breaker.note_answer(),
+        }
+        Some(answer)
+    }
+
+    fn run_here(&self, lease: Lease<'_>, flat: &[f32], rows: usize, budget: Budget) -> Result<Vec<f64>, ScoreError> {
+        lease.begin(rows, Some(budget));
+        self.runtime.watchdog.began();
+        lease.run(flat).map_err(ScoreError::from)
+    }
+
     fn run(&self, flat: Vec<f32>, rows: usize, budget: Budget, caller: Caller) -> Result<Vec<f64>, ScoreError> {
         let Shared { sessions, pace } = &*self.shared;
         if pace.is_quick(rows)
             && let Some(lease) = sessions.take(BRIEFLY.min(budget.left()))
         {
-            lease.begin(rows, Some(budget));
-            self.runtime.watchdog.began();
-            return lease.run(&flat).map_err(ScoreError::from);
+            return self.run_here(lease, &flat, rows, budget);
         }
         self.hand_over(flat, rows, budget, caller)
     }

@@ -15,10 +15,11 @@ use wasmparser::{BinaryReader, CustomSectionReader, Encoding, Parser, Payload, W
 
 use super::breaker::VersionBreaker;
 use super::cases::{self, CaseResult, check_case};
+use super::pace::RunPace;
 use super::shape::{self, ShapeError};
 use crate::clock::Budget;
 use crate::files;
-use crate::sandbox::{Engines, LinkError, Linked};
+use crate::sandbox::{Engines, LinkError, Linked, Size};
 
 /// The largest artifact that is read.
 const MAX_BYTES: u64 = 64 << 20;
@@ -231,6 +232,8 @@ pub struct Plugin {
     pub linked: Linked,
     /// Whether it is left alone for a while.
     pub breaker: VersionBreaker,
+    /// How long its runs take.
+    pub pace: RunPace,
     running: Mutex<usize>,
     freed: Condvar,
 }
@@ -274,6 +277,7 @@ impl Plugin {
                 id,
                 linked,
                 breaker: VersionBreaker::default(),
+                pace: RunPace::default(),
                 running: Mutex::new(0),
                 freed: Condvar::new(),
             })
@@ -309,6 +313,13 @@ impl Plugin {
     /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.contents.manifest
+    }
+
+    /// Whether a run is likely to be brief, so that a thread of the listener can make it: a small guest
+    /// that calls no model, and whose runs have not taken long of late.
+    pub fn is_brief(&self, now_ms: u64) -> bool {
+        let is_small = Size::of(self.contents.size) == Size::Small;
+        is_small && self.manifest().callable.is_empty() && self.pace.is_brief(now_ms)
     }
 
     /// Takes one of `cap` slots of this version, waiting for one at most `wait`; none where

@@ -8,6 +8,7 @@ mod cases;
 mod folder;
 mod loader;
 mod loading;
+mod pace;
 mod patience;
 mod shape;
 mod watch;
@@ -22,6 +23,7 @@ pub use artifact::{ArtifactError, Contents, Plugin, check_size, read, read_file}
 pub use cases::{CaseResult, check_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
 pub use loading::{Awaited, LoadProgress};
+pub use pace::{BRIEF, RunPace};
 pub use patience::{link_within_patience, load_within_patience};
 pub use shape::ShapeError;
 pub use watch::{Stamp, Watcher, files_in};

@@ -14,6 +14,7 @@ use super::stage::{Stage, artifact};
 use super::{Failure, ensure, shown, step, text};
 use crate::app::{Host, Looks, Options};
 use crate::clock::{Clock as _, SimulatedClock};
+use crate::decide::STACK_BYTES;
 use borrowers::World;
 
 const DAYS: u64 = 60;
@@ -105,7 +106,8 @@ impl Sixty {
         let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let (config, looks) = (stage.path("serin.toml"), Looks::WhenAsked);
         let options = Options { config, listen: Some(any), admin: Some(any), dev: false, looks };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
         let of_host: Arc<dyn crate::clock::Clock> = Arc::<SimulatedClock>::clone(&clock);
         let host = runtime.block_on(Host::start(options, of_host)).map_err(|e| Failure(e.to_string()))?;
         let client = |address| Client::new(&format!("http://{address}"));
