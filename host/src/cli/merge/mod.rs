@@ -1,0 +1,58 @@
+//! Merges the core modules of a component into one, when an artifact is built.
+//!
+//! A component of `componentize-py` has some forty modules: the interpreter, its C library and what
+//! connects them, linked again at every start of an instance. Their imports, table slots and addresses
+//! are the same every time. Here they are resolved once: the modules become one, imported globals
+//! become constants, calls between modules become direct calls, and what nothing reaches is left out.
+//! The component's own types, imports and exports stay as they are.
+//!
+//! Whatever the linker does not know leaves the component unchanged: see [`NotMerged`].
+
+mod component;
+mod core_module;
+mod encode;
+mod lasting;
+mod memory;
+mod output;
+mod reach;
+mod symbols;
+mod tables;
+mod values;
+
+use component::CorePart;
+use reach::Reached;
+use symbols::Symbols;
+use tables::Tables;
+
+/// Why a component stays as it is.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotMerged(String);
+
+impl NotMerged {
+    fn unknown(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
+impl From<wasmparser::BinaryReaderError> for NotMerged {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The same component with one core module instead of many, and one more where it imports functions.
+///
+/// # Errors
+/// What the linker does not know.
+pub(super) fn merge(component: &[u8]) -> Result<Vec<u8>, NotMerged> {
+    let part = CorePart::parse(component)?;
+    let symbols = Symbols::resolve(&part)?;
+    let tables = Tables::read(&symbols)?;
+    let roots = output::roots(&symbols)?;
+    let reached = Reached::from(&roots, &symbols, &tables)?;
+    let merged = encode::module(&symbols, &tables, &reached, &roots)?;
+    let component = output::component(component, &symbols, &merged)?;
+    wasmparser::Validator::new().validate_all(&component)?;
+    Ok(component)
+}
