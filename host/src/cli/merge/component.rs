@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use wasmparser::{CanonicalFunction, ComponentAlias, ExternalKind, Instance, Parser, Payload};
 
-use super::NotMerged;
 use super::core_module::CoreModule;
+use super::not_merged::NotMerged;
 
 /// A core instance.
 pub(super) enum CoreInstance<'a> {

@@ -7,7 +7,7 @@ use wasmparser::{
     GlobalType, MemoryType, Parser, Payload, TableType, TypeRef,
 };
 
-use super::NotMerged;
+use super::not_merged::NotMerged;
 
 /// An import of a core module.
 #[derive(Debug, Clone, Copy)]

@@ -9,12 +9,13 @@ use wasm_encoder::{
 };
 use wasmparser::{FuncType, Operator};
 
+use super::lasting;
 use super::memory::Memory;
+use super::not_merged::NotMerged;
 use super::reach::Reached;
 use super::symbols::{Function, Place, Symbols};
 use super::tables::Tables;
 use super::values::{Number, initial};
-use super::{NotMerged, lasting};
 
 /// The name of the memory's export.
 pub(super) const MEMORY: &str = "memory";

@@ -2,7 +2,7 @@
 
 use wasm_encoder::{ConstExpr, DataSection};
 
-use super::NotMerged;
+use super::not_merged::NotMerged;
 use super::symbols::Symbols;
 use super::values::{Number, value};
 

@@ -6,9 +6,9 @@ use wasm_encoder::{
 };
 use wasmparser::{CanonicalFunction, CanonicalOption as Given, ComponentAlias, Payload};
 
-use super::NotMerged;
 use super::component::sections;
 use super::encode::{HOSTS, MEMORY, Merged, binding};
+use super::not_merged::NotMerged;
 use super::symbols::{Function, Symbols};
 
 /// The functions that the component itself names: what it lifts, and what reading and writing

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use wasmparser::Operator;
 
-use super::NotMerged;
+use super::not_merged::NotMerged;
 use super::symbols::{Function, Place, Symbols};
 use super::tables::Tables;
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use wasmparser::ExternalKind;
 
-use super::NotMerged;
 use super::component::{CoreFunction, CoreInstance, CorePart};
 use super::core_module::{CoreModule, Import};
+use super::not_merged::NotMerged;
 
 /// A definition: the instance, and the index in its module's index space.
 pub(super) type Place = (usize, u32);

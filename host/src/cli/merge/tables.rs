@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use wasmparser::{FuncType, Operator};
 
-use super::NotMerged;
+use super::not_merged::NotMerged;
 use super::symbols::{Function, Place, Symbols};
 use super::values::{Number, value};
 

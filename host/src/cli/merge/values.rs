@@ -3,7 +3,7 @@
 use wasm_encoder::ConstExpr;
 use wasmparser::Operator;
 
-use super::NotMerged;
+use super::not_merged::NotMerged;
 use super::symbols::{Place, Symbols};
 
 /// A number that an expression of a module gives.
