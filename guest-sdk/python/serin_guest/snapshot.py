@@ -25,7 +25,7 @@ _NAME = b"serin:lasting-objects"
 # A bit of the map stands for so many bytes of memory, and the map for so many in all.
 _GRAIN, _REACH = 8, 16 << 20
 # Bytes that are free in one piece for what a decision makes.
-_ROOM = 1 << 20
+_ROOM = 512 << 10
 # What the allocator adds to a block, and what `bytes` adds to its content.
 _ADDED, _HEAD = 4, 17
 # So often a function runs until the interpreter has adapted its code.

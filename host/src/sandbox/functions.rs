@@ -16,6 +16,8 @@ use super::cache::Cache;
 const FILE: &str = "functions";
 /// Bytes of the file. An interpreter's functions take some 30 MB; beyond it, those that nobody asked for go.
 const MOST_BYTES: usize = 256 << 20;
+/// New functions are not worth writing the file anew where they are no more than one in so many of its bytes.
+const FEW: usize = 10;
 
 /// Functions by their keys.
 type Functions = HashMap<Vec<u8>, Vec<u8>>;
@@ -62,11 +64,12 @@ impl FunctionCache {
         }
         let Session { asked, new, .. } = std::mem::take(&mut *session);
         let mut kept = std::mem::take(&mut *self.kept.write().unwrap_or_else(PoisonError::into_inner));
-        if new.is_empty() {
-            return;
-        }
         let size =
             |functions: &Functions| functions.iter().map(|(key, code)| key.len() + code.len() + 8).sum::<usize>();
+        // A few are compiled sooner than all are written.
+        if size(&new) <= size(&kept) / FEW {
+            return;
+        }
         if size(&kept) + size(&new) > MOST_BYTES {
             kept.retain(|key, _| asked.contains(key));
         }
@@ -171,6 +174,18 @@ mod tests {
         assert_eq!(kept(dir.path()), None);
         std::fs::write(&file, right).expect("writes");
         assert!(kept(dir.path()).is_some());
+    }
+
+    #[test]
+    fn a_few_new_functions_do_not_write_all_of_them() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let cache = Cache::open(dir.path()).expect("opens");
+        for (key, bytes, is_written) in [("large", 1000, true), ("few", 50, false), ("many", 200, true)] {
+            let functions = FunctionCache::default();
+            functions.with(&cache, || functions.insert(key.as_bytes(), vec![0; bytes]));
+            let kept = functions.with(&cache, || functions.get(key.as_bytes()).is_some());
+            assert_eq!(kept, is_written, "{key}");
+        }
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub(super) fn component(original: &[u8], symbols: &Symbols<'_, '_>, merged: &Mer
                 let functions = functions.clone().into_iter().collect::<Result<Vec<_>, _>>()?;
                 writer.lifts(&functions)?;
             }
+            // Names of what is not there any more, by its index.
+            Payload::CustomSection(section) if section.name() == "component-name" => {}
             other => {
                 if let Some((id, range)) = other.as_section() {
                     let data = original.get(range).ok_or(NotMerged::unknown("a section that is cut off"))?;
