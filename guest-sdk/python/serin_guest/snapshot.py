@@ -25,7 +25,7 @@ _NAME = b"serin:lasting-objects"
 # A bit of the map stands for so many bytes of memory, and the map for so many in all.
 _GRAIN, _REACH = 8, 16 << 20
 # Bytes that are free in one piece for what a decision makes.
-_ROOM = 512 << 10
+_ROOM = 1 << 20
 # What the allocator adds to a block, and what `bytes` adds to its content.
 _ADDED, _HEAD = 4, 17
 # So often a function runs until the interpreter has adapted its code.
@@ -124,8 +124,13 @@ def fence() -> list[object]:
 
     The blocks are the caller's to keep.
     """
-    filled: list[object] = []
     room = bytes(_ROOM)
+    filled: list[object] = []
+    highest = max(map(id, gc.get_objects()))
+    while id(room) < highest:
+        # It is between others, in a block that was free.
+        filled.append(room)
+        room = bytes(_ROOM)
     for size in [*(1 << n for n in range(16, 10, -1)), *range(1024, 16, -16)]:
         while True:
             block: object = bytes(size - _ADDED - _HEAD)
@@ -207,8 +212,8 @@ def prepare(rehearse: Callable[[], None], sdk: Modules, authors: Modules, packag
     # The interpreter's cache of names has the last reference to some, which a decision would free.
     getattr(sys, "_clear_internal_caches")()
     gc.collect()
-    gc.freeze()
     filled = fence()
+    gc.freeze()
     moved = [*(function for function in _functions(sdk) if function.__code__ in ran), *_functions(authors)]
     replaced = _move(moved)
     for _ in range(_ROUNDS):
