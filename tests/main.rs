@@ -33,6 +33,7 @@ mod languages;
 mod last_good;
 mod ledger;
 mod measured;
+mod merged;
 mod models;
 mod models_page;
 mod openapi_fuzz;

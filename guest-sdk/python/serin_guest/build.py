@@ -28,7 +28,7 @@ COMPONENTIZE = "0.25.1"
 """The version of componentize-py that the artifact's bytes depend on."""
 
 # The part of this package that goes into the component.
-_RUNTIME = ["absent", "asked", "boundary", "decision", "entry", "__init__", "log", "models", "output"]
+_RUNTIME = ["absent", "asked", "boundary", "decision", "entry", "__init__", "log", "models", "output", "snapshot"]
 # Folders of a project that are not the strategy.
 _ASIDE = {"cases", "dist", "tests", "__pycache__", "node_modules"}
 _HASH_SECTION = "serin:manifest-hash"

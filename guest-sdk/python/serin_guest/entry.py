@@ -3,25 +3,28 @@ of the artifact. Only `WitWorld.decide` runs for a decision.
 """
 
 import contextlib
-import gc
 import importlib
+import sys
+import types
 from typing import Any
 
 from . import absent  # First, so that the author's module finds it done.
 
 import strategy
 import wit_world
-from componentize_py_types import Err
+import componentize_py_types as answers
+from componentize_py_types import Err, Ok
+import plugin
 from plugin import read_context
 from wit_world.imports import log as host_log
-from wit_world.imports import types
+from wit_world.imports import types as host_types
 
-from . import asked, boundary, log, models, output
-from .decision import Refusal, Value
+from . import asked, boundary, log, models, output, snapshot
+from .decision import ActionType, Refusal, Value
 
 _strategy = boundary.registered()
 _decide = _strategy.decide
-_boundary = boundary.Boundary(types, read_context)
+_boundary = boundary.Boundary(host_types, read_context)
 _levels = {name.lower(): level for name, level in host_log.Level.__members__.items()}
 log.send_to(lambda level, message: host_log.log(_levels[level], message))
 
@@ -63,8 +66,47 @@ def _explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{at}"
 
 
+_kept: object = None
+_SAMPLES: dict[str, Value] = {"boolean": False, "integer": 0, "number": 0.5, "text": ""}
+
+
+def _rehearse() -> None:
+    """What every decision passes through, but for the strategy itself."""
+    actions = [value for value in vars(plugin).values() if isinstance(value, ActionType)]
+    makers = [value.__func__ for value in vars(plugin.Action).values() if isinstance(value, staticmethod)]
+    for action, maker in zip(actions, makers, strict=True):
+        code = maker.__code__
+        names = code.co_varnames[: code.co_kwonlyargcount]
+        candidate = maker(**{name: _SAMPLES[kind] for name, (_, kind) in zip(names, action.parameters, strict=True)})
+        for reason in plugin.Reason:
+            candidate = candidate.because(reason, 0.5)
+        sizes = [len(kind.__slots__) for kind in (plugin.Features, plugin.Scores, plugin.Parameters)]
+        context = host_types.Context("", 0, 0, [0.5] * sizes[0], [0.5] * sizes[1], [0.5] * sizes[2], [])
+        decided = _boundary.decision([candidate.with_probability(0.5)])
+        for proposed in decided.candidates:
+            (proposed.action, proposed.probability, proposed.parameters, proposed.reasons, proposed.extra)
+            [value.value for value in proposed.parameters]
+            [(reason.code, reason.weight) for reason in proposed.reasons]
+        Ok(decided)
+        output.flush()
+
+
 class WitWorld(wit_world.WitWorld):  # type: ignore[misc]
     """What the host calls."""
+
+    def __init__(self) -> None:
+        # The last that the build runs, which still has its own output.
+        global _kept
+        lines = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        loaded = [(module, str(getattr(module, "__file__", ""))) for module in sys.modules.values()]
+        ours = ("/0/serin_guest/", "/0/plugin.")
+        sdk = [module for module, file in loaded if file.startswith(ours)]
+        authors = [module for module, file in loaded if file.startswith("/0/") and not file.startswith(ours)]
+        packages = [module for module, file in loaded if file.startswith("/1/")]
+        sdk += [wit_world, host_types, answers]
+        _kept = loaded, snapshot.prepare(_rehearse, sdk, authors, packages, WitWorld.decide)
+        sys.stdout, sys.stderr = lines
 
     def decide(self, context: Any) -> Any:
         """One decision. ``context`` is the plugin's `Input` already: see `Boundary`."""
@@ -89,9 +131,3 @@ for _name in asked.MODULES:
         importlib.import_module(_name)
 output.to_log()
 absent.close()
-
-# A run is one decision on a fresh copy of this memory: nothing is ever worth collecting, and a
-# collection would write to all of it.
-gc.collect()
-gc.disable()
-gc.freeze()

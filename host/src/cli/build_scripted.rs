@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::build_error::BuildError;
+use super::merge::merge;
 use super::sdk;
 
 /// The WIT of this host, which strategies are built against.
@@ -160,8 +161,16 @@ impl ScriptedLanguage {
             .and_then(|_| std::fs::read(&out).map_err(BuildError::file(&out)));
         // Where one is not there, what went wrong has been said.
         let _ = (std::fs::remove_dir_all(&wit), std::fs::remove_file(&out));
-        built
+        built.map(merged)
     }
+}
+
+/// The component with its core modules merged; as it is where the linker does not know its shape.
+fn merged(component: Vec<u8>) -> Vec<u8> {
+    merge(&component).unwrap_or_else(|why| {
+        eprintln!("note: the modules of this component are not merged, so each decision takes longer: {why}");
+        component
+    })
 }
 
 /// Where `make setup` puts what it installs: cargo's target folder of the SDK's repository.

@@ -15,6 +15,7 @@ mod experiment;
 mod features;
 mod general;
 mod init;
+mod merge;
 mod models;
 mod oci;
 mod outcomes;

@@ -145,6 +145,35 @@ impl Cache {
         }
     }
 
+    /// Bytes that this host kept under `name`; none where they are not there, or not ours.
+    pub fn signed(&self, name: &str, most: u64) -> Option<Vec<u8>> {
+        let path = self.dir.join(name);
+        let mut bytes = files::read_bounded(&path, most + MAC as u64).ok()?;
+        let (mac, content) = bytes.split_at_checked(MAC)?;
+        if self.mac(&path, content)?.verify_slice(mac).is_err() {
+            tracing::warn!(file = %path.display(), "compiled code that this host did not write; it is compiled anew");
+            return None;
+        }
+        bytes.drain(..MAC);
+        Some(bytes)
+    }
+
+    /// Keeps bytes under `name`, in the place of those that were there.
+    pub fn sign(&self, name: &str, content: &[u8]) {
+        if !self.keeps {
+            return;
+        }
+        let path = self.dir.join(name);
+        let kept = || -> std::io::Result<()> {
+            let mac = self.mac(&path, content).ok_or_else(|| std::io::Error::other("no key"))?;
+            let partial = write(&self.dir, &[&mac.finalize().into_bytes(), content])?;
+            std::fs::rename(partial, &path)
+        };
+        if let Err(error) = kept() {
+            tracing::warn!(%error, dir = %self.dir.display(), "compiled code is not kept");
+        }
+    }
+
     fn prune(&self) -> std::io::Result<()> {
         let mut files: Vec<(std::time::SystemTime, u64, PathBuf)> = std::fs::read_dir(&self.dir)?
             .filter_map(Result::ok)

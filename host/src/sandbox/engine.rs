@@ -11,6 +11,7 @@ use wasmtime::{
 };
 
 use super::cache::Cache;
+use super::functions::FunctionCache;
 use super::state::POOLED_TABLE;
 
 /// How often epochs tick; the wall clock's resolution for guests.
@@ -52,6 +53,7 @@ pub struct Engines {
     ticking: Arc<std::sync::Mutex<Vec<Engine>>>,
     slots: u32,
     cache: Option<Cache>,
+    functions: Arc<FunctionCache>,
     niceness: i32,
     draft: bool,
 }
@@ -63,10 +65,19 @@ impl Engines {
     /// # Errors
     /// What wasmtime refuses of the settings.
     pub fn new(slots: u32) -> wasmtime::Result<Self> {
-        let small = build(Size::Small, slots, false)?;
+        let small = build(Size::Small, slots, false, None)?;
         let ticking = Arc::new(std::sync::Mutex::new(vec![small.clone()]));
         tick(Arc::downgrade(&ticking));
-        Ok(Self { small, large: std::sync::OnceLock::new(), ticking, slots, cache: None, niceness: 0, draft: false })
+        Ok(Self {
+            small,
+            large: std::sync::OnceLock::new(),
+            ticking,
+            slots,
+            cache: None,
+            functions: Arc::default(),
+            niceness: 0,
+            draft: false,
+        })
     }
 
     /// The same, with compiled code kept in `dir`. Without it, or where it cannot be had, all is
@@ -117,7 +128,7 @@ impl Engines {
         if let Some(known) = cache.get(engine, component) {
             return Ok(known);
         }
-        let compiled = translate(engine, component, self.niceness)?;
+        let compiled = self.functions.with(cache, || translate(engine, component, self.niceness))?;
         cache.put(engine, component, &compiled);
         Ok(compiled)
     }
@@ -133,7 +144,8 @@ impl Engines {
         if let Some(engine) = self.large.get() {
             return Ok(engine);
         }
-        let engine = build(Size::Large, self.slots, self.draft)?;
+        // Small guests share little, and are compiled in milliseconds.
+        let engine = build(Size::Large, self.slots, self.draft, Some(&self.functions))?;
         self.ticking.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(engine.clone());
         Ok(self.large.get_or_init(|| engine))
     }
@@ -192,7 +204,7 @@ fn deterministic() -> Config {
     config
 }
 
-fn build(size: Size, slots: u32, draft: bool) -> wasmtime::Result<Engine> {
+fn build(size: Size, slots: u32, draft: bool, functions: Option<&Arc<FunctionCache>>) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     // A memory keeps the image of the version that it was used for last, and to give it to another
     // one costs two mappings and an interrupt of all cores: a third of a small guest's run. With
@@ -216,14 +228,17 @@ fn build(size: Size, slots: u32, draft: bool) -> wasmtime::Result<Engine> {
         .linear_memory_keep_resident(resident)
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
-    let base = || {
+    let base = || -> wasmtime::Result<Config> {
         let mut config = deterministic();
+        if let Some(functions) = functions {
+            config.enable_incremental_compilation(Arc::<FunctionCache>::clone(functions))?;
+        }
         if draft {
             config.cranelift_opt_level(OptLevel::None).cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
         }
-        config
+        Ok(config)
     };
-    let mut config = base();
+    let mut config = base()?;
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     match Engine::new(&config) {
         Ok(engine) => Ok(engine),
@@ -231,7 +246,7 @@ fn build(size: Size, slots: u32, draft: bool) -> wasmtime::Result<Engine> {
             // Containers with little address space cannot reserve the pool. Slower is better
             // than not at all, and the operator is told.
             tracing::warn!(%error, "no pooled memory here; instances are allocated on demand, which is slower");
-            Engine::new(&base())
+            Engine::new(&base()?)
         }
     }
 }

@@ -5,6 +5,7 @@ mod bare;
 mod bindings;
 mod cache;
 mod engine;
+mod functions;
 mod state;
 
 use std::sync::Arc;
