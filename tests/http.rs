@@ -12,6 +12,7 @@ mod pages;
 mod problems;
 mod ready;
 mod slow;
+mod threads;
 
 use serde_json::{Value, json};
 

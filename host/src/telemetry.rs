@@ -83,6 +83,13 @@ pub struct StageLabels {
     pub stage: &'static str,
 }
 
+/// Labels of a kind of thread.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ThreadLabels {
+    /// `listener` or `deciding`.
+    pub thread: &'static str,
+}
+
 /// Labels of a counted event.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct EventLabels {
@@ -167,6 +174,7 @@ metrics! {
         "decision_duration_seconds", "Time from a request's arrival to its answer";
     stage_seconds (Family<StageLabels, Histogram> = seconds()):
         "stage_duration_seconds", "Time of a decision's stages";
+    decisions (Family<ThreadLabels, Counter>): "decisions", "Decisions by the kind of thread that made them";
     rejected (Family<EventLabels, Counter>): "rejected", "Requests refused before a decision was made";
     placeholder_ids (Family<EventLabels, Counter>):
         "placeholder_ids", "Decisions about an id like undefined, null or NaN, by the kind of entity";

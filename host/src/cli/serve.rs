@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use super::{LogFormat, Outcome, ServeArgs, dev};
 use crate::app::{Host, Looks, Options};
 use crate::clock::SystemClock;
-use crate::decide::STACK_BYTES;
+use crate::sandbox::STACK_BYTES;
 
 pub(super) fn run(args: ServeArgs) -> Outcome {
     start_logging(&args.log, args.log_format)?;

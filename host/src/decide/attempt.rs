@@ -80,6 +80,16 @@ pub enum Thread {
     Listener,
 }
 
+impl Thread {
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deciding => "deciding",
+            Self::Listener => "listener",
+        }
+    }
+}
+
 /// A decision turned out to be none for a thread of the listener. What was done of it is of no
 /// consequence, and it is made anew on a deciding thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ mod snapshot;
 pub use attempt::Thread;
 pub use open_windows::{OpenWindows, UnitBatch};
 pub use pipeline::{Decided, Undecided, decide};
-pub use pool::{OnDecided, Pool, QueuedDecision, Refused, STACK_BYTES};
+pub use pool::{OnDecided, Pool, QueuedDecision, Refused};
 pub use request::{DecisionRequest, Force, MAX_OFFSET, RequestError};
 pub use route::{batch_salt, route_again, routing, verify_arm, verify_batch};
 pub use routing_table::{RoutedExperiment, RoutingTable, ShippedArm};

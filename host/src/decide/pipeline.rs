@@ -24,6 +24,8 @@ const COMMIT_SHARE: f64 = 0.1;
 pub struct Decided {
     /// The record.
     pub record: Record,
+    /// The kind of thread that it was made on.
+    pub thread: Thread,
     /// Whether the answer waits for the commit of the record.
     pub must_log: bool,
     /// The attributes of the unit that its experiment's analysis uses.
@@ -114,7 +116,7 @@ pub fn decide(
     record.timings_us = timings.0;
     let attributes = experiment.filter(|e| !e.attributes.is_empty()).map(|e| Arc::clone(&e.attributes));
     let shadowed = experiment.and_then(|e| sampled(deployment, &point, e, &record.decision_id));
-    Ok(Decided { must_log: point.must_log, attributes, shadowed, record })
+    Ok(Decided { must_log: point.must_log, thread, attributes, shadowed, record })
 }
 
 fn fallback(point: &Point, served_by: ServedBy, degraded: Vec<String>) -> Answer {

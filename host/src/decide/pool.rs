@@ -20,6 +20,7 @@ use super::brief_queue::BriefQueue;
 use super::fair_queue::{FairQueue, Next};
 use super::{Decided, DecisionRequest, DeploymentSnapshot, RequestError, Thread, Undecided, decide};
 use crate::clock::{Budget, Clock};
+use crate::sandbox::STACK_BYTES;
 
 /// A decision that waits for a thread.
 pub struct QueuedDecision {
@@ -56,10 +57,6 @@ pub enum Refused {
     #[error("the host failed on this decision")]
     Defect,
 }
-
-/// The stack of a thread on which guests run: 512 KiB are theirs, and the rest the host's own frames and
-/// ONNX Runtime's.
-pub const STACK_BYTES: usize = 4 << 20;
 
 /// The share of its deadline for which a decision waits while its point has its maximum of threads.
 /// Then it starts regardless: if its version has a free slot it runs, and otherwise it goes on to

@@ -13,9 +13,9 @@ use serin_core::answer::draw;
 use serin_core::record::{Attempt, Outcome, Record, Role};
 
 use super::attempt::{Thread, attempt};
-use super::pool::STACK_BYTES;
 use super::{DeploymentSnapshot, Point, RunningExperiment};
 use crate::clock::Budget;
+use crate::sandbox::STACK_BYTES;
 
 /// The most queued decisions; each holds its record.
 const QUEUE: usize = 256;

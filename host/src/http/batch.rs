@@ -189,7 +189,7 @@ impl Done {
     /// On the deciding thread: putting a record into bytes and hashing them takes as long as
     /// many a decision, and the listeners' workers are for all requests.
     fn of(service: &Service, decided: Decided, arrived: Instant) -> Result<Self, Problem> {
-        note(&service.metrics, &decided.record);
+        note(&service.metrics, &decided);
         let row = row(service, &decided)?;
         let answer = serde_json::value::to_raw_value(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
         let took = DecisionTook::of(&decided.record, arrived);

@@ -20,7 +20,7 @@ use super::wire::{Body, WireDecision, WireRequest};
 use super::{Problem, Service};
 use crate::decide::{Decided, Refused, Shadowed};
 use crate::ledger::{Commit, DecisionRow, IdempotentAnswer};
-use crate::telemetry::{AttemptLabels, DecisionLabels, Metrics, StageLabels};
+use crate::telemetry::{AttemptLabels, DecisionLabels, Metrics, StageLabels, ThreadLabels};
 
 /// How long an answer waits for its record. A commit takes milliseconds; beyond this the
 /// ledger is down, and 503 says so.
@@ -132,7 +132,7 @@ impl Finish {
             // checking it again is the same as keeping a refusal that stands.
             Err(why) => return self.answer(Err(why.into())),
         };
-        note(&self.service.metrics, &decided.record);
+        note(&self.service.metrics, &decided);
         let Ok(body) = serde_json::to_vec(&WireDecision::from(&decided.record)) else {
             return self.answer(Err(internal()));
         };
@@ -246,8 +246,9 @@ pub(super) fn deadline_of(headers: &HeaderMap) -> Result<Option<Duration>, Probl
 }
 
 /// Tells of a decision in the log and in the metrics.
-pub(super) fn note(metrics: &Metrics, record: &Record) {
+pub(super) fn note(metrics: &Metrics, Decided { record, thread, .. }: &Decided) {
     let Record { decision_id, decision_point, answer, .. } = record;
+    metrics.decisions.get_or_create(&ThreadLabels { thread: thread.as_str() }).inc();
     tracing::debug!(%decision_id, %decision_point, served_by = answer.served_by.as_str(), "decided");
     let arm = record.routing.assignment.as_ref().map_or("", |a| &*a.arm);
     for attempt in &record.attempts {

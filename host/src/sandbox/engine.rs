@@ -14,6 +14,12 @@ use super::cache::Cache;
 use super::functions::FunctionCache;
 use super::state::POOLED_TABLE;
 
+/// The stack of a thread on which guests run: [`WASM_STACK_BYTES`] are theirs, and the rest the host's own
+/// frames and ONNX Runtime's.
+pub const STACK_BYTES: usize = 4 << 20;
+/// The part of it that a guest gets.
+const WASM_STACK_BYTES: usize = 512 << 10;
+
 /// How often epochs tick; the wall clock's resolution for guests.
 pub const TICK: Duration = Duration::from_millis(1);
 
@@ -200,7 +206,7 @@ fn deterministic() -> Config {
         .relaxed_simd_deterministic(true)
         .wasm_backtrace_max_frames(None)
         .cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking)
-        .max_wasm_stack(512 << 10);
+        .max_wasm_stack(WASM_STACK_BYTES);
     config
 }
 

@@ -22,7 +22,7 @@ use wasmtime::{Engine, Store, Trap};
 
 #[doc(hidden)]
 pub use bare::Bare;
-pub use engine::{Engines, Size, TICK};
+pub use engine::{Engines, STACK_BYTES, Size, TICK};
 pub use state::{Reached, Scored, Scorer};
 
 use bindings::StrategyPre;

@@ -4,9 +4,8 @@ use std::fmt::Display;
 
 use serde::de::{self, IntoDeserializer as _, Visitor};
 
-use super::{
-    END, FALSE, FLOAT, LIST, MAP, MAX_SMALL, NEAR, NEGATIVE, NONE, SHORT_FLOAT, TEXT, TRUE, WHOLE, WORD, Words,
-};
+use super::words::{FORM, Words};
+use super::{END, FALSE, FLOAT, LIST, MAP, MAX_SMALL, NEAR, NEGATIVE, NONE, SHORT_FLOAT, TEXT, TRUE, WHOLE, WORD};
 
 /// Lists and maps that stand in each other, at most. A record has some ten.
 const MAX_DEPTH: u32 = 64;
@@ -248,5 +247,22 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
 
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, DecodeError> {
         self.0.value(visitor)
+    }
+}
+
+impl Words {
+    /// Reads what [`Self::to_bytes`] has written.
+    ///
+    /// # Errors
+    /// That it is something else.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let none = Self::default();
+        let mut decoder = Decoder::new(bytes, &none);
+        decoder.form(FORM)?;
+        let mut texts = Vec::new();
+        while !decoder.is_at_end() {
+            texts.push(decoder.text()?.into());
+        }
+        Ok(Self::new(texts))
     }
 }

@@ -4,9 +4,9 @@ use std::fmt::Display;
 
 use serde::ser::{self, Serialize};
 
+use super::words::{FORM, Words};
 use super::{
     END, FALSE, FLOAT, LIST, MAP, MAX_SMALL, NEAR, NEAR_WORDS, NEGATIVE, NONE, SHORT_FLOAT, TEXT, TRUE, WHOLE, WORD,
-    Words,
 };
 
 /// Why a value has no binary form.
@@ -342,5 +342,28 @@ impl<S: Sink> ser::SerializeMap for Open<'_, S> {
 
     fn end(self) -> Result<(), EncodeError> {
         self.close()
+    }
+}
+
+impl Words {
+    /// The texts of an example that are not empty.
+    ///
+    /// # Errors
+    /// What the example says against it.
+    pub fn of<T: Serialize + ?Sized>(example: &T) -> Result<Self, EncodeError> {
+        let mut collector = Collector::default();
+        example.serialize(Serializer(&mut collector))?;
+        Ok(Self::new(collector.texts))
+    }
+
+    /// The words as they are stored: a byte for the form, and of each word its length as a varint, and UTF-8.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1 + self.texts().iter().map(|text| text.len() + 2).sum::<usize>());
+        bytes.push(FORM);
+        for text in self.texts() {
+            put_varint(&mut bytes, text.len() as u64);
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        bytes
     }
 }

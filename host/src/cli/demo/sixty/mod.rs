@@ -14,7 +14,7 @@ use super::stage::{Stage, artifact};
 use super::{Failure, ensure, shown, step, text};
 use crate::app::{Host, Looks, Options};
 use crate::clock::{Clock as _, SimulatedClock};
-use crate::decide::STACK_BYTES;
+use crate::sandbox::STACK_BYTES;
 use borrowers::World;
 
 const DAYS: u64 = 60;
