@@ -42,7 +42,7 @@ const LOOK: Duration = Duration::from_millis(1);
 const READERS: usize = 32;
 
 /// How often a decision looks whether another process has written, in microseconds: what `serin features
-/// load` has written is read after this at the latest.
+/// load` has written is read after this, or after a push that is under way.
 const LOOK_US: u64 = 2_000;
 
 /// The store. Readers never wait for writers (write-ahead logging).
@@ -60,8 +60,8 @@ pub struct EmbeddedStore {
 /// The writing connection.
 struct Writer {
     connection: Connection,
-    /// The database's version, which changes with every write of another connection.
-    version: i64,
+    /// The database's version, which changes with every write of another connection; none while it is not known.
+    version: Option<i64>,
 }
 
 /// A read that is left open: see [`EmbeddedStore::hold`].
@@ -84,7 +84,7 @@ impl EmbeddedStore {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "NORMAL")?;
         migrate(&mut writer)?;
-        let version = version_of(&writer)?;
+        let version = Some(version_of(&writer)?);
         Ok(Self {
             path: path.to_owned(),
             writer: Mutex::new(Writer { connection: writer, version }),
@@ -97,24 +97,24 @@ impl EmbeddedStore {
     }
 
     /// Forgets all rows where another process has written. Mostly it is not time to look.
-    fn look(&self) -> Result<(), StoreError> {
+    fn look(&self) {
         let (now, last) = (self.age.spent_us(), self.looked_us.load(Ordering::Relaxed));
         if now < last + LOOK_US {
-            return Ok(());
+            return;
         }
         // Whoever writes looks by itself.
-        let Ok(mut writer) = self.writer.try_lock() else { return Ok(()) };
+        let Ok(mut writer) = self.writer.try_lock() else { return };
         self.looked_us.store(now, Ordering::Relaxed);
-        self.forget_if_written(&mut writer)
+        self.forget_if_written(&mut writer);
     }
 
-    fn forget_if_written(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        let version = version_of(&writer.connection)?;
-        if version != writer.version {
+    fn forget_if_written(&self, writer: &mut Writer) {
+        // Where it cannot be known, nothing in memory can be relied on.
+        let version = version_of(&writer.connection).ok();
+        if version.is_none() || version != writer.version {
             writer.version = version;
             self.rows.clear();
         }
-        Ok(())
     }
 
     fn reader(&self) -> Result<Connection, StoreError> {
@@ -181,13 +181,13 @@ impl EmbeddedStore {
     }
 
     /// Reads one row a `(view, entity)`, and of each row the columns asked for: from memory, or all others
-    /// in one statement. A key without a row is none. What another process writes is read 2 ms later at
-    /// most.
+    /// in one statement. A key without a row is none. What another process writes is read 2 ms later
+    /// at most, or after a push that is under way.
     ///
     /// # Errors
     /// SQLite's error, or a row that cannot be read.
     pub fn read(&self, keys: &[RowKey<'_>]) -> Result<Vec<Option<StoredRow>>, StoreError> {
-        self.look()?;
+        self.look();
         let mut rows = Vec::with_capacity(keys.len());
         let mut unknown = Vec::new();
         let writes = self.rows.writes();

@@ -1,6 +1,6 @@
 //! Why a component stays as it is.
 
-/// What the linker does not know of a component's shape.
+/// The part of the component that the linker does not support.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub(in crate::cli) struct NotMerged(String);

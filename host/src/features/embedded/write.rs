@@ -78,7 +78,7 @@ impl EmbeddedStore {
         let written = within(&mut writer.connection, view, &mut noted, goes_on);
         // Also after an error, of which it is not said how far it came.
         self.rows.remove(view, entities.iter().map(String::as_str));
-        self.forget_if_written(&mut writer)?;
+        self.forget_if_written(&mut writer);
         written
     }
 }

@@ -86,7 +86,7 @@ impl Sink for Encoder<'_> {
                     self.bytes.push(NEAR + ahead as u8);
                     self.next = at + 1;
                 }
-                // What comes after it is not what comes after the word.
+                // The words that follow this one in the list are not expected next.
                 _ => {
                     self.bytes.push(WORD);
                     put_varint(&mut self.bytes, at as u64);
@@ -349,7 +349,7 @@ impl Words {
     /// The texts of an example that are not empty.
     ///
     /// # Errors
-    /// What the example says against it.
+    /// The error of the example's own `Serialize`.
     pub fn of<T: Serialize + ?Sized>(example: &T) -> Result<Self, EncodeError> {
         let mut collector = Collector::default();
         example.serialize(Serializer(&mut collector))?;

@@ -59,7 +59,7 @@ const MAX_SMALL: u64 = 0x7f;
 /// The bytes of `value`, in which the texts among `words` are left out.
 ///
 /// # Errors
-/// What the value says against it.
+/// The error of the value's own `Serialize`.
 pub fn encode<T: Serialize + ?Sized>(value: &T, words: &Words) -> Result<Vec<u8>, EncodeError> {
     // A record takes some 600 bytes: it is written without growing twice.
     let mut encoder = encode::Encoder { bytes: Vec::with_capacity(1024), words, next: 0 };
@@ -70,7 +70,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, words: &Words) -> Result<Vec<u8>
 /// The value that [`encode`] has written as `bytes` with the same `words`.
 ///
 /// # Errors
-/// What is wrong, and at which byte.
+/// The byte at which it is wrong, and why.
 pub fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8], words: &'b Words) -> Result<T, DecodeError> {
     let mut decoder = decode::Decoder::new(bytes, words);
     let value = T::deserialize(&mut decoder)?;
