@@ -30,7 +30,7 @@ use axum::routing::{get, post};
 
 pub use admin::{TIMES, parse_time};
 pub use error::Problem;
-pub use listener::{Drain, Listener, ServerSettings};
+pub use listener::{Drain, Listener, Peer, ServerSettings};
 pub use openapi::{admin_document, document};
 pub use service::{Service, ServiceParts};
 

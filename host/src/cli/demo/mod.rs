@@ -222,7 +222,7 @@ impl Demo {
             4,
             "A canary that crashes",
             "outreach-tenure 1.0.0 passes its own cases, and forgets that an employment length may be missing. Its\n\
-             experiment file gives it a quarter of the borrowers, a control, and one guardrail: failures.",
+             experiment file gives it a fifth of the borrowers, a control, and one guardrail: failures.",
         );
         let (file, id) = ("outreach-tenure-1.0.0.wasm", "outreach-tenure");
         self.stage.write(&format!("plugins/{file}"), &artifact(id, file)?)?;
@@ -233,7 +233,7 @@ impl Demo {
             let (_, canary) = self.admin.get_any(&path)?;
             Ok((canary["state"] == "running").then_some(()))
         })?;
-        shown(&format!("experiments/{id}.toml: running, phase 1 of 2, half of its half of the borrowers"));
+        shown(&format!("experiments/{id}.toml: running, phase 1 of 2, four fifths of its half of the borrowers"));
         let traffic = Traffic::start(&self.base, 5);
         let aborted = wait_for("the host takes it out", || {
             let canary = self.admin.get(&path)?;

@@ -21,7 +21,7 @@ const FILES: &[(&str, &[u8])] = &[
 ];
 
 /// How long anything in the demo may take before it counts as failed.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder with the deployment in it.
 pub(super) struct Stage {

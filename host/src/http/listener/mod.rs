@@ -8,7 +8,7 @@ mod timed;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,9 +58,17 @@ struct Gate {
     metrics: Arc<Metrics>,
 }
 
+/// Who is at the other end of a request's connection: an extension of each request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// The address that it comes from.
+    pub address: IpAddr,
+}
+
 /// A connection's places; given back when it is closed.
 struct Place {
     name: &'static str,
+    peer: Peer,
     metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
     _peer: PeerPlace,
@@ -162,7 +170,8 @@ impl Gate {
         let _ = stream.set_nodelay(true);
         self.metrics.connections.get_or_create(&ListenerLabels { listener: self.name }).inc();
         let metrics = Arc::clone(&self.metrics);
-        Some((stream, Place { name: self.name, metrics, _permit: permit, _peer: of_peer }))
+        let peer = Peer { address: peer.ip().to_canonical() };
+        Some((stream, Place { name: self.name, peer, metrics, _permit: permit, _peer: of_peer }))
     }
 
     /// Closes the listener, and lets in whom the operating system has accepted already: closing
@@ -193,7 +202,7 @@ impl Gate {
             stall: self.settings.stall_timeout,
         };
         let stream = Timed::new(stream, Arc::clone(&progress));
-        let served = serve_connection(stream, progress, timeouts, router.clone(), Arc::clone(drain));
+        let served = serve_connection(stream, place.peer, progress, timeouts, router.clone(), Arc::clone(drain));
         async move {
             if let Some(reason) = served.await {
                 Metrics::count(&place.metrics.connections_closed, reason);
@@ -206,6 +215,7 @@ impl Gate {
 /// stream of another kind it serves that as well.
 async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: Timed<S>,
+    peer: Peer,
     progress: Arc<Progress>,
     timeouts: Timeouts,
     router: Router,
@@ -215,7 +225,9 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let service = service_fn(move |request: Request<Incoming>| {
         let (progress, drain) = (Arc::clone(&tracked), Arc::clone(&leaving));
         progress.serving();
-        let answer = router.clone().call(request.map(Body::new));
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        let answer = router.clone().call(request);
         async move {
             let mut answer: Response<Body> = answer.await?;
             if drain.is_leaving() {
