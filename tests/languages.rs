@@ -164,6 +164,7 @@ fn the_examples_pass_in_the_sandbox_and_build_to_the_same_bytes_in_another_folde
 fn each_language_is_served_recorded_and_replayed() {
     let deployment = collections();
     deployment.remove("experiments/outreach-score.toml");
+    deployment.shares_compiled_code();
     // Compiled in half the time.
     let host = Host::start_with(&deployment.config(), &["--dev"]).ready();
     let config = deployment.config();
@@ -303,6 +304,7 @@ fn without_cases(artifact: &[u8]) -> Vec<u8> {
 fn logged_by_a_decision(artifact: &[u8]) -> Vec<String> {
     let deployment = collections();
     deployment.remove("experiments/outreach-score.toml");
+    deployment.shares_compiled_code();
     deployment.write("plugins/late-0.1.0.wasm", artifact);
     deployment.edit("serin.toml", "strategy = \"outreach-rules@1.0.0\"", "strategy = \"late@0.1.0\"");
     let host = Host::start_with(&deployment.config(), &["--dev"]);

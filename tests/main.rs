@@ -4,6 +4,7 @@
 // A scenario is told in one function, however long it is.
 #![allow(clippy::too_many_lines)]
 
+mod access;
 mod agreement;
 mod audit;
 mod author;

@@ -75,6 +75,7 @@ impl Loop {
 
     fn decision(&self, id: &str, unit: &str, arm: &str) {
         let row = DecisionRow {
+            identity: None,
             decision_id: id.to_owned(),
             time_ms: self.clock.now_ms(),
             point: "p".into(),
@@ -96,7 +97,7 @@ impl Loop {
     }
 
     fn event(&self, event: Event) {
-        let arrival = Arrival { now_ms: self.clock.now_ms(), tolerance_ms: 5 * 60 * 1000 };
+        let arrival = Arrival::at(self.clock.now_ms(), 5 * 60 * 1000);
         let done = self.ledger.events(vec![event], arrival).expect("queued");
         done.blocking_recv().expect("answered").expect("stored");
     }
@@ -357,6 +358,7 @@ fn rows_after_an_expiry_get_positions_of_their_own() {
         clock: ClockState::Trusted(steering.clock.now_ms()),
         keep_ms: Some(1),
         keep_keys_ms: 1,
+        keep_audit_ms: None,
         experiments: [("e".into(), RowsNeeded { point: "p".into(), after_end_ms: 0 })].into(),
     };
     while steering

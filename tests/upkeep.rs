@@ -65,11 +65,11 @@ fn whatever_is_written_waits_while_another_program_holds_the_lock() {
     let folder = tempfile::tempdir().expect("a folder");
     let ledger = open(&folder).expect("opens");
     let other = Connection::open(folder.path().join("serin.db")).expect("opens");
-    let arrival = Arrival { now_ms: 1, tolerance_ms: 0 };
+    let arrival = Arrival::at(1, 0);
     let exposure = || Event::Exposure(ExposureInput { decision_id: "d".to_owned(), at_ms: 1 });
     for expected in [EventResult::UnknownDecision, EventResult::Duplicate] {
         other.execute_batch("BEGIN IMMEDIATE").expect("locks");
-        let mut wait = ledger.events(vec![exposure()], arrival).expect("queued");
+        let mut wait = ledger.events(vec![exposure()], arrival.clone()).expect("queued");
         let end = Instant::now() + Duration::from_millis(150);
         while Instant::now() < end {
             assert!(wait.try_recv().is_err(), "it waits for the lock");
@@ -243,6 +243,7 @@ fn a_batch_of_expiry_is_short_and_an_index_finds_what_it_deletes() {
         clock: ClockState::Trusted(100 * DAY_MS),
         keep_ms: Some(DAY_MS),
         keep_keys_ms: DAY_MS,
+        keep_audit_ms: None,
         experiments: Default::default(),
     };
     let expire = || ledger.expire(retention()).expect("queued").blocking_recv().expect("answers").expect("expires");

@@ -2,6 +2,7 @@
 // Forbidden but for one function of `sandbox::cache`, which says why.
 #![deny(unsafe_code)]
 
+pub mod access;
 pub mod app;
 pub mod cli;
 pub mod clock;

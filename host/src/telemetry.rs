@@ -176,6 +176,7 @@ metrics! {
         "stage_duration_seconds", "Time of a decision's stages";
     decisions (Family<ThreadLabels, Counter>): "decisions", "Decisions by the kind of thread that made them";
     rejected (Family<EventLabels, Counter>): "rejected", "Requests refused before a decision was made";
+    access_refused (Family<EventLabels, Counter>): "access_refused", "Requests refused for their credential, by reason";
     placeholder_ids (Family<EventLabels, Counter>):
         "placeholder_ids", "Decisions about an id like undefined, null or NaN, by the kind of entity";
     degraded (Family<EventLabels, Counter>): "degraded", "What was not as it should be in answered decisions";

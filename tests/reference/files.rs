@@ -31,6 +31,14 @@ unit = "customer"
 share = 0.1
 [governance]
 approvals = 1
+[[access.tokens]]
+name = "app"
+roles = ["decide"]
+sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+[[access.certificates]]
+name = "gateway"
+roles = ["decide"]
+dns = "gateway.internal"
 [layers.offers]
 unit = "customer"
 [decision_points.welcome]

@@ -300,7 +300,7 @@ impl World {
             Row::Outcome { id, .. } => Some(id.clone()),
             _ => None,
         }));
-        let arrival = Arrival { now_ms: self.now_ms(), tolerance_ms: 0 };
+        let arrival = Arrival::at(self.now_ms(), 0);
         let wait = self.host().ledger.events(rows.iter().map(event).collect(), arrival).expect("there is room");
         match wait.blocking_recv().expect("answered") {
             Ok(results) => {
@@ -380,6 +380,7 @@ impl World {
             clock: ClockState::Trusted(self.now_ms()),
             keep_ms: Some(KEEP_MS),
             keep_keys_ms: KEEP_MS,
+            keep_audit_ms: None,
             experiments: specs.iter().map(|spec| (spec.id.clone(), needed_rows(spec))).collect(),
         };
         // Each call does as much as fits into some milliseconds.

@@ -104,6 +104,7 @@ impl Parts {
             clock: interrupted,
             metrics,
             controller: Arc::clone(&controller),
+            access: Arc::default(),
             observer: Arc::clone(&observer),
         };
         let reloader = Reloader::new(config, parts);

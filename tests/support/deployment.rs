@@ -58,6 +58,13 @@ impl Deployment {
         self.write(name, text.replace(from, to));
     }
 
+    /// Keeps compiled code where other tests find it: an interpreter is compiled once for all.
+    pub fn shares_compiled_code(&self) {
+        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+        let key = format!("[plugins]\ncompiled_dir = \"{}\"\n", shared.display());
+        self.edit("serin.toml", "[plugins]\n", &key);
+    }
+
     /// The files of compiled code, each with what is in it.
     pub fn compiled(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let folder = self.path().join("data/compiled");

@@ -29,6 +29,7 @@ pub struct Client {
     /// The address, `127.0.0.1:PORT`.
     pub address: String,
     agent: ureq::Agent,
+    authorization: Option<String>,
 }
 
 impl Client {
@@ -41,12 +42,24 @@ impl Client {
             .max_idle_connections(256)
             .max_idle_connections_per_host(256)
             .build();
-        Self { address: address.to_owned(), agent: config.into() }
+        Self { address: address.to_owned(), agent: config.into(), authorization: None }
+    }
+
+    /// The same, with a token.
+    pub fn bearing(&self, token: &str) -> Self {
+        Self { authorization: Some(format!("Bearer {token}")), ..self.clone() }
+    }
+
+    fn asking<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.authorization {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        }
     }
 
     /// `GET`.
     pub fn get(&self, path: &str) -> Answer {
-        answer(self.agent.get(format!("http://{}{path}", self.address)).call()).expect("the host answers")
+        answer(self.asking(self.agent.get(format!("http://{}{path}", self.address))).call()).expect("the host answers")
     }
 
     /// `POST` of JSON.
@@ -56,14 +69,17 @@ impl Client {
 
     /// `GET`, with headers.
     pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let request = self.agent.get(format!("http://{}{path}", self.address));
+        let request = self.asking(self.agent.get(format!("http://{}{path}", self.address)));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         answer(request.call()).expect("the host answers")
     }
 
     /// Any method, without a body.
     pub fn send(&self, method: &str, path: &str) -> Answer {
-        let request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        if let Some(value) = &self.authorization {
+            request = request.header("authorization", value);
+        }
         answer(self.agent.run(request.body(()).expect("a request"))).expect("the host answers")
     }
 
@@ -74,7 +90,7 @@ impl Client {
 
     /// `POST` of bytes, with headers; none where nobody answers.
     pub fn post_bytes(&self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Option<Answer> {
-        let mut request = self.agent.post(format!("http://{}{path}", self.address));
+        let mut request = self.asking(self.agent.post(format!("http://{}{path}", self.address)));
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
             request = request.content_type("application/json");
         }

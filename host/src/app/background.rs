@@ -2,7 +2,7 @@
 //! deletes what has expired.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,12 +11,13 @@ use tokio::sync::watch;
 
 use super::Reloader;
 use super::final_reports::keep_final_reports;
+use crate::access::{AccessControl, Refused};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Retain};
 use crate::decide::{ShadowRun, Shadows};
 use crate::experiments::{Controller, Observer, tick};
 use crate::features::EmbeddedStore;
-use crate::ledger::{ClockGuard, Ledger, LedgerError, Note, Retention, RowsNeeded, ShadowRow};
+use crate::ledger::{AuditEntry, ClockGuard, Ledger, LedgerError, Note, Retention, RowsNeeded, ShadowRow};
 use crate::registry::Watcher;
 use crate::status::DeploymentStatus;
 use crate::telemetry::{EventLabels, Metrics};
@@ -27,6 +28,8 @@ const RESCAN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// The interval of expiry.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// The interval in which refusals are counted together in the audit.
+const AUDIT_EVERY: Duration = Duration::from_secs(60);
 /// How long an answer is kept under its idempotency key.
 const KEEP_KEYS: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -174,15 +177,17 @@ pub(super) async fn expire(
     ledger: Arc<Ledger>,
     clock: Arc<ClockGuard>,
     status: Arc<ArcSwap<DeploymentStatus>>,
-    mut retain: watch::Receiver<Option<Duration>>,
+    mut retain: watch::Receiver<Retain>,
     mut stopped: watch::Receiver<bool>,
 ) {
     loop {
         let specs = status.load().experiments.iter().filter_map(|known| known.spec.clone()).collect::<Vec<_>>();
+        let retained = *retain.borrow_and_update();
         let retention = Retention {
             clock: clock.look(),
-            keep_ms: retain.borrow_and_update().map(|retain| retain.as_millis() as u64),
+            keep_ms: retained.decisions.map(|keep| keep.as_millis() as u64),
             keep_keys_ms: KEEP_KEYS.as_millis() as u64,
+            keep_audit_ms: retained.audit.map(|keep| keep.as_millis() as u64),
             experiments: specs.iter().map(|spec| (spec.id.clone(), needed_rows(spec))).collect(),
         };
         let more = match ledger.expire(retention) {
@@ -202,6 +207,40 @@ pub(super) async fn expire(
             _ = stopped.wait_for(|stop| *stop) => return,
             Ok(()) = retain.changed() => {}
             () = while_as_it_is(&ledger, &clock, pause) => {}
+        }
+    }
+}
+
+/// Writes what was refused for its credential into the audit, by the minute: a stranger who tries
+/// for days fills no disk.
+pub(super) async fn audit_refusals(
+    ledger: Weak<Ledger>,
+    access: Arc<AccessControl>,
+    clock: Arc<dyn Clock>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let is_over = tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => true,
+            () = tokio::time::sleep(AUDIT_EVERY) => false,
+        };
+        let Some(ledger) = ledger.upgrade() else { return };
+        for (reason, Refused { count, address }) in access.take_refused() {
+            let entry = AuditEntry {
+                time_ms: clock.now_ms(),
+                who: None,
+                address: Some(address.to_string()),
+                what: "access.refused".to_owned(),
+                target: String::new(),
+                result: reason.to_owned(),
+                count,
+            };
+            if let Err(error) = ledger.note(Note::Audit(entry)) {
+                crate::telemetry::log_limited!(warn, %error, reason, count, "refusals are not in the audit");
+            }
+        }
+        if is_over {
+            return;
         }
     }
 }

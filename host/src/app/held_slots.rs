@@ -56,7 +56,7 @@ const SETTLED_MS: u64 = 5_000;
 /// Says whether every decision that an ended experiment made is in the ledger still.
 fn is_known_whole(config: &Config, now: &Status, now_ms: u64) -> bool {
     let is_settled = now.ended_ms.is_some_and(|ended| ended.saturating_add(SETTLED_MS) <= now_ms);
-    let retained_ms = config.retain.map_or(u64::MAX, |retain| retain.as_millis() as u64);
+    let retained_ms = config.retain.decisions.map_or(u64::MAX, |retain| retain.as_millis() as u64);
     is_settled && now.started_ms.is_none_or(|started| started.saturating_add(retained_ms) > now_ms)
 }
 

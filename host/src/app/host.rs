@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::background::{expire, look, shadows, watch_experiments, watch_files, watched_folders};
+use super::background::{audit_refusals, expire, look, shadows, watch_experiments, watch_files, watched_folders};
 use super::{Reloader, ReloaderParts};
+use crate::access::AccessControl;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Fixed};
+use crate::config::{Config, ConfigError, Fixed, no_open_doors};
 use crate::decide::Pool;
 use crate::experiments::{Controller, Observer};
 use crate::features::{EmbeddedStore, StoreError};
@@ -114,6 +115,7 @@ pub struct Host {
     ledger: Arc<Ledger>,
     stop: watch::Sender<bool>,
     servers: Vec<tokio::task::JoinHandle<()>>,
+    refusals: tokio::task::JoinHandle<()>,
     _watcher: Option<Watcher>,
 }
 
@@ -128,6 +130,8 @@ impl Host {
         let fixed = config.fixed.clone();
         // Not stored in the configuration, which would differ from the file for ever.
         let (listen, admin) = (options.listen.unwrap_or(fixed.listen), options.admin.unwrap_or(fixed.admin));
+        no_open_doors(config.access.as_deref(), [("server.listen", listen), ("server.admin", admin)])
+            .map_err(|why| ConfigError { file: options.config.display().to_string(), why })?;
         for (address, key, option) in [(listen, "server.listen", "--listen"), (admin, "server.admin", "--admin")] {
             is_free(address, key, option)?;
         }
@@ -139,7 +143,7 @@ impl Host {
         let watcher = watch_files(&reloader, &watched);
         let drain = Arc::<Drain>::default();
         let service = Service::new(parts.of_service(&fixed, &reloader, &drain)?);
-        let Parts { clock, metrics, ledger, store, clock_guard, controller, observer, .. } = parts;
+        let Parts { clock, metrics, ledger, store, clock_guard, controller, observer, access, .. } = parts;
         if options.looks == Looks::EverySecond {
             watch_experiments(&reloader, &controller, &observer, &store, &clock_guard, Arc::clone(&clock))
                 .map_err(system("a thread for the experiments"))?;
@@ -155,6 +159,8 @@ impl Host {
             tokio::spawn(public.serve(http::public(Arc::clone(&service)), Arc::clone(&drain))),
             tokio::spawn(private.serve(http::admin(Arc::clone(&service), admin.ip()), Arc::clone(&drain))),
         ];
+        let refusals = audit_refusals(Arc::downgrade(&ledger), access, Arc::clone(&clock), stopped.clone());
+        let refusals = tokio::spawn(refusals);
         let status = Arc::clone(&reloader.status);
         tokio::spawn(expire(Arc::clone(&ledger), Arc::clone(&clock_guard), status, reloader.retain(), stopped));
         let shutdown_delay = fixed.server.shutdown_delay;
@@ -172,6 +178,7 @@ impl Host {
             ledger,
             stop,
             servers,
+            refusals,
             _watcher: watcher,
         })
     }
@@ -213,6 +220,8 @@ impl Host {
                 tracing::error!(%error, "a listener failed");
             }
         }
+        // The last refusals, before the ledger is closed. A panic there was reported.
+        let _ = self.refusals.await;
         drop(self.service);
         // Stops the evaluation of experiments.
         drop((self.reloader, self.controller, self.observer));
@@ -238,6 +247,7 @@ struct Parts {
     controller: Arc<Controller>,
     observer: Arc<Observer>,
     folder: Arc<Folder>,
+    access: Arc<AccessControl>,
 }
 
 impl Parts {
@@ -253,14 +263,32 @@ impl Parts {
             if config.models.is_empty() { None } else { Some(Runtime::load(fixed.threads, Arc::clone(&metrics))?) };
         // One instance per deciding thread, and a few for cases and replays.
         let engines = Engines::new(fixed.threads as u32 + 8).map_err(|e| HostError::Sandbox(format!("{e:#}")))?;
-        let engines = engines.cached(&data.join("compiled")).beside_decisions();
+        let engines = engines.cached(&fixed.compiled).beside_decisions();
         let engines = Arc::new(if is_dev { engines.drafting() } else { engines });
-        let clock_guard =
-            Arc::new(ClockGuard::start(Arc::clone(&ledger), Arc::clone(&clock), config.retain, Arc::clone(&metrics))?);
+        let clock_guard = Arc::new(ClockGuard::start(
+            Arc::clone(&ledger),
+            Arc::clone(&clock),
+            config.retain.decisions,
+            Arc::clone(&metrics),
+        )?);
         let controller = Arc::new(Controller::open(Arc::clone(&ledger), Arc::clone(&clock), Arc::clone(&metrics))?);
         let observer = Arc::new(Observer::new(Arc::clone(&ledger)));
         let folder = Arc::new(Folder::new(fixed.plugins.clone(), Arc::clone(&engines), archive.clone(), is_dev));
-        Ok(Self { clock, metrics, ledger, store, archive, runtime, engines, clock_guard, controller, observer, folder })
+        let access = Arc::default();
+        Ok(Self {
+            clock,
+            metrics,
+            ledger,
+            store,
+            archive,
+            runtime,
+            engines,
+            clock_guard,
+            controller,
+            observer,
+            folder,
+            access,
+        })
     }
 
     fn of_reloader(&mut self) -> ReloaderParts {
@@ -273,6 +301,7 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
             controller: Arc::clone(&self.controller),
             observer: Arc::clone(&self.observer),
+            access: Arc::clone(&self.access),
         }
     }
 
@@ -300,6 +329,7 @@ impl Parts {
             versions: Arc::new(ArchivedVersions::new(Arc::clone(&self.engines), self.archive.clone())),
             max_concurrent: fixed.max_concurrent,
             settings: fixed.server.clone(),
+            access: Arc::clone(&self.access),
             drain: Arc::clone(drain),
             controller: Arc::clone(&self.controller),
             observer: Arc::clone(&self.observer),

@@ -18,11 +18,13 @@ use super::build::wanted;
 use super::in_force::{last_config, last_generation, last_specs};
 use super::models::Models;
 use super::windows::WindowsById;
+use crate::access::AccessControl;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Retain};
 use crate::decide::DeploymentSnapshot;
 use crate::experiments::{Controller, Observer, SpecFile, Specs};
 use crate::features::EmbeddedStore;
+use crate::ledger::AuditEntry;
 use crate::models::Runtime;
 use crate::registry::{Archive, Awaited, Folder, files_in};
 use crate::status::DeploymentStatus;
@@ -72,7 +74,8 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     controller: Arc<Controller>,
     observer: Arc<Observer>,
-    retain: watch::Sender<Option<Duration>>,
+    retain: watch::Sender<Retain>,
+    access: Arc<AccessControl>,
     /// The open windows of units under adaptive allocation.
     windows: WindowsById,
     /// Held while artifacts and models are loaded, which takes seconds for one with an interpreter.
@@ -100,12 +103,14 @@ pub struct ReloaderParts {
     pub controller: Arc<Controller>,
     /// The units of the experiments.
     pub observer: Arc<Observer>,
+    /// Who may do what.
+    pub access: Arc<AccessControl>,
 }
 
 impl Reloader {
     /// A reloader over a configuration, with nothing loaded yet.
     pub fn new(config: Config, parts: ReloaderParts) -> Self {
-        let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer } = parts;
+        let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer, access } = parts;
         let generation = last_generation(&archive);
         let empty = DeploymentSnapshot {
             generation,
@@ -115,6 +120,7 @@ impl Reloader {
             store: Arc::clone(&store),
             slots_per_version: 1,
         };
+        access.set(config.access.clone());
         let specs = last_specs(&archive, &config, |id| controller.status(id));
         // An edit is tried by a restart as it is by a running host: against what was in force.
         let config = last_config(&archive, &config).unwrap_or(config);
@@ -132,6 +138,7 @@ impl Reloader {
             controller,
             observer,
             retain: watch::Sender::new(config.retain),
+            access,
             windows: WindowsById::default(),
             loading: Mutex::default(),
             is_broken: AtomicBool::new(false),
@@ -147,7 +154,7 @@ impl Reloader {
     }
 
     /// The retention of decisions in the file in force.
-    pub fn retain(&self) -> watch::Receiver<Option<Duration>> {
+    pub fn retain(&self) -> watch::Receiver<Retain> {
         self.retain.subscribe()
     }
 
@@ -263,6 +270,35 @@ impl Reloader {
         self.swap(&mut self.inner(), Arc::new(files));
     }
 
+    /// Puts in force who may do what: at once, even where the rest of the edit cannot be applied, since
+    /// a credential that is taken away has to be of no use. Opening a host that is closed needs a restart.
+    fn admit(&self, config: &mut Config, restart_required: &mut Vec<&'static str>) {
+        if config.access.is_none() && self.access.current().is_some() {
+            restart_required.push("access");
+            config.access = self.access.current();
+        }
+        if self.access.set(config.access.clone()) {
+            tracing::info!("credentials applied");
+            self.audit("access.applied", &config.digest);
+        }
+    }
+
+    /// Writes what the host itself did into the audit.
+    fn audit(&self, what: &str, target: &str) {
+        let entry = AuditEntry {
+            time_ms: self.clock.now_ms(),
+            who: Some("serin".to_owned()),
+            address: None,
+            what: what.to_owned(),
+            target: target.to_owned(),
+            result: "done".to_owned(),
+            count: 1,
+        };
+        if let Err(error) = self.controller.ledger().audit(entry) {
+            tracing::error!(%error, what, "is not in the audit");
+        }
+    }
+
     /// Reads the files that people edit.
     fn read(&self, inner: &Inner) -> Files {
         let (mut config_error, mut restart_required) = (None, Vec::new());
@@ -270,6 +306,7 @@ impl Reloader {
             Ok(mut config) => {
                 restart_required = config.fixed.differences(&inner.config.fixed);
                 config.fixed = inner.config.fixed.clone();
+                self.admit(&mut config, &mut restart_required);
                 config
             }
             Err(error) => {

@@ -30,6 +30,7 @@ pub(super) enum ClientError {
 /// Calls one listener.
 pub(super) struct Client {
     base: String,
+    token: Option<String>,
     agent: ureq::Agent,
 }
 
@@ -42,19 +43,32 @@ impl Client {
         let base = base.trim_end_matches('/');
         // HOST:PORT is what a host prints and what `serve --admin` takes.
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-        Self { base, agent: config.into() }
+        Self { base, token: None, agent: config.into() }
+    }
+
+    /// Sends this token with every request.
+    pub(super) fn with(self, token: Option<String>) -> Self {
+        Self { token, ..self }
     }
 
     /// `GET`; the status and the body, whatever the status.
     pub(super) fn get_any(&self, path: &str) -> Result<(u16, Value), ClientError> {
         let url = format!("{}{path}", self.base);
-        self.finish(url.clone(), self.agent.get(&url).call())
+        self.finish(url.clone(), self.asking(self.agent.get(&url)).call())
     }
 
     /// `POST` of JSON; the status and the body, whatever the status.
     pub(super) fn post_any(&self, path: &str, body: &Value) -> Result<(u16, Value), ClientError> {
         let url = format!("{}{path}", self.base);
-        self.finish(url.clone(), self.agent.post(&url).send_json(body))
+        self.finish(url.clone(), self.asking(self.agent.post(&url)).send_json(body))
+    }
+
+    /// A request with the credential.
+    fn asking<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
     }
 
     fn finish(
@@ -76,7 +90,7 @@ impl Client {
     /// body's keys into another order.
     pub(super) fn get_text(&self, path: &str) -> Result<String, ClientError> {
         let url = format!("{}{path}", self.base);
-        let (status, text) = read(url.clone(), self.agent.get(&url).call())?;
+        let (status, text) = read(url.clone(), self.asking(self.agent.get(&url)).call())?;
         if (200..300).contains(&status) { Ok(text) } else { Err(self.refused(path, status, &parsed(text))) }
     }
 
@@ -89,7 +103,7 @@ impl Client {
     /// `POST`, if what is changed still has this generation.
     pub(super) fn post_if_match(&self, path: &str, generation: u64, body: &Value) -> Result<Value, ClientError> {
         let url = format!("{}{path}", self.base);
-        let request = self.agent.post(&url).header("if-match", format!("\"{generation}\""));
+        let request = self.asking(self.agent.post(&url)).header("if-match", format!("\"{generation}\""));
         let (status, body) = self.finish(url.clone(), request.send_json(body))?;
         self.accept(path, status, body)
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod build;
 mod build_error;
 mod build_scripted;
@@ -9,6 +10,7 @@ mod case_report;
 mod check;
 mod client;
 mod clock;
+mod credential;
 mod demo;
 mod dev;
 mod experiment;
@@ -41,6 +43,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use client::Client;
+use credential::CredentialArgs;
 use progress::progress;
 
 /// Decides by strategies compiled to WebAssembly, and routes traffic between their versions.
@@ -84,6 +88,11 @@ enum Command {
     /// Say that a running host's clock can be believed
     #[command(subcommand)]
     Clock(clock::ClockCommand),
+    /// Say who did what on a running host
+    Audit(audit::AuditArgs),
+    /// Make tokens, by which a host knows who asks
+    #[command(subcommand)]
+    Token(credential::TokenCommand),
     /// Say what an experiment has shown, and what follows
     Report(ReportArgs),
     /// Run recorded decisions again
@@ -226,7 +235,7 @@ struct WhyArgs {
     /// Why; it is recorded
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Who; it is recorded
+    /// Who; it is recorded. Where the host asks for a credential, whom that names is recorded instead
     #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true, default_value = "cli")]
     by: String,
     #[command(flatten)]
@@ -244,9 +253,17 @@ struct AdminArgs {
         default_value = "http://127.0.0.1:8081"
     )]
     admin: String,
+    #[command(flatten)]
+    credential: CredentialArgs,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+impl AdminArgs {
+    fn client(&self) -> Result<Client, String> {
+        self.credential.client(&self.admin)
+    }
 }
 
 #[derive(Args)]
@@ -293,6 +310,8 @@ struct ReportArgs {
         default_value = "http://127.0.0.1:8081"
     )]
     admin: String,
+    #[command(flatten)]
+    credential: CredentialArgs,
     /// The serin.toml of a stopped host: its ledger is read, and no host is asked
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -361,6 +380,8 @@ pub fn main() -> ExitCode {
         Command::Experiment(command) => experiment::run(command),
         Command::Freeze(why) => experiment::freeze(&why),
         Command::Clock(command) => clock::run(command),
+        Command::Audit(args) => audit::run(&args),
+        Command::Token(command) => credential::run(command),
         Command::Report(args) => report::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Features(command) => features::run(command),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
+use super::credential::CredentialArgs;
 use super::{Outcome, progress};
 use crate::features::ClosedQuotes;
 
@@ -46,11 +47,13 @@ pub(super) struct HostArgs {
     /// The admin listener, in place of the public one
     #[arg(long, value_name = "URL", env = "SERIN_ADMIN", hide_env_values = true)]
     admin: Option<String>,
+    #[command(flatten)]
+    credential: CredentialArgs,
 }
 
 impl HostArgs {
-    fn client(&self) -> Client {
-        Client::new(self.url.as_deref().or(self.admin.as_deref()).unwrap_or("http://127.0.0.1:8080"))
+    fn client(&self) -> Result<Client, String> {
+        self.credential.client(self.url.as_deref().or(self.admin.as_deref()).unwrap_or("http://127.0.0.1:8080"))
     }
 }
 
@@ -172,7 +175,7 @@ fn load(file: &Path, host: &HostArgs) -> Outcome {
     if !headers.iter().any(|name| name == "id") {
         return Err(format!("{}: there is no column 'id'; valid: {}", file.display(), known.join(", ")).into());
     }
-    let (client, bar, mut tally) = (host.client(), progress(None, "outcomes"), Tally::default());
+    let (client, bar, mut tally) = (host.client()?, progress(None, "outcomes"), Tally::default());
     let mut batch = Vec::with_capacity(BATCH);
     let mut record = csv::StringRecord::new();
     loop {
@@ -218,7 +221,7 @@ fn load(file: &Path, host: &HostArgs) -> Outcome {
 /// Posts a watermark.
 fn watermark(name: &str, time: &str, host: &HostArgs) -> Outcome {
     let body = json!({ "watermarks": [{ "name": name, "time": time }] });
-    let answer = host.client().post("/v1/outcomes/watermarks", &body)?;
+    let answer = host.client()?.post("/v1/outcomes/watermarks", &body)?;
     if let Some(why) = answer["refused"][0]["why"].as_str() {
         eprintln!("serin: {why}");
         return Ok(false);

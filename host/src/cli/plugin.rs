@@ -37,7 +37,9 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
             };
             plugin_test::run(&dir, update, watch, junit.as_deref())
         }
-        PluginCommand::Case { from_decision, dir, admin } => plugin_test::cut(&from_decision, &dir, &admin),
+        PluginCommand::Case { from_decision, dir, admin, credential } => {
+            plugin_test::cut(&from_decision, &dir, &credential.client(&admin)?)
+        }
         PluginCommand::Bench { path, against, runs, format } => {
             plugin_bench::run(&artifact(&path)?, against.as_deref(), runs, format)
         }

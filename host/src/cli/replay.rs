@@ -59,7 +59,7 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
     let engines = Engines::new(cores as u32 + 2).map_err(|e| format!("{e:#}"))?;
     // What the host compiled is there already: seconds of work, where a strategy carries an
     // interpreter. It is believed where nobody asks for better.
-    let engines = Arc::new(if args.recompile { engines } else { engines.cached(&data.join("compiled")) });
+    let engines = Arc::new(if args.recompile { engines } else { engines.cached(&config.fixed.compiled) });
     let bar = progress(Some(0), "decisions");
     match &args.candidate {
         Some(file) => against(args, &ledger, filter, &engines, (file, &config), &bar),

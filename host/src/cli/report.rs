@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serin_core::analysis::Course;
 use serin_core::experiment::Experiment;
 
-use super::client::Client;
 use super::{Outcome, ReportArgs, ReportFormat};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
@@ -21,7 +20,9 @@ pub(super) fn run(args: &ReportArgs) -> Outcome {
     let report = match &args.config {
         Some(config) => of_ledger(config, &args.id, args.recompute)?,
         None => {
-            let answer = Client::new(&args.admin)
+            let answer = args
+                .credential
+                .client(&args.admin)?
                 .get_text(&format!("/v1/experiments/{}/report?recompute={}", args.id, args.recompute))?;
             serde_json::from_str(&answer).map_err(|e| format!("{}: not a report: {e}", args.admin))?
         }

@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::client::Client;
 use super::{AdminArgs, Format, Outcome};
 
 pub(super) fn run(args: &AdminArgs) -> Outcome {
-    let client = Client::new(&args.admin);
+    let client = args.client()?;
     let (ready, why) = client.get_any("/readyz")?;
     let deployment = client.get("/v1/deployment")?;
     let experiments = client.get("/v1/experiments")?["experiments"].take();

@@ -18,12 +18,26 @@ fn line(text: &str, why: &str) -> Option<usize> {
     // Names may have dots, so the longest key that the message continues with is the one.
     while let Some((key, value, after)) = longest(table, rest) {
         start = Some(key.span().start);
+        let (value, after) = match element(value, after) {
+            Some((element, after)) => {
+                start = Some(element.span().start);
+                (element.get_ref(), after)
+            }
+            None => (value, after),
+        };
         match (value, after.strip_prefix('.')) {
             (DeValue::Table(inner), Some(after)) => (table, rest) = (inner, after),
             _ => break,
         }
     }
     Some(text.get(..start?)?.matches('\n').count() + 1)
+}
+
+/// The element of a list that `after` begins with the place of, like `[2]`, and what follows that.
+fn element<'t, 'i, 'w>(value: &'t DeValue<'i>, after: &'w str) -> Option<(&'t Spanned<DeValue<'i>>, &'w str)> {
+    let DeValue::Array(list) = value else { return None };
+    let (at, after) = after.strip_prefix('[')?.split_once(']')?;
+    Some((list.get(at.parse::<usize>().ok()?)?, after))
 }
 
 /// The longest key of `table` that `why` begins with, its value, and what follows the key.
@@ -48,7 +62,7 @@ mod tests {
     fn a_message_has_the_line_of_the_key_that_it_begins_with() {
         let text = "[server]\nlisten = \"a\"\nqueue = 0\n\n[models.churn.\"1.0\"]\npath = \"m\"\n\n\
                     [decision_points.offers-2]\ncontext = { days = \"int\",\n  channel = \"txt\" }\n\
-                    fallback.action = \"none\"\n";
+                    fallback.action = \"none\"\n\n[[access.tokens]]\nname = \"a\"\n[[access.tokens]]\nname = \"b\"\n";
         for (why, line) in [
             ("server.queue = 0; valid: 1 to 5", Some(3)),
             ("server.listen = \"a\" and server.admin = \"b\"", Some(2)),
@@ -59,6 +73,9 @@ mod tests {
             ("decision_points.offers: entities", Some(8)),
             ("decision_points.offers-2.context.channel = \"txt\"", Some(10)),
             ("decision_points.offers-2.fallback.action = \"none\"", Some(11)),
+            ("access.tokens[1].name = \"b\"", Some(16)),
+            ("access.tokens[1].roles: none", Some(15)),
+            ("access.tokens[7].roles: none", Some(13)),
             ("no decision points; add one", None),
         ] {
             assert_eq!(super::line(text, why), line, "{why}");

@@ -1,5 +1,6 @@
 //! `serin.toml`: as it is written, then validated. Paths are relative to the file.
 
+mod access;
 mod locate;
 mod missing;
 mod raw;
@@ -17,11 +18,14 @@ use serin_core::Name;
 use serin_core::limits::Limits;
 use serin_core::manifest::ModelId;
 
+use crate::access::Access;
 use crate::deployment::{GlobalHoldout, PointSpec, ViewSpec};
 use crate::experiments::Governance;
 use crate::files;
 use crate::http::ServerSettings;
 use crate::ledger::Durability;
+
+pub use access::no_open_doors;
 
 /// The longest message about one, in bytes: it may quote what the file has.
 const MAX_MESSAGE: usize = 2000;
@@ -36,6 +40,15 @@ pub struct ConfigError {
     pub why: String,
 }
 
+/// How long rows of the ledger are kept; none: for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retain {
+    /// Decisions, outcomes and exposures.
+    pub decisions: Option<Duration>,
+    /// Entries of the audit.
+    pub audit: Option<Duration>,
+}
+
 /// A validated configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -47,8 +60,10 @@ pub struct Config {
     pub digest: String,
     /// What does not change while the host runs.
     pub fixed: Fixed,
-    /// How long decisions are kept; none: for ever.
-    pub retain: Option<Duration>,
+    /// How long rows are kept.
+    pub retain: Retain,
+    /// Who may do what; none: everybody everything, from this machine.
+    pub access: Option<Arc<Access>>,
     /// The operator's limits.
     pub limits: Limits,
     /// Model files.
@@ -76,6 +91,8 @@ pub struct Fixed {
     pub durability: Durability,
     /// The plugins folder.
     pub plugins: PathBuf,
+    /// The folder of compiled code.
+    pub compiled: PathBuf,
     /// The experiments folder.
     pub experiments: PathBuf,
     /// Threads that decide.
@@ -88,6 +105,11 @@ pub struct Fixed {
     pub server: ServerSettings,
 }
 
+/// The folder that a file is in.
+fn folder_of(file: &Path) -> PathBuf {
+    file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
 impl Fixed {
     /// The keys that differ from `other`.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
@@ -97,6 +119,7 @@ impl Fixed {
             ("ledger.url", self.ledger != other.ledger),
             ("ledger.durability", self.durability != other.durability),
             ("plugins.dir", self.plugins != other.plugins),
+            ("plugins.compiled_dir", self.compiled != other.compiled),
             ("experiments.dir", self.experiments != other.experiments),
             ("server.threads", self.threads != other.threads),
             ("server.queue", self.queue != other.queue),
@@ -108,7 +131,7 @@ impl Fixed {
 
     /// The folder beside the ledger in which everything else is kept.
     pub fn data_dir(&self) -> PathBuf {
-        self.ledger.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+        folder_of(&self.ledger)
     }
 }
 

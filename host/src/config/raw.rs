@@ -6,17 +6,21 @@ use serin_core::by_name;
 use serin_core::limits::PartialLimits;
 use serin_core::value::Value;
 
+use super::access::RawAccess;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
     #[serde(default, deserialize_with = "by_name::one")]
     pub server: RawServer,
     #[serde(default, deserialize_with = "by_name::one")]
-    pub plugins: RawDir,
+    pub plugins: RawPlugins,
     #[serde(default, deserialize_with = "by_name::one")]
     pub experiments: RawDir,
     #[serde(default, deserialize_with = "by_name::one")]
     pub ledger: RawLedger,
+    #[serde(default, deserialize_with = "by_name::optional")]
+    pub access: Option<RawAccess>,
     #[serde(default, deserialize_with = "by_name::one")]
     pub limits: PartialLimits,
     #[serde(default, deserialize_with = "by_name::maps")]
@@ -59,6 +63,13 @@ pub(super) struct RawServer {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
+pub(super) struct RawPlugins {
+    pub dir: Option<String>,
+    pub compiled_dir: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RawDir {
     pub dir: Option<String>,
 }
@@ -69,6 +80,7 @@ pub(super) struct RawLedger {
     pub url: Option<String>,
     pub durability: Option<String>,
     pub retain: Option<String>,
+    pub audit_retain: Option<String>,
     pub clock_tolerance: Option<String>,
 }
 

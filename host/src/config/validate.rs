@@ -14,9 +14,10 @@ use serin_core::manifest::{CONTEXT_VIEW, ModelId, duration_ms};
 use serin_core::value::ValueType;
 use serin_core::{NAME_RULE, Name, NameMap, is_name};
 
+use super::access;
 use super::raw::{RawConfig, RawGlobalHoldout, RawGovernance, RawLayer, RawPoint, RawView};
 use super::server::{bounded, settings};
-use super::{Config, Fixed};
+use super::{Config, Fixed, Retain, folder_of};
 use crate::deployment::{ContextField, FallbackAction, GlobalHoldout, Layer, PointSchema, PointSpec, ViewSpec};
 use crate::experiments::Governance;
 use crate::ledger::Durability;
@@ -31,7 +32,11 @@ const MAX_FUTURE_TOLERANCE: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) -> Result<Config, String> {
     let fixed = fixed(&raw, dir)?;
-    let retain = raw.ledger.retain.as_deref().map(|t| duration("ledger.retain", t)).transpose()?;
+    let retained = |key, text: Option<&str>| text.map(|t| duration(key, t)).transpose();
+    let retain = Retain {
+        decisions: retained("ledger.retain", raw.ledger.retain.as_deref())?,
+        audit: retained("ledger.audit_retain", raw.ledger.audit_retain.as_deref())?,
+    };
     if let Some((key, value, most)) = raw.limits.excessive_key() {
         return Err(format!("limits.{key} = {value}: more than a host can grant; valid: at most {most}"));
     }
@@ -71,12 +76,15 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) ->
         let spec = point_spec(&point, spec, &raw.layers, &views)?;
         points.insert(Name::from(point), spec);
     }
+    let access = raw.access.as_ref().map(|raw| access::access(raw, &points)).transpose()?.map(Arc::new);
+    access::no_open_doors(access.as_deref(), [("server.listen", fixed.listen), ("server.admin", fixed.admin)])?;
     Ok(Config {
         path: path.to_owned(),
         digest: crate::digest::digest(text.as_bytes()),
         text,
         fixed,
         retain,
+        access,
         limits: raw.limits.over(Limits::default()),
         models,
         views,
@@ -140,10 +148,16 @@ fn fixed(raw: &RawConfig, dir: &Path) -> Result<Fixed, String> {
             SocketAddr::new(admin.ip(), admin.port().wrapping_add(1).max(1))
         ));
     }
+    let ledger = dir.join(database);
+    let compiled = match &raw.plugins.compiled_dir {
+        Some(text) => dir.join(text),
+        None => folder_of(&ledger).join("compiled"),
+    };
     Ok(Fixed {
         listen,
         admin,
-        ledger: dir.join(database),
+        compiled,
+        ledger,
         durability,
         plugins: folder(&raw.plugins.dir, "plugins"),
         experiments: folder(&raw.experiments.dir, "experiments"),

@@ -19,6 +19,7 @@ use crate::clock::Budget;
 
 /// `row` is a JSON object of the values by column, `event_time_ms` the newest of their event
 /// times. `times` is a JSON object of those that are older, or NULL: most rows are pushed whole.
+/// `identity` is who pushed what was newest.
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS feature_rows (
   view TEXT NOT NULL,
@@ -26,11 +27,13 @@ CREATE TABLE IF NOT EXISTS feature_rows (
   event_time_ms INTEGER NOT NULL,
   row TEXT NOT NULL,
   times TEXT,
+  identity TEXT,
   PRIMARY KEY (view, entity)
 ) WITHOUT ROWID;";
 
-/// The version of the schema, kept in the file. 0 has one event time for the whole row.
-const VERSION: i64 = 1;
+/// The version of the schema, kept in the file. 0 has one event time for the whole row; 1 does not
+/// know who pushed it.
+const VERSION: i64 = 2;
 
 /// How long a writer waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
@@ -268,9 +271,11 @@ fn migrate(writer: &mut Connection) -> Result<(), StoreError> {
         return Err(StoreError::Newer { found, known: VERSION });
     }
     transaction.execute_batch(SCHEMA)?;
-    let has_times = "SELECT count(*) FROM pragma_table_info('feature_rows') WHERE name = 'times'";
-    if transaction.query_row(has_times, [], |row| row.get::<_, i64>(0))? == 0 {
-        transaction.execute_batch("ALTER TABLE feature_rows ADD COLUMN times TEXT")?;
+    let has = "SELECT count(*) FROM pragma_table_info('feature_rows') WHERE name = ?1";
+    for column in ["times", "identity"] {
+        if transaction.query_row(has, [column], |row| row.get::<_, i64>(0))? == 0 {
+            transaction.execute_batch(&format!("ALTER TABLE feature_rows ADD COLUMN {column} TEXT"))?;
+        }
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;

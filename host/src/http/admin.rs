@@ -13,6 +13,7 @@ use serin_core::experiment::Pin;
 use serin_core::manifest::duration_ms;
 use utoipa::ToSchema;
 
+use super::access::Caller;
 use super::body::no_room;
 use super::bytes::counted;
 use super::decisions::internal;
@@ -232,6 +233,7 @@ impl DecisionPage {
 /// The newest decisions that match.
 pub(super) async fn decisions(
     State(service): State<Arc<Service>>,
+    caller: Caller,
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|e| Problem::invalid("", e.body_text()))?;
@@ -245,6 +247,10 @@ pub(super) async fn decisions(
     let limit = query.limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
         return Err(Problem::invalid("limit", "limit: valid: 1 to 1000"));
+    }
+    match &query.point {
+        Some(point) => caller.reaches(point)?,
+        None => caller.reaches_all("all decisions; name one with point")?,
     }
     let filter = DecisionFilter { unit: query.unit, point: query.point, since_ms, until_ms: None };
     let page = read(&service, move |service, budget| {
@@ -289,19 +295,22 @@ pub(super) fn sent(service: &Service, bytes: Vec<u8>, content_type: &'static str
     Ok(([(header::CONTENT_TYPE, content_type)], counted(bytes, held)).into_response())
 }
 
-async fn find(service: &Arc<Service>, id: String) -> Result<StoredRecord, Problem> {
+async fn find(service: &Arc<Service>, caller: &Caller, id: String) -> Result<StoredRecord, Problem> {
     let found = read(service, move |service, budget| service.ledger.bounded(budget, |ledger| ledger.decision(&id)));
-    found
+    let found = found
         .await??
-        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "unknown-decision", "no decision of this id is recorded"))
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "unknown-decision", "no decision of this id is recorded"))?;
+    caller.reaches(found.point())?;
+    Ok(found)
 }
 
 /// The whole record of a decision.
 pub(super) async fn decision(
     State(service): State<Arc<Service>>,
+    caller: Caller,
     InPath(id): InPath<String>,
 ) -> Result<Response, Problem> {
-    let record = find(&service, id).await?;
+    let record = find(&service, &caller, id).await?;
     let shown = service.lanes.compute(move || raw(&record)).await??;
     sent(&service, shown.get().as_bytes().to_vec(), "application/json")
 }
@@ -319,9 +328,10 @@ pub struct WireReplay {
 /// Runs a decision again.
 pub(super) async fn replay(
     State(service): State<Arc<Service>>,
+    caller: Caller,
     InPath(id): InPath<String>,
 ) -> Result<Json<WireReplay>, Problem> {
-    let stored = find(&service, id).await?;
+    let stored = find(&service, &caller, id).await?;
     // Closed only when the host is gone.
     let _place =
         service.replays.acquire().await.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))?;

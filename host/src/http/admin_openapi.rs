@@ -7,9 +7,10 @@
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::error::{BodyRefusal, ReadRefusal};
+use super::openapi_access::Credentials;
 use super::schemas::{
-    AffectedUnits, Confirmed, DecisionRecord, DecisionRecords, Deployment, Experiment, Experiments, Paused, Plugins,
-    Replay, Report, UnreadableRecord, Views,
+    AffectedUnits, AuditEntries, Confirmed, DecisionRecord, DecisionRecords, Deployment, Experiment, Experiments,
+    Paused, Plugins, Replay, Report, UnreadableRecord, Views,
 };
 use super::{Problem, events, features, service, wire};
 
@@ -37,6 +38,7 @@ use super::{Problem, events, features, service, wire};
         list_views,
         show_features,
         metrics,
+        list_audit,
         document,
         events::outcomes,
         events::watermarks,
@@ -51,7 +53,8 @@ use super::{Problem, events, features, service, wire};
         wire::WireRequest,
         wire::WireForce,
         wire::WireValue
-    ))
+    )),
+    modifiers(&Credentials)
 )]
 pub(super) struct AdminDocument;
 
@@ -61,7 +64,7 @@ struct Command {
     /// Why; it is recorded.
     #[schema(min_length = 1, max_length = 1024, pattern = "\\S", example = "looks well")]
     reason: String,
-    /// Who; it is recorded.
+    /// Who; it is recorded. Needed without `[access]`; with it, whom the credential names is recorded.
     #[schema(min_length = 1, max_length = 1024, pattern = "\\S", example = "ann")]
     by: String,
     /// The arm that won; for `conclude` alone.
@@ -253,6 +256,37 @@ fn list_views() {}
     (status = 404, description = "No such view or row", body = Problem, content_type = "application/problem+json"),
     ReadRefusal))]
 fn show_features() {}
+
+/// Which entries of the audit to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Audited {
+    /// At this time or later: RFC 3339, how long ago, like 1h, or milliseconds since 1970.
+    #[param(nullable = false, example = "1h")]
+    since: Option<String>,
+    /// Before this time, written alike.
+    #[param(nullable = false, example = "0s")]
+    until: Option<String>,
+    /// Of this identity.
+    #[param(nullable = false)]
+    who: Option<String>,
+    /// Of this kind, like experiment.abort.
+    #[param(nullable = false)]
+    what: Option<String>,
+    /// How many.
+    #[param(minimum = 1, maximum = 1000, nullable = false)]
+    limit: Option<u32>,
+    /// `next` of the page before.
+    #[param(nullable = false, maximum = 9223372036854775807_i64)]
+    before: Option<u64>,
+}
+
+/// Who did what, newest first.
+#[utoipa::path(get, path = "/v1/audit", tag = "audit", params(Audited), responses(
+    (status = 200, description = "A page of entries", body = AuditEntries),
+    (status = 422, description = "The query does not fit", body = Problem, content_type = "application/problem+json"),
+    ReadRefusal))]
+fn list_audit() {}
 
 /// Prometheus text.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses(

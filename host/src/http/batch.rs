@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serin_core::Name;
 use serin_core::record::Record;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 use utoipa::ToSchema;
 
+use super::access::Caller;
 use super::bytes::{HeldBytes, counted};
 use super::decisions::{DecisionTook, deadline_of, guard, internal, json, keep, keeps_keys, note, record, row, stored};
 use super::error::BodyRefusal;
@@ -91,15 +93,17 @@ impl WireBatchItem {
         BodyRefusal))]
 pub(super) async fn decide_batch(
     State(service): State<Arc<Service>>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let (span, trace_id) = TraceParent::span(&headers, "batch");
-    batch(service, headers, body, trace_id).instrument(span).await
+    batch(service, caller, headers, body, trace_id).instrument(span).await
 }
 
 async fn batch(
     service: Arc<Service>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
     trace_id: Option<String>,
@@ -113,7 +117,7 @@ async fn batch(
             format!("requests: {} items; at most {MAX_BATCH}", batch.requests.len()),
         )));
     }
-    let known = look_up(&service, &headers, "/v1/decisions/batch", &body.bytes).await.map_err(refuse)?;
+    let known = look_up(&service, &caller, &headers, "/v1/decisions/batch", &body.bytes).await.map_err(refuse)?;
     let (held, mut results) = match known {
         KeyLookup::None => (None, Vec::new()),
         KeyLookup::New(held) => (Some(held), Vec::new()),
@@ -128,6 +132,7 @@ async fn batch(
         arrived: body.arrived,
         end: deadline.map(|d| body.arrived + d),
         keyed: held.is_some(),
+        caller,
         trace_id,
         bytes: AtomicUsize::new(0),
         held: Mutex::new(service.bytes.nothing()),
@@ -188,9 +193,9 @@ struct Done {
 impl Done {
     /// On the deciding thread: putting a record into bytes and hashing them takes as long as
     /// many a decision, and the listeners' workers are for all requests.
-    fn of(service: &Service, decided: Decided, arrived: Instant) -> Result<Self, Problem> {
+    fn of(service: &Service, decided: Decided, arrived: Instant, identity: Option<Name>) -> Result<Self, Problem> {
         note(&service.metrics, &decided);
-        let row = row(service, &decided)?;
+        let row = row(service, &decided, identity)?;
         let answer = serde_json::value::to_raw_value(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
         let took = DecisionTook::of(&decided.record, arrived);
         let must_log = decided.must_log;
@@ -212,6 +217,7 @@ struct Run {
     arrived: Instant,
     end: Option<Instant>,
     keyed: bool,
+    caller: Caller,
     trace_id: Option<String>,
     /// Bytes of what is done.
     bytes: AtomicUsize,
@@ -245,7 +251,7 @@ impl Run {
     }
 
     async fn item(&self, request: WireRequest) -> Result<Done, Problem> {
-        guard(&request, false)?;
+        guard(&request, &self.caller, false)?;
         let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             return Err(Refused::NotBegun.into());
@@ -257,10 +263,11 @@ impl Run {
             keeps_keys(&self.service, &request.decision_point)?;
         }
         let (reply, wait) = oneshot::channel();
-        let (service, arrived) = (Arc::clone(&self.service), self.arrived);
+        let (service, arrived, identity) = (Arc::clone(&self.service), self.arrived, self.caller.name());
         // Whoever asked may have hung up.
         let then = move |decided: Result<Decided, Refused>| {
-            let done = decided.map_err(Problem::from).and_then(|decided| Done::of(&service, decided, arrived));
+            let done =
+                decided.map_err(Problem::from).and_then(|decided| Done::of(&service, decided, arrived, identity));
             drop(reply.send(done));
         };
         let trace_id = self.trace_id.clone();

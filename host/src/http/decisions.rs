@@ -8,16 +8,18 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serin_core::identifier;
 use serin_core::record::Record;
+use serin_core::{Name, identifier};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
+use super::access::Caller;
 use super::error::BodyRefusal;
 use super::idempotency::{HeldKey, KeyLookup, look_up};
 use super::trace::TraceParent;
 use super::wire::{Body, WireDecision, WireRequest};
 use super::{Problem, Service};
+use crate::access::Role;
 use crate::decide::{Decided, Refused, Shadowed};
 use crate::ledger::{Commit, DecisionRow, IdempotentAnswer};
 use crate::telemetry::{AttemptLabels, DecisionLabels, Metrics, StageLabels, ThreadLabels};
@@ -40,25 +42,28 @@ const COMMIT_WAIT: Duration = Duration::from_secs(3);
         BodyRefusal))]
 pub(super) async fn decide_public(
     State(service): State<Arc<Service>>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let (span, trace_id) = TraceParent::span(&headers, "decide");
-    one(service, headers, body, false, trace_id).instrument(span).await
+    one(service, caller, headers, body, false, trace_id).instrument(span).await
 }
 
 /// Decides, with `force` and `dry_run`.
 pub(super) async fn decide_admin(
     State(service): State<Arc<Service>>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let (span, trace_id) = TraceParent::span(&headers, "decide");
-    one(service, headers, body, true, trace_id).instrument(span).await
+    one(service, caller, headers, body, true, trace_id).instrument(span).await
 }
 
 async fn one(
     service: Arc<Service>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
     is_admin: bool,
@@ -68,11 +73,11 @@ async fn one(
     let refuse = |problem: Problem| service.refuse(problem);
     let deadline = deadline_of(&headers).map_err(refuse)?;
     let request: WireRequest = body.parse_then(&service, |request| request).await.map_err(refuse)?;
-    guard(&request, is_admin).map_err(refuse)?;
+    guard(&request, &caller, is_admin).map_err(refuse)?;
     if headers.contains_key("idempotency-key") {
         keeps_keys(&service, &request.decision_point).map_err(refuse)?;
     }
-    let held = match look_up(&service, &headers, "/v1/decisions", &body.bytes).await.map_err(refuse)? {
+    let held = match look_up(&service, &caller, &headers, "/v1/decisions", &body.bytes).await.map_err(refuse)? {
         KeyLookup::None => None,
         KeyLookup::New(held) => Some(held),
         KeyLookup::Answered(_, status, body) => return Ok(stored(status, body.into())),
@@ -81,7 +86,8 @@ async fn one(
     let own = service.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
     let (reply, wait) = oneshot::channel();
     let handed = Arc::<AtomicBool>::default();
-    let finish = Finish { service: Arc::clone(&service), held, dry_run, arrived, reply, handed: Arc::clone(&handed) };
+    let (of, identity, flag) = (Arc::clone(&service), caller.name(), Arc::clone(&handed));
+    let finish = Finish { service: of, identity, held, dry_run, arrived, reply, handed: flag };
     let then = Box::new(move |decided| finish.run(decided));
     service.pool.decide_then(request.into(), deadline, arrived, trace_id, then).map_err(|why| refuse(why.into()))?;
     let end = arrived + own.unwrap_or_default() + COMMIT_WAIT;
@@ -105,6 +111,8 @@ async fn one(
 /// that decided it is put into bytes and given to the ledger, and from there the answer leaves.
 struct Finish {
     service: Arc<Service>,
+    /// Who asked.
+    identity: Option<Name>,
     held: Option<HeldKey>,
     dry_run: bool,
     arrived: Instant,
@@ -139,7 +147,7 @@ impl Finish {
         if self.dry_run {
             return self.answer(Ok(Answered { body, committed: None }));
         }
-        let row = match row(&self.service, &decided) {
+        let row = match row(&self.service, &decided, self.identity.clone()) {
             Ok(row) => row,
             Err(problem) => return self.answer(Err(problem)),
         };
@@ -222,7 +230,13 @@ pub(super) fn internal() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer could not be written")
 }
 
-pub(super) fn guard(request: &WireRequest, is_admin: bool) -> Result<(), Problem> {
+/// What of a request is for some callers alone: its decision point, and what the admin listener adds.
+pub(super) fn guard(request: &WireRequest, caller: &Caller, is_admin: bool) -> Result<(), Problem> {
+    caller.reaches(&request.decision_point)?;
+    if request.force.is_some() && is_admin {
+        // It decides what is done to somebody, past the experiment.
+        caller.has(Role::Operate)?;
+    }
     let key = match (&request.force, request.dry_run) {
         _ if is_admin => return Ok(()),
         (Some(_), _) => "force",
@@ -286,9 +300,10 @@ pub(super) fn note(metrics: &Metrics, Decided { record, thread, .. }: &Decided) 
     }
 }
 
-pub(super) fn row(service: &Service, decided: &Decided) -> Result<DecisionRow, Problem> {
+pub(super) fn row(service: &Service, decided: &Decided, identity: Option<Name>) -> Result<DecisionRow, Problem> {
     let attributes = decided.attributes.as_deref().unwrap_or_default();
-    service.ledger.row(&decided.record, attributes).map_err(|_| internal())
+    let row = service.ledger.row(&decided.record, attributes).map_err(|_| internal())?;
+    Ok(DecisionRow { identity, ..row })
 }
 
 pub(super) fn keep(service: &Service, held: &HeldKey, status: u16, body: &[u8]) -> IdempotentAnswer {

@@ -12,6 +12,10 @@ use crate::ledger::LedgerError;
 /// The codings that a body may have.
 pub(super) const ACCEPTED_ENCODINGS: &str = "gzip, zstd";
 
+/// The reason of a problem, as an extension of its answer.
+#[derive(Debug, Clone)]
+pub(super) struct ProblemType(pub(super) String);
+
 /// A problem document.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
@@ -34,6 +38,9 @@ pub struct Problem {
     /// Whether the answer names the codings that a body may have.
     #[serde(skip)]
     pub names_codings: bool,
+    /// Whether the answer asks for a credential.
+    #[serde(skip)]
+    pub asks_for_credential: bool,
 }
 
 impl Problem {
@@ -50,6 +57,7 @@ impl Problem {
             key: None,
             retry_after: None,
             names_codings: false,
+            asks_for_credential: false,
         }
     }
 
@@ -88,6 +96,10 @@ impl IntoResponse for Problem {
         if self.names_codings {
             response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_ENCODINGS));
         }
+        if self.asks_for_credential {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"serin\""));
+        }
+        response.extensions_mut().insert(ProblemType(self.reason().to_owned()));
         response
     }
 }

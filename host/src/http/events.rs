@@ -9,9 +9,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serin_core::{identifier, unique};
+use serin_core::{Name, identifier, unique};
 use utoipa::ToSchema;
 
+use super::access::Caller;
 use super::admin::rfc3339;
 use super::error::BodyRefusal;
 use super::unread::{Known, unread};
@@ -123,9 +124,15 @@ pub struct WireRefusedEvent {
     responses(
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
         BodyRefusal))]
-pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
-    let arrival = arrival(&service);
-    let events = move |wire: WireOutcomes| wire.outcomes.into_iter().map(|o| outcome_of(o, arrival)).collect();
+pub(super) async fn outcomes(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    body: Body,
+) -> Result<Response, Problem> {
+    let arrival = arrival(&service, &caller);
+    let (of, kinds) = (arrival.clone(), Kinds::of(&service, &caller));
+    let outcome = move |wire: WireOutcome| outcome_of(wire, &of).and_then(|event| kinds.admit(event));
+    let events = move |wire: WireOutcomes| wire.outcomes.into_iter().map(outcome).collect();
     let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
     Ok((StatusCode::OK, Json(store(&service, events, arrival).await?)).into_response())
 }
@@ -135,10 +142,15 @@ pub(super) async fn outcomes(State(service): State<Arc<Service>>, body: Body) ->
     responses(
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
         BodyRefusal))]
-pub(super) async fn exposures(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
-    let arrival = arrival(&service);
+pub(super) async fn exposures(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    body: Body,
+) -> Result<Response, Problem> {
+    let arrival = arrival(&service, &caller);
+    let of = arrival.clone();
     let event = move |exposure: WireExposure| {
-        let at_ms = at(exposure.at.as_deref(), arrival)?;
+        let at_ms = at(exposure.at.as_deref(), &of)?;
         id("decision_id", &exposure.decision_id)?;
         Ok(Event::Exposure(ExposureInput { decision_id: exposure.decision_id, at_ms }))
     };
@@ -185,11 +197,17 @@ pub struct WireWatermarksAnswer {
     responses(
         (status = 200, description = "What became of each; those refused are named", body = WireWatermarksAnswer),
         BodyRefusal))]
-pub(super) async fn watermarks(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Problem> {
-    let arrival = arrival(&service);
+pub(super) async fn watermarks(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    body: Body,
+) -> Result<Response, Problem> {
+    caller.reaches_all("watermarks").map_err(|p| service.refuse(p))?;
+    let arrival = arrival(&service, &caller);
+    let of = arrival.clone();
     let watermark = move |wire: WireWatermark| {
         let name = outcome_name(Some(wire.name))?;
-        Ok(Event::Watermark(WatermarkInput { name, until_ms: time("time", &wire.time, arrival)? }))
+        Ok(Event::Watermark(WatermarkInput { name, until_ms: time("time", &wire.time, &of)? }))
     };
     let events = move |wire: WireWatermarks| wire.watermarks.into_iter().map(watermark).collect();
     let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
@@ -197,16 +215,17 @@ pub(super) async fn watermarks(State(service): State<Arc<Service>>, body: Body) 
     Ok((StatusCode::OK, Json(WireWatermarksAnswer { stored, not_newer, refused })).into_response())
 }
 
-fn arrival(service: &Service) -> Arrival {
+fn arrival(service: &Service, caller: &Caller) -> Arrival {
     let tolerance_ms = service.settings.clock_tolerance.as_millis() as u64;
-    Arrival { now_ms: service.clock.now_ms(), tolerance_ms }
+    let points = caller.identity.as_ref().and_then(|identity| identity.points()).map(Arc::from);
+    Arrival { now_ms: service.clock.now_ms(), tolerance_ms, identity: caller.name(), points }
 }
 
 /// The largest value of an outcome, and of its opposite: sums of any number of them stay exact enough.
 const MAX_VALUE: f64 = 1e15;
 const VALID_VALUE: &str = "value: a number from -1e15 to 1e15 is needed";
 
-fn outcome_of(wire: WireOutcome, arrival: Arrival) -> Result<Event, String> {
+fn outcome_of(wire: WireOutcome, arrival: &Arrival) -> Result<Event, String> {
     id("id", &wire.id)?;
     let at_ms = at(wire.at.as_deref(), arrival)?;
     if let Some(reverses) = wire.reverses {
@@ -266,22 +285,45 @@ fn outcome_name(name: Option<String>) -> Result<String, String> {
 }
 
 /// When an event happened; now if that is left out.
-fn at(at: Option<&str>, arrival: Arrival) -> Result<u64, String> {
+fn at(at: Option<&str>, arrival: &Arrival) -> Result<u64, String> {
     at.map_or(Ok(arrival.now_ms), |text| time("at", text, arrival))
 }
 
-fn time(key: &str, text: &str, Arrival { now_ms, tolerance_ms }: Arrival) -> Result<u64, String> {
+fn time(key: &str, text: &str, Arrival { now_ms, tolerance_ms, .. }: &Arrival) -> Result<u64, String> {
     let time: jiff::Timestamp =
         text.parse().map_err(|_| format!("{key}: not a time; valid: RFC 3339, like 2026-11-23T07:00:00Z"))?;
     match u64::try_from(time.as_millisecond()) {
-        Ok(ms) if ms <= now_ms.saturating_add(tolerance_ms) => Ok(ms),
+        Ok(ms) if ms <= now_ms.saturating_add(*tolerance_ms) => Ok(ms),
         Ok(_) => {
-            let most = humantime::format_duration(Duration::from_millis(tolerance_ms));
+            let most = humantime::format_duration(Duration::from_millis(*tolerance_ms));
             Err(format!(
                 "{key}: lies more than {most} in the future; valid: up to ledger.clock_tolerance ahead of this host's clock"
             ))
         }
         Err(_) => Err(format!("{key}: lies before 1970")),
+    }
+}
+
+/// What is said of an event about another decision point's decisions.
+const FORBIDDEN: &str = "the roles of this credential are for other decision points";
+
+/// The kinds of entities that a caller's outcomes may be about; none: all.
+struct Kinds(Option<Vec<Name>>);
+
+impl Kinds {
+    fn of(service: &Service, caller: &Caller) -> Self {
+        Self(caller.kinds(service))
+    }
+
+    fn admit(&self, event: Event) -> Result<Event, String> {
+        match (&event, &self.0) {
+            (Event::Outcome(OutcomeInput { subject: OutcomeSubject::Entity(kind, _), .. }), Some(kinds))
+                if !kinds.iter().any(|known| **known == **kind) =>
+            {
+                Err(FORBIDDEN.to_owned())
+            }
+            _ => Ok(event),
+        }
     }
 }
 
@@ -334,6 +376,7 @@ async fn store(
                 );
                 answer.refused.push(WireRefusedEvent { index, why });
             }
+            EventResult::Forbidden => answer.refused.push(WireRefusedEvent { index, why: FORBIDDEN.to_owned() }),
             EventResult::Conflict => answer
                 .refused
                 .push(WireRefusedEvent { index, why: "id: taken by an outcome that says something else".to_owned() }),

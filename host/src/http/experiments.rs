@@ -1,29 +1,26 @@
-//! The admin listener's experiments: how they stand, and the commands that change it.
+//! The admin listener's experiments: how they stand.
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::header::IF_MATCH;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serin_core::analysis::Observed;
-use serin_core::experiment::{Command, Experiment, Pin, Status};
+use serin_core::experiment::{Experiment, Pin, Status};
 
-use super::admin::{MAX_LIST_BYTES, answer, blocking, read, rfc3339, sent, with_progress, within_bytes};
-use super::wire::{Body, InPath};
+use super::access::Caller;
+use super::admin::{MAX_LIST_BYTES, answer, read, rfc3339, sent, with_progress, within_bytes};
+use super::wire::InPath;
 use super::{Problem, Service};
-use crate::experiments::{CommandError, ExperimentState, ExperimentStatus, Motive, Seen, read_whole};
-use crate::ledger::{AffectedOutcome, Approval, ConfirmError, LedgerReader, Reads};
+use crate::experiments::{ExperimentState, ExperimentStatus, Seen, read_whole};
+use crate::ledger::{AffectedOutcome, Approval, LedgerReader, Reads};
 use crate::report::{Report, ReportContext};
 
 /// Units of one answer.
 const MAX_AFFECTED: u32 = 10_000;
-/// Bytes of a reason, and of a name.
-const MAX_TEXT: usize = 1024;
 
 fn as_json(service: &Service, status: &ExperimentStatus) -> Value {
     let time = |ms: Option<u64>| ms.map(rfc3339);
@@ -104,7 +101,7 @@ fn warnings(service: &Service, status: &ExperimentStatus) -> Vec<String> {
     warnings
 }
 
-fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
+pub(super) fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
     let status = service.status.load();
     status.experiments.iter().find(|status| status.id == id).cloned().ok_or_else(|| {
         let known: Vec<&str> = status.experiments.iter().map(|e| e.id.as_str()).collect();
@@ -116,15 +113,29 @@ fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
     })
 }
 
+/// Refuses an experiment at a decision point that the caller's roles are not for.
+pub(super) fn reaches(caller: &Caller, status: &ExperimentStatus) -> Result<(), Problem> {
+    match &status.spec {
+        Some(spec) => caller.reaches(&spec.decision_point),
+        None => caller.reaches_all("files that are not applied"),
+    }
+}
+
 /// Every experiment.
-pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
+pub(super) async fn list(State(service): State<Arc<Service>>, caller: Caller) -> Result<Response, Problem> {
     let status = service.status.load_full();
-    let (experiments, left_out) = within_bytes(status.experiments.iter().map(|status| as_json(&service, status)))?;
+    let reached = status.experiments.iter().filter(|status| reaches(&caller, status).is_ok());
+    let (experiments, left_out) = within_bytes(reached.map(|status| as_json(&service, status)))?;
     answer(&service, json!({ "experiments": experiments, "left_out": left_out })).await
 }
 
 /// One experiment, with every change of its status.
-pub(super) async fn show(State(service): State<Arc<Service>>, InPath(id): InPath<String>) -> Result<Response, Problem> {
+pub(super) async fn show(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    InPath(id): InPath<String>,
+) -> Result<Response, Problem> {
+    reaches(&caller, &find(&service, &id)?)?;
     let shown =
         read(&service, move |service, budget| service.ledger.bounded(budget, |ledger| Ok(whole(service, ledger, &id))));
     let shown = shown.await???;
@@ -132,7 +143,7 @@ pub(super) async fn show(State(service): State<Arc<Service>>, InPath(id): InPath
 }
 
 /// An experiment with its history and approvals. Reads the ledger, so not on an async worker.
-fn whole(service: &Service, ledger: &impl Reads, id: &str) -> Result<Value, Problem> {
+pub(super) fn whole(service: &Service, ledger: &impl Reads, id: &str) -> Result<Value, Problem> {
     let status = find(service, id)?;
     let approvals = status.spec.as_ref().map(|spec| service.controller.approvals(ledger, spec)).transpose()?;
     let (approvals, lacks) = approvals.unwrap_or_default();
@@ -197,11 +208,14 @@ impl ReportFormat {
 /// What an experiment has shown.
 pub(super) async fn report(
     State(service): State<Arc<Service>>,
+    caller: Caller,
     InPath(id): InPath<String>,
     query: Result<Query<ReportQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|e| Problem::invalid("format", e.body_text()))?;
-    let status = find(&service, &id)?.status;
+    let status = find(&service, &id)?;
+    reaches(&caller, &status)?;
+    let status = status.status;
     let drawn = read(&service, move |service, budget| {
         let report = |ledger: &LedgerReader| Ok(report_of(service, ledger, &id, &status, query.recompute));
         service.ledger.bounded(budget, report).map(|report| report.map(|report| query.format.draw(&report)))
@@ -277,6 +291,7 @@ pub(super) struct AffectedQuery {
 /// Whom an experiment touched, with decisions and outcomes.
 pub(super) async fn affected(
     State(service): State<Arc<Service>>,
+    caller: Caller,
     InPath(id): InPath<String>,
     query: Result<Query<AffectedQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
@@ -286,6 +301,7 @@ pub(super) async fn affected(
         return Err(Problem::invalid("limit", format!("limit: valid: 1 to {MAX_AFFECTED}")));
     }
     let status = find(&service, &id)?;
+    reaches(&caller, &status)?;
     if let (Some(arm), Some(spec)) = (&query.arm, &status.spec)
         && !spec.arms.iter().any(|known| *known.name == **arm)
     {
@@ -322,157 +338,4 @@ pub(super) async fn affected(
         })
         .collect();
     answer(&service, json!({ "units": listed, "next": next })).await
-}
-
-/// Stops every ramp where it is.
-pub(super) async fn freeze(State(service): State<Arc<Service>>, body: Body) -> Result<Json<Value>, Problem> {
-    let motive = body.parse::<WireCommand>()?.motive()?;
-    let specs: Vec<_> =
-        service.status.load().experiments.iter().filter_map(|experiment| experiment.spec.clone()).collect();
-    let paused = blocking(&service, move |service| {
-        let paused = service.controller.freeze(&specs, &motive);
-        (service.reload)();
-        paused
-    });
-    let paused = paused.await?.map_err(refused)?;
-    let paused: Vec<&str> = paused.iter().map(|id| &**id).collect();
-    Ok(Json(json!({ "paused": paused })))
-}
-
-fn refused(error: CommandError) -> Problem {
-    let text = error.to_string();
-    match error {
-        CommandError::Ledger(error) => error.into(),
-        CommandError::NothingToApprove => Problem::new(StatusCode::CONFLICT, "nothing-to-approve", text),
-        CommandError::NoApprover(_) => Problem::new(StatusCode::CONFLICT, "not-approved", text),
-        CommandError::NotApproved(_) => Problem::new(StatusCode::CONFLICT, "not-approved", text),
-        CommandError::Changed { .. } => Problem::new(StatusCode::PRECONDITION_FAILED, "changed", text),
-        CommandError::NotPossible(_) => Problem::new(StatusCode::CONFLICT, "not-possible", text),
-    }
-}
-
-/// Takes a person's word for it that the clock is right.
-pub(super) async fn confirm_clock(State(service): State<Arc<Service>>, body: Body) -> Result<Json<Value>, Problem> {
-    let motive = body.parse::<WireCommand>()?.motive()?;
-    let confirmed = blocking(&service, move |service| service.clock_guard.confirm(&motive.by, &motive.reason)).await?;
-    match confirmed {
-        Ok(now_ms) => Ok(Json(json!({ "confirmed": rfc3339(now_ms) }))),
-        Err(error @ ConfirmError::Trusted) => {
-            Err(Problem::new(StatusCode::CONFLICT, "clock-trusted", error.to_string()))
-        }
-        Err(ConfirmError::Ledger(error)) => Err(error.into()),
-    }
-}
-
-/// Who gives a command, and why.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireCommand {
-    reason: String,
-    by: String,
-    winner: Option<String>,
-}
-
-impl WireCommand {
-    fn motive(self) -> Result<Motive, Problem> {
-        for (key, text) in [("reason", &self.reason), ("by", &self.by)] {
-            if text.trim().is_empty() || text.len() > MAX_TEXT {
-                return Err(Problem::invalid(key, format!("{key}: 1 to {MAX_TEXT} bytes of text are needed")));
-            }
-        }
-        Ok(Motive { by: self.by, reason: self.reason, evidence: Value::Null })
-    }
-}
-
-/// Carries out a command; it is in force when this has returned.
-pub(super) async fn command(
-    State(service): State<Arc<Service>>,
-    InPath((id, name)): InPath<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Value>, Problem> {
-    let judged = generation(&headers)?;
-    let wire: WireCommand = body.parse()?;
-    let request = parse(&name, wire.winner.clone())?;
-    let motive = wire.motive()?;
-    let status = find(&service, &id)?;
-    let Some(spec) = status.spec else {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "not-possible",
-            format!("its file is not applied: {}", status.error.unwrap_or(status.why)),
-        ));
-    };
-    let done = blocking(&service, move |service| {
-        match (request, status.pending) {
-            (Request::Command(command), _) => service.controller.command(&spec, &command, motive, judged).map(drop),
-            // What is approved is the file as it is.
-            (Request::Approve, pending) => {
-                let spec = pending.map_or(spec, |pending| pending.spec);
-                service.controller.approve(&spec, motive.by, motive.reason)
-            }
-            (Request::Amend, Some(pending)) => {
-                // The difference was seen in this generation.
-                let judged = judged.unwrap_or(status.status.generation);
-                service.controller.amend(&pending, motive, Some(judged)).map(drop)
-            }
-            (Request::Amend, None) => return Err(nothing_pending()),
-        }
-        .map_err(refused)?;
-        (service.reload)();
-        whole(service, &*service.ledger, &id)
-    });
-    done.await?.map(Json)
-}
-
-/// The generation of the status that a command was decided on, as `If-Match: "7"`.
-fn generation(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let mut values = headers.get_all(IF_MATCH).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let quoted = value.to_str().ok().and_then(|text| text.trim().strip_prefix('"')?.strip_suffix('"'));
-    match (quoted.and_then(|text| text.parse().ok()), values.next()) {
-        (Some(generation), None) => Ok(Some(generation)),
-        _ => Err(Problem::invalid(
-            "If-Match",
-            "If-Match: one quoted generation is needed, as GET /v1/experiments/{id} shows it; example: \"7\"",
-        )),
-    }
-}
-
-/// What a person asks for.
-enum Request {
-    Command(Command),
-    /// To approve the file.
-    Approve,
-    /// To decide on the edit of the file that waits for it.
-    Amend,
-}
-
-fn nothing_pending() -> Problem {
-    let detail = "no edit of its file waits for a decision: edit the file first, and look at `pending` in \
-                  GET /v1/experiments/{id}";
-    Problem::new(StatusCode::CONFLICT, "not-possible", detail)
-}
-
-fn parse(name: &str, winner: Option<String>) -> Result<Request, Problem> {
-    if winner.is_some() && name != "conclude" {
-        return Err(Problem::invalid("winner", "winner is for conclude"));
-    }
-    Ok(Request::Command(match name {
-        "approve" => return Ok(Request::Approve),
-        "amend" => return Ok(Request::Amend),
-        "start" => Command::Start,
-        "promote" => Command::Promote,
-        "pause" => Command::Pause,
-        "resume" => Command::Resume,
-        "abort" => Command::Abort,
-        "conclude" => match winner {
-            Some(winner) => Command::Conclude { winner: winner.into() },
-            None => return Err(Problem::invalid("winner", "winner: needed: the arm that won")),
-        },
-        _ => {
-            let valid = "no such command; valid: start, promote, pause, resume, abort, conclude, approve, amend";
-            return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-command", valid));
-        }
-    }))
 }

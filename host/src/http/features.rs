@@ -11,6 +11,7 @@ use serin_core::unique;
 use serin_core::value::Value;
 use utoipa::ToSchema;
 
+use super::access::{Caller, reaches_kind};
 use super::error::BodyRefusal;
 use super::wire::{Body, InPath, Object, WireValue};
 use super::{Problem, Service};
@@ -76,10 +77,12 @@ fn failed(error: &StoreError) -> Problem {
         BodyRefusal))]
 pub(super) async fn push(
     State(service): State<Arc<Service>>,
+    caller: Caller,
     InPath(view): InPath<String>,
     body: Body,
 ) -> Result<Json<WireUpserted>, Problem> {
     let spec = view_of(&service, &view)?;
+    reaches_kind(&service, &caller, &spec.entity).map_err(|p| service.refuse(p))?;
     let wire: WireRows = body.parse_then(&service, |rows| rows).await.map_err(|p| service.refuse(p))?;
     if wire.rows.len() > MAX_PUSH_ROWS {
         return Err(service
@@ -87,6 +90,7 @@ pub(super) async fn push(
     }
     let now_ms = service.clock.now_ms();
     let shared = Arc::clone(&service);
+    let identity = caller.name();
     let write = move || {
         let admit = |(i, row): (usize, WireRow)| {
             let admitted = spec.admit(row.entity, &row.event_time, row.values, now_ms);
@@ -94,7 +98,7 @@ pub(super) async fn push(
                 .map_err(|why| Problem::invalid(format!("rows[{i}]"), format!("rows[{i}]: {why}; no row was written")))
         };
         let rows: Vec<FeatureInput> = wire.rows.into_iter().enumerate().map(admit).collect::<Result<_, _>>()?;
-        shared.store.upsert(&spec.name, rows).map_err(|e| failed(&e))
+        shared.store.push(&spec.name, identity.as_deref(), rows).map_err(|e| failed(&e))
     };
     let written = service.lanes.push(write).await.and_then(|written| written).map_err(|p| service.refuse(p))?;
     Ok(Json(WireUpserted { written: written.written, older: written.older }))
@@ -132,9 +136,11 @@ pub struct WireFeature {
 /// Shows what is known of an entity.
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
+    caller: Caller,
     InPath((view, entity)): InPath<(String, String)>,
 ) -> Result<Json<WireFeatures>, Problem> {
     let spec = view_of(&service, &view)?;
+    reaches_kind(&service, &caller, &spec.entity)?;
     let columns: Arc<[serin_core::Name]> = spec.columns.keys().cloned().collect();
     let (shared, name, key) = (Arc::clone(&service), spec.name.clone(), entity.clone());
     let rows = service.lanes.read(move |_| shared.store.read(&[(&name, &key, &columns)]));

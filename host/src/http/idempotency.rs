@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use tokio::sync::OwnedMutexGuard;
 
+use super::access::Caller;
 use super::{Problem, Service};
 use crate::ledger::Reads as _;
 
@@ -38,6 +39,7 @@ pub enum KeyLookup {
 /// 409 where the key was used for another body, 422 where it is not a key.
 pub async fn look_up(
     service: &Arc<Service>,
+    caller: &Caller,
     headers: &HeaderMap,
     path: &'static str,
     body: &Bytes,
@@ -52,9 +54,11 @@ pub async fn look_up(
         .ok_or_else(|| {
             Problem::invalid("Idempotency-Key", "Idempotency-Key: 1 to 255 visible ASCII characters are needed")
         })?;
-    let guard = service.keys.lock(key).await;
+    // A key is its sender's: nobody gets the answer to another's request by guessing it.
+    let key = caller.name().map_or_else(|| key.to_owned(), |name| format!("{name} {key}"));
+    let guard = service.keys.lock(&key).await;
     let since = service.clock.now_ms().saturating_sub(KEPT_MS);
-    let (shared, owned, body) = (Arc::clone(service), key.to_owned(), body.clone());
+    let (shared, owned, body) = (Arc::clone(service), key.clone(), body.clone());
     // The digest, too: a large body takes a while.
     let look = move || {
         let request = crate::digest::digest(&[path.as_bytes(), b"\n", &body].concat());
@@ -63,7 +67,7 @@ pub async fn look_up(
     let looked = tokio::task::spawn_blocking(look).await;
     let (request, stored) = looked.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
     let is_same = stored.as_ref().is_none_or(|stored| stored.request == request);
-    let held = HeldKey { key: key.to_owned(), request, guard };
+    let held = HeldKey { key, request, guard };
     match stored {
         None => Ok(KeyLookup::New(held)),
         Some(stored) if is_same => Ok(KeyLookup::Answered(held, stored.status, stored.body)),

@@ -1,10 +1,13 @@
 //! HTTP: wire types, status codes, and nothing that decides.
 
+mod access;
 mod admin;
 mod admin_openapi;
+mod audit;
 mod batch;
 mod body;
 mod bytes;
+mod commands;
 mod decisions;
 mod error;
 mod events;
@@ -16,6 +19,7 @@ mod key_locks;
 mod lanes;
 mod listener;
 mod openapi;
+mod openapi_access;
 mod schemas;
 mod service;
 mod trace;
@@ -46,6 +50,7 @@ pub fn public(service: Arc<Service>) -> Router {
         .route("/healthz", get(service::healthz))
         .route("/readyz", get(service::readyz))
         .route("/openapi.json", get(openapi::serve))
+        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&service), access::authorize))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(service)
@@ -58,11 +63,11 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/plugins", get(admin::plugins))
         .route("/v1/experiments", get(experiments::list))
         .route("/v1/experiments/{id}", get(experiments::show))
-        .route("/v1/freeze", post(experiments::freeze))
-        .route("/v1/clock/confirm", post(experiments::confirm_clock))
+        .route("/v1/freeze", post(commands::freeze))
+        .route("/v1/clock/confirm", post(commands::confirm_clock))
         .route("/v1/experiments/{id}/affected", get(experiments::affected))
         .route("/v1/experiments/{id}/report", get(experiments::report))
-        .route("/v1/experiments/{id}/{command}", post(experiments::command))
+        .route("/v1/experiments/{id}/{command}", post(commands::command))
         .route("/v1/deployment", get(admin::deployment))
         .route("/v1/decisions", get(admin::decisions).post(decisions::decide_admin))
         .route("/v1/decisions/{id}", get(admin::decision))
@@ -74,7 +79,9 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/metrics", get(admin::metrics))
         .route("/healthz", get(service::healthz))
         .route("/readyz", get(service::readyz))
+        .route("/v1/audit", get(audit::list))
         .route("/openapi.json", get(openapi::serve_admin))
+        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&service), access::authorize))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))

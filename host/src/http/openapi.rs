@@ -5,6 +5,7 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::admin_openapi::AdminDocument;
+use super::openapi_access::Credentials;
 use super::{Problem, batch, decisions, events, features, service, wire};
 
 #[derive(OpenApi)]
@@ -24,7 +25,8 @@ use super::{Problem, batch, decisions, events, features, service, wire};
         service::healthz,
         service::readyz,
     ),
-    components(schemas(Problem, wire::WireRequest, wire::WireForce, wire::WireValue))
+    components(schemas(Problem, wire::WireRequest, wire::WireForce, wire::WireValue)),
+    modifiers(&Credentials)
 )]
 struct Document;
 

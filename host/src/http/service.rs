@@ -12,6 +12,7 @@ use super::bytes::ByteBudget;
 use super::key_locks::KeyLocks;
 use super::lanes::Lanes;
 use super::{Drain, Problem, ServerSettings};
+use crate::access::AccessControl;
 use crate::clock::Clock;
 use crate::decide::{DeploymentSnapshot, Point, Pool, Shadowed, Shadows};
 use crate::experiments::{Controller, Observer};
@@ -51,6 +52,8 @@ pub struct ServiceParts {
     pub max_concurrent: usize,
     /// What the listeners allow.
     pub settings: ServerSettings,
+    /// Who may do what.
+    pub access: Arc<AccessControl>,
     /// How far the host has stopped.
     pub drain: Arc<Drain>,
     /// Statuses of experiments.
@@ -76,6 +79,7 @@ pub struct Service {
     pub(super) status: Arc<ArcSwap<DeploymentStatus>>,
     pub(super) versions: Arc<ArchivedVersions>,
     pub(super) settings: ServerSettings,
+    pub(super) access: Arc<AccessControl>,
     pub(super) controller: Arc<Controller>,
     pub(super) observer: Arc<Observer>,
     pub(super) reload: Box<dyn Fn() + Send + Sync>,
@@ -107,6 +111,7 @@ impl Service {
             lanes: Lanes::new(parts.settings.admin_timeout),
             bytes: ByteBudget::new(parts.settings.max_bytes_in_flight),
             settings: parts.settings,
+            access: parts.access,
             controller: parts.controller,
             observer: parts.observer,
             reload: parts.reload,

@@ -1,8 +1,11 @@
 //! Outcomes, reversals and exposures. Each has an id of its own, so sending it twice is harmless.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use std::sync::Arc;
 
-use super::cells::unsigned;
+use rusqlite::{Connection, OptionalExtension, params};
+use serin_core::Name;
+
+use super::cells::{text, unsigned};
 use super::feeds::{WatermarkInput, store_name, store_watermark};
 use super::positions::Positions;
 
@@ -86,6 +89,8 @@ pub enum EventResult {
     UnknownDecision,
     /// A watermark as new as this one is stored.
     NotNewer,
+    /// It names a decision at a point that its sender's roles are not for.
+    Forbidden,
     /// It happened longer before the decision that it names than clocks may differ.
     BeforeDecision {
         /// When it happened, as it was sent, in milliseconds since the Unix epoch.
@@ -104,31 +109,43 @@ impl EventResult {
             Self::Conflict => "conflict",
             Self::UnknownDecision => "unknown_decision",
             Self::NotNewer => "not_newer",
+            Self::Forbidden => "forbidden",
             Self::BeforeDecision { .. } => "before_decision",
         }
     }
 }
 
-/// When an event arrived, and how far clocks may differ.
-#[derive(Debug, Clone, Copy)]
+/// When an event arrived, from whom, and how far clocks may differ.
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// Milliseconds since the Unix epoch.
     pub now_ms: u64,
     /// By how much an event may precede the decision that it names.
     pub tolerance_ms: u64,
+    /// Who sent it; none without `[access]`.
+    pub identity: Option<Name>,
+    /// The decision points whose decisions it may name; none: all.
+    pub points: Option<Arc<[Name]>>,
+}
+
+impl Arrival {
+    /// An arrival at a time, from nobody in particular.
+    pub fn at(now_ms: u64, tolerance_ms: u64) -> Self {
+        Self { now_ms, tolerance_ms, identity: None, points: None }
+    }
 }
 
 pub(super) fn store_event(
     db: &Connection,
     positions: &mut Positions,
     event: &Event,
-    arrival: Arrival,
+    arrival: &Arrival,
 ) -> Result<EventResult, rusqlite::Error> {
     match event {
         Event::Outcome(outcome) => store_outcome(db, positions, outcome, arrival),
-        Event::Reversal(reversal) => store_reversal(db, positions, reversal, arrival.now_ms),
+        Event::Reversal(reversal) => store_reversal(db, positions, reversal, arrival),
         Event::Watermark(watermark) => {
-            let is_new = store_watermark(db, watermark, arrival.now_ms)?;
+            let is_new = store_watermark(db, watermark, arrival.now_ms, arrival.identity.as_deref())?;
             Ok(if is_new { EventResult::Stored } else { EventResult::NotNewer })
         }
         Event::Exposure(exposure) => {
@@ -142,8 +159,8 @@ pub(super) fn store_event(
             };
             let written = db
                 .prepare_cached(
-                    "INSERT OR IGNORE INTO exposures (rowid, decision_id, at_ms, sent_ms, received_ms, after_seq)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT OR IGNORE INTO exposures (rowid, decision_id, at_ms, sent_ms, received_ms, after_seq, identity)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![
                     positions.exposures + 1,
@@ -151,7 +168,8 @@ pub(super) fn store_event(
                     time.at_ms,
                     time.sent_ms,
                     arrival.now_ms as i64,
-                    positions.decisions
+                    positions.decisions,
+                    arrival.identity
                 ])?;
             positions.exposures += written as i64;
             Ok(if written == 0 { EventResult::Duplicate } else { time.stored() })
@@ -175,13 +193,21 @@ impl Time {
         db: &Connection,
         at_ms: u64,
         decision_id: &str,
-        arrival: Arrival,
+        arrival: &Arrival,
     ) -> Result<Result<Self, EventResult>, rusqlite::Error> {
+        let reaches = |row: &rusqlite::Row<'_>| match &arrival.points {
+            None => true,
+            Some(points) => text(row, 1).is_ok_and(|of| points.iter().any(|point| **point == *of)),
+        };
         let decided = db
-            .prepare_cached("SELECT time_ms FROM decisions WHERE decision_id = ?1")?
+            .prepare_cached("SELECT time_ms, point FROM decisions WHERE decision_id = ?1")?
             // The time of a row that was altered is unknown, and nothing is before it.
-            .query_row([decision_id], |row| Ok(unsigned(row, 0).ok()))
+            .query_row([decision_id], |row| Ok((unsigned(row, 0).ok(), reaches(row))))
             .optional()?;
+        if decided.is_some_and(|(_, is_reached)| !is_reached) {
+            return Ok(Err(EventResult::Forbidden));
+        }
+        let decided = decided.map(|(decided_ms, _)| decided_ms);
         let (sent_ms, is_known) = (at_ms as i64, decided.is_some());
         Ok(match decided.flatten().filter(|decided_ms| at_ms < *decided_ms) {
             None => Ok(Self { at_ms: sent_ms, sent_ms: None, is_known }),
@@ -201,15 +227,29 @@ fn store_reversal(
     db: &Connection,
     positions: &mut Positions,
     reversal: &ReversalInput,
-    now_ms: u64,
+    arrival: &Arrival,
 ) -> Result<EventResult, rusqlite::Error> {
     let ReversalInput { id, reverses, at_ms } = reversal;
+    if arrival.points.is_some() {
+        // It takes back what it sent itself, and nothing of others.
+        let own = "SELECT 1 FROM outcomes WHERE id = ?1 AND identity = ?2";
+        if !db.prepare_cached(own)?.exists(params![reverses, arrival.identity])? {
+            return Ok(EventResult::Forbidden);
+        }
+    }
     let written = db
         .prepare_cached(
-            "INSERT OR IGNORE INTO outcomes (rowid, id, name, value, at_ms, received_ms, reverses)
-             VALUES (?1, ?2, '', 0, ?3, ?4, ?5)",
+            "INSERT OR IGNORE INTO outcomes (rowid, id, name, value, at_ms, received_ms, reverses, identity)
+             VALUES (?1, ?2, '', 0, ?3, ?4, ?5, ?6)",
         )?
-        .execute(params![positions.outcomes + 1, id, *at_ms as i64, now_ms as i64, reverses])?;
+        .execute(params![
+            positions.outcomes + 1,
+            id,
+            *at_ms as i64,
+            arrival.now_ms as i64,
+            reverses,
+            arrival.identity
+        ])?;
     positions.outcomes += written as i64;
     if written == 1 {
         return Ok(EventResult::Stored);
@@ -223,7 +263,7 @@ fn store_outcome(
     db: &Connection,
     positions: &mut Positions,
     outcome: &OutcomeInput,
-    arrival: Arrival,
+    arrival: &Arrival,
 ) -> Result<EventResult, rusqlite::Error> {
     let (decision_id, kind, entity) = outcome.subject.columns();
     let time = match decision_id {
@@ -238,8 +278,9 @@ fn store_outcome(
     let written = db
         .prepare_cached(
             "INSERT OR IGNORE INTO outcomes
-             (rowid, id, name, value, at_ms, sent_ms, received_ms, decision_id, entity_kind, entity, after_seq)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             (rowid, id, name, value, at_ms, sent_ms, received_ms, decision_id, entity_kind, entity, after_seq,
+              identity)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             positions.outcomes + 1,
@@ -252,7 +293,8 @@ fn store_outcome(
             decision_id,
             kind,
             entity,
-            positions.decisions
+            positions.decisions,
+            arrival.identity
         ])?;
     positions.outcomes += written as i64;
     if written == 1 {

@@ -35,6 +35,8 @@ pub struct Retention {
     pub keep_ms: Option<u64>,
     /// How long answers are kept under their idempotency keys.
     pub keep_keys_ms: u64,
+    /// The age from which entries of the audit are deleted; none keeps all.
+    pub keep_audit_ms: Option<u64>,
     /// The experiments whose specs are known.
     pub experiments: BTreeMap<Name, RowsNeeded>,
 }
@@ -152,6 +154,10 @@ pub(super) fn expire(db: &Connection, expiry: &mut Expiry, retention: &Retention
     let mut batch = Batch { watch: Stopwatch::new(), left_us: expiry.work_us };
     let keys_before_ms = now_ms.saturating_sub(retention.keep_keys_ms) as i64;
     let mut more = delete(db, "answers", "key", "time_ms < ?1", &mut batch, &keys_before_ms)?;
+    if let Some(keep_ms) = retention.keep_audit_ms {
+        let before_ms = now_ms.saturating_sub(keep_ms) as i64;
+        more |= delete(db, "audit", "seq", "time_ms < ?1", &mut batch, &before_ms)?;
+    }
     let Some(keep_ms) = retention.keep_ms else { return Ok(more) };
     let before_ms = now_ms.saturating_sub(keep_ms);
     let received_before_ms = spared.since_ms.map_or(before_ms, |since| since.min(before_ms)) as i64;

@@ -73,19 +73,24 @@ pub(super) fn store_name(db: &Connection, kind: &str, name: &str, received_ms: u
 }
 
 /// Stores a watermark that was received at `received_ms`, unless there is one as new. Says whether it did.
-pub(super) fn store_watermark(db: &Connection, watermark: &WatermarkInput, received_ms: u64) -> rusqlite::Result<bool> {
+pub(super) fn store_watermark(
+    db: &Connection,
+    watermark: &WatermarkInput,
+    received_ms: u64,
+    identity: Option<&str>,
+) -> rusqlite::Result<bool> {
     const SQL: &str = concat!(
-        "INSERT INTO watermarks (name, until_ms, gap_ms) VALUES (?1, ?2, ",
+        "INSERT INTO watermarks (name, until_ms, identity, gap_ms) VALUES (?1, ?2, ?3, ",
         first_gap!(),
         ") ON CONFLICT (name) DO UPDATE SET gap_ms = ",
         next_gap!("until_ms"),
-        ", until_ms = excluded.until_ms WHERE excluded.until_ms > until_ms"
+        ", until_ms = excluded.until_ms, identity = excluded.identity WHERE excluded.until_ms > until_ms"
     );
     const OUTAGE: &str =
         concat!(outage!(), " AND NOT EXISTS (SELECT 1 FROM watermarks WHERE name = ?1 AND until_ms >= ?3)");
     let until_ms = watermark.until_ms as i64;
     db.prepare_cached(OUTAGE)?.execute(params![watermark.name, received_ms as i64, until_ms])?;
-    let written = db.prepare_cached(SQL)?.execute(params![watermark.name, until_ms])?;
+    let written = db.prepare_cached(SQL)?.execute(params![watermark.name, until_ms, identity])?;
     Ok(written > 0)
 }
 

@@ -3,6 +3,7 @@
 
 mod affected;
 mod approvals;
+mod audit;
 mod bounded;
 mod cells;
 mod checkpoint;
@@ -45,6 +46,7 @@ use tokio::sync::oneshot;
 
 pub use affected::{AffectedOutcome, AffectedUnit};
 pub use approvals::Approval;
+pub use audit::{AuditEntry, AuditFilter, StoredAuditEntry};
 pub use clock_guard::{ClockGuard, ConfirmError};
 pub use events::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use expiry::{Retention, RowsNeeded};
@@ -364,6 +366,14 @@ impl Ledger {
     /// That the queue is full, or SQLite's error.
     pub fn note_clock(&self, clock: ClockState) -> Result<(), LedgerError> {
         self.note_and_wait(Note::Clock(clock))
+    }
+
+    /// Adds an entry to the audit, and waits until it is committed.
+    ///
+    /// # Errors
+    /// That the queue is full, or SQLite's error; then it is not known to be there.
+    pub fn audit(&self, entry: AuditEntry) -> Result<(), LedgerError> {
+        self.note_and_wait(Note::Audit(entry))
     }
 
     fn note_and_wait(&self, note: Note) -> Result<(), LedgerError> {

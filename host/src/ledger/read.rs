@@ -9,8 +9,8 @@ use super::packed::Dictionaries;
 use super::schema::{OF_UNIT, first_id};
 use super::stored::{COLUMNS, StoredRecord};
 use super::{
-    Approval, LastSeen, Ledger, LedgerError, LedgerReader, ShadowAttempt, ShadowCount, ShadowLatency, TransitionRow,
-    approvals, final_reports, history, last_seen, shadows, transitions,
+    Approval, AuditFilter, LastSeen, Ledger, LedgerError, LedgerReader, ShadowAttempt, ShadowCount, ShadowLatency,
+    StoredAuditEntry, TransitionRow, approvals, audit, final_reports, history, last_seen, shadows, transitions,
 };
 
 /// Which decisions to read.
@@ -281,6 +281,14 @@ pub trait Reads: source::Source {
     /// SQLite's error.
     fn shadow_attempts(&self, decision_id: &str) -> Result<Vec<ShadowAttempt>, LedgerError> {
         self.with(|db, dictionaries| shadows::attempts(db, dictionaries, decision_id))
+    }
+
+    /// The newest entries of the audit that match, at most `limit`.
+    ///
+    /// # Errors
+    /// SQLite's error.
+    fn audit_entries(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditEntry>, LedgerError> {
+        self.with(|db, _| audit::entries(db, filter, limit))
     }
 
     /// When a host last had this ledger open, by its clock.

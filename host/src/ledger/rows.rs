@@ -9,7 +9,7 @@ use serin_core::record::{Record, RowStatus};
 use tokio::sync::OwnedMutexGuard;
 
 use super::packing::{Dictionary, Packed, Packer};
-use super::{Approval, ClockState, FinalReport, ShadowRow};
+use super::{Approval, AuditEntry, ClockState, FinalReport, ShadowRow};
 
 /// A decision's row: the packed record and its indexed columns.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub struct DecisionRow {
     pub dictionary: Option<Arc<Dictionary>>,
     /// SHA-256 of the record's binary form and of its words.
     pub digest: String,
+    /// Who asked for it; none without `[access]`.
+    pub identity: Option<Name>,
 }
 
 impl DecisionRow {
@@ -69,6 +71,7 @@ impl DecisionRow {
             record: bytes,
             dictionary: Some(dictionary),
             digest,
+            identity: None,
         })
     }
 }
@@ -127,4 +130,6 @@ pub enum Note {
     FinalReport(FinalReport),
     /// Whether the clock is trusted.
     Clock(ClockState),
+    /// An entry of the audit.
+    Audit(AuditEntry),
 }

@@ -206,6 +206,26 @@ CREATE TABLE outages (
 ) WITHOUT ROWID;
 CREATE INDEX outcome_names_by_name ON outcome_names (name);
 ",
+    // Who: the identity of the credential.
+    "
+ALTER TABLE decisions ADD COLUMN identity TEXT;
+ALTER TABLE outcomes ADD COLUMN identity TEXT;
+ALTER TABLE exposures ADD COLUMN identity TEXT;
+ALTER TABLE watermarks ADD COLUMN identity TEXT;
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  time_ms INTEGER NOT NULL,
+  who TEXT,
+  address TEXT,
+  what TEXT NOT NULL,
+  target TEXT NOT NULL,
+  result TEXT NOT NULL,
+  count INTEGER NOT NULL
+);
+CREATE INDEX audit_by_time ON audit (time_ms);
+CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit
+BEGIN SELECT raise(ABORT, 'an entry of the audit is never changed'); END;
+",
 ];
 
 /// Finds the decisions of one unit, by probing each run of the index. A probe takes 3 µs, so a

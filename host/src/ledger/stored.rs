@@ -123,6 +123,11 @@ impl StoredRecord {
         text.map_err(RecordError::Altered)
     }
 
+    /// Its decision point; empty where the row cannot be read.
+    pub fn point(&self) -> &str {
+        self.row.as_ref().map_or("", |row| &row.beside.point)
+    }
+
     fn readable(&self) -> Result<&Stored, RecordError> {
         self.row.as_ref().map_err(|why| RecordError::Altered(why.clone()))
     }

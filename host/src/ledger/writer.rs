@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::approvals::store_approval;
+use super::audit::store_entry;
 use super::checkpoint;
 use super::events::{Arrival, Event, EventResult, store_event};
 use super::expiry::{Expiry, Retention, expire};
@@ -239,10 +240,7 @@ fn apply(transaction: &Connection, state: &mut State<'_>, job: &Job) -> Result<A
             Ok(Applied::Commit)
         }
         Job::Events(events, arrival, _) => Ok(Applied::Events(
-            events
-                .iter()
-                .map(|event| store_event(transaction, positions, event, *arrival))
-                .collect::<Result<_, _>>()?,
+            events.iter().map(|event| store_event(transaction, positions, event, arrival)).collect::<Result<_, _>>()?,
         )),
         Job::Expire(retention, _) => {
             // Its rows may be the newest.
@@ -257,6 +255,7 @@ fn apply(transaction: &Connection, state: &mut State<'_>, job: &Job) -> Result<A
                 Note::Approval(experiment, approval) => store_approval(transaction, experiment, approval)?,
                 Note::FinalReport(report) => store_final_report(transaction, report)?,
                 Note::Clock(clock) => last_seen::store(transaction, clock)?,
+                Note::Audit(entry) => store_entry(transaction, entry)?,
             }
             Ok(Applied::Note)
         }

@@ -33,7 +33,7 @@ pub(super) fn check(
         }
     };
     let engines = match Engines::new(4) {
-        Ok(engines) => Arc::new(engines.reading_cache(&config.fixed.data_dir().join("compiled"))),
+        Ok(engines) => Arc::new(engines.reading_cache(&config.fixed.compiled)),
         Err(error) => {
             findings.push(finding(dir, "sandbox", Some(format!("{error:#}"))));
             return versions;

@@ -109,6 +109,9 @@ impl Reloader {
 
     /// Records what the files ask for, each command by itself.
     fn record(&self, inner: &mut Inner, proposal: &mut DeploymentProposal) {
+        if inner.config.digest != proposal.config.digest || inner.fingerprint.is_empty() {
+            self.audit("configuration.applied", &proposal.config.digest);
+        }
         inner.config = proposal.config.clone();
         self.controller.govern(inner.config.governance.clone());
         self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);

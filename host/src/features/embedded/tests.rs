@@ -201,7 +201,7 @@ fn a_transaction_that_takes_long_ends_early_and_loses_nothing() {
     };
     let mut writer = store.writer.lock().expect("free");
     let writer = &mut writer.connection;
-    let first = within(writer, &view, &mut rows, third).expect("writes");
-    let rest = within(writer, &view, &mut rows, || true).expect("writes");
+    let first = within(writer, (&view, None), &mut rows, third).expect("writes");
+    let rest = within(writer, (&view, None), &mut rows, || true).expect("writes");
     assert_eq!((first.written, rest.written), (3, 7));
 }

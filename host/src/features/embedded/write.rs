@@ -28,8 +28,21 @@ impl EmbeddedStore {
     /// # Errors
     /// What SQLite says; then no row was written.
     pub fn upsert(&self, view: &Name, rows: impl IntoIterator<Item = FeatureInput>) -> Result<Upserted, StoreError> {
+        self.push(view, None, rows)
+    }
+
+    /// As [`EmbeddedStore::upsert`], and notes who sent the rows.
+    ///
+    /// # Errors
+    /// What SQLite says; then no row was written.
+    pub fn push(
+        &self,
+        view: &Name,
+        identity: Option<&str>,
+        rows: impl IntoIterator<Item = FeatureInput>,
+    ) -> Result<Upserted, StoreError> {
         let mut rows = rows.into_iter();
-        self.write(view, &mut rows, || true)
+        self.write(view, identity, &mut rows, || true)
     }
 
     /// Writes rows in short transactions, so that others get to write meanwhile. `rows` is read
@@ -58,7 +71,7 @@ impl EmbeddedStore {
                     spent += Duration::from_micros(watch.lap_us());
                     spent < LOAD_TIME
                 };
-                total += self.write(view, &mut batch, goes_on)?;
+                total += self.write(view, None, &mut batch, goes_on)?;
                 written(total);
                 std::thread::sleep(LOAD_PAUSE);
             }
@@ -69,13 +82,14 @@ impl EmbeddedStore {
     fn write(
         &self,
         view: &Name,
+        identity: Option<&str>,
         rows: &mut impl Iterator<Item = FeatureInput>,
         goes_on: impl FnMut() -> bool,
     ) -> Result<Upserted, StoreError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entities = Vec::new();
         let mut noted = rows.inspect(|row| entities.push(row.entity.clone()));
-        let written = within(&mut writer.connection, view, &mut noted, goes_on);
+        let written = within(&mut writer.connection, (view, identity), &mut noted, goes_on);
         // Also after an error, of which it is not said how far it came.
         self.rows.remove(view, entities.iter().map(String::as_str));
         self.forget_if_written(&mut writer);
@@ -98,14 +112,14 @@ fn batch_of<E>(rows: &mut impl Iterator<Item = Result<FeatureInput, E>>) -> Resu
 /// Writes rows in one transaction, until there are no more or `goes_on` says that it is enough.
 pub(super) fn within(
     writer: &mut Connection,
-    view: &Name,
+    of: (&Name, Option<&str>),
     rows: &mut impl Iterator<Item = FeatureInput>,
     mut goes_on: impl FnMut() -> bool,
 ) -> Result<Upserted, StoreError> {
     let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut upserted = Upserted::default();
     for row in rows.by_ref() {
-        match put(&transaction, view, row)? {
+        match put(&transaction, of, row)? {
             true => upserted.written += 1,
             false => upserted.older += 1,
         }
@@ -118,7 +132,11 @@ pub(super) fn within(
 }
 
 /// Writes one row; says whether anything of it was new.
-fn put(transaction: &Transaction<'_>, view: &Name, input: FeatureInput) -> Result<bool, StoreError> {
+fn put(
+    transaction: &Transaction<'_>,
+    (view, identity): (&Name, Option<&str>),
+    input: FeatureInput,
+) -> Result<bool, StoreError> {
     let unreadable = |e: serde_json::Error| StoreError::Row { view: view.clone(), why: e.to_string() };
     let entity = input.entity.clone();
     let mut find = transaction
@@ -145,8 +163,9 @@ fn put(transaction: &Transaction<'_>, view: &Name, input: FeatureInput) -> Resul
     let times = times.transpose().map_err(unreadable)?;
     transaction
         .prepare_cached(
-            "INSERT OR REPLACE INTO feature_rows (view, entity, event_time_ms, row, times) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO feature_rows (view, entity, event_time_ms, row, times, identity)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
-        .execute(params![&**view, entity, whole.event_time_ms as i64, values, times])?;
+        .execute(params![&**view, entity, whole.event_time_ms as i64, values, times, identity])?;
     Ok(true)
 }

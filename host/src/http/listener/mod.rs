@@ -59,10 +59,19 @@ struct Gate {
 }
 
 /// Who is at the other end of a request's connection: an extension of each request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     /// The address that it comes from.
     pub address: IpAddr,
+    /// The certificate that it has shown; none without mutual TLS.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// A client's certificate, verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Its names: `subjectAltName` of the kind DNS.
+    pub dns_names: Vec<String>,
 }
 
 /// A connection's places; given back when it is closed.
@@ -170,7 +179,7 @@ impl Gate {
         let _ = stream.set_nodelay(true);
         self.metrics.connections.get_or_create(&ListenerLabels { listener: self.name }).inc();
         let metrics = Arc::clone(&self.metrics);
-        let peer = Peer { address: peer.ip().to_canonical() };
+        let peer = Peer { address: peer.ip().to_canonical(), certificate: None };
         Some((stream, Place { name: self.name, peer, metrics, _permit: permit, _peer: of_peer }))
     }
 
@@ -202,7 +211,8 @@ impl Gate {
             stall: self.settings.stall_timeout,
         };
         let stream = Timed::new(stream, Arc::clone(&progress));
-        let served = serve_connection(stream, place.peer, progress, timeouts, router.clone(), Arc::clone(drain));
+        let served =
+            serve_connection(stream, place.peer.clone(), progress, timeouts, router.clone(), Arc::clone(drain));
         async move {
             if let Some(reason) = served.await {
                 Metrics::count(&place.metrics.connections_closed, reason);
@@ -226,7 +236,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let (progress, drain) = (Arc::clone(&tracked), Arc::clone(&leaving));
         progress.serving();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         let answer = router.clone().call(request);
         async move {
             let mut answer: Response<Body> = answer.await?;

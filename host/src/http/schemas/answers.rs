@@ -9,6 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::http::admin::WirePlugin;
+use crate::http::audit::WireAuditEntry;
 use crate::http::features::WireView;
 use crate::http::wire::WireValue;
 
@@ -18,6 +19,15 @@ pub(in crate::http) struct Plugins {
     plugins: Vec<WirePlugin>,
     /// Artifacts that the answer has no room for.
     left_out: u64,
+}
+
+/// Entries of the audit, newest first.
+#[derive(ToSchema)]
+pub(in crate::http) struct AuditEntries {
+    entries: Vec<WireAuditEntry>,
+    /// What to send as `before` for the next page; null where this is the last.
+    #[schema(required)]
+    next: Option<u64>,
 }
 
 /// The deployment in force, and what of the files is not.

@@ -5,6 +5,8 @@ mod record;
 mod report;
 mod results;
 
-pub(super) use answers::{AffectedUnits, Confirmed, Deployment, Experiment, Experiments, Paused, Plugins, Views};
+pub(super) use answers::{
+    AffectedUnits, AuditEntries, Confirmed, Deployment, Experiment, Experiments, Paused, Plugins, Views,
+};
 pub(super) use record::{DecisionRecord, DecisionRecords, Replay, UnreadableRecord};
 pub(super) use report::Report;

@@ -1,0 +1,74 @@
+//! `serin audit`: who did what.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::experiment::encoded;
+use super::{AdminArgs, Format, Outcome};
+
+/// Entries of one request.
+const PAGE: u32 = 1000;
+
+#[derive(Args)]
+pub(super) struct AuditArgs {
+    /// Only what was done at this time or later: RFC 3339, or how long ago, like 1h
+    #[arg(long, value_name = "T", default_value = "24h")]
+    since: String,
+    /// Only what was done before this time
+    #[arg(long, value_name = "T")]
+    until: Option<String>,
+    /// Only what this identity did
+    #[arg(long, value_name = "NAME")]
+    who: Option<String>,
+    /// Only this, like experiment.abort
+    #[arg(long, value_name = "KIND")]
+    what: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// Prints the entries, newest first, a page at a time.
+pub(super) fn run(args: &AuditArgs) -> Outcome {
+    let client = args.admin.client()?;
+    if args.admin.format == Format::Text {
+        println!("{:<25} {:<20} {:<16} {:<24} {:<24} ON", "AT", "WHO", "FROM", "WHAT", "RESULT");
+    }
+    let mut before: Option<u64> = None;
+    loop {
+        let mut query = format!("/v1/audit?limit={PAGE}&since={}", encoded(&args.since));
+        for (key, value) in [("until", &args.until), ("who", &args.who), ("what", &args.what)] {
+            if let Some(value) = value {
+                query += &format!("&{key}={}", encoded(value));
+            }
+        }
+        if let Some(before) = before {
+            query += &format!("&before={before}");
+        }
+        let page = client.get(&query)?;
+        for entry in page["entries"].as_array().into_iter().flatten() {
+            match args.admin.format {
+                Format::Json => println!("{entry}"),
+                Format::Text => show(entry),
+            }
+        }
+        before = page["next"].as_u64();
+        if before.is_none() {
+            return Ok(true);
+        }
+    }
+}
+
+fn show(entry: &Value) {
+    let text = |key: &str| serin_core::printable(entry[key].as_str().unwrap_or("-"));
+    let count = entry["count"].as_u64().filter(|count| *count != 1).map(|count| format!(" ({count} times)"));
+    println!(
+        "{:<25} {:<20} {:<16} {:<24} {:<24} {}{}",
+        text("at"),
+        text("who"),
+        text("address"),
+        text("what"),
+        text("result"),
+        text("target"),
+        count.unwrap_or_default()
+    );
+}

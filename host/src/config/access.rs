@@ -1,0 +1,189 @@
+//! `[access]`: who may do what.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serin_core::{Name, by_name};
+
+use crate::access::{Access, Credential, Identity, Role, Roles, TokenHash};
+use crate::deployment::PointSpec;
+
+/// Tokens that one name may have: the one in use, and the next one while it is rolled out.
+const TOKENS_A_NAME: usize = 2;
+/// Credentials in all.
+const MAX_CREDENTIALS: usize = 10_000;
+/// The name under which the host itself acts.
+const HOST: &str = "serin";
+const NAME_RULE: &str = "1 to 64 letters, digits, '.', '_', '-' and '@'";
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAccess {
+    #[serde(default, deserialize_with = "by_name::list")]
+    pub tokens: Vec<RawToken>,
+    #[serde(default, deserialize_with = "by_name::list")]
+    pub certificates: Vec<RawCertificate>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawToken {
+    pub name: String,
+    pub roles: Vec<String>,
+    pub points: Option<Vec<String>>,
+    pub sha256: String,
+    pub expires: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCertificate {
+    pub name: String,
+    pub roles: Vec<String>,
+    pub points: Option<Vec<String>>,
+    pub dns: String,
+    pub expires: Option<String>,
+}
+
+/// What a token and a certificate have in common.
+struct Entry<'r> {
+    key: String,
+    name: &'r str,
+    roles: &'r [String],
+    points: Option<&'r [String]>,
+    expires: Option<&'r str>,
+}
+
+pub(super) fn access(raw: &RawAccess, points: &IndexMap<Name, PointSpec>) -> Result<Access, String> {
+    if raw.tokens.is_empty() && raw.certificates.is_empty() {
+        return Err(
+            "access: without a token and a certificate nobody gets in; add what `serin token new` prints".to_owned()
+        );
+    }
+    if raw.tokens.len() + raw.certificates.len() > MAX_CREDENTIALS {
+        return Err(format!("access: more than {MAX_CREDENTIALS} credentials"));
+    }
+    let mut access = Access::default();
+    let mut identities: HashMap<&str, (Arc<Identity>, String)> = HashMap::new();
+    let mut tokens: HashMap<&str, usize> = HashMap::new();
+    for (at, token) in raw.tokens.iter().enumerate() {
+        let key = format!("access.tokens[{at}]");
+        let credential = credential(
+            &mut identities,
+            Entry {
+                key: key.clone(),
+                name: &token.name,
+                roles: &token.roles,
+                points: token.points.as_deref(),
+                expires: token.expires.as_deref(),
+            },
+            points,
+        )?;
+        let count = tokens.entry(&token.name).or_default();
+        *count += 1;
+        if *count > TOKENS_A_NAME {
+            return Err(format!(
+                "{key}.name = \"{}\": a name has at most {TOKENS_A_NAME} tokens, the one in use and the next one; \
+                 remove one that is out of use",
+                token.name
+            ));
+        }
+        let hash = TokenHash::parse(&token.sha256).ok_or_else(|| {
+            format!("{key}.sha256: valid: 64 hexadecimal digits, as `serin token new` prints them; never the token")
+        })?;
+        if !access.add_token(hash, credential) {
+            return Err(format!("{key}.sha256: another entry has the same; each token belongs to one name"));
+        }
+    }
+    for (at, certificate) in raw.certificates.iter().enumerate() {
+        let key = format!("access.certificates[{at}]");
+        let credential = credential(
+            &mut identities,
+            Entry {
+                key: key.clone(),
+                name: &certificate.name,
+                roles: &certificate.roles,
+                points: certificate.points.as_deref(),
+                expires: certificate.expires.as_deref(),
+            },
+            points,
+        )?;
+        let dns = &certificate.dns;
+        if dns.is_empty() || dns.len() > 253 || !dns.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)) {
+            return Err(format!(
+                "{key}.dns = \"{dns}\"; valid: a DNS name that the certificate has as subjectAltName, like \
+                 app.internal"
+            ));
+        }
+        if !access.add_certificate(dns.clone(), credential) {
+            return Err(format!("{key}.dns = \"{dns}\": another entry has it; each belongs to one name"));
+        }
+    }
+    Ok(access)
+}
+
+fn credential<'r>(
+    identities: &mut HashMap<&'r str, (Arc<Identity>, String)>,
+    entry: Entry<'r>,
+    known: &IndexMap<Name, PointSpec>,
+) -> Result<Credential, String> {
+    let Entry { key, name, roles, points, expires } = entry;
+    let is_name = (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte));
+    if !is_name {
+        return Err(format!("{key}.name = \"{name}\"; valid: {NAME_RULE}"));
+    }
+    if name == HOST {
+        return Err(format!("{key}.name = \"{HOST}\": the host itself acts under this name; choose another"));
+    }
+    let parsed: Vec<Role> = roles
+        .iter()
+        .map(|role| Role::parse(role).ok_or_else(|| format!("{key}.roles: \"{role}\"; valid: {}", Role::written())))
+        .collect::<Result<_, _>>()?;
+    if parsed.is_empty() {
+        return Err(format!("{key}.roles: at least one is needed; valid: {}", Role::written()));
+    }
+    if let Some(unknown) = points.unwrap_or_default().iter().find(|point| !known.contains_key(point.as_str())) {
+        let known: Vec<&str> = known.keys().map(|point| &**point).collect();
+        return Err(format!("{key}.points: \"{unknown}\" is no decision point; known: {}", known.join(", ")));
+    }
+    if points.is_some_and(<[String]>::is_empty) {
+        return Err(format!("{key}.points: at least one; without the key, the roles are for all"));
+    }
+    let expires_ms = expires
+        .map(|text| {
+            let time: Option<jiff::Timestamp> = text.parse().ok();
+            time.and_then(|time| u64::try_from(time.as_millisecond()).ok())
+                .ok_or_else(|| format!("{key}.expires = \"{text}\"; valid: RFC 3339, like 2027-01-01T00:00:00Z"))
+        })
+        .transpose()?;
+    let points = points.map(|points| points.iter().map(|point| point.as_str().into()).collect());
+    let identity = Arc::new(Identity::new(name.into(), Roles::of(&parsed), points));
+    let (known, first) = identities.entry(name).or_insert_with(|| (Arc::clone(&identity), key.clone()));
+    if **known != *identity {
+        return Err(format!(
+            "{key}: '{name}' has other roles or points in {first}; valid: the same in all entries of a name, or \
+             another name"
+        ));
+    }
+    Ok(Credential { identity: Arc::clone(known), expires_ms })
+}
+
+/// Whether listeners at these addresses may be open: without `[access]` only this machine may reach
+/// them.
+///
+/// # Errors
+/// Which address may not, and what to do.
+pub fn no_open_doors(access: Option<&Access>, addresses: [(&str, SocketAddr); 2]) -> Result<(), String> {
+    let open = addresses.into_iter().find(|(_, address)| !address.ip().to_canonical().is_loopback());
+    match (access, open) {
+        (None, Some((key, address))) => Err(format!(
+            "{key} = \"{address}\": others can reach this address, and without [access] everybody may do everything; \
+             valid: add [[access.tokens]], as `serin token new` prints them, or listen on 127.0.0.1"
+        )),
+        _ => Ok(()),
+    }
+}

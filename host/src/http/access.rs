@@ -1,0 +1,300 @@
+//! Who may ask for what. Every route is in the table below; one that is not is refused. Whoever may
+//! not is told why before a body is read, and what is done by commands, and read of persons, is
+//! written into the audit.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use serin_core::Name;
+
+use super::body::discard;
+use super::error::ProblemType;
+use super::{Peer, Problem, Service};
+use crate::access::{Identity, Role};
+use crate::ledger::AuditEntry;
+use crate::telemetry::Metrics;
+
+/// Bytes of a credential; a token has 70.
+const MAX_CREDENTIAL: usize = 512;
+/// Bytes of what an audited request was about.
+const MAX_TARGET: usize = 1024;
+
+/// What a route needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Nothing.
+    Nothing,
+    /// A credential.
+    Anybody,
+    /// A role.
+    Of(Role),
+    /// A role; and it is written into the audit under this name.
+    Audited(Role, &'static str),
+    /// A command on an experiment: `operate`, and for `approve` that.
+    Command,
+}
+
+const NEEDS: &[(Method, &str, Need)] = &[
+    (Method::GET, "/healthz", Need::Nothing),
+    (Method::GET, "/readyz", Need::Nothing),
+    (Method::GET, "/openapi.json", Need::Anybody),
+    (Method::POST, "/v1/decisions", Need::Of(Role::Decide)),
+    (Method::POST, "/v1/decisions/batch", Need::Of(Role::Decide)),
+    (Method::POST, "/v1/exposures", Need::Of(Role::Ingest)),
+    (Method::POST, "/v1/outcomes", Need::Of(Role::Ingest)),
+    (Method::POST, "/v1/outcomes/watermarks", Need::Of(Role::Ingest)),
+    (Method::POST, "/v1/features/{view}", Need::Of(Role::Ingest)),
+    (Method::GET, "/v1/plugins", Need::Of(Role::Read)),
+    (Method::GET, "/v1/experiments", Need::Of(Role::Read)),
+    (Method::GET, "/v1/experiments/{id}", Need::Of(Role::Read)),
+    (Method::GET, "/v1/experiments/{id}/report", Need::Of(Role::Read)),
+    (Method::GET, "/v1/deployment", Need::Of(Role::Read)),
+    (Method::GET, "/v1/features", Need::Of(Role::Read)),
+    (Method::GET, "/metrics", Need::Of(Role::Read)),
+    (Method::POST, "/v1/freeze", Need::Audited(Role::Operate, "experiments.freeze")),
+    (Method::POST, "/v1/clock/confirm", Need::Audited(Role::Operate, "clock.confirm")),
+    (Method::POST, "/v1/experiments/{id}/{command}", Need::Command),
+    (Method::GET, "/v1/experiments/{id}/affected", Need::Audited(Role::Audit, "experiment.affected")),
+    (Method::GET, "/v1/decisions", Need::Audited(Role::Audit, "records.list")),
+    (Method::GET, "/v1/decisions/{id}", Need::Audited(Role::Audit, "record.read")),
+    (Method::POST, "/v1/decisions/{id}/replay", Need::Audited(Role::Audit, "record.replay")),
+    (Method::GET, "/v1/features/{view}/{entity}", Need::Audited(Role::Audit, "features.read")),
+    (Method::GET, "/v1/audit", Need::Audited(Role::Audit, "audit.read")),
+];
+
+impl Need {
+    fn of(method: &Method, path: &str) -> Option<Self> {
+        // HEAD is served as GET is.
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        NEEDS.iter().find(|(of, route, _)| of == method && *route == path).map(|(_, _, need)| *need)
+    }
+
+    fn role(self, path: &str) -> Option<Role> {
+        match self {
+            Self::Nothing | Self::Anybody => None,
+            Self::Of(role) | Self::Audited(role, _) => Some(role),
+            Self::Command if path.ends_with("/approve") => Some(Role::Approve),
+            Self::Command => Some(Role::Operate),
+        }
+    }
+
+    /// The name in the audit; none for what is not audited.
+    fn audited(self, path: &str) -> Option<String> {
+        match self {
+            Self::Nothing | Self::Anybody | Self::Of(_) => None,
+            Self::Audited(_, what) => Some(what.to_owned()),
+            Self::Command => Some(format!("experiment.{}", path.rsplit('/').next().unwrap_or_default())),
+        }
+    }
+}
+
+/// Who asks: an argument of handlers.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Whom the credential names; none without `[access]`.
+    pub identity: Option<Arc<Identity>>,
+    /// Where the request comes from.
+    pub address: IpAddr,
+}
+
+impl Caller {
+    /// The name for rows.
+    pub(super) fn name(&self) -> Option<Name> {
+        self.identity.as_ref().map(|identity| identity.name.clone())
+    }
+
+    /// Refuses where the roles are for other decision points.
+    pub(super) fn reaches(&self, point: &str) -> Result<(), Problem> {
+        match self.identity.as_ref().filter(|identity| !identity.reaches(point)) {
+            Some(_) => Err(forbidden(POINT, "the roles of this credential are for other decision points")),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses where the roles are limited to some decision points.
+    pub(super) fn reaches_all(&self, what: &str) -> Result<(), Problem> {
+        match self.identity.as_ref().and_then(|identity| identity.points()) {
+            Some(_) => {
+                Err(forbidden(POINT, format!("{what} are no decision point's, and the roles of this credential are")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The kinds of entities at the decision points that the roles are limited to; none: all.
+    pub(super) fn kinds(&self, service: &Service) -> Option<Vec<Name>> {
+        let points = self.identity.as_ref()?.points()?;
+        let deployment = service.deployment.load();
+        let of = |point: &Name| deployment.points.get(point).map(|point| point.entities.clone()).unwrap_or_default();
+        Some(points.iter().flat_map(of).collect())
+    }
+
+    /// Refuses where a role is missing.
+    pub(super) fn has(&self, role: Role) -> Result<(), Problem> {
+        match self.identity.as_ref().filter(|identity| !identity.may(role)) {
+            Some(_) => Err(lacks(role)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses what is about a kind of entity that no decision point of the caller's has.
+pub(super) fn reaches_kind(service: &Service, caller: &Caller, kind: &str) -> Result<(), Problem> {
+    match caller.kinds(service) {
+        Some(kinds) if !kinds.iter().any(|known| **known == *kind) => {
+            Err(forbidden(POINT, "the roles of this credential are for decision points about other entities"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, Problem> {
+        // Put there by `authorize`, which every route goes through.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| forbidden(ROLE, "nobody may ask for this"))
+    }
+}
+
+/// Lets a request through to its handler, or refuses it.
+pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
+    let need = {
+        let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        Need::of(request.method(), route)
+    };
+    let address = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
+    let caller = match admit(&service, need, address, &request) {
+        Ok(caller) => caller,
+        Err(problem) => {
+            discard(request.into_body()).await;
+            return problem.into_response();
+        }
+    };
+    let Some(what) = need.and_then(|need| need.audited(request.uri().path())) else {
+        request.extensions_mut().insert(caller);
+        return next.run(request).await;
+    };
+    request.extensions_mut().insert(caller.clone());
+    audited(&service, what, caller, request, next).await
+}
+
+/// Runs a request and writes it into the audit, with what came of it.
+async fn audited(service: &Arc<Service>, what: String, caller: Caller, request: Request, next: Next) -> Response {
+    let is_read = request.method() == Method::GET;
+    let target = request.uri().path_and_query().map_or("", |all| all.as_str());
+    let target = serin_core::clipped(target, MAX_TARGET).into_owned();
+    let time_ms = service.clock.now_ms();
+    let answer = next.run(request).await;
+    let result = match answer.extensions().get::<ProblemType>() {
+        Some(ProblemType(reason)) => reason.clone(),
+        None if answer.status().is_success() => "done".to_owned(),
+        None => answer.status().as_str().to_owned(),
+    };
+    let who = caller.name().map(|name| name.to_string());
+    let entry = AuditEntry { time_ms, who, address: Some(caller.address.to_string()), what, target, result, count: 1 };
+    let shared = Arc::clone(service);
+    let written = service.lanes.command(move || shared.ledger.audit(entry)).await;
+    match written.and_then(|written| written.map_err(Problem::from)) {
+        Ok(()) => answer,
+        // What nobody would know of is not given out. A command is done, and its own row says so.
+        Err(problem) if is_read => service.refuse(problem).into_response(),
+        Err(problem) => {
+            crate::telemetry::log_limited!(error, why = problem.reason(), "a command is not in the audit");
+            answer
+        }
+    }
+}
+
+/// Whom a request's credential names, if that one may ask for this.
+fn admit(service: &Service, need: Option<Need>, address: IpAddr, request: &Request) -> Result<Caller, Problem> {
+    let access = if need == Some(Need::Nothing) { None } else { service.access.current() };
+    let Some(access) = access else { return Ok(Caller { identity: None, address }) };
+    let now_ms = service.clock.now_ms();
+    let refused = |who: Option<&str>, (reason, problem): Refusal| refuse(service, address, who, reason, problem);
+    let token = token(request).map_err(|refusal| refused(None, refusal))?;
+    let identity = match (token, request.extensions().get::<Peer>().and_then(|peer| peer.certificate.as_ref())) {
+        (Some(token), _) => access.of_token(token, now_ms),
+        (None, Some(certificate)) => access.of_certificate(&certificate.dns_names, now_ms),
+        (None, None) => {
+            let detail = "a credential is needed: 'authorization: Bearer TOKEN'";
+            return Err(refused(None, unauthorized("no-credential", detail)));
+        }
+    };
+    let identity = identity.map_err(|error| refused(None, unauthorized(error.reason(), error.to_string())))?;
+    let who = Some(&*identity.name);
+    let Some(need) = need else { return Err(refused(who, (ROLE, forbidden(ROLE, "nobody may ask for this")))) };
+    match need.role(request.uri().path()).filter(|role| !identity.may(*role)) {
+        Some(role) => Err(refused(who, (ROLE, lacks(role)))),
+        None => Ok(Caller { identity: Some(identity), address }),
+    }
+}
+
+/// Counts a refusal; too many of them are told to wait.
+fn refuse(service: &Service, address: IpAddr, who: Option<&str>, reason: &'static str, problem: Problem) -> Problem {
+    Metrics::count(&service.metrics.access_refused, reason);
+    match service.access.refuse(reason, address, who, service.clock.now_ms()) {
+        Some(seconds) => {
+            let detail = "too many requests of this address or identity were refused within a minute";
+            let wait = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-refusals", detail);
+            Problem { retry_after: Some(seconds as u32), ..wait }
+        }
+        None => problem,
+    }
+}
+
+/// Why, as metrics count it, and as it is answered.
+type Refusal = (&'static str, Problem);
+
+/// The reason of metrics where a role is missing.
+const ROLE: &str = "forbidden-role";
+/// The reason of metrics where the roles are for other decision points.
+const POINT: &str = "forbidden-point";
+
+/// The token that a request carries; none without one.
+fn token(request: &Request) -> Result<Option<&str>, Refusal> {
+    let in_query = |pair: &str| ["access_token", "token"].contains(&pair.split('=').next().unwrap_or_default());
+    if request.uri().query().is_some_and(|query| query.split('&').any(in_query)) {
+        return Err(unauthorized(
+            "credential-in-url",
+            "a credential in a URL ends up in logs, and is not accepted; valid: 'authorization: Bearer TOKEN'",
+        ));
+    }
+    bearer(request.headers())
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let malformed = || {
+        unauthorized("malformed-credential", "authorization: valid: one header, 'Bearer TOKEN', as the token was shown")
+    };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() || value.len() > MAX_CREDENTIAL {
+        return Err(malformed());
+    }
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(malformed)?;
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err(malformed());
+    }
+    Ok(Some(token))
+}
+
+fn unauthorized(reason: &'static str, detail: impl Into<String>) -> Refusal {
+    (reason, Problem { asks_for_credential: true, ..Problem::new(StatusCode::UNAUTHORIZED, reason, detail) })
+}
+
+fn lacks(role: Role) -> Problem {
+    forbidden(ROLE, format!("this needs the role '{}', which this credential does not have", role.as_str()))
+}
+
+fn forbidden(reason: &str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, reason, detail)
+}

@@ -1,0 +1,189 @@
+//! Commands of people: on an experiment, on all of them, on the clock.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::IF_MATCH;
+use axum::http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use serin_core::experiment::Command;
+
+use super::access::Caller;
+use super::admin::{blocking, rfc3339};
+use super::experiments::{find, reaches, whole};
+use super::wire::{Body, InPath};
+use super::{Problem, Service};
+use crate::experiments::{CommandError, Motive};
+use crate::ledger::ConfirmError;
+
+/// Bytes of a reason, and of a name.
+const MAX_TEXT: usize = 1024;
+
+/// Stops every ramp where it is.
+pub(super) async fn freeze(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    caller.reaches_all("all experiments")?;
+    let motive = body.parse::<WireCommand>()?.motive(&caller)?;
+    let specs: Vec<_> =
+        service.status.load().experiments.iter().filter_map(|experiment| experiment.spec.clone()).collect();
+    let paused = blocking(&service, move |service| {
+        let paused = service.controller.freeze(&specs, &motive);
+        (service.reload)();
+        paused
+    });
+    let paused = paused.await?.map_err(refused)?;
+    let paused: Vec<&str> = paused.iter().map(|id| &**id).collect();
+    Ok(Json(json!({ "paused": paused })))
+}
+
+fn refused(error: CommandError) -> Problem {
+    let text = error.to_string();
+    match error {
+        CommandError::Ledger(error) => error.into(),
+        CommandError::NothingToApprove => Problem::new(StatusCode::CONFLICT, "nothing-to-approve", text),
+        CommandError::NoApprover(_) => Problem::new(StatusCode::CONFLICT, "not-approved", text),
+        CommandError::NotApproved(_) => Problem::new(StatusCode::CONFLICT, "not-approved", text),
+        CommandError::Changed { .. } => Problem::new(StatusCode::PRECONDITION_FAILED, "changed", text),
+        CommandError::NotPossible(_) => Problem::new(StatusCode::CONFLICT, "not-possible", text),
+    }
+}
+
+/// Takes a person's word for it that the clock is right.
+pub(super) async fn confirm_clock(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    caller.reaches_all("the host's clock and its readings")?;
+    let motive = body.parse::<WireCommand>()?.motive(&caller)?;
+    let confirmed = blocking(&service, move |service| service.clock_guard.confirm(&motive.by, &motive.reason)).await?;
+    match confirmed {
+        Ok(now_ms) => Ok(Json(json!({ "confirmed": rfc3339(now_ms) }))),
+        Err(error @ ConfirmError::Trusted) => {
+            Err(Problem::new(StatusCode::CONFLICT, "clock-trusted", error.to_string()))
+        }
+        Err(ConfirmError::Ledger(error)) => Err(error.into()),
+    }
+}
+
+/// Who gives a command, and why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireCommand {
+    reason: String,
+    /// Needed without `[access]`; with it, whom the credential names acts, whatever is said here.
+    by: Option<String>,
+    winner: Option<String>,
+}
+
+impl WireCommand {
+    fn motive(self, caller: &Caller) -> Result<Motive, Problem> {
+        let by = caller.name().map(|name| name.to_string()).or(self.by).unwrap_or_default();
+        for (key, text) in [("reason", &self.reason), ("by", &by)] {
+            if text.trim().is_empty() || text.len() > MAX_TEXT {
+                return Err(Problem::invalid(key, format!("{key}: 1 to {MAX_TEXT} bytes of text are needed")));
+            }
+        }
+        Ok(Motive { by, reason: self.reason, evidence: Value::Null })
+    }
+}
+
+/// Carries out a command; it is in force when this has returned.
+pub(super) async fn command(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    InPath((id, name)): InPath<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    let judged = generation(&headers)?;
+    let wire: WireCommand = body.parse()?;
+    let request = parse(&name, wire.winner.clone())?;
+    let motive = wire.motive(&caller)?;
+    let status = find(&service, &id)?;
+    reaches(&caller, &status)?;
+    let Some(spec) = status.spec else {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "not-possible",
+            format!("its file is not applied: {}", status.error.unwrap_or(status.why)),
+        ));
+    };
+    let done = blocking(&service, move |service| {
+        match (request, status.pending) {
+            (Request::Command(command), _) => service.controller.command(&spec, &command, motive, judged).map(drop),
+            // What is approved is the file as it is.
+            (Request::Approve, pending) => {
+                let spec = pending.map_or(spec, |pending| pending.spec);
+                service.controller.approve(&spec, motive.by, motive.reason)
+            }
+            (Request::Amend, Some(pending)) => {
+                // The difference was seen in this generation.
+                let judged = judged.unwrap_or(status.status.generation);
+                service.controller.amend(&pending, motive, Some(judged)).map(drop)
+            }
+            (Request::Amend, None) => return Err(nothing_pending()),
+        }
+        .map_err(refused)?;
+        (service.reload)();
+        whole(service, &*service.ledger, &id)
+    });
+    done.await?.map(Json)
+}
+
+/// The generation of the status that a command was decided on, as `If-Match: "7"`.
+fn generation(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let mut values = headers.get_all(IF_MATCH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let quoted = value.to_str().ok().and_then(|text| text.trim().strip_prefix('"')?.strip_suffix('"'));
+    match (quoted.and_then(|text| text.parse().ok()), values.next()) {
+        (Some(generation), None) => Ok(Some(generation)),
+        _ => Err(Problem::invalid(
+            "If-Match",
+            "If-Match: one quoted generation is needed, as GET /v1/experiments/{id} shows it; example: \"7\"",
+        )),
+    }
+}
+
+/// What a person asks for.
+enum Request {
+    Command(Command),
+    /// To approve the file.
+    Approve,
+    /// To decide on the edit of the file that waits for it.
+    Amend,
+}
+
+fn nothing_pending() -> Problem {
+    let detail = "no edit of its file waits for a decision: edit the file first, and look at `pending` in \
+                  GET /v1/experiments/{id}";
+    Problem::new(StatusCode::CONFLICT, "not-possible", detail)
+}
+
+fn parse(name: &str, winner: Option<String>) -> Result<Request, Problem> {
+    if winner.is_some() && name != "conclude" {
+        return Err(Problem::invalid("winner", "winner is for conclude"));
+    }
+    Ok(Request::Command(match name {
+        "approve" => return Ok(Request::Approve),
+        "amend" => return Ok(Request::Amend),
+        "start" => Command::Start,
+        "promote" => Command::Promote,
+        "pause" => Command::Pause,
+        "resume" => Command::Resume,
+        "abort" => Command::Abort,
+        "conclude" => match winner {
+            Some(winner) => Command::Conclude { winner: winner.into() },
+            None => return Err(Problem::invalid("winner", "winner: needed: the arm that won")),
+        },
+        _ => {
+            let valid = "no such command; valid: start, promote, pause, resume, abort, conclude, approve, amend";
+            return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-command", valid));
+        }
+    }))
+}
