@@ -22,3 +22,4 @@ pub mod report;
 pub mod sandbox;
 pub mod status;
 pub mod telemetry;
+pub mod tls;

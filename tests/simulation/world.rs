@@ -105,6 +105,7 @@ impl Parts {
             metrics,
             controller: Arc::clone(&controller),
             observer: Arc::clone(&observer),
+            tls: None,
         };
         let reloader = Reloader::new(config, parts);
         reloader.start();

@@ -164,7 +164,7 @@ impl World {
         let observer = Arc::new(Observer::new(Arc::clone(&ledger)));
         let controller = Arc::new(Controller::open(ledger, clock.clone(), Arc::clone(&metrics))?);
         let runtime = Some(Runtime::load(config.fixed.threads, Arc::clone(&metrics))?);
-        let parts = ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer };
+        let parts = ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer, tls: None };
         let reloader = Reloader::new(config, parts);
         reloader.start();
         let deployment = reloader.deployment.load_full();

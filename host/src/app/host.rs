@@ -22,6 +22,7 @@ use crate::registry::{Archive, ArchiveError, Folder, Watcher};
 use crate::replay::ArchivedVersions;
 use crate::sandbox::Engines;
 use crate::telemetry::Metrics;
+use crate::tls::{Tls, TlsError};
 
 /// How to start a host.
 #[derive(Debug, Clone)]
@@ -63,6 +64,9 @@ pub enum HostError {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// TLS of the listeners.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// ONNX Runtime.
     #[error(transparent)]
     Models(#[from] RuntimeError),
@@ -102,6 +106,8 @@ pub struct Host {
     pub listen: SocketAddr,
     /// The admin listener's address.
     pub admin: SocketAddr,
+    /// How both are spoken to: `http` or `https`.
+    pub scheme: &'static str,
     /// The deployment and its files.
     pub reloader: Arc<Reloader>,
     service: Arc<Service>,
@@ -131,10 +137,11 @@ impl Host {
         for (address, key, option) in [(listen, "server.listen", "--listen"), (admin, "server.admin", "--admin")] {
             is_free(address, key, option)?;
         }
+        let tls = fixed.tls.clone().map(|settings| Tls::start(settings, clock.now_ms())).transpose()?.map(Arc::new);
         raise_descriptors(2 * fixed.server.max_connections);
         let mut parts = Parts::open(&config, options.dev, clock)?;
         let watched = watched_folders(&config);
-        let reloader = Arc::new(Reloader::new(config, parts.of_reloader()));
+        let reloader = Arc::new(Reloader::new(config, parts.of_reloader(tls.clone())));
         reloader.start();
         let watcher = watch_files(&reloader, &watched);
         let drain = Arc::<Drain>::default();
@@ -146,7 +153,8 @@ impl Host {
         }
         let (stop, stopped) = watch::channel(false);
         let bind = async |address, name| {
-            let listener = Listener::bind(address, name, fixed.server.clone(), Arc::clone(&metrics)).await;
+            let (settings, metrics) = (fixed.server.clone(), Arc::clone(&metrics));
+            let listener = Listener::bind(address, name, settings, tls.clone(), metrics).await;
             let listener = listener.map_err(system(format!("listen on {address}")))?;
             Ok::<_, HostError>((listener.local_addr().map_err(system("listen"))?, listener))
         };
@@ -161,6 +169,7 @@ impl Host {
         Ok(Self {
             listen,
             admin,
+            scheme: if tls.is_some() { "https" } else { "http" },
             reloader,
             service,
             drain,
@@ -263,7 +272,7 @@ impl Parts {
         Ok(Self { clock, metrics, ledger, store, archive, runtime, engines, clock_guard, controller, observer, folder })
     }
 
-    fn of_reloader(&mut self) -> ReloaderParts {
+    fn of_reloader(&mut self, tls: Option<Arc<Tls>>) -> ReloaderParts {
         ReloaderParts {
             folder: Arc::clone(&self.folder),
             archive: self.archive.clone(),
@@ -273,6 +282,7 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
             controller: Arc::clone(&self.controller),
             observer: Arc::clone(&self.observer),
+            tls,
         }
     }
 

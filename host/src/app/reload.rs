@@ -27,6 +27,7 @@ use crate::models::Runtime;
 use crate::registry::{Archive, Awaited, Folder, files_in};
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
+use crate::tls::Tls;
 
 /// How long a start waits for artifacts. A small folder is completely loaded when the host listens.
 /// A file that nothing names, or that is new and slow to compile, does not delay serving.
@@ -72,6 +73,7 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     controller: Arc<Controller>,
     observer: Arc<Observer>,
+    tls: Option<Arc<Tls>>,
     retain: watch::Sender<Option<Duration>>,
     /// The open windows of units under adaptive allocation.
     windows: WindowsById,
@@ -100,12 +102,14 @@ pub struct ReloaderParts {
     pub controller: Arc<Controller>,
     /// The units of the experiments.
     pub observer: Arc<Observer>,
+    /// TLS of the listeners.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Reloader {
     /// A reloader over a configuration, with nothing loaded yet.
     pub fn new(config: Config, parts: ReloaderParts) -> Self {
-        let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer } = parts;
+        let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer, tls } = parts;
         let generation = last_generation(&archive);
         let empty = DeploymentSnapshot {
             generation,
@@ -131,6 +135,7 @@ impl Reloader {
             metrics,
             controller,
             observer,
+            tls,
             retain: watch::Sender::new(config.retain),
             windows: WindowsById::default(),
             loading: Mutex::default(),
@@ -254,6 +259,7 @@ impl Reloader {
     }
 
     fn look(&self) {
+        self.look_at_certificate();
         let (files, in_force) = {
             let inner = self.inner();
             (self.read(&inner), inner.config.clone())
@@ -261,6 +267,13 @@ impl Reloader {
         // Versions of an edit that is not applied yet are kept too.
         self.models.refresh(&[&files.config, &in_force], self.clock.now_ms());
         self.swap(&mut self.inner(), Arc::new(files));
+    }
+
+    /// Puts TLS files in force that were replaced, for the handshakes to come.
+    fn look_at_certificate(&self) {
+        let Some(tls) = &self.tls else { return };
+        tls.refresh(self.clock.now_ms());
+        self.metrics.tls_certificate_expiry.set(tls.not_after_ms() as f64 / 1000.0);
     }
 
     /// Reads the files that people edit.

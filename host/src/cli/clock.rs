@@ -3,7 +3,6 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::client::Client;
 use super::{Format, Outcome, WhyArgs};
 
 #[derive(Subcommand)]
@@ -15,7 +14,7 @@ pub(super) enum ClockCommand {
 pub(super) fn run(command: ClockCommand) -> Outcome {
     let ClockCommand::Confirm(why) = command;
     let body = json!({ "reason": why.reason, "by": why.by });
-    let answer = Client::new(&why.admin.admin).post("/v1/clock/confirm", &body)?;
+    let answer = why.admin.client()?.post("/v1/clock/confirm", &body)?;
     match why.admin.format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
         Format::Text => println!("confirmed: it is {}", answer["confirmed"].as_str().unwrap_or_default()),

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::client::Client;
 use super::{AdminArgs, ChangeArgs, ExperimentCommand, Format, Outcome, WhyArgs};
 
 pub(super) fn run(command: ExperimentCommand) -> Outcome {
     match command {
         ExperimentCommand::List(args) => {
-            let answer = Client::new(&args.admin).get("/v1/experiments")?;
+            let answer = args.client()?.get("/v1/experiments")?;
             if args.format == Format::Json {
                 println!("{}", serde_json::to_string_pretty(&answer)?);
                 return Ok(true);
@@ -32,7 +31,7 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
             }
         }
         ExperimentCommand::Show { id, admin } => {
-            let experiment = Client::new(&admin.admin).get(&format!("/v1/experiments/{id}"))?;
+            let experiment = admin.client()?.get(&format!("/v1/experiments/{id}"))?;
             show(&experiment, admin.format)?;
         }
         ExperimentCommand::Affected { id, arm, admin } => affected(&id, arm.as_deref(), &admin)?,
@@ -51,7 +50,7 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
 
 pub(super) fn freeze(why: &WhyArgs) -> Outcome {
     let body = json!({ "reason": why.reason, "by": why.by });
-    let answer = Client::new(&why.admin.admin).post("/v1/freeze", &body)?;
+    let answer = why.admin.client()?.post("/v1/freeze", &body)?;
     if why.admin.format == Format::Json {
         println!("{}", serde_json::to_string_pretty(&answer)?);
         return Ok(true);
@@ -63,7 +62,7 @@ pub(super) fn freeze(why: &WhyArgs) -> Outcome {
 
 /// One line a unit, as they come: there may be more of them than fit into memory.
 fn affected(id: &str, arm: Option<&str>, admin: &AdminArgs) -> Result<(), Box<dyn std::error::Error>> {
-    let client = Client::new(&admin.admin);
+    let client = admin.client()?;
     let mut after: Option<String> = None;
     loop {
         let query = [("arm", arm), ("after", after.as_deref())]
@@ -113,7 +112,7 @@ fn send(change: &ChangeArgs, command: &str, winner: Option<String>) -> Result<()
         body["winner"] = winner.into();
     }
     let path = format!("/v1/experiments/{}/{command}", change.id);
-    let client = Client::new(&change.why.admin.admin);
+    let client = change.why.admin.client()?;
     let answer = match change.generation {
         Some(generation) => client.post_if_match(&path, generation, &body)?,
         None => client.post(&path, &body)?,

@@ -8,6 +8,7 @@ mod case_files;
 mod case_report;
 mod check;
 mod client;
+mod client_tls;
 mod clock;
 mod demo;
 mod dev;
@@ -41,6 +42,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use client_tls::TlsArgs;
 use progress::progress;
 
 /// Decides by strategies compiled to WebAssembly, and routes traffic between their versions.
@@ -244,9 +246,17 @@ struct AdminArgs {
         default_value = "http://127.0.0.1:8081"
     )]
     admin: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+impl AdminArgs {
+    fn client(&self) -> Result<client::Client, client::ClientError> {
+        client::Client::over(&self.admin, &self.tls)
+    }
 }
 
 #[derive(Args)]
@@ -293,6 +303,8 @@ struct ReportArgs {
         default_value = "http://127.0.0.1:8081"
     )]
     admin: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// The serin.toml of a stopped host: its ledger is read, and no host is asked
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

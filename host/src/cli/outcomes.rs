@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::client::Client;
+use super::client::{Client, ClientError};
+use super::client_tls::TlsArgs;
 use super::{Outcome, progress};
 use crate::features::ClosedQuotes;
 
@@ -46,11 +47,14 @@ pub(super) struct HostArgs {
     /// The admin listener, in place of the public one
     #[arg(long, value_name = "URL", env = "SERIN_ADMIN", hide_env_values = true)]
     admin: Option<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl HostArgs {
-    fn client(&self) -> Client {
-        Client::new(self.url.as_deref().or(self.admin.as_deref()).unwrap_or("http://127.0.0.1:8080"))
+    fn client(&self) -> Result<Client, ClientError> {
+        let url = self.url.as_deref().or(self.admin.as_deref());
+        Client::over(url.unwrap_or("http://127.0.0.1:8080"), &self.tls)
     }
 }
 
@@ -172,7 +176,7 @@ fn load(file: &Path, host: &HostArgs) -> Outcome {
     if !headers.iter().any(|name| name == "id") {
         return Err(format!("{}: there is no column 'id'; valid: {}", file.display(), known.join(", ")).into());
     }
-    let (client, bar, mut tally) = (host.client(), progress(None, "outcomes"), Tally::default());
+    let (client, bar, mut tally) = (host.client()?, progress(None, "outcomes"), Tally::default());
     let mut batch = Vec::with_capacity(BATCH);
     let mut record = csv::StringRecord::new();
     loop {
@@ -218,7 +222,7 @@ fn load(file: &Path, host: &HostArgs) -> Outcome {
 /// Posts a watermark.
 fn watermark(name: &str, time: &str, host: &HostArgs) -> Outcome {
     let body = json!({ "watermarks": [{ "name": name, "time": time }] });
-    let answer = host.client().post("/v1/outcomes/watermarks", &body)?;
+    let answer = host.client()?.post("/v1/outcomes/watermarks", &body)?;
     if let Some(why) = answer["refused"][0]["why"].as_str() {
         eprintln!("serin: {why}");
         return Ok(false);

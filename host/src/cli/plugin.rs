@@ -9,6 +9,7 @@ use serin_core::{bounds, message_to, printable, printable_to};
 use super::build::{BuildOptions, build};
 use super::build_scripted::ScriptedLanguage;
 use super::case_report::CaseReport;
+use super::client::Client;
 use super::general::Domain;
 use super::plugin_command::PluginCommand;
 use super::plugin_test::Update;
@@ -37,7 +38,9 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
             };
             plugin_test::run(&dir, update, watch, junit.as_deref())
         }
-        PluginCommand::Case { from_decision, dir, admin } => plugin_test::cut(&from_decision, &dir, &admin),
+        PluginCommand::Case { from_decision, dir, admin, tls } => {
+            plugin_test::cut(&from_decision, &dir, &Client::over(&admin, &tls)?)
+        }
         PluginCommand::Bench { path, against, runs, format } => {
             plugin_bench::run(&artifact(&path)?, against.as_deref(), runs, format)
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::client_tls::TlsArgs;
 use super::{Format, project};
 
 /// Commands on plugins.
@@ -70,6 +71,8 @@ pub(super) enum PluginCommand {
             default_value = "http://127.0.0.1:8081"
         )]
         admin: String,
+        #[command(flatten)]
+        tls: TlsArgs,
     },
     /// Measure time and memory a decision, over the cases
     Bench {

@@ -157,11 +157,11 @@ fn xml(manifest: &Manifest, cases: &[Ran]) -> Result<String, Failure> {
 }
 
 /// Writes `DIR/cases/decision-ID.json`: what this strategy was shown then, and what it answered.
-pub(super) fn cut(id: &str, dir: &Path, admin: &str) -> Outcome {
+pub(super) fn cut(id: &str, dir: &Path, client: &Client) -> Outcome {
     let path = dir.join("plugin.toml");
     let text = files::read_text(&path, files::MAX_TEXT_BYTES).map_err(|e| format!("{}: {e}", path.display()))?;
     let manifest = Manifest::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-    let answer = Client::new(admin).get(&format!("/v1/decisions/{id}"))?;
+    let answer = client.get(&format!("/v1/decisions/{id}"))?;
     let record = Record::parse(answer.to_string().as_bytes())?;
     let case = case_of(&record, &manifest)?;
     let folder = dir.join("cases");

@@ -21,7 +21,7 @@ pub(super) fn run(args: &ReportArgs) -> Outcome {
     let report = match &args.config {
         Some(config) => of_ledger(config, &args.id, args.recompute)?,
         None => {
-            let answer = Client::new(&args.admin)
+            let answer = Client::over(&args.admin, &args.tls)?
                 .get_text(&format!("/v1/experiments/{}/report?recompute={}", args.id, args.recompute))?;
             serde_json::from_str(&answer).map_err(|e| format!("{}: not a report: {e}", args.admin))?
         }

@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::client::Client;
 use super::{AdminArgs, Format, Outcome};
 
 pub(super) fn run(args: &AdminArgs) -> Outcome {
-    let client = Client::new(&args.admin);
+    let client = args.client()?;
     let (ready, why) = client.get_any("/readyz")?;
     let deployment = client.get("/v1/deployment")?;
     let experiments = client.get("/v1/experiments")?["experiments"].take();
@@ -107,7 +106,7 @@ fn show_views(views: &Value) {
 
 /// What of the files is not in force, and why.
 fn not_applied(deployment: &Value, experiments: &Value, plugins: &Value) -> Vec<String> {
-    let keys = ["config_error", "plugins_error", "experiments_error", "archive_error", "clock_doubt"];
+    let keys = ["config_error", "tls_error", "plugins_error", "experiments_error", "archive_error", "clock_doubt"];
     let mut all: Vec<String> = keys
         .iter()
         .filter_map(|key| Some(format!("{}: {}", key.split('_').next()?, deployment[key].as_str()?)))

@@ -22,6 +22,7 @@ use crate::experiments::Governance;
 use crate::files;
 use crate::http::ServerSettings;
 use crate::ledger::Durability;
+use crate::tls::TlsSettings;
 
 /// The longest message about one, in bytes: it may quote what the file has.
 const MAX_MESSAGE: usize = 2000;
@@ -86,6 +87,8 @@ pub struct Fixed {
     pub max_concurrent: usize,
     /// What the listeners allow.
     pub server: ServerSettings,
+    /// TLS of the listeners; none: they speak in the clear. The files themselves are reloaded.
+    pub tls: Option<TlsSettings>,
 }
 
 impl Fixed {
@@ -101,6 +104,7 @@ impl Fixed {
             ("server.threads", self.threads != other.threads),
             ("server.queue", self.queue != other.queue),
             ("server.max_concurrent", self.max_concurrent != other.max_concurrent),
+            ("server.tls", self.tls != other.tls),
         ];
         let own = pairs.into_iter().filter_map(|(key, differs)| differs.then_some(key));
         own.chain(self.server.differences(&other.server)).collect()
