@@ -54,6 +54,7 @@ mod smoke;
 mod steering;
 mod support;
 mod tidy;
+mod tls;
 mod told;
 mod upkeep;
 mod verdicts;

@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Error, ErrorKind, Read as _, Result};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -43,6 +43,33 @@ fn regular(meta: &std::fs::Metadata) -> Result<()> {
 /// What the system says, or what is wrong with the file.
 pub fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>> {
     let (file, length) = open_regular(path)?;
+    read_opened(file, length, most)
+}
+
+/// As [`read_bounded`], for a secret: it has to be this user's and nobody else's. One that root
+/// owns, as orchestrators mount them, may be readable by a group of this user's too.
+///
+/// # Errors
+/// As there, or who else can read or write it, and what to do.
+pub fn read_private(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let (file, length) = open_regular(path)?;
+    let meta = file.metadata()?;
+    let (user, mode) = (rustix::process::geteuid().as_raw(), meta.mode() & 0o777);
+    let refused = |why: String| Err(Error::new(ErrorKind::PermissionDenied, why));
+    if meta.uid() != user && meta.uid() != 0 {
+        return refused(format!(
+            "belongs to another user; valid: chown it to this user, and chmod 600 {}",
+            shown(path)
+        ));
+    }
+    let forbidden = if meta.uid() == user { 0o077 } else { 0o037 };
+    if mode & forbidden != 0 {
+        return refused(format!("others can read or write it (mode {mode:o}); valid: chmod 600 {}", shown(path)));
+    }
+    read_opened(file, length, most)
+}
+
+fn read_opened(file: File, length: u64, most: u64) -> Result<Vec<u8>> {
     if length > most {
         return Err(Error::new(ErrorKind::FileTooLarge, format!("{length} bytes; at most {most} are read")));
     }
@@ -141,6 +168,27 @@ mod tests {
         std::fs::write(&file, "kept").expect("writes");
         open_private(&file).expect("opens again");
         assert_eq!(std::fs::read(&file).expect("reads"), b"kept", "nothing is cut off");
+    }
+
+    #[test]
+    fn a_secret_is_its_owners_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let secret = dir.path().join("key");
+        std::fs::write(&secret, "secret").expect("writes");
+        let read = |mode: u32| {
+            std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).expect("sets");
+            read_private(&secret, 6).map_err(|e| e.to_string())
+        };
+        for mode in [0o600, 0o400, 0o700] {
+            assert_eq!(read(mode).as_deref(), Ok(&b"secret"[..]), "{mode:o}");
+        }
+        for mode in [0o640, 0o604, 0o602, 0o620, 0o644, 0o666] {
+            let error = read(mode).expect_err("refused");
+            assert!(
+                error.starts_with(&format!("others can read or write it (mode {mode:o}); valid: chmod 600 ")),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -23,3 +23,4 @@ pub mod report;
 pub mod sandbox;
 pub mod status;
 pub mod telemetry;
+pub mod tls;

@@ -9,6 +9,8 @@ pub struct DeploymentStatus {
     pub config_error: Option<String>,
     /// Keys of `serin.toml` that differ from those in force, and need a restart.
     pub restart_required: Vec<&'static str>,
+    /// Why the files of `[server.tls]` are not in force as they are now; those before are.
+    pub tls_error: Option<String>,
     /// Why the plugins folder cannot be read.
     pub plugins_error: Option<String>,
     /// Why nothing that is new could be applied: it could not be archived.

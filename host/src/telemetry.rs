@@ -195,7 +195,9 @@ metrics! {
     requests_in_flight (Gauge): "requests_in_flight", "Requests in flight";
     connections (Family<ListenerLabels, Gauge>): "connections", "Connections open";
     connections_closed (Family<EventLabels, Counter>):
-        "connections_closed", "Connections closed because of a bound: time, or number by peer";
+        "connections_closed", "Connections closed because of a bound (time, number by peer, resets) or a failed TLS handshake";
+    tls_certificate_expiry (Gauge<f64, AtomicU64> = not_a_number()):
+        "tls_certificate_expiry_seconds", "When the listeners' certificate expires, in seconds since 1970; NaN without TLS";
     bytes_in_flight (Gauge): "bytes_in_flight", "Bytes of request bodies and of large answers in memory";
     waiting_decisions (Gauge): "waiting_decisions", "Decisions that wait for a thread";
     live_versions (Gauge): "live_versions", "Strategy versions in memory";
@@ -210,6 +212,13 @@ metrics! {
 /// Durations by label, in the buckets of [`histogram`].
 fn seconds<L: Clone + std::hash::Hash + Eq>() -> Family<L, Histogram> {
     Family::new_with_constructor(histogram as fn() -> Histogram)
+}
+
+/// Compares with nothing, so that no alert takes it for a time.
+fn not_a_number() -> Gauge<f64, AtomicU64> {
+    let gauge = Gauge::default();
+    gauge.set(f64::NAN);
+    gauge
 }
 
 impl Metrics {

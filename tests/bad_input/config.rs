@@ -51,6 +51,22 @@ const CASES: &[Case] = &[
     ("admin = ", "idle_timeout = \"2h\"\nadmin = ", &["server.idle_timeout = \"2h\"", "valid: 10ms to 1h"]),
     ("admin = ", "shutdown_delay = \"soon\"\nadmin = ", &["server.shutdown_delay", "valid: 50ms, 10s"]),
     ("admin = ", "admin_hosts = [\"http://x\"]\nadmin = ", &["server.admin_hosts", "without scheme and port"]),
+    (
+        "admin = ",
+        "trusted_proxies = [\"10.0.0.0/33\"]\nadmin = ",
+        &["server.trusted_proxies", "\"10.0.0.0/33\"", "10.0.0.0/8"],
+    ),
+    (
+        "[server]",
+        "[server.tls]\ncert = \"a\"\nkey = \"b\"\nmin_version = \"1.1\"\n[server]",
+        &["server.tls.min_version = \"1.1\"", "valid: 1.2, 1.3"],
+    ),
+    (
+        "[server]",
+        "[server.tls]\ncert = \"\"\nkey = \"b\"\n[server]",
+        &["server.tls.cert = \"\"", "a PEM file, like tls/host.pem"],
+    ),
+    ("[server]", "[server.tls]\ncert = \"a\"\n[server]", &["[server.tls] needs key = \"tls/host.key\""]),
     ("default-risk.\"1.0.0\"", "default-risk.\"1.0\"", &["models.default-risk.\"1.0\"", "MAJOR.MINOR.PATCH"]),
     (
         "annual_income = \"number\"",

@@ -64,6 +64,18 @@ fn a_peer_has_so_many_connections_and_no_more() {
 }
 
 #[test]
+fn a_trusted_proxy_brings_more_connections_than_a_peer_may_have() {
+    let deployment = with("max_connections_per_peer = 2\ntrusted_proxies = [\"127.0.0.0/8\"]");
+    let host = Host::start(&deployment).ready();
+    let mut many: Vec<Raw> = (0..12).map(|_| Raw::connect(&host.public.address).expect("connects")).collect();
+    for one in &mut many {
+        assert!(one.send("GET /healthz HTTP/1.1\r\nhost: serin\r\n\r\n"));
+        assert_eq!(one.answer().expect("an answer").status, 200);
+    }
+    assert_eq!(closed(&host, "peer-limit"), 0.0);
+}
+
+#[test]
 fn a_connection_that_says_nothing_is_closed() {
     let deployment = with("header_timeout = \"300ms\"\nidle_timeout = \"200ms\"");
     let host = Host::start(&deployment).ready();

@@ -17,6 +17,9 @@ pub enum Kind {
 
 const CONFIGURATION: &str = r#"
 [server]
+[server.tls]
+cert = "tls/host.pem"
+key = "tls/host.key"
 [plugins]
 [experiments]
 [ledger]
@@ -141,7 +144,10 @@ impl Kind {
     pub fn base(self, table: &str, key: &str) -> Document {
         if self == Self::Configuration {
             let file = Document::of(CONFIGURATION);
+            let without_tls =
+                CONFIGURATION.replace("[server.tls]\ncert = \"tls/host.pem\"\nkey = \"tls/host.key\"\n", "");
             return match (table, key) {
+                ("server", "tls") => Document::of(&without_tls),
                 ("decision_points.welcome", "fallback") => {
                     let inline = |file: Document| file.with(table, "fallback", "{ action = \"none\" }");
                     inline(Document::of(

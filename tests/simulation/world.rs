@@ -106,6 +106,7 @@ impl Parts {
             controller: Arc::clone(&controller),
             access: Arc::default(),
             observer: Arc::clone(&observer),
+            tls: None,
         };
         let reloader = Reloader::new(config, parts);
         reloader.start();

@@ -70,11 +70,18 @@ impl Host {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("reads");
         let mut addresses =
-            line.split("http://").skip(1).map(|rest| rest.split([',', '\n']).next().unwrap_or_default().to_owned());
+            line.split("://").skip(1).map(|rest| rest.split([',', '\n']).next().unwrap_or_default().to_owned());
         let (Some(public), Some(admin)) = (addresses.next(), addresses.next()) else {
             panic!("the host did not start: {line:?}\n{}", std::fs::read_to_string(&log).unwrap_or_default());
         };
         Self { child, public: Client::new(&public), admin: Client::new(&admin), log }
+    }
+
+    /// A host that speaks TLS: its clients use these settings.
+    pub fn over_tls(mut self, tls: &ureq::tls::TlsConfig) -> Self {
+        self.public = Client::over_tls(&self.public.address, tls.clone());
+        self.admin = Client::over_tls(&self.admin.address, tls.clone());
+        self
     }
 
     /// Waits until `/readyz` says so.

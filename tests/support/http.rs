@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::Value;
+use ureq::tls::TlsConfig;
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ impl Answer {
 pub struct Client {
     /// The address, `127.0.0.1:PORT`.
     pub address: String,
+    scheme: &'static str,
     agent: ureq::Agent,
     authorization: Option<String>,
 }
@@ -35,14 +37,28 @@ pub struct Client {
 impl Client {
     /// A client of the listener at `address`.
     pub fn new(address: &str) -> Self {
+        Self::with(address, "http", TlsConfig::default())
+    }
+
+    /// As [`Client::new`], over TLS.
+    pub fn over_tls(address: &str, tls: TlsConfig) -> Self {
+        Self::with(address, "https", tls)
+    }
+
+    fn with(address: &str, scheme: &'static str, tls: TlsConfig) -> Self {
         let config = ureq::Agent::config_builder()
+            .tls_config(tls)
             .timeout_global(Some(Duration::from_secs(30)))
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .max_idle_connections(256)
             .max_idle_connections_per_host(256)
             .build();
-        Self { address: address.to_owned(), agent: config.into(), authorization: None }
+        Self { address: address.to_owned(), scheme, agent: config.into(), authorization: None }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// The same, with a token.
@@ -59,7 +75,7 @@ impl Client {
 
     /// `GET`.
     pub fn get(&self, path: &str) -> Answer {
-        answer(self.asking(self.agent.get(format!("http://{}{path}", self.address))).call()).expect("the host answers")
+        answer(self.asking(self.agent.get(self.url(path))).call()).expect("the host answers")
     }
 
     /// `POST` of JSON.
@@ -69,14 +85,14 @@ impl Client {
 
     /// `GET`, with headers.
     pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let request = self.asking(self.agent.get(format!("http://{}{path}", self.address)));
+        let request = self.asking(self.agent.get(self.url(path)));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         answer(request.call()).expect("the host answers")
     }
 
     /// Any method, without a body.
     pub fn send(&self, method: &str, path: &str) -> Answer {
-        let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
         if let Some(value) = &self.authorization {
             request = request.header("authorization", value);
         }
@@ -90,7 +106,7 @@ impl Client {
 
     /// `POST` of bytes, with headers; none where nobody answers.
     pub fn post_bytes(&self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Option<Answer> {
-        let mut request = self.asking(self.agent.post(format!("http://{}{path}", self.address)));
+        let mut request = self.asking(self.agent.post(self.url(path)));
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
             request = request.content_type("application/json");
         }

@@ -174,6 +174,7 @@ impl World {
             controller,
             observer,
             access: Arc::default(),
+            tls: None,
         };
         let reloader = Reloader::new(config, parts);
         reloader.start();

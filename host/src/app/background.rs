@@ -41,6 +41,8 @@ pub(super) fn watched_folders(config: &Config) -> Vec<PathBuf> {
     };
     let mut folders = vec![config.fixed.plugins.clone(), config.fixed.experiments.clone(), parent(&config.path)];
     folders.extend(config.models.values().map(parent));
+    let tls = config.fixed.tls.iter();
+    folders.extend(tls.flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]).flatten().map(parent));
     folders.sort();
     folders.dedup();
     for folder in &folders {

@@ -3,6 +3,7 @@
 
 mod plugins;
 mod surroundings;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub fn check(path: &Path) -> Vec<Finding> {
     let mut findings = vec![finding(path, "configuration", moved)];
     findings.extend(unreadable);
     surroundings::check(&config, &recorded, &mut findings);
+    tls::check(&config, &mut findings);
     let pins: Vec<Pin> = wanted(&config, &candidates).into_iter().chain(recorded.specs.pins()).collect();
     let versions = plugins::check(&config, &pins, recorded.archive.as_ref(), &mut findings);
     let models = Arc::new(check_models(&config, &recorded, &mut findings));

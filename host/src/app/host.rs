@@ -23,6 +23,7 @@ use crate::registry::{Archive, ArchiveError, Folder, Watcher};
 use crate::replay::ArchivedVersions;
 use crate::sandbox::Engines;
 use crate::telemetry::Metrics;
+use crate::tls::{Tls, TlsError};
 
 /// How to start a host.
 #[derive(Debug, Clone)]
@@ -64,6 +65,9 @@ pub enum HostError {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// TLS of the listeners.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// ONNX Runtime.
     #[error(transparent)]
     Models(#[from] RuntimeError),
@@ -103,6 +107,8 @@ pub struct Host {
     pub listen: SocketAddr,
     /// The admin listener's address.
     pub admin: SocketAddr,
+    /// How both are spoken to: `http` or `https`.
+    pub scheme: &'static str,
     /// The deployment and its files.
     pub reloader: Arc<Reloader>,
     service: Arc<Service>,
@@ -135,10 +141,11 @@ impl Host {
         for (address, key, option) in [(listen, "server.listen", "--listen"), (admin, "server.admin", "--admin")] {
             is_free(address, key, option)?;
         }
+        let tls = fixed.tls.clone().map(|settings| Tls::start(settings, clock.now_ms())).transpose()?.map(Arc::new);
         raise_descriptors(2 * fixed.server.max_connections);
         let mut parts = Parts::open(&config, options.dev, clock)?;
         let watched = watched_folders(&config);
-        let reloader = Arc::new(Reloader::new(config, parts.of_reloader()));
+        let reloader = Arc::new(Reloader::new(config, parts.of_reloader(tls.clone())));
         reloader.start();
         let watcher = watch_files(&reloader, &watched);
         let drain = Arc::<Drain>::default();
@@ -150,7 +157,8 @@ impl Host {
         }
         let (stop, stopped) = watch::channel(false);
         let bind = async |address, name| {
-            let listener = Listener::bind(address, name, fixed.server.clone(), Arc::clone(&metrics)).await;
+            let (settings, metrics) = (fixed.server.clone(), Arc::clone(&metrics));
+            let listener = Listener::bind(address, name, settings, tls.clone(), metrics).await;
             let listener = listener.map_err(system(format!("listen on {address}")))?;
             Ok::<_, HostError>((listener.local_addr().map_err(system("listen"))?, listener))
         };
@@ -167,6 +175,7 @@ impl Host {
         Ok(Self {
             listen,
             admin,
+            scheme: if tls.is_some() { "https" } else { "http" },
             reloader,
             service,
             drain,
@@ -291,7 +300,7 @@ impl Parts {
         })
     }
 
-    fn of_reloader(&mut self) -> ReloaderParts {
+    fn of_reloader(&mut self, tls: Option<Arc<Tls>>) -> ReloaderParts {
         ReloaderParts {
             folder: Arc::clone(&self.folder),
             archive: self.archive.clone(),
@@ -302,6 +311,7 @@ impl Parts {
             controller: Arc::clone(&self.controller),
             observer: Arc::clone(&self.observer),
             access: Arc::clone(&self.access),
+            tls,
         }
     }
 

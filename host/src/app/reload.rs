@@ -29,6 +29,7 @@ use crate::models::Runtime;
 use crate::registry::{Archive, Awaited, Folder, files_in};
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
+use crate::tls::Tls;
 
 /// How long a start waits for artifacts. A small folder is completely loaded when the host listens.
 /// A file that nothing names, or that is new and slow to compile, does not delay serving.
@@ -74,6 +75,7 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     controller: Arc<Controller>,
     observer: Arc<Observer>,
+    tls: Option<Arc<Tls>>,
     retain: watch::Sender<Retain>,
     access: Arc<AccessControl>,
     /// The open windows of units under adaptive allocation.
@@ -105,12 +107,15 @@ pub struct ReloaderParts {
     pub observer: Arc<Observer>,
     /// Who may do what.
     pub access: Arc<AccessControl>,
+    /// TLS of the listeners.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Reloader {
     /// A reloader over a configuration, with nothing loaded yet.
     pub fn new(config: Config, parts: ReloaderParts) -> Self {
-        let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer, access } = parts;
+        let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer, access, tls } =
+            parts;
         let generation = last_generation(&archive);
         let empty = DeploymentSnapshot {
             generation,
@@ -137,6 +142,7 @@ impl Reloader {
             metrics,
             controller,
             observer,
+            tls,
             retain: watch::Sender::new(config.retain),
             access,
             windows: WindowsById::default(),
@@ -261,6 +267,7 @@ impl Reloader {
     }
 
     fn look(&self) {
+        self.look_at_certificate();
         let (files, in_force) = {
             let inner = self.inner();
             (self.read(&inner), inner.config.clone())
@@ -297,6 +304,13 @@ impl Reloader {
         if let Err(error) = self.controller.ledger().audit(entry) {
             tracing::error!(%error, what, "is not in the audit");
         }
+    }
+
+    /// Puts TLS files in force that were replaced, for the handshakes to come.
+    fn look_at_certificate(&self) {
+        let Some(tls) = &self.tls else { return };
+        tls.refresh(self.clock.now_ms());
+        self.metrics.tls_certificate_expiry.set(tls.not_after_ms() as f64 / 1000.0);
     }
 
     /// Reads the files that people edit.

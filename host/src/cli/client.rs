@@ -3,18 +3,24 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use ureq::tls::TlsConfig;
+
+use super::client_tls::{TlsArgs, TlsFileError, hint};
 
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     /// Nobody answered.
-    #[error("{url}: {error}; is the host running there?")]
+    #[error("{url}: {error}; {}", hint(error))]
     Unreachable {
         /// What was called.
         url: String,
         /// What happened.
         error: ureq::Error,
     },
+    /// A file that TLS needs.
+    #[error(transparent)]
+    File(#[from] TlsFileError),
     /// It answered with an error.
     #[error("{url}: {status}: {detail}")]
     Refused {
@@ -35,19 +41,30 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// A client of the listener at `base`, which speaks in the clear.
     pub(super) fn new(base: &str) -> Self {
+        Self::with(base, "http", TlsConfig::default())
+    }
+
+    /// A client of the listener at `base`. Without a scheme it speaks TLS if an option says how.
+    pub(super) fn over(base: &str, tls: &TlsArgs) -> Result<Self, ClientError> {
+        Ok(Self::with(base, if tls.is_given() { "https" } else { "http" }, tls.config()?))
+    }
+
+    fn with(base: &str, scheme: &str, tls: TlsConfig) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(30)))
             .http_status_as_error(false)
+            .tls_config(tls)
             .build();
         let base = base.trim_end_matches('/');
         // HOST:PORT is what a host prints and what `serve --admin` takes.
-        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        let base = if base.contains("://") { base.to_owned() } else { format!("{scheme}://{base}") };
         Self { base, token: None, agent: config.into() }
     }
 
     /// Sends this token with every request.
-    pub(super) fn with(self, token: Option<String>) -> Self {
+    pub(super) fn bearing(self, token: Option<String>) -> Self {
         Self { token, ..self }
     }
 

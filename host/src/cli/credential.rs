@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::Outcome;
 use super::client::Client;
+use super::client_tls::TlsArgs;
 use crate::access::{Role, Token, TokenHash};
 use crate::files;
 
@@ -20,15 +21,18 @@ pub(super) struct CredentialArgs {
     /// A file with the token that the host asks for [default: the variable SERIN_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl CredentialArgs {
     /// A client of the listener at `base`.
     ///
     /// # Errors
-    /// That the file cannot be read, or holds no token.
+    /// That a file cannot be read, or holds no token and no certificate.
     pub fn client(&self, base: &str) -> Result<Client, String> {
-        Ok(Client::new(base).with(self.token()?))
+        let client = Client::over(base, &self.tls).map_err(|error| error.to_string())?;
+        Ok(client.bearing(self.token()?))
     }
 
     fn token(&self) -> Result<Option<String>, String> {

@@ -9,6 +9,7 @@ mod case_files;
 mod case_report;
 mod check;
 mod client;
+mod client_tls;
 mod clock;
 mod credential;
 mod demo;

@@ -20,7 +20,8 @@ pub(super) fn run(args: ServeArgs) -> Outcome {
         let options = Options { config: args.config, listen: args.listen, admin: args.admin, dev, looks };
         let host = Host::start(options, Arc::new(SystemClock)).await?;
         // Scripts wait for this line; it names the ports where 0 was asked for.
-        println!("serin listens on http://{}, admin on http://{}", host.listen, host.admin);
+        let scheme = host.scheme;
+        println!("serin listens on {scheme}://{}, admin on {scheme}://{}", host.listen, host.admin);
         std::io::stdout().flush()?;
         for unready in host.reloader.deployment.load().unready() {
             tracing::warn!("{unready}");

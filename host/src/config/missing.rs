@@ -29,6 +29,9 @@ pub(super) fn missing(text: &str) -> Option<String> {
             lacks.extend(lacking(text, &format!("models.{name}.\"{version}\""), model, &["path"]));
         }
     }
+    if let Some(Value::Table(tls)) = file.get("server").and_then(|server| server.get("tls")) {
+        lacks.extend(lacking(text, "server.tls", tls, &["cert", "key"]));
+    }
     for (name, keys) in [("global_holdout", &["unit", "share"][..]), ("governance", &["approvals"])] {
         if let Some(Value::Table(table)) = file.get(name) {
             lacks.extend(lacking(text, name, table, keys));

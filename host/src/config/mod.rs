@@ -24,6 +24,7 @@ use crate::experiments::Governance;
 use crate::files;
 use crate::http::ServerSettings;
 use crate::ledger::Durability;
+use crate::tls::TlsSettings;
 
 pub use access::no_open_doors;
 
@@ -103,6 +104,8 @@ pub struct Fixed {
     pub max_concurrent: usize,
     /// What the listeners allow.
     pub server: ServerSettings,
+    /// TLS of the listeners; none: they speak in the clear. The files themselves are reloaded.
+    pub tls: Option<TlsSettings>,
 }
 
 /// The folder that a file is in.
@@ -124,6 +127,7 @@ impl Fixed {
             ("server.threads", self.threads != other.threads),
             ("server.queue", self.queue != other.queue),
             ("server.max_concurrent", self.max_concurrent != other.max_concurrent),
+            ("server.tls", self.tls != other.tls),
         ];
         let own = pairs.into_iter().filter_map(|(key, differs)| differs.then_some(key));
         own.chain(self.server.differences(&other.server)).collect()

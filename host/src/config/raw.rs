@@ -59,6 +59,19 @@ pub(super) struct RawServer {
     pub admin_timeout: Option<String>,
     #[serde(default)]
     pub admin_hosts: Vec<String>,
+    #[serde(default)]
+    pub trusted_proxies: Vec<String>,
+    #[serde(default, deserialize_with = "by_name::optional")]
+    pub tls: Option<RawTls>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub cert: String,
+    pub key: String,
+    pub client_ca: Option<String>,
+    pub min_version: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

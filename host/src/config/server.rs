@@ -1,14 +1,20 @@
-//! The keys of `[server]` that bound connections and requests.
+//! The keys of `[server]` that bound connections and requests, and `[server.tls]`.
 
+use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serin_core::manifest::duration_ms;
 
-use super::raw::{RawLedger, RawServer};
+use super::raw::{RawLedger, RawServer, RawTls};
 use crate::http::ServerSettings;
+use crate::tls::{MinVersion, TlsSettings};
 
 /// The longest time that a key takes: an hour is more than any balancer waits.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// Every connection's address is compared with them.
+const MAX_PROXIES: usize = 256;
 
 /// A number from 1 to `max`.
 pub(super) fn bounded(key: &str, value: Option<usize>, default: usize, max: usize) -> Result<usize, String> {
@@ -58,6 +64,7 @@ pub(super) fn settings(raw: &RawServer, ledger: &RawLedger) -> Result<ServerSett
         admin_timeout: time("admin_timeout", raw.admin_timeout.as_ref(), default.admin_timeout, some)?,
         clock_tolerance: clock_tolerance(ledger.clock_tolerance.as_deref(), default.clock_tolerance)?,
         admin_hosts: admin_hosts(&raw.admin_hosts)?,
+        trusted_proxies: trusted_proxies(&raw.trusted_proxies)?,
     })
 }
 
@@ -85,4 +92,37 @@ fn admin_hosts(names: &[String]) -> Result<Vec<String>, String> {
         }
     };
     names.iter().map(valid).collect()
+}
+
+fn trusted_proxies(networks: &[String]) -> Result<Vec<IpNet>, String> {
+    if networks.len() > MAX_PROXIES {
+        return Err(format!("server.trusted_proxies: {} of them; valid: at most {MAX_PROXIES}", networks.len()));
+    }
+    let valid = |text: &String| {
+        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        network.ok_or_else(|| {
+            format!("server.trusted_proxies: {text:?} is no address; valid: addresses and networks, like 10.0.0.0/8")
+        })
+    };
+    networks.iter().map(valid).collect()
+}
+
+/// `[server.tls]`. The files are read where they are used.
+pub(super) fn tls(raw: Option<&RawTls>, dir: &Path) -> Result<Option<TlsSettings>, String> {
+    let Some(raw) = raw else { return Ok(None) };
+    let file = |key: &str, path: &String| match path.is_empty() {
+        true => Err(format!("server.tls.{key} = \"\": not a path; valid: that of a PEM file, like tls/host.pem")),
+        false => Ok(dir.join(path)),
+    };
+    let min_version = match raw.min_version.as_deref() {
+        None | Some("1.2") => MinVersion::Tls12,
+        Some("1.3") => MinVersion::Tls13,
+        Some(other) => return Err(format!("server.tls.min_version = \"{other}\"; valid: 1.2, 1.3")),
+    };
+    Ok(Some(TlsSettings {
+        cert: file("cert", &raw.cert)?,
+        key: file("key", &raw.key)?,
+        client_ca: raw.client_ca.as_ref().map(|path| file("client_ca", path)).transpose()?,
+        min_version,
+    }))
 }

@@ -16,7 +16,7 @@ use serin_core::{NAME_RULE, Name, NameMap, is_name};
 
 use super::access;
 use super::raw::{RawConfig, RawGlobalHoldout, RawGovernance, RawLayer, RawPoint, RawView};
-use super::server::{bounded, settings};
+use super::server::{bounded, settings, tls};
 use super::{Config, Fixed, Retain, folder_of};
 use crate::deployment::{ContextField, FallbackAction, GlobalHoldout, Layer, PointSchema, PointSpec, ViewSpec};
 use crate::experiments::Governance;
@@ -167,6 +167,7 @@ fn fixed(raw: &RawConfig, dir: &Path) -> Result<Fixed, String> {
         queue: bounded("queue", raw.server.queue, 1024, 1 << 20)?,
         max_concurrent: bounded("max_concurrent", raw.server.max_concurrent, 2048, 1 << 20)?,
         server: settings(&raw.server, &raw.ledger)?,
+        tls: tls(raw.server.tls.as_ref(), dir)?,
     })
 }
 

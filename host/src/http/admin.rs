@@ -106,6 +106,7 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
         "generation": deployment.generation,
         "config_error": status.config_error,
         "restart_required": status.restart_required,
+        "tls_error": status.tls_error,
         "plugins_error": status.plugins_error,
         "experiments_error": status.experiments_error,
         "archive_error": status.archive_error,

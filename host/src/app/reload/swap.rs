@@ -56,6 +56,7 @@ impl Reloader {
             config_error: files.config_error.clone(),
             restart_required: files.restart_required.clone(),
             experiments_error: files.experiments_error.clone(),
+            tls_error: self.tls.as_ref().and_then(|tls| tls.error()),
             plugins_error: self.folder.trouble(),
             ..DeploymentStatus::default()
         };
@@ -137,6 +138,7 @@ impl Reloader {
         status.experiments = built.experiments;
         status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
         status.warnings = unreached(&inner.config, &status.experiments);
+        status.warnings.extend(self.tls.as_ref().and_then(|tls| tls.warning(self.clock.now_ms())));
         status.subjects = subjects(&inner.config, &status.experiments);
         self.say_experiments(&status);
         self.follow(&status);
@@ -247,6 +249,11 @@ impl Reloader {
         }
         if status.restart_required != before.restart_required && !status.restart_required.is_empty() {
             tracing::warn!(keys = ?status.restart_required, "restart required for these keys; the rest applies");
+        }
+        if status.tls_error != before.tls_error
+            && let Some(error) = &status.tls_error
+        {
+            tracing::error!(error, "the TLS files are not applied; those that were in force stay");
         }
         if status.archive_error != before.archive_error
             && let Some(error) = &status.archive_error

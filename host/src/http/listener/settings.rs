@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// The bounds of both listeners. Each but one is a key of `[server]` of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -31,6 +33,8 @@ pub struct ServerSettings {
     pub clock_tolerance: Duration,
     /// Names in `Host` that the admin listener answers to, beside its addresses.
     pub admin_hosts: Vec<String>,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Default for ServerSettings {
@@ -51,6 +55,7 @@ impl Default for ServerSettings {
             admin_timeout: Duration::from_secs(10),
             clock_tolerance: Duration::from_secs(5 * 60),
             admin_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -72,6 +77,7 @@ impl ServerSettings {
             ("server.admin_timeout", self.admin_timeout != other.admin_timeout),
             ("ledger.clock_tolerance", self.clock_tolerance != other.clock_tolerance),
             ("server.admin_hosts", self.admin_hosts != other.admin_hosts),
+            ("server.trusted_proxies", self.trusted_proxies != other.trusted_proxies),
         ];
         pairs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }

@@ -40,6 +40,9 @@ pub(in crate::http) struct Deployment {
     config_error: Option<String>,
     /// Keys of `serin.toml` that differ from those in force, and need a restart.
     restart_required: Vec<String>,
+    /// Why the files of `[server.tls]` are not in force as they are now; those before are.
+    #[schema(required)]
+    tls_error: Option<String>,
     /// Why the plugins folder cannot be read.
     #[schema(required)]
     plugins_error: Option<String>,

@@ -1,0 +1,91 @@
+//! How commands verify a host that speaks TLS, and how they identify themselves to it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+
+use crate::files;
+
+/// A file of these options that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{option} {file}: {why}")]
+pub(super) struct TlsFileError {
+    option: &'static str,
+    file: String,
+    why: String,
+}
+
+/// Options of commands that talk to a host.
+#[derive(Args, Clone, Default)]
+pub(super) struct TlsArgs {
+    /// The CA of the host's certificate (PEM), for https; without it, the public CAs
+    #[arg(long, value_name = "FILE", env = "SERIN_CA", hide_env_values = true)]
+    ca: Option<PathBuf>,
+    /// A certificate of this client (PEM), where the host asks for one
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// Whether any of them is given: then a host without a scheme speaks TLS.
+    pub(super) fn is_given(&self) -> bool {
+        self.ca.is_some() || self.cert.is_some()
+    }
+
+    /// Reads the files.
+    pub(super) fn config(&self) -> Result<TlsConfig, TlsFileError> {
+        let mut config = TlsConfig::builder();
+        if let Some(ca) = &self.ca {
+            config = config.root_certs(RootCerts::from(certificates("--ca", ca)?));
+        }
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            let client = ClientCert::new_with_certs(&certificates("--cert", cert)?, private_key(key)?);
+            config = config.client_cert(Some(client));
+        }
+        Ok(config.build())
+    }
+}
+
+fn certificates(option: &'static str, path: &Path) -> Result<Vec<Certificate<'static>>, TlsFileError> {
+    let refused = |why: String| TlsFileError { option, file: files::shown(path), why };
+    let pem = files::read_bounded(path, files::MAX_TEXT_BYTES).map_err(|error| refused(error.to_string()))?;
+    let mut all = Vec::new();
+    for item in parse_pem(&pem) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => all.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(refused(error.to_string())),
+        }
+    }
+    match all.is_empty() {
+        true => Err(refused("holds no certificate; valid: PEM, like -----BEGIN CERTIFICATE-----".to_owned())),
+        false => Ok(all),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKey<'static>, TlsFileError> {
+    let refused = |why: String| TlsFileError { option: "--key", file: files::shown(path), why };
+    let pem = files::read_private(path, files::MAX_TEXT_BYTES).map_err(|error| refused(error.to_string()))?;
+    PrivateKey::from_pem(&pem).map_err(|error| {
+        refused(format!("{error}; valid: PEM of an unencrypted key, like -----BEGIN PRIVATE KEY-----"))
+    })
+}
+
+/// What to do about a failed call, by what failed.
+pub(super) fn hint(error: &ureq::Error) -> &'static str {
+    let of_tls = match error {
+        ureq::Error::Io(error) => error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()),
+        ureq::Error::Rustls(error) => Some(error),
+        _ => None,
+    };
+    match of_tls {
+        None => "is the host running there?",
+        Some(rustls::Error::InvalidCertificate(_)) => "name the CA of its certificate with --ca FILE",
+        Some(rustls::Error::AlertReceived(_)) => "does it ask for a certificate? --cert FILE --key FILE",
+        Some(_) => "does it speak TLS there? Without, its URL begins with http://",
+    }
+}
