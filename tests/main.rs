@@ -37,6 +37,7 @@ mod merged;
 mod models;
 mod models_page;
 mod openapi_fuzz;
+mod operating;
 mod outage;
 mod plan;
 mod records;
