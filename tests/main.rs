@@ -24,6 +24,7 @@ mod experiments;
 mod feature_files;
 mod features;
 mod feeds;
+mod fuzz;
 mod groups;
 mod hostile;
 mod http;
