@@ -8,6 +8,7 @@ mod agreement;
 mod audit;
 mod author;
 mod author_docs;
+mod backup;
 mod bad_input;
 mod bandits;
 mod boundary;

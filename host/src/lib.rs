@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod app;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -20,5 +21,6 @@ pub mod registry;
 pub mod replay;
 pub mod report;
 pub mod sandbox;
+pub mod snapshot;
 pub mod status;
 pub mod telemetry;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backup;
 mod build;
 mod build_error;
 mod build_scripted;
@@ -88,6 +89,10 @@ enum Command {
     Report(ReportArgs),
     /// Run recorded decisions again
     Replay(ReplayArgs),
+    /// Write the ledger, the features and the archive to one file; the host may be running
+    Backup(backup::BackupArgs),
+    /// Restore a stopped host from a file that `backup` has written
+    Restore(backup::RestoreArgs),
     /// Load features
     #[command(subcommand)]
     Features(features::FeaturesCommand),
@@ -363,6 +368,8 @@ pub fn main() -> ExitCode {
         Command::Clock(command) => clock::run(command),
         Command::Report(args) => report::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Backup(args) => backup::back_up(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Features(command) => features::run(command),
         Command::Models(command) => models::run(command),
         Command::Outcomes(command) => outcomes::run(&command),
