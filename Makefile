@@ -8,7 +8,7 @@ PYTHON_PLUGINS := plugins/outreach-hardship plugins/outreach-explore
 JAVASCRIPT_PLUGINS := plugins/outreach-uplift
 PLUGINS := plugins/outreach-rules plugins/outreach-rules-next plugins/outreach-score plugins/outreach-tenure
 
-.PHONY: setup build release demo test test-python test-javascript soak bench lint
+.PHONY: setup build release demo test test-python test-javascript soak fuzz bench lint
 
 # Installs what is missing, and says what and why. Quick where nothing is.
 setup:
@@ -61,6 +61,12 @@ lint:
 soak: setup
 	SERIN_SEEDS=$(or $(SECONDS),3600)s cargo nextest run --locked --workspace --success-output immediate --profile soak \
 		-E 'test(::seeds_that_are_asked_for)'
+
+# New mutations of the corpus in tests/fuzz, for an hour a target or for as many seconds as are asked for. What is found
+# is kept there, and `make test` gives it to the target ever after.
+fuzz: setup
+	FUZZ_SECONDS=$(or $(SECONDS),3600) cargo nextest run --locked --workspace --success-output immediate --profile soak \
+		-E 'test(/^fuzz::mutated/)'
 
 # One table, and the same as JSON in $(TARGET)/bench.json.
 bench: release

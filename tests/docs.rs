@@ -23,10 +23,13 @@ fn every_link_of_the_documents_leads_somewhere() {
         "README.md",
         "ARCHITECTURE.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
         "host/CONFIGURATION.md",
         "host/EXPERIMENTS.md",
         "host/FEATURES.md",
         "host/MODELS.md",
+        "host/OPERATING.md",
         "host/OUTCOMES.md",
         "host/demo/models/default-risk.md",
     ] {

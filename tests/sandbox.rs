@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::hostile::fails;
 use crate::support::{Host, eventually, misbehaving, outcome, wat};
 
 fn request(mode: &str) -> Value {
@@ -42,20 +43,7 @@ fn every_broken_answer_is_a_typed_failure_and_the_fallback_serves() {
         ("call_model_bad_row", "refusal", "MODEL_FAILED: row 0"),
         ("call_model_unknown", "refusal", "MODEL_FAILED: unknown-model"),
     ] {
-        let answer = host.decide(&request(mode));
-        assert_eq!(
-            (answer["action"].as_str(), answer["served_by"].as_str()),
-            (Some("none"), Some("fallback_action")),
-            "{mode}"
-        );
-        assert_eq!(answer["degraded"], json!([format!("strategy:misbehave@1.0.0:{kind}")]), "{mode}");
-        let (found, words) = outcome(&host.record(&answer));
-        assert!(found == kind && words.contains(detail), "{mode}: {found}: {words}");
-        let labels = "decision_point=\"misbehave\",strategy=\"misbehave\",version=\"1.0.0\",arm=\"\"";
-        assert!(
-            host.metric(&format!("serin_attempts_total{{{labels},outcome=\"{kind}\"}}")) >= 1.0,
-            "{mode}: not counted"
-        );
+        fails(&host, &request(mode), Duration::from_secs(5), [kind, detail]);
     }
     // After all of that, it still decides.
     assert_eq!(host.decide(&request("ok"))["served_by"], "strategy");

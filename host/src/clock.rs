@@ -73,6 +73,11 @@ impl SimulatedClock {
     pub fn leap(&self, by: Duration) {
         self.now_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
     }
+
+    /// Sets the clock back, without any time passing.
+    pub fn set_back(&self, by: Duration) {
+        self.now_ms.fetch_sub(by.as_millis() as u64, Ordering::SeqCst);
+    }
 }
 
 impl Clock for SimulatedClock {

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod app;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod registry;
 pub mod replay;
 pub mod report;
 pub mod sandbox;
+pub mod snapshot;
 pub mod status;
 pub mod telemetry;
 pub mod tls;

@@ -47,13 +47,31 @@ fn long_lines() -> Vec<u8> {
     greedy("lines", &fields, body)
 }
 
+/// A call of a model with a hundred thousand rows that are the same three million values.
+fn long_rows() -> Vec<u8> {
+    let prelude = wat::PRELUDE.replace("(memory (export \"memory\") 1)", "(memory (export \"memory\") 900)");
+    let import = "(import \"serin:decision/models@0.1.0\" \"score\" (func $score (param i32 i32 i32 i32)))";
+    let body = "(loop $next
+        (i32.store (i32.add (i32.const 1048576) (i32.mul (local.get $i) (i32.const 8))) (i32.const 8388608))
+        (i32.store (i32.add (i32.const 1048580) (i32.mul (local.get $i) (i32.const 8))) (i32.const 3000000))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $next (i32.lt_u (local.get $i) (i32.const 100000))))
+      (call $score (i32.const 0) (i32.const 1048576) (i32.const 100000) (i32.const 2048))
+      (i32.const 1024)";
+    let model = "\n[[models]]\nname = \"default-risk\"\nversion = \"1.0.0\"\ncallable = true\n";
+    let manifest = format!("{}{GREEDY}{model}", wat::manifest("rows", "1.0.0", "rows", "go"));
+    let guest = wat::guest(&manifest, &format!("{import} {prelude} {}", wat::decide(body)));
+    wat::with_cases(guest, &json!([{ "name": "all of it", "expect": { "candidates": [] } }]))
+}
+
 #[test]
 fn cases_run_within_what_any_host_grants() {
     let deployment = deployment();
     deployment.write("plugins/shared-1.0.0.wasm", shared_lists());
     deployment.write("plugins/lines-1.0.0.wasm", long_lines());
+    deployment.write("plugins/rows-1.0.0.wasm", long_rows());
     let host = Host::start(&deployment).ready();
-    for file in ["shared-1.0.0.wasm", "lines-1.0.0.wasm"] {
+    for file in ["shared-1.0.0.wasm", "lines-1.0.0.wasm", "rows-1.0.0.wasm"] {
         let error = refused(&host, file);
         assert!(error.contains("case 'all of it' fails") && error.contains("output_too_large"), "{file}: {error}");
     }

@@ -1,6 +1,6 @@
 //! A host as a real process.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ impl Host {
         let mut addresses =
             line.split("://").skip(1).map(|rest| rest.split([',', '\n']).next().unwrap_or_default().to_owned());
         let (Some(public), Some(admin)) = (addresses.next(), addresses.next()) else {
-            panic!("the host did not start: {line:?}\n{}", std::fs::read_to_string(&log).unwrap_or_default());
+            panic!("the host did not start: {line:?}\n{}", log_at(&log));
         };
         Self { child, public: Client::new(&public), admin: Client::new(&admin), log }
     }
@@ -126,7 +126,7 @@ impl Host {
 
     /// What it logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        log_at(&self.log)
     }
 
     /// `kill -9`.
@@ -151,6 +151,13 @@ impl Host {
     pub fn ended(mut self) -> Option<i32> {
         eventually("the host stops", Duration::from_secs(40), || self.child.try_wait().expect("waits")).code()
     }
+}
+
+/// A log, which may be a device without end.
+fn log_at(path: &Path) -> String {
+    let mut log = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(64 << 20).read_to_end(&mut log));
+    read.map_or_else(|e| e.to_string(), |_| String::from_utf8_lossy(&log).into_owned())
 }
 
 impl Drop for Host {

@@ -28,9 +28,15 @@ pub struct Requests(Vec<Vec<u8>>);
 impl Requests {
     /// `POST` of each body to `path`.
     pub fn post(path: &str, bodies: impl Iterator<Item = String>) -> Self {
+        Self::post_with("", path, bodies)
+    }
+
+    /// As [`Self::post`], with a line of a header.
+    pub fn post_with(header: &str, path: &str, bodies: impl Iterator<Item = String>) -> Self {
+        let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
         let whole = |body: String| {
             format!(
-                "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n{header}content-length: {}\r\n\r\n{body}",
                 body.len()
             )
             .into_bytes()

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::background::{audit_refusals, expire, look, shadows, watch_experiments, watch_files, watched_folders};
 use super::{Reloader, ReloaderParts};
 use crate::access::AccessControl;
+use crate::backup;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Fixed, no_open_doors};
 use crate::decide::Pool;
@@ -86,6 +87,9 @@ pub enum HostError {
         /// The option that sets it.
         option: String,
     },
+    /// A restore into the data folder was cut off.
+    #[error("{0}: a restore was cut off; finish it: serin restore FILE --config FILE --force")]
+    RestoreUnfinished(String),
     /// The operating system.
     #[error("{what}: {error}")]
     System {
@@ -264,6 +268,9 @@ impl Parts {
         let fixed = &config.fixed;
         let data = fixed.data_dir();
         files::create_private_dir(&data).map_err(system(format!("{}", data.display())))?;
+        if backup::is_unfinished(&data) {
+            return Err(HostError::RestoreUnfinished(files::shown(&data)));
+        }
         let metrics = Arc::new(Metrics::default());
         let ledger = Arc::new(Ledger::open(&fixed.ledger, fixed.durability, Arc::clone(&metrics))?);
         let store = Arc::new(EmbeddedStore::open(&data.join("features.db"))?);

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod backup;
 mod build;
 mod build_error;
 mod build_scripted;
@@ -98,6 +99,10 @@ enum Command {
     Report(ReportArgs),
     /// Run recorded decisions again
     Replay(ReplayArgs),
+    /// Write the ledger, the features and the archive to one file; the host may be running
+    Backup(backup::BackupArgs),
+    /// Restore a stopped host from a file that `backup` has written
+    Restore(backup::RestoreArgs),
     /// Load features
     #[command(subcommand)]
     Features(features::FeaturesCommand),
@@ -385,6 +390,8 @@ pub fn main() -> ExitCode {
         Command::Token(command) => credential::run(command),
         Command::Report(args) => report::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Backup(args) => backup::back_up(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Features(command) => features::run(command),
         Command::Models(command) => models::run(command),
         Command::Outcomes(command) => outcomes::run(&command),

@@ -16,6 +16,7 @@ pub(super) fn run(args: ServeArgs) -> Outcome {
     start_logging(&args.log, args.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
     runtime.block_on(async {
+        let _file_sizes = outlive_file_size_limits()?;
         let (looks, dev) = (Looks::EverySecond, args.dev);
         let options = Options { config: args.config, listen: args.listen, admin: args.admin, dev, looks };
         let host = Host::start(options, Arc::new(SystemClock)).await?;
@@ -61,6 +62,9 @@ fn start_logging(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::err
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(ends)
+        // Its report of a line that could not be written goes to standard error as well, and a failure
+        // there is a panic of the thread that logs: on a full disk, of the ledger's writer.
+        .log_internal_errors(false)
         // Colours are for a terminal; in a file they are noise.
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
@@ -69,6 +73,14 @@ fn start_logging(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::err
         LogFormat::Json => logs.json().with_current_span(true).init(),
     }
     Ok(())
+}
+
+/// Makes a write beyond a file-size limit (`ulimit -f`) that write's error, until the result is dropped: the
+/// signal's default action ends the process.
+fn outlive_file_size_limits() -> std::io::Result<tokio::signal::unix::Signal> {
+    /// SIGXFSZ has this number on Linux, macOS and the BSDs, except on Linux for MIPS.
+    const XFSZ: i32 = 25;
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(XFSZ))
 }
 
 /// What asked the program to stop.

@@ -59,6 +59,7 @@ pub use last_seen::{ClockState, LastSeen};
 pub use packing::{Dictionary, PackedAttempt, Packer};
 pub use read::{DecisionFilter, Reads, StoredAnswer};
 pub use rows::{Commit, DecisionRow, IdempotentAnswer, Note};
+pub use schema::SCHEMA;
 pub use shadows::{ShadowAttempt, ShadowCount, ShadowLatency, ShadowRow};
 pub use stored::{RecordError, StoredRecord};
 pub use transitions::{Transition, TransitionRow};
@@ -170,8 +171,7 @@ impl Ledger {
         if let Some(dir) = path.parent() {
             files::create_private_dir(dir).map_err(failed)?;
         }
-        let lock = files::open_private(&path.with_extension("lock")).map_err(failed)?;
-        lock.try_lock().map_err(|_| LedgerError::Locked(path.display().to_string()))?;
+        let lock = lock(path)?;
         // SQLite gives its write-ahead log the mode of the database.
         files::open_private(path).map_err(failed)?;
         let connection = schema::open(path, durability)?;
@@ -405,6 +405,26 @@ impl Ledger {
         }
         answer
     }
+}
+
+/// Takes the ledger at `path` for this process, as its one host does, until the result is dropped. The folder has to be
+/// there.
+///
+/// # Errors
+/// That a host is running on it.
+pub fn lock(path: &Path) -> Result<File, LedgerError> {
+    let beside = path.with_extension("lock");
+    let lock = files::open_private(&beside).map_err(|e| LedgerError::Database(format!("{}: {e}", beside.display())))?;
+    lock.try_lock().map_err(|_| LedgerError::Locked(path.display().to_string()))?;
+    Ok(lock)
+}
+
+/// The version of the schema of the ledger at `path`, which this program knows.
+///
+/// # Errors
+/// SQLite's error, or that the schema is newer.
+pub fn schema_version(path: &Path) -> Result<i64, LedgerError> {
+    schema::check_version(&reader(path)?)
 }
 
 /// A reader of a ledger, of a stopped or a running host.

@@ -228,6 +228,9 @@ BEGIN SELECT raise(ABORT, 'an entry of the audit is never changed'); END;
 ",
 ];
 
+/// The newest version of the schema that this program knows.
+pub const SCHEMA: i64 = MIGRATIONS.len() as i64;
+
 /// Finds the decisions of one unit, by probing each run of the index. A probe takes 3 µs, so a
 /// ledger of 100 million decisions takes 0.6 s.
 pub(super) const OF_UNIT: &str = "(WITH RECURSIVE runs (run) AS
@@ -285,6 +288,6 @@ pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, Le
 /// The schema's version.
 pub(super) fn check_version(connection: &Connection) -> Result<i64, LedgerError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = MIGRATIONS.len() as i64;
+    let known = SCHEMA;
     if found > known { Err(LedgerError::TooNew { found, known }) } else { Ok(found) }
 }

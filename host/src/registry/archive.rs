@@ -106,6 +106,26 @@ impl Archive {
         }
     }
 
+    /// All files that are kept, below the archive's folder. Pointers come first: what one points to was kept before it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn files(&self) -> std::io::Result<Vec<String>> {
+        let mut files = Vec::new();
+        for folder in ["applied", "blobs"] {
+            let mut names = Vec::new();
+            for entry in std::fs::read_dir(self.root.join(folder))? {
+                let name = entry?.file_name();
+                names.extend(
+                    name.to_str().filter(|name| !name.ends_with(PARTIAL)).map(|name| format!("{folder}/{name}")),
+                );
+            }
+            names.sort();
+            files.extend(names);
+        }
+        Ok(files)
+    }
+
     /// The names of a kind that were ever applied.
     pub fn names(&self, kind: &str) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.root.join("applied")) else {

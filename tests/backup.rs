@@ -1,0 +1,337 @@
+//! Backups: taken while a host decides, restored elsewhere, and refused where they are not whole.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use serin::ledger::{LedgerReader, Reads as _};
+
+use crate::experiments::{RUNNING, command, decide, deployment, why};
+use crate::support::{self, Cli, Deployment, Host, collections, eventually, run};
+
+fn serin(command: &str, file: &Path, deployment: &Deployment, more: &[&str]) -> Cli {
+    let config = deployment.config();
+    let args = [command, file.to_str().expect("a path"), "--config", config.to_str().expect("a path")];
+    run(args.iter().chain(more))
+}
+
+#[track_caller]
+fn done(cli: &Cli) -> &str {
+    assert_eq!(cli.code, Some(0), "{}{}", cli.stdout, cli.stderr);
+    &cli.stdout
+}
+
+#[track_caller]
+fn refused(cli: &Cli, needle: &str) {
+    assert!(cli.code == Some(1) && cli.stderr.contains(needle), "{:?}: {}{}", cli.code, cli.stdout, cli.stderr);
+}
+
+/// The same deployment on a machine that has nothing of its data.
+fn elsewhere(deployment: &Deployment) -> Deployment {
+    let other = Deployment::new(&deployment.read("serin.toml"));
+    for folder in ["plugins", "experiments", "models"] {
+        for entry in std::fs::read_dir(deployment.path().join(folder)).expect("reads") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+            other.write(&format!("{folder}/{name}"), std::fs::read(&path).expect("reads"));
+        }
+    }
+    std::fs::remove_dir(other.path().join("data")).expect("nothing is in it");
+    other
+}
+
+/// Each file below a folder, with its digest.
+fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => all.extend(files(&path)),
+            false => drop(all.insert(path.clone(), serin_core::digest(&std::fs::read(&path).expect("reads")))),
+        }
+    }
+    all
+}
+
+#[test]
+fn a_restored_host_stands_where_the_one_stood_that_was_backed_up() {
+    let deployment = deployment(RUNNING, false);
+    deployment.write(
+        "serin.toml",
+        format!(
+            "{}\n[features.profile]\nentity = \"borrower\"\ncolumns = {{ dti = \"number\" }}\n",
+            deployment.read("serin.toml")
+        ),
+    );
+    let host = Host::start(&deployment).ready();
+    let decided: Vec<Value> = (0..20).map(|i| decide(&host, &format!("b-{i}"))).collect();
+    let rows =
+        json!({ "rows": [{ "entity": "b-1", "event_time": "2026-01-01T00:00:00Z", "values": { "dti": 0.25 } }] });
+    assert_eq!(host.public.post("/v1/features/profile", &rows).status, 200);
+    assert_eq!(command(&host, "pause", why()).0, 200);
+    let shown = |host: &Host| {
+        let mut shown = host.admin.get("/v1/experiments/e").json();
+        // What a tick looks at is the host's own.
+        shown
+            .as_object_mut()
+            .expect("an object")
+            .retain(|key, _| ["state", "generation", "phase", "coverage", "history"].contains(&key.as_str()));
+        shown
+    };
+    let before = shown(&host);
+    assert_eq!(before["state"], "paused", "{before}");
+    let file = deployment.path().join("the.backup");
+    assert!(done(&serin("backup", &file, &deployment, &[])).contains("files of the archive"));
+    let mode = std::fs::metadata(&file).expect("is there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let beside = std::fs::read_dir(deployment.path()).expect("reads").map(|entry| entry.expect("an entry").file_name());
+    assert!(beside.into_iter().all(|name| !name.to_string_lossy().starts_with(".serin-backup")), "nothing is left");
+    // What comes later is not in it.
+    decide(&host, "late");
+    assert_eq!(host.stop(), Some(0));
+
+    let other = elsewhere(&deployment);
+    done(&serin("restore", &file, &other, &[]));
+    assert!(!other.path().join("data/compiled").exists(), "compiled code is not in it");
+    let private = |path: &PathBuf| std::fs::metadata(path).expect("is there").permissions().mode() & 0o077 == 0;
+    assert!(files(&other.path().join("data")).keys().all(private));
+    let config = other.config();
+    let replay = run(["replay", "--verify", "--format", "json", "--config", config.to_str().expect("a path")]);
+    let replayed: Value = serde_json::from_str(done(&replay)).expect("JSON");
+    assert_eq!(replayed["decisions"], 20, "{replayed}");
+    let host = Host::start(&other).ready();
+    assert_eq!(shown(&host), before);
+    for decision in &decided {
+        let record = host.record(decision);
+        assert_eq!(record["decision_id"], decision["decision_id"]);
+    }
+    assert_eq!(host.admin.get("/v1/features/profile/b-1").json()["values"]["dti"]["value"], 0.25);
+    let again = decide(&host, "b-3");
+    assert_eq!(again["experiment"], decided[3]["experiment"], "and its units stay in their arms");
+    assert_eq!(host.stop(), Some(0));
+}
+
+#[test]
+fn a_backup_under_load_holds_every_decision_that_was_answered_before_it_and_holds_up_none() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let (answered, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let file = deployment.path().join("the.backup");
+    let (before, after) = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let (host, answered, stop) = (&host, &answered, &stop);
+                scope.spawn(move || {
+                    let mut ids = Vec::new();
+                    while !stop.load(Ordering::SeqCst) {
+                        let decision = host.decide(&json!({
+                            "decision_point": "collections-outreach", "context": { "days_past_due": 9 },
+                            "entities": { "borrower": format!("b-{client}-{}", ids.len()), "loan": "l-1" },
+                        }));
+                        ids.push(decision["decision_id"].as_str().expect("an id").to_owned());
+                        answered.fetch_add(1, Ordering::SeqCst);
+                    }
+                    ids
+                })
+            })
+            .collect();
+        let at_least = |many: usize| {
+            eventually("decisions are made", Duration::from_secs(60), || {
+                (answered.load(Ordering::SeqCst) >= many).then_some(())
+            });
+        };
+        at_least(400);
+        // Each client has noted at most one that is not counted yet.
+        let before = answered.load(Ordering::SeqCst);
+        done(&serin("backup", &file, &deployment, &[]));
+        let after = answered.load(Ordering::SeqCst);
+        assert!(after > before, "nobody waited for it");
+        stop.store(true, Ordering::SeqCst);
+        (before, clients.into_iter().map(|client| client.join().expect("answers")).collect::<Vec<_>>())
+    });
+    assert_eq!(host.stop(), Some(0));
+    let other = elsewhere(&deployment);
+    done(&serin("restore", &file, &other, &[]));
+    let reader = LedgerReader::open(&other.path().join("data/serin.db")).expect("opens");
+    let is_in = |id: &String| reader.decision(id).expect("reads").is_some_and(|stored| stored.parse().is_ok());
+    let held: Vec<usize> = after.iter().map(|ids| ids.iter().take_while(|id| is_in(id)).count()).collect();
+    assert!(held.iter().sum::<usize>() >= before, "{held:?} of {before}");
+    // No hole: of each client's decisions the first ones are there, and none that follows a lost one.
+    for (ids, held) in after.iter().zip(&held) {
+        assert!(ids[*held..].iter().all(|id| !is_in(id)), "a hole after {held}");
+    }
+    drop(reader);
+    let config = other.config();
+    done(&run(["replay", "--verify", "--config", config.to_str().expect("a path")]));
+}
+
+#[test]
+fn a_restore_takes_nothing_away() {
+    let deployment = deployment("", false);
+    deployment.remove("experiments/e.toml");
+    let host = Host::start(&deployment).ready();
+    let first = decide(&host, "b-1");
+    let file = deployment.path().join("the.backup");
+    done(&serin("backup", &file, &deployment, &[]));
+    let second = decide(&host, "b-2");
+    refused(&serin("restore", &file, &deployment, &["--force"]), "another host is running on it");
+    assert_eq!(host.stop(), Some(0));
+
+    let data = deployment.path().join("data");
+    let before = files(&data);
+    refused(&serin("restore", &file, &deployment, &[]), "data/serin.db: is there already");
+    assert_eq!(files(&data), before);
+    let restored = serin("restore", &file, &deployment, &["--force"]);
+    let aside =
+        done(&restored).lines().find_map(|line| line.strip_prefix("what was there is in ")).expect("says where");
+    let aside = Path::new(aside);
+    let has = |ledger: &Path, decision: &Value| {
+        let id = decision["decision_id"].as_str().expect("an id");
+        LedgerReader::open(ledger).expect("opens").decision(id).expect("reads").is_some()
+    };
+    let (now, then) = (data.join("serin.db"), aside.join("serin.db"));
+    assert_eq!([has(&now, &first), has(&now, &second)], [true, false]);
+    assert_eq!([has(&then, &first), has(&then, &second)], [true, true]);
+    assert!(aside.join("archive/blobs").is_dir());
+    let host = Host::start(&deployment).ready();
+    decide(&host, "b-3");
+    assert_eq!(host.stop(), Some(0));
+
+    // Cut off while files took their places.
+    std::fs::write(data.join("restore-unfinished"), "").expect("writes");
+    let said = unstarted(&deployment);
+    assert!(said.contains("a restore was cut off; finish it"), "{said}");
+    done(&serin("restore", &file, &deployment, &["--force"]));
+    decide(&Host::start(&deployment).ready(), "b-4");
+}
+
+/// What `serve` says where it does not start.
+#[track_caller]
+fn unstarted(deployment: &Deployment) -> String {
+    let log = deployment.path().join("unstarted.log");
+    let mut child = Command::new(support::serin())
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config"])
+        .arg(deployment.config())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).expect("a file"))
+        .spawn()
+        .expect("serin runs");
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        eventually("it ends", Duration::from_secs(20), || child.try_wait().expect("waits"))
+    }));
+    if ended.is_err() {
+        child.kill().expect("kills");
+        child.wait().expect("ends");
+    }
+    assert_eq!(ended.expect("a host that starts does not end").code(), Some(1));
+    std::fs::read_to_string(&log).expect("reads")
+}
+
+/// The files of a backup, in order.
+type Files = Vec<(String, Vec<u8>)>;
+
+fn unpacked(backup: &[u8]) -> Files {
+    let mut tar = tar::Archive::new(zstd::Decoder::new(backup).expect("zstd"));
+    let read = |entry: std::io::Result<tar::Entry<'_, _>>| {
+        let mut entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").to_string_lossy().into_owned();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).expect("reads");
+        (path, bytes)
+    };
+    tar.entries().expect("entries").map(read).collect()
+}
+
+fn packed(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).expect("zstd"));
+    for (path, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        // Not through `append_data`, which refuses the paths that this is about.
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o600);
+        header.set_cksum();
+        tar.append(&header, &**bytes).expect("appends");
+    }
+    tar.into_inner().expect("ends").finish().expect("ends")
+}
+
+#[test]
+fn a_file_that_is_no_whole_backup_changes_nothing() {
+    let deployment = deployment("", false);
+    deployment.remove("experiments/e.toml");
+    let host = Host::start(&deployment).ready();
+    decide(&host, "b-1");
+    let file = deployment.path().join("the.backup");
+    done(&serin("backup", &file, &deployment, &[]));
+    assert_eq!(host.stop(), Some(0));
+    let whole = std::fs::read(&file).expect("reads");
+    let files_of = unpacked(&whole);
+    assert_eq!((&*files_of[0].0, &*files_of[1].0), ("backup.json", "ledger.db"));
+    let with = |change: &dyn Fn(&mut Files)| {
+        let mut files = files_of.clone();
+        change(&mut files);
+        packed(&files)
+    };
+    let of_contents = |from: &str, to: &str| {
+        with(&|files| {
+            let text = String::from_utf8(files[0].1.clone()).expect("text");
+            assert!(text.contains(from), "{text}");
+            files[0].1 = text.replace(from, to).into_bytes();
+        })
+    };
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let schema = format!("\"ledger_schema\": {}", serin::ledger::SCHEMA);
+    let cases = [
+        ("empty", Vec::new(), "is no whole backup"),
+        ("text", b"not a backup".to_vec(), "is no whole backup"),
+        ("truncated", whole[..whole.len() / 2].to_vec(), "is no whole backup"),
+        ("cut at its end", whole[..whole.len() - 4].to_vec(), "is no whole backup"),
+        ("altered in its middle", flipped(whole.len() / 2), "is no whole backup"),
+        ("altered near its end", flipped(whole.len() - 40), "is no whole backup"),
+        ("an altered ledger", with(&|files| files[1].1[5000] ^= 1), "its 'ledger.db' was altered"),
+        ("a file less", with(&|files| drop(files.pop())), "is missing"),
+        ("a file more", with(&|files| files.push(("more".to_owned(), Vec::new()))), "more follows"),
+        (
+            "a file elsewhere",
+            of_contents("\"features.db\"", "\"../serin.toml\""),
+            "'../serin.toml' is no file of a backup",
+        ),
+        (
+            "a newer form",
+            of_contents("\"format\": 1", "\"format\": 2"),
+            "and this program reads up to 1; restore it with serin",
+        ),
+        ("a newer ledger", of_contents(&schema, "\"ledger_schema\": 999"), "its ledger has schema 999"),
+    ];
+    let data = deployment.path().join("data");
+    let before = files(&data);
+    let fresh = elsewhere(&deployment);
+    for (what, bytes, needle) in &cases {
+        std::fs::write(&file, bytes).expect("writes");
+        println!("{what}");
+        refused(&serin("restore", &file, &deployment, &["--force"]), needle);
+        refused(&serin("restore", &file, &fresh, &[]), needle);
+        assert_eq!(files(&data), before, "{what}");
+        assert!(!fresh.path().join("data").exists(), "{what}");
+    }
+    std::fs::write(&file, &whole).expect("writes");
+    done(&serin("restore", &file, &fresh, &[]));
+    decide(&Host::start(&fresh).ready(), "b-2");
+}
+
+#[test]
+fn without_a_ledger_there_is_nothing_to_back_up() {
+    let deployment = deployment("", false);
+    let file = deployment.path().join("the.backup");
+    refused(&serin("backup", &file, &deployment, &[]), "data/serin.db: is not there: no host has served");
+    assert!(!file.exists());
+}

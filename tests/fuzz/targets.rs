@@ -1,0 +1,209 @@
+//! The targets: one for each parser of what comes from outside. Each asks for more than that nothing panics where there
+//! is more to ask for.
+
+mod features;
+mod ledger;
+mod requests;
+
+use indexmap::IndexMap;
+use serin::config::Config;
+use serin::deployment::PointSchema;
+use serin_core::case::Case;
+use serin_core::experiment::Experiment;
+use serin_core::expression::{Predicate, Reference, Schema as _, Scope};
+use serin_core::manifest::Manifest;
+use serin_core::record::Record;
+use serin_core::record::binary::{self, Words};
+use serin_core::value::{Value, ValueType};
+
+use crate::support::{misbehave, outreach_rules, root, wat};
+pub use features::{CSV, PARQUET};
+pub use ledger::PACKED;
+pub use requests::REQUEST;
+
+/// A reader of input.
+pub struct Target {
+    /// Its name, and that of its folder.
+    pub name: &'static str,
+    /// Reads an input. Panics where something is wrong with the reader.
+    pub read: fn(&[u8]),
+    /// What it begins with.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+pub const ARTIFACT: Target = Target {
+    name: "artifact",
+    read: |input| drop(serin::registry::read(input).map_err(|e| is_short(&e.to_string()))),
+    seeds: || {
+        let small = wat::go("small", "", "(i32.const 1024)");
+        let cases = serde_json::json!([{ "name": "a case", "expect": { "candidates": [] } }]);
+        vec![wat::with_cases(small.clone(), &cases), small, outreach_rules(), misbehave(), wat::parse("(component)")]
+    },
+};
+
+pub const MANIFEST: Target = Target { name: "manifest", read: manifest, seeds: || files("plugin.toml") };
+
+pub const CASE: Target = Target { name: "case", read: case, seeds: || files("cases") };
+
+pub const EXPERIMENT: Target = Target {
+    name: "experiment",
+    read: experiment,
+    seeds: || {
+        let documented = std::fs::read_to_string(root().join("host/EXPERIMENTS.md")).expect("reads");
+        let blocks = documented.split("```toml").skip(1).filter_map(|rest| Some(rest.split("```").next()?.into()));
+        let demo = std::fs::read(root().join("host/demo/experiments/outreach-score.toml")).expect("reads");
+        blocks.chain([demo]).collect()
+    },
+};
+
+pub const EXPRESSION: Target = Target {
+    name: "expression",
+    read: expression,
+    seeds: || {
+        [
+            "context.days_past_due >= 5 && context.days_past_due < 30",
+            "has(features.servicing.cease_contact) && features.servicing.cease_contact",
+            "features.servicing.balance_due / 2.0 > 100.0 ? context.channel == \"app\" : !(entities.borrower in [\"a\", \"b\"])",
+            "context.channel.startsWith(\"a\") || context.stage.contains('late') // a comment",
+            "-context.days_past_due % 3 == 0 && features.borrower-profile.state != \"CA\"",
+            "size(context.channel) > 3 && [1, 2, 3].exists(x, x > 2)",
+        ]
+        .map(|text| text.as_bytes().to_vec())
+        .into()
+    },
+};
+
+/// The length of the words, the words, the record; or a record as JSON.
+pub const RECORD: Target = Target {
+    name: "record",
+    read: record,
+    seeds: || {
+        let read = |name: &str| std::fs::read(root().join("tests/data/records").join(name)).expect("reads");
+        let words = read("v3/record.words");
+        let length = u16::try_from(words.len()).expect("short").to_le_bytes().to_vec();
+        let none = [vec![0, 0], read("v3/record.binary")].concat();
+        vec![[length, words, read("v3/record.binary")].concat(), none, read("v1/record.json"), read("v3/record.json")]
+    },
+};
+
+/// The files of a kind of the plugins in this repository.
+fn files(kind: &str) -> Vec<Vec<u8>> {
+    let plugins = std::fs::read_dir(root().join("plugins")).expect("reads");
+    let mut folders: Vec<_> = plugins.map(|entry| entry.expect("an entry").path().join(kind)).collect();
+    folders.push(root().join("tests/guests/misbehave").join(kind));
+    folders.sort();
+    let inside = |path: &std::path::PathBuf| match std::fs::read_dir(path) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(_) => vec![path.clone()],
+    };
+    folders.iter().flat_map(inside).filter_map(|path| std::fs::read(path).ok()).collect()
+}
+
+/// Messages are logged and answered, so each has an end.
+fn is_short(message: &str) {
+    assert!(
+        message.len() <= 8_000,
+        "a message of {} bytes: {}…",
+        message.len(),
+        &message[..message.floor_char_boundary(200)]
+    );
+}
+
+/// The input as text; none where it is none, or holds the word that stands for a defect.
+fn text(input: &[u8]) -> Option<&str> {
+    std::str::from_utf8(input).ok().filter(|text| !text.contains(serin_core::DEFECT))
+}
+
+fn manifest(input: &[u8]) {
+    let Some(text) = text(input) else { return };
+    match Manifest::parse(text) {
+        Err(error) => is_short(&error.to_string()),
+        Ok(manifest) => {
+            manifest.parameters_with(&IndexMap::new()).expect("the defaults are valid");
+            assert_eq!(Manifest::parse(text).expect("valid again").hash, manifest.hash);
+        }
+    }
+}
+
+fn case(input: &[u8]) {
+    let demo = std::fs::read_to_string(root().join("plugins/outreach-score/plugin.toml")).expect("reads");
+    let manifest = Manifest::parse(&demo).expect("valid");
+    let Ok(case) = serde_json::from_slice::<Case>(input) else { return };
+    match case.check(&manifest) {
+        Err(_) => {}
+        Ok(()) => drop((case.positional_features(&manifest), case.positional_scores(&manifest))),
+    }
+    let json = serde_json::to_string(&case).expect("JSON");
+    let again = serde_json::from_str::<Case>(&json).expect("what is written can be read");
+    assert_eq!(serde_json::to_string(&again).expect("JSON"), json);
+}
+
+fn experiment(input: &[u8]) {
+    let Some(text) = text(input) else { return };
+    match Experiment::parse(text) {
+        Err(error) => is_short(&error),
+        Ok(spec) => {
+            drop((spec.attributes(), spec.longest_ms(), spec.reward_window_ms()));
+            assert!(spec.control_at() < spec.arms.len());
+            assert_eq!(spec.fixed_key_changed(&spec), None, "it is the same as itself");
+        }
+    }
+}
+
+/// Values by the types of their names.
+struct Values<'s>(PointSchema<'s>);
+
+impl Scope for Values<'_> {
+    fn value(&self, reference: &Reference) -> &Value {
+        static TEXT: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::Text("a text".to_owned()));
+        match self.0.type_of(reference) {
+            Some(ValueType::Boolean) => &Value::Boolean(true),
+            Some(ValueType::Integer) => &Value::Integer(i64::MIN),
+            Some(ValueType::Number) => &Value::Number(-0.5),
+            Some(ValueType::Text) => &TEXT,
+            None => &Value::Missing,
+        }
+    }
+
+    fn is_there(&self, reference: &Reference) -> Option<bool> {
+        Some(self.0.type_of(reference).is_some())
+    }
+}
+
+fn expression(input: &[u8]) {
+    static DEMO: std::sync::LazyLock<Config> =
+        std::sync::LazyLock::new(|| Config::load(&root().join("host/demo/serin.toml")).expect("valid"));
+    let Some(text) = text(input) else { return };
+    let point = &DEMO.points["collections-outreach"];
+    let schema = || PointSchema { context: &point.context, entities: &point.entities, views: &DEMO.views };
+    match Predicate::compile(text, &schema()) {
+        Err(error) => is_short(&error.to_string()),
+        Ok(predicate) => {
+            let values = Values(schema());
+            assert_eq!(predicate.evaluate(&values), predicate.evaluate(&values));
+        }
+    }
+}
+
+fn record(input: &[u8]) {
+    if input.first() == Some(&b'{') {
+        if let Ok(record) = Record::parse(input) {
+            let json = serde_json::to_vec(&record).expect("JSON");
+            assert_eq!(Record::parse(&json).expect("what is written can be read"), record);
+        }
+        return;
+    }
+    let Some((length, rest)) = input.split_first_chunk::<2>() else { return };
+    let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
+    let (words, bytes) = rest.split_at(length);
+    let words = if words.is_empty() { Words::default() } else { Words::parse(words).unwrap_or_default() };
+    match Record::decode(bytes, &words) {
+        Err(error) => is_short(&error),
+        Ok(record) => {
+            // Compared as bytes: a number that is none differs from itself.
+            let written = binary::encode(&record, &words).expect("encodes");
+            let again = Record::decode(&written, &words).expect("what is written can be read");
+            assert_eq!(binary::encode(&again, &words).expect("encodes"), written);
+        }
+    }
+}
