@@ -20,5 +20,6 @@ pub mod registry;
 pub mod replay;
 pub mod report;
 pub mod sandbox;
+pub mod signatures;
 pub mod status;
 pub mod telemetry;

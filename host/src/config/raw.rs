@@ -12,7 +12,7 @@ pub(super) struct RawConfig {
     #[serde(default, deserialize_with = "by_name::one")]
     pub server: RawServer,
     #[serde(default, deserialize_with = "by_name::one")]
-    pub plugins: RawDir,
+    pub plugins: RawPlugins,
     #[serde(default, deserialize_with = "by_name::one")]
     pub experiments: RawDir,
     #[serde(default, deserialize_with = "by_name::one")]
@@ -55,6 +55,16 @@ pub(super) struct RawServer {
     pub admin_timeout: Option<String>,
     #[serde(default)]
     pub admin_hosts: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPlugins {
+    pub dir: Option<String>,
+    #[serde(default)]
+    pub trusted_keys: Vec<String>,
+    #[serde(default)]
+    pub require_signature: bool,
 }
 
 #[derive(Deserialize, Default)]
