@@ -24,10 +24,11 @@ build: setup
 	@for plugin in $(PLUGINS); do $(SERIN) plugin build --quiet $$plugin || exit 1; done
 	@cp plugins/outreach-rules/dist/outreach-rules-1.0.0.wasm plugins/outreach-score/dist/outreach-score-1.1.0.wasm host/demo/plugins/
 
-# The optimised host, for production and for measuring.
+# The optimised host, for production and for measuring, and what it is built from as CycloneDX JSON.
 release: setup
 	cargo build --release --locked -p serin
 	@ln -sfn release/serin $(SERIN)
+	@$(TARGET)/supply-venv/bin/python .ci/sbom.py serin $(TARGET)/serin.cdx.json
 
 # Plays the demo; the host stays up until Ctrl-C.
 demo: build
@@ -55,6 +56,7 @@ test-javascript:
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	.ci/deny
 
 # New seeds of the simulation, and of deployments by which check and a host are compared, for an hour
 # or for as many seconds as are asked for.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::signatures::{keys, sign};
 use crate::support::{eventually, outreach_rules, run, with_nonce};
 
 /// Debian's docker-registry, on a port and in a folder of its own.
@@ -130,4 +131,125 @@ fn a_registry_that_is_down_or_refuses_is_said_plainly() {
     assert_eq!(std::fs::read_dir(plugins.path()).expect("a folder").count(), 0, "nothing was written");
     let nowhere = run(["plugin", "pull", "127.0.0.1:9/x/y:1", "--into", "no-such-folder"]);
     assert!(nowhere.stderr.contains("is no folder"), "{}", nowhere.stderr);
+}
+
+#[test]
+fn a_signature_goes_with_its_artifact_and_what_does_not_verify_is_not_written() {
+    let registry = Registry::start();
+    let (source, plugins) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let file = source.path().join("outreach-rules-1.0.0.wasm");
+    std::fs::write(&file, outreach_rules()).expect("writes");
+    let [(key, _), (stranger, stranger_id)] = ["science", "stranger"].map(|name| keys(source.path(), name));
+    let public = |key: &Path| text(&key.with_extension("pub")).to_owned();
+    let reference = format!("{}/strategies/outreach-rules:1.0.0", registry.address);
+    let into = text(plugins.path());
+    let pull = |key: &Path| run(["plugin", "pull", &reference, "--into", into, "--verify", &public(key)]);
+    let written = || std::fs::read_dir(plugins.path()).expect("a folder").count();
+    // Without a signature, and with one by somebody else.
+    assert_eq!(run(["plugin", "push", text(&file), &reference]).code, Some(0));
+    let refused = pull(&key);
+    assert!(refused.code == Some(1) && refused.stderr.contains("no signature: the registry has none"), "{refused:?}");
+    sign(&file, &stranger, "by a stranger");
+    assert_eq!(run(["plugin", "push", text(&file), &reference]).code, Some(0));
+    let refused = pull(&key);
+    let said = format!("signed by the unknown key {stranger_id}");
+    assert!(refused.code == Some(1) && refused.stderr.contains(&said), "{refused:?}");
+    assert_eq!(written(), 0, "nothing is written");
+    // Both signatures of one artifact are there then, and the right one is taken.
+    sign(&file, &key, "release 7");
+    let pushed = run(["plugin", "push", text(&file), &reference]);
+    assert!(pushed.code == Some(0) && pushed.stdout.contains("with its signature"), "{pushed:?}");
+    let pulled = pull(&key);
+    assert_eq!(pulled.code, Some(0), "{}", pulled.stderr);
+    let artifact = plugins.path().join("outreach-rules-1.0.0.wasm");
+    let verified = run(["plugin", "verify", text(&artifact), "--key", &public(&key)]);
+    assert!(verified.code == Some(0) && verified.stdout.contains("release 7"), "{verified:?}");
+    assert_eq!(pull(&stranger).code, Some(0), "it has signed it as well");
+
+    // As OCI 1.1 has it: an index under the tag of the digest, since this registry has no referrers API.
+    let pinned = pushed.stdout.lines().find_map(|line| line.strip_prefix("pinned: ")).expect("a pin");
+    let subject = pinned.split_once('@').expect("a digest").1;
+    let get = |at: &str, accept: &str| -> Value {
+        let url = format!("http://{}/v2/strategies/outreach-rules/manifests/{at}", registry.address);
+        let mut answer = ureq::get(url).header("accept", accept).call().expect("a manifest");
+        serde_json::from_str(&answer.body_mut().read_to_string().expect("text")).expect("JSON")
+    };
+    let index = get(&subject.replace(':', "-"), "application/vnd.oci.image.index.v1+json");
+    let referrers = index["manifests"].as_array().expect("referrers");
+    assert_eq!(referrers.len(), 2);
+    let artifact_type = "application/vnd.serin.signature.v1";
+    assert!(referrers.iter().all(|entry| entry["artifactType"] == artifact_type), "{index}");
+    let referrer =
+        get(referrers[1]["digest"].as_str().expect("a digest"), "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!((&referrer["subject"]["digest"], &referrer["artifactType"]), (&subject.into(), &artifact_type.into()));
+
+    // What is lost comes back with its signature; and a file that lost its own is not "there".
+    std::fs::remove_file(&artifact).expect("removes");
+    std::fs::remove_file(artifact.with_extension("wasm.minisig")).expect("removes");
+    let restored = run(["plugin", "pull", "--into", into, "--verify", &public(&key)]);
+    assert_eq!(restored.code, Some(0), "{}", restored.stderr);
+    std::fs::remove_file(artifact.with_extension("wasm.minisig")).expect("removes");
+    assert_eq!(run(["plugin", "pull", "--into", into, "--verify", &public(&key)]).code, Some(0));
+    assert_eq!(run(["plugin", "verify", text(&artifact), "--key", &public(&key)]).code, Some(0));
+}
+
+#[test]
+fn a_lock_that_is_not_what_pull_writes_is_refused_before_anything_is_asked_or_written() {
+    let plugins = tempfile::tempdir().expect("a folder");
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let good = [
+        ("name", "outreach-rules".to_owned()),
+        ("version", "1.0.0".to_owned()),
+        ("digest", digest.clone()),
+        // Nobody listens there.
+        ("from", "127.0.0.1:9/s/rules:1.0.0".to_owned()),
+        ("manifest", digest.clone()),
+    ];
+    let restore = |entries: &[Vec<(&str, String)>]| {
+        let entry = |entry: &Vec<(&str, String)>| {
+            let keys: Vec<String> = entry.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect();
+            format!("[[plugin]]\n{}\n", keys.concat())
+        };
+        let lock: String = entries.iter().map(entry).collect();
+        std::fs::write(plugins.path().join("plugins.lock"), lock).expect("writes");
+        run(["plugin", "pull", "--into", text(plugins.path())])
+    };
+    let asked = restore(&[good.to_vec()]);
+    assert!(asked.code == Some(1) && !asked.stderr.contains("plugins.lock: "), "this one is asked for: {asked:?}");
+    for (key, wrong, says) in [
+        ("name", "../../etc/cron.d/x", "name = '../../etc/cron.d/x'; valid: "),
+        ("name", "", "name = ''; valid: "),
+        ("version", "1.0.0/../../x", "valid: MAJOR.MINOR.PATCH"),
+        ("digest", "sha256:abc", "digest = 'sha256:abc'; valid: sha256: and 64 digits"),
+        ("digest", "md5:d41d8cd98f00b204e9800998ecf8427e", "valid: sha256: and 64 digits"),
+        ("manifest", "latest", "manifest = 'latest'; valid: "),
+        ("from", "outreach-rules", "names no registry; valid: HOST/REPOSITORY:TAG"),
+    ] {
+        let spoilt = good.clone().map(|(known, value)| (known, if known == key { wrong.to_owned() } else { value }));
+        let refused = restore(&[spoilt.to_vec()]);
+        let is_said = refused.stderr.contains("plugins.lock: [[plugin]] 1: ") && refused.stderr.contains(says);
+        assert!(refused.code == Some(1) && is_said, "{key} = {wrong}: {refused:?}");
+    }
+    let twice = restore(&[good.to_vec(), good.to_vec()]);
+    assert!(twice.stderr.contains("[[plugin]] 2: outreach-rules@1.0.0 is there twice"), "{twice:?}");
+    assert_eq!(std::fs::read_dir(plugins.path()).expect("a folder").count(), 1, "the lock alone");
+}
+
+#[test]
+fn a_lock_that_names_another_plugin_than_its_artifact_is_refused() {
+    let registry = Registry::start();
+    let (source, plugins) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let file = source.path().join("outreach-rules-1.0.0.wasm");
+    std::fs::write(&file, outreach_rules()).expect("writes");
+    let reference = format!("{}/strategies/outreach-rules:1.0.0", registry.address);
+    assert_eq!(run(["plugin", "push", text(&file), &reference]).code, Some(0));
+    let into = text(plugins.path());
+    assert_eq!(run(["plugin", "pull", &reference, "--into", into]).code, Some(0));
+    let lock = plugins.path().join("plugins.lock");
+    let edited = std::fs::read_to_string(&lock).expect("a lock").replace("\"outreach-rules\"", "\"outreach-score\"");
+    std::fs::write(&lock, edited).expect("writes");
+    let refused = run(["plugin", "pull", "--into", into]);
+    let said = "its manifest says outreach-rules@1.0.0, and plugins.lock says outreach-score@1.0.0";
+    assert!(refused.code == Some(1) && refused.stderr.contains(said), "{refused:?}");
+    assert!(!plugins.path().join("outreach-score-1.0.0.wasm").exists());
 }

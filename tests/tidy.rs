@@ -65,8 +65,8 @@ fn one_function_of_the_host_is_unsafe_and_no_other() {
     assert_eq!(read("host/src/sandbox/cache.rs").matches("unsafe {").count(), 1);
 }
 
-/// SHA-256 over the files of `wit/`, by name.
-const WIT: &str = "a61742f85337a901174e118974a58bd941f17cf9b8209f376c24d933c3cad126";
+/// SHA-256 over the files of `wit/`, by name, for each version that was released.
+const WIT: [(&str, &str); 1] = [("0.1.0", "a61742f85337a901174e118974a58bd941f17cf9b8209f376c24d933c3cad126")];
 
 #[test]
 fn the_wit_package_is_what_strategies_were_compiled_against() {
@@ -77,11 +77,21 @@ fn the_wit_package_is_what_strategies_were_compiled_against() {
         hash.update(format!("{path}\n{}\n{text}", text.len()));
     }
     let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let world = read("wit/world.wit");
+    let version = world.split("package serin:decision@").nth(1).and_then(|rest| rest.split(';').next());
+    let version = version.expect("wit/world.wit names its package's version");
+    let released = WIT.iter().find(|(known, _)| *known == version).map(|(_, digest)| *digest);
     assert_eq!(
-        found, WIT,
-        "wit/ has changed. Every strategy that was ever compiled depends on it: within 0.1 a record, variant or enum \
-         stays as it is, a new import is fine, and a new export is optional. Where that holds, put the new digest \
-         here. Where it does not, make it serin:decision@0.2.0 beside 0.1.0, with an adapter for the old one."
+        Some(&*found),
+        released,
+        "wit/ is not serin:decision@{version} as it was released. Every strategy that was ever compiled depends on it, so \
+         a released version is frozen. Take the change back, or make it a version of its own: where only an import or an \
+         optional export is added, the next 0.1.z; else 0.2.0 beside 0.1.0, with an adapter for the old one. Then put the \
+         new version and its digest into the list in tests/tidy.rs, and leave the lines that are there as they are."
+    );
+    assert!(
+        read("host/src/registry/artifact.rs").contains(&format!("const WIT: &str = \"{version}\";")),
+        "host/src/registry/artifact.rs names another version than wit/world.wit"
     );
 }
 

@@ -22,6 +22,7 @@ pub mod registry;
 pub mod replay;
 pub mod report;
 pub mod sandbox;
+pub mod signatures;
 pub mod snapshot;
 pub mod status;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! The status of the files that the deployment was built from. `app` writes it, `http` shows it.
 
 use crate::experiments::{AnalysisSubject, ExperimentStatus};
+use crate::signatures::Signer;
 
 /// The status of everything that the deployment was built from.
 #[derive(Debug, Clone, Default)]
@@ -38,4 +39,8 @@ pub struct ModelStatus {
     pub error: Option<String>,
     /// In force from the archive, since the file is broken or gone.
     pub stale: bool,
+    /// Who signed it; none where nobody who is trusted did.
+    pub signer: Option<Signer>,
+    /// What is wrong with its signature, where it is in force all the same.
+    pub unsigned: Option<String>,
 }

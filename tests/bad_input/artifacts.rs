@@ -104,7 +104,7 @@ fn cases() -> Vec<Case> {
         case(
             "of-a-later-version.wasm",
             component(r#"(component (import "serin:decision/log@0.2.0" (instance)))"#),
-            &["imports 'serin:decision/log@0.2.0'", "not of serin:decision@0.1"],
+            &["made for serin:decision@0.2.0", "this host has serin:decision@0.1.0"],
         ),
         case(
             "unknown-key.wasm",

@@ -13,7 +13,7 @@ use serin::config::Config;
 use serin::experiments::{CommandError, Controller, Motive, Observer, Proposal, carry_out};
 use serin::features::EmbeddedStore;
 use serin::ledger::{DecisionRow, Durability, Ledger};
-use serin::registry::{Archive, Awaited, Folder};
+use serin::registry::{Archive, Awaited, Folder, Scan};
 use serin::sandbox::Engines;
 use serin::telemetry::Metrics;
 use serin_core::experiment::{Command, Experiment, Status};
@@ -46,7 +46,7 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
     let archive = Archive::open(&deployment.path().join("data/archive")).expect("an archive");
     let engines = Arc::new(Engines::new(4).expect("engines"));
     let folder = Arc::new(Folder::new(deployment.path().join("plugins"), engines, archive, false));
-    folder.scan(&[], BEGIN_MS);
+    folder.scan(&Scan { wanted: &[], in_force: &[], trust: &Arc::default() }, BEGIN_MS);
     folder.wait(Awaited::All, Duration::from_secs(60));
     let store = Arc::new(EmbeddedStore::open(&deployment.path().join("data/features.db")).expect("a store"));
     Shared { deployment, folder, store }

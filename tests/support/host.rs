@@ -27,7 +27,14 @@ pub struct Cli {
 
 /// Runs `serin` with arguments.
 pub fn run<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Cli {
-    let Output { status, stdout, stderr } = command().args(args).output().expect("serin runs");
+    run_with(args, &[])
+}
+
+/// As [`run`], with variables of the environment.
+pub fn run_with<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>, variables: &[(&str, &str)]) -> Cli {
+    let mut command = command();
+    let output = command.args(args).envs(variables.iter().copied()).output();
+    let Output { status, stdout, stderr } = output.expect("serin runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     Cli { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
@@ -56,9 +63,21 @@ impl Host {
 
     /// As [`Host::start`], with more arguments.
     pub fn start_with(config: &Path, args: &[&str]) -> Self {
+        Self::spawn(command(), config, args)
+    }
+
+    /// As [`Host::start`], with a umask of the shell's notation.
+    pub fn start_under(umask: &str, deployment: &Deployment) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "umask \"$0\" && exec \"$@\"", umask, serin()]);
+        shell.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+        Self::spawn(shell, &deployment.config(), &[])
+    }
+
+    fn spawn(mut command: Command, config: &Path, args: &[&str]) -> Self {
         let log = config.with_extension("log");
         let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
-        let mut child = command()
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config"])
             .arg(config)
             .args(args)

@@ -15,7 +15,7 @@ pub mod wat;
 
 pub use artifacts::{artifact, misbehave, outreach_rules, outreach_score, with_nonce};
 pub use deployment::{Deployment, collections, misbehaving};
-pub use host::{Cli, Host, outcome, run, serin};
+pub use host::{Cli, Host, outcome, run, run_with, serin};
 pub use http::{Answer, Client};
 pub use raw::Raw;
 pub(crate) use specs::two_arms;

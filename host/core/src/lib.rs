@@ -16,6 +16,7 @@ mod guard;
 pub mod identifier;
 pub mod limits;
 pub mod manifest;
+pub mod manifest_changes;
 pub mod plan;
 pub mod projection;
 pub mod record;

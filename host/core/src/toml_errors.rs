@@ -74,6 +74,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("host_calls", "16"),
     ("host_call_rows", "512"),
     ("log_bytes", "4096"),
+    ("trusted_keys", "[\"keys/science.pub\"]"),
+    ("require_signature", "true"),
     // An experiment's file
     ("id", "\"offers-score\""),
     ("decision_point", "\"offers\""),

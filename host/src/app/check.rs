@@ -13,7 +13,7 @@ use serin_core::manifest::ModelId;
 
 use super::build::{build_pinned, unfit, wanted};
 use super::experiments::{Binder, Statuses};
-use super::models::{admits, archived};
+use super::models::{ModelAdmission, admits, archived};
 use super::offline::Recorded;
 use super::reach::unreached;
 use crate::clock::{Clock as _, SystemClock};
@@ -21,7 +21,8 @@ use crate::config::Config;
 use crate::experiments::{ExperimentState, ExperimentStatus, SpecCandidate, SpecFile, Specs};
 use crate::files;
 use crate::models::{Model, ModelError, ModelFiles, ModelSet, Runtime, Trial};
-use crate::registry::{VersionsByPin, files_in};
+use crate::registry::{Scan, VersionsByPin, files_in};
+use crate::signatures::Trust;
 
 /// The result for a file.
 #[derive(Debug, Clone)]
@@ -57,8 +58,14 @@ pub fn check(path: &Path) -> Vec<Finding> {
     surroundings::check(&config, &recorded, &mut findings);
     tls::check(&config, &mut findings);
     let pins: Vec<Pin> = wanted(&config, &candidates).into_iter().chain(recorded.specs.pins()).collect();
-    let versions = plugins::check(&config, &pins, recorded.archive.as_ref(), &mut findings);
-    let models = Arc::new(check_models(&config, &recorded, &mut findings));
+    let trust = Arc::new(Trust::read(&config.trusted_keys, config.require_signature));
+    findings.extend(trust.troubles().iter().map(|trouble| finding(path, "trusted key", Some(trouble.clone()))));
+    let in_force = recorded.config.as_ref().map_or_else(Vec::new, |config| wanted(config, &[]));
+    let in_force: Vec<Pin> = in_force.into_iter().chain(recorded.specs.pins()).collect();
+    let scan = Scan { wanted: &pins, in_force: &in_force, trust: &trust };
+    let versions = plugins::check(&config, &scan, recorded.archive.as_ref(), &mut findings);
+    let admission = ModelAdmission::of(recorded.config.as_ref().unwrap_or(&config), &trust);
+    let models = Arc::new(check_models(&config, &recorded, &admission, &mut findings));
     for name in config.points.keys() {
         if let Err(why) = build_pinned(&config, name, &versions, &[], &models) {
             findings.push(finding(path, "", Some(unfit(name, &config.points[name].strategy, &why))));
@@ -132,7 +139,12 @@ fn of_experiment(config: &Config, recorded: &Recorded, status: ExperimentStatus)
     Finding { warnings, notes, ..found }
 }
 
-fn check_models(config: &Config, recorded: &Recorded, findings: &mut Vec<Finding>) -> ModelSet {
+fn check_models(
+    config: &Config,
+    recorded: &Recorded,
+    admission: &ModelAdmission,
+    findings: &mut Vec<Finding>,
+) -> ModelSet {
     let mut models = ModelSet::new();
     if config.models.is_empty() {
         return models;
@@ -149,20 +161,24 @@ fn check_models(config: &Config, recorded: &Recorded, findings: &mut Vec<Finding
     };
     for (id, path) in &config.models {
         let loaded = ModelFiles::read(path).and_then(|files| {
+            let wrong = |why: String| ModelError { file: path.display().to_string(), why };
+            let judged = admission.judge(archive, id, &files.onnx, Some(path)).map_err(|e| wrong(e.to_string()))?;
             let model = Model::load(&runtime, id.clone(), &files, Trial::Whole)?;
             let admitted = archive.map_or(Ok(()), |archive| admits(archive, id, &files));
-            admitted.map_err(|why| ModelError { file: path.display().to_string(), why })?;
-            Ok(model)
+            admitted.map_err(wrong)?;
+            Ok((model, judged))
         });
         match loaded {
-            Ok(model) => {
-                findings.push(finding(path, format!("model {id}"), None));
+            Ok((model, judged)) => {
+                let warnings = judged.why.into_iter().collect();
+                findings.push(Finding { warnings, ..finding(path, format!("model {id}"), None) });
                 models.insert(id.clone(), Arc::new(model));
             }
             Err(ModelError { file, why }) => {
                 let mut found = finding(Path::new(&file), format!("model {id}"), Some(why));
                 // As `serve` goes on with it: what depends on it is no mistake of its own.
-                if let Some(model) = archive.and_then(|archive| archived(archive, &runtime, id, path)) {
+                let last = archive.and_then(|archive| archived(archive, &runtime, id, path, admission));
+                if let Some((model, _)) = last {
                     found.notes.push("serve goes on with the last good one, from the archive".to_owned());
                     models.insert(id.clone(), Arc::new(model));
                 }

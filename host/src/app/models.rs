@@ -11,18 +11,58 @@ use serin_core::manifest::ModelId;
 use crate::config::Config;
 use crate::models::{Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, RuntimeError, Trial, golden_path};
 use crate::registry::{AGAIN_MS, Archive, Stamp};
+use crate::signatures::{self, Candidate, Judged, SignatureError, Trust};
 use crate::status::ModelStatus;
 
 /// A model and its file.
 type Key = (ModelId, PathBuf);
 
-/// The state of a model's files at the last scan.
-type Stamps = [Option<Stamp>; 2];
+/// The state of a model's files at the last scan: the model, its golden file and its signature.
+type Stamps = [Option<Stamp>; 3];
+
+/// By what models are judged before they are loaded.
+pub(super) struct ModelAdmission {
+    trust: Arc<Trust>,
+    in_force: HashMap<ModelId, PathBuf>,
+}
+
+impl ModelAdmission {
+    /// By the trusted keys, and by the configuration in force.
+    pub fn of(in_force: &Config, trust: &Arc<Trust>) -> Self {
+        Self { trust: Arc::clone(trust), in_force: in_force.models.clone().into_iter().collect() }
+    }
+
+    /// Judges a model's bytes by the signature beside its file, or the archived one.
+    ///
+    /// # Errors
+    /// Why it may not be loaded.
+    pub fn judge(
+        &self,
+        archive: Option<&Archive>,
+        id: &ModelId,
+        onnx: &[u8],
+        path: Option<&Path>,
+    ) -> Result<Judged, SignatureError> {
+        let digest = crate::digest::digest(onnx);
+        let applied = || archive?.applied("model", &id.to_string())?.into_iter().next();
+        let is_serving = self.in_force.contains_key(id) && applied().is_some_and(|applied| applied == digest);
+        let archived = archive.and_then(|archive| archive.signature(&digest));
+        self.trust.judge(&Candidate { bytes: onnx, path, archived, is_serving })
+    }
+
+    /// What a judgement follows from beside the files.
+    fn grounds(&self, id: &ModelId) -> (String, bool) {
+        (self.trust.fingerprint().to_owned(), self.in_force.contains_key(id))
+    }
+}
 
 /// A model as of the last scan.
 #[derive(Clone)]
 struct Found {
     stamps: Stamps,
+    grounds: (String, bool),
+    /// What was found of the signature of the model in force.
+    judged: Judged,
     /// When the files are read again even if they have not changed.
     again_ms: Option<u64>,
     model: Option<Arc<Model>>,
@@ -105,15 +145,17 @@ impl Models {
 
     /// Loads new and changed models that these configurations name, and drops the rest. One caller
     /// at a time, otherwise models are loaded twice.
-    pub fn refresh(&self, configs: &[&Config], now_ms: u64) {
+    pub fn refresh(&self, configs: &[&Config], admission: &ModelAdmission, now_ms: u64) {
         let keys: Vec<Key> =
             configs.iter().flat_map(|config| &config.models).map(|(id, path)| (id.clone(), path.clone())).collect();
         for key in &keys {
-            let stamps = [Stamp::of(&key.1), Stamp::of(&golden_path(&key.1))];
+            let stamps = [key.1.clone(), golden_path(&key.1), signatures::path_of(&key.1)].map(|path| Stamp::of(&path));
+            let grounds = admission.grounds(&key.0);
             let before = self.known.lock().get(key).cloned();
             let is_due = |found: &Found| found.again_ms.is_some_and(|again_ms| now_ms >= again_ms);
-            if before.as_ref().is_none_or(|found| found.stamps != stamps || is_due(found)) {
-                let found = self.load(key, stamps, before, now_ms);
+            let is_known = |found: &Found| (found.stamps, &found.grounds) == (stamps, &grounds);
+            if before.as_ref().is_none_or(|found| !is_known(found) || is_due(found)) {
+                let found = self.load(key, (stamps, grounds), before, (admission, now_ms));
                 self.known.lock().insert(key.clone(), found);
             }
         }
@@ -133,6 +175,8 @@ impl Models {
                 digest: model.as_ref().map(|model| model.digest.to_string()),
                 stale: error.is_some() && model.is_some(),
                 error,
+                signer: found.and_then(|found| found.judged.signer.clone()),
+                unsigned: found.and_then(|found| found.judged.why.clone()),
             });
             if let Some(model) = model {
                 set.insert(id.clone(), model);
@@ -143,31 +187,60 @@ impl Models {
 
     /// Loads a model. If its file is invalid, the last valid one stays in force; if there is none,
     /// the last applied one is loaded from the archive.
-    fn load(&self, key: &Key, stamps: Stamps, before: Option<Found>, now_ms: u64) -> Found {
-        let (id, path) = key;
+    fn load(
+        &self,
+        (id, path): &Key,
+        (stamps, grounds): (Stamps, (String, bool)),
+        before: Option<Found>,
+        (admission, now_ms): (&ModelAdmission, u64),
+    ) -> Found {
+        let found = |again_ms, model, judged, error| Found { stamps, grounds, judged, again_ms, model, error };
         let runtime = match self.runtime() {
             Ok(runtime) => runtime,
             // Tried again, so that installing the library needs no restart.
             Err(error) => {
                 let again_ms = Some(now_ms + AGAIN_MS);
-                return Found { stamps, again_ms, model: None, error: Some(error.to_string()) };
+                return found(again_ms, None, Judged::default(), Some(error.to_string()));
             }
         };
-        match self.load_new(runtime, id, path) {
-            Ok(model) => Found { stamps, again_ms: None, model: Some(Arc::new(model)), error: None },
+        let told = before.as_ref().and_then(|before| before.judged.why.clone());
+        match self.load_new(runtime, id, path, admission) {
+            Ok((model, judged)) => {
+                if let Some(why) = judged.why.as_ref().filter(|why| told.as_ref() != Some(why)) {
+                    tracing::warn!(model = %id, why, "a model serves without a valid signature");
+                }
+                found(None, Some(Arc::new(model)), judged, None)
+            }
             Err(NotLoaded { why, is_passing }) => {
-                let (model, told) = before.map_or((None, None), |found| (found.model, found.error));
+                let told = before.as_ref().and_then(|before| before.error.clone());
                 // Repeated failures are logged once.
                 if told.as_ref() != Some(&why) {
                     tracing::error!(model = %id, error = why, "a model is not applied");
                 }
-                let model = model.or_else(|| archived(&self.archive, runtime, id, path).map(Arc::new));
-                Found { stamps, again_ms: is_passing.then_some(now_ms + AGAIN_MS), model, error: Some(why) }
+                // What serves is judged again: it may be this very file.
+                let last = before.and_then(|before| {
+                    let model = before.model?;
+                    // Without the archive there is nothing to judge, and what serves goes on.
+                    let Some(bytes) = self.archive.get(&model.digest) else { return Some((model, before.judged)) };
+                    Some((model, admission.judge(Some(&self.archive), id, &bytes, None).ok()?))
+                });
+                let last = last.or_else(|| {
+                    archived(&self.archive, runtime, id, path, admission)
+                        .map(|(model, judged)| (Arc::new(model), judged))
+                });
+                let (model, judged) = last.map_or((None, Judged::default()), |(model, judged)| (Some(model), judged));
+                found(is_passing.then_some(now_ms + AGAIN_MS), model, judged, Some(why))
             }
         }
     }
 
-    fn load_new(&self, runtime: &Runtime, id: &ModelId, path: &Path) -> Result<Model, NotLoaded> {
+    fn load_new(
+        &self,
+        runtime: &Runtime,
+        id: &ModelId,
+        path: &Path,
+        admission: &ModelAdmission,
+    ) -> Result<(Model, Judged), NotLoaded> {
         let broken = |error: ModelError| {
             let name = crate::files::shown_name(Path::new(&error.file));
             // Some errors tell what to run on the model. The host's folders are nobody's business.
@@ -176,6 +249,9 @@ impl Models {
         };
         let of_model = |why: String| broken(ModelError { file: path.display().to_string(), why });
         let files = ModelFiles::read(path).map_err(broken)?;
+        // Before ONNX Runtime sees any of it.
+        let judged = admission.judge(Some(&self.archive), id, &files.onnx, Some(path));
+        let judged = judged.map_err(|error| of_model(error.to_string()))?;
         let trial = trial(&self.archive, id, &files);
         let loaded = serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files, trial))).map_err(of_model)?;
         let model = loaded.map_err(broken)?;
@@ -184,20 +260,31 @@ impl Models {
         }
         let keep = || {
             let digests = [self.archive.put(&files.onnx)?, self.archive.put(&files.golden)?];
+            if let Some(text) = &judged.text {
+                self.archive.put_signature(&digests[0], text)?;
+            }
             self.archive.apply("model", &id.to_string(), &[&digests[0], &digests[1]])
         };
         keep().map_err(|e| NotLoaded {
             is_passing: true,
             ..of_model(format!("it could not be archived, and is tried again: {e}"))
         })?;
-        Ok(model)
+        Ok((model, judged))
     }
 }
 
-/// The model that was last applied, from the archive.
-pub(super) fn archived(archive: &Archive, runtime: &Runtime, id: &ModelId, path: &Path) -> Option<Model> {
+/// The model that was last applied, from the archive, where its signature is valid or it serves.
+pub(super) fn archived(
+    archive: &Archive,
+    runtime: &Runtime,
+    id: &ModelId,
+    path: &Path,
+    admission: &ModelAdmission,
+) -> Option<(Model, Judged)> {
     let digests = archive.applied("model", &id.to_string())?;
     let (onnx, golden) = (archive.get(digests.first()?)?, archive.get(digests.get(1)?)?);
+    let judged = admission.judge(Some(archive), id, &onnx, None).ok()?;
     let files = ModelFiles { path: path.to_owned(), onnx: Arc::new(onnx), golden };
-    serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files, Trial::Accepted))).ok()?.ok()
+    let model = serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files, Trial::Accepted))).ok()?.ok()?;
+    Some((model, judged))
 }

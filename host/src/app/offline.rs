@@ -26,7 +26,7 @@ pub(super) struct Recorded {
     ledger: Option<LedgerReader>,
     statuses: HashMap<Name, Status>,
     /// The configuration in force.
-    config: Option<Config>,
+    pub config: Option<Config>,
 }
 
 impl Recorded {

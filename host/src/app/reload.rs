@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::archiving::Generation;
 use super::build::wanted;
 use super::in_force::{last_config, last_generation, last_specs};
-use super::models::Models;
+use super::models::{ModelAdmission, Models};
 use super::windows::WindowsById;
 use crate::access::AccessControl;
 use crate::clock::Clock;
@@ -26,7 +26,8 @@ use crate::experiments::{Controller, Observer, SpecFile, Specs};
 use crate::features::EmbeddedStore;
 use crate::ledger::AuditEntry;
 use crate::models::Runtime;
-use crate::registry::{Archive, Awaited, Folder, files_in};
+use crate::registry::{Archive, Awaited, Folder, Scan, files_in};
+use crate::signatures::Trust;
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
@@ -47,6 +48,8 @@ struct Files {
     restart_required: Vec<&'static str>,
     specs: Vec<SpecFile>,
     experiments_error: Option<String>,
+    /// Whose signatures count. An edit that waits for something else does not wait with that.
+    trust: Arc<Trust>,
 }
 
 struct Inner {
@@ -227,13 +230,14 @@ impl Reloader {
         };
         if files.config.digest != in_force.digest {
             files.config = in_force.clone();
-            self.models.refresh(&[&in_force], self.clock.now_ms());
+            self.models.refresh(&[&in_force], &ModelAdmission::of(&in_force, &files.trust), self.clock.now_ms());
             self.swap(&mut self.inner(), Arc::new(files));
         }
     }
 
     fn scan(&self) {
-        self.folder.scan(&self.pins(), self.clock.now_ms());
+        let (wanted, in_force, trust) = self.pins();
+        self.folder.scan(&Scan { wanted: &wanted, in_force: &in_force, trust: &trust }, self.clock.now_ms());
     }
 
     /// Scans every file except artifacts, and swaps the deployment if something changed. When it
@@ -258,12 +262,14 @@ impl Reloader {
         self.look();
     }
 
-    /// The versions that are named, in the current files or in what is in force.
-    fn pins(&self) -> Vec<Pin> {
+    /// The versions that are named, in the current files or in what is in force; those in force alone;
+    /// and who is trusted.
+    fn pins(&self) -> (Vec<Pin>, Vec<Pin>, Arc<Trust>) {
         let inner = self.inner();
         let files = self.read(&inner);
+        let in_force: Vec<Pin> = wanted(&inner.config, &[]).into_iter().chain(inner.specs.pins()).collect();
         let named = wanted(&files.config, &inner.specs.candidates(&files.specs)).into_iter();
-        named.chain(wanted(&inner.config, &[])).chain(inner.specs.pins()).collect()
+        (named.chain(in_force.iter().cloned()).collect(), in_force, files.trust)
     }
 
     fn look(&self) {
@@ -273,7 +279,8 @@ impl Reloader {
             (self.read(&inner), inner.config.clone())
         };
         // Versions of an edit that is not applied yet are kept too.
-        self.models.refresh(&[&files.config, &in_force], self.clock.now_ms());
+        let admission = ModelAdmission::of(&in_force, &files.trust);
+        self.models.refresh(&[&files.config, &in_force], &admission, self.clock.now_ms());
         self.swap(&mut self.inner(), Arc::new(files));
     }
 
@@ -333,6 +340,7 @@ impl Reloader {
             experiments_error = Some(format!("the experiments folder cannot be read: {error}"));
             inner.specs.files()
         });
-        Files { config, config_error, restart_required, specs: Specs::read(&specs), experiments_error }
+        let trust = Arc::new(Trust::read(&config.trusted_keys, config.require_signature));
+        Files { trust, config, config_error, restart_required, specs: Specs::read(&specs), experiments_error }
     }
 }

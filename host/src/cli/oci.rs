@@ -1,6 +1,6 @@
 //! `serin plugin push` and `pull`: artifacts in an OCI registry, laid out as the CNCF's Wasm working
 //! group has it (one layer of `application/wasm`, and a config that says what the component is),
-//! so that other tools read them, too.
+//! so that other tools read them, too. A signature goes with its artifact.
 //!
 //! What is pulled is pinned by digest in the plugins folder's `plugins.lock`: a tag that was moved
 //! is refused until somebody says `--update`.
@@ -8,109 +8,49 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use oci_client::client::{ClientConfig, ClientProtocol, Config, ImageLayer};
+use oci_client::Reference;
+use oci_client::client::{Config, ImageLayer};
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciImageManifest};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Outcome;
+use super::oci_registry::{LAYER, Registry, block_on, reference, replace};
+use super::plugins_lock::{LOCK, Lock, Locked};
+use super::signing::verify;
 use crate::files;
-use crate::registry::{check_size, read, read_file};
+use crate::registry::{Contents, read, read_file};
+use crate::signatures::{self, PublicKey};
 
 type Failure = Box<dyn std::error::Error>;
 
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
-const LAYER: &str = "application/wasm";
-/// The lock's name, in the plugins folder.
-const LOCK: &str = "plugins.lock";
-
-/// What was pulled into a plugins folder.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Lock {
-    #[serde(default)]
-    plugin: Vec<Locked>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Locked {
-    name: String,
-    version: String,
-    /// SHA-256 of the artifact.
-    digest: String,
-    /// Where it came from.
-    from: String,
-    /// SHA-256 of the registry's manifest.
-    manifest: String,
-}
-
-impl Lock {
-    fn read(dir: &Path) -> Result<Self, Failure> {
-        let path = dir.join(LOCK);
-        match files::read_text(&path, files::MAX_TEXT_BYTES) {
-            Ok(text) => toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()).into()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(format!("{}: {error}", path.display()).into()),
-        }
-    }
-
-    fn write(&mut self, dir: &Path) -> Result<(), Failure> {
-        self.plugin.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
-        let text =
-            format!("# Written by serin plugin pull: what each artifact is, by digest.\n\n{}", toml::to_string(self)?);
-        replace(&dir.join(LOCK), text.as_bytes())
-    }
-}
-
-/// Whole or not at all: a host watches the folder.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|e| format!("{}: {e}", path.display()).into())
-}
-
-fn reference(text: &str) -> Result<Reference, Failure> {
-    let valid = "valid: HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:…";
-    let explicit = text.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
-    if !explicit {
-        return Err(format!("'{text}' names no registry; {valid}").into());
-    }
-    text.parse().map_err(|e| format!("'{text}': {e}; {valid}").into())
-}
-
-/// On this machine without TLS, anywhere else with it, unless somebody says so.
-fn client(reference: &Reference, plain_http: bool) -> Client {
-    let host = reference.registry().split(':').next().unwrap_or_default();
-    let is_here = matches!(host, "localhost" | "127.0.0.1" | "[");
-    let protocol = if plain_http || is_here { ClientProtocol::Http } else { ClientProtocol::Https };
-    let seconds = |n| Some(std::time::Duration::from_secs(n));
-    let config =
-        ClientConfig { protocol, connect_timeout: seconds(10), read_timeout: seconds(60), ..ClientConfig::default() };
-    Client::new(config)
-}
-
-fn auth() -> RegistryAuth {
-    let of = |key| std::env::var(key).ok();
-    match (of("SERIN_REGISTRY_USER"), of("SERIN_REGISTRY_PASSWORD")) {
-        (Some(user), Some(password)) => RegistryAuth::Basic(user, password),
-        _ => RegistryAuth::Anonymous,
-    }
-}
-
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    // Only the first caller's provider is taken, and all are the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
-}
 
 pub(super) fn push(file: &Path, to: &str, plain_http: bool) -> Outcome {
     let bytes = read_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let contents = read(&bytes).map_err(|e| format!("{}: {e}", file.display()))?;
+    let signature = signatures::read_beside(file).map_err(|e| format!("{}: {e}", files::shown(file)))?;
     let reference = reference(to)?;
+    let id = contents.manifest.id();
+    let (config, image, layers) = image(&contents, bytes)?;
+    let digest = block_on(async {
+        let registry = Registry::of(&reference, plain_http)?;
+        let (client, auth) = registry.client();
+        let failed = |e| format!("{reference}: {e}");
+        client.push(&reference, &layers, config, auth, Some(image)).await.map_err(failed)?;
+        let digest = client.fetch_manifest_digest(&reference, auth).await.map_err(failed)?;
+        if let Some(text) = &signature {
+            registry.push_signature(&reference, &digest, text).await?;
+        }
+        Ok(digest)
+    })?;
+    let signed = if signature.is_some() { ", with its signature" } else { "" };
+    println!("{id} pushed to {reference}{signed}");
+    println!("pinned: {}/{}@{digest}", reference.registry(), reference.repository());
+    Ok(true)
+}
+
+/// The config, manifest and layer of an artifact.
+fn image(contents: &Contents, bytes: Vec<u8>) -> Result<(Config, OciImageManifest, [ImageLayer; 1]), Failure> {
     let manifest = &contents.manifest;
     let config = json!({
         // The same artifact is the same in every registry, and so has no time of its own.
@@ -131,50 +71,59 @@ pub(super) fn push(file: &Path, to: &str, plain_http: bool) -> Outcome {
     let mut image = OciImageManifest::build(&layers, &config, Some(annotations));
     // Registries take it without; other tools do not.
     image.media_type = Some(OCI_IMAGE_MEDIA_TYPE.to_owned());
-    let digest = block_on(async {
-        let (client, auth) = (client(&reference, plain_http), auth());
-        let failed = |e| format!("{reference}: {e}");
-        client.push(&reference, &layers, config, &auth, Some(image)).await.map_err(failed)?;
-        Ok(client.fetch_manifest_digest(&reference, &auth).await.map_err(failed)?)
-    })?;
-    println!("{} pushed to {reference}", manifest.id());
-    println!("pinned: {}/{}@{digest}", reference.registry(), reference.repository());
-    Ok(true)
+    Ok((config, image, layers))
 }
 
-pub(super) fn pull(from: Option<&str>, into: &Path, update: bool, plain_http: bool) -> Outcome {
+/// How to pull.
+pub(super) struct Pull<'a> {
+    pub into: &'a Path,
+    pub update: bool,
+    pub plain_http: bool,
+    /// The public key that a signature has to be by.
+    pub verify: Option<&'a Path>,
+}
+
+/// An artifact of a registry, and its signature.
+struct Pulled {
+    bytes: Vec<u8>,
+    contents: Contents,
+    manifest: String,
+    signature: Option<String>,
+}
+
+pub(super) fn pull(from: Option<&str>, pull: &Pull<'_>) -> Outcome {
+    let into = pull.into;
     if !into.is_dir() {
         return Err(
             format!("{}: is no folder; give the deployment's plugins folder with --into", into.display()).into()
         );
     }
+    let key = pull.verify.map(PublicKey::read).transpose()?;
     let mut lock = Lock::read(into)?;
     let Some(from) = from else {
         // Everything that the lock names, as it names it.
         for locked in lock.plugin.clone() {
-            restore(&locked, into, plain_http)?;
+            restore(&locked, pull, key.as_ref())?;
         }
         return Ok(true);
     };
     let reference = reference(from)?;
-    let (bytes, manifest) = fetch(&reference, plain_http)?;
-    let contents = read(&bytes).map_err(|e| format!("{reference}: {e}"))?;
+    let pulled = fetch(&reference, pull, key.as_ref())?;
     let locked = Locked {
-        name: contents.manifest.name.to_string(),
-        version: contents.manifest.version.to_string(),
-        digest: contents.digest.to_string(),
+        name: pulled.contents.manifest.name.to_string(),
+        version: pulled.contents.manifest.version.to_string(),
+        digest: pulled.contents.digest.to_string(),
         from: format!(
             "{}/{}{}",
             reference.registry(),
             reference.repository(),
             reference.tag().map(|t| format!(":{t}")).unwrap_or_default()
         ),
-        manifest,
+        manifest: pulled.manifest.clone(),
     };
-    let same_version = |known: &&Locked| (&known.name, &known.version) == (&locked.name, &locked.version);
-    if let Some(known) = lock.plugin.iter().find(same_version)
+    if let Some(known) = lock.plugin.iter().find(|known| known.is_same_version(&locked))
         && known.digest != locked.digest
-        && !update
+        && !pull.update
     {
         return Err(format!(
             "{reference}: {}@{} is {} in {LOCK}, and {} here; a published version does not change. --update takes it over",
@@ -182,62 +131,77 @@ pub(super) fn pull(from: Option<&str>, into: &Path, update: bool, plain_http: bo
         )
         .into());
     }
-    let path = write(&locked, &bytes, into)?;
-    lock.plugin.retain(|known| !same_version(&known));
+    let path = write(&locked, &pulled, into)?;
+    lock.plugin.retain(|known| !known.is_same_version(&locked));
     println!("{} ({}), from {reference}", path.display(), locked.digest);
     lock.plugin.push(locked);
     lock.write(into)?;
     Ok(true)
 }
 
-fn write(locked: &Locked, bytes: &[u8], into: &Path) -> Result<PathBuf, Failure> {
-    let path = into.join(format!("{}-{}.wasm", locked.name, locked.version));
-    replace(&path, bytes)?;
+/// Writes an artifact, after its signature: a host that sees the artifact finds it.
+fn write(locked: &Locked, pulled: &Pulled, into: &Path) -> Result<PathBuf, Failure> {
+    let path = locked.path(into);
+    let beside = signatures::path_of(&path);
+    match &pulled.signature {
+        Some(text) => replace(&beside, text.as_bytes())?,
+        // One that is there is of what was there, unless this is the same.
+        None if read_file(&path).is_ok_and(|bytes| bytes == pulled.bytes) => {}
+        None => match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(format!("{}: {error}", files::shown(&beside)).into());
+            }
+            _ => {}
+        },
+    }
+    replace(&path, &pulled.bytes)?;
     Ok(path)
 }
 
 /// Puts an artifact of the lock back where it is not there, or is another one.
-fn restore(locked: &Locked, into: &Path, plain_http: bool) -> Result<(), Failure> {
-    let path = into.join(format!("{}-{}.wasm", locked.name, locked.version));
-    if read_file(&path).is_ok_and(|bytes| crate::digest::digest(&bytes) == locked.digest) {
-        println!("{} is there", path.display());
-        return Ok(());
+fn restore(locked: &Locked, pull: &Pull<'_>, key: Option<&PublicKey>) -> Result<(), Failure> {
+    let path = locked.path(pull.into);
+    if let Ok(bytes) = read_file(&path)
+        && crate::digest::digest(&bytes) == locked.digest
+    {
+        let verified = key.is_none_or(|key| {
+            let text = signatures::read_beside(&path).ok().flatten();
+            text.is_some_and(|text| verify(&bytes, &text, key).is_ok())
+        });
+        if verified {
+            println!("{} is there", path.display());
+            return Ok(());
+        }
     }
-    let repository =
-        locked.from.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(&*locked.from, |(r, _)| r);
-    let reference = reference(&format!("{repository}@{}", locked.manifest))?;
-    let (bytes, _) = fetch(&reference, plain_http)?;
-    let digest = crate::digest::digest(&bytes);
-    if digest != locked.digest {
-        return Err(format!("{reference}: {digest}, and {LOCK} says {}", locked.digest).into());
-    }
-    println!("{} ({digest}), from {reference}", write(locked, &bytes, into)?.display());
+    let reference = locked.reference()?;
+    let pulled = fetch(&reference, pull, key)?;
+    locked.fits(&pulled.contents).map_err(|why| format!("{reference}: {why}"))?;
+    println!("{} ({}), from {reference}", write(locked, &pulled, pull.into)?.display(), locked.digest);
     Ok(())
 }
 
-/// The artifact, and the digest of the registry's manifest of it.
-fn fetch(reference: &Reference, plain_http: bool) -> Result<(Vec<u8>, String), Failure> {
-    block_on(async {
-        let (client, auth) = (client(reference, plain_http), auth());
-        let failed = |e| format!("{reference}: {e}");
-        let (manifest, digest) = client.pull_image_manifest(reference, &auth).await.map_err(failed)?;
-        if let Some(wanted) = reference.digest().filter(|wanted| *wanted != digest) {
-            return Err(format!("{reference}: the registry serves {digest} in place of {wanted}").into());
+/// The artifact of a reference with its signature, which verifies where a key is given.
+fn fetch(reference: &Reference, pull: &Pull<'_>, key: Option<&PublicKey>) -> Result<Pulled, Failure> {
+    let (bytes, manifest, texts) = block_on(async {
+        let registry = Registry::of(reference, pull.plain_http)?;
+        let (bytes, manifest) = registry.fetch(reference).await?;
+        let texts = registry.signatures(reference, &manifest).await?;
+        Ok((bytes, manifest, texts))
+    })?;
+    let contents = read(&bytes).map_err(|e| format!("{reference}: {e}"))?;
+    let signature = match key {
+        None => texts.into_iter().find(|text| signatures::Signature::parse(text).is_ok()),
+        Some(key) => {
+            let mut why = format!("no signature: the registry has none of it; --verify wants one by key {}", key.id());
+            let verified = texts.into_iter().find(|text| match verify(&bytes, text, key) {
+                Ok(_) => true,
+                Err(error) => {
+                    why = error.to_string();
+                    false
+                }
+            });
+            Some(verified.ok_or_else(|| format!("{reference}: {why}; nothing is written"))?)
         }
-        let layer = match &manifest.layers[..] {
-            [layer] if layer.media_type == LAYER => layer,
-            layers => {
-                let kinds: Vec<&str> = layers.iter().map(|layer| layer.media_type.as_str()).collect();
-                return Err(format!("{reference}: one layer of {LAYER} is needed; it has: {}", kinds.join(", ")).into());
-            }
-        };
-        check_size(u64::try_from(layer.size).unwrap_or(u64::MAX)).map_err(|e| format!("{reference}: {e}"))?;
-        let mut bytes = Vec::new();
-        client.pull_blob(reference, layer, &mut bytes).await.map_err(failed)?;
-        let found = crate::digest::digest(&bytes);
-        if found != layer.digest {
-            return Err(format!("{reference}: the layer is {found}, and the manifest says {}", layer.digest).into());
-        }
-        Ok((bytes, digest))
-    })
+    };
+    Ok(Pulled { bytes, contents, manifest, signature })
 }

@@ -13,9 +13,12 @@ use super::general::Domain;
 use super::plugin_command::PluginCommand;
 use super::plugin_test::Update;
 use super::sources::newer_than;
-use super::{Format, Outcome, caches, oci, plugin_bench, plugin_test, plugin_warnings, project};
+use super::{
+    Format, Outcome, caches, oci, plugin_bench, plugin_changes, plugin_test, plugin_warnings, project, signing,
+};
 use crate::files;
 use crate::registry::{Contents, link_within_patience, read, read_file};
+use crate::signatures::{self, PublicKey, Signature, Signer};
 
 pub(super) fn run(command: PluginCommand) -> Outcome {
     match command {
@@ -44,17 +47,23 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
             plugin_bench::run(&artifact(&path)?, against.as_deref(), runs, format)
         }
         PluginCommand::Push { path, reference, plain_http } => oci::push(&artifact(&path)?, &reference, plain_http),
-        PluginCommand::Pull { reference, into, update, plain_http } => {
-            oci::pull(reference.as_deref(), &into, update, plain_http)
+        PluginCommand::Pull { reference, into, update, plain_http, verify } => {
+            oci::pull(reference.as_deref(), &oci::Pull { into: &into, update, plain_http, verify: verify.as_deref() })
         }
-        PluginCommand::Check { path } => {
+        PluginCommand::Keygen { out, password } => signing::keygen(&out, password),
+        PluginCommand::Sign { file, key, comment } => signing::sign(&file, &key, comment.as_deref()),
+        PluginCommand::Verify { file, key } => signing::verify_file(&file, &key),
+        PluginCommand::Check { path, against: Some(old), format } => {
+            plugin_changes::run(&artifact(&path)?, &artifact(&old)?, format)
+        }
+        PluginCommand::Check { path, against: None, .. } => {
             // The source's types first, where the path is a project's in a language that builds without them.
             if let Some(language) = ScriptedLanguage::of(&path) {
                 language.check(&path)?;
             }
             check(&artifact(&path)?, path.is_dir().then_some(&*path))
         }
-        PluginCommand::Inspect { file, format } => inspect(&file, format),
+        PluginCommand::Inspect { file, key, format } => inspect(&file, key.as_deref(), format),
     }
 }
 
@@ -122,12 +131,17 @@ fn check(file: &Path, source: Option<&Path>) -> Outcome {
     Ok(failed == 0)
 }
 
-fn inspect(file: &Path, format: Format) -> Outcome {
+fn inspect(file: &Path, key: Option<&Path>, format: Format) -> Outcome {
     let bytes = read_file(file).map_err(|e| format!("{}: {e}", files::shown(file)))?;
     let contents = read(&bytes).map_err(|e| format!("{}: {e}", files::shown(file)))?;
+    let signed = SignedBy::of(file, &bytes, key)?;
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&describe(&contents))?),
-        Format::Text => print(&contents),
+        Format::Json => {
+            let mut described = describe(&contents);
+            described["signer"] = signed.to_json();
+            println!("{}", serde_json::to_string_pretty(&described)?);
+        }
+        Format::Text => print(&contents, &signed),
     }
     Ok(true)
 }
@@ -168,7 +182,47 @@ fn describe(contents: &Contents) -> serde_json::Value {
     })
 }
 
-fn print(contents: &Contents) {
+/// What is known of who signed an artifact.
+enum SignedBy {
+    Nobody,
+    /// Nobody has verified it: its key is given, and its comment could be anything.
+    Unverified(String),
+    Verified(Signer),
+}
+
+impl SignedBy {
+    fn of(file: &Path, bytes: &[u8], key: Option<&Path>) -> Result<Self, Box<dyn std::error::Error>> {
+        if let Some(key) = key {
+            return Ok(Self::Verified(signing::signer(file, bytes, &PublicKey::read(key)?)?));
+        }
+        let text = signatures::read_beside(file);
+        let read = text.and_then(|text| text.map(|text| Signature::parse(&text)).transpose());
+        let signature = read.map_err(|error| format!("{}: {error}", files::shown(file)))?;
+        Ok(signature.map_or(Self::Nobody, |signature| Self::Unverified(signature.key())))
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Nobody => serde_json::Value::Null,
+            Self::Unverified(key) => serde_json::json!({ "key": key, "comment": null, "verified": false }),
+            Self::Verified(Signer { key, comment }) => {
+                serde_json::json!({ "key": key, "comment": comment, "verified": true })
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for SignedBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("none"),
+            Self::Unverified(key) => write!(f, "key {key}, not verified: --key PUB does"),
+            Self::Verified(signer) => write!(f, "{signer}"),
+        }
+    }
+}
+
+fn print(contents: &Contents, signed: &SignedBy) {
     let manifest = &contents.manifest;
     println!("{} for decision point {}", manifest.id(), manifest.decision_point);
     println!("{}", message_to(&manifest.description, bounds::DESCRIPTION_BYTES));
@@ -176,6 +230,7 @@ fn print(contents: &Contents) {
     println!("digest   {}", contents.digest);
     println!("wit      serin:decision@{}", contents.wit);
     println!("size     {} bytes, {} cases", contents.size, contents.cases.len());
+    println!("signer   {signed}");
     for action in &manifest.actions {
         let parameters: Vec<String> = action.parameters.iter().map(|(name, t)| format!("{name}: {t}")).collect();
         println!("action   {} ({})", action.name, parameters.join(", "));

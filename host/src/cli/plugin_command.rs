@@ -88,7 +88,35 @@ pub(super) enum PluginCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Put an artifact into an OCI registry
+    /// Make a pair of keys that sign and verify, in minisign's format
+    Keygen {
+        /// The secret key's file; the public one is beside it, as FILE.pub
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Ask for a password, without which the secret key cannot be used
+        #[arg(long)]
+        password: bool,
+    },
+    /// Sign an artifact or a model: writes FILE.minisig beside it
+    Sign {
+        /// An artifact (.wasm) or a model (.onnx)
+        file: PathBuf,
+        /// The secret key; one with a password asks for it
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// What is signed with the file and shown wherever the signer is; the time and the file's name if left out
+        #[arg(long, value_name = "TEXT")]
+        comment: Option<String>,
+    },
+    /// Verify the signature beside an artifact or a model
+    Verify {
+        /// An artifact (.wasm) or a model (.onnx)
+        file: PathBuf,
+        /// The public key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Put an artifact into an OCI registry, with the signature that is beside it
     Push {
         /// An artifact, or a plugin's folder whose artifact was built
         path: PathBuf,
@@ -108,6 +136,9 @@ pub(super) enum PluginCommand {
         /// Take over a version whose digest has changed
         #[arg(long)]
         update: bool,
+        /// Write nothing that has no signature by this public key
+        #[arg(long, value_name = "PUB")]
+        verify: Option<PathBuf>,
         /// Without TLS; on this machine that is so anyway
         #[arg(long)]
         plain_http: bool,
@@ -116,11 +147,20 @@ pub(super) enum PluginCommand {
     Check {
         /// An artifact, or a plugin's folder whose artifact was built
         path: PathBuf,
+        /// Say what has changed since this version of the plugin, and whether what refers to it still means the same
+        #[arg(long, value_name = "OLD.wasm")]
+        against: Option<PathBuf>,
+        /// How to print what has changed
+        #[arg(long, value_enum, default_value_t, requires = "against")]
+        format: Format,
     },
     /// Show an artifact's manifest, digest, WIT version and size
     Inspect {
         /// An artifact
         file: PathBuf,
+        /// The public key to verify the signature beside it by
+        #[arg(long, value_name = "PUB")]
+        key: Option<PathBuf>,
         /// How to print it
         #[arg(long, value_enum, default_value_t)]
         format: Format,

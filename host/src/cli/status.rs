@@ -73,7 +73,7 @@ fn show_artifacts(deployment: &Value, plugins: &Value) {
             _ => text(&plugin["file"]),
         };
         let stale = plugin["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
-        println!("  {name:<38} {}{stale}", text(&plugin["state"]));
+        println!("  {name:<38} {}{}{stale}", text(&plugin["state"]), signed_by(&plugin["signer"]));
     }
     for (i, model) in list(&deployment["models"]).enumerate() {
         if i == 0 {
@@ -84,7 +84,16 @@ fn show_artifacts(deployment: &Value, plugins: &Value) {
             (false, true) => "the last good one serves",
             (false, false) => "active",
         };
-        println!("  {:<38} {state}", text(&model["id"]));
+        let why = model["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+        println!("  {:<38} {state}{}{why}", text(&model["id"]), signed_by(&model["signer"]));
+    }
+}
+
+/// Who signed a file, where somebody who is trusted did.
+fn signed_by(signer: &Value) -> String {
+    match signer["key"].as_str() {
+        Some(key) => format!(", signed by {key} ({})", text(&signer["comment"])),
+        None => String::new(),
     }
 }
 

@@ -61,6 +61,10 @@ pub struct Config {
     pub digest: String,
     /// What does not change while the host runs.
     pub fixed: Fixed,
+    /// The files of the keys whose signatures count. They are read whenever the files are scanned.
+    pub trusted_keys: Vec<PathBuf>,
+    /// Whether artifacts and models need a signature by one of them.
+    pub require_signature: bool,
     /// How long rows are kept.
     pub retain: Retain,
     /// Who may do what; none: everybody everything, from this machine.

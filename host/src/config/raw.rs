@@ -79,6 +79,10 @@ pub(super) struct RawTls {
 pub(super) struct RawPlugins {
     pub dir: Option<String>,
     pub compiled_dir: Option<String>,
+    #[serde(default)]
+    pub trusted_keys: Vec<String>,
+    #[serde(default)]
+    pub require_signature: bool,
 }
 
 #[derive(Deserialize, Default)]

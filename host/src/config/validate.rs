@@ -15,7 +15,7 @@ use serin_core::value::ValueType;
 use serin_core::{NAME_RULE, Name, NameMap, is_name};
 
 use super::access;
-use super::raw::{RawConfig, RawGlobalHoldout, RawGovernance, RawLayer, RawPoint, RawView};
+use super::raw::{RawConfig, RawGlobalHoldout, RawGovernance, RawLayer, RawModel, RawPoint, RawView};
 use super::server::{bounded, settings, tls};
 use super::{Config, Fixed, Retain, folder_of};
 use crate::deployment::{ContextField, FallbackAction, GlobalHoldout, Layer, PointSchema, PointSpec, ViewSpec};
@@ -27,6 +27,8 @@ const DEADLINE: Duration = Duration::from_millis(50);
 /// How far in the future an event time may lie where the file does not say: clocks differ by
 /// seconds, time zones by hours.
 const FUTURE_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+/// Keys that may be trusted: each is read at every scan.
+const MAX_TRUSTED_KEYS: usize = 64;
 /// The most that the file may say.
 const MAX_FUTURE_TOLERANCE: Duration = Duration::from_secs(60 * 60);
 
@@ -43,15 +45,7 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) ->
     if let Some(key) = raw.limits.zero_key() {
         return Err(format!("limits.{key} = 0: no run could keep within it; valid: a whole number from 1"));
     }
-    let mut models = IndexMap::new();
-    for (model, versions) in raw.models {
-        for (version, spec) in versions {
-            let key = format!("models.{model}.\"{version}\"");
-            name(&key, &model)?;
-            semver::Version::parse(&version).map_err(|e| format!("{key}: {e}; valid: MAJOR.MINOR.PATCH"))?;
-            models.insert(ModelId { name: model.as_str().into(), version: version.into() }, dir.join(spec.path));
-        }
-    }
+    let models = models(raw.models, dir)?;
     let future_tolerance = future_tolerance(raw.server.future_tolerance.as_deref())?;
     let mut views = HashMap::new();
     for (view, spec) in raw.features {
@@ -83,6 +77,8 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) ->
         digest: crate::digest::digest(text.as_bytes()),
         text,
         fixed,
+        trusted_keys: trusted_keys(&raw.plugins.trusted_keys, dir)?,
+        require_signature: raw.plugins.require_signature,
         retain,
         access,
         limits: raw.limits.over(Limits::default()),
@@ -92,6 +88,34 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) ->
         global_holdout,
         governance,
     })
+}
+
+fn models(raw: IndexMap<String, IndexMap<String, RawModel>>, dir: &Path) -> Result<IndexMap<ModelId, PathBuf>, String> {
+    let mut models = IndexMap::new();
+    for (model, versions) in raw {
+        for (version, spec) in versions {
+            let key = format!("models.{model}.\"{version}\"");
+            name(&key, &model)?;
+            semver::Version::parse(&version).map_err(|e| format!("{key}: {e}; valid: MAJOR.MINOR.PATCH"))?;
+            models.insert(ModelId { name: model.as_str().into(), version: version.into() }, dir.join(spec.path));
+        }
+    }
+    Ok(models)
+}
+
+/// The files of keys; what is in them is read with the files that they have signed.
+fn trusted_keys(paths: &[String], dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let key = "plugins.trusted_keys";
+    if paths.len() > MAX_TRUSTED_KEYS {
+        return Err(format!("{key}: {} keys; valid: at most {MAX_TRUSTED_KEYS}", paths.len()));
+    }
+    if let Some(twice) = paths.iter().enumerate().find_map(|(i, path)| paths[..i].contains(path).then_some(path)) {
+        return Err(format!("{key}: '{twice}' is there twice"));
+    }
+    match paths.iter().any(String::is_empty) {
+        true => Err(format!("{key}: an empty path; valid: the path of a public key, like keys/science.pub")),
+        false => Ok(paths.iter().map(|path| dir.join(path)).collect()),
+    }
 }
 
 fn global_holdout(raw: RawGlobalHoldout) -> Result<GlobalHoldout, String> {

@@ -23,6 +23,7 @@ use crate::clock::Budget;
 use crate::ledger::{DecisionFilter, Durability, LedgerError, LedgerReader, Reads as _, RecordError, StoredRecord};
 use crate::registry::{COMPILING, LoadProgress};
 use crate::replay::{FieldDifference, ReplayResult};
+use crate::signatures::Signer;
 use crate::telemetry::StateLabels;
 
 /// A time as people read it.
@@ -54,9 +55,35 @@ pub struct WirePlugin {
     wit: Option<String>,
     /// It serves from the archive.
     stale: bool,
-    /// Why it serves from the archive.
+    /// Why it serves from the archive, or without a valid signature.
     #[schema(required)]
-    why: Option<&'static str>,
+    why: Option<String>,
+    /// Who signed it; null if nobody who is trusted did.
+    #[schema(required)]
+    signer: Option<WireSigner>,
+}
+
+/// Who signed a file.
+#[derive(Serialize, ToSchema)]
+pub struct WireSigner {
+    /// The key's id, as minisign prints it.
+    #[schema(example = "6A1F0D2C3B4E5F60")]
+    key: String,
+    /// The comment that was signed with the file.
+    comment: String,
+}
+
+impl From<Signer> for WireSigner {
+    fn from(Signer { key, comment }: Signer) -> Self {
+        Self { key, comment }
+    }
+}
+
+/// Why a version serves that a start would not find as it is.
+fn why(is_stale: bool, unsigned: Option<String>) -> Option<String> {
+    let gone = "its file is gone, or is another one now; it is served from the archive until nothing names it";
+    let why: Vec<String> = is_stale.then(|| gone.to_owned()).into_iter().chain(unsigned).collect();
+    (!why.is_empty()).then(|| why.join("; "))
 }
 
 /// Every artifact.
@@ -71,9 +98,8 @@ pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Result<Respo
         loaded_at: rfc3339(status.loaded_at_ms),
         wit: status.wit,
         stale: status.stale,
-        why: status
-            .stale
-            .then_some("its file is gone, or is another one now; it is served from the archive until nothing names it"),
+        why: why(status.stale, status.unsigned),
+        signer: status.signer.map(WireSigner::from),
     });
     let (plugins, left_out) = within_bytes(plugins)?;
     answer(&service, json!({ "plugins": plugins, "left_out": left_out })).await
@@ -122,6 +148,7 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
         })).collect::<Vec<_>>(),
         "models": status.models.iter().map(|model| json!({
             "id": model.id, "digest": model.digest, "error": model.error, "stale": model.stale,
+            "signer": model.signer, "why": model.unsigned,
         })).collect::<Vec<_>>(),
         "requests_in_flight": service.in_flight(),
         "waiting_decisions": service.pool.waiting(),

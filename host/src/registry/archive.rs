@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serin_core::experiment::Pin;
 
 use crate::files;
+use crate::signatures;
 
 /// Why the archive could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,22 @@ impl Archive {
     pub fn get(&self, digest: &str) -> Option<Vec<u8>> {
         let bytes = files::read_bounded(&self.blob(digest), files::MAX_MODEL_BYTES).ok()?;
         (crate::digest::digest(&bytes) == digest).then_some(bytes)
+    }
+
+    /// Keeps the valid signature of a blob beside it, under the name that `minisign` looks for.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn put_signature(&self, digest: &str, text: &str) -> Result<(), ArchiveError> {
+        if self.signature(digest).is_some_and(|known| known == text) {
+            return Ok(());
+        }
+        write_whole(&signatures::path_of(&self.blob(digest)), text.as_bytes())
+    }
+
+    /// The signature that a blob was archived with.
+    pub fn signature(&self, digest: &str) -> Option<String> {
+        signatures::read_beside(&self.blob(digest)).ok().flatten()
     }
 
     /// Notes that `name` of a kind was applied with these digests.

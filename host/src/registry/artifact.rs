@@ -21,6 +21,9 @@ use crate::clock::Budget;
 use crate::files;
 use crate::sandbox::{Engines, LinkError, Linked, Size};
 
+/// The version of the WIT package that this host has.
+const WIT: &str = "0.1.0";
+
 /// The largest artifact that is read.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -67,6 +70,14 @@ pub enum ArtifactError {
     /// No manifest inside.
     #[error("no '{MANIFEST_SECTION}' section: it was not built by 'serin plugin build'")]
     NoManifest,
+    /// It was made for an interface that this host does not have.
+    #[error(
+        "made for serin:decision@{found}, and this host has serin:decision@{WIT}; build it with this host's SDK, or serve it by a host that has {found}"
+    )]
+    OtherInterface {
+        /// The version of the interface that it imports or exports.
+        found: String,
+    },
     /// A section is there twice.
     #[error("more than one '{0}' section; build it with 'serin plugin build'")]
     Repeated(String),
@@ -155,8 +166,12 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
             },
             Payload::ComponentImportSection(imports) if depth == 0 => {
                 for import in imports {
-                    let name = import.map_err(broken)?.name.name;
-                    wit = wit.or_else(|| Some(printable(name.strip_prefix("serin:decision/")?.split_once('@')?.1)));
+                    interface(import.map_err(broken)?.name.name, &mut wit)?;
+                }
+            }
+            Payload::ComponentExportSection(exports) if depth == 0 => {
+                for export in exports {
+                    interface(export.map_err(broken)?.name.name, &mut wit)?;
                 }
             }
             _ => {}
@@ -171,7 +186,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
         manifest: Arc::new(manifest),
         cases,
         digest: crate::digest::digest(bytes).into(),
-        wit: wit.unwrap_or_else(|| "0.1.0".to_owned()),
+        wit: wit.unwrap_or_else(|| WIT.to_owned()),
         size: bytes.len(),
         code_hash: code_hash.map(<[u8]>::to_vec),
     })
@@ -186,7 +201,7 @@ fn read_cases(json: &[u8], manifest: &Manifest) -> Result<Vec<Case>, String> {
 
 /// The version that an artifact's manifest names, without a look at anything else of it; none where
 /// it cannot be read.
-pub(super) fn peek(bytes: &[u8]) -> Option<Pin> {
+pub fn peek(bytes: &[u8]) -> Option<Pin> {
     const HEAD: usize = 8;
     const CUSTOM: u8 = 0;
     let mut reader = BinaryReader::new(bytes.get(HEAD..)?, 0);
@@ -201,6 +216,22 @@ pub(super) fn peek(bytes: &[u8]) -> Option<Pin> {
         }
     }
     None
+}
+
+/// Notes the version of the interface that an import or export is of. Within `0.y` all are compatible.
+///
+/// # Errors
+/// That it is one that this host does not have.
+fn interface(name: &str, wit: &mut Option<String>) -> Result<(), ArtifactError> {
+    let Some((_, found)) = name.strip_prefix("serin:decision/").and_then(|name| name.split_once('@')) else {
+        return Ok(());
+    };
+    let parsed = |version: &str| semver::Version::parse(version).ok().map(|v| (v.major, v.minor));
+    if parsed(found) != parsed(WIT) {
+        return Err(ArtifactError::OtherInterface { found: printable(found) });
+    }
+    wit.get_or_insert_with(|| printable(found));
+    Ok(())
 }
 
 /// Takes a section that an artifact has once: of two, it would be open which one counts.

@@ -10,11 +10,13 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use serin_core::experiment::Pin;
 
+use super::admission::{Admission, Grounds, Scan};
 use super::artifact::{Plugin, peek, read_file};
 use super::loading::{Job, LoadProgress, Loading, Source};
 use super::{Archive, Stamp, VersionsByPin, files_in};
 use crate::files::{shown, shown_name};
 use crate::sandbox::Engines;
+use crate::signatures::Signer;
 
 /// What an artifact is to the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +62,15 @@ pub struct ArtifactStatus {
     pub wit: Option<String>,
     /// Served from the archive, since the folder no longer has it.
     pub stale: bool,
+    /// Who signed it; none where nobody who is trusted did.
+    pub signer: Option<Signer>,
+    /// What is wrong with its signature, where it is served all the same.
+    pub unsigned: Option<String>,
 }
 
 pub(super) struct Seen {
     stamp: Stamp,
+    pub grounds: Grounds,
     pub digest: String,
     /// When it is looked at again though it has not changed.
     pub again_ms: Option<u64>,
@@ -86,6 +93,10 @@ pub(super) struct Inner {
     pub busy: HashMap<String, u32>,
     /// What is being loaded, and what waits for it.
     pub loading: Loading,
+    /// By what artifacts are judged.
+    pub admission: Admission,
+    /// On what grounds those that are loaded were, by digest.
+    pub judged: HashMap<String, Grounds>,
 }
 
 /// Why an artifact is not loaded.
@@ -191,16 +202,20 @@ impl Folder {
         self.inner().statuses.values().filter(|status| status.stale).filter_map(|status| status.pin.clone()).collect()
     }
 
-    /// Why the folder cannot be read, where it cannot.
+    /// Why the folder or a trusted key cannot be read, where one cannot.
     pub fn trouble(&self) -> Option<String> {
-        self.inner().trouble.clone()
+        let inner = self.inner();
+        let troubles = inner.trouble.iter().chain(inner.admission.trust.troubles());
+        let troubles: Vec<&str> = troubles.map(String::as_str).collect();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
     }
 
-    /// Looks at the folder, and has loaded what is new. `wanted` are the versions that the
-    /// deployment names: they are loaded first, and those that the folder lacks are taken from
-    /// the archive.
-    pub fn scan(self: &Arc<Self>, wanted: &[Pin], now_ms: u64) {
+    /// Looks at the folder, and has loaded what is new. Versions that are wanted and that the folder
+    /// lacks are taken from the archive.
+    pub fn scan(self: &Arc<Self>, scan: &Scan<'_>, now_ms: u64) {
+        let wanted = scan.wanted;
         self.inner().give_up_on_late();
+        self.admit_by(scan);
         let files = files_in(&self.dir, "wasm");
         let trouble = files.as_ref().err().map(|error| format!("the plugins folder cannot be read: {error}"));
         let before = std::mem::replace(&mut self.inner().trouble, trouble.clone());
@@ -221,6 +236,7 @@ impl Folder {
                 self.recover(wanted, now_ms);
             }
         }
+        self.judge_again(now_ms);
         self.start_loading(now_ms);
     }
 
@@ -229,16 +245,18 @@ impl Folder {
         let stamp = Stamp::of(path)?;
         let file = shown_name(path);
         let unread = format!("{UNREAD}{file}");
-        {
+        let grounds = {
             let inner = &mut *self.inner();
+            let grounds = inner.admission.of_file(Some(path));
             if let Some(seen) = inner.seen.get(path)
-                && seen.stamp == stamp
+                && (seen.stamp, &seen.grounds) == (stamp, &grounds)
                 && seen.again_ms.is_none_or(|again_ms| now_ms < again_ms)
             {
                 inner.statuses.remove(&unread);
                 return Some(seen.digest.clone());
             }
-        }
+            grounds
+        };
         let bytes = match read_file(path) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -253,7 +271,9 @@ impl Folder {
         let pin = serin_core::caught(|| Ok(peek(&bytes))).ok().flatten();
         let inner = &mut *self.inner();
         inner.statuses.remove(&unread);
-        inner.seen.insert(path.to_owned(), Seen { stamp, digest: digest.clone(), again_ms: None });
+        inner
+            .seen
+            .insert(path.to_owned(), Seen { stamp, grounds: grounds.clone(), digest: digest.clone(), again_ms: None });
         // A digest that was looked at before keeps what was found; a file that was touched, or
         // copied under another name, is no news. One that was retired may come back.
         let known = inner.statuses.get(&digest).map(|status| status.state);
@@ -261,7 +281,10 @@ impl Folder {
             let is_wanted = pin.as_ref().is_some_and(|pin| wanted.contains(pin));
             let source = Source::File { path: path.to_owned(), shown: file };
             let told = inner.statuses.get(&digest).and_then(|status| status.error.clone());
-            inner.enqueue(Job { digest: digest.clone(), pin, source, is_wanted, is_known: false, told }, now_ms);
+            inner.enqueue(
+                Job { digest: digest.clone(), pin, source, is_wanted, is_known: false, told, grounds },
+                now_ms,
+            );
         }
         Some(digest)
     }
@@ -280,8 +303,8 @@ impl Folder {
             let is_due = |broken: &Broken| broken.again_ms.is_some_and(|again_ms| now_ms >= again_ms);
             if broken.is_none_or(is_due) {
                 let told = broken.map(|broken| broken.why.clone());
-                let (pin, source) = (Some(pin.clone()), Source::Archive);
-                inner.enqueue(Job { digest, pin, source, is_wanted: true, is_known: true, told }, now_ms);
+                let (pin, source, grounds) = (Some(pin.clone()), Source::Archive, inner.admission.of_file(None));
+                inner.enqueue(Job { digest, pin, source, is_wanted: true, is_known: true, told, grounds }, now_ms);
             }
         }
         inner.broken.retain(|digest, _| tried.contains(digest));
@@ -366,6 +389,8 @@ impl Inner {
             loaded_at_ms: now_ms,
             wit: plugin.map(|p| p.contents.wit.clone()),
             stale: false,
+            signer: None,
+            unsigned: None,
         };
         if state == ArtifactState::Loading {
             self.shown.insert(digest.clone(), status.clone());

@@ -8,10 +8,20 @@ use serin_core::experiment::Pin;
 use serin_core::{bounds, message_to};
 
 use super::AGAIN_MS;
+use super::admission::{Grounds, judge};
 use super::artifact::{Plugin, read_file};
 use super::folder::{ArtifactState, Broken, Folder, Inner, NotLoaded, pin_of};
 use super::loading::{Awaited, Job, PATIENCE, Source};
 use crate::clock::Budget;
+use crate::signatures::Judged;
+
+/// What was loaded, and what was found of its signature.
+struct Loaded {
+    pin: Pin,
+    plugin: Plugin,
+    judged: Judged,
+    grounds: Grounds,
+}
 
 impl Inner {
     /// Has those that take too long give up their places.
@@ -61,7 +71,7 @@ impl Folder {
         let _ = self.ended.wait_while_for(&mut inner, |inner| inner.loading.is_busy(awaited), limit);
     }
 
-    fn load(&self, job: &Job) -> Result<(Pin, Plugin), NotLoaded> {
+    fn load(&self, job: &Job) -> Result<Loaded, NotLoaded> {
         let bytes = match &job.source {
             Source::File { path, .. } => read_file(path).map_err(NotLoaded::for_good)?,
             Source::Archive => self
@@ -72,6 +82,12 @@ impl Folder {
         if crate::digest::digest(&bytes) != job.digest {
             return Err(NotLoaded::for_good("the file has changed since"));
         }
+        // Before anything of it is compiled or run.
+        let (path, admission) = (job.source.path(), self.inner().admission.clone());
+        let grounds = admission.of(path, job.pin.as_ref());
+        let of = (job.pin.as_ref(), &*job.digest, &bytes[..]);
+        let judged =
+            judge(&admission.trust, Some(&self.archive), of, path, grounds.is_in_force).map_err(NotLoaded::for_good)?;
         let plugin = Plugin::load(&self.engines, &bytes).map_err(|error| match error.is_passing() {
             true => {
                 NotLoaded { again_after_ms: Some(self.inner().busy_with(&job.digest)), ..NotLoaded::for_good(error) }
@@ -85,18 +101,21 @@ impl Folder {
                 self.archive.admits(&pin, &job.digest).map_err(NotLoaded::for_good)?;
             }
             self.archive.put(&bytes).map_err(unkept)?;
+            if let Some(text) = &judged.text {
+                self.archive.put_signature(&job.digest, text).map_err(unkept)?;
+            }
             self.archive.apply("plugin", &pin.to_string(), &[&job.digest]).map_err(unkept)?;
         }
-        Ok((pin, plugin))
+        Ok(Loaded { pin, plugin, judged, grounds })
     }
 
     /// Notes what came of a load, and tells those who wait.
-    fn end(&self, job: &Job, loaded: Result<(Pin, Plugin), NotLoaded>, now_ms: u64, time: Budget) {
+    fn end(&self, job: &Job, loaded: Result<Loaded, NotLoaded>, now_ms: u64, time: Budget) {
         {
             let inner = &mut *self.inner();
             inner.loading.end(&job.digest);
             match loaded {
-                Ok((pin, plugin)) => inner.loaded(job, pin, plugin, now_ms, time),
+                Ok(loaded) => inner.loaded(job, loaded, now_ms, time),
                 Err(trouble) => inner.refused(job, trouble, now_ms),
             }
         }
@@ -116,8 +135,10 @@ impl Inner {
         AGAIN_MS << (*times).min(10)
     }
 
-    fn loaded(&mut self, job: &Job, pin: Pin, plugin: Plugin, now_ms: u64, time: Budget) {
+    fn loaded(&mut self, job: &Job, loaded: Loaded, now_ms: u64, time: Budget) {
+        let Loaded { pin, plugin, judged, grounds } = loaded;
         let digest = &job.digest;
+        let signer = judged.signer.as_ref().map(ToString::to_string);
         let seconds = format!("{:.1}", time.spent_us() as f64 / 1e6);
         self.broken.remove(digest);
         let file = job.source.file();
@@ -129,13 +150,15 @@ impl Inner {
             }
             tracing::warn!(%pin, digest, seconds, "the plugins folder lacks this version; it is served from the archive");
         } else if self.seen.values().any(|seen| seen.digest == *digest) {
-            tracing::info!(file, %pin, digest, seconds, "artifact loaded");
+            tracing::info!(file, %pin, digest, signer, seconds, "artifact loaded");
         } else {
             // The file holds something else by now, or is gone.
             self.statuses.remove(digest);
             return;
         }
         self.note(file, digest.clone(), ArtifactState::Active, None, Some(&plugin), now_ms);
+        self.judged.insert(digest.clone(), grounds);
+        self.judge(digest, judged);
         if matches!(job.source, Source::Archive)
             && let Some(status) = self.statuses.get_mut(digest)
         {
@@ -171,7 +194,10 @@ impl Inner {
                 if let Some(status) = self.statuses.get_mut(digest) {
                     status.pin.clone_from(&job.pin);
                 }
-                self.seen.values_mut().filter(|seen| seen.digest == *digest).for_each(|seen| seen.again_ms = again_ms);
+                for seen in self.seen.values_mut().filter(|seen| seen.digest == *digest) {
+                    // Signed otherwise since it was begun: it is judged by what there is now.
+                    seen.again_ms = if seen.grounds == job.grounds { again_ms } else { Some(now_ms) };
+                }
             }
         }
     }

@@ -3,11 +3,12 @@
 //! the rest, one at a time each, and one that takes too long gives up its place.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serin_core::experiment::Pin;
 
+use super::admission::Grounds;
 use crate::clock::Budget;
 
 /// How long others wait for one that is being loaded.
@@ -28,6 +29,8 @@ pub(super) struct Job {
     pub is_known: bool,
     /// What was wrong with it the last time: the same is not told again.
     pub told: Option<String>,
+    /// What there was of its signature when it was put into the queue.
+    pub grounds: Grounds,
 }
 
 /// Where an artifact is read from.
@@ -45,6 +48,14 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// Where the file is; none where it is from the archive.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } => Some(path),
+            Self::Archive => None,
+        }
+    }
+
     /// The file's name; empty where it is from the archive.
     pub fn file(&self) -> &str {
         match self {

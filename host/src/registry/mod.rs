@@ -1,11 +1,13 @@
 //! The registry: artifacts from a watched folder, loaded off the request path, archived by
 //! digest, and never taken away from a deployment that still uses them.
 
+mod admission;
 mod archive;
 mod artifact;
 mod breaker;
 mod cases;
 mod folder;
+mod judging;
 mod loader;
 mod loading;
 mod pace;
@@ -18,8 +20,9 @@ use std::sync::Arc;
 
 use serin_core::experiment::Pin;
 
+pub use admission::{Scan, judge};
 pub use archive::{Archive, ArchiveError};
-pub use artifact::{ArtifactError, Contents, Plugin, check_size, read, read_file};
+pub use artifact::{ArtifactError, Contents, Plugin, check_size, peek, read, read_file};
 pub use cases::{CaseResult, check_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
 pub use loading::{Awaited, LoadProgress};

@@ -4,7 +4,7 @@
 //! owns the host. So only what this host wrote is read back. Each file begins with an HMAC under a
 //! key that lies beside it, readable by the host's user alone. It covers the code and what the code
 //! is for; a file that another key signed, that anything has changed, or that was given another
-//! one's name, is compiled anew. Neither folder nor key is used where another user could write it.
+//! one's name, is compiled anew. Neither folder nor key is used where another user could read or write it.
 //!
 //! A file's name follows from the digest of the component's code, the engine's settings and
 //! wasmtime's own compatibility hash: another version of any of them looks for another file. What
@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 use std::fs::{Metadata, Permissions};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{Hash as _, Hasher};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,21 @@ use crate::files;
 const MOST_BYTES: u64 = 2 << 30;
 /// Bytes of an HMAC.
 const MAC: usize = 32;
+
+/// What an engine's code depends on: wasmtime's version, its settings, whether code is optimised, and
+/// the processor. Collected whole, since the 64 bits of a hash for tables could be those of another engine.
+#[derive(Default)]
+struct Settings(Vec<u8>);
+
+impl Hasher for Settings {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
 
 /// A folder of compiled components.
 pub(super) struct Cache {
@@ -47,7 +62,7 @@ impl Cache {
         files::create_private_dir(dir)?;
         let path = dir.join("key");
         if !is_private_dir(dir)? {
-            tracing::warn!(dir = %files::shown(dir), "others could write to the compiled code; all of it is compiled anew");
+            tracing::warn!(dir = %files::shown(dir), "others could use the folder of compiled code; all of it is compiled anew");
             std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
             remove(&path)?;
         }
@@ -75,7 +90,7 @@ impl Cache {
     }
 
     /// The cache in `dir` as it is there, for who may change nothing: none where it is not there, or
-    /// where another user could write it.
+    /// where another user could read or write it.
     pub fn as_it_is(dir: &Path) -> Option<Self> {
         let is_private = is_private_dir(dir).is_ok_and(|is_private| is_private);
         let key = is_private.then(|| private_key(&dir.join("key"))).and_then(|key| key.ok().flatten())?;
@@ -83,9 +98,10 @@ impl Cache {
     }
 
     fn path(&self, engine: &Engine, component: &[u8]) -> PathBuf {
-        let mut compatible = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut compatible);
-        let name = format!("{:016x}:{}", compatible.finish(), crate::digest::digest(&code_of(component)));
+        let mut settings = Settings::default();
+        engine.precompile_compatibility_hash().hash(&mut settings);
+        let name =
+            format!("component:{}:{}", crate::digest::digest(&settings.0), crate::digest::digest(&code_of(component)));
         let digest = crate::digest::digest(name.as_bytes());
         self.dir.join(digest.trim_start_matches("sha256:")).with_extension("cwasm")
     }
@@ -200,16 +216,19 @@ fn is_ours(meta: &Metadata) -> bool {
     meta.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Says whether nobody but the host's user can write to the folder.
+/// Says whether the folder is the host's user's alone, to read and to write.
 ///
 /// # Errors
 /// That it is another user's, or what the system says.
 fn is_private_dir(dir: &Path) -> std::io::Result<bool> {
     let meta = std::fs::metadata(dir)?;
     if !is_ours(&meta) {
-        return Err(std::io::Error::new(ErrorKind::PermissionDenied, "the folder is another user's"));
+        return Err(std::io::Error::new(
+            ErrorKind::PermissionDenied,
+            "the folder is another user's, and is not used; remove it, or give it to the host's user",
+        ));
     }
-    Ok(meta.mode() & 0o022 == 0)
+    Ok(meta.mode() & 0o077 == 0)
 }
 
 /// The key at `path`; none where there is none, or where somebody else could have written or could
@@ -279,6 +298,20 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn code_of_other_settings_has_another_name() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let cache = Cache::open(dir.path()).expect("opens");
+        let path = |level: wasmtime::OptLevel, is_metered: bool| {
+            let mut config = wasmtime::Config::new();
+            config.wasm_component_model(true).cranelift_opt_level(level).consume_fuel(is_metered);
+            cache.path(&Engine::new(&config).expect("an engine"), b"the same component")
+        };
+        let (speed, none) = (wasmtime::OptLevel::Speed, wasmtime::OptLevel::None);
+        assert_eq!(path(speed, true), path(speed, true));
+        assert!(path(speed, true) != path(none, true) && path(speed, true) != path(speed, false));
+    }
+
     /// Two components, compiled and kept in `dir`.
     fn kept(dir: &Path) -> (Engine, [Vec<u8>; 2]) {
         let mut config = wasmtime::Config::new();
@@ -306,7 +339,7 @@ mod tests {
     #[test]
     fn a_key_or_folder_that_others_could_write_is_not_trusted() {
         let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("sets");
-        for (what, bits) in [("key", 0o666), ("key", 0o640), ("", 0o777), ("", 0o770)] {
+        for (what, bits) in [("key", 0o666), ("key", 0o640), ("", 0o777), ("", 0o770), ("", 0o755)] {
             let dir = tempfile::tempdir().expect("a folder");
             let (engine, [one, _]) = kept(dir.path());
             let before = std::fs::read(dir.path().join("key")).expect("a key");
@@ -314,7 +347,7 @@ mod tests {
             let cache = Cache::open(dir.path()).expect("opens");
             assert!(cache.get(&engine, &one).is_none(), "{what} {bits:o}");
             assert_ne!(std::fs::read(dir.path().join("key")).expect("a key"), before);
-            assert_eq!(std::fs::metadata(dir.path()).expect("is there").mode() & 0o022, 0);
+            assert_eq!(std::fs::metadata(dir.path()).expect("is there").mode() & 0o077, 0);
             let (again, _) = kept(dir.path());
             assert!(Cache::open(dir.path()).expect("opens").get(&again, &one).is_some(), "and then it serves");
         }

@@ -8,13 +8,13 @@ use serin_core::experiment::Pin;
 
 use super::{Finding, finding};
 use crate::config::Config;
-use crate::registry::{Archive, Plugin, VersionsByPin, files_in, load_within_patience, read_file};
+use crate::registry::{Archive, Plugin, Scan, VersionsByPin, files_in, judge, load_within_patience, peek, read_file};
 use crate::sandbox::Engines;
 
 /// Loads what the folder has, and what it lacks of `wanted` from the archive.
 pub(super) fn check(
     config: &Config,
-    wanted: &[Pin],
+    scan: &Scan<'_>,
     archive: Option<&Archive>,
     findings: &mut Vec<Finding>,
 ) -> VersionsByPin {
@@ -41,8 +41,8 @@ pub(super) fn check(
     };
     let mut seen: BTreeMap<Pin, String> = BTreeMap::new();
     for file in files {
-        match read_file(&file).and_then(|bytes| load_within_patience(&engines, bytes)) {
-            Ok(plugin) => {
+        match load(&engines, scan, archive, &file) {
+            Ok((plugin, unsigned)) => {
                 let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
                 let digest = plugin.id.digest.to_string();
                 let taken = seen.get(&pin).filter(|known| **known != digest);
@@ -50,7 +50,8 @@ pub(super) fn check(
                     .map(|known| format!("{pin} is {known} in another file; a published version does not change"))
                     .or_else(|| archive?.admits(&pin, &digest).err());
                 let mut found = finding(&file, format!("plugin {pin}"), error);
-                if wanted.contains(&pin) {
+                found.warnings.extend(unsigned);
+                if scan.wanted.contains(&pin) {
                     found.warnings.extend(beyond_limits(config, &plugin));
                 }
                 let is_refused = found.error.is_some();
@@ -60,20 +61,43 @@ pub(super) fn check(
                     versions.entry(pin).or_insert_with(|| Arc::new(plugin));
                 }
             }
-            Err(error) => findings.push(finding(&file, "plugin", Some(error.to_string()))),
+            Err(error) => findings.push(finding(&file, "plugin", Some(error))),
         }
     }
-    for pin in wanted {
-        let archived = || archive?.get(&archive?.published(pin)?);
-        if versions.contains_key(pin) {
-            continue;
-        }
-        if let Some(Ok(plugin)) = archived().map(|bytes| load_within_patience(&engines, bytes)) {
+    for pin in scan.wanted {
+        if !versions.contains_key(pin)
+            && let Some(plugin) = last_good(&engines, scan, archive, pin)
+        {
             findings.push(from_archive(dir, pin, seen.contains_key(pin)));
             versions.insert(pin.clone(), Arc::new(plugin));
         }
     }
     versions
+}
+
+/// What was published of a version, where it may be loaded.
+fn last_good(engines: &Arc<Engines>, scan: &Scan<'_>, archive: Option<&Archive>, pin: &Pin) -> Option<Plugin> {
+    let digest = archive?.published(pin)?;
+    let bytes = archive?.get(&digest)?;
+    judge(scan.trust, archive, (Some(pin), &digest, &bytes), None, scan.in_force.contains(pin)).ok()?;
+    load_within_patience(engines, bytes).ok()
+}
+
+/// Loads a file as `serve` does, its signature first; and what is wrong with that.
+fn load(
+    engines: &Arc<Engines>,
+    scan: &Scan<'_>,
+    archive: Option<&Archive>,
+    file: &Path,
+) -> Result<(Plugin, Option<String>), String> {
+    let bytes = read_file(file).map_err(|error| error.to_string())?;
+    let digest = crate::digest::digest(&bytes);
+    let pin = serin_core::caught(|| Ok(peek(&bytes))).ok().flatten();
+    let is_in_force = pin.as_ref().is_some_and(|pin| scan.in_force.contains(pin));
+    let judged = judge(scan.trust, archive, (pin.as_ref(), &digest, &bytes), Some(file), is_in_force);
+    let judged = judged.map_err(|error| error.to_string())?;
+    let plugin = load_within_patience(engines, bytes).map_err(|error| error.to_string())?;
+    Ok((plugin, judged.why))
 }
 
 fn from_archive(dir: &Path, pin: &Pin, is_refused: bool) -> Finding {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::http::admin::WirePlugin;
+use crate::http::admin::{WirePlugin, WireSigner};
 use crate::http::audit::WireAuditEntry;
 use crate::http::features::WireView;
 use crate::http::wire::WireValue;
@@ -105,6 +105,12 @@ struct Model {
     error: Option<String>,
     /// It serves from the archive, because the file is broken or gone.
     stale: bool,
+    /// Who signed it; null if nobody who is trusted did.
+    #[schema(required)]
+    signer: Option<WireSigner>,
+    /// What is wrong with its signature, where it serves all the same.
+    #[schema(required)]
+    why: Option<String>,
 }
 
 /// The experiments.

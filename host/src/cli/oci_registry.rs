@@ -1,0 +1,236 @@
+//! An OCI registry: artifacts, and their signatures as referrers of them.
+//!
+//! A signature is a manifest of its own whose `subject` is the artifact's. Registries without the referrers
+//! API of OCI 1.1 get the index that stands in for it, under the tag `sha256-…` of the subject's digest.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::manifest::{
+    ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest,
+};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference};
+use serde_json::json;
+
+use crate::registry::check_size;
+use crate::signatures;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// The media type of an artifact's layer.
+pub(super) const LAYER: &str = "application/wasm";
+/// The artifact type of a signature's manifest, and the media type of its layer.
+const SIGNATURE: &str = "application/vnd.serin.signature.v1";
+/// A config that says nothing, as the OCI has it.
+const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
+/// Signatures of one artifact that are looked at.
+const MOST_SIGNATURES: usize = 16;
+
+/// A registry, as the owner of a reference is talked to.
+pub(super) struct Registry {
+    client: Client,
+    auth: RegistryAuth,
+}
+
+/// Reads a reference that names its registry.
+///
+/// # Errors
+/// What is wrong with it, and what would be valid.
+pub(super) fn reference(text: &str) -> Result<Reference, Failure> {
+    let valid = "valid: HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:…";
+    let explicit = text.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
+    if !explicit {
+        return Err(format!("'{text}' names no registry; {valid}").into());
+    }
+    text.parse().map_err(|e| format!("'{text}': {e}; {valid}").into())
+}
+
+/// Writes a file whole or not at all: a host watches the folder.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// Runs requests to their end.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    // Only the first caller's provider is taken, and all are the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// The credentials for a registry: those of the environment, where they are this one's. Another registry,
+/// such as one that a `plugins.lock` names, never gets them.
+fn auth(registry: &str) -> Result<RegistryAuth, Failure> {
+    let of = |key| std::env::var(key).ok().filter(|value| !value.is_empty());
+    let (user, password, owner) = (of("SERIN_REGISTRY_USER"), of("SERIN_REGISTRY_PASSWORD"), of("SERIN_REGISTRY"));
+    match (user, password, owner) {
+        (None, None, _) => Ok(RegistryAuth::Anonymous),
+        (Some(user), Some(password), Some(owner)) if owner == registry => Ok(RegistryAuth::Basic(user, password)),
+        (Some(_), Some(_), Some(owner)) => {
+            eprintln!("{registry} is asked without credentials: those of the environment are for {owner}");
+            Ok(RegistryAuth::Anonymous)
+        }
+        (Some(_), Some(_), None) => Err(format!(
+            "SERIN_REGISTRY_USER and SERIN_REGISTRY_PASSWORD are set, and not for which registry; valid: SERIN_REGISTRY={registry}"
+        )
+        .into()),
+        _ => Err("of SERIN_REGISTRY_USER and SERIN_REGISTRY_PASSWORD one is set; valid: both, or none".into()),
+    }
+}
+
+impl Registry {
+    /// The registry of a reference: on this machine without TLS, anywhere else with it, unless somebody says so.
+    ///
+    /// # Errors
+    /// That it is not clear whose the credentials are.
+    pub fn of(reference: &Reference, plain_http: bool) -> Result<Self, Failure> {
+        let host = reference.registry().split(':').next().unwrap_or_default();
+        let is_here = matches!(host, "localhost" | "127.0.0.1" | "[");
+        let protocol = if plain_http || is_here { ClientProtocol::Http } else { ClientProtocol::Https };
+        let seconds = |n| Some(std::time::Duration::from_secs(n));
+        let (connect_timeout, read_timeout) = (seconds(10), seconds(60));
+        let config = ClientConfig { protocol, connect_timeout, read_timeout, ..ClientConfig::default() };
+        Ok(Self { client: Client::new(config), auth: auth(reference.registry())? })
+    }
+
+    /// The client, and what it identifies itself with.
+    pub fn client(&self) -> (&Client, &RegistryAuth) {
+        (&self.client, &self.auth)
+    }
+
+    /// The artifact, and the digest of the registry's manifest of it.
+    pub async fn fetch(&self, reference: &Reference) -> Result<(Vec<u8>, String), Failure> {
+        let failed = |e| format!("{reference}: {e}");
+        let (manifest, digest) = self.client.pull_image_manifest(reference, &self.auth).await.map_err(failed)?;
+        if let Some(wanted) = reference.digest().filter(|wanted| *wanted != digest) {
+            return Err(format!("{reference}: the registry serves {digest} in place of {wanted}").into());
+        }
+        let layer = match &manifest.layers[..] {
+            [layer] if layer.media_type == LAYER => layer,
+            layers => {
+                let kinds: Vec<&str> = layers.iter().map(|layer| layer.media_type.as_str()).collect();
+                return Err(format!("{reference}: one layer of {LAYER} is needed; it has: {}", kinds.join(", ")).into());
+            }
+        };
+        check_size(u64::try_from(layer.size).unwrap_or(u64::MAX)).map_err(|e| format!("{reference}: {e}"))?;
+        Ok((self.blob(reference, layer).await?, digest))
+    }
+
+    /// A blob, of no more bytes than it says that it has.
+    async fn blob(&self, reference: &Reference, layer: &OciDescriptor) -> Result<Vec<u8>, Failure> {
+        let most = usize::try_from(layer.size).map_err(|_| format!("{reference}: a layer of {} bytes", layer.size))?;
+        let mut bytes = Bounded { bytes: Vec::new(), most };
+        let pulled = self.client.pull_blob(reference, layer, &mut bytes).await;
+        pulled.map_err(|e| format!("{reference}: {e}"))?;
+        let found = crate::digest::digest(&bytes.bytes);
+        if found != layer.digest {
+            return Err(format!("{reference}: the layer is {found}, and the manifest says {}", layer.digest).into());
+        }
+        Ok(bytes.bytes)
+    }
+
+    /// The texts of the signatures that refer to a manifest, each as the registry has it.
+    pub async fn signatures(&self, artifact: &Reference, manifest: &str) -> Result<Vec<String>, Failure> {
+        let subject = by_digest(artifact, manifest);
+        let failed = |e| format!("{subject}: its signatures: {e}");
+        self.client.store_auth_if_needed(subject.resolve_registry(), &self.auth).await;
+        let index = self.client.pull_referrers(&subject, Some(SIGNATURE)).await.map_err(failed)?;
+        let is_signature = |entry: &&ImageIndexEntry| entry.artifact_type.as_deref() == Some(SIGNATURE);
+        let mut texts = Vec::new();
+        for entry in index.manifests.iter().filter(is_signature).take(MOST_SIGNATURES) {
+            let at = by_digest(artifact, &entry.digest);
+            let (referrer, _) = self.client.pull_image_manifest(&at, &self.auth).await.map_err(failed)?;
+            let is_of_it = referrer.subject.as_ref().is_some_and(|subject| subject.digest == manifest);
+            let layer = referrer.layers.first().filter(|layer| layer.media_type == SIGNATURE);
+            let Some(layer) = layer.filter(|layer| is_of_it && layer.size <= signatures::MAX_BYTES as i64) else {
+                continue;
+            };
+            texts.extend(String::from_utf8(self.blob(&at, layer).await?).ok());
+        }
+        Ok(texts)
+    }
+
+    /// Pushes a signature as a referrer of a manifest that is there.
+    pub async fn push_signature(&self, artifact: &Reference, manifest: &str, text: &str) -> Result<(), Failure> {
+        let subject = by_digest(artifact, manifest);
+        let failed = |e| format!("{subject}: its signature: {e}");
+        let (bytes, _) =
+            self.client.pull_manifest_raw(&subject, &self.auth, &[OCI_IMAGE_MEDIA_TYPE]).await.map_err(failed)?;
+        let of_subject = descriptor(OCI_IMAGE_MEDIA_TYPE, manifest, bytes.len());
+        let layer = crate::digest::digest(text.as_bytes());
+        let config = crate::digest::digest(EMPTY.1);
+        for (blob, digest) in [(text.as_bytes(), &layer), (EMPTY.1, &config)] {
+            self.client.push_blob(artifact, blob.to_vec(), digest).await.map_err(failed)?;
+        }
+        let referrer = serde_json::to_vec(&OciImageManifest {
+            media_type: Some(OCI_IMAGE_MEDIA_TYPE.to_owned()),
+            config: descriptor(EMPTY.0, &config, EMPTY.1.len()),
+            layers: vec![descriptor(SIGNATURE, &layer, text.len())],
+            subject: Some(of_subject),
+            artifact_type: Some(SIGNATURE.to_owned()),
+            ..OciImageManifest::default()
+        })?;
+        let (digest, size) = (crate::digest::digest(&referrer), referrer.len());
+        let at = by_digest(artifact, &digest);
+        self.client.push_manifest_raw(&at, referrer, OCI_IMAGE_MEDIA_TYPE.parse()?).await.map_err(failed)?;
+        // A registry with the API lists it by now.
+        let index = self.client.pull_referrers(&subject, None).await.map_err(failed)?;
+        if index.manifests.iter().any(|entry| entry.digest == digest) {
+            return Ok(());
+        }
+        let mut entries: Vec<serde_json::Value> =
+            index.manifests.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+        entries.push(json!({
+            "mediaType": OCI_IMAGE_MEDIA_TYPE, "digest": digest, "size": size, "artifactType": SIGNATURE,
+        }));
+        let index = json!({ "schemaVersion": 2, "mediaType": OCI_IMAGE_INDEX_MEDIA_TYPE, "manifests": entries });
+        let (registry, repository) = (artifact.registry().to_owned(), artifact.repository().to_owned());
+        let tag = Reference::with_tag(registry, repository, manifest.replace(':', "-"));
+        let index = serde_json::to_vec(&index)?;
+        self.client.push_manifest_raw(&tag, index, OCI_IMAGE_INDEX_MEDIA_TYPE.parse()?).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn by_digest(reference: &Reference, digest: &str) -> Reference {
+    Reference::with_digest(reference.registry().to_owned(), reference.repository().to_owned(), digest.to_owned())
+}
+
+fn descriptor(media_type: &str, digest: &str, size: usize) -> OciDescriptor {
+    OciDescriptor {
+        media_type: media_type.to_owned(),
+        digest: digest.to_owned(),
+        size: size as i64,
+        ..OciDescriptor::default()
+    }
+}
+
+/// Bytes of a registry, up to a bound: it may send more than it says.
+struct Bounded {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl tokio::io::AsyncWrite for Bounded {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, part: &[u8]) -> Poll<std::io::Result<usize>> {
+        if self.bytes.len() + part.len() > self.most {
+            let why = format!("sends more than the {} bytes that it says", self.most);
+            return Poll::Ready(Err(std::io::Error::other(why)));
+        }
+        self.bytes.extend_from_slice(part);
+        Poll::Ready(Ok(part.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,101 @@
+//! Judging the artifacts that are loaded again, when their signatures or the trusted keys have changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serin_core::experiment::Pin;
+
+use super::admission::{Admission, Grounds, Scan, judge};
+use super::folder::{ArtifactState, Folder, Inner};
+use crate::signatures::{self, Judged, SignatureError};
+
+impl Folder {
+    /// Takes over by what artifacts are judged. What was refused may be admitted now.
+    pub(super) fn admit_by(&self, scan: &Scan<'_>) {
+        let inner = &mut *self.inner();
+        let is_same = inner.admission.trust.fingerprint() == scan.trust.fingerprint();
+        if !is_same || inner.admission.in_force != scan.in_force {
+            inner.broken.clear();
+        }
+        if inner.admission.trust.troubles() != scan.trust.troubles() {
+            scan.trust.troubles().iter().for_each(|trouble| tracing::error!("{trouble}"));
+        }
+        inner.admission = Admission { trust: Arc::clone(scan.trust), in_force: scan.in_force.to_vec() };
+    }
+
+    /// Judges what is loaded again, where its grounds have changed. What may not go on is taken away.
+    pub(super) fn judge_again(&self, now_ms: u64) {
+        let (due, trust) = {
+            let inner = &mut *self.inner();
+            inner.judged.retain(|digest, _| inner.statuses.contains_key(digest));
+            (inner.due(), Arc::clone(&inner.admission.trust))
+        };
+        for (digest, pin, path, grounds) in due {
+            let Some(bytes) = self.archive.get(&digest) else { continue };
+            let of = (Some(&pin), &*digest, &bytes[..]);
+            let judged = judge(&trust, Some(&self.archive), of, path.as_deref(), grounds.is_in_force);
+            if let Ok(Judged { text: Some(text), .. }) = &judged
+                && let Err(error) = self.archive.put_signature(&digest, text)
+            {
+                tracing::warn!(%error, digest, "a signature is not archived");
+            }
+            let inner = &mut *self.inner();
+            inner.judged.insert(digest.clone(), grounds);
+            match judged {
+                Ok(judged) => inner.judge(&digest, judged),
+                Err(error) => inner.take_away(&digest, &pin, &error, now_ms),
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Where a file with this digest is; none where the folder has none.
+    fn file_of(&self, digest: &str) -> Option<PathBuf> {
+        let mut files = self.seen.iter().filter(|(_, seen)| seen.digest == digest).map(|(path, _)| path.clone());
+        // Of copies, one that has a signature.
+        let first = files.next()?;
+        Some(
+            std::iter::once(first.clone())
+                .chain(files)
+                .find(|path| signatures::path_of(path).exists())
+                .unwrap_or(first),
+        )
+    }
+
+    /// The loaded versions whose grounds have changed.
+    fn due(&self) -> Vec<(String, Pin, Option<PathBuf>, Grounds)> {
+        let active = self.statuses.values().filter(|status| status.state == ArtifactState::Active);
+        active
+            .filter_map(|status| {
+                let (pin, path) = (status.pin.clone()?, self.file_of(&status.digest));
+                let grounds = self.admission.of(path.as_deref(), Some(&pin));
+                (self.judged.get(&status.digest) != Some(&grounds)).then(|| (status.digest.clone(), pin, path, grounds))
+            })
+            .collect()
+    }
+
+    /// Notes what was found of a loaded version's signature, and tells what is wrong with it.
+    pub(super) fn judge(&mut self, digest: &str, judged: Judged) {
+        let Some(status) = self.statuses.get_mut(digest) else { return };
+        if let Some(why) = judged.why.as_ref().filter(|why| status.unsigned.as_ref() != Some(why)) {
+            let pin = status.pin.as_ref().map(ToString::to_string);
+            tracing::warn!(pin, digest, why, "an artifact serves without a valid signature");
+        }
+        status.signer = judged.signer;
+        status.unsigned = judged.why;
+    }
+
+    fn take_away(&mut self, digest: &str, pin: &Pin, error: &SignatureError, now_ms: u64) {
+        tracing::error!(%pin, digest, %error, "artifact refused; it serves nobody, and is taken away");
+        if let Some(status) = self.statuses.get_mut(digest) {
+            status.state = ArtifactState::Failed;
+            status.error = Some(error.to_string());
+            status.loaded_at_ms = now_ms;
+            (status.signer, status.unsigned) = (None, None);
+        }
+        if self.active.get(pin).is_some_and(|plugin| *plugin.id.digest == *digest) {
+            self.active.remove(pin);
+        }
+    }
+}
