@@ -2,7 +2,7 @@
 
 use rustls::pki_types::CertificateDer;
 use yasna::tags::TAG_UTCTIME;
-use yasna::{ASN1Result, BERReader, BERReaderSeq, Tag};
+use yasna::{ASN1Result, BERReaderSeq, Tag};
 
 /// The certificate of a client. The handshake has verified it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,8 @@ impl Validity {
             certificate.read_sequence(|parts| {
                 let dates = parts.next().read_sequence(|signed| {
                     // The version, then serial number, algorithm and issuer.
-                    signed.read_optional(|version| version.read_tagged(Tag::context(0), BERReader::read_der))?;
+                    signed
+                        .read_optional(|version| version.read_tagged(Tag::context(0), |version| version.read_der()))?;
                     for _ in 0..3 {
                         signed.next().read_der()?;
                     }
@@ -72,6 +73,6 @@ fn seconds(times: &mut BERReaderSeq<'_, '_>) -> ASN1Result<i64> {
 }
 
 fn skip_rest(parts: &mut BERReaderSeq<'_, '_>) -> ASN1Result<()> {
-    while parts.read_optional(BERReader::read_der)?.is_some() {}
+    while parts.read_optional(|part| part.read_der())?.is_some() {}
     Ok(())
 }
