@@ -18,13 +18,21 @@ pub(super) struct Exchange {
     progress: Arc<Progress>,
     is_multiplexed: bool,
     answer: Option<u64>,
+    /// Whether all of the answer was given. A request that the client takes back ends in an error of
+    /// its body, which the handler answers as every other one: that an answer is there says nothing.
+    is_answered: bool,
 }
 
 impl Exchange {
     /// A request's head was read.
     pub(super) fn begin(progress: &Arc<Progress>) -> Self {
         progress.serving();
-        Self { progress: Arc::clone(progress), is_multiplexed: progress.is_multiplexed(), answer: None }
+        Self {
+            progress: Arc::clone(progress),
+            is_multiplexed: progress.is_multiplexed(),
+            answer: None,
+            is_answered: false,
+        }
     }
 
     /// Its answer is there.
@@ -34,6 +42,7 @@ impl Exchange {
             return Answer { body, rest: Bytes::new(), exchange: None };
         }
         self.answer = Some(self.progress.answering());
+        self.is_answered = body.is_end_stream();
         Answer { body, rest: Bytes::new(), exchange: Some(self) }
     }
 }
@@ -41,7 +50,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if self.is_multiplexed {
-            self.progress.ended(self.answer);
+            self.progress.ended(self.answer, self.is_answered);
         }
     }
 }
@@ -60,6 +69,12 @@ impl Answer {
             tell(progress, *answer);
         }
     }
+
+    fn complete(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.is_answered = true;
+        }
+    }
 }
 
 impl HttpBody for Answer {
@@ -76,15 +91,25 @@ impl HttpBody for Answer {
             self.tell(Progress::took);
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => self.rest = data,
-                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Ok(Err(trailers))) => {
+                    self.complete();
+                    return Poll::Ready(Some(Ok(trailers)));
+                }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
+                None => {
+                    self.complete();
+                    return Poll::Ready(None);
+                }
             }
         } else {
             self.tell(Progress::took);
         }
         let piece = self.rest.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
+        let piece = self.rest.split_to(piece);
+        if self.is_end_stream() {
+            self.complete();
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -132,8 +132,6 @@ impl Progress {
 
     /// HTTP/2: the answer is there, and the client has to take it. Returns its number.
     pub(super) fn answering(&self) -> u64 {
-        // Fails where none was cancelled.
-        let _ = self.cancelled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         let answer = self.next_answer.fetch_add(1, Ordering::Relaxed);
         self.took(answer);
         answer
@@ -149,17 +147,17 @@ impl Progress {
         self.answers.lock().remove(&answer);
     }
 
-    /// HTTP/2: a request is over. Without an answer's number it was cancelled.
-    pub(super) fn ended(&self, answer: Option<u64>) {
-        match answer {
-            Some(answer) => self.making(answer),
-            None => {
-                self.cancelled.fetch_add(1, Ordering::Relaxed);
-            }
+    /// HTTP/2: a request is over, whether its answer was given whole or the client took it back.
+    pub(super) fn ended(&self, answer: Option<u64>, is_answered: bool) {
+        if let Some(answer) = answer {
+            self.making(answer);
         }
+        let next = |n: usize| if is_answered { n.checked_sub(1) } else { n.checked_add(1) };
+        // Fails where none was cancelled.
+        let _ = self.cancelled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         self.since_ms.store(self.now_ms(), Ordering::Relaxed);
         let is_last = self.streams.fetch_sub(1, Ordering::Relaxed) == 1;
-        if is_last || answer.is_none() {
+        if is_last || !is_answered {
             self.changed.notify_one();
         }
     }
