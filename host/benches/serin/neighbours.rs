@@ -50,7 +50,7 @@ pub fn measure(lasts: Duration, table: &mut Table) -> Result<(), Failure> {
     let turn = lasts / 12;
     closed(address, &requests, 32, turn / 2)?;
     let at = closed(address, &requests, 32, turn)?.per_second() / 5.0;
-    let (mut rows, mut ratios, mut spun) = (Vec::new(), Vec::new(), 0.0);
+    let (mut rows, mut ratios, mut spun, mut failed) = (Vec::new(), Vec::new(), 0.0, 0);
     for pair in 1..=PAIRS {
         let alone = open(address, &requests, 64, at, turn)?;
         let (beside_address, spins) = (address.clone(), turn + 2 * SETTLES);
@@ -58,9 +58,7 @@ pub fn measure(lasts: Duration, table: &mut Table) -> Result<(), Failure> {
         std::thread::sleep(SETTLES);
         let beside = open(address, &requests, 64, at, turn)?;
         spun += spinning.join().map_err(|_| "the spinning load panicked")??;
-        if alone.failed + beside.failed > 0 {
-            return Err("a decision beside a version that spins was not answered".into());
-        }
+        failed += alone.failed + beside.failed;
         ratios.push(beside.ms(99.0) / alone.ms(99.0));
         rows.push(Row::new(format!("pair {pair}: p99"), beside.ms(99.0), "ms").against("alone", alone.ms(99.0)));
         // Until the last of its runs has ended.
@@ -68,6 +66,7 @@ pub fn measure(lasts: Duration, table: &mut Table) -> Result<(), Failure> {
     }
     let of_all = median(ratios);
     rows.push(Row::new("p99 beside it by p99 alone, the median pair", of_all, "x").at_most(2.0));
+    rows.push(Row::new("decisions that were not a 200", failed as f64, "").at_most(0.0));
     rows.push(Row::new("answers of the point that spins, a second", spun / PAIRS as f64, "/s"));
     table.section(
         format!("beside a version that spins in all of its slots; another point, {at:.0} decisions a second"),
