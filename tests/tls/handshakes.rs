@@ -103,6 +103,27 @@ fn mutual_tls_lets_in_whom_its_ca_vouches_for_and_nobody_else() {
 }
 
 #[test]
+fn a_clients_certificate_names_an_identity() {
+    let (ca, clients) = (Authority::new("Lender"), Authority::new("Clients"));
+    let deployment = deployment("", "client_ca = \"clients.pem\"");
+    put(&deployment, &ca.issue("serin.internal", Until::Later));
+    deployment.write("clients.pem", &clients.pem);
+    let entry = |name: &str, roles: &str| {
+        format!("\n[[access.certificates]]\nname = \"{name}\"\nroles = {roles}\ndns = \"{name}.internal\"\n")
+    };
+    let entries = entry("app", "[\"decide\"]") + &entry("auditor", "[\"audit\"]");
+    deployment.write("serin.toml", deployment.read("serin.toml") + &entries);
+    let own = |name: &str| trusting(&ca.pem, Some(&clients.issue(&format!("{name}.internal"), Until::Later)));
+    let host = Host::start(&deployment).over_tls(&own("app")).ready();
+    assert_eq!(host.public.post("/v1/decisions", &outreach("b-1")).status, 200);
+    assert_eq!(host.admin.get("/v1/decisions").status, 403, "it is not an auditor");
+    let listed = Client::over_tls(&host.admin.address, own("auditor")).get("/v1/audit?what=records.list");
+    assert_eq!(listed.status, 200, "{}", listed.text);
+    let unknown = Client::over_tls(&host.public.address, own("stranger")).post("/v1/decisions", &outreach("b-1"));
+    assert_eq!(unknown.status, 401, "the CA vouches for it, and nobody knows it here: {}", unknown.text);
+}
+
+#[test]
 fn an_older_version_of_tls_than_the_oldest_is_refused() {
     let ca = Authority::new("Lender");
     let deployment = deployment("", "min_version = \"1.3\"");
