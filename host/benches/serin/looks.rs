@@ -49,6 +49,7 @@ pub fn measure(table: &mut Table) -> Result<(), Failure> {
     observer.follow(&subjects, |id| controller.has_started(id));
     for unit in 0..UNITS {
         let row = |experiment: u64| DecisionRow {
+            identity: None,
             decision_id: format!("{unit:08x}-{experiment:x}"),
             time_ms: clock.now_ms(),
             point: "p".into(),

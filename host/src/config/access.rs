@@ -67,51 +67,58 @@ pub(super) fn access(raw: &RawAccess, points: &IndexMap<Name, PointSpec>) -> Res
         return Err(format!("access: more than {MAX_CREDENTIALS} credentials"));
     }
     let mut access = Access::default();
-    let mut identities: HashMap<&str, (Arc<Identity>, String)> = HashMap::new();
-    let mut tokens: HashMap<&str, usize> = HashMap::new();
-    for (at, token) in raw.tokens.iter().enumerate() {
+    let mut identities = HashMap::new();
+    add_tokens(&mut access, &mut identities, &raw.tokens, points)?;
+    add_certificates(&mut access, &mut identities, &raw.certificates, points)?;
+    Ok(access)
+}
+
+/// The identities so far, each with the key of its first entry.
+type Identities<'r> = HashMap<&'r str, (Arc<Identity>, String)>;
+
+fn add_tokens<'r>(
+    access: &mut Access,
+    identities: &mut Identities<'r>,
+    tokens: &'r [RawToken],
+    points: &IndexMap<Name, PointSpec>,
+) -> Result<(), String> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let RawToken { name, roles, sha256, .. } = token;
         let key = format!("access.tokens[{at}]");
-        let credential = credential(
-            &mut identities,
-            Entry {
-                key: key.clone(),
-                name: &token.name,
-                roles: &token.roles,
-                points: token.points.as_deref(),
-                expires: token.expires.as_deref(),
-            },
-            points,
-        )?;
-        let count = tokens.entry(&token.name).or_default();
+        let (of_points, expires) = (token.points.as_deref(), token.expires.as_deref());
+        let entry = Entry { key: key.clone(), name, roles, points: of_points, expires };
+        let credential = credential(identities, entry, points)?;
+        let count = counts.entry(name).or_default();
         *count += 1;
         if *count > TOKENS_A_NAME {
             return Err(format!(
-                "{key}.name = \"{}\": a name has at most {TOKENS_A_NAME} tokens, the one in use and the next one; \
-                 remove one that is out of use",
-                token.name
+                "{key}.name = \"{name}\": a name has at most {TOKENS_A_NAME} tokens, the one in use and the next one; \
+                 remove one that is out of use"
             ));
         }
-        let hash = TokenHash::parse(&token.sha256).ok_or_else(|| {
+        let hash = TokenHash::parse(sha256).ok_or_else(|| {
             format!("{key}.sha256: valid: 64 hexadecimal digits, as `serin token new` prints them; never the token")
         })?;
         if !access.add_token(hash, credential) {
             return Err(format!("{key}.sha256: another entry has the same; each token belongs to one name"));
         }
     }
-    for (at, certificate) in raw.certificates.iter().enumerate() {
+    Ok(())
+}
+
+fn add_certificates<'r>(
+    access: &mut Access,
+    identities: &mut Identities<'r>,
+    certificates: &'r [RawCertificate],
+    points: &IndexMap<Name, PointSpec>,
+) -> Result<(), String> {
+    for (at, certificate) in certificates.iter().enumerate() {
+        let RawCertificate { name, roles, dns, .. } = certificate;
         let key = format!("access.certificates[{at}]");
-        let credential = credential(
-            &mut identities,
-            Entry {
-                key: key.clone(),
-                name: &certificate.name,
-                roles: &certificate.roles,
-                points: certificate.points.as_deref(),
-                expires: certificate.expires.as_deref(),
-            },
-            points,
-        )?;
-        let dns = &certificate.dns;
+        let (of_points, expires) = (certificate.points.as_deref(), certificate.expires.as_deref());
+        let entry = Entry { key: key.clone(), name, roles, points: of_points, expires };
+        let credential = credential(identities, entry, points)?;
         if dns.is_empty() || dns.len() > 253 || !dns.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)) {
             return Err(format!(
                 "{key}.dns = \"{dns}\"; valid: a DNS name that the certificate has as subjectAltName, like \
@@ -122,11 +129,11 @@ pub(super) fn access(raw: &RawAccess, points: &IndexMap<Name, PointSpec>) -> Res
             return Err(format!("{key}.dns = \"{dns}\": another entry has it; each belongs to one name"));
         }
     }
-    Ok(access)
+    Ok(())
 }
 
 fn credential<'r>(
-    identities: &mut HashMap<&'r str, (Arc<Identity>, String)>,
+    identities: &mut Identities<'r>,
     entry: Entry<'r>,
     known: &IndexMap<Name, PointSpec>,
 ) -> Result<Credential, String> {

@@ -217,21 +217,21 @@ fn admit(service: &Service, need: Option<Need>, address: IpAddr, request: &Reque
     let access = if need == Some(Need::Nothing) { None } else { service.access.current() };
     let Some(access) = access else { return Ok(Caller { identity: None, address }) };
     let now_ms = service.clock.now_ms();
-    let refused = |who: Option<&str>, (reason, problem): Refusal| refuse(service, address, who, reason, problem);
-    let token = token(request).map_err(|refusal| refused(None, refusal))?;
+    let unknown = |refusal: Refusal| refuse(service, address, None, refusal.reason, refusal.problem());
+    let token = token(request).map_err(unknown)?;
     let identity = match (token, request.extensions().get::<Peer>().and_then(|peer| peer.certificate.as_ref())) {
         (Some(token), _) => access.of_token(token, now_ms),
         (None, Some(certificate)) => access.of_certificate(&certificate.dns_names, now_ms),
         (None, None) => {
             let detail = "a credential is needed: 'authorization: Bearer TOKEN'";
-            return Err(refused(None, unauthorized("no-credential", detail)));
+            return Err(unknown(unauthorized("no-credential", detail)));
         }
     };
-    let identity = identity.map_err(|error| refused(None, unauthorized(error.reason(), error.to_string())))?;
-    let who = Some(&*identity.name);
-    let Some(need) = need else { return Err(refused(who, (ROLE, forbidden(ROLE, "nobody may ask for this")))) };
+    let identity = identity.map_err(|error| unknown(unauthorized(error.reason(), error.to_string())))?;
+    let refused = |problem| refuse(service, address, Some(&identity.name), ROLE, problem);
+    let Some(need) = need else { return Err(refused(forbidden(ROLE, "nobody may ask for this"))) };
     match need.role(request.uri().path()).filter(|role| !identity.may(*role)) {
-        Some(role) => Err(refused(who, (ROLE, lacks(role)))),
+        Some(role) => Err(refused(lacks(role))),
         None => Ok(Caller { identity: Some(identity), address }),
     }
 }
@@ -249,8 +249,19 @@ fn refuse(service: &Service, address: IpAddr, who: Option<&str>, reason: &'stati
     }
 }
 
-/// Why, as metrics count it, and as it is answered.
-type Refusal = (&'static str, Problem);
+/// Why a credential is not accepted.
+struct Refusal {
+    /// As metrics count it.
+    reason: &'static str,
+    detail: String,
+}
+
+impl Refusal {
+    fn problem(&self) -> Problem {
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, self.reason, &*self.detail);
+        Problem { asks_for_credential: true, ..problem }
+    }
+}
 
 /// The reason of metrics where a role is missing.
 const ROLE: &str = "forbidden-role";
@@ -288,7 +299,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 }
 
 fn unauthorized(reason: &'static str, detail: impl Into<String>) -> Refusal {
-    (reason, Problem { asks_for_credential: true, ..Problem::new(StatusCode::UNAUTHORIZED, reason, detail) })
+    Refusal { reason, detail: detail.into() }
 }
 
 fn lacks(role: Role) -> Problem {
