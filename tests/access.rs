@@ -111,6 +111,10 @@ fn every_route_asks_for_its_role_and_for_nothing_else() {
         problem(&host.admin.bearing(&tokens[role].1).post("/v1/experiments/outreach-score/approve", &body))
     };
     assert_eq!(approve(4), (403, "forbidden-role".to_owned()), "to operate is not to approve");
+    // However the path is written.
+    let body = json!({ "reason": "looks well" });
+    let written = host.admin.bearing(&tokens[4].1).post("/v1/experiments/outreach-score/%61pprove", &body);
+    assert_eq!(problem(&written), (403, "forbidden-role".to_owned()), "{}", written.text);
     assert_eq!(approve(5), (409, "nothing-to-approve".to_owned()));
     assert_eq!(problem(&host.admin.get("/nowhere")), (404, "not-found".to_owned()));
 }
@@ -300,6 +304,13 @@ fallback = { action = \"none\" }
     assert_eq!(answer.status, 200, "{}", answer.text);
     let own = answer.json()["decision_id"].as_str().expect("an id").to_owned();
     let others = decide(&all, "collections-outreach").json()["decision_id"].as_str().expect("an id").to_owned();
+    assert!(
+        host.admin
+            .bearing(&all)
+            .get("/metrics")
+            .text
+            .contains("serin_access_refused_total{reason=\"forbidden-point\"} 1")
+    );
     let batch = json!({ "requests": [request("misbehave"), request("collections-outreach")] });
     let batch = host.public.bearing(&only).post("/v1/decisions/batch", &batch).json();
     assert_eq!((&batch["results"][0]["status"], &batch["results"][1]["status"]), (&json!(200), &json!(403)), "{batch}");
@@ -461,4 +472,21 @@ fn a_mistake_in_access_is_told_with_what_is_valid() {
     }
     let wrong = run(["token", "new", "--name", "app", "--role", "root"]);
     assert!(wrong.code == Some(2) && wrong.stderr.contains("decide, ingest"), "{}", wrong.stderr);
+}
+
+#[test]
+fn probes_are_asked_for_nothing_and_told_their_status_alone() {
+    let deployment = collections();
+    deployment.remove("plugins/outreach-rules-1.0.0.wasm");
+    let host = Host::start(&deployment);
+    assert!(host.public.get("/readyz").text.contains("collections-outreach"), "who may do everything may know it");
+    assert_eq!(host.stop(), Some(0));
+    admit(&deployment, "app", "decide", &[]);
+    let host = Host::start(&deployment);
+    for client in [&host.public, &host.admin] {
+        assert_eq!(client.get("/healthz").text, "ok\n");
+        let probed = client.get("/readyz");
+        assert_eq!(problem(&probed), (503, "not-ready".to_owned()));
+        assert!(!probed.text.contains("outreach"), "{}", probed.text);
+    }
 }

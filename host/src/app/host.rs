@@ -140,8 +140,7 @@ impl Host {
         let fixed = config.fixed.clone();
         // Not stored in the configuration, which would differ from the file for ever.
         let (listen, admin) = (options.listen.unwrap_or(fixed.listen), options.admin.unwrap_or(fixed.admin));
-        no_open_doors(config.access.as_deref(), [("server.listen", listen), ("server.admin", admin)])
-            .map_err(|why| ConfigError { file: options.config.display().to_string(), why })?;
+        guard_doors(&options, &config, [listen, admin])?;
         for (address, key, option) in [(listen, "server.listen", "--listen"), (admin, "server.admin", "--admin")] {
             is_free(address, key, option)?;
         }
@@ -354,6 +353,20 @@ impl Parts {
             reload: Box::new(move || reloads.upgrade().into_iter().for_each(|reloader| reloader.apply())),
         })
     }
+}
+
+/// Refuses addresses that others can reach where everybody may do everything, and warns where what is
+/// said there can be read on the way.
+fn guard_doors(options: &Options, config: &Config, [listen, admin]: [SocketAddr; 2]) -> Result<(), ConfigError> {
+    no_open_doors(config.access.as_deref(), [("server.listen", listen), ("server.admin", admin)])
+        .map_err(|why| ConfigError { file: options.config.display().to_string(), why })?;
+    let is_seen = [listen, admin].iter().any(|address| !address.ip().to_canonical().is_loopback());
+    if is_seen && config.fixed.tls.is_none() {
+        tracing::warn!(
+            "tokens and personal data cross the network as they are: set [server.tls], or end TLS before this host"
+        );
+    }
+    Ok(())
 }
 
 /// Fails where another program has the address: before minutes are spent on compiling, and with what

@@ -25,6 +25,9 @@ const MAX_CREDENTIAL: usize = 512;
 /// Bytes of what an audited request was about.
 const MAX_TARGET: usize = 1024;
 
+/// The commands on an experiment, as they are written.
+pub(super) const COMMANDS: [&str; 8] = ["start", "promote", "pause", "resume", "abort", "conclude", "approve", "amend"];
+
 /// What a route needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
@@ -89,7 +92,10 @@ impl Need {
         match self {
             Self::Nothing | Self::Anybody | Self::Of(_) => None,
             Self::Audited(_, what) => Some(what.to_owned()),
-            Self::Command => Some(format!("experiment.{}", path.rsplit('/').next().unwrap_or_default())),
+            Self::Command => {
+                let command = path.rsplit('/').next().filter(|name| COMMANDS.contains(name));
+                Some(format!("experiment.{}", command.unwrap_or("unknown")))
+            }
         }
     }
 }
@@ -177,17 +183,25 @@ pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: 
             return problem.into_response();
         }
     };
-    let Some(what) = need.and_then(|need| need.audited(request.uri().path())) else {
-        request.extensions_mut().insert(caller);
-        return next.run(request).await;
-    };
+    let path = request.uri().path();
+    let entry = need.and_then(|need| Some((need.audited(path)?, need.role(path) == Some(Role::Audit))));
     request.extensions_mut().insert(caller.clone());
-    audited(&service, what, caller, request, next).await
+    let answer = match entry {
+        Some(entry) => audited(&service, entry, &caller, request, next).await,
+        None => next.run(request).await,
+    };
+    note_refusal(&service, &caller, &answer);
+    answer
 }
 
 /// Runs a request and writes it into the audit, with what came of it.
-async fn audited(service: &Arc<Service>, what: String, caller: Caller, request: Request, next: Next) -> Response {
-    let is_read = request.method() == Method::GET;
+async fn audited(
+    service: &Arc<Service>,
+    (what, is_read): (String, bool),
+    caller: &Caller,
+    request: Request,
+    next: Next,
+) -> Response {
     let target = request.uri().path_and_query().map_or("", |all| all.as_str());
     let target = serin_core::clipped(target, MAX_TARGET).into_owned();
     let time_ms = service.clock.now_ms();
@@ -234,6 +248,18 @@ fn admit(service: &Service, need: Option<Need>, address: IpAddr, request: &Reque
         Some(role) => Err(refused(lacks(role))),
         None => Ok(Caller { identity: Some(identity), address }),
     }
+}
+
+/// Counts what a handler has refused for the caller's roles.
+fn note_refusal(service: &Service, caller: &Caller, answer: &Response) {
+    if answer.status() != StatusCode::FORBIDDEN {
+        return;
+    }
+    let Some(ProblemType(found)) = answer.extensions().get::<ProblemType>() else { return };
+    let Some(reason) = [ROLE, POINT].into_iter().find(|reason| reason == found) else { return };
+    Metrics::count(&service.metrics.access_refused, reason);
+    let who = caller.identity.as_ref().map(|identity| &*identity.name);
+    service.access.refuse(reason, caller.address, who, service.clock.now_ms());
 }
 
 /// Counts a refusal; too many of them are told to wait.

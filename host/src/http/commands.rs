@@ -10,11 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use serin_core::experiment::Command;
 
-use super::access::Caller;
+use super::access::{COMMANDS, Caller};
 use super::admin::{blocking, rfc3339};
 use super::experiments::{find, reaches, whole};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
+use crate::access::Role;
 use crate::experiments::{CommandError, Motive};
 use crate::ledger::ConfirmError;
 
@@ -102,6 +103,8 @@ pub(super) async fn command(
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     let judged = generation(&headers)?;
+    // By the name as it is carried out: a path can be written in several ways.
+    caller.has(if name == "approve" { Role::Approve } else { Role::Operate })?;
     let wire: WireCommand = body.parse()?;
     let request = parse(&name, wire.winner.clone())?;
     let motive = wire.motive(&caller)?;
@@ -182,7 +185,7 @@ fn parse(name: &str, winner: Option<String>) -> Result<Request, Problem> {
             None => return Err(Problem::invalid("winner", "winner: needed: the arm that won")),
         },
         _ => {
-            let valid = "no such command; valid: start, promote, pause, resume, abort, conclude, approve, amend";
+            let valid = format!("no such command; valid: {}", COMMANDS.join(", "));
             return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-command", valid));
         }
     }))

@@ -188,6 +188,11 @@ pub(super) async fn readyz(State(service): State<Arc<Service>>) -> Result<&'stat
     }
     match missing.is_empty() {
         true => Ok("ready\n"),
+        // Whoever may probe is asked for no credential, and where others are, learns nothing more.
+        false if service.access.current().is_some() => {
+            let detail = "GET /v1/deployment on the admin listener says why";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail))
+        }
         false => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", missing.join("; "))),
     }
 }
