@@ -79,6 +79,9 @@ DROP TABLE outcome_names;
 DROP TABLE watermarks;
 DROP TABLE outages;
 DROP TABLE positions;
+ALTER TABLE outcomes DROP COLUMN identity;
+ALTER TABLE exposures DROP COLUMN identity;
+DROP TABLE audit;
 PRAGMA user_version = 1;";
 
 #[test]
@@ -273,7 +276,7 @@ fn decisions_are_kept_as_long_as_the_file_says() {
     let copy = |new_id: &str, days: i64| {
         let insert = "INSERT INTO decisions \
                       SELECT NULL, ?1, time_ms - ?2, point, unit, experiment, arm, served_by, outcome, action, took_us, forced, batch, \
-                      attributes, digest, dictionary, record \
+                      attributes, digest, dictionary, record, identity \
                       FROM decisions WHERE decision_id = ?3";
         database(&deployment).execute(insert, params![new_id, days * DAY, id]).expect("inserts");
     };

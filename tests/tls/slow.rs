@@ -85,7 +85,11 @@ fn an_idle_connection_is_told_to_go_and_closed_whatever_it_pings() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // GOAWAY and an end in order, not a reset: what the client sent too late it can send again.
-        driven.await.expect("no panic").expect("an orderly end");
+        // A ping may still meet the closed connection.
+        let ended = driven.await.expect("no panic");
+        let met_the_end =
+            |error: h2::Error| error.get_io().map(std::io::Error::kind) == Some(std::io::ErrorKind::BrokenPipe);
+        assert!(ended.map_or_else(met_the_end, |()| true), "an orderly end");
     });
     eventually("it is counted", BOUND, || (closed(&host, "idle") >= 1.0).then_some(()));
 }
