@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use super::{Access, RefusalLimits};
 
-/// Reasons that are counted apart. There are few; what is beyond them is counted together.
-const MAX_REASONS: usize = 32;
+/// Identities and addresses that are counted apart between two looks; more are counted together.
+const APART: usize = 256;
 
 /// The access in force.
 #[derive(Debug, Default)]
@@ -18,16 +18,18 @@ pub struct AccessControl {
     current: ArcSwapOption<Access>,
     /// By address and by identity.
     limits: RefusalLimits<String>,
-    refused: Mutex<BTreeMap<&'static str, Refused>>,
+    refused: Mutex<BTreeMap<Refused, u64>>,
 }
 
-/// Refusals of one kind since they were last taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who was refused, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refused {
-    /// How many.
-    pub count: u64,
-    /// Where the last one came from.
-    pub address: IpAddr,
+    /// The reason, as metrics count it.
+    pub reason: &'static str,
+    /// The identity, where the credential names one.
+    pub who: Option<String>,
+    /// The address; none for those that are counted together.
+    pub address: Option<IpAddr>,
 }
 
 impl AccessControl {
@@ -51,17 +53,17 @@ impl AccessControl {
     pub fn refuse(&self, reason: &'static str, address: IpAddr, who: Option<&str>, now_ms: u64) -> Option<u64> {
         {
             let mut refused = self.refused.lock();
-            let reason = if refused.len() < MAX_REASONS || refused.contains_key(reason) { reason } else { "other" };
-            let of_kind = refused.entry(reason).or_insert(Refused { count: 0, address });
-            of_kind.count += 1;
-            of_kind.address = address;
+            let one = Refused { reason, who: who.map(str::to_owned), address: Some(address) };
+            let is_apart = refused.len() < APART || refused.contains_key(&one);
+            let of = if is_apart { one } else { Refused { reason, who: None, address: None } };
+            *refused.entry(of).or_default() += 1;
         }
         let by_address = self.limits.refuse(&address.to_string(), now_ms);
         who.and_then(|who| self.limits.refuse(&format!("@{who}"), now_ms)).or(by_address)
     }
 
-    /// What was refused since this was last called, by reason.
-    pub fn take_refused(&self) -> BTreeMap<&'static str, Refused> {
+    /// How often each was refused since this was last called.
+    pub fn take_refused(&self) -> BTreeMap<Refused, u64> {
         std::mem::take(&mut self.refused.lock())
     }
 }

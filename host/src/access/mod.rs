@@ -15,7 +15,7 @@ use serin_core::Name;
 pub use control::{AccessControl, Refused};
 pub use limits::RefusalLimits;
 pub use role::{Role, Roles};
-pub use token::{Token, TokenHash};
+pub use token::{TOKEN_PREFIX, Token, TokenHash};
 
 /// Somebody whom a credential names.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq as _;
 
 /// What a token begins with, so that a scanner of secrets finds one in a repository.
-const PREFIX: &str = "serin_";
+pub const TOKEN_PREFIX: &str = "serin_";
 /// Random bytes of a token.
 const BYTES: usize = 32;
 
@@ -20,7 +20,7 @@ impl Token {
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; BYTES];
         getrandom::fill(&mut bytes)?;
-        Ok(Self(bytes.iter().fold(PREFIX.to_owned(), |text, byte| text + &format!("{byte:02x}"))))
+        Ok(Self(bytes.iter().fold(TOKEN_PREFIX.to_owned(), |text, byte| text + &format!("{byte:02x}"))))
     }
 
     /// The text that a client sends.
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_token_is_new_each_time_and_its_hash_is_read_as_it_is_written() {
         let (one, two) = (Token::generate().expect("entropy"), Token::generate().expect("entropy"));
-        assert!(one.as_str().starts_with(PREFIX) && one.as_str().len() == PREFIX.len() + 2 * BYTES);
+        assert!(one.as_str().starts_with(TOKEN_PREFIX) && one.as_str().len() == TOKEN_PREFIX.len() + 2 * BYTES);
         assert_ne!(one.as_str(), two.as_str());
         let hash = TokenHash::of(one.as_str());
         assert_eq!(TokenHash::parse(&hash.to_hex()), Some(hash.clone()));

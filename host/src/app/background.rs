@@ -227,11 +227,11 @@ pub(super) async fn audit_refusals(
             () = tokio::time::sleep(AUDIT_EVERY) => false,
         };
         let Some(ledger) = ledger.upgrade() else { return };
-        for (reason, Refused { count, address }) in access.take_refused() {
+        for (Refused { reason, who, address }, count) in access.take_refused() {
             let entry = AuditEntry {
                 time_ms: clock.now_ms(),
-                who: None,
-                address: Some(address.to_string()),
+                who,
+                address: address.map(|address| address.to_string()),
                 what: "access.refused".to_owned(),
                 target: String::new(),
                 result: reason.to_owned(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
@@ -16,7 +16,7 @@ use serin_core::Name;
 use super::body::discard;
 use super::error::ProblemType;
 use super::{Peer, Problem, Service};
-use crate::access::{Identity, Role};
+use crate::access::{Identity, Role, TOKEN_PREFIX};
 use crate::ledger::AuditEntry;
 use crate::telemetry::Metrics;
 
@@ -187,7 +187,11 @@ pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: 
     let entry = need.and_then(|need| Some((need.audited(path)?, need.role(path) == Some(Role::Audit))));
     request.extensions_mut().insert(caller.clone());
     let answer = match entry {
-        Some(entry) => audited(&service, entry, &caller, request, next).await,
+        Some(entry) => {
+            // On its own: a client that hangs up takes back neither what it has done nor the entry of it.
+            let audited = audited(Arc::clone(&service), entry, caller.clone(), request, next);
+            tokio::spawn(audited).await.unwrap_or_else(|_| failed().into_response())
+        }
         None => next.run(request).await,
     };
     note_refusal(&service, &caller, &answer);
@@ -196,14 +200,17 @@ pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: 
 
 /// Runs a request and writes it into the audit, with what came of it.
 async fn audited(
-    service: &Arc<Service>,
+    service: Arc<Service>,
     (what, is_read): (String, bool),
-    caller: &Caller,
+    caller: Caller,
     request: Request,
     next: Next,
 ) -> Response {
-    let target = request.uri().path_and_query().map_or("", |all| all.as_str());
-    let target = serin_core::clipped(target, MAX_TARGET).into_owned();
+    let Some(target) = target(request.uri()) else {
+        let detail =
+            format!("a path and a query of at most {MAX_TARGET} bytes are noted in the audit, and longer ones refused");
+        return Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", detail).into_response();
+    };
     let time_ms = service.clock.now_ms();
     let answer = next.run(request).await;
     let result = match answer.extensions().get::<ProblemType>() {
@@ -213,7 +220,7 @@ async fn audited(
     };
     let who = caller.name().map(|name| name.to_string());
     let entry = AuditEntry { time_ms, who, address: Some(caller.address.to_string()), what, target, result, count: 1 };
-    let shared = Arc::clone(service);
+    let shared = Arc::clone(&service);
     let written = service.lanes.command(move || shared.ledger.audit(entry)).await;
     match written.and_then(|written| written.map_err(Problem::from)) {
         Ok(()) => answer,
@@ -224,6 +231,31 @@ async fn audited(
             answer
         }
     }
+}
+
+fn failed() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the host failed on this request")
+}
+
+/// What a request is about, in the words of its sender: decoded, so that it is found however it was
+/// written, and without what looks like a token. None where it is too long.
+fn target(uri: &Uri) -> Option<String> {
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+    if path.len() + query.len() > MAX_TARGET {
+        return None;
+    }
+    let mut target = percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned();
+    for (at, (key, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
+        target += &format!("{}{key}={value}", if at == 0 { '?' } else { '&' });
+    }
+    Some(serin_core::printable_to(&without_tokens(&target), 2 * MAX_TARGET))
+}
+
+/// A text with nothing in the place of what looks like a token.
+fn without_tokens(text: &str) -> String {
+    let mut parts = text.split(TOKEN_PREFIX);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + TOKEN_PREFIX + part.trim_start_matches(|c: char| c.is_ascii_hexdigit()))
 }
 
 /// Whom a request's credential names, if that one may ask for this.
@@ -296,8 +328,13 @@ const POINT: &str = "forbidden-point";
 
 /// The token that a request carries; none without one.
 fn token(request: &Request) -> Result<Option<&str>, Refusal> {
-    let in_query = |pair: &str| ["access_token", "token"].contains(&pair.split('=').next().unwrap_or_default());
-    if request.uri().query().is_some_and(|query| query.split('&').any(in_query)) {
+    let in_query = |query: &str| {
+        form_urlencoded::parse(query.as_bytes()).any(|(key, value)| {
+            ["access_token", "token"].iter().any(|name| key.eq_ignore_ascii_case(name))
+                || value.starts_with(TOKEN_PREFIX)
+        })
+    };
+    if request.uri().query().is_some_and(in_query) {
         return Err(unauthorized(
             "credential-in-url",
             "a credential in a URL ends up in logs, and is not accepted; valid: 'authorization: Bearer TOKEN'",

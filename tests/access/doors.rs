@@ -1,0 +1,117 @@
+//! What a host asks of its configuration and of its clients before anybody gets in.
+
+use serde_json::json;
+
+use super::{BOUND, admit, audit, problem};
+use crate::support::{Host, Raw, collections, eventually, run};
+
+#[test]
+fn without_access_nobody_else_can_reach_a_host() {
+    let deployment = collections();
+    let config = deployment.config();
+    let config = config.to_str().expect("a path");
+    for (option, key) in [("--listen", "server.listen"), ("--admin", "server.admin")] {
+        let refused = run(["serve", "--config", config, option, "0.0.0.0:0"]);
+        assert_eq!(refused.code, Some(1));
+        for part in [key, "[[access.tokens]]", "serin token new", "127.0.0.1"] {
+            assert!(refused.stderr.contains(part), "{part} in {}", refused.stderr);
+        }
+    }
+    let text = deployment.read("serin.toml");
+    deployment.write("serin.toml", text.replace("listen = \"127.0.0.1:8080\"", "listen = \"[::]:8080\""));
+    let checked = run(["check", "--config", config]);
+    assert!(
+        checked.code == Some(1) && checked.stdout.contains("server.listen") | checked.stderr.contains("server.listen"),
+        "{checked:?}"
+    );
+    admit(&deployment, "app", "decide", &[]);
+    let checked = run(["check", "--config", config]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+}
+
+#[test]
+fn a_mistake_in_access_is_told_with_what_is_valid() {
+    let deployment = collections();
+    let text = deployment.read("serin.toml");
+    let hash = "a".repeat(64);
+    let entry =
+        |more: &str| format!("[[access.tokens]]\nname = \"app\"\nroles = [\"decide\"]\nsha256 = \"{hash}\"\n{more}");
+    for (lines, parts) in [
+        ("[access]\n".to_owned(), &["serin token new"][..]),
+        (
+            entry("").replace("\"decide\"", "\"root\""),
+            &["access.tokens[0].roles", "\"root\"", "decide, ingest, read, audit, operate, approve"],
+        ),
+        (entry("").replace("[\"decide\"]", "[]"), &["access.tokens[0].roles", "at least one"]),
+        (entry("").replace("name = \"app\"", "name = \"a b\""), &["access.tokens[0].name", "letters"]),
+        (entry("").replace("name = \"app\"", "name = \"serin\""), &["the host itself"]),
+        (
+            entry("").replace(&hash, "serin_abc"),
+            &["access.tokens[0].sha256", "64 hexadecimal digits", "never the token"],
+        ),
+        (entry("points = [\"colections\"]\n"), &["access.tokens[0].points", "colections", "collections-outreach"]),
+        (entry("points = []\n"), &["access.tokens[0].points"]),
+        (entry("expires = \"soon\"\n"), &["access.tokens[0].expires", "RFC 3339"]),
+        (entry("expire = \"soon\"\n"), &["expire", "expires"]),
+        (entry("") + &entry("").replace("app", "twin"), &["access.tokens[1].sha256", "another entry"]),
+        (
+            entry("") + &entry("").replace("decide", "read").replace(&hash, &"b".repeat(64)),
+            &["access.tokens[1]", "other roles", "access.tokens[0]"],
+        ),
+        (
+            "[[access.certificates]]\nname = \"app\"\nroles = [\"decide\"]\ndns = \"a b\"\n".to_owned(),
+            &["access.certificates[0].dns", "app.internal"],
+        ),
+    ] {
+        deployment.write("serin.toml", format!("{text}\n{lines}"));
+        let checked = run(["check", "--config", deployment.config().to_str().expect("a path")]);
+        let said = format!("{}{}", checked.stdout, checked.stderr);
+        assert_eq!(checked.code, Some(1), "{lines}");
+        parts.iter().for_each(|part| assert!(said.contains(part), "{part} in {said}"));
+    }
+    let wrong = run(["token", "new", "--name", "app", "--role", "root"]);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("decide, ingest"), "{}", wrong.stderr);
+}
+
+#[test]
+fn probes_are_asked_for_nothing_and_told_their_status_alone() {
+    let deployment = collections();
+    deployment.remove("plugins/outreach-rules-1.0.0.wasm");
+    let host = Host::start(&deployment);
+    assert!(host.public.get("/readyz").text.contains("collections-outreach"), "who may do everything may know it");
+    assert_eq!(host.stop(), Some(0));
+    admit(&deployment, "app", "decide", &[]);
+    let host = Host::start(&deployment);
+    for client in [&host.public, &host.admin] {
+        assert_eq!(client.get("/healthz").text, "ok\n");
+        let probed = client.get("/readyz");
+        assert_eq!(problem(&probed), (503, "not-ready".to_owned()));
+        assert!(!probed.text.contains("outreach"), "{}", probed.text);
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_takes_back_no_entry_of_what_it_did() {
+    let deployment = collections();
+    let ann = admit(&deployment, "ann", "read,operate,audit", &[]);
+    let host = Host::start(&deployment).ready();
+    for command in ["pause", "resume"].repeat(10) {
+        let mut raw = Raw::connect(&host.admin.address).expect("connects");
+        let body = json!({ "reason": "a try" }).to_string();
+        let sent = raw.send(&format!(
+            "POST /v1/experiments/outreach-score/{command} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {ann}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert!(sent);
+    }
+    let admin = host.admin.bearing(&ann);
+    eventually("each is in the audit", BOUND, || {
+        let done = audit(&admin, "who=ann&limit=1000");
+        let commands =
+            done.iter().filter(|entry| entry["what"].as_str().is_some_and(|what| what.starts_with("experiment.")));
+        let history = admin.get("/v1/experiments/outreach-score").json()["history"].as_array().map_or(0, Vec::len);
+        // One change is the host's own: the start.
+        (commands.filter(|entry| entry["result"] == "done").count() >= history - 1 && history > 1).then_some(())
+    });
+}
