@@ -11,9 +11,10 @@ use serin_core::record::ServedBy;
 
 use crate::bare_http;
 use crate::client::{Load, Requests, closed, open};
+use crate::cpu::{Cpu, with_cpu};
 use crate::inprocess::Parts;
 use crate::measure::median;
-use crate::process::{Server, cpu_by_threads, cpu_seconds, resident_mb};
+use crate::process::{Server, cpu_by_threads, resident_mb};
 use crate::table::{Row, Table};
 use crate::world::{Failure, Folders};
 
@@ -30,39 +31,6 @@ pub struct Recorded {
     pub since_ms: u64,
     /// Until.
     pub until_ms: u64,
-}
-
-/// Microseconds of CPU time a request.
-#[derive(Clone, Copy)]
-struct Cpu {
-    client: f64,
-    server: f64,
-}
-
-impl Cpu {
-    fn whole(self) -> f64 {
-        self.client + self.server
-    }
-
-    /// The medians of several turns.
-    fn median(of: &[Self]) -> Self {
-        let median = |side: fn(&Self) -> f64| median(of.iter().map(side).collect());
-        Self { client: median(|cpu| cpu.client), server: median(|cpu| cpu.server) }
-    }
-}
-
-/// Runs a load, and measures the CPU time of both sides.
-fn with_cpu(server: &Server, load: impl FnOnce() -> Result<Load, Failure>) -> Result<(Load, Cpu), Failure> {
-    let used = || [std::process::id(), server.pid()].map(cpu_seconds);
-    let before = used();
-    let load = load()?;
-    if load.failed > 0 {
-        return Err(format!("{} of {} answers were not a 200", load.failed, load.latency.len()).into());
-    }
-    let after = used();
-    let a_request = |side: usize| (after[side] - before[side]) * 1e6 / load.latency.len() as f64;
-    let cpu = Cpu { client: a_request(0), server: a_request(1) };
-    Ok((load, cpu))
 }
 
 /// The host's CPU time a request since `before`, by threads.

@@ -11,6 +11,7 @@
 mod bare_http;
 mod client;
 mod commits;
+mod cpu;
 mod experiments;
 mod handoff;
 mod inprocess;
