@@ -3,12 +3,13 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The binary that was built last, by `make build` or `make release`.
 SERIN := $(TARGET)/serin
+PEERS := $(abspath $(TARGET))/peers
 PYTHON := $(abspath $(TARGET))/python-venv/bin/python
 PYTHON_PLUGINS := plugins/outreach-hardship plugins/outreach-explore
 JAVASCRIPT_PLUGINS := plugins/outreach-uplift
 PLUGINS := plugins/outreach-rules plugins/outreach-rules-next plugins/outreach-score plugins/outreach-tenure
 
-.PHONY: setup build release demo test test-python test-javascript soak fuzz bench lint
+.PHONY: setup build release demo test test-python test-javascript soak fuzz bench bench-peers lint
 
 # Installs what is missing, and says what and why. Quick where nothing is.
 setup:
@@ -73,3 +74,13 @@ fuzz: setup
 # One table, and the same as JSON in $(TARGET)/bench.json.
 bench: release
 	cargo bench --locked -p serin --bench serin
+
+# The same decision in other engines, which are compiled here and nowhere else (some 15 minutes the first time). As JSON
+# in $(TARGET)/bench-peers.json.
+bench-peers: release
+	$(abspath $(SERIN)) plugin build --quiet host/benches/peers/strategy
+	cd host/benches/peers && CARGO_TARGET_DIR=$(PEERS) cargo build --release --locked -p peers
+	cd host/benches/peers && CARGO_TARGET_DIR=$(PEERS) cargo build --release --locked -p extism-guest --target wasm32-unknown-unknown
+	SERIN_PEERS_PROGRAM=$(abspath $(SERIN)) SERIN_PEERS_OUTPUT=$(abspath $(TARGET))/bench-peers.json \
+		SERIN_PEERS_STRATEGY=host/benches/peers/strategy/dist/mean-1.0.0.wasm \
+		SERIN_PEERS_EXTISM=$(PEERS)/wasm32-unknown-unknown/release/extism_guest.wasm $(PEERS)/release/peers

@@ -162,7 +162,9 @@ impl Engine for Cel {
         let answer = self.0.execute(&context).map_err(|e| e.to_string())?;
         match &answer {
             cel::Value::List(items) => match &items[..] {
-                [cel::Value::String(action), cel::Value::String(reason)] => Ok((action.to_string(), reason.to_string())),
+                [cel::Value::String(action), cel::Value::String(reason)] => {
+                    Ok((action.to_string(), reason.to_string()))
+                }
                 _ => Err("two texts are expected".into()),
             },
             other => Err(format!("a list is expected, not {other:?}").into()),

@@ -49,11 +49,23 @@ const TURNS: usize = 5;
 /// Name over HTTP, name in the table, and what it does besides deciding.
 const ENGINES: [(&str, &str, &str); 6] = [
     ("cel", "cel 0.15.0", "no sandbox is needed: an expression cannot loop; records and replays nothing"),
-    ("regorus-vm", "regorus 0.14.1, virtual machine", "interpreted, one policy cannot touch memory; records and replays nothing"),
-    ("regorus", "regorus 0.14.1, interpreter", "interpreted, one policy cannot touch memory; records and replays nothing"),
-    ("extism", "extism 1.41.0, the same instance again", "a sandbox, whose memory one request leaves to the next; records and replays nothing"),
+    (
+        "regorus-vm",
+        "regorus 0.14.1, virtual machine",
+        "interpreted, one policy cannot touch memory; records and replays nothing",
+    ),
+    (
+        "regorus",
+        "regorus 0.14.1, interpreter",
+        "interpreted, one policy cannot touch memory; records and replays nothing",
+    ),
+    (
+        "extism",
+        "extism 1.30.0, the same instance again",
+        "a sandbox, whose memory one request leaves to the next; records and replays nothing",
+    ),
     ("zen-engine", "zen-engine 2.1.6", "interpreted; a trace on request; records and replays nothing"),
-    ("extism-fresh", "extism 1.41.0, a fresh instance each", "a sandbox a request; records and replays nothing"),
+    ("extism-fresh", "extism 1.30.0, a fresh instance each", "a sandbox a request; records and replays nothing"),
 ];
 
 fn main() -> ExitCode {
@@ -70,7 +82,9 @@ fn run() -> Result<(), Failure> {
     let mut table = Table::default();
     in_process(&mut table)?;
     over_http(&mut table)?;
-    table.note("Serin: a sandbox a request, bounded by fuel, memory and time; the record is replayed to the same answer.");
+    table.note(
+        "Serin: a sandbox a request, bounded by fuel, memory and time; the record is replayed to the same answer.",
+    );
     for (_, name, does) in ENGINES {
         table.note(format!("{name}: {does}."));
     }
@@ -156,10 +170,17 @@ fn over_http(table: &mut Table) -> Result<(), Failure> {
     }
     let cpus: Vec<Cpu> = measured.iter().map(|(_, cpus)| Cpu::median(cpus)).collect();
     let rows = servers.iter().zip(&cpus).map(|((name, _), cpu)| {
-        Row::new(format!("CPU a request, the client's included: {name}"), cpu.whole(), "µs").against("Serin, recorded", cpus[0].whole())
+        Row::new(format!("CPU a request, the client's included: {name}"), cpu.whole(), "µs")
+            .against("Serin, recorded", cpus[0].whole())
     });
-    let rates = servers.iter().zip(measured).map(|((name, _), (rates, _))| Row::new(format!("requests: {name}"), median(rates), "/s"));
+    let rates = servers
+        .iter()
+        .zip(measured)
+        .map(|((name, _), (rates, _))| Row::new(format!("requests: {name}"), median(rates), "/s"));
     let rows: Vec<Row> = rows.chain(rates).collect();
-    table.section(format!("over HTTP, one minimal axum route each beside `serin serve`; {CONNECTIONS} connections"), rows);
+    table.section(
+        format!("over HTTP, one minimal axum route each beside `serin serve`; {CONNECTIONS} connections"),
+        rows,
+    );
     Ok(())
 }

@@ -28,7 +28,9 @@ fn artifact() -> Result<PathBuf, Failure> {
 /// Requests whose means lie on both sides of the threshold, about half each.
 pub fn bodies() -> Vec<Value> {
     let body = |request: usize| {
-        let number = |n: usize| (format!("n{n:02}"), Value::from(((request * 37 + n * 61) % 100) as f64 / 100.0 + shift(request)));
+        let number = |n: usize| {
+            (format!("n{n:02}"), Value::from(((request * 37 + n * 61) % 100) as f64 / 100.0 + shift(request)))
+        };
         let context: serde_json::Map<String, Value> = (1..=NUMBERS).map(number).collect();
         json!({ "decision_point": "mean", "entities": { "borrower": format!("b-{request}") }, "context": context })
     };
@@ -66,8 +68,10 @@ pub fn lay_out(dir: &Path, logging: &str) -> Result<PathBuf, Failure> {
 /// Microseconds of one whole run in Serin's sandbox: values checked, instance made, called and dropped, answer
 /// checked. The program measures itself, over the artifact's cases.
 pub fn run_in_serin() -> Result<f64, Failure> {
-    let output =
-        Command::new(serin()).args(["plugin", "bench", "--runs", "10000", "--format", "json"]).arg(artifact()?).output()?;
+    let output = Command::new(serin())
+        .args(["plugin", "bench", "--runs", "10000", "--format", "json"])
+        .arg(artifact()?)
+        .output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
