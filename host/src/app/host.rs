@@ -150,7 +150,7 @@ impl Host {
         let watched = watched_folders(&config);
         let reloader = Arc::new(Reloader::new(config, parts.of_reloader(tls.clone())));
         reloader.start();
-        let watcher = watch_files(&reloader, &watched);
+        let watcher = watch_files(&reloader, &parts.clock_guard, &watched);
         let drain = Arc::<Drain>::default();
         let service = Service::new(parts.of_service(&fixed, &reloader, &drain)?);
         let Parts { clock, metrics, ledger, store, clock_guard, controller, observer, access, .. } = parts;
