@@ -65,4 +65,5 @@ mod tls;
 mod told;
 mod upkeep;
 mod verdicts;
+mod versions;
 mod webhooks;

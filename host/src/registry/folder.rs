@@ -196,7 +196,8 @@ impl Folder {
     /// The digests of the artifacts that are loaded, and of those that are about to be.
     pub fn digests(&self) -> Vec<String> {
         let inner = self.inner();
-        let is_held = |status: &&ArtifactStatus| [ArtifactState::Active, ArtifactState::Loading].contains(&status.state);
+        let is_held =
+            |status: &&ArtifactStatus| [ArtifactState::Active, ArtifactState::Loading].contains(&status.state);
         inner.statuses.values().filter(is_held).map(|status| status.digest.clone()).collect()
     }
 

@@ -48,7 +48,9 @@ pub fn absent(pin: &Pin, versions: &VersionsByPin, loading: &[Pin]) -> String {
         0 => "is not there; loaded: none".to_owned(),
         1..=LISTED => format!("is not there; loaded: {}", listed(&mut versions.keys())),
         _ => match listed(&mut versions.keys().rev().filter(|known| known.name == pin.name).take(LISTED)) {
-            none if none.is_empty() => format!("is not there, and no other version of {} is; GET /v1/plugins has all", pin.name),
+            none if none.is_empty() => {
+                format!("is not there, and no other version of {} is; GET /v1/plugins has all", pin.name)
+            }
             newest => format!("is not there; the newest of {}: {newest}; GET /v1/plugins has all", pin.name),
         },
     }

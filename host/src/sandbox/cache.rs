@@ -102,8 +102,7 @@ impl Cache {
     fn path(&self, engine: &Engine, component: &[u8]) -> PathBuf {
         let mut settings = Settings::default();
         engine.precompile_compatibility_hash().hash(&mut settings);
-        let name =
-            format!("component:{}:{}", crate::digest::digest(&settings.0), code_digest(component));
+        let name = format!("component:{}:{}", crate::digest::digest(&settings.0), code_digest(component));
         let digest = crate::digest::digest(name.as_bytes());
         self.dir.join(digest.trim_start_matches("sha256:")).with_extension("cwasm")
     }

@@ -210,10 +210,8 @@ fn link(engines: &Engines, size: Size, component: &[u8]) -> Result<LinkedCode, L
     let mut linker: Linker<State> = Linker::new(engine);
     bindings::Strategy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
         .map_err(|e| LinkError::Engine(format!("{e:#}")))?;
-    let pre = linker
-        .instantiate_pre(&compiled)
-        .and_then(StrategyPre::new)
-        .map_err(|e| LinkError::WrongWorld(message(&e)))?;
+    let pre =
+        linker.instantiate_pre(&compiled).and_then(StrategyPre::new).map_err(|e| LinkError::WrongWorld(message(&e)))?;
     Ok(LinkedCode { engine: engine.clone(), pre })
 }
 

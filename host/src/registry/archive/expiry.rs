@@ -32,7 +32,7 @@ impl Archive {
             return Ok(());
         }
         for file in self.files()? {
-            touch(&self.root.join(file), UTIME_NOW as i64, None)?;
+            touch(&self.root.join(file), UTIME_NOW, None)?;
         }
         crate::files::open_private(&marker).map(drop)
     }
@@ -53,7 +53,7 @@ impl Archive {
     pub(super) fn note_put(&self, path: &Path) {
         let _one = self.dropping.lock();
         // Where there is none, it is about to be written.
-        let _ = touch(path, UTIME_NOW as i64, None);
+        let _ = touch(path, UTIME_NOW, None);
     }
 
     /// Drops the blobs that were last in use before a time, with their signatures, except `needed`. Generations
@@ -113,7 +113,7 @@ fn touch(path: &Path, special: i64, ms: Option<u64>) -> std::io::Result<()> {
         None => (0, special),
     };
     let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as i64 },
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec, tv_nsec },
     };
     Ok(utimensat(CWD, path, &times, AtFlags::empty())?)
