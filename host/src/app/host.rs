@@ -167,7 +167,7 @@ impl Host {
         };
         let ((listen, public), (admin, private)) = (bind(listen, "public").await?, bind(admin, "admin").await?);
         let servers = vec![
-            tokio::spawn(public.serve(http::public(Arc::clone(&service)), Arc::clone(&drain))),
+            tokio::spawn(public.serve(http::public(Arc::clone(&service), listen.ip()), Arc::clone(&drain))),
             tokio::spawn(private.serve(http::admin(Arc::clone(&service), admin.ip()), Arc::clone(&drain))),
         ];
         let refusals = audit_refusals(Arc::downgrade(&ledger), access, Arc::clone(&clock), stopped.clone());
