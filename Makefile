@@ -58,8 +58,8 @@ lint:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	.ci/deny
 
-# New seeds of the simulation, and of deployments by which check and a host are compared, for an hour
-# or for as many seconds as are asked for.
+# New seeds of the simulations: of experiments, of deployments by which check and a host are compared, and of files
+# that change under load. For an hour, or for as many seconds as are asked for.
 soak: setup
 	SERIN_SEEDS=$(or $(SECONDS),3600)s cargo nextest run --locked --workspace --success-output immediate --profile soak \
 		-E 'test(::seeds_that_are_asked_for)'
