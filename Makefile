@@ -65,10 +65,11 @@ soak: setup
 		-E 'test(::seeds_that_are_asked_for)'
 
 # New mutations of the corpus in tests/fuzz, for an hour a target or for as many seconds as are asked for. What is found
-# is kept there, and `make test` gives it to the target ever after.
+# is kept there, and `make test` gives it to the target ever after. Then the same of the core's readers, by coverage.
 fuzz: setup
 	FUZZ_SECONDS=$(or $(SECONDS),3600) cargo nextest run --locked --workspace --success-output immediate --profile soak \
 		-E 'test(/^fuzz::mutated/)'
+	tests/fuzz/guided/run $(or $(SECONDS),3600)
 
 # One table, and the same as JSON in $(TARGET)/bench.json.
 bench: release
