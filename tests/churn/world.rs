@@ -316,8 +316,8 @@ impl World {
                 self.link(name, target);
             }
             _ => {
-                // A link would have its target written.
-                if path.is_symlink() {
+                // A link would have its target written, and not everybody may write what is only to be read.
+                if path.is_symlink() || std::fs::metadata(&path).is_ok_and(|meta| meta.permissions().readonly()) {
                     std::fs::remove_file(&path).expect("removes");
                 }
                 if way == 2 {
@@ -402,8 +402,8 @@ impl World {
 
 fn is_accepted(public: &Client, token: &str) -> bool {
     let asked = public.bearing(token).post("/v1/decisions", &json!({}));
-    assert!([401, 422].contains(&asked.status), "{}", asked.text);
-    asked.status == 422
+    // Of very many that are refused, some are told to wait.
+    ![401, 429].contains(&asked.status)
 }
 
 /// The state of a host, in words.

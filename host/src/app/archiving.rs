@@ -114,6 +114,14 @@ pub(super) fn keep_applied(archive: &Archive, path: &Path, spec: &Experiment) {
     }
 }
 
+/// Notes that a file, which was renamed, has no spec in force any more: a restart must not continue with it.
+pub(super) fn forget_applied(archive: &Archive, path: &Path) {
+    let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Err(error) = archive.withdraw("experiment", &file) {
+        log_limited!(error, %error, file, "that a spec's file was renamed could not be noted");
+    }
+}
+
 /// The fingerprint of a deployment's inputs. Equal fingerprints need no swap.
 pub(super) fn fingerprint_of(config: &Config, deployment: &DeploymentSnapshot) -> String {
     let mut parts = vec![config.digest.clone()];

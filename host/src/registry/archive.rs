@@ -109,6 +109,18 @@ impl Archive {
         write_whole(&self.pointer(kind, name), digests.join("\n").as_bytes())
     }
 
+    /// Notes that `name` of a kind is not applied any more.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn withdraw(&self, kind: &str, name: &str) -> Result<(), ArchiveError> {
+        let path = self.pointer(kind, name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&path, error)),
+            _ => Ok(()),
+        }
+    }
+
     /// The digests that `name` of a kind was applied with last.
     pub fn applied(&self, kind: &str, name: &str) -> Option<Vec<String>> {
         let text = files::read_text(&self.pointer(kind, name), files::MAX_TEXT_BYTES).ok()?;
