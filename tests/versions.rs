@@ -88,10 +88,15 @@ fn a_thousand_versions_hold_up_neither_a_start_nor_the_next_version() {
     const MANY: usize = 1_000;
     let deployment = pinned();
     let file = |i: usize| format!("plugins/q-1.{i}.0.wasm");
-    (1..MANY).for_each(|i| deployment.write(&file(i), version("q", &format!("1.{i}.0"), 8)));
     let host = Host::start(&deployment).ready();
     decide(&host, "b-1");
+    let alone = held(&host);
+    (1..MANY).for_each(|i| deployment.write(&file(i), version("q", &format!("1.{i}.0"), 8)));
     wait_for_active(&host, MANY);
+    let beside = held(&host);
+    println!("KiB resident and mappings, with one version and with {MANY}: {alone:?}, {beside:?}");
+    assert!(beside.0 - alone.0 < 64 * MANY as u64, "each takes less than its code would");
+    assert!(beside.1 < alone.1 + MANY / 10, "and has no mapping of its own");
     let plugins = host.admin.get("/v1/plugins").json();
     assert_eq!((plugins["plugins"].as_array().map(Vec::len), &plugins["left_out"]), (Some(MANY), &json!(0)));
     assert_eq!(deployment.compiled().len(), 2, "two codes");
