@@ -59,17 +59,18 @@ lint:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	.ci/deny
 
-# New seeds of the simulation, and of deployments by which check and a host are compared, for an hour
-# or for as many seconds as are asked for.
+# New seeds of the simulations: of experiments, of deployments by which check and a host are compared, and of files
+# that change under load. For an hour, or for as many seconds as are asked for.
 soak: setup
 	SERIN_SEEDS=$(or $(SECONDS),3600)s cargo nextest run --locked --workspace --success-output immediate --profile soak \
 		-E 'test(::seeds_that_are_asked_for)'
 
 # New mutations of the corpus in tests/fuzz, for an hour a target or for as many seconds as are asked for. What is found
-# is kept there, and `make test` gives it to the target ever after.
+# is kept there, and `make test` gives it to the target ever after. Then the same of the core's readers, by coverage.
 fuzz: setup
 	FUZZ_SECONDS=$(or $(SECONDS),3600) cargo nextest run --locked --workspace --success-output immediate --profile soak \
 		-E 'test(/^fuzz::mutated/)'
+	tests/fuzz/guided/run $(or $(SECONDS),3600)
 
 # One table, and the same as JSON in $(TARGET)/bench.json.
 bench: release

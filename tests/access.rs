@@ -405,6 +405,68 @@ fn reading_a_record_is_audited_and_keys_belong_to_their_senders() {
 }
 
 #[test]
+fn what_is_decided_past_an_experiment_or_without_a_record_is_audited() {
+    let deployment = collections();
+    let app = admit(&deployment, "app", "decide", &[]);
+    let lead = admit(&deployment, "lead", "decide,operate", &[]);
+    let auditor = admit(&deployment, "auditor", "audit", &[]);
+    let host = Host::start(&deployment).ready();
+    let ask = |token: &str, key: &str, value: Value| {
+        let mut request = request("collections-outreach");
+        request[key] = value;
+        host.admin.bearing(token).post("/v1/decisions", &request).status
+    };
+    let arm = json!({ "experiment": "outreach-score", "arm": "score" });
+    assert_eq!(ask(&app, "dry_run", json!(true)), 200);
+    assert_eq!(ask(&lead, "force", arm.clone()), 200);
+    assert_eq!(ask(&app, "force", arm), 403);
+    assert!(ask(&lead, "force", json!({ "experiment": "outreach-score", "arm": "nothing" })) >= 400);
+    assert_eq!(ask(&app, "dry_run", json!(false)), 200, "a decision as every other one");
+    let of = |what: &str| {
+        let entries = audit(&host.admin.bearing(&auditor), &format!("what={what}"));
+        entries
+            .iter()
+            .map(|e| [&e["who"], &e["target"], &e["result"]].map(|v| v.as_str().unwrap_or("").to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let about = "collections-outreach borrower=b-17 loan=l-88";
+    assert_eq!(of("decision.dry_run"), [["app", about, "done"]]);
+    let forced = of("decision.forced");
+    assert_eq!(forced.len(), 2, "{forced:?}");
+    assert_eq!(forced[1], ["lead".to_owned(), format!("{about} outreach-score/score"), "done".to_owned()]);
+    assert!(forced[0][1].ends_with("outreach-score/nothing") && forced[0][2] != "done", "{forced:?}");
+}
+
+#[test]
+fn an_entry_of_the_audit_is_neither_changed_nor_deleted_by_sql_and_goes_when_its_time_is_over() {
+    let deployment = collections();
+    deployment.edit("serin.toml", "[ledger]", "[ledger]\naudit_retain = \"1d\"");
+    let host = Host::start(&deployment).ready();
+    let refused = |sql: &str| {
+        let ledger = rusqlite::Connection::open(deployment.path().join("data/serin.db")).expect("opens");
+        ledger.busy_timeout(BOUND).expect("sets");
+        ledger.execute_batch(sql).expect_err("refused").to_string()
+    };
+    eventually("there is an entry", BOUND, || (!audit(&host.admin, "limit=9").is_empty()).then_some(()));
+    let before = audit(&host.admin, "what=configuration.applied");
+    assert!(refused("UPDATE audit SET who = 'nobody'").contains("is never changed"));
+    assert!(refused("DELETE FROM audit").contains("goes when ledger.audit_retain is over"));
+    let replace = "REPLACE INTO audit SELECT seq, time_ms, 'nobody', address, what, target, result, count FROM audit";
+    assert!(refused(replace).contains("is never changed"));
+    assert_eq!(audit(&host.admin, "what=configuration.applied"), before);
+    assert_eq!(host.stop(), Some(0));
+    // One that is older than it is kept.
+    let ledger = rusqlite::Connection::open(deployment.path().join("data/serin.db")).expect("opens");
+    ledger
+        .execute_batch("INSERT INTO audit (time_ms, what, target, result, count) VALUES (1, 'old', '', 'done', 1)")
+        .expect("inserts");
+    drop(ledger);
+    let host = Host::start(&deployment).ready();
+    eventually("it goes", BOUND, || audit(&host.admin, "what=old").is_empty().then_some(()));
+    assert!(!audit(&host.admin, "what=configuration.applied").is_empty());
+}
+
+#[test]
 fn refusals_are_limited_by_address_and_whoever_is_known_is_not_held_up() {
     let deployment = collections();
     let app = admit(&deployment, "app", "decide", &[]);

@@ -291,3 +291,28 @@ fn the_numbers_at_the_ship_stay_and_units_since_are_an_estimate_of_their_own() {
     let found = report(&host);
     assert_eq!((&found["verdict"]["decision"], &found["metrics"]), (&json!("stop"), &at_ship["metrics"]), "{found}");
 }
+
+#[test]
+fn a_restart_goes_on_with_the_spec_of_a_file_that_was_renamed_and_not_with_its_older_one() {
+    let deployment = deployment(RUNNING, false);
+    let host = Host::start(&deployment).ready();
+    assert_eq!(state(&host), "running");
+    std::fs::rename(deployment.path().join("experiments/e.toml"), deployment.path().join("experiments/a.toml"))
+        .expect("renames");
+    eventually("it has another name", IN_TIME, || (shown(&host)["file"] == "a.toml").then_some(()));
+    let before = shown(&host)["spec"]["digest"].clone();
+    deployment.edit("experiments/a.toml", "coverage = 1.0", "coverage = 1.0\nowner = \"bob\"");
+    let edited = eventually("the edit is in force", IN_TIME, || {
+        Some(shown(&host)["spec"]["digest"].clone()).filter(|digest| *digest != before)
+    });
+    // A mistake leaves what was in force, across a restart too.
+    deployment.write("experiments/a.toml", "id = ");
+    eventually("the mistake is shown", IN_TIME, || shown(&host)["error"].is_string().then_some(()));
+    assert_eq!(host.stop(), Some(0));
+    let host = Host::start(&deployment).ready();
+    let shown = shown(&host);
+    assert_eq!(
+        [&shown["state"], &shown["file"], &shown["spec"]["digest"], &shown["stale"]],
+        [&json!("running"), &json!("a.toml"), &edited, &json!(true)]
+    );
+}

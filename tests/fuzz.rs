@@ -3,10 +3,12 @@
 //!
 //! Each target is a plain function of bytes. `make test` gives it its corpus, and some seeded mutations; `make fuzz`
 //! goes on for as long as is asked for, with new ones. An input that is found is written to
-//! `tests/fuzz/corpus/TARGET`, and is part of every later run.
+//! `tests/fuzz/corpus/TARGET`, and is part of every later run. So is what coverage has led to: `tests/fuzz/guided` is
+//! built with libFuzzer, outside of the workspace, and `make fuzz` runs it where it can be built.
 
 mod corpus;
 mod mutate;
+mod readers;
 mod run;
 mod targets;
 

@@ -119,12 +119,27 @@ fn a_secret_key_is_private_and_is_never_overwritten() {
     assert_eq!(run(["plugin", "keygen", "--out", text(&key)]).code, Some(1), "its public key is there");
     let wrong = dir.path().join("wrong");
     std::fs::write(&wrong, "no key").expect("writes");
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("sets");
+    };
+    mode(&wrong, 0o600);
     let file = dir.path().join("strategy.wasm");
     std::fs::write(&file, "bytes").expect("writes");
     let failed = run(["plugin", "sign", text(&file), "--key", text(&wrong)]);
     assert!(failed.code == Some(1) && failed.stderr.contains("valid: a secret key"), "{failed:?}");
     let failed = run(["plugin", "verify", text(&file), "--key", text(&wrong)]);
     assert!(failed.code == Some(1) && failed.stderr.contains("is no public key of minisign"), "{failed:?}");
+    // A key that others can read is no secret, and signs nothing.
+    let (open, _) = keys(&dir.path().join("."), "open");
+    for bits in [0o644, 0o640, 0o620] {
+        mode(&open, bits);
+        let failed = run(["plugin", "sign", text(&file), "--key", text(&open)]);
+        let said = format!("others can read or write it (mode {bits:o}); valid: chmod 600");
+        assert!(failed.code == Some(1) && failed.stderr.contains(&said), "{failed:?}");
+        assert!(!dir.path().join("strategy.wasm.minisig").exists());
+    }
+    mode(&open, 0o600);
+    sign(&file, &open, "fine");
 }
 
 #[test]

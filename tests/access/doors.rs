@@ -34,6 +34,8 @@ fn a_mistake_in_access_is_told_with_what_is_valid() {
     let deployment = collections();
     let text = deployment.read("serin.toml");
     let hash = "a".repeat(64);
+    let tls = "[server.tls]\ncert = \"a\"\nkey = \"b\"\n";
+    let certificate = "[[access.certificates]]\nname = \"app\"\nroles = [\"decide\"]\ndns = \"a b\"\n";
     let entry =
         |more: &str| format!("[[access.tokens]]\nname = \"app\"\nroles = [\"decide\"]\nsha256 = \"{hash}\"\n{more}");
     for (lines, parts) in [
@@ -58,10 +60,9 @@ fn a_mistake_in_access_is_told_with_what_is_valid() {
             entry("") + &entry("").replace("decide", "read").replace(&hash, &"b".repeat(64)),
             &["access.tokens[1]", "other roles", "access.tokens[0]"],
         ),
-        (
-            "[[access.certificates]]\nname = \"app\"\nroles = [\"decide\"]\ndns = \"a b\"\n".to_owned(),
-            &["access.certificates[0].dns", "app.internal"],
-        ),
+        (certificate.to_owned(), &["access.certificates", "nobody in", "server.tls.client_ca"]),
+        (format!("{tls}{certificate}"), &["access.certificates", "nobody in", "server.tls.client_ca"]),
+        (format!("{tls}client_ca = \"c\"\n{certificate}"), &["access.certificates[0].dns", "app.internal"]),
     ] {
         deployment.write("serin.toml", format!("{text}\n{lines}"));
         let checked = run(["check", "--config", deployment.config().to_str().expect("a path")]);

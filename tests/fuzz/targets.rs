@@ -5,17 +5,12 @@ mod features;
 mod ledger;
 mod requests;
 
-use indexmap::IndexMap;
 use serin::config::Config;
 use serin::deployment::PointSchema;
-use serin_core::case::Case;
-use serin_core::experiment::Experiment;
 use serin_core::expression::{Predicate, Reference, Schema as _, Scope};
-use serin_core::manifest::Manifest;
-use serin_core::record::Record;
-use serin_core::record::binary::{self, Words};
 use serin_core::value::{Value, ValueType};
 
+use super::readers::{case, experiment, is_short, manifest, record, text};
 use crate::support::{misbehave, outreach_rules, root, wat};
 pub use features::{CSV, PARQUET};
 pub use ledger::PACKED;
@@ -73,7 +68,6 @@ pub const EXPRESSION: Target = Target {
     },
 };
 
-/// The length of the words, the words, the record; or a record as JSON.
 pub const RECORD: Target = Target {
     name: "record",
     read: record,
@@ -97,57 +91,6 @@ fn files(kind: &str) -> Vec<Vec<u8>> {
         Err(_) => vec![path.clone()],
     };
     folders.iter().flat_map(inside).filter_map(|path| std::fs::read(path).ok()).collect()
-}
-
-/// Messages are logged and answered, so each has an end.
-fn is_short(message: &str) {
-    assert!(
-        message.len() <= 8_000,
-        "a message of {} bytes: {}…",
-        message.len(),
-        &message[..message.floor_char_boundary(200)]
-    );
-}
-
-/// The input as text; none where it is none, or holds the word that stands for a defect.
-fn text(input: &[u8]) -> Option<&str> {
-    std::str::from_utf8(input).ok().filter(|text| !text.contains(serin_core::DEFECT))
-}
-
-fn manifest(input: &[u8]) {
-    let Some(text) = text(input) else { return };
-    match Manifest::parse(text) {
-        Err(error) => is_short(&error.to_string()),
-        Ok(manifest) => {
-            manifest.parameters_with(&IndexMap::new()).expect("the defaults are valid");
-            assert_eq!(Manifest::parse(text).expect("valid again").hash, manifest.hash);
-        }
-    }
-}
-
-fn case(input: &[u8]) {
-    let demo = std::fs::read_to_string(root().join("plugins/outreach-score/plugin.toml")).expect("reads");
-    let manifest = Manifest::parse(&demo).expect("valid");
-    let Ok(case) = serde_json::from_slice::<Case>(input) else { return };
-    match case.check(&manifest) {
-        Err(_) => {}
-        Ok(()) => drop((case.positional_features(&manifest), case.positional_scores(&manifest))),
-    }
-    let json = serde_json::to_string(&case).expect("JSON");
-    let again = serde_json::from_str::<Case>(&json).expect("what is written can be read");
-    assert_eq!(serde_json::to_string(&again).expect("JSON"), json);
-}
-
-fn experiment(input: &[u8]) {
-    let Some(text) = text(input) else { return };
-    match Experiment::parse(text) {
-        Err(error) => is_short(&error),
-        Ok(spec) => {
-            drop((spec.attributes(), spec.longest_ms(), spec.reward_window_ms()));
-            assert!(spec.control_at() < spec.arms.len());
-            assert_eq!(spec.fixed_key_changed(&spec), None, "it is the same as itself");
-        }
-    }
 }
 
 /// Values by the types of their names.
@@ -181,29 +124,6 @@ fn expression(input: &[u8]) {
         Ok(predicate) => {
             let values = Values(schema());
             assert_eq!(predicate.evaluate(&values), predicate.evaluate(&values));
-        }
-    }
-}
-
-fn record(input: &[u8]) {
-    if input.first() == Some(&b'{') {
-        if let Ok(record) = Record::parse(input) {
-            let json = serde_json::to_vec(&record).expect("JSON");
-            assert_eq!(Record::parse(&json).expect("what is written can be read"), record);
-        }
-        return;
-    }
-    let Some((length, rest)) = input.split_first_chunk::<2>() else { return };
-    let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
-    let (words, bytes) = rest.split_at(length);
-    let words = if words.is_empty() { Words::default() } else { Words::parse(words).unwrap_or_default() };
-    match Record::decode(bytes, &words) {
-        Err(error) => is_short(&error),
-        Ok(record) => {
-            // Compared as bytes: a number that is none differs from itself.
-            let written = binary::encode(&record, &words).expect("encodes");
-            let again = Record::decode(&written, &words).expect("what is written can be read");
-            assert_eq!(binary::encode(&again, &words).expect("encodes"), written);
         }
     }
 }

@@ -57,6 +57,27 @@ fn a_page_of_another_origin_changes_nothing() {
 }
 
 #[test]
+fn without_access_no_page_of_another_origin_has_use_of_the_public_listener() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let body = outreach("b-1").to_string();
+    let port = host.public.address.rsplit(':').next().expect("a port").to_owned();
+    let ask = |headers: &[(&str, &str)]| host.public.post_text("/v1/decisions", &body, headers).expect("answers");
+    // A page that rebinds its name is of the same origin, for its browser.
+    let rebound = format!("evil.example:{port}");
+    problem(&ask(&[("host", &rebound), ("origin", &format!("http://{rebound}"))]), 403, "cross-origin");
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:1"] {
+        problem(&ask(&[("origin", origin)]), 403, "cross-origin");
+    }
+    problem(&ask(&[("sec-fetch-site", "cross-site")]), 403, "cross-origin");
+    let own = format!("http://{}", host.public.address);
+    assert_eq!(ask(&[("origin", &own), ("sec-fetch-site", "same-origin")]).status, 200);
+    assert_eq!(ask(&[("host", "decisions.example")]).status, 200, "no page");
+    assert_eq!(host.public.get_with("/readyz", &[("host", "evil.example")]).status, 200);
+    assert_eq!(host.admin.get("/v1/decisions").json()["decisions"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
 fn who_is_refused_reads_why_though_the_body_comes_late() {
     let deployment = collections();
     let host = Host::start(&deployment).ready();

@@ -15,11 +15,19 @@ pub enum Kind {
     Experiment,
 }
 
+/// It needs the table of TLS.
+const CERTIFICATE: &str = r#"[[access.certificates]]
+name = "gateway"
+roles = ["decide"]
+dns = "gateway.internal"
+"#;
+
 const CONFIGURATION: &str = r#"
 [server]
 [server.tls]
 cert = "tls/host.pem"
 key = "tls/host.key"
+client_ca = "tls/clients.pem"
 [plugins]
 [experiments]
 [ledger]
@@ -144,8 +152,9 @@ impl Kind {
     pub fn base(self, table: &str, key: &str) -> Document {
         if self == Self::Configuration {
             let file = Document::of(CONFIGURATION);
-            let without_tls =
-                CONFIGURATION.replace("[server.tls]\ncert = \"tls/host.pem\"\nkey = \"tls/host.key\"\n", "");
+            let (before, rest) = CONFIGURATION.split_once("[server.tls]").expect("a table");
+            let (_, after) = rest.split_once("[plugins]").expect("a table");
+            let without_tls = format!("{before}[plugins]{after}").replace(CERTIFICATE, "");
             return match (table, key) {
                 ("server", "tls") => Document::of(&without_tls),
                 ("decision_points.welcome", "fallback") => {

@@ -36,7 +36,13 @@ pub fn artifact(dir: &str, file: &str) -> Vec<u8> {
         () => "guest-sdk/rust",
     };
     let sources = ["plugin.toml", "src", "strategy.py", "strategy.js", "cases", "Cargo.toml"];
-    let stale = sources.iter().any(|part| newest(&dir.join(part)) > built)
+    // What builds it: a program that was built from other sources than these may build another artifact.
+    let builder =
+        ["cli/build.rs", "cli/build_scripted.rs", "cli/merge", "cli/sdk.rs"].map(|file| format!("host/src/{file}"));
+    let builder =
+        builder.into_iter().chain(["host/core/src/manifest.rs".to_owned(), "host/core/src/case.rs".to_owned()]);
+    let stale = builder.into_iter().any(|file| newest(&root().join(file)) > built)
+        || sources.iter().any(|part| newest(&dir.join(part)) > built)
         || newest(&root().join(sdk)) > built
         || newest(&root().join("wit")) > built;
     if stale {

@@ -118,6 +118,25 @@ fn files_that_do_not_fit_stop_a_start_and_change_nothing_in_a_running_host() {
 }
 
 #[test]
+fn a_clients_own_certificate_is_no_ca_of_clients() {
+    let ca = Authority::new("Lender");
+    let deployment = deployment("", "client_ca = \"clients.pem\"");
+    put(&deployment, &ca.issue("serin.internal", Until::Later));
+    let leaf = ca.issue("app.internal", Until::Later).cert;
+    for wrong in [leaf.clone(), format!("{}{leaf}", ca.pem)] {
+        deployment.write("clients.pem", wrong);
+        refused(
+            &deployment,
+            "a leaf",
+            &["client_ca", "clients.pem", "is no CA's", "valid: the certificates of the CAs"],
+        );
+    }
+    deployment.write("clients.pem", &ca.pem);
+    let checked = serin(["check", "--config", deployment.config().to_str().expect("a path")]);
+    assert_eq!(checked.code, Some(0), "{}{}", checked.stdout, checked.stderr);
+}
+
+#[test]
 fn a_certificate_that_expires_soon_is_warned_of() {
     let ca = Authority::new("Lender");
     let deployment = encrypted(&ca, "");

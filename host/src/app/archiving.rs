@@ -65,6 +65,19 @@ impl Generation {
     }
 }
 
+/// The digests of what a deployment runs and routes by: what records of its decisions refer to.
+pub(super) fn digests_of(deployment: &DeploymentSnapshot) -> Vec<String> {
+    let mut digests: Vec<String> = deployment.models.values().map(|model| model.digest.to_string()).collect();
+    for point in deployment.points.values() {
+        digests.push(point.routing.digest.to_string());
+        digests.extend(point.experiments.iter().map(|experiment| experiment.routed.spec_digest.to_string()));
+        let shadows = point.experiments.iter().flat_map(|experiment| &experiment.shadows).map(|shadow| &shadow.arm);
+        let arms = point.experiments.iter().flat_map(|experiment| &experiment.arms);
+        digests.extend(point.strategy.iter().chain(arms).chain(shadows).map(|arm| arm.plugin.id.digest.to_string()));
+    }
+    digests
+}
+
 /// Retries the pending archive writes, oldest first. Returns the first error.
 pub(super) fn keep_pending(archive: &Archive, pending: &mut Vec<Generation>) -> Option<ArchiveError> {
     while let Some(oldest) = pending.first() {
@@ -98,6 +111,14 @@ pub(super) fn keep_applied(archive: &Archive, path: &Path, spec: &Experiment) {
     let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if let Err(error) = archive.apply("experiment", &file, &[&spec.digest]) {
         log_limited!(error, %error, file, "the spec in force could not be noted");
+    }
+}
+
+/// Notes that a file, which was renamed, has no spec in force any more: a restart must not continue with it.
+pub(super) fn forget_applied(archive: &Archive, path: &Path) {
+    let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Err(error) = archive.withdraw("experiment", &file) {
+        log_limited!(error, %error, file, "that a spec's file was renamed could not be noted");
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::Reloader;
 use super::final_reports::keep_final_reports;
 use crate::access::{AccessControl, Refused};
-use crate::clock::Clock;
+use crate::clock::{Budget, Clock};
 use crate::config::{Config, Retain};
 use crate::decide::{ShadowRun, Shadows};
 use crate::experiments::{Controller, Observer, tick};
@@ -26,6 +26,8 @@ use crate::telemetry::{EventLabels, Metrics};
 const RESCAN: Duration = Duration::from_secs(2);
 /// The interval of evaluating experiments.
 const LOOK: Duration = Duration::from_secs(1);
+/// The interval in which it is noted what of the archive is in use, and the rest is dropped.
+const TIDY_ARCHIVE: Duration = Duration::from_secs(60 * 60);
 /// The interval of expiry.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// The interval in which refusals are counted together in the audit.
@@ -84,7 +86,11 @@ pub(super) fn shadows(ledger: &Arc<Ledger>, metrics: &Arc<Metrics>) -> std::io::
 }
 
 /// Reloads on file events, and on a timer as a safety net, from a thread of its own.
-pub(super) fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Option<Watcher> {
+pub(super) fn watch_files(
+    reloader: &Arc<Reloader>,
+    clock_guard: &Arc<ClockGuard>,
+    folders: &[PathBuf],
+) -> Option<Watcher> {
     // A queue of one: any number of events during a reload cause one more reload.
     let (wake, events) = crossbeam_channel::bounded::<()>(1);
     let loaded = wake.clone();
@@ -103,7 +109,8 @@ pub(super) fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Opti
         }
     };
     let has_events = watcher.is_some();
-    let reloader = Arc::downgrade(reloader);
+    let (reloader, clock_guard) = (Arc::downgrade(reloader), Arc::downgrade(clock_guard));
+    let mut is_tidy_for = Budget::new(Duration::ZERO);
     let spawned = std::thread::Builder::new().name("serin-reload".into()).spawn(move || {
         loop {
             match events.recv_timeout(RESCAN) {
@@ -111,9 +118,11 @@ pub(super) fn watch_files(reloader: &Arc<Reloader>, folders: &[PathBuf]) -> Opti
                 Err(crossbeam_channel::RecvTimeoutError::Disconnected) => std::thread::sleep(RESCAN),
                 Ok(()) | Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
             }
-            match reloader.upgrade() {
-                Some(reloader) => reloader.reload(),
-                None => return,
+            let (Some(reloader), Some(guard)) = (reloader.upgrade(), clock_guard.upgrade()) else { return };
+            reloader.reload();
+            if is_tidy_for.left().is_zero() {
+                reloader.tidy_archive(guard.is_trusted());
+                is_tidy_for = Budget::new(TIDY_ARCHIVE);
             }
         }
     });

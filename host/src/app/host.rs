@@ -150,7 +150,7 @@ impl Host {
         let watched = watched_folders(&config);
         let reloader = Arc::new(Reloader::new(config, parts.of_reloader(tls.clone())));
         reloader.start();
-        let watcher = watch_files(&reloader, &watched);
+        let watcher = watch_files(&reloader, &parts.clock_guard, &watched);
         let drain = Arc::<Drain>::default();
         let service = Service::new(parts.of_service(&fixed, &reloader, &drain)?);
         let Parts { clock, metrics, ledger, store, clock_guard, controller, observer, access, .. } = parts;
@@ -167,7 +167,7 @@ impl Host {
         };
         let ((listen, public), (admin, private)) = (bind(listen, "public").await?, bind(admin, "admin").await?);
         let servers = vec![
-            tokio::spawn(public.serve(http::public(Arc::clone(&service)), Arc::clone(&drain))),
+            tokio::spawn(public.serve(http::public(Arc::clone(&service), listen.ip()), Arc::clone(&drain))),
             tokio::spawn(private.serve(http::admin(Arc::clone(&service), admin.ip()), Arc::clone(&drain))),
         ];
         let refusals = audit_refusals(Arc::downgrade(&ledger), access, Arc::clone(&clock), stopped.clone());

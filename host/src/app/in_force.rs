@@ -7,14 +7,9 @@ use crate::config::Config;
 use crate::experiments::{Specs, recorded};
 use crate::registry::Archive;
 
-/// The number of the last generation of the deployment; 0 before the first.
-pub(super) fn last_generation(archive: &Archive) -> u64 {
-    archive.applied("deployment", "generation").and_then(|lines| lines.first()?.parse().ok()).unwrap_or(0)
-}
-
 /// The configuration of that generation.
 pub(super) fn last_config(archive: &Archive, now: &Config) -> Option<Config> {
-    let digests = archive.applied("generation", &last_generation(archive).to_string())?;
+    let digests = archive.applied("generation", &archive.last_generation().to_string())?;
     let text = String::from_utf8(archive.get(digests.first()?)?).ok()?;
     let before = Config::parse(text, &now.path).ok()?;
     Some(Config { fixed: now.fixed.clone(), ..before })

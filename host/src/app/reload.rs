@@ -1,6 +1,7 @@
 //! Reloading: files are read, checked and loaded off the request path; then one pointer is swapped.
 //! An invalid file leaves the applied one in force.
 
+mod in_use;
 mod swap;
 
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 
 use super::archiving::Generation;
 use super::build::wanted;
-use super::in_force::{last_config, last_generation, last_specs};
+use super::in_force::{last_config, last_specs};
 use super::models::{ModelAdmission, Models};
 use super::windows::WindowsById;
 use crate::access::AccessControl;
@@ -119,7 +120,7 @@ impl Reloader {
     pub fn new(config: Config, parts: ReloaderParts) -> Self {
         let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer, access, tls } =
             parts;
-        let generation = last_generation(&archive);
+        let generation = archive.last_generation();
         let empty = DeploymentSnapshot {
             generation,
             points: HashMap::new(),

@@ -91,16 +91,24 @@ fn of_archive(root: &Path) -> Result<(Vec<Input>, Vec<String>), BackupError> {
         let from = root.join(&file);
         let path = format!("{ARCHIVE}/{file}");
         let Some(digest) = file.strip_prefix("blobs/") else {
-            inputs.push(held(&from, path).map_err(at(&from))?);
+            inputs.extend(unless_gone(held(&from, path)).map_err(at(&from))?);
             continue;
         };
-        let blob = of_file(from.clone(), path).map_err(at(&from))?;
+        let Some(blob) = unless_gone(of_file(from.clone(), path)).map_err(at(&from))? else { continue };
         match blob.part.digest == format!("sha256:{digest}") {
             true => inputs.push(blob),
             false => damaged.push(files::shown(&from)),
         }
     }
     Ok((inputs, damaged))
+}
+
+/// A host drops from its archive what no record refers to.
+fn unless_gone(input: std::io::Result<Input>) -> std::io::Result<Option<Input>> {
+    match input {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        input => input.map(Some),
+    }
 }
 
 fn held(file: &Path, path: String) -> std::io::Result<Input> {

@@ -57,10 +57,21 @@ struct Entry<'r> {
     expires: Option<&'r str>,
 }
 
-pub(super) fn access(raw: &RawAccess, points: &IndexMap<Name, PointSpec>) -> Result<Access, String> {
+pub(super) fn access(
+    raw: &RawAccess,
+    points: &IndexMap<Name, PointSpec>,
+    has_client_ca: bool,
+) -> Result<Access, String> {
     if raw.tokens.is_empty() && raw.certificates.is_empty() {
         return Err(
             "access: without a token and a certificate nobody gets in; add what `serin token new` prints".to_owned()
+        );
+    }
+    if !raw.certificates.is_empty() && !has_client_ca {
+        return Err(
+            "access.certificates: without server.tls.client_ca no client shows a certificate, and these entries let \
+             nobody in; set it to the file of the CAs of clients, or remove the entries"
+                .to_owned(),
         );
     }
     if raw.tokens.len() + raw.certificates.len() > MAX_CREDENTIALS {

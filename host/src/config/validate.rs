@@ -70,7 +70,8 @@ pub(super) fn validate(raw: RawConfig, path: &Path, dir: &Path, text: String) ->
         let spec = point_spec(&point, spec, &raw.layers, &views)?;
         points.insert(Name::from(point), spec);
     }
-    let access = raw.access.as_ref().map(|raw| access::access(raw, &points)).transpose()?.map(Arc::new);
+    let has_client_ca = fixed.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let access = raw.access.as_ref().map(|raw| access::access(raw, &points, has_client_ca)).transpose()?.map(Arc::new);
     access::no_open_doors(access.as_deref(), [("server.listen", fixed.listen), ("server.admin", fixed.admin)])?;
     Ok(Config {
         path: path.to_owned(),

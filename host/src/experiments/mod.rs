@@ -169,6 +169,12 @@ impl Specs {
         here.or_else(|| self.applied.values().find(|(spec, _)| id.is_some_and(|id| *spec.id == *id)))
     }
 
+    /// The other files from which an experiment was in force.
+    pub fn before(&self, path: &PathBuf, id: &str) -> Vec<PathBuf> {
+        let others = self.applied.iter().filter(|(other, (known, _))| *other != path && *known.id == *id);
+        others.map(|(other, _)| other.clone()).collect()
+    }
+
     /// Notes that a spec is in force, from this file only.
     pub fn apply(&mut self, path: PathBuf, spec: Arc<Experiment>, text: String) {
         self.applied.retain(|other, (known, _)| *other == path || known.id != spec.id);

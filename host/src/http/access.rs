@@ -213,6 +213,18 @@ async fn audited(
     };
     let time_ms = service.clock.now_ms();
     let answer = next.run(request).await;
+    note(&service, time_ms, (what, is_read), target, &caller, answer).await
+}
+
+/// Writes into the audit what came of a request. Returns its answer, which for a read does not leave without that.
+pub(super) async fn note(
+    service: &Arc<Service>,
+    time_ms: u64,
+    (what, is_read): (String, bool),
+    target: String,
+    caller: &Caller,
+    answer: Response,
+) -> Response {
     let result = match answer.extensions().get::<ProblemType>() {
         Some(ProblemType(reason)) => reason.clone(),
         None if answer.status().is_success() => "done".to_owned(),
@@ -220,7 +232,7 @@ async fn audited(
     };
     let who = caller.name().map(|name| name.to_string());
     let entry = AuditEntry { time_ms, who, address: Some(caller.address.to_string()), what, target, result, count: 1 };
-    let shared = Arc::clone(&service);
+    let shared = Arc::clone(service);
     let written = service.lanes.command(move || shared.ledger.audit(entry)).await;
     match written.and_then(|written| written.map_err(Problem::from)) {
         Ok(()) => answer,
@@ -248,7 +260,12 @@ fn target(uri: &Uri) -> Option<String> {
     for (at, (key, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
         target += &format!("{}{key}={value}", if at == 0 { '?' } else { '&' });
     }
-    Some(serin_core::printable_to(&without_tokens(&target), 2 * MAX_TARGET))
+    Some(shown_target(&target))
+}
+
+/// The text of an entry's target: on one line, bounded, and without what looks like a token.
+pub(super) fn shown_target(text: &str) -> String {
+    serin_core::printable_to(&without_tokens(text), 2 * MAX_TARGET)
 }
 
 /// A text with nothing in the place of what looks like a token.

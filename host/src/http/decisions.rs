@@ -13,11 +13,11 @@ use serin_core::{Name, identifier};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
-use super::access::Caller;
+use super::access::{self, Caller};
 use super::error::BodyRefusal;
 use super::idempotency::{HeldKey, KeyLookup, look_up};
 use super::trace::TraceParent;
-use super::wire::{Body, WireDecision, WireRequest};
+use super::wire::{Body, WireDecision, WireForce, WireRequest};
 use super::{Problem, Service};
 use crate::access::Role;
 use crate::decide::{Decided, Refused, Shadowed};
@@ -69,11 +69,50 @@ async fn one(
     is_admin: bool,
     trace_id: Option<String>,
 ) -> Result<Response, Problem> {
+    let refuse = |problem: Problem| service.refuse(problem);
+    deadline_of(&headers).map_err(refuse)?;
+    let request: WireRequest = body.parse_then(&service, |request| request).await.map_err(refuse)?;
+    guard(&request, &caller, is_admin).map_err(refuse)?;
+    let Some((what, target)) = to_audit(&request, is_admin) else {
+        return decided(service, caller, headers, (request, body), trace_id).await;
+    };
+    // On its own: a client that hangs up takes back neither what was decided nor the entry of it.
+    let noted = async move {
+        let time_ms = service.clock.now_ms();
+        let decided = decided(Arc::clone(&service), caller.clone(), headers, (request, body), trace_id).await;
+        let answer = decided.into_response();
+        access::note(&service, time_ms, what, target, &caller, answer).await
+    };
+    tokio::spawn(noted.in_current_span()).await.map_err(|_| internal())
+}
+
+/// What the audit has of a decision: what is done past an experiment, and what is read without a record of it.
+fn to_audit(request: &WireRequest, is_admin: bool) -> Option<((String, bool), String)> {
+    let force = request.force.as_ref();
+    let (what, is_read) = match request.dry_run {
+        Some(true) => ("decision.dry_run", true),
+        _ => force.map(|_| ("decision.forced", false))?,
+    };
+    let mut target = request.decision_point.clone();
+    for (kind, id) in &request.entities {
+        target += &format!(" {kind}={id}");
+    }
+    if let Some(WireForce { experiment, arm }) = force {
+        target += &format!(" {experiment}/{arm}");
+    }
+    is_admin.then(|| ((what.to_owned(), is_read), access::shown_target(&target)))
+}
+
+async fn decided(
+    service: Arc<Service>,
+    caller: Caller,
+    headers: HeaderMap,
+    (request, body): (WireRequest, Body),
+    trace_id: Option<String>,
+) -> Result<Response, Problem> {
     let arrived = body.arrived;
     let refuse = |problem: Problem| service.refuse(problem);
     let deadline = deadline_of(&headers).map_err(refuse)?;
-    let request: WireRequest = body.parse_then(&service, |request| request).await.map_err(refuse)?;
-    guard(&request, &caller, is_admin).map_err(refuse)?;
     if headers.contains_key("idempotency-key") {
         keeps_keys(&service, &request.decision_point).map_err(refuse)?;
     }

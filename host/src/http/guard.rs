@@ -1,4 +1,4 @@
-//! What keeps web pages away from the admin listener. A page that somebody has open can send
+//! What keeps web pages away from the admin listener, and from the public one without `[access]`. A page that somebody has open can send
 //! requests to this machine: under a name of its own that resolves to it (DNS rebinding), or
 //! across origins. So the listener answers to its own names only, and changes nothing for a
 //! page of another origin.
@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::Problem;
 use super::body::{discard, is_json};
+use super::{Problem, Service};
 
 /// The names that the admin listener answers to.
 #[derive(Debug)]
@@ -36,6 +36,23 @@ impl HostNames {
         match address {
             Ok(address) => address.is_loopback() || address == self.bound || self.bound.is_unspecified(),
             Err(_) => name == "localhost" || self.names.contains(&name),
+        }
+    }
+
+    /// Whether a request is of no page, or of one under a name of this listener's own. A page's request to change
+    /// something has an `Origin`, whatever name it came under.
+    fn check_page(&self, request: &Request) -> Result<(), Problem> {
+        let headers = request.headers();
+        if !headers.contains_key(header::ORIGIN) && !headers.contains_key("sec-fetch-site") {
+            return Ok(());
+        }
+        match host(request) {
+            Some(host) if self.answers_to(host.host()) && is_same_origin(headers, &host) => Ok(()),
+            _ => {
+                let detail = "Origin: pages of other origins have no use of a host without [access]; valid: set \
+                              [access] and send a token";
+                Err(Problem::new(StatusCode::FORBIDDEN, "cross-origin", detail))
+            }
         }
     }
 
@@ -63,6 +80,25 @@ impl HostNames {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
         }
         Ok(())
+    }
+}
+
+/// Keeps pages from the public listener while it asks nobody for a credential, which no page of somebody else's has.
+pub(super) async fn guard_public(
+    State((guard, service)): State<(Arc<HostNames>, Arc<Service>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let checked = match service.access.current() {
+        Some(_) => Ok(()),
+        None => guard.check_page(&request),
+    };
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(problem) => {
+            discard(request.into_body()).await;
+            service.refuse(problem).into_response()
+        }
     }
 }
 

@@ -38,8 +38,9 @@ pub use listener::{Drain, Listener, Peer, ServerSettings};
 pub use openapi::{admin_document, document};
 pub use service::{Service, ServiceParts};
 
-/// The public listener.
-pub fn public(service: Arc<Service>) -> Router {
+/// The public listener, which is bound to an address.
+pub fn public(service: Arc<Service>, bound: IpAddr) -> Router {
+    let guard = (guard::HostNames::new(bound, Vec::new()), Arc::clone(&service));
     Router::new()
         .route("/v1/decisions", post(decisions::decide_public))
         .route("/v1/decisions/batch", post(batch::decide_batch))
@@ -53,6 +54,7 @@ pub fn public(service: Arc<Service>) -> Router {
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&service), access::authorize))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(guard, guard::guard_public))
         .with_state(service)
 }
 

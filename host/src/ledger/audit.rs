@@ -1,5 +1,5 @@
 //! The audit: who did what, when, from where, and what came of it. Rows are added and, once they are
-//! older than they are kept, removed; none is ever changed.
+//! older than they are kept, removed; none is ever changed. The schema's triggers hold others to that, too.
 
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, params, params_from_iter};

@@ -219,6 +219,14 @@ pub trait Reads: source::Source {
         self.with(|db, _| transitions::statuses(db))
     }
 
+    /// The digests of all specs that statuses, their changes, approvals and final reports refer to.
+    ///
+    /// # Errors
+    /// SQLite's error.
+    fn spec_digests(&self) -> Result<Vec<String>, LedgerError> {
+        self.with(|db, _| transitions::spec_digests(db))
+    }
+
     /// The changes of an experiment's status, oldest first.
     ///
     /// # Errors

@@ -226,6 +226,17 @@ CREATE INDEX audit_by_time ON audit (time_ms);
 CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit
 BEGIN SELECT raise(ABORT, 'an entry of the audit is never changed'); END;
 ",
+    // Only what is older than it is kept goes: the retention says until when, in the same transaction.
+    "
+CREATE TABLE audit_expiry (before_ms INTEGER NOT NULL);
+INSERT INTO audit_expiry VALUES (0);
+CREATE TRIGGER audit_keeps_its_entries BEFORE DELETE ON audit
+WHEN coalesce(old.time_ms >= (SELECT max(before_ms) FROM audit_expiry), 1)
+BEGIN SELECT raise(ABORT, 'an entry of the audit goes when ledger.audit_retain is over, and not before'); END;
+CREATE TRIGGER audit_replaces_no_entry BEFORE INSERT ON audit
+WHEN EXISTS (SELECT 1 FROM audit WHERE seq = new.seq)
+BEGIN SELECT raise(ABORT, 'an entry of the audit is never changed'); END;
+",
 ];
 
 /// The newest version of the schema that this program knows.

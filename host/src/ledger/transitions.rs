@@ -89,6 +89,16 @@ pub(super) fn store_transition(db: &Connection, change: &Transition) -> Result<b
     Ok(true)
 }
 
+pub(super) fn spec_digests(db: &Connection) -> Result<Vec<String>, LedgerError> {
+    let mut statement = db.prepare_cached(
+        "SELECT spec FROM transitions UNION SELECT spec FROM approvals
+         UNION SELECT json_extract(report, '$.spec_digest') FROM final_reports WHERE json_valid(report)
+         UNION SELECT value FROM experiments, json_tree(status) WHERE json_valid(status) AND value LIKE 'sha256:%'",
+    )?;
+    let digests = statement.query_map([], |row| row.get::<_, Option<String>>(0))?;
+    Ok(digests.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+}
+
 pub(super) fn statuses(db: &Connection) -> Result<Vec<(Name, Status)>, LedgerError> {
     let mut statement = db.prepare_cached("SELECT id, status FROM experiments ORDER BY id")?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;

@@ -1,9 +1,15 @@
 //! The archive: everything that a record may refer to, kept by digest beside the ledger. The
 //! folders that are watched are the user's; what they lose, the archive still has.
 
+mod expiry;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use expiry::Dropped;
+use parking_lot::Mutex;
 
 use serin_core::experiment::Pin;
 
@@ -22,12 +28,14 @@ pub struct ArchiveError {
 #[derive(Debug, Clone)]
 pub struct Archive {
     root: PathBuf,
+    /// Held while a file is dropped, or noted to be in use.
+    dropping: Arc<Mutex<()>>,
 }
 
 impl Archive {
     /// The archive at `root`, to be read; none where no host has made one there.
     pub fn at(root: &Path) -> Option<Self> {
-        root.is_dir().then(|| Self { root: root.to_owned() })
+        root.is_dir().then(|| Self { root: root.to_owned(), dropping: Arc::default() })
     }
 
     /// The archive at `root`, for the one host that writes to it; the folders are made.
@@ -35,12 +43,13 @@ impl Archive {
     /// # Errors
     /// What the file system says.
     pub fn open(root: &Path) -> Result<Self, ArchiveError> {
-        let archive = Self { root: root.to_owned() };
+        let archive = Self { root: root.to_owned(), dropping: Arc::default() };
         for dir in ["blobs", "applied"] {
             let path = root.join(dir);
             files::create_private_dir(&path).map_err(|e| failed(&path, e))?;
             remove_partial(&path).map_err(|e| failed(&path, e))?;
         }
+        archive.date().map_err(|e| failed(root, e))?;
         Ok(archive)
     }
 
@@ -59,6 +68,7 @@ impl Archive {
     pub fn put(&self, bytes: &[u8]) -> Result<String, ArchiveError> {
         let digest = crate::digest::digest(bytes);
         let path = self.blob(&digest);
+        self.note_put(&path);
         // Read back, where there is one: a blob that is no longer what it was is written anew.
         if self.get(&digest).is_none() {
             write_whole(&path, bytes)?;
@@ -97,6 +107,18 @@ impl Archive {
             return Ok(());
         }
         write_whole(&self.pointer(kind, name), digests.join("\n").as_bytes())
+    }
+
+    /// Notes that `name` of a kind is not applied any more.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn withdraw(&self, kind: &str, name: &str) -> Result<(), ArchiveError> {
+        let path = self.pointer(kind, name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&path, error)),
+            _ => Ok(()),
+        }
     }
 
     /// The digests that `name` of a kind was applied with last.

@@ -14,6 +14,7 @@ use super::admission::{Admission, Grounds, Scan};
 use super::artifact::{Plugin, peek, read_file};
 use super::loading::{Job, LoadProgress, Loading, Source};
 use super::{Archive, Stamp, VersionsByPin, files_in};
+use crate::clock::Budget;
 use crate::files::{shown, shown_name};
 use crate::sandbox::Engines;
 use crate::signatures::Signer;
@@ -79,7 +80,8 @@ pub(super) struct Seen {
 #[derive(Default)]
 pub(super) struct Inner {
     pub seen: HashMap<PathBuf, Seen>,
-    pub active: VersionsByPin,
+    /// Copied where it changes while a deployment is built from it.
+    pub active: Arc<VersionsByPin>,
     pub statuses: BTreeMap<String, ArtifactStatus>,
     /// The statuses as they are shown: nothing reads as active before decisions are made by it.
     shown: BTreeMap<String, ArtifactStatus>,
@@ -97,6 +99,8 @@ pub(super) struct Inner {
     pub admission: Admission,
     /// On what grounds those that are loaded were, by digest.
     pub judged: HashMap<String, Grounds>,
+    /// Until when those who wait for what is loaded need not be told again.
+    pub told: Option<Budget>,
 }
 
 /// Why an artifact is not loaded.
@@ -109,6 +113,9 @@ pub(super) struct NotLoaded {
 /// Why a version cannot be served from the archive.
 pub(super) struct Broken {
     pub why: String,
+    pub pin: Option<Pin>,
+    /// When that was found.
+    pub at_ms: u64,
     /// When it is tried again; none where that would change nothing.
     pub again_ms: Option<u64>,
 }
@@ -160,8 +167,8 @@ impl Folder {
         self.inner.lock()
     }
 
-    /// Every artifact that was seen, as of the last [`Folder::publish`], and those that are
-    /// being loaded now.
+    /// Every artifact that was seen, as of the last [`Folder::publish`], those that are being loaded
+    /// now, and those that the deployment names and that only the archive has, but cannot be served.
     pub fn statuses(&self) -> Vec<ArtifactStatus> {
         let mut failed = 0;
         let inner = self.inner();
@@ -169,7 +176,9 @@ impl Folder {
             failed += usize::from(status.state == ArtifactState::Failed);
             status.state != ArtifactState::Failed || failed <= SHOWN_FAILED
         };
-        inner.shown.values().filter(is_shown).cloned().collect()
+        let archived = inner.broken.iter().filter(|(digest, _)| !inner.shown.contains_key(*digest));
+        let archived = archived.map(|(digest, broken)| broken.status(digest));
+        inner.shown.values().filter(is_shown).cloned().chain(archived).collect()
     }
 
     /// Shows what was found when [`Folder::to_serve`] was last called. To be called when the
@@ -180,16 +189,24 @@ impl Folder {
     }
 
     /// The versions that can be served.
-    pub fn active(&self) -> VersionsByPin {
-        self.inner().active.clone()
+    pub fn active(&self) -> Arc<VersionsByPin> {
+        Arc::clone(&self.inner().active)
+    }
+
+    /// The digests of the artifacts that are loaded, and of those that are about to be.
+    pub fn digests(&self) -> Vec<String> {
+        let inner = self.inner();
+        let is_held =
+            |status: &&ArtifactStatus| [ArtifactState::Active, ArtifactState::Loading].contains(&status.state);
+        inner.statuses.values().filter(is_held).map(|status| status.digest.clone()).collect()
     }
 
     /// The versions that can be served, for a deployment: another one may be loaded before it
     /// is in force, and [`Folder::publish`] does not show that one.
-    pub fn to_serve(&self) -> VersionsByPin {
+    pub fn to_serve(&self) -> Arc<VersionsByPin> {
         let inner = &mut *self.inner();
         inner.asked.clone_from(&inner.statuses);
-        inner.active.clone()
+        Arc::clone(&inner.active)
     }
 
     /// The versions that are being loaded or wait for it, and how far they are.
@@ -345,7 +362,7 @@ impl Folder {
                 if let Some(pin) = &status.pin
                     && inner.active.get(pin).is_some_and(|plugin| *plugin.id.digest == *status.digest)
                 {
-                    inner.active.remove(pin);
+                    Arc::make_mut(&mut inner.active).remove(pin);
                 }
             }
         }
@@ -410,6 +427,23 @@ impl Inner {
             statuses.entry(job.digest.clone()).and_modify(|status| status.pin.clone_from(&job.pin));
         }
         self.loading.push(job);
+    }
+}
+
+impl Broken {
+    fn status(&self, digest: &str) -> ArtifactStatus {
+        ArtifactStatus {
+            file: None,
+            pin: self.pin.clone(),
+            digest: digest.to_owned(),
+            state: ArtifactState::Failed,
+            error: Some(self.why.clone()),
+            loaded_at_ms: self.at_ms,
+            wit: None,
+            stale: false,
+            signer: None,
+            unsigned: None,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Judging the artifacts that are loaded again, when their signatures or the trusted keys have changed.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -50,27 +51,28 @@ impl Folder {
 }
 
 impl Inner {
-    /// Where a file with this digest is; none where the folder has none.
-    fn file_of(&self, digest: &str) -> Option<PathBuf> {
-        let mut files = self.seen.iter().filter(|(_, seen)| seen.digest == digest).map(|(path, _)| path.clone());
-        // Of copies, one that has a signature.
-        let first = files.next()?;
-        Some(
-            std::iter::once(first.clone())
-                .chain(files)
-                .find(|path| signatures::path_of(path).exists())
-                .unwrap_or(first),
-        )
+    /// Where a file of each digest is. Of copies, one that has a signature.
+    fn files_by_digest(&self) -> HashMap<&str, &PathBuf> {
+        let mut files = HashMap::with_capacity(self.seen.len());
+        for (path, seen) in &self.seen {
+            let known = files.entry(&*seen.digest).or_insert(path);
+            if *known != path && !signatures::path_of(known).exists() {
+                *known = path;
+            }
+        }
+        files
     }
 
     /// The loaded versions whose grounds have changed.
     fn due(&self) -> Vec<(String, Pin, Option<PathBuf>, Grounds)> {
+        let files = self.files_by_digest();
         let active = self.statuses.values().filter(|status| status.state == ArtifactState::Active);
         active
             .filter_map(|status| {
-                let (pin, path) = (status.pin.clone()?, self.file_of(&status.digest));
-                let grounds = self.admission.of(path.as_deref(), Some(&pin));
-                (self.judged.get(&status.digest) != Some(&grounds)).then(|| (status.digest.clone(), pin, path, grounds))
+                let (pin, path) = (status.pin.as_ref()?, files.get(&*status.digest).copied());
+                let grounds = self.admission.of(path.map(PathBuf::as_path), Some(pin));
+                let is_due = self.judged.get(&status.digest) != Some(&grounds);
+                is_due.then(|| (status.digest.clone(), pin.clone(), path.cloned(), grounds))
             })
             .collect()
     }
@@ -95,7 +97,7 @@ impl Inner {
             (status.signer, status.unsigned) = (None, None);
         }
         if self.active.get(pin).is_some_and(|plugin| *plugin.id.digest == *digest) {
-            self.active.remove(pin);
+            Arc::make_mut(&mut self.active).remove(pin);
         }
     }
 }

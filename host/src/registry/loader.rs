@@ -15,6 +15,9 @@ use super::loading::{Awaited, Job, PATIENCE, Source};
 use crate::clock::Budget;
 use crate::signatures::Judged;
 
+/// How long the end of a load that nobody named waits to be told, where others follow.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
 /// What was loaded, and what was found of its signature.
 struct Loaded {
     pin: Pin,
@@ -111,22 +114,34 @@ impl Folder {
 
     /// Notes what came of a load, and tells those who wait.
     fn end(&self, job: &Job, loaded: Result<Loaded, NotLoaded>, now_ms: u64, time: Budget) {
-        {
+        let is_told = {
             let inner = &mut *self.inner();
             inner.loading.end(&job.digest);
             match loaded {
                 Ok(loaded) => inner.loaded(job, loaded, now_ms, time),
                 Err(trouble) => inner.refused(job, trouble, now_ms),
             }
-        }
+            inner.is_to_be_told(job)
+        };
         self.ended.notify_all();
-        if let Some(call) = self.on_loaded.get() {
+        if let Some(call) = self.on_loaded.get().filter(|_| is_told) {
             call();
         }
     }
 }
 
 impl Inner {
+    /// Says whether the end of a load is told at once. Each telling has all files looked at, so in a folder of
+    /// a thousand versions that nobody names, it is told of several together.
+    fn is_to_be_told(&mut self, job: &Job) -> bool {
+        let is_due = self.told.is_none_or(|told| told.left().is_zero());
+        let is_told = job.is_wanted || is_due || !self.loading.is_busy(Awaited::All);
+        if is_told {
+            self.told = Some(Budget::new(TELL_EVERY));
+        }
+        is_told
+    }
+
     /// After how many milliseconds an artifact is tried again that the machine was too busy for:
     /// each time twice as long, since to try it makes the machine busier.
     fn busy_with(&mut self, digest: &str) -> u64 {
@@ -164,7 +179,7 @@ impl Inner {
         {
             status.stale = true;
         }
-        if let Some(old) = self.active.insert(pin, Arc::new(plugin))
+        if let Some(old) = Arc::make_mut(&mut self.active).insert(pin, Arc::new(plugin))
             && *old.id.digest != **digest
             && let Some(status) = self.statuses.get_mut(&*old.id.digest)
         {
@@ -184,7 +199,8 @@ impl Inner {
                     tracing::error!(pin, digest, error, "this version cannot be served from the archive either");
                 }
                 self.statuses.remove(digest);
-                self.broken.insert(digest.clone(), Broken { why: error, again_ms });
+                let pin = job.pin.clone();
+                self.broken.insert(digest.clone(), Broken { why: error, pin, at_ms: now_ms, again_ms });
             }
             Source::File { shown, .. } => {
                 if is_news {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use serin_core::experiment::Pin;
 
 pub use admission::{Scan, judge};
-pub use archive::{Archive, ArchiveError};
+pub use archive::{Archive, ArchiveError, Dropped};
 pub use artifact::{ArtifactError, Contents, Plugin, check_size, peek, read, read_file};
 pub use cases::{CaseResult, check_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
@@ -43,9 +43,21 @@ pub fn absent(pin: &Pin, versions: &VersionsByPin, loading: &[Pin]) -> String {
     if loading.contains(pin) {
         return COMPILING.to_owned();
     }
-    let known: Vec<String> = versions.keys().map(ToString::to_string).collect();
-    format!("is not there; loaded: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })
+    let listed = |known: &mut dyn Iterator<Item = &Pin>| known.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match versions.len() {
+        0 => "is not there; loaded: none".to_owned(),
+        1..=LISTED => format!("is not there; loaded: {}", listed(&mut versions.keys())),
+        _ => match listed(&mut versions.keys().rev().filter(|known| known.name == pin.name).take(LISTED)) {
+            none if none.is_empty() => {
+                format!("is not there, and no other version of {} is; GET /v1/plugins has all", pin.name)
+            }
+            newest => format!("is not there; the newest of {}: {newest}; GET /v1/plugins has all", pin.name),
+        },
+    }
 }
+
+/// How many versions an error lists.
+const LISTED: usize = 8;
 
 /// After which what could not be archived is tried again, in milliseconds.
 pub const AGAIN_MS: u64 = 10_000;

@@ -29,21 +29,32 @@ pub struct ArchivedVersions {
 
 /// What is kept of a kind; a ledger with more is read with the rest made again.
 const KEPT: usize = 64;
+/// Bytes of the artifacts whose versions are kept. An interpreter takes some 20 MB, and its code four times that.
+const KEPT_BYTES: usize = 64 << 20;
 
 /// What was found by a digest, or that nothing was.
-struct ByDigest<T>(Mutex<HashMap<String, Option<Arc<T>>>>);
+struct ByDigest<T> {
+    known: Mutex<HashMap<String, Option<Arc<T>>>>,
+    /// What one of them counts of [`KEPT_BYTES`].
+    bytes: fn(&T) -> usize,
+}
 
 impl<T> ByDigest<T> {
+    fn new(bytes: fn(&T) -> usize) -> Self {
+        Self { known: Mutex::default(), bytes }
+    }
+
     fn get(&self, digest: &str, make: impl FnOnce() -> Option<T>) -> Option<Arc<T>> {
         // Held while making, so that workers that meet a new digest make it once.
-        let mut known = self.0.lock();
+        let mut known = self.known.lock();
         if let Some(found) = known.get(digest) {
             return found.clone();
         }
-        if known.len() >= KEPT {
+        let made = make().map(Arc::new);
+        let bytes: usize = known.values().flatten().chain(&made).map(|kept| (self.bytes)(kept)).sum();
+        if known.len() >= KEPT || bytes > KEPT_BYTES {
             known.clear();
         }
-        let made = make().map(Arc::new);
         known.insert(digest.to_owned(), made.clone());
         made
     }
@@ -52,8 +63,8 @@ impl<T> ByDigest<T> {
 impl ArchivedVersions {
     /// Versions from an archive.
     pub fn new(engines: Arc<Engines>, archive: Archive) -> Self {
-        let (plugins, specs) = (ByDigest(Mutex::default()), ByDigest(Mutex::default()));
-        Self { engines, archive, plugins, specs, tables: ByDigest(Mutex::default()) }
+        let plugins = ByDigest::new(|plugin: &Plugin| plugin.contents.size);
+        Self { engines, archive, plugins, specs: ByDigest::new(|_| 0), tables: ByDigest::new(|_| 0) }
     }
 
     /// The experiment spec with this digest; none where the archive does not have it.

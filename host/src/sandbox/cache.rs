@@ -14,10 +14,12 @@ use std::borrow::Cow;
 use std::fs::{Metadata, Permissions};
 use std::hash::{Hash as _, Hasher};
 use std::io::{ErrorKind, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac as _};
+use serin_core::manifest::HASH_SECTION;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -100,8 +102,7 @@ impl Cache {
     fn path(&self, engine: &Engine, component: &[u8]) -> PathBuf {
         let mut settings = Settings::default();
         engine.precompile_compatibility_hash().hash(&mut settings);
-        let name =
-            format!("component:{}:{}", crate::digest::digest(&settings.0), crate::digest::digest(&code_of(component)));
+        let name = format!("component:{}:{}", crate::digest::digest(&settings.0), code_digest(component));
         let digest = crate::digest::digest(name.as_bytes());
         self.dir.join(digest.trim_start_matches("sha256:")).with_extension("cwasm")
     }
@@ -269,8 +270,13 @@ fn write(dir: &Path, parts: &[&[u8]]) -> std::io::Result<PathBuf> {
     Ok(partial)
 }
 
+/// The digest of all that a component's machine code follows from.
+pub(super) fn code_digest(component: &[u8]) -> String {
+    crate::digest::digest(&code_of(component))
+}
+
 /// A component without its own custom sections; those of the modules inside name their functions,
-/// and stay. Whole, where it is no component.
+/// and stay, but for the manifest's hash: another manifest changes no machine code. Whole, where it is no component.
 fn code_of(component: &[u8]) -> Cow<'_, [u8]> {
     const HEAD: usize = 8;
     const CUSTOM: u8 = 0;
@@ -289,7 +295,25 @@ fn code_of(component: &[u8]) -> Cow<'_, [u8]> {
         }
         Ok(code)
     };
-    sections().map_or(Cow::Borrowed(component), Cow::Owned)
+    sections().map_or(Cow::Borrowed(component), |mut code| {
+        for hash in manifest_hashes(&code) {
+            code[hash].fill(0);
+        }
+        Cow::Owned(code)
+    })
+}
+
+/// Where the modules of a component carry the hash of the manifest that they were built against. Found by its
+/// section, so that no bytes of code or data are taken for it.
+fn manifest_hashes(component: &[u8]) -> Vec<Range<usize>> {
+    let sections = wasmparser::Parser::new(0).parse_all(component).map_while(Result::ok);
+    let hashes = sections.filter_map(|payload| match payload {
+        wasmparser::Payload::CustomSection(section) if section.name() == HASH_SECTION => {
+            Some(section.data_offset()..section.data_offset() + section.data().len())
+        }
+        _ => None,
+    });
+    hashes.collect()
 }
 
 #[cfg(test)]
@@ -364,7 +388,17 @@ mod tests {
         };
         assert_eq!(code_of(&with(b"one")), code_of(&with(b"another")));
         assert_eq!(*code_of(&with(b"one")), *bare);
-        // What can't be read is not taken for something else.
+        let module = |hash: &[u8]| {
+            let mut module = wasm_encoder::Module::new();
+            module.section(&CustomSection { name: HASH_SECTION.into(), data: hash.into() });
+            module.section(&CustomSection { name: "name".into(), data: (&b"x"[..]).into() });
+            let mut component = Component::new();
+            component.section(&wasm_encoder::ModuleSection(&module));
+            component.finish()
+        };
+        assert_eq!(code_digest(&module(&[1; 32])), code_digest(&module(&[2; 32])), "another manifest, the same code");
+        assert_ne!(code_digest(&module(&[1; 32])), code_digest(&module(&[1; 31])));
+        // An unreadable section leaves the input unchanged.
         let cut = &with(b"one")[..bare.len() + 2];
         assert_eq!(*code_of(cut), *cut);
     }

@@ -11,6 +11,7 @@ use wasmtime::{
 };
 
 use super::cache::Cache;
+use super::code::SharedCode;
 use super::functions::FunctionCache;
 use super::state::POOLED_TABLE;
 
@@ -59,6 +60,7 @@ pub struct Engines {
     ticking: Arc<std::sync::Mutex<Vec<Engine>>>,
     slots: u32,
     cache: Option<Cache>,
+    in_memory: SharedCode,
     functions: Arc<FunctionCache>,
     niceness: i32,
     draft: bool,
@@ -80,6 +82,7 @@ impl Engines {
             ticking,
             slots,
             cache: None,
+            in_memory: SharedCode::default(),
             functions: Arc::default(),
             niceness: 0,
             draft: false,
@@ -123,6 +126,11 @@ impl Engines {
     pub fn drafting(mut self) -> Self {
         self.draft = true;
         self
+    }
+
+    /// The code of the versions that are in memory.
+    pub(super) fn in_memory(&self) -> &SharedCode {
+        &self.in_memory
     }
 
     /// A component's code: what was compiled before, or compiled now.

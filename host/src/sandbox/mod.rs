@@ -4,6 +4,7 @@
 mod bare;
 mod bindings;
 mod cache;
+mod code;
 mod engine;
 mod functions;
 mod state;
@@ -18,7 +19,7 @@ use serin_core::record::{FailureKind, LogLine, ModelCall, Outcome, Record};
 use serin_core::value::Value;
 use serin_core::{bounds, message_to, printable};
 use wasmtime::component::{HasSelf, Linker, types::ComponentItem};
-use wasmtime::{Engine, Store, Trap};
+use wasmtime::{Store, Trap};
 
 #[doc(hidden)]
 pub use bare::Bare;
@@ -27,6 +28,7 @@ pub use state::{Reached, Scored, Scorer};
 
 use bindings::StrategyPre;
 use bindings::serin::decision::types;
+use code::LinkedCode;
 use state::{State, from_guest, on_tick, to_guest};
 
 use crate::clock::Budget;
@@ -38,8 +40,7 @@ const INTERFACES: [&str; 3] = ["types", "models", "log"];
 
 /// A strategy that is compiled and linked: starting it is all that is left to do.
 pub struct Linked {
-    engine: Engine,
-    pre: StrategyPre<State>,
+    code: Arc<LinkedCode>,
     callable: Arc<[ModelId]>,
 }
 
@@ -120,31 +121,16 @@ pub struct Ran {
 }
 
 impl Linked {
-    /// Compiles a component and links it to the imports that it may have.
+    /// Compiles a component and links it to the imports that it may have. Versions with the same code share it.
     ///
     /// # Errors
     /// The import by name that is not allowed, or what else keeps it from being a strategy.
     pub fn new(engines: &Engines, component: &[u8], manifest: &Manifest) -> Result<Self, LinkError> {
-        let engine = engines.get(Size::of(component.len())).map_err(|e| LinkError::Engine(e.to_string()))?;
-        let compiled = engines.compile(engine, component).map_err(|e| LinkError::Invalid(message(&e)))?;
-        for (import, item) in compiled.component_type().imports(engine) {
-            let ours = import
-                .strip_prefix(PACKAGE)
-                .and_then(|rest| rest.split_once('@'))
-                .is_some_and(|(interface, version)| INTERFACES.contains(&interface) && version.starts_with("0.1."));
-            if !ours || !matches!(item.ty, ComponentItem::ComponentInstance(_)) {
-                return Err(LinkError::ForbiddenImport(printable(import)));
-            }
-        }
-        let mut linker: Linker<State> = Linker::new(engine);
-        bindings::Strategy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
-            .map_err(|e| LinkError::Engine(format!("{e:#}")))?;
-        let pre = linker
-            .instantiate_pre(&compiled)
-            .and_then(StrategyPre::new)
-            .map_err(|e| LinkError::WrongWorld(message(&e)))?;
+        let size = Size::of(component.len());
+        let key = format!("{size:?}:{}", cache::code_digest(component));
+        let code = engines.in_memory().get_or_link(key, || link(engines, size, component))?;
         let callable = manifest.callable.iter().map(|c| c.model.clone()).collect();
-        Ok(Self { engine: engine.clone(), pre, callable })
+        Ok(Self { code, callable })
     }
 
     /// Runs the strategy once on a fresh instance, and checks what it returns.
@@ -158,7 +144,7 @@ impl Linked {
     ) -> Ran {
         let started = Instant::now();
         let state = State::new(limits, budget, Arc::clone(&self.callable), scorer);
-        let mut store = Store::new(&self.engine, state);
+        let mut store = Store::new(&self.code.engine, state);
         let called = self.call(&mut store, run, limits);
         let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
         let state = store.into_data();
@@ -190,7 +176,7 @@ impl Linked {
         // lists share counts for each: the answer's own bound, with room for the rows of one call.
         let bytes = limits.output_bytes.saturating_mul(4).max(limits.transcript_bytes());
         store.set_hostcall_fuel(bytes.try_into().unwrap_or(usize::MAX));
-        let instance = self.pre.instantiate(&mut *store)?;
+        let instance = self.code.pre.instantiate(&mut *store)?;
         store.data_mut().started = Some(Instant::now());
         Ok(match instance.call_decide(store, &context(run))? {
             Ok(decision) => Ok(decision
@@ -206,6 +192,27 @@ impl Linked {
             Err(refusal) => Err((refusal.code, refusal.message)),
         })
     }
+}
+
+/// Compiles a component, and links it to the imports that it may have.
+fn link(engines: &Engines, size: Size, component: &[u8]) -> Result<LinkedCode, LinkError> {
+    let engine = engines.get(size).map_err(|e| LinkError::Engine(e.to_string()))?;
+    let compiled = engines.compile(engine, component).map_err(|e| LinkError::Invalid(message(&e)))?;
+    for (import, item) in compiled.component_type().imports(engine) {
+        let ours = import
+            .strip_prefix(PACKAGE)
+            .and_then(|rest| rest.split_once('@'))
+            .is_some_and(|(interface, version)| INTERFACES.contains(&interface) && version.starts_with("0.1."));
+        if !ours || !matches!(item.ty, ComponentItem::ComponentInstance(_)) {
+            return Err(LinkError::ForbiddenImport(printable(import)));
+        }
+    }
+    let mut linker: Linker<State> = Linker::new(engine);
+    bindings::Strategy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
+        .map_err(|e| LinkError::Engine(format!("{e:#}")))?;
+    let pre =
+        linker.instantiate_pre(&compiled).and_then(StrategyPre::new).map_err(|e| LinkError::WrongWorld(message(&e)))?;
+    Ok(LinkedCode { engine: engine.clone(), pre })
 }
 
 /// What the engine says of a component, which may quote its names.

@@ -80,10 +80,12 @@ impl SecretKey {
     /// Reads the file of a secret key. One with a password asks for it on the terminal.
     ///
     /// # Errors
-    /// That it cannot be read, is no secret key, or has another password.
+    /// That it cannot be read, that others can read it, that it is no secret key, or has another password.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let failed = |why: String| KeyError::file(path, why);
-        let text = files::read_text(path, MAX_BYTES).map_err(|error| failed(error.to_string()))?;
+        // Who has read it signs as its owner.
+        let bytes = files::read_private(path, MAX_BYTES).map_err(|error| failed(error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| failed("is not UTF-8 text".to_owned()))?;
         let read = |with_password: bool| {
             serin_core::caught(|| {
                 let key = SecretKeyBox::from_string(&text).and_then(|key| match with_password {

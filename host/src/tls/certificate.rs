@@ -1,6 +1,7 @@
 //! What a certificate says: its names, its digest and its dates.
 
 use rustls::pki_types::CertificateDer;
+use yasna::models::ObjectIdentifier;
 use yasna::tags::TAG_UTCTIME;
 use yasna::{ASN1Result, BERReaderSeq, Tag};
 
@@ -61,6 +62,55 @@ impl Validity {
         let [not_before_ms, not_after_ms] = dates.map(|date| u64::try_from(date).unwrap_or(0) * 1000);
         Ok(Self { not_before_ms, not_after_ms })
     }
+}
+
+/// Says whether a certificate may be a CA's: its basic constraints say so. One of the first version of X.509 has
+/// none, and may be.
+pub(super) fn is_authority(der: &CertificateDer<'_>) -> bool {
+    let constraints = yasna::parse_der(der, |certificate| {
+        certificate.read_sequence(|parts| {
+            let constraints = parts.next().read_sequence(|signed| {
+                let version = signed.read_optional(|version| version.read_tagged(Tag::context(0), |v| v.read_u8()))?;
+                // Serial number, algorithm, issuer, dates, subject, key.
+                for _ in 0..6 {
+                    signed.next().read_der()?;
+                }
+                for unique_id in [1, 2] {
+                    signed.read_optional(|id| id.read_tagged_implicit(Tag::context(unique_id), |id| id.read_der()))?;
+                }
+                let extensions = signed
+                    .read_optional(|all| all.read_tagged(Tag::context(3), |all| all.collect_sequence_of(extension)))?;
+                let of_authority = extensions.unwrap_or_default().into_iter().flatten().next();
+                Ok((version.unwrap_or(0), of_authority))
+            })?;
+            skip_rest(parts)?;
+            Ok(constraints)
+        })
+    });
+    match constraints {
+        Ok((version, is_ca)) => is_ca.unwrap_or(version == 0),
+        // It has been read before: what is unusual in it is no reason to refuse it.
+        Err(_) => true,
+    }
+}
+
+/// What an extension says of being a CA; none where it is about something else.
+fn extension(reader: yasna::BERReader<'_, '_>) -> ASN1Result<Option<bool>> {
+    reader.read_sequence(|parts| {
+        let id = parts.next().read_oid()?;
+        parts.read_optional(|critical| critical.read_bool())?;
+        let value = parts.next().read_bytes()?;
+        if id != ObjectIdentifier::from_slice(&[2, 5, 29, 19]) {
+            return Ok(None);
+        }
+        yasna::parse_der(&value, |constraints| {
+            constraints.read_sequence(|parts| {
+                let is_ca = parts.read_optional(|is_ca| is_ca.read_bool())?;
+                skip_rest(parts)?;
+                Ok(Some(is_ca.unwrap_or(false)))
+            })
+        })
+    })
 }
 
 /// The next time of a certificate, in seconds since 1970.

@@ -12,7 +12,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use super::certificate::Validity;
+use super::certificate::{Validity, is_authority};
 use super::{MinVersion, TlsSettings};
 use crate::files;
 
@@ -165,6 +165,11 @@ fn verifier(
     let (Some(file), Some(pem)) = (&settings.client_ca, &files.client_ca) else { return Ok(None) };
     let mut roots = RootCertStore::empty();
     for ca in certificates("client_ca", file, pem)? {
+        if !is_authority(&ca) {
+            let why = "holds a certificate that is no CA's, and vouches for nobody; valid: the certificates of the CAs \
+                       that sign those of clients";
+            return Err(refused("client_ca", file, why.to_owned()));
+        }
         roots.add(ca).map_err(|error| refused("client_ca", file, format!("cannot be used: {error}")))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serin_core::experiment::{self, Experiment};
 
 use super::{Files, Inner, Reloader};
-use crate::app::archiving::{Generation, archive_specs, fingerprint_of, keep_applied, keep_pending};
+use crate::app::archiving::{
+    Generation, archive_specs, digests_of, fingerprint_of, forget_applied, keep_applied, keep_pending,
+};
 use crate::app::build::{Built, build, unfit};
 use crate::app::experiments::{Binder, Statuses};
 use crate::app::moved::moved;
@@ -128,6 +130,9 @@ impl Reloader {
             }
             let pin = inner.config.points.get(&spec.decision_point).map(PointSpec::pinned);
             self.controller.applied(&spec, &pin.unwrap_or_default());
+            for before in inner.specs.before(&path, &spec.id) {
+                forget_applied(&self.archive, &before);
+            }
             inner.specs.apply(path, spec, text);
         }
     }
@@ -153,7 +158,9 @@ impl Reloader {
             }
             inner.generation += 1;
             inner.fingerprint = fingerprint;
-            self.deployment.store(Arc::new(built.deployment));
+            let replaced = self.deployment.swap(Arc::new(built.deployment));
+            let used = digests_of(&replaced);
+            self.archive.note_use(used.iter().map(String::as_str), self.clock.now_ms());
             Metrics::count(&self.metrics.reloads, "applied");
             tracing::info!(generation = inner.generation, "deployment applied");
         }
