@@ -1,4 +1,4 @@
-//! `POST /v1/decisions`, and what it shares with its batch.
+//! `POST /v1/decisions`, and what it shares with its batch and with single evaluations of flags.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use super::trace::TraceParent;
 use super::wire::{Body, WireDecision, WireRequest};
 use super::{Problem, Service};
 use crate::access::Role;
-use crate::decide::{Decided, Refused, Shadowed};
+use crate::decide::{Decided, DecisionRequest, Refused, Shadowed};
 use crate::ledger::{Commit, DecisionRow, IdempotentAnswer};
 use crate::telemetry::{AttemptLabels, DecisionLabels, Metrics, StageLabels, ThreadLabels};
 
@@ -82,29 +82,56 @@ async fn one(
         KeyLookup::New(held) => Some(held),
         KeyLookup::Answered(_, status, body) => return Ok(stored(status, body.into())),
     };
-    let dry_run = request.dry_run == Some(true);
+    let request = DecisionRequest::from(request);
+    let asked = Asked { request, deadline, arrived, trace_id, identity: caller.name(), held };
+    let body = decide(&service, asked, |record| serde_json::to_vec(&WireDecision::from(record)).ok());
+    Ok(json(StatusCode::OK, body.await.map_err(refuse)?.into()))
+}
+
+/// What is to be decided, and for whom.
+pub(super) struct Asked {
+    pub request: DecisionRequest,
+    /// The requested deadline; none for the point's own.
+    pub deadline: Option<Duration>,
+    pub arrived: Instant,
+    /// The caller's trace.
+    pub trace_id: Option<String>,
+    pub identity: Option<Name>,
+    /// The request's idempotency key.
+    pub held: Option<HeldKey>,
+}
+
+/// Decides and records, and returns the answer as `write` makes it of the record.
+///
+/// # Errors
+/// Why there is no answer; it is not counted yet.
+pub(super) async fn decide<W>(service: &Arc<Service>, asked: Asked, write: W) -> Result<Vec<u8>, Problem>
+where
+    W: FnOnce(&Record) -> Option<Vec<u8>> + Send + 'static,
+{
+    let Asked { request, deadline, arrived, trace_id, identity, held } = asked;
     let own = service.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
     let (reply, wait) = oneshot::channel();
     let handed = Arc::<AtomicBool>::default();
-    let (of, identity, flag) = (Arc::clone(&service), caller.name(), Arc::clone(&handed));
+    let (of, flag, dry_run) = (Arc::clone(service), Arc::clone(&handed), request.dry_run);
     let finish = Finish { service: of, identity, held, dry_run, arrived, reply, handed: flag };
-    let then = Box::new(move |decided| finish.run(decided));
-    service.pool.decide_then(request.into(), deadline, arrived, trace_id, then).map_err(|why| refuse(why.into()))?;
+    let then = Box::new(move |decided| finish.run(decided, write));
+    service.pool.decide_then(request, deadline, arrived, trace_id, then)?;
     let end = arrived + own.unwrap_or_default() + COMMIT_WAIT;
     let answered = tokio::time::timeout_at(end.into(), wait).await.map_err(|_| {
         if !handed.load(Ordering::Relaxed) {
-            return refuse(Refused::NotBegun.into());
+            return Problem::from(Refused::NotBegun);
         }
         service.ledger.suspect();
-        refuse(uncommitted())
+        uncommitted()
     })?;
-    let answered = answered.unwrap_or_else(|_| Err(stopping())).map_err(refuse)?;
+    let answered = answered.unwrap_or_else(|_| Err(stopping()))?;
     if let Some(Committed { took, began, span }) = answered.committed {
         drop(span);
         committed(&service.metrics, began);
         took.observe(&service.metrics);
     }
-    Ok(json(StatusCode::OK, answered.body.into()))
+    Ok(answered.body)
 }
 
 /// What comes after a decision, without a way back over the listener's threads: on the thread
@@ -133,7 +160,7 @@ struct Committed {
 }
 
 impl Finish {
-    fn run(self, decided: Result<Decided, Refused>) {
+    fn run(self, decided: Result<Decided, Refused>, write: impl FnOnce(&Record) -> Option<Vec<u8>>) {
         let decided = match decided {
             Ok(decided) => decided,
             // Not kept under the request's key: another deployment may take the same request, and
@@ -141,7 +168,7 @@ impl Finish {
             Err(why) => return self.answer(Err(why.into())),
         };
         note(&self.service.metrics, &decided);
-        let Ok(body) = serde_json::to_vec(&WireDecision::from(&decided.record)) else {
+        let Some(body) = write(&decided.record) else {
             return self.answer(Err(internal()));
         };
         if self.dry_run {

@@ -18,6 +18,7 @@ mod idempotency;
 mod key_locks;
 mod lanes;
 mod listener;
+mod ofrep;
 mod openapi;
 mod openapi_access;
 mod schemas;
@@ -47,6 +48,8 @@ pub fn public(service: Arc<Service>) -> Router {
         .route("/v1/outcomes", post(events::outcomes))
         .route("/v1/outcomes/watermarks", post(events::watermarks))
         .route("/v1/features/{view}", post(features::push))
+        .route("/ofrep/v1/evaluate/flags", post(ofrep::evaluate_all))
+        .route("/ofrep/v1/evaluate/flags/{key}", post(ofrep::evaluate))
         .route("/healthz", get(service::healthz))
         .route("/readyz", get(service::readyz))
         .route("/openapi.json", get(openapi::serve))
