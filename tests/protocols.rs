@@ -1,5 +1,6 @@
 //! The protocols that users' tools already speak, with these tools.
 
+mod cloudevents;
 mod ofrep;
 
 use std::io::Write as _;

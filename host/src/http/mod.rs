@@ -7,6 +7,7 @@ mod audit;
 mod batch;
 mod body;
 mod bytes;
+mod cloudevents;
 mod commands;
 mod decisions;
 mod error;
