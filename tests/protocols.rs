@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::root;
 
 /// A folder that `make setup` fills with clients.
-fn clients(name: &str) -> PathBuf {
+pub fn clients(name: &str) -> PathBuf {
     let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a build folder");
     let folder = target.join(name);
     assert!(folder.exists(), "{} is not there; run 'make setup'", folder.display());
@@ -20,7 +20,7 @@ fn clients(name: &str) -> PathBuf {
 }
 
 /// A client in Python, by its script.
-fn python(script: &str) -> Command {
+pub fn python(script: &str) -> Command {
     let mut command = Command::new(clients("protocols-venv").join("bin/python"));
     command.arg(root().join("tests/protocols").join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("NO_PROXY", "127.0.0.1");
@@ -28,14 +28,14 @@ fn python(script: &str) -> Command {
 }
 
 /// A client in Node, by its script.
-fn node(script: &str) -> Command {
+pub fn node(script: &str) -> Command {
     let mut command = Command::new("node");
     command.arg(root().join("tests/protocols").join(script)).env("SERIN_CLIENTS", clients("protocols-node"));
     command
 }
 
 /// Runs a client that reads JSON and prints JSON.
-fn answered(command: &mut Command, input: &Value) -> Value {
+pub fn answered(command: &mut Command, input: &Value) -> Value {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
