@@ -2,6 +2,7 @@
 
 mod cloudevents;
 mod ofrep;
+mod otlp;
 
 use std::io::Write as _;
 use std::path::PathBuf;

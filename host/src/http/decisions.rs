@@ -16,13 +16,14 @@ use tracing::Instrument as _;
 use super::access::Caller;
 use super::error::BodyRefusal;
 use super::idempotency::{HeldKey, KeyLookup, look_up};
-use super::trace::TraceParent;
+use super::trace::{self, RequestTrace};
 use super::wire::{Body, WireDecision, WireRequest};
 use super::{Problem, Service};
 use crate::access::Role;
 use crate::decide::{Decided, DecisionRequest, Refused, Shadowed};
 use crate::ledger::{Commit, DecisionRow, IdempotentAnswer};
 use crate::telemetry::{AttemptLabels, DecisionLabels, Metrics, StageLabels, ThreadLabels};
+use crate::traces::DecisionTrace;
 
 /// How long an answer waits for its record. A commit takes milliseconds; beyond this the
 /// ledger is down, and 503 says so.
@@ -46,8 +47,9 @@ pub(super) async fn decide_public(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (span, trace_id) = TraceParent::span(&headers, "decide");
-    one(service, caller, headers, body, false, trace_id).instrument(span).await
+    let trace = RequestTrace::of(&service.traces, &headers, "decide", "POST /v1/decisions");
+    let span = trace.span.clone();
+    one(service, caller, headers, body, false, trace).instrument(span).await
 }
 
 /// Decides, with `force` and `dry_run`.
@@ -57,8 +59,9 @@ pub(super) async fn decide_admin(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (span, trace_id) = TraceParent::span(&headers, "decide");
-    one(service, caller, headers, body, true, trace_id).instrument(span).await
+    let trace = RequestTrace::of(&service.traces, &headers, "decide", "POST /v1/decisions");
+    let span = trace.span.clone();
+    one(service, caller, headers, body, true, trace).instrument(span).await
 }
 
 async fn one(
@@ -67,7 +70,7 @@ async fn one(
     headers: HeaderMap,
     body: Body,
     is_admin: bool,
-    trace_id: Option<String>,
+    trace: RequestTrace,
 ) -> Result<Response, Problem> {
     let arrived = body.arrived;
     let refuse = |problem: Problem| service.refuse(problem);
@@ -83,7 +86,7 @@ async fn one(
         KeyLookup::Answered(_, status, body) => return Ok(stored(status, body.into())),
     };
     let request = DecisionRequest::from(request);
-    let asked = Asked { request, deadline, arrived, trace_id, identity: caller.name(), held };
+    let asked = Asked { request, deadline, arrived, trace, identity: caller.name(), held };
     let body = decide(&service, asked, |record| serde_json::to_vec(&WireDecision::from(record)).ok());
     Ok(json(StatusCode::OK, body.await.map_err(refuse)?.into()))
 }
@@ -94,8 +97,7 @@ pub(super) struct Asked {
     /// The requested deadline; none for the point's own.
     pub deadline: Option<Duration>,
     pub arrived: Instant,
-    /// The caller's trace.
-    pub trace_id: Option<String>,
+    pub trace: RequestTrace,
     pub identity: Option<Name>,
     /// The request's idempotency key.
     pub held: Option<HeldKey>,
@@ -109,12 +111,13 @@ pub(super) async fn decide<W>(service: &Arc<Service>, asked: Asked, write: W) ->
 where
     W: FnOnce(&Record) -> Option<Vec<u8>> + Send + 'static,
 {
-    let Asked { request, deadline, arrived, trace_id, identity, held } = asked;
+    let Asked { request, deadline, arrived, mut trace, identity, held } = asked;
     let own = service.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
     let (reply, wait) = oneshot::channel();
     let handed = Arc::<AtomicBool>::default();
     let (of, flag, dry_run) = (Arc::clone(service), Arc::clone(&handed), request.dry_run);
-    let finish = Finish { service: of, identity, held, dry_run, arrived, reply, handed: flag };
+    let trace_id = trace.trace_id.take();
+    let finish = Finish { service: of, identity, held, dry_run, arrived, trace, reply, handed: flag };
     let then = Box::new(move |decided| finish.run(decided, write));
     service.pool.decide_then(request, deadline, arrived, trace_id, then)?;
     let end = arrived + own.unwrap_or_default() + COMMIT_WAIT;
@@ -126,10 +129,11 @@ where
         uncommitted()
     })?;
     let answered = answered.unwrap_or_else(|_| Err(stopping()))?;
-    if let Some(Committed { took, began, span }) = answered.committed {
+    if let Some(Committed { took, began, span, trace }) = answered.committed {
         drop(span);
         committed(&service.metrics, began);
         took.observe(&service.metrics);
+        trace::send(&service.traces, trace, arrived);
     }
     Ok(answered.body)
 }
@@ -143,6 +147,7 @@ struct Finish {
     held: Option<HeldKey>,
     dry_run: bool,
     arrived: Instant,
+    trace: RequestTrace,
     reply: oneshot::Sender<Result<Answered, Problem>>,
     /// Whether the ledger has it: who waits in vain before that waits for a thread.
     handed: Arc<AtomicBool>,
@@ -157,6 +162,7 @@ struct Committed {
     took: DecisionTook,
     began: Instant,
     span: tracing::Span,
+    trace: Option<DecisionTrace>,
 }
 
 impl Finish {
@@ -180,8 +186,9 @@ impl Finish {
         };
         let answer = self.held.as_ref().map(|held| keep(&self.service, held, StatusCode::OK.as_u16(), &body));
         let took = DecisionTook::of(&decided.record, self.arrived);
+        let trace = self.trace.decided(&decided.record, self.arrived);
         let (span, began) = (tracing::debug_span!("commit"), Instant::now());
-        let answered = Answered { body, committed: Some(Committed { took, began, span }) };
+        let answered = Answered { body, committed: Some(Committed { took, began, span, trace }) };
         let shadowed = decided.shadowed.map(|shadowed| (decided.record, shadowed));
         self.commit(vec![row], answer, decided.must_log, Ok(answered), shadowed);
     }

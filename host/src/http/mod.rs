@@ -9,6 +9,7 @@ mod body;
 mod bytes;
 mod cloudevents;
 mod commands;
+mod compress;
 mod decisions;
 mod error;
 mod events;
@@ -22,6 +23,7 @@ mod listener;
 mod ofrep;
 mod openapi;
 mod openapi_access;
+mod resolution;
 mod schemas;
 mod service;
 mod trace;
@@ -42,9 +44,11 @@ pub use service::{Service, ServiceParts};
 
 /// The public listener.
 pub fn public(service: Arc<Service>) -> Router {
+    // Around what can be long, and around nothing that a single decision passes through.
+    let compressed = || axum::middleware::from_fn_with_state(Arc::clone(&service), compress::compress);
     Router::new()
         .route("/v1/decisions", post(decisions::decide_public))
-        .route("/v1/decisions/batch", post(batch::decide_batch))
+        .route("/v1/decisions/batch", post(batch::decide_batch).layer(compressed()))
         .route("/v1/exposures", post(events::exposures))
         .route("/v1/outcomes", post(events::outcomes))
         .route("/v1/outcomes/watermarks", post(events::watermarks))
@@ -53,7 +57,7 @@ pub fn public(service: Arc<Service>) -> Router {
         .route("/ofrep/v1/evaluate/flags/{key}", post(ofrep::evaluate))
         .route("/healthz", get(service::healthz))
         .route("/readyz", get(service::readyz))
-        .route("/openapi.json", get(openapi::serve))
+        .route("/openapi.json", get(openapi::serve).layer(compressed()))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&service), access::authorize))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
@@ -89,5 +93,6 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&service), compress::compress))
         .with_state(service)
 }

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serin_core::record::{Record, ServedBy};
+use serin_core::record::Record;
 use serin_core::value::{Value, ValueType};
 use serin_core::{Name, NameMap};
 use utoipa::ToSchema;
 
 use super::fault::FlagFault;
 use crate::deployment::FlagValue;
+use crate::http::resolution::resolution;
 
 /// A flag's value.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,7 +27,8 @@ pub struct FlagEvaluation<'a> {
     /// `DISABLED` where the point's `exclude` allows no strategy.
     reason: &'static str,
     /// `EXPERIMENT/ARM`, the strategy's version, or `fallback_action` or `constraint`.
-    variant: Cow<'a, str>,
+    #[schema(value_type = String)]
+    variant: Cow<'static, str>,
     /// Where it comes from.
     metadata: FlagMetadata<'a>,
 }
@@ -111,15 +113,7 @@ impl<'a> FlagEvaluation<'a> {
     pub(super) fn unrecorded(record: &'a Record, flag: &FlagValue, fallback: &Name) -> Self {
         let (answer, assignment) = (&record.answer, record.routing.assignment.as_ref());
         let strategy = answer.strategy.as_ref();
-        let (reason, variant) = match (assignment, answer.served_by) {
-            // Whoever served, the unit is in the arm.
-            (Some(assignment), _) => ("SPLIT", format!("{}/{}", assignment.experiment, assignment.arm).into()),
-            (None, ServedBy::Constraint) => ("DISABLED", ServedBy::Constraint.as_str().into()),
-            (None, served_by) => match strategy {
-                Some(strategy) => ("TARGETING_MATCH", format!("{}@{}", strategy.name, strategy.version).into()),
-                None => ("STATIC", served_by.as_str().into()),
-            },
-        };
+        let (reason, variant) = resolution(record);
         Self {
             key: &record.decision_point,
             value: value(record, flag, fallback),

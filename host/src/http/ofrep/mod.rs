@@ -16,11 +16,12 @@ use tracing::Instrument as _;
 
 use super::access::Caller;
 use super::decisions::{Asked, deadline_of, decide, internal, json, note};
-use super::trace::TraceParent;
+use super::trace::RequestTrace;
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
 use crate::decide::{DecisionRequest, Point};
 use crate::digest::digest_of;
+use crate::traces::Traces;
 use answer::{BulkEvaluation, FlagEvaluation, FlagResult};
 use context::{EvaluationContext, WireEvaluation};
 use fault::{BulkFault, Fault, FlagFault};
@@ -45,8 +46,9 @@ pub(super) async fn evaluate(
     headers: HeaderMap,
     body: Result<Body, Problem>,
 ) -> Response {
-    let (span, trace_id) = TraceParent::span(&headers, "ofrep");
-    let answer = one(&service, &caller, &key, &headers, body, trace_id).instrument(span).await;
+    let trace = RequestTrace::of(&service.traces, &headers, "ofrep", "POST /ofrep/v1/evaluate/flags/{key}");
+    let span = trace.span.clone();
+    let answer = one(&service, &caller, &key, &headers, body, trace).instrument(span).await;
     answer.unwrap_or_else(|fault| fault.of_flag(&key))
 }
 
@@ -56,7 +58,7 @@ async fn one(
     key: &str,
     headers: &HeaderMap,
     body: Result<Body, Problem>,
-    trace_id: Option<String>,
+    trace: RequestTrace,
 ) -> Result<Response, Fault> {
     let refuse = |problem: Problem| service.refuse(problem);
     // Refused and counted already.
@@ -69,7 +71,7 @@ async fn one(
     let context = context.map_err(|fault| fault.counted(service))?;
     let request = context.request(&point).map_err(|fault| fault.counted(service))?;
     let arrived = body.arrived;
-    let asked = Asked { request, deadline, arrived, trace_id, identity: caller.name(), held: None };
+    let asked = Asked { request, deadline, arrived, trace, identity: caller.name(), held: None };
     let flag = point.flag.clone();
     let fallback = point.fallback.action.clone();
     let answer = decide(service, asked, move |record| {
@@ -97,7 +99,8 @@ pub(super) async fn evaluate_all(
     headers: HeaderMap,
     body: Result<Body, Problem>,
 ) -> Response {
-    let (span, _) = TraceParent::span(&headers, "ofrep-bulk");
+    // Nothing is decided for anybody: there is no trace of it.
+    let span = RequestTrace::of(&Traces::default(), &headers, "ofrep-bulk", "").span;
     let answer = all(&service, &caller, &headers, body).instrument(span).await;
     answer.unwrap_or_else(Fault::of_all)
 }
