@@ -55,6 +55,7 @@ fn routes(document: &[&str]) -> Vec<(String, String, String)> {
             let asked = path
                 .replace("{view}", "servicing")
                 .replace("{entity}", "l-88")
+                .replace("{key}", "collections-outreach")
                 .replace("{id}", "outreach-score")
                 .replace("{command}", "pause");
             routes.push((method.to_uppercase(), path.clone(), asked));

@@ -125,11 +125,7 @@ fn of_a_batch_each_event_that_is_not_valid_is_named_and_the_others_are_stored() 
         assert!(refused[at]["why"].as_str().is_some_and(|said| said.contains(why)), "{why}: {}", refused[at]);
         // A sender of one event reads the status alone.
         let alone = post(&host, "/v1/outcomes", event, ONE);
-        assert!(
-            [400, 422].contains(&alone.status) && alone.text.contains(*why),
-            "{event}: {}",
-            alone.text
-        );
+        assert!([400, 422].contains(&alone.status) && alone.text.contains(*why), "{event}: {}", alone.text);
     }
     // The same id says something else.
     let mut other = paid("p-1");

@@ -38,7 +38,7 @@ fn evaluate(client: &Client, context: &Value) -> Answer {
 /// Makes the strategy offer 3 months to whoever has this loan.
 fn in_hardship(host: &Host, loan: &str) {
     let now = jiff::Timestamp::now().to_string();
-    let rows = json!({ "rows": [{ "entity": loan, "event_time": now, "values": { "hardship_flag": true } }] });
+    let rows = json!({ "rows": [{ "entity": loan, "event_time": now, "values": { "hardship_flag": true, "promises_broken": 0, "contacts_7d": 0, "balance_due": 450.0 } }] });
     assert_eq!(host.public.post("/v1/features/servicing", &rows).status, 200);
 }
 
@@ -205,7 +205,7 @@ fn what_does_not_fit_has_a_status_and_a_code_that_clients_know() {
     for (body, headers, code) in [
         ("{", &[][..], "PARSE_ERROR"),
         ("", &[], "PARSE_ERROR"),
-        (&*deep, &[], "PARSE_ERROR"),
+        (&*deep, &[], "INVALID_CONTEXT"),
         ("{}", &[("content-type", "text/plain")], "PARSE_ERROR"),
         (twice, &[], "INVALID_CONTEXT"),
         ("{}", &[("serin-deadline-ms", "soon")], "INVALID_CONTEXT"),
@@ -279,7 +279,7 @@ fn a_token_gets_the_flags_of_its_points_and_no_other() {
     let made = run(["token", "new", "--name", "app", "--role", "decide", "--point", "misbehave"]);
     let entry = made.stderr.split_once("[[access.tokens]]").expect("an entry").1;
     deployment.write("serin.toml", format!("{}\n[[access.tokens]]{entry}", deployment.read("serin.toml")));
-    let host = Host::start(&deployment);
+    let host = Host::start(&deployment).ready();
     let app = host.public.bearing(made.stdout.trim());
     let about = json!({ "context": context("b-17") });
     let flags = app.post(FLAGS, &about).json()["flags"].clone();
@@ -299,7 +299,7 @@ fn a_token_gets_the_flags_of_its_points_and_no_other() {
 fn a_host_that_is_full_tells_clients_when_to_come_back() {
     let deployment = deployment();
     deployment.edit("serin.toml", "[server]\n", "[server]\nmax_concurrent = 1\nthreads = 1\n");
-    deployment.edit("serin.toml", "wall_ms = 2000", "fuel = 1000000000000\nwall_ms = 10000");
+    deployment.edit("serin.toml", "wall_ms = 2000", "fuel = 1000000000000\nwall_ms = 15000");
     deployment.edit(
         "serin.toml",
         "deadline = \"5s\"\nfallback = { action = \"none\" }",

@@ -87,7 +87,9 @@ impl FromRequest<Arc<Service>> for EventBody {
 
     async fn from_request(mut request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
         let form = Form::of(request.headers());
-        if !matches!(form, Form::Plain | Form::Binary(_)) {
+        // SDKs leave the type of the data out in binary mode where it is JSON.
+        let says_nothing = matches!(form, Form::Binary(_)) && !request.headers().contains_key(header::CONTENT_TYPE);
+        if says_nothing || matches!(form, Form::Structured | Form::Batched) {
             // The rest of what is said of JSON holds for it, too.
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
