@@ -55,6 +55,7 @@ fn routes(document: &[&str]) -> Vec<(String, String, String)> {
             let asked = path
                 .replace("{view}", "servicing")
                 .replace("{entity}", "l-88")
+                .replace("{key}", "collections-outreach")
                 .replace("{id}", "outreach-score")
                 .replace("{command}", "pause");
             routes.push((method.to_uppercase(), path.clone(), asked));
@@ -68,6 +69,7 @@ fn role_of(method: &str, path: &str) -> Option<&'static str> {
     Some(match (method, path) {
         (_, "/healthz" | "/readyz") => return None,
         ("POST", "/v1/decisions" | "/v1/decisions/batch") => "decide",
+        ("POST", "/ofrep/v1/evaluate/flags" | "/ofrep/v1/evaluate/flags/{key}") => "decide",
         ("POST", "/v1/outcomes" | "/v1/outcomes/watermarks" | "/v1/exposures" | "/v1/features/{view}") => "ingest",
         ("POST", "/v1/experiments/{id}/{command}" | "/v1/freeze" | "/v1/clock/confirm") => "operate",
         ("GET", "/v1/decisions" | "/v1/decisions/{id}" | "/v1/audit" | "/v1/experiments/{id}/affected") => "audit",

@@ -31,6 +31,7 @@ fn every_link_of_the_documents_leads_somewhere() {
         "host/MODELS.md",
         "host/OPERATING.md",
         "host/OUTCOMES.md",
+        "host/PROTOCOLS.md",
         "host/demo/models/default-risk.md",
     ] {
         let text = read(document);

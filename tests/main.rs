@@ -45,6 +45,7 @@ mod openapi_fuzz;
 mod operating;
 mod outage;
 mod plan;
+mod protocols;
 mod records;
 mod reference;
 mod registries;

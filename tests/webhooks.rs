@@ -4,6 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use crate::protocols::{answered, python};
 use crate::support::{Deployment, Host, collections, eventually, run};
 
 const FILE: &str = "experiments/outreach-score.toml";
@@ -28,6 +31,15 @@ fn received(listener: &TcpListener, answer: &str) -> String {
     }
     stream.write_all(answer.as_bytes()).expect("answers");
     String::from_utf8(request).expect("text")
+}
+
+/// What the libraries of Standard Webhooks and of CloudEvents make of a message.
+fn verified(request: &str, secret: &str, kind: &str) -> Value {
+    let (head, body) = request.split_once("\r\n\r\n").expect("a head");
+    let headers = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    let headers: serde_json::Map<_, _> = headers.map(|(name, value)| (name.to_lowercase(), json!(value))).collect();
+    let input = json!({ "headers": headers, "body": body, "secret": secret, "kind": kind });
+    answered(&mut python("webhook_receiver.py"), &input)
 }
 
 #[test]
@@ -59,11 +71,29 @@ fn a_redirect_is_no_delivery_and_is_not_followed() {
 fn a_message_is_signed_or_the_file_is_refused() {
     let hook = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("url = \"http://{}/hook\"", hook.local_addr().expect("bound"));
-    // Any variable that is set will do.
-    let deployment = with_hook(&format!("{url}\nsecret_env = \"PATH\""));
-    let host = Host::start(&deployment).ready();
-    let request = received(&hook, "HTTP/1.1 204 No Content\r\n\r\n");
-    assert!(request.contains("serin-signature: sha256="), "{request}");
+    let signed = with_hook(&format!("{url}\nsecret_env = \"SERIN_TEST_SECRET\""));
+    for (secret, kind) in [("whsec_c2VyaW4tdGVzdC1zZWNyZXQtMjQtYnl0ZXM=", "base64"), ("any text: 7", "raw")] {
+        let deployment = with_hook(&format!("{url}\nsecret_env = \"SERIN_TEST_SECRET\""));
+        let host = Host::start_in(&deployment, &[("SERIN_TEST_SECRET", secret)]).ready();
+        let request = received(&hook, "HTTP/1.1 204 No Content\r\n\r\n");
+        assert!(request.contains("serin-signature: sha256="), "{request}");
+        let said = verified(&request, secret, kind);
+        assert_eq!(said["verified"], true, "{said}");
+        let altered = verified(&request.replace("\"running\"", "\"paused!\""), secret, kind);
+        assert!(altered["error"].as_str().is_some_and(|why| why.contains("No matching signature")), "{altered}");
+        let event = &said["event"];
+        assert_eq!(event["type"], "serin.experiment.phase.v1", "{said}");
+        assert_eq!(
+            (&event["source"], &event["specversion"]),
+            (&json!("/v1/experiments/outreach-score"), &json!("1.0"))
+        );
+        assert_eq!((&event["subject"], &event["id"]), (&json!("outreach-score"), &said["webhook_id"]));
+        assert_eq!((&said["data"]["command"], &said["data"]["state"]), (&json!("start"), &json!("running")), "{said}");
+        drop(host);
+    }
+    let host = Host::start_in(&signed, &[("SERIN_TEST_SECRET", "whsec_not base64")]).ready();
+    let shown = host.admin.get("/v1/experiments/outreach-score").json();
+    assert!(shown["error"].as_str().is_some_and(|why| why.contains("is not base64")), "{shown}");
     drop(host);
 
     let deployment = with_hook(&format!("{url}\nsecret_env = \"SERIN_TEST_NOT_SET\""));

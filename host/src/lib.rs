@@ -27,3 +27,4 @@ pub mod snapshot;
 pub mod status;
 pub mod telemetry;
 pub mod tls;
+pub mod traces;

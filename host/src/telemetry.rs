@@ -205,6 +205,7 @@ metrics! {
     shadows (Family<EventLabels, Counter>): "shadow_runs", "Runs of shadow arms, and those dropped under load";
     transitions (Family<EventLabels, Counter>): "experiment_transitions", "Changes of experiments' statuses";
     notifications (Family<EventLabels, Counter>): "notifications", "Messages to webhooks";
+    traces (Family<EventLabels, Counter>): "traces", "Traces of decisions: sent, failed, or dropped since too many waited";
     model_scores (Family<ScoreLabels, Counter>): "model_scores", "Requests for scores by what came of them";
     model_runs (Family<ModelLabels, Gauge>): "model_runs_under_way", "Runs of models under way";
 }

@@ -113,6 +113,14 @@ const CASES: &[Case] = &[
     ("{ action = \"no_contact\" }", "{ action = \"no_contact\", parameters = { x = nan } }", &["fallback", "NaN"]),
     ("deadline = \"5s\"", "deadline = \"1ms\"", &["deadline", "valid: 2ms to 60s"]),
     ("\"must_log\"", "\"maybe\"", &["logging = \"maybe\"", "valid: must_log, best_effort"]),
+    ("\"must_log\"", "\"must_log\"\nflag = \"text\"", &["flag = \"text\"", "valid: action, boolean, number, object"]),
+    ("\"must_log\"", "\"must_log\"\nflag = \"number\"", &["flag = \"number\" needs flag_parameter"]),
+    ("\"must_log\"", "\"must_log\"\nflag_parameter = \"months\"", &["flag_parameter", "for flag = \"number\""]),
+    (
+        "{ action = \"no_contact\" }",
+        "{ action = \"no_contact\", parameters = { months = \"3\" } }\nflag = \"number\"\nflag_parameter = \"months\"",
+        &["flag_parameter = \"months\" is text", "valid: a parameter that is a number"],
+    ),
     (EXCLUDE, "exclude = \"features.servicing.cease_contact &&\"", &["collections-outreach.exclude", "does not parse"]),
     (EXCLUDE, "exclude = \"context.days_past_due == 'ten'\"", &["exclude", "does not take (integer, text)"]),
     (
@@ -130,6 +138,11 @@ const CASES: &[Case] = &[
 
 /// Mistakes that show when the file meets the artifacts.
 const UNFIT: &[Case] = &[
+    (
+        "\"must_log\"",
+        "\"must_log\"\nflag = \"number\"\nflag_parameter = \"template\"",
+        &["collections-outreach.flag_parameter: no action of outreach-rules@1.0.0", "those that are: months"],
+    ),
     (
         "outreach-rules@1.0.0",
         "outreach-rules@9.9.9",

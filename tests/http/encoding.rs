@@ -1,6 +1,6 @@
 //! Compressed bodies.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use serde_json::{Value, json};
 
@@ -87,4 +87,66 @@ fn what_a_body_decompresses_to_is_bounded() {
     }
     let cut = gzip(outreach("b-1").to_string().as_bytes());
     problem(&send(&cut[..cut.len() - 9], "gzip"), 400, "malformed-body");
+}
+
+/// The answer as it came, and as it is.
+fn answered(answer: ureq::http::Response<ureq::Body>) -> (Option<String>, Option<String>, Vec<u8>) {
+    let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (coding, vary) = (header("content-encoding"), header("vary"));
+    let bytes = answer.into_body().read_to_vec().expect("a body");
+    let plain = match coding.as_deref() {
+        Some("zstd") => zstd::decode_all(&*bytes).expect("zstd"),
+        Some("gzip") => {
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(&*bytes).read_to_end(&mut plain).expect("gzip");
+            plain
+        }
+        _ => bytes,
+    };
+    (coding, vary, plain)
+}
+
+#[test]
+fn long_answers_are_compressed_as_the_client_asks_and_short_ones_are_not() {
+    let host = Host::start(&collections()).ready();
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let asked = |coding: Option<&str>, url: String, body: Option<&Value>| {
+        let answer = match body {
+            Some(body) => {
+                let request = agent.post(url).content_type("application/json");
+                coding
+                    .iter()
+                    .fold(request, |request, coding| request.header("accept-encoding", *coding))
+                    .send(body.to_string())
+            }
+            None => {
+                coding.iter().fold(agent.get(url), |request, coding| request.header("accept-encoding", *coding)).call()
+            }
+        };
+        answered(answer.expect("answers"))
+    };
+    let public = |path: &str| format!("http://{}{path}", host.public.address);
+    let admin = |path: &str| format!("http://{}{path}", host.admin.address);
+    let batch = json!({ "requests": vec![outreach("b-1"); 20] });
+    let read = [("/v1/decisions?limit=100", "decisions"), ("/v1/experiments/outreach-score/report", "metrics")];
+    for (wanted, expected) in
+        [(Some("gzip"), Some("gzip")), (Some("gzip, zstd"), Some("zstd")), (Some("br"), None), (None, None)]
+    {
+        let (coding, vary, bytes) = asked(wanted, public("/v1/decisions/batch"), Some(&batch));
+        assert_eq!((coding.as_deref(), vary.as_deref()), (expected, Some("accept-encoding")), "{wanted:?}");
+        let answer: Value = serde_json::from_slice(&bytes).expect("JSON");
+        assert_eq!(answer["results"].as_array().map(Vec::len), Some(20));
+        for (path, key) in read {
+            let (coding, _, bytes) = asked(wanted, admin(path), None);
+            assert_eq!(coding.as_deref(), expected, "{path} {wanted:?}");
+            let answer: Value = serde_json::from_slice(&bytes).expect("JSON");
+            assert!(answer.get(key).is_some(), "{path}: {answer}");
+        }
+        let (coding, _, bytes) = asked(wanted, admin("/metrics"), None);
+        assert!(coding.as_deref() == expected && String::from_utf8_lossy(&bytes).contains("serin_decisions_total"));
+    }
+    let (coding, vary, _) = asked(Some("zstd"), public("/v1/decisions"), Some(&outreach("b-1")));
+    assert_eq!((coding, vary), (None, None), "a single decision is not touched");
+    let (coding, _, bytes) = asked(Some("zstd"), admin("/healthz"), None);
+    assert_eq!((coding, &*bytes), (None, &b"ok\n"[..]));
 }

@@ -163,6 +163,7 @@ impl Kind {
                         CONFIGURATION.split("[decision_points.welcome.fallback]").next().expect("a text"),
                     ))
                 }
+                ("decision_points.welcome", "flag_parameter") => file.with(table, "flag", "\"number\""),
                 _ => file,
             };
         }

@@ -66,6 +66,13 @@ impl Host {
         Self::spawn(command(), config, args)
     }
 
+    /// As [`Host::start`], with variables of the environment.
+    pub fn start_in(deployment: &Deployment, variables: &[(&str, &str)]) -> Self {
+        let mut command = command();
+        command.envs(variables.iter().copied());
+        Self::spawn(command, &deployment.config(), &[])
+    }
+
     /// As [`Host::start`], with a umask of the shell's notation.
     pub fn start_under(umask: &str, deployment: &Deployment) -> Self {
         let mut shell = Command::new("sh");

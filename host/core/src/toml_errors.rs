@@ -65,6 +65,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("fallback", "{ action = \"none\" }"),
     ("action", "\"none\""),
     ("logging", "\"must_log\""),
+    ("flag", "\"boolean\""),
+    ("flag_parameter", "\"percent\""),
     ("fuel", "20000000"),
     ("memory_bytes", "16777216"),
     ("table_elements", "10000"),

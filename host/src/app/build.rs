@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serin_core::experiment::{Experiment, Pin};
 
 use super::experiments::{Binder, Bound};
-use super::fallback::fallback;
+use super::fallback::{fallback, flag};
 use crate::config::Config;
 use crate::decide::{BindTarget, BoundArm, DeploymentSnapshot, Point, RoutingTable};
 use crate::deployment::{FallbackAction, PointSchema};
@@ -71,6 +71,7 @@ pub(super) fn build(
             fallback,
             deadline: spec.deadline,
             must_log: spec.must_log,
+            flag: spec.flag.clone(),
             routing,
             pin: spec.strategy.clone(),
             strategy,
@@ -113,13 +114,15 @@ pub(super) fn build_pinned(
     };
     let arm = target.bind("", Arc::clone(plugin), &spec.parameters, 1.0).map_err(|e| e.to_string())?;
     let fallback = fallback(spec, arm.plugin.manifest())?;
+    flag(&spec.flag, arm.plugin.manifest())?;
     Ok((arm, fallback))
 }
 
 /// Why a decision point cannot be served, with the key that does not fit.
 pub(super) fn unfit(point: &str, pin: &Pin, why: &str) -> String {
-    match why.strip_prefix("fallback: ") {
-        Some(why) => format!("decision_points.{point}.fallback: {why}"),
+    let of_key = |key: &str| why.strip_prefix(key)?.strip_prefix(": ").map(|why| (key.to_owned(), why));
+    match of_key("fallback").or_else(|| of_key("flag_parameter")) {
+        Some((key, why)) => format!("decision_points.{point}.{key}: {why}"),
         None => format!("decision_points.{point}.strategy = \"{pin}\": {why}"),
     }
 }

@@ -1,10 +1,10 @@
-//! The fallback action of a decision point, held to what its strategy declares: whoever carries out
-//! the action gets the same parameters whoever chose it.
+//! The fallback action of a decision point and the parameter that its flag has as a value, held to what its strategy
+//! declares: whoever carries out the action gets the same parameters whoever chose it.
 
 use serin_core::manifest::{Action, Manifest};
 use serin_core::value::{Value, ValueType};
 
-use crate::deployment::{FallbackAction, PointSpec};
+use crate::deployment::{FallbackAction, FlagValue, PointSpec};
 
 /// The fallback with its parameters in the declared types. A strategy that does not know the action
 /// says nothing of its parameters.
@@ -39,6 +39,27 @@ pub(super) fn fallback(point: &PointSpec, manifest: &Manifest) -> Result<Fallbac
         }
     }
     Ok(admitted)
+}
+
+/// Checks that a flag's number is a parameter that the strategy has.
+///
+/// # Errors
+/// That no action has it as a number, and the parameters that are numbers.
+pub(super) fn flag(flag: &FlagValue, manifest: &Manifest) -> Result<(), String> {
+    let FlagValue::Number(wanted) = flag else { return Ok(()) };
+    let is_number = |value_type: ValueType| [ValueType::Integer, ValueType::Number].contains(&value_type);
+    let parameters = manifest.actions.iter().flat_map(|action| &action.parameters);
+    let mut numbers: Vec<&str> = parameters.filter(|(_, of)| is_number(*of)).map(|(name, _)| &**name).collect();
+    if numbers.contains(&&**wanted) {
+        return Ok(());
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    let known = if numbers.is_empty() { "it has none".to_owned() } else { numbers.join(", ") };
+    Err(format!(
+        "flag_parameter: no action of {} has a parameter '{wanted}' that is a number; those that are: {known}",
+        manifest.id()
+    ))
 }
 
 /// What would be valid, with the values that are right already.

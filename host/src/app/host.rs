@@ -25,6 +25,7 @@ use crate::replay::ArchivedVersions;
 use crate::sandbox::Engines;
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
+use crate::traces::Traces;
 
 /// How to start a host.
 #[derive(Debug, Clone)]
@@ -75,6 +76,9 @@ pub enum HostError {
     /// The sandbox.
     #[error("sandbox: {0}")]
     Sandbox(String),
+    /// The environment's variables about traces.
+    #[error("{0}")]
+    Traces(String),
     /// Another program has the address.
     #[error(
         "{address}: another program listens there; stop it, or choose another port with {key} in serin.toml or {option} IP:PORT"
@@ -126,6 +130,7 @@ pub struct Host {
     stop: watch::Sender<bool>,
     servers: Vec<tokio::task::JoinHandle<()>>,
     refusals: tokio::task::JoinHandle<()>,
+    traces: Arc<Traces>,
     _watcher: Option<Watcher>,
 }
 
@@ -153,7 +158,7 @@ impl Host {
         let watcher = watch_files(&reloader, &parts.clock_guard, &watched);
         let drain = Arc::<Drain>::default();
         let service = Service::new(parts.of_service(&fixed, &reloader, &drain)?);
-        let Parts { clock, metrics, ledger, store, clock_guard, controller, observer, access, .. } = parts;
+        let Parts { clock, metrics, ledger, store, clock_guard, controller, observer, access, traces, .. } = parts;
         if options.looks == Looks::EverySecond {
             watch_experiments(&reloader, &controller, &observer, &store, &clock_guard, Arc::clone(&clock))
                 .map_err(system("a thread for the experiments"))?;
@@ -191,6 +196,7 @@ impl Host {
             stop,
             servers,
             refusals,
+            traces,
             _watcher: watcher,
         })
     }
@@ -242,6 +248,8 @@ impl Host {
         if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
             tracing::error!("the ledger was not closed");
         }
+        // A panic there was reported.
+        let _ = tokio::task::spawn_blocking(move || self.traces.stop()).await;
     }
 }
 
@@ -260,6 +268,7 @@ struct Parts {
     observer: Arc<Observer>,
     folder: Arc<Folder>,
     access: Arc<AccessControl>,
+    traces: Arc<Traces>,
 }
 
 impl Parts {
@@ -271,6 +280,7 @@ impl Parts {
             return Err(HostError::RestoreUnfinished(files::shown(&data)));
         }
         let metrics = Arc::new(Metrics::default());
+        let traces = Traces::start(Arc::clone(&clock), Arc::clone(&metrics)).map_err(HostError::Traces)?;
         let ledger = Arc::new(Ledger::open(&fixed.ledger, fixed.durability, Arc::clone(&metrics))?);
         let store = Arc::new(EmbeddedStore::open(&data.join("features.db"))?);
         let archive = Archive::open(&data.join("archive"))?;
@@ -303,6 +313,7 @@ impl Parts {
             observer,
             folder,
             access,
+            traces: Arc::new(traces),
         })
     }
 
@@ -350,6 +361,7 @@ impl Parts {
             controller: Arc::clone(&self.controller),
             observer: Arc::clone(&self.observer),
             shadows,
+            traces: Arc::clone(&self.traces),
             reload: Box::new(move || reloads.upgrade().into_iter().for_each(|reloader| reloader.apply())),
         })
     }

@@ -1,6 +1,7 @@
 //! `serin.toml`: as it is written, then validated. Paths are relative to the file.
 
 mod access;
+mod flag;
 mod locate;
 mod missing;
 mod raw;

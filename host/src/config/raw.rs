@@ -158,6 +158,8 @@ pub(super) struct RawPoint {
     #[serde(deserialize_with = "by_name::one")]
     pub fallback: RawFallback,
     pub logging: Option<String>,
+    pub flag: Option<String>,
+    pub flag_parameter: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -251,6 +251,7 @@ fn point_spec(
     }
     let entities: Vec<Name> = raw.entities.iter().map(|e| e.as_str().into()).collect();
     let actions: Vec<Name> = raw.actions.iter().map(|a| a.as_str().into()).collect();
+    let flag = super::flag::flag(&key, &raw)?;
     let context = context_fields(&key, raw.context)?;
     if !raw.actions.contains(&raw.fallback.action) {
         return Err(format!("{key}.fallback.action = \"{}\"; valid: {}", raw.fallback.action, raw.actions.join(", ")));
@@ -280,6 +281,7 @@ fn point_spec(
             parameters: raw.fallback.parameters.into_iter().map(|(k, v)| (k.into(), v)).collect(),
         },
         must_log,
+        flag,
         entities,
         context,
         actions,

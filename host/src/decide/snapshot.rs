@@ -15,7 +15,7 @@ use serin_core::{Name, NameMap};
 
 use super::OpenWindows;
 use super::routing_table::{RoutedExperiment, RoutingTable};
-use crate::deployment::{ContextField, FallbackAction, PointSchema, ViewSpec};
+use crate::deployment::{ContextField, FallbackAction, FlagValue, PointSchema, ViewSpec};
 use crate::features::EmbeddedStore;
 use crate::models::{Model, ModelSet};
 use crate::registry::Plugin;
@@ -53,6 +53,8 @@ pub struct Point {
     pub deadline: Duration,
     /// Whether an answer waits for its record.
     pub must_log: bool,
+    /// What it answers as a flag.
+    pub flag: FlagValue,
     /// The routing table.
     pub routing: RoutingTable,
     /// The version that it is pinned to, as in the file.

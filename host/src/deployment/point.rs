@@ -8,7 +8,7 @@ use serin_core::expression::Predicate;
 use serin_core::value::{Value, ValueType};
 use serin_core::{Name, NameMap};
 
-use super::Layer;
+use super::{FlagValue, Layer};
 
 /// A decision point as it is configured; its versions are not bound yet.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct PointSpec {
     pub fallback: FallbackAction,
     /// Whether answers wait for their records.
     pub must_log: bool,
+    /// What it answers as a flag.
+    pub flag: FlagValue,
 }
 
 impl PointSpec {

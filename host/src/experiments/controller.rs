@@ -392,7 +392,7 @@ impl Controller {
             "state": to.state.as_str(), "phase": to.phase, "coverage": to.applied, "by": motive.by,
             "reason": motive.reason, "evidence": motive.evidence, "at_ms": now_ms, "generation": to.generation,
         });
-        self.notifier.send(spec, event, &message, &self.metrics);
+        self.notifier.send(spec, event, &message, &self.metrics, &self.clock);
     }
 
     /// Stores a snapshot of the analysis if one is due and anything has changed.
@@ -441,7 +441,7 @@ impl Controller {
                 "event": NotifyEvent::Verdict.as_str(), "experiment": &*spec.id,
                 "verdict": verdict.decision.as_str(), "why": verdict.why, "at_ms": self.clock.now_ms(),
             });
-            self.notifier.send(spec, NotifyEvent::Verdict, &message, &self.metrics);
+            self.notifier.send(spec, NotifyEvent::Verdict, &message, &self.metrics, &self.clock);
         }
     }
 }

@@ -1,14 +1,16 @@
-//! Webhooks: notifications of changes of an experiment. Nothing waits for them: a hook that hangs
-//! or is down affects only its own messages.
+//! Webhooks: notifications of changes of an experiment, as CloudEvents in binary mode, signed as Standard Webhooks has
+//! it. Nothing waits for them: a hook that hangs or is down affects only its own messages.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ct_codecs::{Base64, Decoder as _, Encoder as _};
 use hmac::{Hmac, Mac as _};
 use serde_json::Value;
 use serin_core::experiment::{Experiment, NotifyEvent};
 use sha2::Sha256;
 
+use crate::clock::{Clock, decision_id};
 use crate::telemetry::Metrics;
 
 /// Messages that may wait.
@@ -28,6 +30,10 @@ struct Message {
     url: String,
     secret_env: Option<String>,
     body: String,
+    /// What says what the message is: attributes of CloudEvents.
+    attributes: Arc<[(&'static str, String)]>,
+    /// Its id, the same at each attempt and for each hook.
+    id: String,
 }
 
 /// Sends messages, from threads of its own.
@@ -38,11 +44,30 @@ pub struct Notifier {
 
 impl Notifier {
     /// Notifies the spec's webhooks of an event.
-    pub fn send(&self, spec: &Experiment, event: NotifyEvent, body: &Value, metrics: &std::sync::Arc<Metrics>) {
-        for hook in spec.notify.iter().filter(|hook| hook.events.contains(&event)) {
-            let message =
-                Message { url: hook.url.clone(), secret_env: hook.secret_env.clone(), body: body.to_string() };
-            let queue = self.queue.get_or_init(|| start(metrics));
+    pub fn send(
+        &self,
+        spec: &Experiment,
+        event: NotifyEvent,
+        body: &Value,
+        metrics: &Arc<Metrics>,
+        clock: &Arc<dyn Clock>,
+    ) {
+        let mut hooks = spec.notify.iter().filter(|hook| hook.events.contains(&event)).peekable();
+        if hooks.peek().is_none() {
+            return;
+        }
+        let now_ms = clock.now_ms();
+        let id = decision_id(&**clock, now_ms);
+        let attributes: Arc<[_]> = attributes(spec, event, &id, now_ms).into();
+        for hook in hooks {
+            let message = Message {
+                url: hook.url.clone(),
+                secret_env: hook.secret_env.clone(),
+                body: body.to_string(),
+                attributes: Arc::clone(&attributes),
+                id: id.clone(),
+            };
+            let queue = self.queue.get_or_init(|| start(metrics, clock));
             if queue.try_send(message).is_err() {
                 Metrics::count(&metrics.notifications, "dropped");
                 let hook = redacted(&hook.url);
@@ -52,12 +77,26 @@ impl Notifier {
     }
 }
 
+/// The attributes of an event, as headers.
+fn attributes(spec: &Experiment, event: NotifyEvent, id: &str, now_ms: u64) -> Vec<(&'static str, String)> {
+    // The body has the time, too, so that one that cannot be written is no loss.
+    let time = jiff::Timestamp::from_millisecond(now_ms as i64).ok().map(|time| ("ce-time", time.to_string()));
+    let all = [
+        ("ce-specversion", "1.0".to_owned()),
+        ("ce-id", id.to_owned()),
+        ("ce-source", format!("/v1/experiments/{}", spec.id)),
+        ("ce-subject", spec.id.to_string()),
+        ("ce-type", format!("serin.experiment.{}.v1", event.as_str())),
+    ];
+    all.into_iter().chain(time).collect()
+}
+
 /// The workers end with the sender.
-fn start(metrics: &std::sync::Arc<Metrics>) -> crossbeam_channel::Sender<Message> {
+fn start(metrics: &Arc<Metrics>, clock: &Arc<dyn Clock>) -> crossbeam_channel::Sender<Message> {
     let (sender, receiver) = crossbeam_channel::bounded::<Message>(QUEUE);
     for _ in 0..WORKERS {
-        let (receiver, metrics) = (receiver.clone(), std::sync::Arc::clone(metrics));
-        let work = move || receiver.iter().for_each(|message| deliver(&message, &metrics));
+        let (receiver, metrics, clock) = (receiver.clone(), Arc::clone(metrics), Arc::clone(clock));
+        let work = move || receiver.iter().for_each(|message| deliver(&message, &metrics, &*clock));
         if let Err(error) = std::thread::Builder::new().name("serin-notify".into()).spawn(work) {
             tracing::error!(%error, "no thread for messages");
         }
@@ -65,9 +104,9 @@ fn start(metrics: &std::sync::Arc<Metrics>) -> crossbeam_channel::Sender<Message
     sender
 }
 
-fn deliver(message: &Message, metrics: &Metrics) {
-    let signature = match signature(message) {
-        Ok(signature) => signature,
+fn deliver(message: &Message, metrics: &Metrics, clock: &dyn Clock) {
+    let secret = match secret(message.secret_env.as_deref()) {
+        Ok(secret) => secret,
         Err(error) => {
             Metrics::count(&metrics.notifications, "unsigned");
             tracing::error!(%error, hook = redacted(&message.url), "a message is not sent, since it cannot be signed");
@@ -76,7 +115,7 @@ fn deliver(message: &Message, metrics: &Metrics) {
     };
     let mut pause = PAUSE;
     for tried in 1..=TRIES {
-        match send(message, signature.as_deref()) {
+        match send(message, secret.as_ref(), clock.now_ms() / 1000) {
             Ok(()) => return Metrics::count(&metrics.notifications, "delivered"),
             Err(error) if tried == TRIES => {
                 Metrics::count(&metrics.notifications, "failed");
@@ -93,7 +132,7 @@ fn deliver(message: &Message, metrics: &Metrics) {
 
 /// Sends a message once. Only a 2xx means delivered. Redirects are not followed, because the file
 /// does not name their target.
-fn send(message: &Message, signature: Option<&str>) -> Result<(), String> {
+fn send(message: &Message, secret: Option<&Secret>, now_s: u64) -> Result<(), String> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
         .timeout_resolve(Some(CONNECT))
@@ -103,8 +142,13 @@ fn send(message: &Message, signature: Option<&str>) -> Result<(), String> {
         .build()
         .into();
     let mut request = agent.post(&message.url).header("content-type", "application/json");
-    if let Some(signature) = signature {
-        request = request.header("serin-signature", signature);
+    for (name, value) in &*message.attributes {
+        request = request.header(*name, value);
+    }
+    request = request.header("webhook-id", &message.id).header("webhook-timestamp", now_s.to_string());
+    if let Some(secret) = secret {
+        request = request.header("serin-signature", secret.serin_signature(&message.body));
+        request = request.header("webhook-signature", secret.standard_signature(message, now_s));
     }
     match request.send(&message.body) {
         Ok(answer) if answer.status().is_success() => Ok(()),
@@ -136,33 +180,55 @@ pub fn check(spec: &Experiment) -> Result<(), String> {
     Ok(())
 }
 
+/// What signs messages.
+struct Secret {
+    /// As it is in the environment.
+    written: String,
+    /// The key of Standard Webhooks: `whsec_` and base64, or any text as it is.
+    key: Vec<u8>,
+}
+
+/// How Standard Webhooks marks a secret.
+const MARK: &str = "whsec_";
+
 /// The secret that signs messages; none if the file names none.
-fn secret(variable: Option<&str>) -> Result<Option<String>, String> {
+fn secret(variable: Option<&str>) -> Result<Option<Secret>, String> {
     let Some(variable) = variable else { return Ok(None) };
-    match std::env::var(variable) {
-        Ok(secret) if !secret.is_empty() => Ok(Some(secret)),
-        _ => Err(format!(
-            "the environment variable '{variable}' is not set; set it for the host, or leave secret_env out"
-        )),
+    let written = std::env::var(variable).ok().filter(|secret| !secret.is_empty()).ok_or_else(|| {
+        format!("the environment variable '{variable}' is not set; set it for the host, or leave secret_env out")
+    })?;
+    let key = match written.strip_prefix(MARK) {
+        None => written.clone().into_bytes(),
+        Some(key) => Base64::decode_to_vec(key, None).ok().filter(|key| !key.is_empty()).ok_or_else(|| {
+            format!("the environment variable '{variable}' begins with {MARK} and goes on with what is not base64")
+        })?,
+    };
+    Ok(Some(Secret { written, key }))
+}
+
+impl Secret {
+    /// HMAC-SHA256 of the body under the secret as it is written.
+    fn serin_signature(&self, body: &str) -> String {
+        use std::fmt::Write as _;
+        signed(self.written.as_bytes(), &[body]).iter().fold("sha256=".to_owned(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// The signature of Standard Webhooks: over id, time and body.
+    fn standard_signature(&self, message: &Message, now_s: u64) -> String {
+        let mac = signed(&self.key, &[&message.id, ".", &now_s.to_string(), ".", &message.body]);
+        format!("v1,{}", Base64::encode_to_string(mac).unwrap_or_default())
     }
 }
 
-/// HMAC-SHA256 of the body under the secret that the file names; none if it names none.
-fn signature(message: &Message) -> Result<Option<String>, String> {
-    let secret = secret(message.secret_env.as_deref())?;
-    Ok(secret.map(|secret| signed(secret.as_bytes(), message.body.as_bytes())))
-}
-
-fn signed(secret: &[u8], body: &[u8]) -> String {
-    use std::fmt::Write as _;
+fn signed(key: &[u8], parts: &[&str]) -> Vec<u8> {
     // A key of any length is one.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
-    mac.update(body);
-    mac.finalize().into_bytes().iter().fold("sha256=".to_owned(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
+    parts.iter().for_each(|part| mac.update(part.as_bytes()));
+    mac.finalize().into_bytes().to_vec()
 }
 
 #[cfg(test)]
@@ -170,7 +236,8 @@ mod tests {
     #[test]
     fn a_message_is_signed_as_rfc_4231_has_it() {
         let expected = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
-        assert_eq!(super::signed(b"Jefe", b"what do ya want for nothing?"), expected);
+        let secret = super::Secret { written: "Jefe".to_owned(), key: Vec::new() };
+        assert_eq!(secret.serin_signature("what do ya want for nothing?"), expected);
     }
 
     #[test]

@@ -53,6 +53,8 @@ const NEEDS: &[(Method, &str, Need)] = &[
     (Method::POST, "/v1/outcomes", Need::Of(Role::Ingest)),
     (Method::POST, "/v1/outcomes/watermarks", Need::Of(Role::Ingest)),
     (Method::POST, "/v1/features/{view}", Need::Of(Role::Ingest)),
+    (Method::POST, "/ofrep/v1/evaluate/flags", Need::Of(Role::Decide)),
+    (Method::POST, "/ofrep/v1/evaluate/flags/{key}", Need::Of(Role::Decide)),
     (Method::GET, "/v1/plugins", Need::Of(Role::Read)),
     (Method::GET, "/v1/experiments", Need::Of(Role::Read)),
     (Method::GET, "/v1/experiments/{id}", Need::Of(Role::Read)),

@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serin_core::Name;
 use serin_core::record::Record;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
@@ -20,11 +19,12 @@ use super::bytes::{HeldBytes, counted};
 use super::decisions::{DecisionTook, deadline_of, guard, internal, json, keep, keeps_keys, note, record, row, stored};
 use super::error::BodyRefusal;
 use super::idempotency::{KeyLookup, look_up};
-use super::trace::TraceParent;
+use super::trace::{self, RequestTrace};
 use super::wire::{Body, Object, WireDecision, WireRequest};
 use super::{Problem, Service};
 use crate::decide::{Decided, Refused, Shadowed};
 use crate::ledger::{Commit, DecisionRow};
+use crate::traces::DecisionTrace;
 
 /// Items of one batch.
 const MAX_BATCH: usize = 1_000;
@@ -97,8 +97,9 @@ pub(super) async fn decide_batch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (span, trace_id) = TraceParent::span(&headers, "batch");
-    batch(service, caller, headers, body, trace_id).instrument(span).await
+    let trace = RequestTrace::of(&service.traces, &headers, "batch", "POST /v1/decisions/batch");
+    let span = trace.span.clone();
+    batch(service, caller, headers, body, trace).instrument(span).await
 }
 
 async fn batch(
@@ -106,7 +107,7 @@ async fn batch(
     caller: Caller,
     headers: HeaderMap,
     body: Body,
-    trace_id: Option<String>,
+    trace: RequestTrace,
 ) -> Result<Response, Problem> {
     let refuse = |problem: Problem| service.refuse(problem);
     let deadline = deadline_of(&headers).map_err(refuse)?;
@@ -133,18 +134,20 @@ async fn batch(
         end: deadline.map(|d| body.arrived + d),
         keyed: held.is_some(),
         caller,
-        trace_id,
+        trace,
         bytes: AtomicUsize::new(0),
         held: Mutex::new(service.bytes.nothing()),
         service: Arc::clone(&service),
     });
     let decided = run.all(open).await;
     let (mut waits, mut rows, mut took, mut shadowed) = (run.keyed, Vec::new(), Vec::new(), Vec::new());
+    let mut traces = Vec::new();
     for (index, item) in decided {
         results[index] = Some(match item {
             Ok(done) => {
                 waits |= done.must_log;
                 took.push(done.took);
+                traces.extend(done.trace);
                 rows.push(done.row);
                 shadowed.extend(done.shadowed);
                 WireBatchItem { status: 200, decision: Some(done.answer), error: None }
@@ -157,6 +160,7 @@ async fn batch(
     let commit = Commit { decisions: rows, answer: kept, guard: held.map(|held| held.guard) };
     record(&service, commit, waits).await.map_err(refuse)?;
     took.iter().for_each(|took| took.observe(&service.metrics));
+    traces.into_iter().for_each(|trace| trace::send(&service.traces, Some(trace), run.arrived));
     shadowed.into_iter().for_each(|(record, shadowed)| service.shadow(record, shadowed));
     let held =
         std::mem::replace(&mut *run.held.lock().unwrap_or_else(PoisonError::into_inner), service.bytes.nothing());
@@ -187,20 +191,23 @@ struct Done {
     row: DecisionRow,
     must_log: bool,
     took: DecisionTook,
+    trace: Option<DecisionTrace>,
     shadowed: Option<(Record, Shadowed)>,
 }
 
 impl Done {
     /// On the deciding thread: putting a record into bytes and hashing them takes as long as
     /// many a decision, and the listeners' workers are for all requests.
-    fn of(service: &Service, decided: Decided, arrived: Instant, identity: Option<Name>) -> Result<Self, Problem> {
+    fn of(run: &Run, decided: Decided) -> Result<Self, Problem> {
+        let (service, arrived) = (&run.service, run.arrived);
         note(&service.metrics, &decided);
-        let row = row(service, &decided, identity)?;
+        let row = row(service, &decided, run.caller.name())?;
+        let trace = run.trace.decided(&decided.record, arrived);
         let answer = serde_json::value::to_raw_value(&WireDecision::from(&decided.record)).map_err(|_| internal())?;
         let took = DecisionTook::of(&decided.record, arrived);
         let must_log = decided.must_log;
         let shadowed = decided.shadowed.map(|shadowed| (decided.record, shadowed));
-        Ok(Self { answer, row, must_log, took, shadowed })
+        Ok(Self { answer, row, must_log, took, trace, shadowed })
     }
 
     fn bytes(&self) -> usize {
@@ -218,7 +225,7 @@ struct Run {
     end: Option<Instant>,
     keyed: bool,
     caller: Caller,
-    trace_id: Option<String>,
+    trace: RequestTrace,
     /// Bytes of what is done.
     bytes: AtomicUsize,
     held: Mutex<HeldBytes>,
@@ -250,7 +257,7 @@ impl Run {
         results
     }
 
-    async fn item(&self, request: WireRequest) -> Result<Done, Problem> {
+    async fn item(self: &Arc<Self>, request: WireRequest) -> Result<Done, Problem> {
         guard(&request, &self.caller, false)?;
         let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
@@ -263,14 +270,15 @@ impl Run {
             keeps_keys(&self.service, &request.decision_point)?;
         }
         let (reply, wait) = oneshot::channel();
-        let (service, arrived, identity) = (Arc::clone(&self.service), self.arrived, self.caller.name());
+        let run = Arc::clone(self);
         // Whoever asked may have hung up.
         let then = move |decided: Result<Decided, Refused>| {
-            let done =
-                decided.map_err(Problem::from).and_then(|decided| Done::of(&service, decided, arrived, identity));
+            let done = decided.map_err(Problem::from).and_then(|decided| Done::of(&run, decided));
+            // Else a run that was answered would be held by its last decision.
+            drop(run);
             drop(reply.send(done));
         };
-        let trace_id = self.trace_id.clone();
+        let trace_id = self.trace.trace_id.clone();
         self.service.pool.submit_then(request.into(), left, Instant::now(), trace_id, Box::new(then))?;
         let done = wait.await.map_err(|_| Problem::from(Refused::Stopping))??;
         self.bytes.fetch_add(done.bytes(), Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! `POST /v1/decisions`, and what it shares with its batch.
+//! `POST /v1/decisions`, and what it shares with its batch and with single evaluations of flags.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,13 +16,14 @@ use tracing::Instrument as _;
 use super::access::{self, Caller};
 use super::error::BodyRefusal;
 use super::idempotency::{HeldKey, KeyLookup, look_up};
-use super::trace::TraceParent;
+use super::trace::{self, RequestTrace};
 use super::wire::{Body, WireDecision, WireForce, WireRequest};
 use super::{Problem, Service};
 use crate::access::Role;
-use crate::decide::{Decided, Refused, Shadowed};
+use crate::decide::{Decided, DecisionRequest, Refused, Shadowed};
 use crate::ledger::{Commit, DecisionRow, IdempotentAnswer};
 use crate::telemetry::{AttemptLabels, DecisionLabels, Metrics, StageLabels, ThreadLabels};
+use crate::traces::DecisionTrace;
 
 /// How long an answer waits for its record. A commit takes milliseconds; beyond this the
 /// ledger is down, and 503 says so.
@@ -46,8 +47,9 @@ pub(super) async fn decide_public(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (span, trace_id) = TraceParent::span(&headers, "decide");
-    one(service, caller, headers, body, false, trace_id).instrument(span).await
+    let trace = RequestTrace::of(&service.traces, &headers, "decide", "POST /v1/decisions");
+    let span = trace.span.clone();
+    one(service, caller, headers, body, false, trace).instrument(span).await
 }
 
 /// Decides, with `force` and `dry_run`.
@@ -57,8 +59,9 @@ pub(super) async fn decide_admin(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (span, trace_id) = TraceParent::span(&headers, "decide");
-    one(service, caller, headers, body, true, trace_id).instrument(span).await
+    let trace = RequestTrace::of(&service.traces, &headers, "decide", "POST /v1/decisions");
+    let span = trace.span.clone();
+    one(service, caller, headers, body, true, trace).instrument(span).await
 }
 
 async fn one(
@@ -67,19 +70,19 @@ async fn one(
     headers: HeaderMap,
     body: Body,
     is_admin: bool,
-    trace_id: Option<String>,
+    trace: RequestTrace,
 ) -> Result<Response, Problem> {
     let refuse = |problem: Problem| service.refuse(problem);
     deadline_of(&headers).map_err(refuse)?;
     let request: WireRequest = body.parse_then(&service, |request| request).await.map_err(refuse)?;
     guard(&request, &caller, is_admin).map_err(refuse)?;
     let Some((what, target)) = to_audit(&request, is_admin) else {
-        return decided(service, caller, headers, (request, body), trace_id).await;
+        return decided(service, caller, headers, (request, body), trace).await;
     };
     // On its own: a client that hangs up takes back neither what was decided nor the entry of it.
     let noted = async move {
         let time_ms = service.clock.now_ms();
-        let decided = decided(Arc::clone(&service), caller.clone(), headers, (request, body), trace_id).await;
+        let decided = decided(Arc::clone(&service), caller.clone(), headers, (request, body), trace).await;
         let answer = decided.into_response();
         access::note(&service, time_ms, what, target, &caller, answer).await
     };
@@ -108,7 +111,7 @@ async fn decided(
     caller: Caller,
     headers: HeaderMap,
     (request, body): (WireRequest, Body),
-    trace_id: Option<String>,
+    trace: RequestTrace,
 ) -> Result<Response, Problem> {
     let arrived = body.arrived;
     let refuse = |problem: Problem| service.refuse(problem);
@@ -121,29 +124,57 @@ async fn decided(
         KeyLookup::New(held) => Some(held),
         KeyLookup::Answered(_, status, body) => return Ok(stored(status, body.into())),
     };
-    let dry_run = request.dry_run == Some(true);
+    let request = DecisionRequest::from(request);
+    let asked = Asked { request, deadline, arrived, trace, identity: caller.name(), held };
+    let body = decide(&service, asked, |record| serde_json::to_vec(&WireDecision::from(record)).ok());
+    Ok(json(StatusCode::OK, body.await.map_err(refuse)?.into()))
+}
+
+/// What is to be decided, and for whom.
+pub(super) struct Asked {
+    pub request: DecisionRequest,
+    /// The requested deadline; none for the point's own.
+    pub deadline: Option<Duration>,
+    pub arrived: Instant,
+    pub trace: RequestTrace,
+    pub identity: Option<Name>,
+    /// The request's idempotency key.
+    pub held: Option<HeldKey>,
+}
+
+/// Decides and records, and returns the answer as `write` makes it of the record.
+///
+/// # Errors
+/// Why there is no answer; it is not counted yet.
+pub(super) async fn decide<W>(service: &Arc<Service>, asked: Asked, write: W) -> Result<Vec<u8>, Problem>
+where
+    W: FnOnce(&Record) -> Option<Vec<u8>> + Send + 'static,
+{
+    let Asked { request, deadline, arrived, mut trace, identity, held } = asked;
     let own = service.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
     let (reply, wait) = oneshot::channel();
     let handed = Arc::<AtomicBool>::default();
-    let (of, identity, flag) = (Arc::clone(&service), caller.name(), Arc::clone(&handed));
-    let finish = Finish { service: of, identity, held, dry_run, arrived, reply, handed: flag };
-    let then = Box::new(move |decided| finish.run(decided));
-    service.pool.decide_then(request.into(), deadline, arrived, trace_id, then).map_err(|why| refuse(why.into()))?;
+    let (of, flag, dry_run) = (Arc::clone(service), Arc::clone(&handed), request.dry_run);
+    let trace_id = trace.trace_id.take();
+    let finish = Finish { service: of, identity, held, dry_run, arrived, trace, reply, handed: flag };
+    let then = Box::new(move |decided| finish.run(decided, write));
+    service.pool.decide_then(request, deadline, arrived, trace_id, then)?;
     let end = arrived + own.unwrap_or_default() + COMMIT_WAIT;
     let answered = tokio::time::timeout_at(end.into(), wait).await.map_err(|_| {
         if !handed.load(Ordering::Relaxed) {
-            return refuse(Refused::NotBegun.into());
+            return Problem::from(Refused::NotBegun);
         }
         service.ledger.suspect();
-        refuse(uncommitted())
+        uncommitted()
     })?;
-    let answered = answered.unwrap_or_else(|_| Err(stopping())).map_err(refuse)?;
-    if let Some(Committed { took, began, span }) = answered.committed {
+    let answered = answered.unwrap_or_else(|_| Err(stopping()))?;
+    if let Some(Committed { took, began, span, trace }) = answered.committed {
         drop(span);
         committed(&service.metrics, began);
         took.observe(&service.metrics);
+        trace::send(&service.traces, trace, arrived);
     }
-    Ok(json(StatusCode::OK, answered.body.into()))
+    Ok(answered.body)
 }
 
 /// What comes after a decision, without a way back over the listener's threads: on the thread
@@ -155,6 +186,7 @@ struct Finish {
     held: Option<HeldKey>,
     dry_run: bool,
     arrived: Instant,
+    trace: RequestTrace,
     reply: oneshot::Sender<Result<Answered, Problem>>,
     /// Whether the ledger has it: who waits in vain before that waits for a thread.
     handed: Arc<AtomicBool>,
@@ -169,10 +201,11 @@ struct Committed {
     took: DecisionTook,
     began: Instant,
     span: tracing::Span,
+    trace: Option<DecisionTrace>,
 }
 
 impl Finish {
-    fn run(self, decided: Result<Decided, Refused>) {
+    fn run(self, decided: Result<Decided, Refused>, write: impl FnOnce(&Record) -> Option<Vec<u8>>) {
         let decided = match decided {
             Ok(decided) => decided,
             // Not kept under the request's key: another deployment may take the same request, and
@@ -180,7 +213,7 @@ impl Finish {
             Err(why) => return self.answer(Err(why.into())),
         };
         note(&self.service.metrics, &decided);
-        let Ok(body) = serde_json::to_vec(&WireDecision::from(&decided.record)) else {
+        let Some(body) = write(&decided.record) else {
             return self.answer(Err(internal()));
         };
         if self.dry_run {
@@ -192,8 +225,9 @@ impl Finish {
         };
         let answer = self.held.as_ref().map(|held| keep(&self.service, held, StatusCode::OK.as_u16(), &body));
         let took = DecisionTook::of(&decided.record, self.arrived);
+        let trace = self.trace.decided(&decided.record, self.arrived);
         let (span, began) = (tracing::debug_span!("commit"), Instant::now());
-        let answered = Answered { body, committed: Some(Committed { took, began, span }) };
+        let answered = Answered { body, committed: Some(Committed { took, began, span, trace }) };
         let shadowed = decided.shadowed.map(|shadowed| (decided.record, shadowed));
         self.commit(vec![row], answer, decided.must_log, Ok(answered), shadowed);
     }

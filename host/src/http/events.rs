@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::admin::rfc3339;
+use super::cloudevents::{CloudEvent, EventBody};
 use super::error::BodyRefusal;
 use super::unread::{Known, unread};
 use super::wire::{Body, Object};
@@ -127,14 +128,16 @@ pub struct WireRefusedEvent {
 pub(super) async fn outcomes(
     State(service): State<Arc<Service>>,
     caller: Caller,
-    body: Body,
+    body: EventBody,
 ) -> Result<Response, Problem> {
     let arrival = arrival(&service, &caller);
     let (of, kinds) = (arrival.clone(), Kinds::of(&service, &caller));
-    let outcome = move |wire: WireOutcome| outcome_of(wire, &of).and_then(|event| kinds.admit(event));
-    let events = move |wire: WireOutcomes| wire.outcomes.into_iter().map(outcome).collect();
-    let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
-    Ok((StatusCode::OK, Json(store(&service, events, arrival).await?)).into_response())
+    let outcome = Arc::new(move |wire: WireOutcome| outcome_of(wire, &of).and_then(|event| kinds.admit(event)));
+    let (is_single, one) = (body.is_single(), Arc::clone(&outcome));
+    let plain = move |wire: WireOutcomes| wire.outcomes.into_iter().map(|wire| outcome(wire)).collect();
+    let event = move |event: CloudEvent<OutcomeData>| one(WireOutcome::from(event));
+    let events = body.read(&service, plain, OUTCOME, event).await.map_err(|p| service.refuse(p))?;
+    answer(&service, store(&service, events, arrival).await?, is_single)
 }
 
 /// Stores exposures.
@@ -145,18 +148,64 @@ pub(super) async fn outcomes(
 pub(super) async fn exposures(
     State(service): State<Arc<Service>>,
     caller: Caller,
-    body: Body,
+    body: EventBody,
 ) -> Result<Response, Problem> {
     let arrival = arrival(&service, &caller);
-    let of = arrival.clone();
-    let event = move |exposure: WireExposure| {
-        let at_ms = at(exposure.at.as_deref(), &of)?;
-        id("decision_id", &exposure.decision_id)?;
-        Ok(Event::Exposure(ExposureInput { decision_id: exposure.decision_id, at_ms }))
+    let (is_single, of, of_event) = (body.is_single(), arrival.clone(), arrival.clone());
+    let plain = move |wire: WireExposures| wire.exposures.into_iter().map(|wire| exposure_of(wire, &of)).collect();
+    let event = move |event: CloudEvent<ExposureData>| {
+        let CloudEvent { time, data, .. } = event;
+        exposure_of(WireExposure { decision_id: data.decision_id, at: time }, &of_event)
     };
-    let events = move |wire: WireExposures| wire.exposures.into_iter().map(event).collect();
-    let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
-    Ok((StatusCode::OK, Json(store(&service, events, arrival).await?)).into_response())
+    let events = body.read(&service, plain, EXPOSURE, event).await.map_err(|p| service.refuse(p))?;
+    answer(&service, store(&service, events, arrival).await?, is_single)
+}
+
+fn exposure_of(exposure: WireExposure, arrival: &Arrival) -> Result<Event, String> {
+    let at_ms = at(exposure.at.as_deref(), arrival)?;
+    id("decision_id", &exposure.decision_id)?;
+    Ok(Event::Exposure(ExposureInput { decision_id: exposure.decision_id, at_ms }))
+}
+
+/// A sender of one event reads the status alone: what is refused is no 200 there.
+fn answer(service: &Service, answer: WireEventsAnswer, is_single: bool) -> Result<Response, Problem> {
+    match answer.refused.first().filter(|_| is_single) {
+        Some(refused) => Err(service.refuse(Problem::invalid("", refused.why.clone()))),
+        None => Ok((StatusCode::OK, Json(answer)).into_response()),
+    }
+}
+
+/// The CloudEvents type of an outcome.
+const OUTCOME: &str = "serin.outcome.v1";
+/// The CloudEvents type of an exposure.
+const EXPOSURE: &str = "serin.exposure.v1";
+
+/// The data of an outcome's event. Id and time are attributes of the event.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutcomeData {
+    name: Option<String>,
+    value: Option<f64>,
+    /// The id of an event of the same source.
+    reverses: Option<String>,
+    decision_id: Option<String>,
+    #[serde(default, deserialize_with = "unique::optional_keys")]
+    entity: Option<IndexMap<String, String>>,
+}
+
+impl From<CloudEvent<OutcomeData>> for WireOutcome {
+    fn from(event: CloudEvent<OutcomeData>) -> Self {
+        let (id, reverses) = (event.key(), event.data.reverses.as_deref().map(|id| event.key_of(id)));
+        let CloudEvent { time, data: OutcomeData { name, value, decision_id, entity, .. }, .. } = event;
+        Self { id, name, value, reverses, at: time, decision_id, entity }
+    }
+}
+
+/// The data of an exposure's event.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExposureData {
+    decision_id: String,
 }
 
 /// Watermarks.

@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::body::{discard, is_json};
+use super::cloudevents::is_cloudevents;
 use super::{Problem, Service};
 
 /// The names that the admin listener answers to.
@@ -75,7 +76,7 @@ impl HostNames {
             return Err(Problem::new(StatusCode::FORBIDDEN, "cross-origin", detail));
         }
         // What a page may send anywhere without asking first is a form or a text.
-        if headers.contains_key(header::CONTENT_TYPE) && !is_json(headers) {
+        if headers.contains_key(header::CONTENT_TYPE) && !is_json(headers) && !is_cloudevents(headers) {
             let detail = "the body has to be JSON, sent with 'content-type: application/json'";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
         }

@@ -7,7 +7,9 @@ mod audit;
 mod batch;
 mod body;
 mod bytes;
+mod cloudevents;
 mod commands;
+mod compress;
 mod decisions;
 mod error;
 mod events;
@@ -18,8 +20,10 @@ mod idempotency;
 mod key_locks;
 mod lanes;
 mod listener;
+mod ofrep;
 mod openapi;
 mod openapi_access;
+mod resolution;
 mod schemas;
 mod service;
 mod trace;
@@ -40,17 +44,21 @@ pub use service::{Service, ServiceParts};
 
 /// The public listener, which is bound to an address.
 pub fn public(service: Arc<Service>, bound: IpAddr) -> Router {
+    // Around what can be long, and around nothing that a single decision passes through.
+    let compressed = || axum::middleware::from_fn_with_state(Arc::clone(&service), compress::compress);
     let guard = (guard::HostNames::new(bound, Vec::new()), Arc::clone(&service));
     Router::new()
         .route("/v1/decisions", post(decisions::decide_public))
-        .route("/v1/decisions/batch", post(batch::decide_batch))
+        .route("/v1/decisions/batch", post(batch::decide_batch).layer(compressed()))
         .route("/v1/exposures", post(events::exposures))
         .route("/v1/outcomes", post(events::outcomes))
         .route("/v1/outcomes/watermarks", post(events::watermarks))
         .route("/v1/features/{view}", post(features::push))
+        .route("/ofrep/v1/evaluate/flags", post(ofrep::evaluate_all))
+        .route("/ofrep/v1/evaluate/flags/{key}", post(ofrep::evaluate))
         .route("/healthz", get(service::healthz))
         .route("/readyz", get(service::readyz))
-        .route("/openapi.json", get(openapi::serve))
+        .route("/openapi.json", get(openapi::serve).layer(compressed()))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&service), access::authorize))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
@@ -87,5 +95,6 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&service), compress::compress))
         .with_state(service)
 }

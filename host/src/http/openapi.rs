@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 
 use super::admin_openapi::AdminDocument;
 use super::openapi_access::Credentials;
-use super::{Problem, batch, decisions, events, features, service, wire};
+use super::{Problem, batch, decisions, events, features, ofrep, service, wire};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,6 +22,8 @@ use super::{Problem, batch, decisions, events, features, service, wire};
         events::watermarks,
         events::exposures,
         features::push,
+        ofrep::evaluate,
+        ofrep::evaluate_all,
         service::healthz,
         service::readyz,
     ),

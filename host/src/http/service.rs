@@ -22,6 +22,7 @@ use crate::registry::Folder;
 use crate::replay::ArchivedVersions;
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
+use crate::traces::Traces;
 
 /// Replays that the admin listener runs at once.
 const MAX_REPLAYS: usize = 2;
@@ -62,6 +63,8 @@ pub struct ServiceParts {
     pub observer: Arc<Observer>,
     /// What runs beside decisions.
     pub shadows: Shadows,
+    /// Where traces of decisions go.
+    pub traces: Arc<Traces>,
     /// Looks at the files and statuses again, and returns when what changed is in force.
     pub reload: Box<dyn Fn() + Send + Sync>,
 }
@@ -86,6 +89,7 @@ pub struct Service {
     pub(super) keys: KeyLocks,
     pub(super) lanes: Lanes,
     pub(super) bytes: Arc<ByteBudget>,
+    pub(super) traces: Arc<Traces>,
     shadows: Shadows,
     /// Replays under way: they take instances and cores from decisions.
     pub(super) replays: Semaphore,
@@ -116,6 +120,7 @@ impl Service {
             observer: parts.observer,
             reload: parts.reload,
             shadows: parts.shadows,
+            traces: parts.traces,
             keys: KeyLocks::default(),
             replays: Semaphore::new(MAX_REPLAYS),
             in_flight: Arc::new(Semaphore::new(parts.max_concurrent)),

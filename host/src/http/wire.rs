@@ -305,6 +305,22 @@ impl Body {
         service.lanes.compute(move || parse(&bytes).map(then)).await?
     }
 
+    /// Makes of the bytes what `then` makes; of many apart from the listeners' workers.
+    ///
+    /// # Errors
+    /// That the host is stopping, or failed.
+    pub async fn bytes_then<U: Send + 'static>(
+        &self,
+        service: &Service,
+        then: impl FnOnce(&[u8]) -> U + Send + 'static,
+    ) -> Result<U, Problem> {
+        if self.bytes.len() <= PARSED_IN_PLACE {
+            return Ok(then(&self.bytes));
+        }
+        let bytes = self.bytes.clone();
+        service.lanes.compute(move || then(&bytes)).await
+    }
+
     /// Parses the body, which is small.
     ///
     /// # Errors

@@ -1,0 +1,249 @@
+//! CloudEvents 1.0 as bodies of events: binary, structured and batched, beside plain JSON.
+//!
+//! The format is read here, and not by the `cloudevents-sdk` crate: one event that is not valid must not hold up the
+//! others of its batch, and has to say why; the crate reads a batch as a whole. It would bring `chrono`, `snafu` and
+//! `delegate-attr` along.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, HeaderValue, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::wire::{Body, Object};
+use super::{Problem, Service};
+
+/// The version of the specification.
+const VERSION: &str = "1.0";
+const STRUCTURED: &str = "application/cloudevents+json";
+const BATCHED: &str = "application/cloudevents-batch+json";
+/// Bytes of source and id together: the ledger's ids have one more.
+const MAX_KEY: usize = 255;
+
+/// An event with its data.
+#[derive(Debug)]
+pub struct CloudEvent<T> {
+    /// What it is known by: source and id.
+    source: String,
+    id: String,
+    /// When it happened, RFC 3339.
+    pub time: Option<String>,
+    /// What it says.
+    pub data: T,
+}
+
+impl<T> CloudEvent<T> {
+    /// The id under which the ledger knows it, or another event of its source.
+    pub fn key_of(&self, id: &str) -> String {
+        format!("{} {id}", self.source)
+    }
+
+    /// The id under which the ledger knows it.
+    pub fn key(&self) -> String {
+        self.key_of(&self.id)
+    }
+}
+
+/// The attributes of an event that matter here. Others, and extensions, are ignored.
+#[derive(Debug, Default, Deserialize)]
+struct Attributes {
+    specversion: Option<String>,
+    id: Option<String>,
+    source: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    time: Option<String>,
+    datacontenttype: Option<String>,
+    data: Option<Box<RawValue>>,
+    data_base64: Option<Box<RawValue>>,
+}
+
+/// How events are written.
+#[derive(Debug)]
+enum Form {
+    /// Plain JSON, the host's own.
+    Plain,
+    /// One event: its attributes are headers.
+    Binary(Box<Attributes>),
+    /// One event.
+    Structured,
+    /// A list of events.
+    Batched,
+}
+
+/// A body of events.
+pub struct EventBody {
+    form: Form,
+    body: Body,
+}
+
+/// Events as they were read, each for itself.
+pub type ReadEvents<T> = Vec<Result<T, String>>;
+
+impl FromRequest<Arc<Service>> for EventBody {
+    type Rejection = Problem;
+
+    async fn from_request(mut request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
+        let form = Form::of(request.headers());
+        // SDKs leave the type of the data out in binary mode where it is JSON.
+        let says_nothing = matches!(form, Form::Binary(_)) && !request.headers().contains_key(header::CONTENT_TYPE);
+        if says_nothing || matches!(form, Form::Structured | Form::Batched) {
+            // The rest of what is said of JSON holds for it, too.
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        Ok(Self { form, body: Body::from_request(request, service).await? })
+    }
+}
+
+impl EventBody {
+    /// Whether it is one event, whose refusal is that of the request.
+    pub fn is_single(&self) -> bool {
+        matches!(self.form, Form::Binary(_) | Form::Structured)
+    }
+
+    /// Reads the events: `plain` from the host's own JSON, `event` from a CloudEvent of the type `kind`.
+    ///
+    /// # Errors
+    /// That the body as a whole cannot be read.
+    pub async fn read<W, D, T>(
+        self,
+        service: &Service,
+        plain: impl FnOnce(W) -> ReadEvents<T> + Send + 'static,
+        kind: &'static str,
+        event: impl Fn(CloudEvent<D>) -> Result<T, String> + Send + 'static,
+    ) -> Result<ReadEvents<T>, Problem>
+    where
+        W: DeserializeOwned,
+        D: DeserializeOwned,
+        T: Send + 'static,
+    {
+        let body = self.body;
+        match self.form {
+            Form::Plain => body.parse_then(service, plain).await,
+            Form::Binary(attributes) => {
+                let with_data = move |bytes: &[u8]| {
+                    let data = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+                    Ok(vec![admit(Attributes { data: Some(data), ..*attributes }, kind).and_then(event)])
+                };
+                body.bytes_then(service, with_data).await?
+            }
+            Form::Structured => {
+                let one = move |bytes: &[u8]| {
+                    let whole: Box<RawValue> = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+                    Ok(vec![parse(&whole, kind).and_then(event)])
+                };
+                body.bytes_then(service, one).await?
+            }
+            Form::Batched => {
+                let all = move |bytes: &[u8]| {
+                    let items: Vec<Box<RawValue>> = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+                    Ok(items.iter().map(|item| parse(item, kind).and_then(&event)).collect())
+                };
+                body.bytes_then(service, all).await?
+            }
+        }
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    if error.is_data() {
+        return Problem::invalid("", format!("a batch is a list of events: {error}"));
+    }
+    Problem::new(axum::http::StatusCode::BAD_REQUEST, "malformed-body", format!("not JSON: {error}"))
+}
+
+/// Says whether a body is declared as CloudEvents.
+pub(super) fn is_cloudevents(headers: &HeaderMap) -> bool {
+    [STRUCTURED, BATCHED].contains(&&*media_type(headers))
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Self {
+        match &*media_type(headers) {
+            STRUCTURED => return Self::Structured,
+            BATCHED => return Self::Batched,
+            _ => {}
+        }
+        let attribute = |name: &str| {
+            let value = headers.get(name)?.as_bytes();
+            // A header that is not text is one that cannot be valid.
+            Some(percent_encoding::percent_decode(value).decode_utf8_lossy().into_owned())
+        };
+        let attributes = Attributes {
+            specversion: attribute("ce-specversion"),
+            id: attribute("ce-id"),
+            source: attribute("ce-source"),
+            kind: attribute("ce-type"),
+            time: attribute("ce-time"),
+            ..Attributes::default()
+        };
+        let Attributes { specversion, id, source, kind, .. } = &attributes;
+        match [specversion, id, source, kind].iter().any(|attribute| attribute.is_some()) {
+            true => Self::Binary(Box::new(attributes)),
+            false => Self::Plain,
+        }
+    }
+}
+
+fn parse<D: DeserializeOwned>(text: &RawValue, kind: &str) -> Result<CloudEvent<D>, String> {
+    let event = serde_json::from_str::<Object<Attributes>>(text.get());
+    admit(event.map_err(|error| format!("not an event: {error}"))?.0, kind)
+}
+
+/// Checks an event, and reads its data.
+fn admit<D: DeserializeOwned>(event: Attributes, wanted: &str) -> Result<CloudEvent<D>, String> {
+    let shown = |text: &str| serin_core::printable_to(text, 64);
+    match event.specversion.as_deref() {
+        Some(VERSION) => {}
+        Some(other) => return Err(format!("specversion: is '{}'; valid: {VERSION}", shown(other))),
+        None => return Err(format!("specversion: is missing; valid: {VERSION}")),
+    }
+    let needed = |name: &str, value: Option<String>| {
+        value.filter(|value| !value.is_empty()).ok_or_else(|| format!("{name}: is missing, or empty"))
+    };
+    let (id, source) = (needed("id", event.id)?, needed("source", event.source)?);
+    if source.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("source: has a blank or a control character; valid: a URI reference, like /payments".to_owned());
+    }
+    if id.len() + source.len() > MAX_KEY {
+        return Err(format!("id and source: {} bytes; valid: at most {MAX_KEY} together", id.len() + source.len()));
+    }
+    let kind = needed("type", event.kind)?;
+    if kind != wanted {
+        return Err(format!("type: is '{}'; valid here: {wanted}", shown(&kind)));
+    }
+    let media = event.datacontenttype.unwrap_or_else(|| "application/json".to_owned());
+    let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if media != "application/json" && !media.ends_with("+json") {
+        return Err(format!("datacontenttype: is '{}'; valid: application/json", shown(&media)));
+    }
+    if event.data_base64.is_some() {
+        return Err("data_base64: valid: data, as JSON".to_owned());
+    }
+    let data = event.data.ok_or("data: is missing")?;
+    let data = serde_json::from_str::<Object<D>>(data.get()).map_err(|error| format!("data: {error}"))?.0;
+    Ok(CloudEvent { source, id, time: event.time, data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_decoded_and_without_attributes_it_is_plain() {
+        let mut headers = HeaderMap::new();
+        assert!(matches!(Form::of(&headers), Form::Plain));
+        headers.insert("ce-id", HeaderValue::from_static("Euro%20%E2%82%AC"));
+        let Form::Binary(attributes) = Form::of(&headers) else { panic!("binary") };
+        assert_eq!(attributes.id.as_deref(), Some("Euro €"));
+        headers.insert("content-type", HeaderValue::from_static("Application/CloudEvents+JSON; charset=utf-8"));
+        assert!(matches!(Form::of(&headers), Form::Structured) && is_cloudevents(&headers));
+    }
+}

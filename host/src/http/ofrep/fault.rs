@@ -1,0 +1,147 @@
+//! Why a flag has no value, with the statuses and codes that OFREP's clients know.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::FlagResult;
+use crate::http::{Problem, Service};
+
+/// OFREP's codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ErrorCode {
+    /// Not JSON.
+    ParseError,
+    /// Nobody to decide about.
+    TargetingKeyMissing,
+    /// The context does not fit the decision point.
+    InvalidContext,
+    /// No such decision point.
+    FlagNotFound,
+    /// Anything else.
+    General,
+}
+
+/// Why a flag has no value.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FlagFault<'a> {
+    /// The decision point.
+    key: &'a str,
+    /// The kind of error.
+    #[serde(rename = "errorCode")]
+    code: ErrorCode,
+    /// What is wrong, and what would be valid.
+    #[serde(rename = "errorDetails")]
+    details: &'a str,
+}
+
+impl<'a> FlagFault<'a> {
+    pub(super) fn general(key: &'a str, details: &'a str) -> Self {
+        Self { key, code: ErrorCode::General, details }
+    }
+}
+
+/// Why there are no flags.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BulkFault<'a> {
+    /// The kind of error.
+    #[serde(rename = "errorCode")]
+    code: ErrorCode,
+    /// What is wrong, and what would be valid.
+    #[serde(rename = "errorDetails")]
+    details: &'a str,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) struct Fault {
+    code: ErrorCode,
+    problem: Problem,
+}
+
+impl Fault {
+    pub(super) fn invalid(details: impl Into<String>) -> Self {
+        Self { code: ErrorCode::InvalidContext, problem: Problem::invalid("context", details) }
+    }
+
+    pub(super) fn no_targeting_key(details: &str) -> Self {
+        Self { code: ErrorCode::TargetingKeyMissing, problem: Problem::invalid("context.targetingKey", details) }
+    }
+
+    /// Counts it among the refusals.
+    pub(super) fn counted(self, service: &Service) -> Self {
+        Self { problem: service.refuse(self.problem), ..self }
+    }
+
+    /// Whether it is the host that cannot answer now.
+    pub(super) fn asks_to_wait(&self) -> bool {
+        self.problem.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    /// The status; none where clients read the status alone.
+    fn status(&self) -> Option<StatusCode> {
+        match (self.code, self.problem.status()) {
+            (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::SERVICE_UNAVAILABLE) => None,
+            (ErrorCode::FlagNotFound, _) => Some(StatusCode::NOT_FOUND),
+            (_, status) if status.is_client_error() => Some(StatusCode::BAD_REQUEST),
+            _ => Some(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    /// The answer where one flag was asked for.
+    pub(super) fn of_flag(self, key: &str) -> Response {
+        match self.status() {
+            Some(status) => {
+                (status, Json(FlagFault { key, code: self.code, details: &self.problem.detail })).into_response()
+            }
+            None => self.by_status(),
+        }
+    }
+
+    /// The answer where all flags were asked for.
+    pub(super) fn of_all(self) -> Response {
+        match self.status() {
+            Some(status) => {
+                (status, Json(BulkFault { code: self.code, details: &self.problem.detail })).into_response()
+            }
+            None => self.by_status(),
+        }
+    }
+
+    /// The flag among others.
+    pub(super) fn in_bulk(self, key: &str) -> FlagResult {
+        FlagResult::without_value(&FlagFault { key, code: self.code, details: &self.problem.detail })
+    }
+
+    /// 429 is the one status at which clients wait, and then ask again.
+    fn by_status(self) -> Response {
+        let status = match self.problem.status() {
+            StatusCode::SERVICE_UNAVAILABLE => StatusCode::TOO_MANY_REQUESTS.as_u16(),
+            _ => self.problem.status,
+        };
+        Problem { status, ..self.problem }.into_response()
+    }
+}
+
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Self {
+        let code = match problem.status() {
+            _ if problem.reason() == "unknown-decision-point" => ErrorCode::FlagNotFound,
+            StatusCode::UNPROCESSABLE_ENTITY => ErrorCode::InvalidContext,
+            status if status.is_client_error() => ErrorCode::ParseError,
+            _ => ErrorCode::General,
+        };
+        Self { code, problem }
+    }
+}
+
+/// No decision point has this name.
+pub(super) fn unknown(service: &Service, key: &str) -> Fault {
+    let mut known: Vec<String> = service.deployment.load().points.keys().map(ToString::to_string).collect();
+    known.sort_unstable();
+    let name = serin_core::printable_to(key, 64);
+    service.refuse(crate::decide::RequestError::UnknownPoint { name, known: known.join(", ") }.into()).into()
+}

@@ -1,0 +1,149 @@
+//! What the environment says of traces, in OpenTelemetry's own variables. The exporter reads headers and the resource's
+//! attributes itself.
+
+use std::time::Duration;
+
+use super::TraceContext;
+
+/// Traces that may wait, where the environment does not say.
+const QUEUE: usize = 2048;
+/// Traces of one request.
+const BATCH: usize = 512;
+/// How long a trace waits for others.
+const DELAY: Duration = Duration::from_secs(5);
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The most that any of these may be.
+const MOST: u64 = 3_600_000;
+
+/// How traces are sent.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub sampler: Sampler,
+    pub queue: usize,
+    pub batch: usize,
+    pub delay: Duration,
+    pub timeout: Duration,
+}
+
+/// Which traces are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Sampler {
+    /// The share of those that nobody has decided about.
+    ratio: f64,
+    /// Whether the caller's choice counts.
+    by_parent: bool,
+}
+
+impl Sampler {
+    /// Whether a trace is sent. Hosts with the same share choose the same traces.
+    pub(super) fn samples(self, trace_id: [u8; 16], caller: Option<TraceContext>) -> bool {
+        if let Some(caller) = caller.filter(|_| self.by_parent) {
+            return caller.is_sampled;
+        }
+        let mut low = [0; 8];
+        low.copy_from_slice(&trace_id[8..]);
+        // 63 bits, as OpenTelemetry's own sampler has it.
+        let place = (u64::from_be_bytes(low) >> 1) as f64 / (1_u64 << 63) as f64;
+        place < self.ratio
+    }
+
+    fn parse(name: &str, share: Option<&str>) -> Result<Self, String> {
+        let (by_parent, rest) = name.strip_prefix("parentbased_").map_or((false, name), |rest| (true, rest));
+        let ratio = match rest {
+            "always_on" => 1.0,
+            "always_off" => 0.0,
+            "traceidratio" => {
+                let share = share.unwrap_or("1.0");
+                share.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| {
+                    format!("OTEL_TRACES_SAMPLER_ARG = \"{share}\"; valid: a share from 0 to 1, like 0.1")
+                })?
+            }
+            _ => {
+                return Err(format!(
+                    "OTEL_TRACES_SAMPLER = \"{name}\"; valid: always_on, always_off, traceidratio, each also after \
+                     parentbased_"
+                ));
+            }
+        };
+        Ok(Self { ratio, by_parent })
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// The variable for traces, or that for all signals.
+fn otlp(name: &str) -> Option<String> {
+    let own = variable(&format!("OTEL_EXPORTER_OTLP_TRACES_{name}"));
+    own.or_else(|| variable(&format!("OTEL_EXPORTER_OTLP_{name}")))
+}
+
+/// A whole number from 1.
+fn number(name: &str, written: Option<String>, default: u64) -> Result<u64, String> {
+    let Some(written) = written else { return Ok(default) };
+    let number = written.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("{name} = \"{written}\"; valid: a whole number from 1 to {MOST}"))
+}
+
+impl Settings {
+    /// The settings; none where traces go nowhere.
+    pub(super) fn of_environment() -> Result<Option<Self>, String> {
+        let is_off = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        if is_off || otlp("ENDPOINT").is_none() {
+            return Ok(None);
+        }
+        match variable("OTEL_TRACES_EXPORTER").as_deref() {
+            None | Some("otlp") => {}
+            Some("none") => return Ok(None),
+            Some(other) => return Err(format!("OTEL_TRACES_EXPORTER = \"{other}\"; valid: otlp, none")),
+        }
+        match otlp("PROTOCOL").as_deref() {
+            None | Some("http/protobuf") => {}
+            Some(other) => return Err(format!("OTEL_EXPORTER_OTLP_PROTOCOL = \"{other}\"; valid: http/protobuf")),
+        }
+        if let Some(coding) = otlp("COMPRESSION").filter(|coding| coding != "none") {
+            return Err(format!("OTEL_EXPORTER_OTLP_COMPRESSION = \"{coding}\"; valid: none"));
+        }
+        let sampler = variable("OTEL_TRACES_SAMPLER").unwrap_or_else(|| "parentbased_always_on".to_owned());
+        let milliseconds = |name: &str, written, default: Duration| {
+            number(name, written, default.as_millis() as u64).map(Duration::from_millis)
+        };
+        let size = |name: &str, default: usize| number(name, variable(name), default as u64).map(|size| size as usize);
+        let queue = size("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE)?;
+        Ok(Some(Self {
+            sampler: Sampler::parse(&sampler, variable("OTEL_TRACES_SAMPLER_ARG").as_deref())?,
+            queue,
+            batch: size("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH)?.min(queue),
+            delay: milliseconds("OTEL_BSP_SCHEDULE_DELAY", variable("OTEL_BSP_SCHEDULE_DELAY"), DELAY)?,
+            timeout: milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT", otlp("TIMEOUT"), TIMEOUT)?,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sampler_takes_its_share_and_follows_the_caller_where_it_is_asked_to() {
+        let of = |name: &str, share: Option<&str>| Sampler::parse(name, share);
+        let id = |low: u64| {
+            let mut id = [1; 16];
+            id[8..].copy_from_slice(&low.to_be_bytes());
+            id
+        };
+        let caller = |is_sampled| Some(TraceContext { trace_id: id(7), parent: Some([1; 8]), is_sampled });
+        let tenth = of("traceidratio", Some("0.1")).expect("valid");
+        let taken = (0..1000_u64).filter(|i| tenth.samples(id(i * (u64::MAX / 1000)), None)).count();
+        assert!((99..=101).contains(&taken), "{taken}");
+        assert!(of("always_on", None).expect("valid").samples(id(u64::MAX), caller(false)));
+        let by_parent = of("parentbased_always_off", None).expect("valid");
+        assert!(by_parent.samples(id(7), caller(true)) && !by_parent.samples(id(7), None));
+        assert!(!of("parentbased_traceidratio", None).expect("valid").samples(id(7), caller(false)));
+        for (name, share) in [("sometimes", None), ("traceidratio", Some("2")), ("traceidratio", Some("NaN"))] {
+            assert!(of(name, share).expect_err("not valid").contains("valid:"));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A traced decision as OpenTelemetry's spans: one for the request, one for each stage, and the event of an evaluated
+//! flag.
+
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use super::DecisionTrace;
+use crate::clock::Clock;
+
+/// The spans of a decision.
+pub(super) fn spans(trace: &DecisionTrace, scope: &InstrumentationScope, clock: &dyn Clock) -> Vec<SpanData> {
+    let ended = time(trace.ended_ms);
+    let began = ended.checked_sub(trace.took).unwrap_or(ended);
+    let (method, route) = trace.operation.split_once(' ').unwrap_or(("", trace.operation));
+    let parent = trace.context.parent.map_or(SpanId::INVALID, SpanId::from_bytes);
+    let mut whole = span(trace, scope, clock, parent, (began, trace.took));
+    whole.name = trace.operation.into();
+    whole.span_kind = SpanKind::Server;
+    whole.parent_span_is_remote = trace.context.parent.is_some();
+    whole.attributes = vec![
+        KeyValue::new("http.request.method", method),
+        KeyValue::new("http.route", route),
+        KeyValue::new("http.response.status_code", 200),
+        KeyValue::new("serin.decision_id", trace.decision_id.clone()),
+        KeyValue::new("serin.decision_point", trace.decision_point.clone()),
+        KeyValue::new("serin.served_by", trace.served_by),
+    ];
+    whole.attributes.extend(trace.strategy.clone().map(|strategy| KeyValue::new("serin.strategy", strategy)));
+    let mut events = SpanEvents::default();
+    events.events = vec![Event::new("feature_flag.evaluation", ended, evaluation(trace), 0)];
+    whole.events = events;
+    let id = whole.span_context.span_id();
+    let stages = trace.stages.iter().map(|stage| {
+        let begins = began.checked_add(stage.began).unwrap_or(began);
+        let mut of_stage = span(trace, scope, clock, id, (begins, stage.took));
+        of_stage.name = stage.name.clone().into();
+        of_stage
+    });
+    let stages: Vec<SpanData> = stages.collect();
+    std::iter::once(whole).chain(stages).collect()
+}
+
+/// The attributes of the event, by OpenTelemetry's conventions. Without the unit: its id is a person's.
+fn evaluation(trace: &DecisionTrace) -> Vec<KeyValue> {
+    let version = trace.strategy.clone().map(|strategy| KeyValue::new("feature_flag.version", strategy));
+    [
+        KeyValue::new("feature_flag.key", trace.decision_point.clone()),
+        KeyValue::new("feature_flag.provider.name", "serin"),
+        KeyValue::new("feature_flag.result.reason", trace.reason.to_ascii_lowercase()),
+        KeyValue::new("feature_flag.result.value", trace.action.clone()),
+        KeyValue::new("feature_flag.result.variant", trace.variant.clone()),
+    ]
+    .into_iter()
+    .chain(version)
+    .collect()
+}
+
+fn span(
+    trace: &DecisionTrace,
+    scope: &InstrumentationScope,
+    clock: &dyn Clock,
+    parent: SpanId,
+    (began, took): (SystemTime, Duration),
+) -> SpanData {
+    let (trace_id, id) = (TraceId::from_bytes(trace.context.trace_id), SpanId::from(clock.entropy() | 1));
+    SpanData {
+        span_context: SpanContext::new(trace_id, id, TraceFlags::SAMPLED, false, TraceState::default()),
+        parent_span_id: parent,
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name: "".into(),
+        start_time: began,
+        end_time: began.checked_add(took).unwrap_or(began),
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: scope.clone(),
+    }
+}
+
+fn time(ms: u64) -> SystemTime {
+    jiff::Timestamp::from_millisecond(ms as i64).unwrap_or_default().into()
+}
