@@ -165,9 +165,13 @@ impl ScriptedLanguage {
     }
 }
 
-/// The component with its core modules merged; as it is where the linker does not know its shape.
+/// The component with its core modules merged; as it is where the linker does not know its shape, or has a defect.
 fn merged(component: Vec<u8>) -> Vec<u8> {
-    merge(&component).unwrap_or_else(|why| {
+    let tried = serin_core::caught(|| {
+        serin_core::meet_defect(&component);
+        merge(&component).map_err(|why| why.to_string())
+    });
+    tried.unwrap_or_else(|why| {
         eprintln!("note: the modules of this component are not merged, so each decision takes longer: {why}");
         component
     })
@@ -177,4 +181,19 @@ fn merged(component: Vec<u8>) -> Vec<u8> {
 fn target(sdk: Option<&Path>) -> Option<PathBuf> {
     let given = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     given.or_else(|| sdk?.join("../../target").canonicalize().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_merged_is_the_artifact_as_it_is_and_so_is_what_the_linker_panics_at() {
+        let whole = wat::parse_str("(component (@custom \"a\" \"b\"))").expect("a component");
+        let defect = format!("(component (@custom \"a\" \"{}\"))", serin_core::DEFECT);
+        let defect = wat::parse_str(defect).expect("a component");
+        for component in [whole.clone(), whole[..10].to_vec(), Vec::new(), defect] {
+            assert_eq!(merged(component.clone()), component);
+        }
+    }
 }

@@ -238,6 +238,8 @@ fn build(size: Size, slots: u32, draft: bool, functions: Option<&Arc<FunctionCac
         .max_memory_size(size.memory_bytes() as usize)
         .total_tables(slots * tables)
         .max_tables_per_component(tables)
+        // A merged module has its own, and one with the host's functions.
+        .max_tables_per_module(2)
         .table_elements(POOLED_TABLE)
         .linear_memory_keep_resident(resident)
         .table_keep_resident(64 << 10)

@@ -263,3 +263,6 @@ fn failure(error: &wasmtime::Error) -> Outcome {
     };
     Outcome::Failure { kind, detail }
 }
+
+#[cfg(test)]
+pub(crate) mod trial;

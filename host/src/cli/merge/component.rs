@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use wasmparser::{CanonicalFunction, ComponentAlias, ExternalKind, Instance, Parser, Payload};
+use wasmparser::{
+    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
+    ComponentTypeRef, ExternalKind, Instance, Parser, Payload,
+};
 
 use super::core_module::CoreModule;
 use super::not_merged::NotMerged;
@@ -76,6 +79,21 @@ impl<'a> CorePart<'a> {
                 }
             }
             Payload::CoreTypeSection(_) => return Err(NotMerged::unknown("a module's type")),
+            Payload::ComponentImportSection(imports) => {
+                for import in imports {
+                    no_module(matches!(import?.ty, ComponentTypeRef::Module(_)))?;
+                }
+            }
+            Payload::ComponentExportSection(exports) => {
+                for export in exports {
+                    no_module(export?.kind == ComponentExternalKind::Module)?;
+                }
+            }
+            Payload::ComponentInstanceSection(instances) => {
+                for instance in instances {
+                    no_module(takes_module(&instance?))?;
+                }
+            }
             Payload::ComponentStartSection { .. } => return Err(NotMerged::unknown("a component's start")),
             _ => {}
         }
@@ -100,6 +118,7 @@ impl<'a> CorePart<'a> {
     }
 
     fn alias(&mut self, alias: &ComponentAlias<'a>) -> Result<(), NotMerged> {
+        no_module(is_of_module(alias))?;
         let ComponentAlias::CoreInstanceExport { kind, instance_index: instance, name } = *alias else { return Ok(()) };
         match kind {
             ExternalKind::Func => self.functions.push(CoreFunction::Export { instance, name }),
@@ -112,6 +131,48 @@ impl<'a> CorePart<'a> {
     }
 }
 
+/// The linker counts the modules that the component itself defines. One that comes from elsewhere would shift their
+/// indices, and one that is passed on would be another after the merge.
+fn no_module(is_there: bool) -> Result<(), NotMerged> {
+    if is_there { Err(NotMerged::unknown("a module that comes from elsewhere, or goes there")) } else { Ok(()) }
+}
+
+fn is_of_module(alias: &ComponentAlias<'_>) -> bool {
+    match alias {
+        ComponentAlias::InstanceExport { kind, .. } => *kind == ComponentExternalKind::Module,
+        ComponentAlias::Outer { kind, .. } => {
+            matches!(kind, ComponentOuterAliasKind::CoreModule | ComponentOuterAliasKind::CoreType)
+        }
+        ComponentAlias::CoreInstanceExport { .. } => false,
+    }
+}
+
+fn takes_module(instance: &ComponentInstance<'_>) -> bool {
+    match instance {
+        ComponentInstance::Instantiate { args, .. } => {
+            args.iter().any(|argument| argument.kind == ComponentExternalKind::Module)
+        }
+        ComponentInstance::FromExports(exports) => {
+            exports.iter().any(|export| export.kind == ComponentExternalKind::Module)
+        }
+    }
+}
+
+/// Refuses a section of a nested component that runs code, which would be at another time, or that names the
+/// modules around it. What toolchains nest only names types and functions anew.
+fn check_nested(payload: &Payload<'_>) -> Result<(), NotMerged> {
+    let has_code = match payload {
+        Payload::ModuleSection { .. } | Payload::InstanceSection(_) | Payload::CoreTypeSection(_) => true,
+        Payload::ComponentCanonicalSection(_) | Payload::ComponentStartSection { .. } => true,
+        Payload::ComponentAliasSection(aliases) => {
+            let mut aliases = aliases.clone().into_iter();
+            aliases.any(|alias| alias.is_ok_and(|alias| is_of_module(&alias)))
+        }
+        _ => false,
+    };
+    if has_code { Err(NotMerged::unknown("a component inside that has modules")) } else { Ok(()) }
+}
+
 /// The sections of the component itself, without those of what is nested in it.
 pub(super) fn sections(component: &[u8]) -> Result<Vec<Payload<'_>>, NotMerged> {
     let mut depth = 0_usize;
@@ -119,6 +180,9 @@ pub(super) fn sections(component: &[u8]) -> Result<Vec<Payload<'_>>, NotMerged> 
     for payload in Parser::new(0).parse_all(component) {
         let payload = payload?;
         let is_own = depth == 0;
+        if !is_own {
+            check_nested(&payload)?;
+        }
         match &payload {
             Payload::ModuleSection { .. } => depth += 1,
             Payload::ComponentSection { .. } => depth += 1,

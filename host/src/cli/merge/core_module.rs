@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use wasmparser::{
     CompositeInnerType, ConstExpr, Data, DataKind, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody,
-    GlobalType, MemoryType, Parser, Payload, TableType, TypeRef,
+    GlobalType, MemoryType, Parser, Payload, TableInit, TableType, TypeRef,
 };
 
 use super::not_merged::NotMerged;
@@ -77,7 +77,13 @@ impl<'a> CoreModule<'a> {
             Payload::ImportSection(imports) => imports.into_imports().try_for_each(|import| self.import(import?))?,
             Payload::FunctionSection(functions) => self.functions = functions.into_iter().collect::<Result<_, _>>()?,
             Payload::TableSection(tables) => {
-                self.tables = tables.into_iter().map(|table| Ok(table?.ty)).collect::<Result<_, NotMerged>>()?;
+                for table in tables {
+                    let table = table?;
+                    match table.init {
+                        TableInit::RefNull => self.tables.push(table.ty),
+                        TableInit::Expr(_) => return Err(NotMerged::unknown("a table that starts with a function")),
+                    }
+                }
             }
             Payload::MemorySection(memories) => self.memories = memories.into_iter().collect::<Result<_, _>>()?,
             Payload::GlobalSection(globals) => {

@@ -15,7 +15,7 @@ use super::not_merged::NotMerged;
 use super::reach::Reached;
 use super::symbols::{Function, Place, Symbols};
 use super::tables::Tables;
-use super::values::{Number, initial};
+use super::values::{Number, Values};
 
 /// The name of the memory's export.
 pub(super) const MEMORY: &str = "memory";
@@ -33,10 +33,14 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn of(symbols: &Symbols<'_, '_>, tables: &Tables, reached: &Reached) -> Result<Self, NotMerged> {
+    fn of(symbols: &Symbols<'_, '_>, tables: &Tables, values: &Values, reached: &Reached) -> Result<Self, NotMerged> {
+        // A pool has two tables for a module, and the host's functions take one.
+        if reached.tables.len() > 1 {
+            return Err(NotMerged::unknown("calls through more than one table"));
+        }
         let count = |places: Vec<Place>| places.into_iter().zip(0..).collect();
         let (written, constant) = reached.globals.iter().partition::<Vec<Place>, _>(|g| reached.written.contains(*g));
-        let constants = constant.into_iter().map(|global| Ok((global, initial(symbols, global)?)));
+        let constants = constant.into_iter().map(|global| Ok((global, values.initial(global)?)));
         let mut numbers = Self {
             types: HashMap::new(),
             type_list: Vec::new(),
@@ -61,14 +65,9 @@ impl Numbers {
         }
     }
 
-    /// The host's functions have the slots behind those of the last table: a pool has one table for
-    /// each module.
+    /// The host's functions have a table of their own, which no call of the guest's gets to: a wild one has to trap.
     fn host_table(&self) -> u32 {
-        (self.tables.len() as u32).saturating_sub(1)
-    }
-
-    fn first_host_slot(&self, tables: &Tables) -> u32 {
-        self.tables.last_key_value().map_or(0, |(table, _)| tables.slots[table].len() as u32)
+        self.tables.len() as u32
     }
 }
 
@@ -84,10 +83,11 @@ pub(super) fn hosts(reached: &Reached) -> Vec<usize> {
 pub(super) fn module(
     symbols: &Symbols<'_, '_>,
     tables: &Tables,
+    values: &Values,
     reached: &Reached,
     roots: &[Function],
 ) -> Result<Merged, NotMerged> {
-    let numbers = Numbers::of(symbols, tables, reached)?;
+    let numbers = Numbers::of(symbols, tables, values, reached)?;
     let hosts = hosts(reached);
     let mut module = Module::new();
     module.section(&types(&numbers.type_list)?);
@@ -97,15 +97,15 @@ pub(super) fn module(
     let owner = symbols.module(instance)?;
     let memory = owner.memories[index as usize - owner.imported_memories.len()];
     module.section(MemorySection::new().memory(utils::memory_type(&mut RoundtripReencoder, memory)));
-    module.section(&globals(symbols, &numbers)?);
+    module.section(&globals(symbols, values, &numbers)?);
     module.section(&exports(tables, &numbers, roots, hosts.len()));
     module.section(&elements(tables, &numbers));
     module.section(&code(symbols, tables, &numbers, &hosts)?);
-    let mut bytes = Memory::read(symbols, memory.initial)?;
+    let mut bytes = Memory::read(symbols, values, memory.initial)?;
     lasting::settle(&mut bytes.0);
     module.section(&bytes.section());
     let host_types = hosts.iter().map(|host| tables.hosts[*host].clone()).collect();
-    Ok(Merged { module, hosts, host_types, first_slot: numbers.first_host_slot(tables) })
+    Ok(Merged { module, hosts, host_types })
 }
 
 /// The merged module, and the host's functions that it calls.
@@ -113,8 +113,6 @@ pub(super) struct Merged {
     pub module: Module,
     pub hosts: Vec<usize>,
     pub host_types: Vec<FuncType>,
-    /// The first of the host's functions' slots.
-    first_slot: u32,
 }
 
 /// A section of function types.
@@ -145,25 +143,23 @@ pub(super) fn table_type(slots: usize) -> TableType {
 }
 
 fn table_section(tables: &Tables, numbers: &Numbers, hosts: usize) -> TableSection {
-    let mut lengths: Vec<usize> = numbers.tables.keys().map(|table| tables.slots[table].len()).collect();
-    match lengths.last_mut() {
-        Some(last) => *last += hosts,
-        None => lengths.push(hosts),
-    }
     let mut section = TableSection::new();
-    for length in lengths {
-        section.table(table_type(length));
+    for table in numbers.tables.keys() {
+        section.table(table_type(tables.slots[table].len()));
+    }
+    if hosts > 0 {
+        section.table(table_type(hosts));
     }
     section
 }
 
-fn globals(symbols: &Symbols<'_, '_>, numbers: &Numbers) -> Result<GlobalSection, NotMerged> {
+fn globals(symbols: &Symbols<'_, '_>, values: &Values, numbers: &Numbers) -> Result<GlobalSection, NotMerged> {
     let mut section = GlobalSection::new();
     for global in numbers.globals.keys() {
         let module = symbols.module(global.0)?;
         let (ty, _) = module.globals[global.1 as usize - module.imported_globals.len()];
         let ty = utils::global_type(&mut RoundtripReencoder, ty).map_err(odd)?;
-        section.global(ty, &initial(symbols, *global)?.expression());
+        section.global(ty, &values.initial(*global)?.expression());
     }
     Ok(section)
 }
@@ -216,8 +212,7 @@ fn code(
             }
             Function::Host(host) => {
                 let ty = &tables.hosts[host];
-                let position = hosts.iter().position(|known| *known == host).unwrap_or_default();
-                let slot = numbers.first_host_slot(tables) + position as u32;
+                let slot = hosts.iter().position(|known| *known == host).unwrap_or_default();
                 let mut body = wasm_encoder::Function::new([]);
                 (0..ty.params().len() as u32).for_each(|parameter| {
                     body.instruction(&Instruction::LocalGet(parameter));
@@ -294,11 +289,10 @@ pub(super) fn binding(merged: &Merged) -> Result<Module, NotMerged> {
     for (slot, _) in merged.host_types.iter().enumerate() {
         imports.import("", &slot.to_string(), EntityType::Function(slot as u32));
     }
-    imports.import("", HOSTS, EntityType::Table(table_type(merged.first_slot as usize + merged.hosts.len())));
+    imports.import("", HOSTS, EntityType::Table(table_type(merged.hosts.len())));
     let mut elements = ElementSection::new();
     let functions: Vec<u32> = (0..merged.hosts.len() as u32).collect();
-    let offset = wasm_encoder::ConstExpr::i32_const(merged.first_slot as i32);
-    elements.active(None, &offset, Elements::Functions(functions.into()));
+    elements.active(None, &wasm_encoder::ConstExpr::i32_const(0), Elements::Functions(functions.into()));
     let mut module = Module::new();
     module.section(&types(&merged.host_types)?).section(&imports).section(&elements);
     Ok(module)

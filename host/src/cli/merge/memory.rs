@@ -1,10 +1,11 @@
 //! The memory that every instance starts with.
 
+use serin_core::limits::Limits;
 use wasm_encoder::{ConstExpr, DataSection};
 
 use super::not_merged::NotMerged;
 use super::symbols::Symbols;
-use super::values::{Number, value};
+use super::values::{Number, Values};
 
 /// A page of WebAssembly's.
 const PAGE: usize = 64 << 10;
@@ -18,14 +19,19 @@ impl Memory {
     /// What the modules' data leaves in the memory.
     ///
     /// # Errors
-    /// Data that does not fit.
-    pub fn read(symbols: &Symbols<'_, '_>, pages: u64) -> Result<Self, NotMerged> {
+    /// Data that does not fit, or a memory that no host grants.
+    pub fn read(symbols: &Symbols<'_, '_>, values: &Values, pages: u64) -> Result<Self, NotMerged> {
         let size = usize::try_from(pages).unwrap_or(usize::MAX).saturating_mul(PAGE);
+        if size as u64 > Limits::MOST.memory_bytes {
+            return Err(NotMerged::unknown("a larger memory than any host grants"));
+        }
         let mut memory = Vec::new();
         for (at, module) in symbols.modules() {
             for data in &module.data {
                 let beyond = || NotMerged::unknown("data beyond the memory");
-                let Number::I32(offset) = value(symbols, at, &data.offset)? else { return Err(beyond()) };
+                let Number::I32(offset) = values.of_expression(symbols, at, &data.offset)? else {
+                    return Err(beyond());
+                };
                 let start = offset as u32 as usize;
                 let end = start.checked_add(data.bytes.len()).filter(|end| *end <= size).ok_or_else(beyond)?;
                 if memory.len() < end {

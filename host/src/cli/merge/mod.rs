@@ -18,6 +18,7 @@ mod output;
 mod reach;
 mod symbols;
 mod tables;
+mod valid;
 mod values;
 
 use component::CorePart;
@@ -25,121 +26,25 @@ use not_merged::NotMerged;
 use reach::Reached;
 use symbols::Symbols;
 use tables::Tables;
+use values::Values;
 
 /// The same component with one core module instead of many, and one more where it imports functions.
 ///
 /// # Errors
 /// What the linker does not know.
 pub(super) fn merge(component: &[u8]) -> Result<Vec<u8>, NotMerged> {
+    valid::check(component)?;
     let part = CorePart::parse(component)?;
     let symbols = Symbols::resolve(&part)?;
-    let tables = Tables::read(&symbols)?;
+    let values = Values::of(&symbols);
+    let tables = Tables::read(&symbols, &values)?;
     let roots = output::roots(&symbols)?;
     let reached = Reached::from(&roots, &symbols, &tables)?;
-    let merged = encode::module(&symbols, &tables, &reached, &roots)?;
+    let merged = encode::module(&symbols, &tables, &values, &reached, &roots)?;
     let component = output::component(component, &symbols, &merged)?;
-    wasmparser::Validator::new().validate_all(&component)?;
+    valid::check(&component)?;
     Ok(component)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two modules that call each other through a table, as shared libraries do, and a function of the host.
-    const LINKED: &str = r#"(component
-        (import "line" (func $line (param "text" string)))
-        (core module $main
-            (table (export "table") 3 funcref)
-            (memory (export "memory") 1)
-            (global (export "base") i32 (i32.const 1))
-            (global (export "got") (mut i32) (i32.const 40))
-            (global (export "stack") (mut i32) (i32.const 1024))
-            (func (export "double") (param i32) (result i32)
-                local.get 0 i32.const 1 call_indirect (param i32) (result i32))
-            (func (export "line") (param i32 i32) local.get 0 local.get 1 i32.const 2 call_indirect (param i32 i32))
-            (data (i32.const 0) "a") (data (i32.const 100) "b"))
-        (core module $library
-            (import "env" "table" (table 3 funcref))
-            (import "env" "memory" (memory 1))
-            (import "env" "base" (global $base i32))
-            (import "env" "got" (global $got (mut i32)))
-            (import "env" "stack" (global $stack (mut i32)))
-            (import "env" "double" (func $double (param i32) (result i32)))
-            (import "env" "line" (func $line (param i32 i32)))
-            (func $twice (param i32) (result i32) local.get 0 i32.const 2 i32.mul)
-            (func $unused (result i32) i32.const 7)
-            (func (export "run") (result i32)
-                (global.set $stack (i32.sub (global.get $stack) (i32.const 16)))
-                (call $line (i32.const 0) (i32.const 1))
-                (call $double (global.get $got)))
-            (elem (global.get $base) func $twice))
-        (core module $fill
-            (import "" "table" (table 3 funcref)) (import "" "line" (func $line (param i32 i32)))
-            (elem (i32.const 2) func $line))
-        (core instance $a (instantiate $main))
-        (core instance $b (instantiate $library (with "env" (instance $a))))
-        (alias core export $a "memory" (core memory $memory))
-        (core func $lowered (canon lower (func $line) (memory $memory)))
-        (core instance $filling (export "table" (table $a "table")) (export "line" (func $lowered)))
-        (core instance (instantiate $fill (with "" (instance $filling))))
-        (func (export "run") (result s32) (canon lift (core func $b "run"))))"#;
-
-    fn merged(text: &str) -> Result<String, NotMerged> {
-        merge(&wat::parse_str(text).expect("a component")).map(|bytes| shown(&bytes))
-    }
-
-    /// One line for each core module, instance, import and export.
-    fn shown(component: &[u8]) -> String {
-        use wasmparser::Payload;
-        let mut lines = Vec::new();
-        for payload in component::sections(component).expect("a component") {
-            match payload {
-                Payload::ModuleSection { unchecked_range, .. } => {
-                    let module = core_module::CoreModule::parse(&component[unchecked_range]).expect("a module");
-                    lines.push(format!(
-                        "module: {} functions, {} tables, {} globals, {} pieces of data",
-                        module.functions.len(),
-                        module.tables.len(),
-                        module.globals.len(),
-                        module.data.len()
-                    ));
-                }
-                Payload::InstanceSection(section) => lines.push(format!("{} instances", section.count())),
-                Payload::ComponentImportSection(section) => lines.push(format!("{} imports", section.count())),
-                Payload::ComponentExportSection(section) => lines.push(format!("{} exports", section.count())),
-                _ => {}
-            }
-        }
-        lines.join("\n")
-    }
-
-    #[test]
-    fn modules_become_one_that_has_only_what_is_reached() {
-        let expected = "1 imports\n\
-            module: 3 functions, 1 tables, 1 globals, 2 pieces of data\n1 instances\n\
-            module: 0 functions, 0 tables, 0 globals, 0 pieces of data\n2 instances\n1 exports";
-        // The function, the one that it calls through the table, and the host's; the stack's pointer.
-        assert_eq!(merged(LINKED).expect("merges"), expected);
-    }
-
-    #[test]
-    fn what_is_merged_once_stays_as_it_is() {
-        let once = merge(&wat::parse_str(LINKED).expect("a component")).expect("merges");
-        assert_eq!(shown(&merge(&once).expect("merges again")), shown(&once));
-    }
-
-    #[test]
-    fn a_shape_that_is_not_known_is_named() {
-        for (find, put, named) in [
-            ("(func $unused (result i32) i32.const 7)", "(start $begin) (func $begin)", "runs code when it starts"),
-            ("i32.const 2 i32.mul)", "i32.const 2 i32.mul (table.set 0 (i32.const 1) (ref.null func)))", "TableSet"),
-            ("(i32.const 100) \"b\"", "\"b\"", "data that is not written at the start"),
-            ("(elem (global.get $base)", "(elem (i32.const 3)", "elements beyond their table"),
-        ] {
-            assert!(LINKED.contains(find), "{find}");
-            let error = merged(&LINKED.replacen(find, put, 1)).expect_err(named);
-            assert!(error.to_string().contains(named), "{named}: {error}");
-        }
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use wasmparser::{FuncType, Operator};
 
 use super::not_merged::NotMerged;
 use super::symbols::{Function, Place, Symbols};
-use super::values::{Number, value};
+use super::values::{Number, Values};
 
 /// Chains of functions that pass a call on are shorter.
 const LONGEST_CHAIN: usize = 16;
@@ -27,7 +27,7 @@ impl Tables {
     ///
     /// # Errors
     /// What is not within a table, or not known.
-    pub fn read(symbols: &Symbols<'_, '_>) -> Result<Self, NotMerged> {
+    pub fn read(symbols: &Symbols<'_, '_>, values: &Values) -> Result<Self, NotMerged> {
         let mut slots = BTreeMap::new();
         for (at, module) in symbols.modules() {
             for (own, table) in module.tables.iter().enumerate() {
@@ -42,7 +42,9 @@ impl Tables {
             let scope = &symbols.scopes[at];
             for elements in &module.elements {
                 let beyond = || NotMerged::unknown("elements beyond their table");
-                let Number::I32(offset) = value(symbols, at, &elements.offset)? else { return Err(beyond()) };
+                let Number::I32(offset) = values.of_expression(symbols, at, &elements.offset)? else {
+                    return Err(beyond());
+                };
                 let table = scope.tables.get(elements.table as usize).and_then(|table| slots.get_mut(table));
                 let start = offset as u32 as usize;
                 let slots = table.and_then(|slots| slots.get_mut(start..start + elements.functions.len()));

@@ -1,5 +1,7 @@
 //! Values that are known before anything runs.
 
+use std::collections::BTreeMap;
+
 use wasm_encoder::ConstExpr;
 use wasmparser::Operator;
 
@@ -32,46 +34,61 @@ impl Number {
     }
 }
 
-/// What a constant expression in the module of `instance` gives.
-///
-/// # Errors
-/// An instruction that is not known here.
-pub(super) fn value(
-    symbols: &Symbols<'_, '_>,
-    instance: usize,
-    expression: &wasmparser::ConstExpr<'_>,
-) -> Result<Number, NotMerged> {
-    let mut stack = Vec::new();
-    for operator in expression.get_operators_reader() {
-        let operator = operator?;
-        let number = match operator {
-            Operator::I32Const { value } => Number::I32(value),
-            Operator::I64Const { value } => Number::I64(value),
-            Operator::F32Const { value } => Number::F32(value.bits()),
-            Operator::F64Const { value } => Number::F64(value.bits()),
-            Operator::GlobalGet { global_index } => {
-                let global = symbols.scopes[instance].globals.get(global_index as usize);
-                initial(symbols, *global.ok_or(NotMerged::unknown("a global that is not there"))?)?
-            }
-            Operator::I32Add => match (stack.pop(), stack.pop()) {
-                (Some(Number::I32(b)), Some(Number::I32(a))) => Number::I32(a.wrapping_add(b)),
-                _ => return Err(NotMerged::unknown("a sum of other values")),
-            },
-            Operator::End => break,
-            other => return Err(NotMerged::unknown(format!("{other:?} in an initial value"))),
-        };
-        stack.push(number);
-    }
-    stack.pop().ok_or(NotMerged::unknown("an expression without a value"))
-}
+/// The values that globals have at the start; for those without one, why.
+pub(super) struct Values(BTreeMap<Place, Result<Number, NotMerged>>);
 
-/// The value that a global has at the start.
-///
-/// # Errors
-/// That it is no number.
-pub(super) fn initial(symbols: &Symbols<'_, '_>, (instance, index): Place) -> Result<Number, NotMerged> {
-    let module = symbols.module(instance)?;
-    let own = (index as usize).checked_sub(module.imported_globals.len()).and_then(|own| module.globals.get(own));
-    let (_, expression) = own.ok_or(NotMerged::unknown("a global that is not there"))?;
-    value(symbols, instance, expression)
+impl Values {
+    /// Computes each once, in the order of the definitions: an expression names earlier globals alone.
+    pub fn of(symbols: &Symbols<'_, '_>) -> Self {
+        let mut values = Self(BTreeMap::new());
+        for (at, module) in symbols.modules() {
+            for (own, (_, expression)) in module.globals.iter().enumerate() {
+                let value = values.of_expression(symbols, at, expression);
+                values.0.insert((at, (module.imported_globals.len() + own) as u32), value);
+            }
+        }
+        values
+    }
+
+    /// The value that a global has at the start.
+    ///
+    /// # Errors
+    /// That it is no number, or what in its expression the linker does not know.
+    pub fn initial(&self, global: Place) -> Result<Number, NotMerged> {
+        self.0.get(&global).cloned().unwrap_or_else(|| Err(NotMerged::unknown("a global that is not there")))
+    }
+
+    /// What a constant expression in the module of `instance` gives.
+    ///
+    /// # Errors
+    /// An instruction that the linker does not know.
+    pub fn of_expression(
+        &self,
+        symbols: &Symbols<'_, '_>,
+        instance: usize,
+        expression: &wasmparser::ConstExpr<'_>,
+    ) -> Result<Number, NotMerged> {
+        let mut stack = Vec::new();
+        for operator in expression.get_operators_reader() {
+            let operator = operator?;
+            let number = match operator {
+                Operator::I32Const { value } => Number::I32(value),
+                Operator::I64Const { value } => Number::I64(value),
+                Operator::F32Const { value } => Number::F32(value.bits()),
+                Operator::F64Const { value } => Number::F64(value.bits()),
+                Operator::GlobalGet { global_index } => {
+                    let global = symbols.scopes[instance].globals.get(global_index as usize);
+                    self.initial(*global.ok_or(NotMerged::unknown("a global that is not there"))?)?
+                }
+                Operator::I32Add => match (stack.pop(), stack.pop()) {
+                    (Some(Number::I32(b)), Some(Number::I32(a))) => Number::I32(a.wrapping_add(b)),
+                    _ => return Err(NotMerged::unknown("a sum of other values")),
+                },
+                Operator::End => break,
+                other => return Err(NotMerged::unknown(format!("{other:?} in an initial value"))),
+            };
+            stack.push(number);
+        }
+        stack.pop().ok_or(NotMerged::unknown("an expression without a value"))
+    }
 }
