@@ -8,6 +8,8 @@ mod batch;
 mod body;
 mod bytes;
 mod commands;
+mod consequences;
+mod console;
 mod decisions;
 mod error;
 mod events;
@@ -22,7 +24,9 @@ mod openapi;
 mod openapi_access;
 mod schemas;
 mod service;
+mod summary;
 mod trace;
+mod traffic;
 mod unread;
 mod wire;
 
@@ -72,6 +76,7 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/decisions", get(admin::decisions).post(decisions::decide_admin))
         .route("/v1/decisions/{id}", get(admin::decision))
         .route("/v1/decisions/{id}/replay", post(admin::replay))
+        .route("/v1/decisions/{id}/outcomes", get(consequences::show))
         .route("/v1/outcomes", post(events::outcomes))
         .route("/v1/outcomes/watermarks", post(events::watermarks))
         .route("/v1/features", get(features::list))
@@ -82,6 +87,7 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/audit", get(audit::list))
         .route("/openapi.json", get(openapi::serve_admin))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&service), access::authorize))
+        .merge(console::routes(&service))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
