@@ -1,16 +1,18 @@
 //! What is loaded: plugins, models and feature views, and who uses them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use maud::{Markup, html};
 
 use super::shelf::Part;
 use super::words::{self, Tone, badge, digest, grouped, percent, span, when};
-use crate::decide::DeploymentSnapshot;
+use crate::decide::{DeploymentSnapshot, Point};
 use crate::deployment::ViewSpec;
 use crate::features::StoreError;
 use crate::http::access::Caller;
 use crate::http::admin::why as why_served;
+use crate::http::traffic::Served;
 use crate::http::{Problem, Service};
 use crate::models::Model;
 use crate::registry::{ArtifactState, ArtifactStatus};
@@ -150,7 +152,7 @@ pub fn models(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem> 
 }
 
 fn in_force(model: &Model, deployment: &DeploymentSnapshot) -> Markup {
-    let uses = |point: &&std::sync::Arc<crate::decide::Point>| point.models.iter().any(|used| used.id == model.id);
+    let uses = |point: &&Arc<Point>| point.models.iter().any(|used| used.id == model.id);
     let mut points: Vec<&str> = deployment.points.values().filter(uses).map(|point| &*point.name).collect();
     points.sort_unstable();
     html! {
@@ -176,50 +178,6 @@ pub fn features(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem
     let newest: Result<Vec<_>, StoreError> = views.iter().map(|view| service.store.newest(&view.name)).collect();
     let newest =
         newest.map_err(|_| Problem::unavailable("features-unavailable", "the feature store did not answer"))?;
-    let row = |(view, newest_ms): (&&std::sync::Arc<ViewSpec>, Option<u64>)| {
-        let reads =
-            |point: &&std::sync::Arc<crate::decide::Point>| point.union.iter().any(|read| read.spec.name == view.name);
-        let mut points: Vec<&str> = deployment.points.values().filter(reads).map(|point| &*point.name).collect();
-        points.sort_unstable();
-        let of_point = |name: &&str| served.points.get(*name).map_or(0, |point| point.decisions);
-        let decisions: u64 = points.iter().map(of_point).sum();
-        let prefix = format!("feature:{}.", view.name);
-        let trouble = |kind: &str| {
-            let of_view = served.degraded.iter().filter_map(|(what, n)| {
-                let column = what.strip_prefix(&prefix)?.strip_suffix(kind)?.strip_suffix(':')?;
-                Some((column, *n))
-            });
-            let mut all: Vec<(&str, u64)> = of_view.collect();
-            all.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-            html! {
-                @if decisions == 0 { "-" }
-                @else if all.is_empty() { "0 %" }
-                @for (at, (column, n)) in all.iter().take(3).enumerate() {
-                    @if at > 0 { br; } (percent(*n as f64 / decisions as f64)) span.small { " " (column) }
-                }
-            }
-        };
-        let is_stale = newest_ms.is_some_and(|newest_ms| view.is_stale(newest_ms, now_ms));
-        let (tone, state) = match newest_ms {
-            None => (Tone::Warn, "no rows"),
-            Some(_) if is_stale => (Tone::Bad, "stale"),
-            Some(_) => (Tone::Good, "fresh"),
-        };
-        html! {
-            tr {
-                th scope="row" { (view.name) br; span.small { "of each " (view.entity) } }
-                td data-label="state" { (badge(tone, state)) }
-                td data-label="newest" {
-                    @if let Some(at_ms) = newest_ms { (when(at_ms)) } @else { "-" }
-                    @if let Some(ttl_ms) = view.ttl_ms { br; span.small { "may be " (span(ttl_ms)) " old" } }
-                }
-                td data-label="read at" { @if points.is_empty() { span.small { @if view.analysis_only { "analyses alone" } @else { "nowhere" } } } @else { (points.join(", ")) } }
-                td data-label="missing" { (trouble("missing")) }
-                td data-label="stale" { (trouble("stale")) }
-                td data-label="columns" { details { summary { (view.columns.len()) } @for (name, kind) in &view.columns { code { (name) } span.small { " " (kind) } br; } } }
-            }
-        }
-    };
     let table = html! {
         @if views.is_empty() { p { "serin.toml declares no feature views." } }
         @else {
@@ -228,10 +186,87 @@ pub fn features(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem
                     th scope="col" { "view" } th scope="col" { "state" } th scope="col" { "newest value" } th scope="col" { "read at" }
                     th scope="col" { "missing" } th scope="col" { "stale" } th scope="col" { "columns" }
                 } }
-                tbody { @for view in views.iter().zip(newest.iter().copied()) { (row(view)) } }
+                tbody { @for (view, newest_ms) in views.iter().zip(newest) {
+                        @let is_stale = newest_ms.is_some_and(|newest_ms| view.is_stale(newest_ms, now_ms));
+                        (view_row(view, newest_ms, is_stale, &ReadAt::of(view, &deployment, &served)))
+                    } }
             } }
             p.small { "Missing and stale: shares of the decisions of the last minutes at the points that read the view." }
         }
     };
     Ok(vec![Part::new("features", table)])
+}
+
+/// Where a view is read, and what was not as it should be there lately.
+struct ReadAt<'s> {
+    points: Vec<String>,
+    decisions: u64,
+    /// By column and kind of trouble.
+    trouble: Vec<(&'s str, &'s str, u64)>,
+}
+
+impl<'s> ReadAt<'s> {
+    fn of(view: &ViewSpec, deployment: &DeploymentSnapshot, served: &'s Served) -> Self {
+        let reads = |point: &&Arc<Point>| point.union.iter().any(|read| read.spec.name == view.name);
+        let mut points: Vec<String> =
+            deployment.points.values().filter(reads).map(|point| point.name.to_string()).collect();
+        points.sort_unstable();
+        let decisions = points.iter().map(|name| served.points.get(name).map_or(0, |point| point.decisions)).sum();
+        let of_view = served.degraded.iter().filter_map(|(what, n)| {
+            let rest = what.strip_prefix("feature:")?.strip_prefix(&*view.name)?.strip_prefix('.')?;
+            let (column, kind) = rest.rsplit_once(':')?;
+            Some((column, kind, *n))
+        });
+        let mut trouble: Vec<_> = of_view.collect();
+        trouble.sort_by_key(|(.., n)| std::cmp::Reverse(*n));
+        Self { points, decisions, trouble }
+    }
+
+    /// The columns that were most often so, each with its share of decisions.
+    fn shares(&self, asked: &str) -> Markup {
+        let mut of_kind = self.trouble.iter().filter(|(_, kind, _)| *kind == asked).peekable();
+        html! {
+            @if self.decisions == 0 { "-" }
+            @else if of_kind.peek().is_none() { "0 %" }
+            @else {
+                @for (at, (column, _, n)) in of_kind.take(3).enumerate() {
+                    @if at > 0 { br; }
+                    (percent(*n as f64 / self.decisions as f64)) span.small { " " (column) }
+                }
+            }
+        }
+    }
+}
+
+fn view_row(view: &ViewSpec, newest_ms: Option<u64>, is_stale: bool, read_at: &ReadAt<'_>) -> Markup {
+    let (tone, state) = match newest_ms {
+        None => (Tone::Warn, "no rows"),
+        Some(_) if is_stale => (Tone::Bad, "stale"),
+        Some(_) => (Tone::Good, "fresh"),
+    };
+    html! {
+        tr {
+            th scope="row" { (view.name) br; span.small { "of each " (view.entity) } }
+            td data-label="state" { (badge(tone, state)) }
+            td data-label="newest value" {
+                @if let Some(at_ms) = newest_ms { (when(at_ms)) } @else { "-" }
+                @if let Some(ttl_ms) = view.ttl_ms { br; span.small { "may be " (span(ttl_ms)) " old" } }
+            }
+            td data-label="read at" {
+                @match (read_at.points.as_slice(), view.analysis_only) {
+                    ([], true) => { span.small { "analyses alone" } }
+                    ([], false) => { span.small { "nowhere" } }
+                    (points, _) => { (points.join(", ")) }
+                }
+            }
+            td data-label="missing" { (read_at.shares("missing")) }
+            td data-label="stale" { (read_at.shares("stale")) }
+            td data-label="columns" {
+                details {
+                    summary { (view.columns.len()) }
+                    @for (name, kind) in &view.columns { code { (name) } span.small { " " (kind) } br; }
+                }
+            }
+        }
+    }
 }
