@@ -14,6 +14,7 @@ mod bad_input;
 mod bandits;
 mod boundary;
 mod canaries;
+mod console;
 mod contract;
 mod course;
 mod crash;
