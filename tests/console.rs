@@ -1,5 +1,6 @@
 //! The console as a browser uses it: pages, forms, sessions and streams of a running host.
 
+mod browser;
 mod commands;
 mod escaping;
 mod live;
