@@ -89,8 +89,10 @@ fn pages_show_what_the_roles_allow_and_say_who_may_do_the_rest() {
     let support = admit(&deployment, "sam", "read,audit", &[]);
     let elsewhere = admit(&deployment, "far", "read,audit", &["--point", "other"]);
     deployment.write("serin.toml", deployment.read("serin.toml") + OTHER_POINT);
-    let host = Host::start(&deployment).ready();
+    // The other point is not served: the strategy is made for this one.
+    let host = Host::start(&deployment);
     let app = host.admin.bearing(&support);
+    eventually("it runs", BOUND, || (state_as(&app) == "running").then_some(()));
     let [mut read, mut operate, mut audit, mut far] = [(); 4].map(|()| Browser::of(&host));
     for (browser, token) in
         [(&mut read, &reader), (&mut operate, &operator), (&mut audit, &support), (&mut far, &elsewhere)]

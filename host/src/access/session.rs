@@ -46,12 +46,10 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    /// Opens a session for a token that was accepted; its id, which only the browser keeps.
-    ///
-    /// # Errors
-    /// That the system has no entropy.
-    pub fn open(&self, token: &str, identity: &Identity, now_ms: u64) -> Result<String, getrandom::Error> {
-        let id = Token::generate()?;
+    /// Opens a session for a token that was accepted; its id, which only the browser keeps. None where the
+    /// system has no entropy.
+    pub fn open(&self, token: &str, identity: &Identity, now_ms: u64) -> Option<String> {
+        let id = Token::generate().ok()?;
         let mut open = self.open.lock();
         open.retain(|_, session| session.is_current(now_ms));
         while let Some(oldest) = Self::surplus(&open, identity) {
@@ -59,7 +57,7 @@ impl Sessions {
         }
         let session = Open { token: TokenHash::of(token), identity: identity.name.clone(), opened_ms: now_ms };
         open.insert(TokenHash::of(id.as_str()), session);
-        Ok(id.as_str().to_owned())
+        Some(id.as_str().to_owned())
     }
 
     /// The oldest session that has to make room.

@@ -186,7 +186,11 @@ fn evidence(service: &Service, experiment: &ExperimentStatus, known: Option<&Sum
         let kind = if is_split { "sample ratio mismatch" } else { "outcomes missing" };
         Matter::new(if is_split { Tone::Bad } else { Tone::Warn }, kind, about(), says)
     }));
-    let other = warnings(service, experiment).into_iter().filter(|warning| !known.trouble.contains(warning));
+    // What is said above is not said again.
+    let is_said = |warning: &String| {
+        warning.starts_with("units do not fall") || known.trouble.iter().any(|says| warning.contains(says.as_str()))
+    };
+    let other = warnings(service, experiment).into_iter().filter(|warning| !is_said(warning));
     found.extend(other.map(|warning| Matter::new(Tone::Warn, "warning", about(), warning)));
     found
 }

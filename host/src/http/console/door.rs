@@ -11,8 +11,8 @@ use maud::html;
 use super::page::{Page, see};
 use super::visitor::Visitor;
 use super::words::encoded;
-use crate::access::Role;
-use crate::http::access::{Caller, SignedIn};
+use crate::access::{Identity, Role};
+use crate::http::access::{Caller, SignedIn, named_now};
 use crate::http::{Problem, Service};
 
 /// The name of the cookie. Cookies do not know ports, and hosts on one machine differ in nothing else.
@@ -29,6 +29,17 @@ pub fn session_id(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, id)| id)
+}
+
+/// Who asks now, by the same credential as before: a session is looked up again, and so is its token. None
+/// where it is not accepted any more.
+pub fn asks_now(service: &Service, request: &Request) -> Option<Option<Arc<Identity>>> {
+    let Some(access) = service.access.current() else { return Some(None) };
+    if request.extensions().get::<SignedIn>().is_none() {
+        return named_now(service, request);
+    }
+    let session = service.sessions.find(session_id(request.headers())?, &access, service.clock.now_ms())?;
+    Some(Some(session.identity))
 }
 
 /// Lets a request through with its session, and makes a page of what is refused.

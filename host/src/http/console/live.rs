@@ -17,10 +17,11 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::assets;
+use super::door::asks_now;
 use super::shelf::{Place, Shown};
 use super::subject::{Asked, Subject, rights};
 use crate::access::Role;
-use crate::http::access::{Caller, named_now};
+use crate::http::access::Caller;
 use crate::http::{Problem, Service, traffic};
 
 /// How often it is looked whether a page has changed, and whether its reader may still read it.
@@ -133,7 +134,7 @@ impl Follow {
     }
 
     fn is_admitted(&self, service: &Service) -> bool {
-        let Some(identity) = named_now(service, &self.request) else { return false };
+        let Some(identity) = asks_now(service, &self.request) else { return false };
         let caller = Caller { identity, address: self.caller.address };
         caller.has(Role::Read).is_ok() && rights(&caller) == self.rights
     }

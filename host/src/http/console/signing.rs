@@ -85,7 +85,7 @@ pub async fn sign_in(
             return Ok(drawn(&visitor, next, Some(&said), StatusCode::UNAUTHORIZED));
         }
     };
-    let id = service.sessions.open(token, &identity, now_ms).map_err(|_| {
+    let id = service.sessions.open(token, &identity, now_ms).ok_or_else(|| {
         Problem::unavailable("no-entropy", "the system has no entropy for a session; try again in a moment")
     })?;
     note(&service, &visitor.caller, &identity.name, "access.sign_in").await?;
