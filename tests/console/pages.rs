@@ -114,7 +114,7 @@ fn experiments_are_found_by_words_and_by_state() {
     let body = serde_json::json!({ "reason": "enough", "by": "ann" });
     assert_eq!(host.admin.post("/v1/experiments/outreach-score/abort", &body).status, 200);
     eventually("it is in the archive", BOUND, || (finds("state=ended") && !finds("state=current")).then_some(()));
-    assert!(browser.page("/").contains("Archive: 1 that have ended"));
+    assert!(browser.page("/").contains("Archive: 1 ended"));
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn experiment(id: &str, slot: [f64; 2], threshold: f64, description: &str, more:
 decision_point = "collections-outreach"
 owner = "collections-science"
 description = "{description}"
-slot = [{}, {}]
+slot = [{:?}, {:?}]
 {more}
 
 [[arms]]
@@ -73,7 +73,7 @@ max_increase = 0.01
     )
 }
 
-const RAMP: &str = "ramp = [{ coverage = 0.2, hold = \"2d\" }, { coverage = 1.0, hold = \"7d\" }, { coverage = 1.0 }]\n\
+const RAMP: &str = "ramp = [{ coverage = 0.2, hold = \"2d\" }, { coverage = 0.6, hold = \"3d\" }, { coverage = 1.0 }]\n\
                     segments = [\"context.channel\"]";
 
 fn deployment() -> Deployment {
@@ -91,11 +91,10 @@ fn deployment() -> Deployment {
     deployment
 }
 
-/// A host with weeks behind it. Its clock stands still.
+/// A host with weeks behind it. Its clock stands still. It stops when it is dropped.
 pub struct Scene {
-    /// Before its folder, in which it writes while it stops.
-    _host: Host,
-    _runtime: tokio::runtime::Runtime,
+    host: Option<Host>,
+    runtime: tokio::runtime::Runtime,
     _deployment: Deployment,
     /// Its admin listener.
     pub admin: Client,
@@ -141,7 +140,13 @@ impl Scene {
         let Play { host, admin, last, .. } = play;
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         let (decision, unit) = (text(&last["id"]), text(&last["borrower"]));
-        Self { _host: host, _runtime: runtime, _deployment: deployment, admin, decision, unit }
+        Self { host: Some(host), runtime, _deployment: deployment, admin, decision, unit }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.host.take().into_iter().for_each(|host| self.runtime.block_on(host.stop()));
     }
 }
 
@@ -258,7 +263,8 @@ impl Play {
             let after = 0.1 + self.chance() * 3.0;
             self.post(n, day, "complaint", after);
         }
-        if id == "outreach-score" && arm == "score" && decision["action"] == "call" {
+        let is_called = decision["action"] == "call" || self.last.is_null();
+        if id == "outreach-score" && arm == "score" && is_called {
             self.last = json!({ "id": decision["decision_id"], "borrower": format!("b-{n}") });
         }
     }

@@ -146,9 +146,13 @@ fn waits(
         Some(html! { a href=(path) { (text) } })
     };
     if let Some(pending) = &experiment.pending {
+        let changes = match pending.changes.len() {
+            1 => "1 change".to_owned(),
+            n => format!("{n} changes"),
+        };
         let says = experiment.error.clone().unwrap_or_else(|| "its file was edited".to_owned());
         let matter = Matter::new(Tone::Warn, "edit waits", about(), says);
-        found.push(Matter { next: link("amend", &format!("{} changes", pending.changes.len())), ..matter });
+        found.push(Matter { next: link("amend", &changes), ..matter });
     } else if let Some(error) = &experiment.error {
         found.push(Matter::new(Tone::Bad, "file not applied", about(), format!("{}: {error}", experiment.file)));
     } else if matches!(experiment.state, ExperimentState::Invalid | ExperimentState::SpecMissing) {

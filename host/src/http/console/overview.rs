@@ -40,7 +40,7 @@ pub fn parts(service: &Service, ledger: &LedgerReader, caller: &Caller) -> Resul
                         p { "None runs. An experiment is a file in the experiments folder." }
                     } @else { (listing::table(&rows)) }
                     @if !ended.is_empty() {
-                        p { a href="/experiments?state=ended" { "Archive: " (ended.len()) " that have ended" } }
+                        p { a href="/experiments?state=ended" { "Archive: " (ended.len()) " ended" } }
                     }
                 }
             },
