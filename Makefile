@@ -9,7 +9,7 @@ PYTHON_PLUGINS := plugins/outreach-hardship plugins/outreach-explore
 JAVASCRIPT_PLUGINS := plugins/outreach-uplift
 PLUGINS := plugins/outreach-rules plugins/outreach-rules-next plugins/outreach-score plugins/outreach-tenure
 
-.PHONY: setup build release demo test test-python test-javascript soak fuzz bench bench-peers lint
+.PHONY: setup build release demo test test-python test-javascript soak fuzz screenshots bench bench-peers lint
 
 # Installs what is missing, and says what and why. Quick where nothing is.
 setup:
@@ -71,6 +71,12 @@ fuzz: setup
 	FUZZ_SECONDS=$(or $(SECONDS),3600) cargo nextest run --locked --workspace --success-output immediate --profile soak \
 		-E 'test(/^fuzz::mutated/)'
 	tests/fuzz/guided/run $(or $(SECONDS),3600)
+
+# The README's pictures of the console, from the test that draws every page into $(TARGET)/screenshots.
+screenshots: setup
+	cargo nextest run --locked --workspace -E 'test(=console::browser::every_page_works_in_a_browser)'
+	@mkdir -p host/demo/screenshots
+	@for page in overview experiment; do cp $(TARGET)/screenshots/readme-$$page.png host/demo/screenshots/$$page.png || exit 1; done
 
 # One table, and the same as JSON in $(TARGET)/bench.json.
 bench: release

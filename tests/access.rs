@@ -73,7 +73,8 @@ fn role_of(method: &str, path: &str) -> Option<&'static str> {
         ("POST", "/v1/outcomes" | "/v1/outcomes/watermarks" | "/v1/exposures" | "/v1/features/{view}") => "ingest",
         ("POST", "/v1/experiments/{id}/{command}" | "/v1/freeze" | "/v1/clock/confirm") => "operate",
         ("GET", "/v1/decisions" | "/v1/decisions/{id}" | "/v1/audit" | "/v1/experiments/{id}/affected") => "audit",
-        ("GET", "/v1/features/{view}/{entity}") | ("POST", "/v1/decisions/{id}/replay") => "audit",
+        ("GET", "/v1/features/{view}/{entity}" | "/v1/decisions/{id}/outcomes") => "audit",
+        ("POST", "/v1/decisions/{id}/replay") => "audit",
         _ => "read",
     })
 }

@@ -26,6 +26,7 @@ fn every_link_of_the_documents_leads_somewhere() {
         "CONTRIBUTING.md",
         "SECURITY.md",
         "host/CONFIGURATION.md",
+        "host/CONSOLE.md",
         "host/EXPERIMENTS.md",
         "host/FEATURES.md",
         "host/MODELS.md",

@@ -15,6 +15,7 @@ mod bandits;
 mod boundary;
 mod canaries;
 mod churn;
+mod console;
 mod contract;
 mod course;
 mod crash;

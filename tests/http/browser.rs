@@ -112,7 +112,10 @@ fn answers_of_the_admin_listener_load_and_run_nothing() {
     assert!(report.headers["content-type"].starts_with("text/html"));
     let policy = &report.headers["content-security-policy"];
     assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
-    assert!(policy.contains("style-src 'unsafe-inline'") && !policy.contains("script-src"), "{policy}");
+    assert!(
+        policy.contains("style-src 'sha256-") && !policy.contains("unsafe") && !policy.contains("script-src"),
+        "{policy}"
+    );
     assert!(report.text.contains("<style>") && !report.text.contains("<script"));
     let json = host.admin.get("/v1/experiments");
     for answer in [&report, &json] {

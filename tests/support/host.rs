@@ -45,6 +45,9 @@ fn command() -> Command {
     command
 }
 
+/// Free ports.
+const ANY: [&str; 2] = ["127.0.0.1:0"; 2];
+
 /// A running host. Killed when it is dropped.
 pub struct Host {
     child: Child,
@@ -63,7 +66,12 @@ impl Host {
 
     /// As [`Host::start`], with more arguments.
     pub fn start_with(config: &Path, args: &[&str]) -> Self {
-        Self::spawn(command(), config, args)
+        Self::spawn(command(), config, &ANY, args)
+    }
+
+    /// As [`Host::start`], at the addresses of a host that has ended.
+    pub fn start_at(deployment: &Deployment, [public, admin]: &[String; 2]) -> Self {
+        Self::spawn(command(), &deployment.config(), &[public, admin], &[])
     }
 
     /// As [`Host::start`], with variables of the environment.
@@ -78,14 +86,14 @@ impl Host {
         let mut shell = Command::new("sh");
         shell.args(["-c", "umask \"$0\" && exec \"$@\"", umask, serin()]);
         shell.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
-        Self::spawn(shell, &deployment.config(), &[])
+        Self::spawn(shell, &deployment.config(), &ANY, &[])
     }
 
-    fn spawn(mut command: Command, config: &Path, args: &[&str]) -> Self {
+    fn spawn(mut command: Command, config: &Path, [public, admin]: &[&str; 2], args: &[&str]) -> Self {
         let log = config.with_extension("log");
         let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config"])
+            .args(["serve", "--listen", public, "--admin", admin, "--config"])
             .arg(config)
             .args(args)
             .current_dir(root())

@@ -50,6 +50,8 @@ impl Client {
             .tls_config(tls)
             .timeout_global(Some(Duration::from_secs(30)))
             .http_status_as_error(false)
+            // A redirect is an answer.
+            .max_redirects(0)
             .allow_non_standard_methods(true)
             .max_idle_connections(256)
             .max_idle_connections_per_host(256)

@@ -4,6 +4,7 @@
 mod control;
 mod limits;
 mod role;
+mod session;
 mod token;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use serin_core::Name;
 pub use control::{AccessControl, Refused};
 pub use limits::RefusalLimits;
 pub use role::{Role, Roles};
+pub use session::{SESSION_MS, Session, Sessions, is_form_key};
 pub use token::{TOKEN_PREFIX, Token, TokenHash};
 
 /// Somebody whom a credential names.
@@ -121,10 +123,27 @@ impl Access {
     /// # Errors
     /// That nobody has it, or that it has expired.
     pub fn of_token(&self, token: &str, now_ms: u64) -> Result<Arc<Identity>, CredentialError> {
-        let hash = TokenHash::of(token);
+        self.of_hash(&TokenHash::of(token), now_ms)
+    }
+
+    /// Whom the token of a hash names at a time.
+    ///
+    /// # Errors
+    /// That nobody has it, or that it has expired.
+    pub fn of_hash(&self, hash: &TokenHash, now_ms: u64) -> Result<Arc<Identity>, CredentialError> {
         let same = self.tokens.get(&hash.prefix()).map(Vec::as_slice).unwrap_or_default();
-        let found = same.iter().find(|(known, _)| known.is_same(&hash)).map(|(_, credential)| credential);
+        let found = same.iter().find(|(known, _)| known.is_same(hash)).map(|(_, credential)| credential);
         accept(found, now_ms)
+    }
+
+    /// The names of those who have a role, in order.
+    pub fn with_role(&self, role: Role) -> Vec<Name> {
+        let tokens = self.tokens.values().flatten().map(|(_, credential)| credential);
+        let all = tokens.chain(self.certificates.values()).filter(|credential| credential.identity.may(role));
+        let mut names: Vec<Name> = all.map(|credential| credential.identity.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// Whom a client's certificate names at a time. It was verified in the handshake.

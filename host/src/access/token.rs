@@ -12,6 +12,12 @@ const BYTES: usize = 32;
 /// A new token. It is shown once.
 pub struct Token(String);
 
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(TOKEN_PREFIX)
+    }
+}
+
 impl Token {
     /// A token from the system's entropy.
     ///
@@ -30,7 +36,7 @@ impl Token {
 }
 
 /// SHA-256 of a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {

@@ -365,6 +365,15 @@ impl Observer {
         followed.filter_map(|(id, followed)| look(followed, in_force.get(id)?)).collect()
     }
 
+    /// Calls `look` with the experiments that were analysed, or with the one of an id, and with the last
+    /// analysis of each: nothing is computed anew.
+    pub fn each_analysed<T>(&self, id: Option<&str>, mut look: impl FnMut(&Observed, &Analysis) -> T) -> Vec<T> {
+        let following = self.following.lock();
+        let followed = following.groups.first().into_iter().flat_map(|group| &group.by_id);
+        let asked = followed.filter(|(known, _)| id.is_none_or(|id| ***known == *id));
+        asked.filter_map(|(_, followed)| Some(look(&followed.observed, followed.analysis.as_ref()?.last()))).collect()
+    }
+
     /// Reads new rows, and calls `look` with one experiment as it is in force now.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use serin_core::Name;
 use super::body::discard;
 use super::error::ProblemType;
 use super::{Peer, Problem, Service};
-use crate::access::{Identity, Role, TOKEN_PREFIX};
+use crate::access::{Access, Identity, Role, Session, TOKEN_PREFIX};
 use crate::ledger::AuditEntry;
 use crate::telemetry::Metrics;
 
@@ -69,8 +69,28 @@ const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, "/v1/decisions", Need::Audited(Role::Audit, "records.list")),
     (Method::GET, "/v1/decisions/{id}", Need::Audited(Role::Audit, "record.read")),
     (Method::POST, "/v1/decisions/{id}/replay", Need::Audited(Role::Audit, "record.replay")),
+    (Method::GET, "/v1/decisions/{id}/outcomes", Need::Audited(Role::Audit, "record.outcomes")),
     (Method::GET, "/v1/features/{view}/{entity}", Need::Audited(Role::Audit, "features.read")),
     (Method::GET, "/v1/audit", Need::Audited(Role::Audit, "audit.read")),
+    // The console's pages: as what they show and do.
+    (Method::GET, "/", Need::Of(Role::Read)),
+    (Method::GET, "/experiments", Need::Of(Role::Read)),
+    (Method::GET, "/experiments/{id}", Need::Of(Role::Read)),
+    (Method::GET, "/experiments/{id}/{command}", Need::Of(Role::Read)),
+    (Method::POST, "/experiments/{id}/{command}", Need::Command),
+    (Method::GET, "/freeze", Need::Of(Role::Read)),
+    (Method::POST, "/freeze", Need::Audited(Role::Operate, "experiments.freeze")),
+    (Method::GET, "/plugins", Need::Of(Role::Read)),
+    (Method::GET, "/models", Need::Of(Role::Read)),
+    (Method::GET, "/features", Need::Of(Role::Read)),
+    (Method::GET, "/decisions", Need::Audited(Role::Audit, "records.list")),
+    (Method::GET, "/decisions/{id}", Need::Audited(Role::Audit, "record.read")),
+    (Method::POST, "/decisions/{id}/replay", Need::Audited(Role::Audit, "record.replay")),
+    (Method::GET, "/console/live", Need::Of(Role::Read)),
+    (Method::GET, "/console/{file}", Need::Nothing),
+    (Method::GET, "/sign-in", Need::Nothing),
+    (Method::POST, "/sign-in", Need::Nothing),
+    (Method::POST, "/sign-out", Need::Nothing),
 ];
 
 impl Need {
@@ -277,22 +297,41 @@ fn without_tokens(text: &str) -> String {
     parts.fold(first, |text, part| text + TOKEN_PREFIX + part.trim_start_matches(|c: char| c.is_ascii_hexdigit()))
 }
 
+/// A session of the console, as an extension of a request. Nothing but the console's own routes puts it
+/// there, so a cookie is no credential of the JSON API.
+#[derive(Debug, Clone)]
+pub(super) struct SignedIn(pub(super) Session);
+
+/// Whom a request's credential names: its token, its session, or its client certificate.
+fn named(access: &Access, now_ms: u64, request: &Request) -> Result<Arc<Identity>, Refusal> {
+    let extensions = request.extensions();
+    let certificate = extensions.get::<Peer>().and_then(|peer| peer.certificate.as_ref());
+    let identity = match (token(request)?, extensions.get::<SignedIn>(), certificate) {
+        (Some(token), ..) => access.of_token(token, now_ms),
+        (None, Some(SignedIn(session)), _) => Ok(Arc::clone(&session.identity)),
+        (None, None, Some(certificate)) => access.of_certificate(&certificate.dns_names, now_ms),
+        (None, None, None) => {
+            let detail = "a credential is needed: 'authorization: Bearer TOKEN'";
+            return Err(unauthorized("no-credential", detail));
+        }
+    };
+    identity.map_err(|error| unauthorized(error.reason(), error.to_string()))
+}
+
+/// Who asks now, by the same credential as before; none where it is not accepted any more.
+pub(super) fn named_now(service: &Service, request: &Request) -> Option<Option<Arc<Identity>>> {
+    match service.access.current() {
+        None => Some(None),
+        Some(access) => named(&access, service.clock.now_ms(), request).ok().map(Some),
+    }
+}
+
 /// Whom a request's credential names, if that one may ask for this.
 fn admit(service: &Service, need: Option<Need>, address: IpAddr, request: &Request) -> Result<Caller, Problem> {
     let access = if need == Some(Need::Nothing) { None } else { service.access.current() };
     let Some(access) = access else { return Ok(Caller { identity: None, address }) };
-    let now_ms = service.clock.now_ms();
     let unknown = |refusal: Refusal| refuse(service, address, None, refusal.reason, refusal.problem());
-    let token = token(request).map_err(unknown)?;
-    let identity = match (token, request.extensions().get::<Peer>().and_then(|peer| peer.certificate.as_ref())) {
-        (Some(token), _) => access.of_token(token, now_ms),
-        (None, Some(certificate)) => access.of_certificate(&certificate.dns_names, now_ms),
-        (None, None) => {
-            let detail = "a credential is needed: 'authorization: Bearer TOKEN'";
-            return Err(unknown(unauthorized("no-credential", detail)));
-        }
-    };
-    let identity = identity.map_err(|error| unknown(unauthorized(error.reason(), error.to_string())))?;
+    let identity = named(&access, service.clock.now_ms(), request).map_err(unknown)?;
     let refused = |problem| refuse(service, address, Some(&identity.name), ROLE, problem);
     let Some(need) = need else { return Err(refused(forbidden(ROLE, "nobody may ask for this"))) };
     match need.role(request.uri().path()).filter(|role| !identity.may(*role)) {
@@ -314,7 +353,13 @@ fn note_refusal(service: &Service, caller: &Caller, answer: &Response) {
 }
 
 /// Counts a refusal; too many of them are told to wait.
-fn refuse(service: &Service, address: IpAddr, who: Option<&str>, reason: &'static str, problem: Problem) -> Problem {
+pub(super) fn refuse(
+    service: &Service,
+    address: IpAddr,
+    who: Option<&str>,
+    reason: &'static str,
+    problem: Problem,
+) -> Problem {
     Metrics::count(&service.metrics.access_refused, reason);
     match service.access.refuse(reason, address, who, service.clock.now_ms()) {
         Some(seconds) => {

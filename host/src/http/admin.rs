@@ -80,7 +80,7 @@ impl From<Signer> for WireSigner {
 }
 
 /// Why a version serves that a start would not find as it is.
-fn why(is_stale: bool, unsigned: Option<String>) -> Option<String> {
+pub(super) fn why(is_stale: bool, unsigned: Option<String>) -> Option<String> {
     let gone = "its file is gone, or is another one now; it is served from the archive until nothing names it";
     let why: Vec<String> = is_stale.then(|| gone.to_owned()).into_iter().chain(unsigned).collect();
     (!why.is_empty()).then(|| why.join("; "))
@@ -123,12 +123,14 @@ pub(super) fn within_bytes<T: Serialize>(
 }
 
 /// The deployment in force, and what of the files is not.
-pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serde_json::Value> {
+pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Result<Json<serde_json::Value>, Problem> {
     let (deployment, status) = (service.deployment.load(), service.status.load());
     let mut points: Vec<_> = deployment.points.values().collect();
     points.sort_by_key(|point| point.name.clone());
     let loading = service.folder.loading();
-    Json(json!({
+    let shared = Arc::clone(&service);
+    let served = service.lanes.compute(move || shared.traffic.served(&shared.metrics)).await?;
+    Ok(Json(json!({
         "generation": deployment.generation,
         "config_error": status.config_error,
         "restart_required": status.restart_required,
@@ -145,14 +147,16 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Json<serd
             "digest": point.strategy.as_ref().map(|arm| arm.plugin.id.digest.to_string()),
             "unready": point.unready.as_deref().map(|why| with_progress(why, &point.pin, &loading)),
             "experiments": point.experiments.iter().map(|e| e.routed.id.to_string()).collect::<Vec<_>>(),
+            "traffic": served.points.get(&*point.name),
         })).collect::<Vec<_>>(),
         "models": status.models.iter().map(|model| json!({
             "id": model.id, "digest": model.digest, "error": model.error, "stale": model.stale,
             "signer": model.signer, "why": model.unsigned,
         })).collect::<Vec<_>>(),
+        "degraded": served.degraded,
         "requests_in_flight": service.in_flight(),
         "waiting_decisions": service.pool.waiting(),
-    }))
+    })))
 }
 
 /// Why a version is missing, with how far its load is: the deployment's own text has no time, since it
@@ -323,7 +327,8 @@ pub(super) fn sent(service: &Service, bytes: Vec<u8>, content_type: &'static str
     Ok(([(header::CONTENT_TYPE, content_type)], counted(bytes, held)).into_response())
 }
 
-async fn find(service: &Arc<Service>, caller: &Caller, id: String) -> Result<StoredRecord, Problem> {
+/// The stored record of a decision that the caller may read.
+pub(super) async fn find(service: &Arc<Service>, caller: &Caller, id: String) -> Result<StoredRecord, Problem> {
     let found = read(service, move |service, budget| service.ledger.bounded(budget, |ledger| ledger.decision(&id)));
     let found = found
         .await??
@@ -346,11 +351,11 @@ pub(super) async fn decision(
 /// What a replay found.
 #[derive(Serialize)]
 pub struct WireReplay {
-    identical: bool,
-    environmental: u32,
-    differences: Vec<FieldDifference>,
+    pub(super) identical: bool,
+    pub(super) environmental: u32,
+    pub(super) differences: Vec<FieldDifference>,
     /// What of the routing could not be computed again, and why.
-    not_recomputed: Option<String>,
+    pub(super) not_recomputed: Option<String>,
 }
 
 /// Runs a decision again.
@@ -360,10 +365,15 @@ pub(super) async fn replay(
     InPath(id): InPath<String>,
 ) -> Result<Json<WireReplay>, Problem> {
     let stored = find(&service, &caller, id).await?;
+    run_again(&service, stored).await.map(Json)
+}
+
+/// Runs the decision of a record again.
+pub(super) async fn run_again(service: &Arc<Service>, stored: StoredRecord) -> Result<WireReplay, Problem> {
     // Closed only when the host is gone.
     let _place =
         service.replays.acquire().await.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))?;
-    let shared = Arc::clone(&service);
+    let shared = Arc::clone(service);
     let run = move || {
         let service = shared;
         let record = match stored.parse() {
@@ -375,10 +385,10 @@ pub(super) async fn replay(
     let verdict = service.lanes.compute(run).await?;
     match verdict {
         ReplayResult::Identical { environmental, not_recomputed } => {
-            Ok(Json(WireReplay { identical: true, environmental, differences: Vec::new(), not_recomputed }))
+            Ok(WireReplay { identical: true, environmental, differences: Vec::new(), not_recomputed })
         }
         ReplayResult::Different(differences) => {
-            Ok(Json(WireReplay { identical: false, environmental: 0, differences, not_recomputed: None }))
+            Ok(WireReplay { identical: false, environmental: 0, differences, not_recomputed: None })
         }
         ReplayResult::NotReplayable(why) => Err(Problem::new(StatusCode::CONFLICT, "not-replayable", why)),
     }

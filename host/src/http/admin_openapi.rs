@@ -6,6 +6,7 @@
 
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
+use super::consequences::WireConsequences;
 use super::error::{BodyRefusal, ReadRefusal};
 use super::openapi_access::Credentials;
 use super::schemas::{
@@ -35,6 +36,7 @@ use super::{Problem, events, features, service, wire};
         decide,
         show_decision,
         replay,
+        decision_outcomes,
         list_views,
         show_features,
         metrics,
@@ -235,6 +237,14 @@ fn decide() {}
     (status = 410, description = "Its record has expired", body = Problem, content_type = "application/problem+json"),
     ReadRefusal))]
 fn show_decision() {}
+
+/// What came of a decision: whether its result was seen, and outcomes about it and its entities.
+#[utoipa::path(get, path = "/v1/decisions/{id}/outcomes", tag = "decisions", params(("id" = String, Path)), responses(
+    (status = 200, description = "What came of it", body = WireConsequences),
+    (status = 404, description = "No such decision", body = Problem, content_type = "application/problem+json"),
+    (status = 410, description = "The record has expired", body = Problem, content_type = "application/problem+json"),
+    ReadRefusal))]
+fn decision_outcomes() {}
 
 /// Runs a decision again.
 #[utoipa::path(post, path = "/v1/decisions/{id}/replay", tag = "decisions", params(("id" = String, Path)), responses(

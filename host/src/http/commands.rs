@@ -8,6 +8,7 @@ use axum::http::header::IF_MATCH;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use serin_core::Name;
 use serin_core::experiment::Command;
 
 use super::access::{COMMANDS, Caller};
@@ -28,18 +29,24 @@ pub(super) async fn freeze(
     caller: Caller,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
+    let wire: WireCommand = body.parse()?;
+    let motive = motive(&caller, wire.reason, wire.by)?;
+    let paused = freeze_all(&service, &caller, motive).await?;
+    let paused: Vec<&str> = paused.iter().map(|id| &**id).collect();
+    Ok(Json(json!({ "paused": paused })))
+}
+
+/// Pauses every running experiment; the ids of those that were.
+pub(super) async fn freeze_all(service: &Arc<Service>, caller: &Caller, motive: Motive) -> Result<Vec<Name>, Problem> {
     caller.reaches_all("all experiments")?;
-    let motive = body.parse::<WireCommand>()?.motive(&caller)?;
     let specs: Vec<_> =
         service.status.load().experiments.iter().filter_map(|experiment| experiment.spec.clone()).collect();
-    let paused = blocking(&service, move |service| {
+    let paused = blocking(service, move |service| {
         let paused = service.controller.freeze(&specs, &motive);
         (service.reload)();
         paused
     });
-    let paused = paused.await?.map_err(refused)?;
-    let paused: Vec<&str> = paused.iter().map(|id| &**id).collect();
-    Ok(Json(json!({ "paused": paused })))
+    paused.await?.map_err(refused)
 }
 
 fn refused(error: CommandError) -> Problem {
@@ -61,7 +68,8 @@ pub(super) async fn confirm_clock(
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     caller.reaches_all("the host's clock and its readings")?;
-    let motive = body.parse::<WireCommand>()?.motive(&caller)?;
+    let wire: WireCommand = body.parse()?;
+    let motive = motive(&caller, wire.reason, wire.by)?;
     let confirmed = blocking(&service, move |service| service.clock_guard.confirm(&motive.by, &motive.reason)).await?;
     match confirmed {
         Ok(now_ms) => Ok(Json(json!({ "confirmed": rfc3339(now_ms) }))),
@@ -82,16 +90,15 @@ struct WireCommand {
     winner: Option<String>,
 }
 
-impl WireCommand {
-    fn motive(self, caller: &Caller) -> Result<Motive, Problem> {
-        let by = caller.name().map(|name| name.to_string()).or(self.by).unwrap_or_default();
-        for (key, text) in [("reason", &self.reason), ("by", &by)] {
-            if text.trim().is_empty() || text.len() > MAX_TEXT {
-                return Err(Problem::invalid(key, format!("{key}: 1 to {MAX_TEXT} bytes of text are needed")));
-            }
+/// Who acts, and why: whom the credential names, whatever is said.
+pub(super) fn motive(caller: &Caller, reason: String, by: Option<String>) -> Result<Motive, Problem> {
+    let by = caller.name().map(|name| name.to_string()).or(by).unwrap_or_default();
+    for (key, text) in [("reason", &reason), ("by", &by)] {
+        if text.trim().is_empty() || text.len() > MAX_TEXT {
+            return Err(Problem::invalid(key, format!("{key}: 1 to {MAX_TEXT} bytes of text are needed")));
         }
-        Ok(Motive { by, reason: self.reason, evidence: Value::Null })
     }
+    Ok(Motive { by, reason, evidence: Value::Null })
 }
 
 /// Carries out a command; it is in force when this has returned.
@@ -104,12 +111,37 @@ pub(super) async fn command(
 ) -> Result<Json<Value>, Problem> {
     let judged = generation(&headers)?;
     // By the name as it is carried out: a path can be written in several ways.
-    caller.has(if name == "approve" { Role::Approve } else { Role::Operate })?;
+    caller.has(role_of(&name))?;
     let wire: WireCommand = body.parse()?;
-    let request = parse(&name, wire.winner.clone())?;
-    let motive = wire.motive(&caller)?;
-    let status = find(&service, &id)?;
-    reaches(&caller, &status)?;
+    let request = parse(&name, wire.winner)?;
+    let motive = motive(&caller, wire.reason, wire.by)?;
+    carry_out(&service, &caller, id, Order { request, motive, judged, seen: None }).await.map(Json)
+}
+
+/// The role that a command needs.
+pub(super) fn role_of(name: &str) -> Role {
+    if name == "approve" { Role::Approve } else { Role::Operate }
+}
+
+/// A command of a person on an experiment.
+pub(super) struct Order {
+    pub(super) request: Request,
+    pub(super) motive: Motive,
+    /// The generation of the status that it was decided on.
+    pub(super) judged: Option<u64>,
+    /// The digest of the file that the person has seen, where they approve it or decide on its edit.
+    pub(super) seen: Option<String>,
+}
+
+/// Carries out a command; it is in force when this has returned.
+pub(super) async fn carry_out(
+    service: &Arc<Service>,
+    caller: &Caller,
+    id: String,
+    Order { request, motive, judged, seen }: Order,
+) -> Result<Value, Problem> {
+    let status = find(service, &id)?;
+    reaches(caller, &status)?;
     let Some(spec) = status.spec else {
         return Err(Problem::new(
             StatusCode::CONFLICT,
@@ -117,7 +149,12 @@ pub(super) async fn command(
             format!("its file is not applied: {}", status.error.unwrap_or(status.why)),
         ));
     };
-    let done = blocking(&service, move |service| {
+    let of_file = status.pending.as_ref().map_or(&spec.digest, |pending| &pending.spec.digest);
+    if let Some(seen) = seen.filter(|seen| *seen != **of_file) {
+        let detail = format!("the file has changed: it is {of_file} now, not {seen}; look at it again");
+        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "changed", detail));
+    }
+    let done = blocking(service, move |service| {
         match (request, status.pending) {
             (Request::Command(command), _) => service.controller.command(&spec, &command, motive, judged).map(drop),
             // What is approved is the file as it is.
@@ -136,7 +173,7 @@ pub(super) async fn command(
         (service.reload)();
         whole(service, &*service.ledger, &id)
     });
-    done.await?.map(Json)
+    done.await?
 }
 
 /// The generation of the status that a command was decided on, as `If-Match: "7"`.
@@ -154,7 +191,7 @@ fn generation(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
 }
 
 /// What a person asks for.
-enum Request {
+pub(super) enum Request {
     Command(Command),
     /// To approve the file.
     Approve,
@@ -168,7 +205,8 @@ fn nothing_pending() -> Problem {
     Problem::new(StatusCode::CONFLICT, "not-possible", detail)
 }
 
-fn parse(name: &str, winner: Option<String>) -> Result<Request, Problem> {
+/// The command of a name.
+pub(super) fn parse(name: &str, winner: Option<String>) -> Result<Request, Problem> {
     if winner.is_some() && name != "conclude" {
         return Err(Problem::invalid("winner", "winner is for conclude"));
     }

@@ -100,6 +100,7 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"serin\""));
         }
         response.extensions_mut().insert(ProblemType(self.reason().to_owned()));
+        response.extensions_mut().insert(self);
         response
     }
 }

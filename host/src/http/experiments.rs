@@ -13,16 +13,18 @@ use serin_core::experiment::{Experiment, Pin, Status};
 
 use super::access::Caller;
 use super::admin::{MAX_LIST_BYTES, answer, read, rfc3339, sent, with_progress, within_bytes};
+use super::decisions::internal;
+use super::summary::{Summary, summaries, summary};
 use super::wire::InPath;
 use super::{Problem, Service};
 use crate::experiments::{ExperimentState, ExperimentStatus, Seen, read_whole};
 use crate::ledger::{AffectedOutcome, Approval, LedgerReader, Reads};
-use crate::report::{Report, ReportContext};
+use crate::report::{Report, ReportContext, page_policy};
 
 /// Units of one answer.
 const MAX_AFFECTED: u32 = 10_000;
 
-fn as_json(service: &Service, status: &ExperimentStatus) -> Value {
+fn as_json(service: &Service, status: &ExperimentStatus, summary: Option<&Summary>) -> Value {
     let time = |ms: Option<u64>| ms.map(rfc3339);
     let spec = status.spec.as_ref().map(|spec| {
         json!({
@@ -72,6 +74,7 @@ fn as_json(service: &Service, status: &ExperimentStatus) -> Value {
         })),
         "shares": status.spec.as_ref().filter(|spec| spec.allocation.is_some()).map(|spec| status.status.weights(spec)),
         "spec": spec,
+        "summary": summary,
     })
 }
 
@@ -82,7 +85,7 @@ fn pins(spec: &Experiment) -> impl Iterator<Item = (&str, &Pin)> {
 }
 
 /// Why it is in its state; of an artifact that it waits for, how long that has been compiled.
-fn why(service: &Service, status: &ExperimentStatus) -> String {
+pub(super) fn why(service: &Service, status: &ExperimentStatus) -> String {
     let (ExperimentState::Waiting, Some(spec)) = (status.state, &status.spec) else { return status.why.clone() };
     let loading = service.folder.loading();
     let named = pins(spec).map(|(_, pin)| pin).find(|pin| status.why.contains(&pin.to_string()));
@@ -90,7 +93,7 @@ fn why(service: &Service, status: &ExperimentStatus) -> String {
 }
 
 /// What a reader has to know of its evidence, and of the files that it runs from.
-fn warnings(service: &Service, status: &ExperimentStatus) -> Vec<String> {
+pub(super) fn warnings(service: &Service, status: &ExperimentStatus) -> Vec<String> {
     let mut warnings = service.controller.warnings(&status.id);
     let Some(spec) = status.spec.as_ref().filter(|_| status.status.state.takes_units()) else { return warnings };
     let stale = service.folder.stale();
@@ -124,8 +127,10 @@ pub(super) fn reaches(caller: &Caller, status: &ExperimentStatus) -> Result<(), 
 /// Every experiment.
 pub(super) async fn list(State(service): State<Arc<Service>>, caller: Caller) -> Result<Response, Problem> {
     let status = service.status.load_full();
+    let known = read(&service, |service, _| summaries(service)).await?;
     let reached = status.experiments.iter().filter(|status| reaches(&caller, status).is_ok());
-    let (experiments, left_out) = within_bytes(reached.map(|status| as_json(&service, status)))?;
+    let (experiments, left_out) =
+        within_bytes(reached.map(|status| as_json(&service, status, known.get(&*status.id))))?;
     answer(&service, json!({ "experiments": experiments, "left_out": left_out })).await
 }
 
@@ -147,7 +152,7 @@ pub(super) fn whole(service: &Service, ledger: &impl Reads, id: &str) -> Result<
     let status = find(service, id)?;
     let approvals = status.spec.as_ref().map(|spec| service.controller.approvals(ledger, spec)).transpose()?;
     let (approvals, lacks) = approvals.unwrap_or_default();
-    let mut shown = as_json(service, &status);
+    let mut shown = as_json(service, &status, summary(service, id).as_ref());
     let approval =
         |a: Approval| json!({ "at": rfc3339(a.time_ms), "by": a.by, "reason": a.reason, "spec_digest": a.spec_digest });
     shown["approvals"] = approvals.into_iter().map(approval).collect();
@@ -222,17 +227,14 @@ pub(super) async fn report(
     });
     let mut answer = sent(&service, drawn.await???, query.format.content_type())?;
     if let ReportFormat::Html = query.format {
-        answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+        let policy = HeaderValue::from_str(&page_policy()).map_err(|_| internal())?;
+        answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     Ok(answer)
 }
 
-/// A page draws itself with its own styles, and loads and runs nothing.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-                           frame-ancestors 'none'";
-
 /// The report of an experiment; once it has ended, as of its end, or as of now if that is asked for.
-fn report_of(
+pub(super) fn report_of(
     service: &Service,
     ledger: &LedgerReader,
     id: &str,

@@ -76,6 +76,12 @@ impl HostNames {
             return Err(Problem::new(StatusCode::FORBIDDEN, "cross-origin", detail));
         }
         // What a page may send anywhere without asking first is a form or a text.
+        if is_console_form(request) {
+            return match headers.contains_key(header::ORIGIN) {
+                true => Ok(()),
+                false => Err(without_origin()),
+            };
+        }
         if headers.contains_key(header::CONTENT_TYPE) && !is_json(headers) && !is_cloudevents(headers) {
             let detail = "the body has to be JSON, sent with 'content-type: application/json'";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
@@ -115,13 +121,29 @@ pub(super) async fn guard(State(guard): State<Arc<HostNames>>, request: Request,
     };
     let headers = answer.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     // Nothing that is no page of the host's own is drawn as one.
     headers
         .entry(header::CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     answer
+}
+
+/// Whether a request is a form of the console. Those of its own pages carry a key, which is checked where
+/// they are read; the JSON API takes no forms.
+fn is_console_form(request: &Request) -> bool {
+    let is_form = |value: &HeaderValue| {
+        let mime = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        mime.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    };
+    let is_api = request.uri().path().starts_with("/v1/");
+    *request.method() == Method::POST && !is_api && request.headers().get(header::CONTENT_TYPE).is_some_and(is_form)
+}
+
+fn without_origin() -> Problem {
+    let detail = "Origin: a form has to say which page it comes from, as browsers do";
+    Problem::new(StatusCode::FORBIDDEN, "cross-origin", detail)
 }
 
 /// Whom the request is for: its one `Host`, or the target where that names it.

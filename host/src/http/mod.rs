@@ -10,6 +10,8 @@ mod bytes;
 mod cloudevents;
 mod commands;
 mod compress;
+mod consequences;
+mod console;
 mod decisions;
 mod error;
 mod events;
@@ -26,7 +28,9 @@ mod openapi_access;
 mod resolution;
 mod schemas;
 mod service;
+mod summary;
 mod trace;
+mod traffic;
 mod unread;
 mod wire;
 
@@ -82,6 +86,7 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/decisions", get(admin::decisions).post(decisions::decide_admin))
         .route("/v1/decisions/{id}", get(admin::decision))
         .route("/v1/decisions/{id}/replay", post(admin::replay))
+        .route("/v1/decisions/{id}/outcomes", get(consequences::show))
         .route("/v1/outcomes", post(events::outcomes))
         .route("/v1/outcomes/watermarks", post(events::watermarks))
         .route("/v1/features", get(features::list))
@@ -92,6 +97,7 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/audit", get(audit::list))
         .route("/openapi.json", get(openapi::serve_admin))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&service), access::authorize))
+        .merge(console::routes(&service))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))

@@ -9,10 +9,12 @@ use serin_core::record::Record;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::bytes::ByteBudget;
+use super::console::Live;
 use super::key_locks::KeyLocks;
 use super::lanes::Lanes;
+use super::traffic::Traffic;
 use super::{Drain, Problem, ServerSettings};
-use crate::access::AccessControl;
+use crate::access::{AccessControl, Sessions};
 use crate::clock::Clock;
 use crate::decide::{DeploymentSnapshot, Point, Pool, Shadowed, Shadows};
 use crate::experiments::{Controller, Observer};
@@ -90,12 +92,15 @@ pub struct Service {
     pub(super) lanes: Lanes,
     pub(super) bytes: Arc<ByteBudget>,
     pub(super) traces: Arc<Traces>,
+    pub(super) traffic: Traffic,
+    pub(super) sessions: Sessions,
+    pub(super) live: Live,
     shadows: Shadows,
     /// Replays under way: they take instances and cores from decisions.
     pub(super) replays: Semaphore,
     in_flight: Arc<Semaphore>,
     max_concurrent: usize,
-    drain: Arc<Drain>,
+    pub(super) drain: Arc<Drain>,
 }
 
 impl Service {
@@ -121,6 +126,9 @@ impl Service {
             reload: parts.reload,
             shadows: parts.shadows,
             traces: parts.traces,
+            traffic: Traffic::default(),
+            sessions: Sessions::default(),
+            live: Live::default(),
             keys: KeyLocks::default(),
             replays: Semaphore::new(MAX_REPLAYS),
             in_flight: Arc::new(Semaphore::new(parts.max_concurrent)),

@@ -8,6 +8,7 @@ mod bounded;
 mod cells;
 mod checkpoint;
 mod clock_guard;
+mod consequences;
 mod entries;
 mod events;
 mod expiry;
@@ -48,6 +49,7 @@ pub use affected::{AffectedOutcome, AffectedUnit};
 pub use approvals::Approval;
 pub use audit::{AuditEntry, AuditFilter, StoredAuditEntry};
 pub use clock_guard::{ClockGuard, ConfirmError};
+pub use consequences::{Consequence, Consequences};
 pub use events::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use expiry::{Retention, RowsNeeded};
 pub use facts::{

@@ -34,6 +34,9 @@ pub use runtime::Runtime;
 
 use runner::{Caller, Runner};
 
+/// The largest model card that is shown.
+const MAX_CARD: u64 = 64 << 10;
+
 /// Why there are no scores.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
@@ -89,6 +92,12 @@ pub struct Model {
     pub digest: Name,
     /// Names of its inputs, in its own order.
     pub inputs: Vec<Name>,
+    /// Golden rows whose scores were compared.
+    pub golden_rows: usize,
+    /// How far a score may be from the golden one.
+    pub golden_tolerance: f64,
+    /// What its authors say of it: the text file beside it, as of its load.
+    pub card: Option<String>,
     runner: Runner,
     outcomes: Outcomes,
 }
@@ -113,6 +122,9 @@ impl Model {
         Ok(Self {
             digest: crate::digest::digest(&files.onnx).into(),
             inputs: golden.inputs.iter().map(|i| Name::from(i.as_str())).collect(),
+            golden_rows: golden.rows.len(),
+            golden_tolerance: golden.tolerance,
+            card: card(&files.path),
             runner: Runner::new(runtime.clone(), shared),
             outcomes: Outcomes::of(&runtime.metrics, &id),
             id,
@@ -167,6 +179,11 @@ impl Model {
     /// Whether a decision may wait for this model for as long as it has time.
     pub fn is_slow(&self) -> bool {
         self.runner.is_slow()
+    }
+
+    /// Whether its runs ended too late again and again.
+    pub fn is_resting(&self) -> bool {
+        self.runner.is_resting()
     }
 
     /// How many decisions may wait for this model at a time.
@@ -273,6 +290,11 @@ impl Outcomes {
 
 /// The models of a deployment.
 pub type ModelSet = HashMap<ModelId, Arc<Model>>;
+
+/// The model card beside a model's file, `NAME.md`; none where it is not there or not a text.
+fn card(model: &Path) -> Option<String> {
+    crate::files::read_text(&model.with_extension("md"), MAX_CARD).ok()
+}
 
 /// The golden file beside a model's file: `NAME.golden.json`.
 pub fn golden_path(model: &Path) -> std::path::PathBuf {

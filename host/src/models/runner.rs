@@ -62,6 +62,11 @@ impl Runner {
         Self { shared, runtime, places, breaker: ModelBreaker::default(), age, queue, jobs, started: OnceLock::new() }
     }
 
+    /// Whether its runs ended too late again and again.
+    pub fn is_resting(&self) -> bool {
+        self.breaker.is_open()
+    }
+
     /// Whether a decision may wait for this model for as long as it has time.
     pub fn is_slow(&self) -> bool {
         self.shared.pace.is_slow()

@@ -42,6 +42,13 @@ impl VersionBreaker {
         Ok(())
     }
 
+    /// Why no run begins; none where runs begin.
+    pub fn is_open(&self, now_ms: u64) -> Option<String> {
+        let runs = self.0.lock();
+        let is_open = runs.costly >= COSTLY && now_ms < runs.rests_until_ms;
+        is_open.then(|| format!("{COSTLY} runs in a row ended without fuel or time"))
+    }
+
     /// Notes how a run ended.
     pub fn note(&self, outcome: &Outcome, now_ms: u64) {
         let is_costly =

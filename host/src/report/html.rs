@@ -1,12 +1,24 @@
 //! A report as one page that needs nothing else, and reads well printed: the verdict first, then its evidence.
 
+use ct_codecs::{Base64, Encoder as _};
 use maud::{Markup, PreEscaped, html};
 
 use super::feeds;
 use super::formatting::{self, p_is};
 use super::{Report, ReportedMetric, SinceEnd, SinceShip, plots, tables};
 
-const STYLE: &str = include_str!("page.css");
+/// The style sheet of a report's page.
+pub const STYLE: &str = include_str!("page.css");
+
+/// The content security policy of a report's page: it draws itself with its own style sheet, and loads
+/// and runs nothing.
+pub fn page_policy() -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
+    let hash = Base64::encode_to_string(hash).unwrap_or_default();
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
 
 impl Report {
     /// The report as a page of HTML.
@@ -30,6 +42,20 @@ impl Report {
             }
         };
         page.into_string()
+    }
+
+    /// The parts of the page below its heading, each with its name, for a page that has more than them.
+    pub fn sections(&self) -> Vec<(&'static str, Markup)> {
+        let history = plots::History::of(self);
+        let since_end = html! { @for line in self.since_end.iter().flat_map(SinceEnd::lines) { p { (line) } } };
+        vec![
+            ("verdict", html! { (self.verdict_section()) (since_end) }),
+            ("ramp", html! { (self.ramp_section()) (self.allocation_section()) }),
+            ("scorecard", self.scorecard()),
+            ("progress", self.progress_section()),
+            ("chart", self.chart_section(&history)),
+            ("details", self.details(&history)),
+        ]
     }
 
     fn head(&self) -> Markup {

@@ -126,7 +126,8 @@ impl ReportedMetric {
 }
 
 /// Whether a metric's means are shares of units.
-pub(super) fn is_share(metric: &Metric) -> bool {
+/// Whether a metric's means are shares of units, from 0 to 1.
+pub fn is_share(metric: &Metric) -> bool {
     matches!(&metric.quantity, Quantity::Mean(measure) if measure.aggregate == Aggregate::Any)
 }
 

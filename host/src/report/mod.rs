@@ -26,8 +26,10 @@ pub use allocation::Allocation;
 pub use changes::Change;
 pub use feeds::ReportedFeed;
 pub use groups::{ReportedFairness, ReportedSegment};
-pub use metrics::{ReportedArm, ReportedComparison, ReportedMetric, Shrunken};
+pub use html::{STYLE, page_policy};
+pub use metrics::{ReportedArm, ReportedComparison, ReportedMetric, Shrunken, is_share};
 pub use outlook::{Check, NextStep, Outlook, Progress, Ramp, RampStep};
+pub use scorecard::Scale;
 pub use shadow_arms::{ReportedShadow, shadows};
 pub use since_end::{Difference, SinceEnd};
 pub use since_ship::SinceShip;
@@ -39,7 +41,7 @@ use serde_json::Value;
 use serin_core::analysis::{Analysis, ArmVerdict, Decide, GuardrailResult, Observed, analyse, by_segment, warnings};
 use serin_core::experiment::{Experiment, Status, Watched};
 
-use metrics::{is_share, metric};
+use metrics::metric;
 
 use crate::experiments::{HOST, HistoryPoint, counts, evidence};
 use crate::ledger::{LedgerError, Reads, TransitionRow};

@@ -17,7 +17,7 @@ const MOST_MARGINS: f64 = 3.0;
 
 /// A scale that several intervals share.
 #[derive(Debug, Clone, Copy)]
-struct Scale {
+pub struct Scale {
     low: f64,
     high: f64,
 }
@@ -32,7 +32,7 @@ impl Scale {
     }
 
     /// A scale for lifts: the widest ones are cut, so that the narrowest can still be seen.
-    fn of_lifts(intervals: &[[f64; 2]]) -> Self {
+    pub fn of_lifts(intervals: &[[f64; 2]]) -> Self {
         let reach = |[low, high]: &[f64; 2]| low.abs().max(high.abs());
         let narrowest = intervals.iter().map(reach).filter(|reach| *reach > 0.0).fold(f64::INFINITY, f64::min);
         Self::of(intervals, &[0.0], if narrowest.is_finite() { narrowest * MOST } else { 0.0 })
@@ -43,7 +43,7 @@ impl Scale {
     }
 
     /// The interval; an arrow at an end that is beyond the scale.
-    fn draw(self, [low, high]: [f64; 2], middle: Option<f64>, marks: &[f64]) -> Markup {
+    pub fn draw(self, [low, high]: [f64; 2], middle: Option<f64>, marks: &[f64]) -> Markup {
         let [from, to] = [low, high].map(|end| format!("{:.1}", self.x(end)));
         html! {
             svg.scale viewBox={ "0 0 " (WIDTH) " 20" } role="img" aria-label="the interval on the common scale" {

@@ -138,6 +138,11 @@ pub struct KeptAnalysis {
 }
 
 impl KeptAnalysis {
+    /// The analysis as it was cached last.
+    pub fn last(&self) -> &Analysis {
+        &self.analysis
+    }
+
     /// The analysis at `now_ms`: the cached one if no fact was added, no unit has become mature and no
     /// feed has fallen silent since. Also says whether it was computed anew.
     pub fn at<'k>(kept: &'k mut Option<Self>, observed: &Observed, now_ms: u64) -> (&'k Analysis, bool) {

@@ -124,6 +124,7 @@ impl Demo {
         shown(&format!("serin check --config {}/serin.toml: every file is fine", self.stage.dir.display()));
         let host = self.start_host()?;
         shown(&format!("serin serve: up on {}", self.base));
+        shown(&format!("the console: http://{}/", self.admin_address));
         let csv = self.stage.path("borrowers.csv").display().to_string();
         let load = self.serin(&["features", "load", "borrower-profile", &csv])?;
         ensure(load.status.success(), || String::from_utf8_lossy(&load.stderr).into_owned())?;
@@ -172,6 +173,7 @@ impl Demo {
                 record["features"]["borrower-profile"]["values"].as_object().map_or(0, serde_json::Map::len),
                 record["attempts"][0]["fuel"],
             ));
+            shown(&format!("why: http://{}/decisions/{}", self.admin_address, text(&answer["decision_id"])));
             return Ok(());
         }
         Err(Failure("nobody was called by the scoring strategy".to_owned()))
@@ -234,6 +236,7 @@ impl Demo {
             Ok((canary["state"] == "running").then_some(()))
         })?;
         shown(&format!("experiments/{id}.toml: running, phase 1 of 2, four fifths of its half of the borrowers"));
+        shown(&format!("watch it live: http://{}/experiments/{id}", self.admin_address));
         let traffic = Traffic::start(&self.base, 5);
         let aborted = wait_for("the host takes it out", || {
             let canary = self.admin.get(&path)?;
@@ -314,6 +317,7 @@ impl Demo {
         let tally = self.run_until(traffic, |t| t.answered() >= before + 500)?;
         ensure(tally.failed() == 0 && tally.fallbacks() == 0, || format!("answers: {:?}", tally.statuses))?;
         shown(&format!("GET /v1/plugins: {file} failed: {}", error.chars().take(90).collect::<String>()));
+        shown(&format!("the first line of http://{}/ while the file is there", self.admin_address));
         shown(&format!("{} decisions meanwhile, all by the last good version", tally.answered()));
         std::fs::remove_file(self.stage.path(&format!("plugins/{file}")))?;
         Ok(())
@@ -366,12 +370,15 @@ impl Demo {
 
     fn invite(&self) {
         println!(
-            "\nThe host stays up until Ctrl-C. Ask it yourself:\n\n\
+            "\nThe host stays up until Ctrl-C. Its console is at http://{}/ : what needs a person, and how all stands.\n\
+             Why was somebody called? http://{}/decisions says it. Ask it yourself:\n\n\
              curl -s {}/v1/decisions -H 'content-type: application/json' -d '{{\n  \"decision_point\": \"collections-outreach\",\n  \
              \"entities\": {{ \"borrower\": \"b-17\", \"loan\": \"l-17\" }},\n  \"context\": {{ \"days_past_due\": 12, \"channel\": \"sms\" }} }}'\n\n\
              curl -s http://{}/v1/decisions?limit=1     # the whole record of the last decision\n\
              curl -s http://{}/v1/experiments          # the experiments, and how they stand\n\
              curl -s http://{}/metrics\n\nThe deployment is in {}: change a file and watch.",
+            self.admin_address,
+            self.admin_address,
             self.base,
             self.admin_address,
             self.admin_address,

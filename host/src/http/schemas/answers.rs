@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 use crate::http::admin::{WirePlugin, WireSigner};
 use crate::http::audit::WireAuditEntry;
 use crate::http::features::WireView;
+use crate::http::summary::Summary;
+use crate::http::traffic::PointTraffic;
 use crate::http::wire::WireValue;
 
 /// The artifacts.
@@ -60,6 +62,8 @@ pub(in crate::http) struct Deployment {
     durability: Durability,
     decision_points: Vec<DecisionPoint>,
     models: Vec<Model>,
+    /// What was not as it should be in decisions lately, and how often.
+    degraded: HashMap<String, u64>,
     requests_in_flight: u64,
     /// Decisions that wait for a thread.
     waiting_decisions: u64,
@@ -89,6 +93,9 @@ struct DecisionPoint {
     unready: Option<String>,
     /// Ids of the experiments that it routes to.
     experiments: Vec<String>,
+    /// What it served lately; null before its first decision.
+    #[schema(required)]
+    traffic: Option<PointTraffic>,
 }
 
 /// A model.
@@ -157,6 +164,9 @@ pub(in crate::http) struct Experiment {
     /// The spec that is applied.
     #[schema(required)]
     spec: Option<Spec>,
+    /// How it stands, as of the host's last look; null where it takes no units.
+    #[schema(required)]
+    summary: Option<Summary>,
     /// Who approved the spec; of one experiment alone.
     #[schema(nullable = false)]
     approvals: Option<Vec<Approval>>,

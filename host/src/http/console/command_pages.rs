@@ -1,0 +1,266 @@
+//! Commands of people: a page that says what one will do and asks for a reason, and the form that it sends.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::difference;
+use super::experiment::{capital, said};
+use super::page::{Page, see};
+use super::preview::{Effect, effect};
+use super::visitor::{Form, Sent, Visitor};
+use super::words::{digest, encoded, when};
+use crate::experiments::ExperimentStatus;
+use crate::http::admin::read;
+use crate::http::commands::{Order, carry_out, motive, parse, role_of};
+use crate::http::experiments::{find, reaches, report_of};
+use crate::http::wire::InPath;
+use crate::http::{Problem, Service};
+use crate::ledger::{Approval, LedgerReader, Reads as _, TransitionRow};
+
+/// What a confirmation rests on.
+struct Seen {
+    experiment: ExperimentStatus,
+    effect: Effect,
+    approvals: Vec<Approval>,
+    lacks: Option<String>,
+    /// The verdict in words, where it has begun.
+    verdict: Option<String>,
+    /// Changes since the page that was sent.
+    since: Vec<TransitionRow>,
+}
+
+impl Seen {
+    /// Reads the ledger, so not on an async worker.
+    fn read(
+        service: &Service,
+        ledger: &LedgerReader,
+        id: &str,
+        name: &str,
+        judged: Option<u64>,
+    ) -> Result<Self, Problem> {
+        let experiment = find(service, id)?;
+        let effect = effect(service, &experiment, name)?;
+        let spec = experiment.pending.as_ref().map(|pending| &pending.spec).or(experiment.spec.as_ref());
+        let (approvals, lacks) = match spec {
+            Some(spec) => service.controller.approvals(ledger, spec)?,
+            None => Default::default(),
+        };
+        let verdict = report_of(service, ledger, id, &experiment.status, false).ok();
+        let verdict =
+            verdict.map(|report| format!("{}: {}", report.verdict.decision.to_uppercase(), report.verdict.why));
+        let mut since = match judged {
+            Some(_) => ledger.transitions(id)?,
+            None => Vec::new(),
+        };
+        since.retain(|change| judged.is_some_and(|judged| change.generation > judged));
+        Ok(Self { experiment, effect, approvals, lacks, verdict, since })
+    }
+
+    /// The digest of the file that is decided on.
+    fn file(&self) -> Option<&str> {
+        let spec = self.experiment.pending.as_ref().map(|pending| &pending.spec).or(self.experiment.spec.as_ref());
+        spec.map(|spec| &*spec.digest)
+    }
+}
+
+async fn seen(service: &Arc<Service>, id: &str, name: &str, judged: Option<u64>) -> Result<Seen, Problem> {
+    let (id, name) = (id.to_owned(), name.to_owned());
+    let seen = read(service, move |service, budget| {
+        service.ledger.bounded(budget, |ledger| Ok(Seen::read(service, ledger, &id, &name, judged)))
+    });
+    seen.await??
+}
+
+/// `GET /experiments/{id}/{command}`.
+pub async fn confirm(
+    State(service): State<Arc<Service>>,
+    visitor: Visitor,
+    InPath((id, name)): InPath<(String, String)>,
+) -> Result<Response, Problem> {
+    parse(&name, (name == "conclude").then(String::new))?;
+    visitor.caller.has(role_of(&name))?;
+    reaches(&visitor.caller, &find(&service, &id)?)?;
+    let seen = seen(&service, &id, &name, None).await?;
+    Ok(drawn(&visitor, &seen, &name, &Typed::default(), None, StatusCode::OK))
+}
+
+/// What a person had typed.
+#[derive(Default)]
+struct Typed {
+    reason: String,
+    by: String,
+    winner: String,
+}
+
+impl Typed {
+    fn of(form: &Form) -> Self {
+        let text = |key: &str| form.text(key).to_owned();
+        Self { reason: text("reason"), by: text("by"), winner: text("winner") }
+    }
+}
+
+/// `POST /experiments/{id}/{command}`.
+pub async fn carry(
+    State(service): State<Arc<Service>>,
+    InPath((id, name)): InPath<(String, String)>,
+    Sent { visitor, form }: Sent,
+) -> Result<Response, Problem> {
+    // By the name as it is carried out: a path can be written in several ways.
+    visitor.caller.has(role_of(&name))?;
+    reaches(&visitor.caller, &find(&service, &id)?)?;
+    let (typed, judged) = (Typed::of(&form), form.number("generation"));
+    let done = match judged {
+        Some(judged) => {
+            let result = order(&visitor, &name, &typed, judged, &form);
+            match result {
+                Ok(order) => carry_out(&service, &visitor.caller, id.clone(), order).await,
+                Err(problem) => Err(problem),
+            }
+        }
+        None => Err(Problem::invalid("generation", "generation: the form has to say which status it was decided on")),
+    };
+    // Whoever sent it looks at it next.
+    service.live.forget();
+    let problem = match done {
+        Ok(_) => return Ok(see(&format!("/experiments/{}", encoded(&id)))),
+        Err(problem) => problem,
+    };
+    let seen = seen(&service, &id, &name, judged).await?;
+    let mut page = drawn(&visitor, &seen, &name, &typed, Some(&problem), problem.status());
+    page.extensions_mut().insert(crate::http::error::ProblemType(problem.reason().to_owned()));
+    Ok(page)
+}
+
+fn order(visitor: &Visitor, name: &str, typed: &Typed, judged: u64, form: &Form) -> Result<Order, Problem> {
+    let winner = (name == "conclude").then(|| typed.winner.clone());
+    let request = parse(name, winner)?;
+    let by = Some(typed.by.clone()).filter(|by| !by.is_empty());
+    let motive = motive(&visitor.caller, typed.reason.clone(), by)?;
+    let seen = matches!(name, "approve" | "amend").then(|| form.text("file").to_owned());
+    Ok(Order { request, motive, judged: Some(judged), seen })
+}
+
+fn drawn(
+    visitor: &Visitor,
+    seen: &Seen,
+    name: &str,
+    typed: &Typed,
+    problem: Option<&Problem>,
+    status: StatusCode,
+) -> Response {
+    let (id, effect) = (&seen.experiment.id, &seen.effect);
+    let is_file = matches!(name, "approve" | "amend");
+    let title = format!("{} {id}", capital(name));
+    let body = html! {
+        p { a href={ "/experiments/" (encoded(id)) } { "\u{2190} " (id) } }
+        h1 { (title) }
+        @if let Some(problem) = problem { (refused(problem, &seen.since)) }
+        @else if let Some(why) = &effect.refused { p.refused role="alert" { b { "Not possible as it stands: " } (why) } }
+        section.effect {
+            p.headline { (effect.headline) }
+            ul { @for line in &effect.follows { li { (line) } } }
+            @if let Some(verdict) = &seen.verdict { p { "The evidence now: " (verdict) } }
+            @if let Some(lacks) = &seen.lacks { p { "Approvals: " (lacks) } }
+        }
+        (form(visitor, seen, name, typed))
+        @if is_file { (approvals(&seen.approvals)) (file(&seen.experiment)) }
+    };
+    Page { status, title: &title, place: "/experiments", visitor, live: None, body }.answer()
+}
+
+/// Why it was refused, in the words of the JSON API; and what has changed meanwhile, by whom.
+fn refused(problem: &Problem, since: &[TransitionRow]) -> Markup {
+    html! {
+        section.refused role="alert" {
+            p { b { (problem.title) ": " } (problem.detail) }
+            @if problem.status == 412 && !since.is_empty() {
+                p { "Since you looked:" }
+                ul { @for change in since { li { (said(change)) } } }
+                p { "Nothing of yours was done. What it would do now is below." }
+            }
+        }
+    }
+}
+
+fn form(visitor: &Visitor, seen: &Seen, name: &str, typed: &Typed) -> Markup {
+    let experiment = &seen.experiment;
+    let path = format!("/experiments/{}", encoded(&experiment.id));
+    html! {
+        form.command method="post" action={ (path) "/" (name) } {
+            input type="hidden" name="form_key" value=(visitor.form_key);
+            input type="hidden" name="generation" value=(experiment.status.generation);
+            @if let Some(file) = seen.file() { input type="hidden" name="file" value=(file); }
+            @if name == "conclude" {
+                label { "Winner "
+                    select name="winner" required {
+                        option value="" { "choose an arm" }
+                        @for arm in experiment.spec.iter().flat_map(|spec| &spec.arms) {
+                            option value=(arm.name) selected[*arm.name == *typed.winner] { (arm.name) " (" (arm.strategy) ")" }
+                        }
+                    }
+                }
+            }
+            (who_and_why(visitor, &typed.by, &typed.reason))
+            p { button.primary { (capital(name)) } " " a.button href=(path) { "Cancel" } }
+        }
+    }
+}
+
+/// The fields for who acts and why.
+pub fn who_and_why(visitor: &Visitor, by: &str, reason: &str) -> Markup {
+    html! {
+        @if let Some(name) = &visitor.name { p { "Recorded as done by " b { (name) } "." } }
+        @else { label { "Your name, which is recorded " input name="by" value=(by) required maxlength="200" autocomplete="username"; } }
+        label { "Reason, which is recorded " textarea name="reason" required maxlength="1000" rows="3" { (reason) } }
+    }
+}
+
+fn approvals(approvals: &[Approval]) -> Markup {
+    html! {
+        @if !approvals.is_empty() {
+            section {
+                h2 { "Approvals so far" }
+                ul { @for given in approvals {
+                    li { (when(given.time_ms)) " " b { (given.by) } ": \u{201c}" (given.reason) "\u{201d}, of file " (digest(&given.spec_digest)) }
+                } }
+            }
+        }
+    }
+}
+
+/// What differs in the file, or all of it where nothing is in force yet.
+fn file(experiment: &ExperimentStatus) -> Markup {
+    let in_force = experiment.spec.as_ref();
+    html! {
+        section {
+            @if let Some(pending) = &experiment.pending {
+                h2 { "What the edit changes" }
+                table.cards.stack {
+                    thead { tr { th scope="col" { "key" } th scope="col" { "now" } th scope="col" { "edited" } th scope="col" { "effect" } } }
+                    tbody {
+                        @for change in &pending.changes {
+                            @let shown = serde_json::to_value(change).unwrap_or_default();
+                            tr {
+                                th scope="row" { code { (shown["key"].as_str().unwrap_or_default()) } }
+                                td data-label="now" { (shown["old"].as_str().unwrap_or("-")) }
+                                td data-label="edited" { (shown["new"].as_str().unwrap_or("-")) }
+                                td data-label="effect" { (shown["effect"].as_str().unwrap_or_default()) }
+                            }
+                        }
+                    }
+                }
+                (difference::drawn(in_force.map_or("", |spec| &spec.text), &pending.spec.text))
+            } @else if let Some(spec) = in_force {
+                h2 { "The file: " (experiment.file) ", " (digest(&spec.digest)) }
+                @if !spec.guardrails.is_empty() {
+                    ul { @for rail in &spec.guardrails { li { b { (rail.name) } ": " (rail.meaning(spec)) } } }
+                }
+                pre { (spec.text) }
+            }
+        }
+    }
+}

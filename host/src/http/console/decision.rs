@@ -1,0 +1,241 @@
+//! One decision: what was known, how it was routed, what was drawn and why, and what came of it.
+
+use maud::{Markup, html};
+use serin_core::record::{Attempt, Candidate, FeatureRow, Outcome, Record, RowStatus, ScoreRecord};
+
+use super::words::{self, Tone, badge, digest, percent, served_by, span, value, when};
+use crate::http::Problem;
+use crate::http::admin::WireReplay;
+use crate::ledger::Consequences;
+
+/// The page but for the unit's other decisions.
+pub fn drawn(record: &Record, replay: &Markup, came_of_it: &Consequences) -> Markup {
+    html! {
+        (answer(record))
+        section { h2 { "Replay" } (replay) }
+        (known(record))
+        (routing(record))
+        section {
+            h2 { "What the strategies proposed" }
+            @if record.attempts.is_empty() { p { "None ran." } }
+            @for attempt in &record.attempts { (attempted(record, attempt)) }
+        }
+        (consequences(came_of_it))
+        section {
+            h2 { "In full" }
+            p { a href={ "/v1/decisions/" (words::encoded(&record.decision_id)) } { "The record as JSON" } ", "
+                a href={ "/v1/decisions/" (words::encoded(&record.decision_id)) "/outcomes" } { "what came of it" } "." }
+        }
+    }
+}
+
+fn answer(record: &Record) -> Markup {
+    let answer = &record.answer;
+    html! {
+        h1 { (answer.action)
+            @if let Some(unit) = record.unit() { " for " (unit.kind) " " (unit.id) }
+        }
+        p.facts {
+            span { (when(record.time_ms)) } " " span { "at " b { (record.decision_point) } } " "
+            span { "served by " (served_by(answer.served_by)) } " "
+            @if let Some(strategy) = &answer.strategy { span { (strategy.name) "@" (strategy.version) " " (digest(&strategy.digest)) } " " }
+            span { "drawn with probability " b { (percent(answer.propensity)) } } " "
+            span { "id " code { (record.decision_id) } }
+        }
+        section.reasons {
+            h2 { "Why, as it can be told" }
+            @if answer.reasons.is_empty() {
+                @if let Some(why) = &record.routing.excluded { p { "No strategy decides about this one: " (why) "." } }
+                @else { p { "The strategy gave no reasons." } }
+            }
+            ul { @for reason in &answer.reasons { li { (reason.text) " " span.small { (reason.code) ", weight " (format!("{:.2}", reason.weight)) } } } }
+            @if !answer.parameters.is_empty() {
+                p { "With " @for (at, (name, set)) in answer.parameters.iter().enumerate() { @if at > 0 { ", " } code { (name) } " = " (value(set)) } "." }
+            }
+            @if !answer.degraded.is_empty() {
+                p { (badge(Tone::Warn, "degraded")) " " @for (at, what) in answer.degraded.iter().enumerate() { @if at > 0 { ", " } code { (what) } } }
+            }
+        }
+    }
+}
+
+fn known(record: &Record) -> Markup {
+    html! {
+        section {
+            h2 { "What was known" }
+            table.cards.stack {
+                thead { tr { th scope="col" { "input" } th scope="col" { "value" } th scope="col" { "status" } th scope="col" { "age" } } }
+                tbody {
+                    @for (kind, id) in &record.entities { tr { th scope="row" { code { "entities." (kind) } } td data-label="value" { (id) } td data-label="status" { "of the request" } td data-label="age" {} } }
+                    @for (name, set) in &record.context { tr { th scope="row" { code { "context." (name) } } td data-label="value" { (value(set)) } td data-label="status" { "of the request" } td data-label="age" {} } }
+                    @for (view, row) in &record.features { (features(record, view, row)) }
+                }
+            }
+        }
+    }
+}
+
+fn features(record: &Record, view: &str, row: &FeatureRow) -> Markup {
+    html! {
+        @for (column, known) in row.values.iter() {
+            @let status = match (row.status_of(column), known) {
+                (RowStatus::Missing, _) | (RowStatus::Present, serin_core::value::Value::Missing) => (Tone::Warn, "missing"),
+                (RowStatus::Present, _) => (Tone::Good, "present"),
+                (RowStatus::Stale, _) => (Tone::Warn, "stale"),
+                (RowStatus::Error, _) => (Tone::Bad, "not read"),
+            };
+            tr {
+                th scope="row" { code { (view) "." wbr; (column) } }
+                td data-label="value" { (value(known)) @if status.1 == "stale" { span.small { " (not used)" } } }
+                td data-label="status" { (badge(status.0, status.1)) }
+                td data-label="age" {
+                    @if let Some(at_ms) = row.event_time_of(column) { (span(record.time_ms.saturating_sub(at_ms))) }
+                }
+            }
+        }
+        @if row.values.iter().len() == 0 { tr { th scope="row" { code { (view) } } td data-label="value" {} td data-label="status" { (badge(Tone::Warn, "missing")) } td data-label="age" {} } }
+    }
+}
+
+fn routing(record: &Record) -> Markup {
+    let routing = &record.routing;
+    html! {
+        section {
+            h2 { "How it was routed" }
+            @if let Some(why) = &routing.excluded { p { (badge(Tone::Open, "excluded")) " " (why) } }
+            @if let Some(unit) = &routing.unit {
+                p { (unit.kind) " " b { (unit.id) } " in layer " b { (routing.layer) }
+                    @if let Some(place) = routing.place { ", at place " (format!("{place:.4}")) " of 0 to 1" } "." }
+            } @else { p { "The request names no unit of layer " (routing.layer) ", so no experiment applies." } }
+            @if routing.held_out {
+                p { (badge(Tone::Open, "held out")) " " @if routing.held_out_globally { "by the holdout of all layers" } @else { "by the layer's holdout" } ": in no experiment." }
+            }
+            @if let Some(not) = &routing.not_enrolled {
+                p { "In the slot of " (words::experiment(&not.experiment)) " and not enrolled: " (not.why) "." }
+            }
+            @match &routing.assignment {
+                Some(assignment) => {
+                    p { "Experiment " (words::experiment(&assignment.experiment)) ", arm " b { (assignment.arm) } ", which has a share of "
+                        (percent(assignment.propensity)) "; phase " (assignment.phase) ", coverage " (percent(assignment.coverage)) " of its slot"
+                        @if let Some(batch) = assignment.batch { ", batch " (batch) } "."
+                        @if assignment.forced { " " (badge(Tone::Warn, "forced")) " by hand: in no analysis." }
+                        @if assignment.shipped { " A winner had shipped." }
+                        @if assignment.dropped { " The arm was dropped: the unit had control's strategy." }
+                    }
+                }
+                None => { @if routing.excluded.is_none() { p { "No experiment: the pinned strategy." } } }
+            }
+        }
+    }
+}
+
+fn attempted(record: &Record, attempt: &Attempt) -> Markup {
+    let served = record.answer.strategy.as_ref() == Some(&attempt.strategy);
+    html! {
+        h3 { (attempt.strategy.name) "@" (attempt.strategy.version) " "
+            span.small { (role(attempt)) ", " (attempt.time_us) " \u{b5}s, fuel " (words::grouped(attempt.fuel)) } }
+        (scores(&attempt.scores))
+        @match &attempt.outcome {
+            Outcome::Candidates(candidates) => { (proposed(record, candidates, served)) }
+            Outcome::Refusal { code, message } => { p { (badge(Tone::Open, "declined")) " " code { (code) } " " (message) } }
+            Outcome::Failure { kind, detail } => { p { (badge(Tone::Bad, kind.as_str())) " " (detail) } }
+        }
+        @if !attempt.logs.is_empty() {
+            details { summary { "Log (" (attempt.logs.len()) ")" }
+                ul { @for line in &attempt.logs { li { code { (line.level) } " " (line.message) } } } }
+        }
+    }
+}
+
+fn role(attempt: &Attempt) -> &'static str {
+    match attempt.role {
+        serin_core::record::Role::Arm => "the arm",
+        serin_core::record::Role::Strategy => "the pinned strategy",
+        serin_core::record::Role::FallbackStrategy => "the pinned strategy, in place of the arm",
+        serin_core::record::Role::Shadow => "a shadow arm",
+    }
+}
+
+fn scores(scores: &[ScoreRecord]) -> Markup {
+    html! {
+        @for score in scores {
+            p { "Score of " b { (score.model) } ": "
+                @match (&score.value, &score.error) {
+                    (Some(value), _) => { b { (format!("{value:.4}")) } }
+                    (None, why) => { (badge(Tone::Warn, why.as_deref().unwrap_or("none"))) }
+                }
+            }
+            details { summary { "Its inputs" }
+                p { @for (at, (name, value)) in score.inputs.iter().enumerate() { @if at > 0 { ", " } code { (name) } " " (value) } } }
+        }
+    }
+}
+
+fn proposed(record: &Record, candidates: &[Candidate], served: bool) -> Markup {
+    let answer = &record.answer;
+    let is_drawn = |candidate: &Candidate| {
+        served && candidate.action == answer.action && candidate.parameters == answer.parameters
+    };
+    html! {
+        table.cards.stack {
+            thead { tr { th scope="col" { "candidate" } th.n scope="col" { "probability" } th scope="col" { "parameters" } th scope="col" { "reasons" } } }
+            tbody {
+                @for candidate in candidates {
+                    tr class=[is_drawn(candidate).then_some("drawn")] {
+                        th scope="row" { (candidate.action) @if is_drawn(candidate) { " " (badge(Tone::Good, "drawn")) } }
+                        td.n data-label="probability" { (percent(candidate.probability)) }
+                        td data-label="parameters" { @for (at, (name, set)) in candidate.parameters.iter().enumerate() { @if at > 0 { ", " } code { (name) } " = " (value(set)) } }
+                        td data-label="reasons" { @for (at, reason) in candidate.reasons.iter().enumerate() { @if at > 0 { ", " } (reason.code) " " span.small { (format!("{:.2}", reason.weight)) } } }
+                    }
+                }
+            }
+        }
+        @if served { p.small { "The host drew one with recorded entropy, " (format!("{:.4}", record.entropy.unit())) " of 0 to 1." } }
+    }
+}
+
+/// What a replay found.
+pub fn replayed(result: &Result<WireReplay, Problem>) -> Markup {
+    html! {
+        div.replayed role="status" {
+            @match result {
+                Ok(replay) if replay.identical => {
+                    p { (badge(Tone::Good, "identical")) " It came out the same, byte for byte."
+                        @if replay.environmental > 0 { " " (replay.environmental) " outcomes were the environment's, and are not compared." } }
+                    @if let Some(why) = &replay.not_recomputed { p.small { (why) } }
+                }
+                Ok(replay) => {
+                    p { (badge(Tone::Bad, "different")) " It came out differently:" }
+                    ul { @for difference in &replay.differences { li { code { (difference.field) } ": recorded " code { (difference.recorded) } ", now " code { (difference.replayed) } } } }
+                }
+                Err(problem) => { p { (badge(Tone::Warn, "not replayed")) " " (problem.detail) } }
+            }
+        }
+    }
+}
+
+fn consequences(found: &Consequences) -> Markup {
+    html! {
+        section {
+            h2 { "What came of it" }
+            p { @match found.exposed_ms { Some(at_ms) => { "Its result was seen on " (when(at_ms)) "." } None => { "No exposure was posted." } } }
+            @if found.outcomes.is_empty() { p { "No outcome was posted about it, or about its entities since." } }
+            @else {
+                table.cards.stack {
+                    thead { tr { th scope="col" { "outcome" } th.n scope="col" { "value" } th scope="col" { "when" } th scope="col" { "about" } } }
+                    tbody {
+                        @for outcome in &found.outcomes {
+                            tr {
+                                th scope="row" { (outcome.name) @if let Some(taken) = &outcome.reverses { " " (badge(Tone::Warn, "takes back")) " " (taken) } }
+                                td.n data-label="value" { @if let Some(value) = outcome.value { (value) } @else { "-" } }
+                                td data-label="when" { @if let Some(at_ms) = outcome.at_ms { (when(at_ms)) } @else { "-" } }
+                                td data-label="about" { (outcome.entity.as_deref().unwrap_or("this decision")) @if let Some(error) = &outcome.error { " " (error) } }
+                            }
+                        }
+                    }
+                }
+                @if found.is_cut { p.small { "And more, which are not listed." } }
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! An experiment: its report, in the report's order, with what can be done.
+
+use maud::{Markup, html};
+use serin_core::experiment::{Command, State, Status};
+
+use super::listing;
+use super::shelf::Part;
+use super::words::{self, Tone, badge, digest, grouped, percent, when};
+use crate::experiments::ExperimentStatus;
+use crate::http::access::Caller;
+use crate::http::experiments::{find, reaches, report_of, warnings, why};
+use crate::http::summary::summary;
+use crate::http::{Problem, Service};
+use crate::ledger::{LedgerReader, Reads as _, TransitionRow};
+
+/// Changes that are listed.
+const MOST_CHANGES: usize = 100;
+
+/// The page's parts.
+pub fn parts(service: &Service, ledger: &LedgerReader, id: &str, caller: &Caller) -> Result<Vec<Part>, Problem> {
+    let experiment = find(service, id)?;
+    reaches(caller, &experiment)?;
+    let lacks = match &experiment.spec {
+        Some(spec) => service.controller.approvals(ledger, spec)?.1,
+        None => None,
+    };
+    let changes = ledger.transitions(id)?;
+    let mut parts = vec![
+        Part::new("head", head(service, &experiment, lacks.as_deref())),
+        Part::new("commands", commands(service, &experiment, lacks.is_some(), caller)),
+    ];
+    match report_of(service, ledger, id, &experiment.status, false) {
+        Ok(report) => parts.extend(report.sections().into_iter().map(|(name, drawn)| Part::new(name, drawn))),
+        Err(problem) => parts.push(Part::new("verdict", not_reported(&experiment, &problem))),
+    }
+    parts.push(Part::new("changes", history(&changes)));
+    Ok(parts)
+}
+
+/// The name, the state, and what a reader has to know before the numbers.
+fn head(service: &Service, experiment: &ExperimentStatus, lacks: Option<&str>) -> Markup {
+    let spec = experiment.spec.as_deref();
+    let known = summary(service, &experiment.id);
+    html! {
+        h1 { (experiment.id) " " (listing::state(experiment)) }
+        @if let Some(text) = spec.map(|spec| &spec.description).filter(|text| !text.is_empty()) { p { (text) } }
+        p.facts {
+            @if experiment.status.phase > 0 {
+                span { "phase " b { (experiment.status.phase) } } " "
+                span { b { (percent(experiment.status.applied)) } " of its slot" } " "
+            }
+            @if let Some(known) = &known {
+                span { b { (grouped(known.units)) } " units, " (grouped(known.mature)) " mature" } " "
+                @if let Some(pace) = known.units_per_day { span { "about " b { (grouped(pace as u64)) } " new units a day" } " " }
+            }
+            @if let Some(started_ms) = experiment.status.started_ms { span { "started " (when(started_ms)) } " " }
+            @if let Some(ended_ms) = experiment.status.ended_ms { span { "ended " (when(ended_ms)) } " " }
+            @if let Some(spec) = spec {
+                span { "at " (spec.decision_point) } " "
+                @if !spec.owner.is_empty() { span { "owner " b { (spec.owner) } } " " }
+                span { "file " (digest(&spec.digest)) }
+            }
+        }
+        p { (why(service, experiment)) }
+        @if let Some(lacks) = lacks { p { (badge(Tone::Warn, "waits for approval")) " " (lacks) } }
+        @if let Some(error) = &experiment.error { p role="alert" { (badge(Tone::Bad, "file not applied")) " " (experiment.file) ": " (error) } }
+        @for warning in warnings(service, experiment) { p { (badge(Tone::Warn, "warning")) " " (warning) } }
+    }
+}
+
+/// The commands that the status allows, each with a page that says what it will do.
+fn commands(service: &Service, experiment: &ExperimentStatus, lacks: bool, caller: &Caller) -> Markup {
+    let path = format!("/experiments/{}", words::encoded(&experiment.id));
+    let may = |role| caller.has(role).is_ok();
+    let (operate, approve) = (may(crate::access::Role::Operate), may(crate::access::Role::Approve));
+    let names = possible(service, experiment);
+    html! {
+        @if operate || approve {
+            p.commands {
+                @if lacks && approve { a.button.primary href={ (path) "/approve" } { "Review and approve\u{2026}" } " " }
+                @if experiment.pending.is_some() && operate { a.button.primary href={ (path) "/amend" } { "Review the edit\u{2026}" } " " }
+                @if operate {
+                    @for name in names { a.button href={ (path) "/" (name) } { (capital(name)) "\u{2026}" } " " }
+                }
+            }
+        }
+        p.small {
+            a href={ "/v1" (path) } { "as JSON" } ", " a href={ "/v1" (path) "/report?format=html" } { "the report alone" }
+        }
+    }
+}
+
+/// The commands that the status allows, by name.
+fn possible(service: &Service, experiment: &ExperimentStatus) -> Vec<&'static str> {
+    let Some(spec) = &experiment.spec else { return Vec::new() };
+    let now_ms = service.clock.now_ms();
+    let winner = spec.control.clone();
+    let commands = [
+        Command::Start,
+        Command::Promote,
+        Command::Pause,
+        Command::Resume,
+        Command::Conclude { winner },
+        Command::Abort,
+    ];
+    let allowed = commands.into_iter().filter(|command| experiment.status.after(command, spec, now_ms).is_ok());
+    allowed.map(|command| command.as_str()).collect()
+}
+
+/// A command's name as a label begins.
+pub fn capital(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+}
+
+/// What is shown in the report's place.
+fn not_reported(experiment: &ExperimentStatus, problem: &Problem) -> Markup {
+    let is_draft = matches!(experiment.status, Status { state: State::Draft, .. });
+    html! {
+        section id="verdict" {
+            p { @if is_draft { "It has not begun: there is nothing to report yet." } @else { (problem.detail) } }
+            @if let Some(source) = &experiment.source {
+                details open { summary { h2 { "Experiment file" } } pre { (source) } }
+            }
+        }
+    }
+}
+
+/// Every change of its status, the newest first.
+fn history(changes: &[TransitionRow]) -> Markup {
+    html! {
+        @if !changes.is_empty() {
+            details {
+                summary { h2 { "Commands and changes (" (changes.len()) ")" } }
+                ol.changes {
+                    @for change in changes.iter().rev().take(MOST_CHANGES) {
+                        li { (said(change)) }
+                    }
+                }
+                @if changes.len() > MOST_CHANGES { p.small { "and " (changes.len() - MOST_CHANGES) " before them" } }
+            }
+        }
+    }
+}
+
+/// A change as a line.
+pub fn said(change: &TransitionRow) -> Markup {
+    html! {
+        (when(change.time_ms)) " " b { (change.command) } " by " b { (change.by) } ": \u{201c}" (change.reason) "\u{201d} "
+        span.small { (change.from) " \u{2192} " (change.to) ", phase " (change.phase) }
+    }
+}

@@ -1,0 +1,150 @@
+//! Commands on pages: what they will do is shown first, and they are refused in the words of the API.
+
+use serde_json::json;
+
+use super::{BOUND, Browser, admit, outreach, state, watched};
+use crate::support::{Host, eventually};
+
+const AT: &str = "/experiments/outreach-score";
+
+#[test]
+fn a_command_says_what_it_will_do_asks_for_a_reason_and_is_recorded() {
+    let deployment = watched();
+    let host = Host::start(&deployment).ready();
+    (0..40).for_each(|i| drop(host.decide(&outreach(&format!("b-{i}")))));
+    let browser = Browser::of(&host);
+    let page = browser.page(AT);
+    for command in ["promote", "pause", "abort", "conclude"] {
+        assert!(page.contains(&format!("{AT}/{command}\"")), "{command}: {page}");
+    }
+    assert!(!page.contains(&format!("{AT}/start\"")) && !page.contains(&format!("{AT}/resume\"")), "{page}");
+    let promote = browser.page(&format!("{AT}/promote"));
+    assert!(promote.contains("promote: coverage 20 % to 100 %") && promote.contains("Step 2 of 2"), "{promote}");
+    assert_eq!(state(&host), "running", "to look is not to act");
+
+    let without = browser.submit(&format!("{AT}/promote"), &[("by", "ann"), ("reason", " ")]);
+    assert_eq!(without.status, 422, "{}", without.text);
+    assert!(without.text.contains("reason: 1 to 1024 bytes of text are needed"), "{}", without.text);
+    let done = browser.submit(&format!("{AT}/promote"), &[("by", "ann"), ("reason", "looks <b>well</b>")]);
+    assert_eq!((done.status, &*done.headers["location"]), (303, AT), "{}", done.text);
+    let shown = host.admin.get("/v1/experiments/outreach-score").json();
+    let last = shown["history"].as_array().and_then(|all| all.last()).expect("a change");
+    assert_eq!(
+        (&last["command"], &last["by"], &last["reason"]),
+        (&json!("promote"), &json!("ann"), &json!("looks <b>well</b>"))
+    );
+    let page = browser.page(AT);
+    assert!(page.contains("looks &lt;b&gt;well&lt;/b&gt;") && page.contains("<b>100 %</b> of its slot"), "{page}");
+
+    // In the words of the API.
+    let refused = browser.submit(&format!("{AT}/promote"), &[("by", "ann"), ("reason", "more")]);
+    let said = host.admin.post("/v1/experiments/outreach-score/promote", &json!({ "reason": "more", "by": "ann" }));
+    let detail = said.json()["detail"].as_str().expect("a detail").to_owned();
+    assert_eq!((refused.status, said.status), (409, 409));
+    assert!(refused.text.contains(&detail), "{detail}: {}", refused.text);
+    assert!(browser.page(&format!("{AT}/promote")).contains(&detail), "and before it is tried");
+
+    let concluded =
+        browser.submit(&format!("{AT}/conclude"), &[("by", "ann"), ("reason", "done"), ("winner", "nobody")]);
+    assert!(concluded.status == 409 && concluded.text.contains("is not an arm"), "{}", concluded.text);
+    let concluded =
+        browser.submit(&format!("{AT}/conclude"), &[("by", "ann"), ("reason", "done"), ("winner", "score")]);
+    assert_eq!((concluded.status, state(&host)), (303, json!("concluded")), "{}", concluded.text);
+}
+
+#[test]
+fn the_second_of_two_who_press_at_once_is_told_what_the_first_did() {
+    let deployment = watched();
+    let host = Host::start(&deployment).ready();
+    let (first, second) = (Browser::of(&host), Browser::of(&host));
+    let seen = second.page(&format!("{AT}/promote"));
+    let [key, generation] = ["form_key", "generation"].map(|name| super::hidden(&seen, name).expect("a field"));
+    assert_eq!(first.submit(&format!("{AT}/pause"), &[("by", "ann"), ("reason", "strange calls")]).status, 303);
+    let fields = [("form_key", &*key), ("generation", &*generation), ("by", "bob"), ("reason", "all well")];
+    let refused = second.send(&format!("{AT}/promote"), &fields);
+    assert_eq!(refused.status, 412, "{}", refused.text);
+    for said in ["Since you looked", "<b>pause</b> by <b>ann</b>", "strange calls", "all well"] {
+        assert!(refused.text.contains(said), "{said}: {}", refused.text);
+    }
+    assert_eq!(state(&host), "paused");
+    // The page that told of it can be sent.
+    let generation = super::hidden(&refused.text, "generation").expect("a field");
+    let fields = [("form_key", &*key), ("generation", &*generation), ("by", "bob"), ("reason", "all well")];
+    assert_eq!(second.send(&format!("{AT}/promote"), &fields).status, 303);
+    assert_eq!(state(&host), "running");
+}
+
+#[test]
+fn everything_is_frozen_from_one_page() {
+    let deployment = watched();
+    let host = Host::start(&deployment).ready();
+    let browser = Browser::of(&host);
+    let page = browser.page("/freeze");
+    assert!(page.contains("freeze: pauses 1 running experiment") && page.contains("outreach-score"), "{page}");
+    assert_eq!(browser.submit("/freeze", &[("by", "ann"), ("reason", "an incident")]).status, 303);
+    assert_eq!(state(&host), "paused");
+}
+
+#[test]
+fn an_approval_is_of_the_file_that_was_seen_and_by_whom_may() {
+    let deployment = watched();
+    deployment.edit(
+        "experiments/outreach-score.toml",
+        "id = \"outreach-score\"",
+        "id = \"outreach-score\"\nstart = \"manual\"",
+    );
+    let governance = "\n[governance]\napprovals = 1\napprovers = [\"ann\"]\n";
+    deployment.write("serin.toml", deployment.read("serin.toml") + governance);
+    let ann = admit(&deployment, "ann", "read,approve", &[]);
+    let olga = admit(&deployment, "olga", "read,operate", &[]);
+    let host = Host::start(&deployment).ready();
+    let (mut approver, mut operator) = (Browser::of(&host), Browser::of(&host));
+    assert_eq!((approver.sign_in(&ann).status, operator.sign_in(&olga).status), (303, 303));
+    assert!(approver.page("/").contains("waits for approval"));
+    let path = format!("{AT}/approve");
+    let page = approver.page(&path);
+    assert!(
+        page.contains("0 of 1 approvals")
+            && page.contains("stops the experiment")
+            && page.contains("days_past_due &gt;= 5"),
+        "{page}"
+    );
+    assert_eq!(operator.get(&path).status, 403);
+    assert_eq!(operator.submit(&format!("{AT}/start"), &[("reason", "go")]).status, 409, "it lacks an approval");
+
+    // The file is edited while it is read.
+    let fields: Vec<(&str, String)> =
+        ["form_key", "generation", "file"].map(|name| (name, super::hidden(&page, name).expect("a field"))).into();
+    let before = host.admin.bearing(&olga).get("/v1/experiments/outreach-score").json()["spec"]["digest"].clone();
+    deployment.edit("experiments/outreach-score.toml", "owner = \"collections-science\"", "owner = \"somebody\"");
+    eventually("the edit is read", BOUND, || {
+        let now = host.admin.bearing(&olga).get("/v1/experiments/outreach-score").json()["spec"]["digest"].clone();
+        (now != before).then_some(())
+    });
+    let mut sent: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    sent.push(("reason", "agreed"));
+    let refused = approver.send(&path, &sent);
+    assert!(refused.status == 412 && refused.text.contains("the file has changed"), "{}", refused.text);
+    assert_eq!(approver.submit(&path, &[("reason", "agreed")]).status, 303);
+    assert_eq!(operator.submit(&format!("{AT}/start"), &[("reason", "go"), ("by", "carol")]).status, 303);
+    let shown = host.admin.bearing(&olga).get("/v1/experiments/outreach-score").json();
+    assert_eq!((&shown["approvals"][0]["by"], &shown["history"][0]["by"]), (&json!("ann"), &json!("olga")), "{shown}");
+}
+
+#[test]
+fn an_edit_that_loosens_the_rule_is_shown_line_by_line_and_decided_on() {
+    let deployment = watched();
+    let host = Host::start(&deployment).ready();
+    let browser = Browser::of(&host);
+    deployment.edit("experiments/outreach-score.toml", "max_increase = 0.01", "max_increase = 0.05");
+    let page = eventually("the edit waits", BOUND, || {
+        let page = browser.page(&format!("{AT}/amend"));
+        page.contains("guardrails.failures.max_increase").then_some(page)
+    });
+    assert!(page.contains("class=\"gone\"") && page.contains("max_increase = 0.05"), "{page}");
+    assert!(browser.page("/").contains("edit waits"));
+    assert_eq!(browser.submit(&format!("{AT}/amend"), &[("by", "ann"), ("reason", "too tight")]).status, 303);
+    eventually("it is in force", BOUND, || {
+        host.admin.get("/v1/experiments/outreach-score").json()["pending"].is_null().then_some(())
+    });
+}
