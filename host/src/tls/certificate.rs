@@ -3,7 +3,7 @@
 use rustls::pki_types::CertificateDer;
 use yasna::models::ObjectIdentifier;
 use yasna::tags::TAG_UTCTIME;
-use yasna::{ASN1Result, BERReaderSeq, Tag};
+use yasna::{ASN1Result, BERReaderSeq, Tag, TagClass};
 
 /// The certificate of a client. The handshake has verified it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,31 +64,35 @@ impl Validity {
     }
 }
 
+/// The tag of a certificate's extensions.
+const EXTENSIONS: Tag = Tag { tag_class: TagClass::ContextSpecific, tag_number: 3 };
+
 /// Says whether a certificate may be a CA's: its basic constraints say so. One of the first version of X.509 has
-/// none, and may be.
+/// none, and may be where it is its own issuer.
 pub(super) fn is_authority(der: &CertificateDer<'_>) -> bool {
     let constraints = yasna::parse_der(der, |certificate| {
         certificate.read_sequence(|parts| {
             let constraints = parts.next().read_sequence(|signed| {
                 let version = signed.read_optional(|version| version.read_tagged(Tag::context(0), |v| v.read_u8()))?;
                 // Serial number, algorithm, issuer, dates, subject, key.
-                for _ in 0..6 {
-                    signed.next().read_der()?;
+                let parts: Vec<Vec<u8>> = (0..6).map(|_| signed.next().read_der()).collect::<Result<_, _>>()?;
+                // Unique ids of old, then the extensions.
+                let mut extensions = Vec::new();
+                while let Some(more) = signed.read_optional(|part| match part.lookahead_tag()? {
+                    tag if tag == EXTENSIONS => part.read_tagged(tag, |all| all.collect_sequence_of(extension)),
+                    _ => part.read_der().map(|_| Vec::new()),
+                })? {
+                    extensions.extend(more);
                 }
-                for unique_id in [1, 2] {
-                    signed.read_optional(|id| id.read_tagged_implicit(Tag::context(unique_id), |id| id.read_der()))?;
-                }
-                let extensions = signed
-                    .read_optional(|all| all.read_tagged(Tag::context(3), |all| all.collect_sequence_of(extension)))?;
-                let of_authority = extensions.unwrap_or_default().into_iter().flatten().next();
-                Ok((version.unwrap_or(0), of_authority))
+                let of_authority = extensions.into_iter().flatten().next();
+                Ok((version.unwrap_or(0) == 0 && parts[2] == parts[4], of_authority))
             })?;
             skip_rest(parts)?;
             Ok(constraints)
         })
     });
     match constraints {
-        Ok((version, is_ca)) => is_ca.unwrap_or(version == 0),
+        Ok((is_old_root, is_ca)) => is_ca.unwrap_or(is_old_root),
         // It has been read before: what is unusual in it is no reason to refuse it.
         Err(_) => true,
     }
