@@ -1,4 +1,4 @@
-//! Evaluated flags, as they are sent.
+//! Evaluated flags and why there are none, as they are sent.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,6 @@ use serin_core::value::{Value, ValueType};
 use serin_core::{Name, NameMap};
 use utoipa::ToSchema;
 
-use super::fault::FlagFault;
 use crate::deployment::FlagValue;
 use crate::http::resolution::resolution;
 
@@ -147,6 +146,52 @@ fn value<'a>(record: &'a Record, flag: &FlagValue, fallback: &Name) -> Option<Wi
             WireFlagValue::Object(WireAction { action: &answer.action, parameters: &answer.parameters })
         }
     })
+}
+
+/// OFREP's codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ErrorCode {
+    /// Not JSON.
+    ParseError,
+    /// Nobody to decide about.
+    TargetingKeyMissing,
+    /// The context does not fit the decision point.
+    InvalidContext,
+    /// No such decision point.
+    FlagNotFound,
+    /// Anything else.
+    General,
+}
+
+/// Why a flag has no value.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FlagFault<'a> {
+    /// The decision point.
+    pub(super) key: &'a str,
+    /// The kind of error.
+    #[serde(rename = "errorCode")]
+    pub(super) code: ErrorCode,
+    /// What is wrong, and what would be valid.
+    #[serde(rename = "errorDetails")]
+    pub(super) details: &'a str,
+}
+
+impl<'a> FlagFault<'a> {
+    fn general(key: &'a str, details: &'a str) -> Self {
+        Self { key, code: ErrorCode::General, details }
+    }
+}
+
+/// Why there are no flags.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BulkFault<'a> {
+    /// The kind of error.
+    #[serde(rename = "errorCode")]
+    pub(super) code: ErrorCode,
+    /// What is wrong, and what would be valid.
+    #[serde(rename = "errorDetails")]
+    pub(super) details: &'a str,
 }
 
 /// All flags.

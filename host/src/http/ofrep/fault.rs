@@ -3,57 +3,9 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::answer::FlagResult;
+use super::answer::{BulkFault, ErrorCode, FlagFault, FlagResult};
 use crate::http::{Problem, Service};
-
-/// OFREP's codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ErrorCode {
-    /// Not JSON.
-    ParseError,
-    /// Nobody to decide about.
-    TargetingKeyMissing,
-    /// The context does not fit the decision point.
-    InvalidContext,
-    /// No such decision point.
-    FlagNotFound,
-    /// Anything else.
-    General,
-}
-
-/// Why a flag has no value.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct FlagFault<'a> {
-    /// The decision point.
-    key: &'a str,
-    /// The kind of error.
-    #[serde(rename = "errorCode")]
-    code: ErrorCode,
-    /// What is wrong, and what would be valid.
-    #[serde(rename = "errorDetails")]
-    details: &'a str,
-}
-
-impl<'a> FlagFault<'a> {
-    pub(super) fn general(key: &'a str, details: &'a str) -> Self {
-        Self { key, code: ErrorCode::General, details }
-    }
-}
-
-/// Why there are no flags.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct BulkFault<'a> {
-    /// The kind of error.
-    #[serde(rename = "errorCode")]
-    code: ErrorCode,
-    /// What is wrong, and what would be valid.
-    #[serde(rename = "errorDetails")]
-    details: &'a str,
-}
 
 /// Why there is no answer.
 #[derive(Debug)]

@@ -22,9 +22,9 @@ use super::{Problem, Service};
 use crate::decide::{DecisionRequest, Point};
 use crate::digest::digest_of;
 use crate::traces::Traces;
-use answer::{BulkEvaluation, FlagEvaluation, FlagResult};
+use answer::{BulkEvaluation, BulkFault, FlagEvaluation, FlagFault, FlagResult};
 use context::{EvaluationContext, WireEvaluation};
-use fault::{BulkFault, Fault, FlagFault};
+use fault::Fault;
 
 /// Evaluates one flag: decides, and records the decision.
 #[utoipa::path(post, path = "/ofrep/v1/evaluate/flags/{key}", tag = "ofrep", request_body = WireEvaluation,
