@@ -96,8 +96,9 @@ test("a page that is not there is a page", async () => {
 });
 
 test("the pictures of the README", async () => {
-  const { context, page } = await open({ viewport: { width: 1280, height: 800 } });
-  for (const [name, path] of Object.entries({ overview: "/", experiment: AT })) {
+  const { context, page } = await open();
+  for (const [name, path, height] of [["overview", "/", 880], ["experiment", AT, 1080]]) {
+    await page.setViewportSize({ width: 1280, height });
     await page.goto(origin + path);
     await isLive(page);
     await picture(page, `readme-${name}`);

@@ -281,7 +281,7 @@ impl Play {
     /// The last morning: an edit that waits, a file with a mistake, and the day's first decisions.
     fn end(&mut self, deployment: &Deployment) {
         deployment.edit("experiments/outreach-score.toml", "max_increase = 0.02", "max_increase = 0.03");
-        let wrong = experiment("sms-first", [0.95, 1.0], 0.6, "Text before calling.", "covrage = 0.5");
+        let wrong = experiment("sms-first", [0.95, 1.0], 0.6, "Text before calling.", "coverage = 1.5");
         deployment.write("experiments/sms-first.toml", wrong);
         self.host.reloader.reload();
         self.host.look();

@@ -123,7 +123,7 @@ fn drawn(row: &Row<'_>, scale: Scale) -> Markup {
             td data-label="phase" {
                 @if experiment.status.phase > 0 {
                     (experiment.status.phase)
-                    span.small { " " (percent(experiment.status.applied)) " of its slot" }
+                    span.small { ", " (percent(experiment.status.applied)) " of its slot" }
                     @if let Some(steps) = step { span.small { ", step " (experiment.status.step + 1) " of " (steps) } }
                     @if let Some(day) = day { br; span.small { "day " (day) } }
                 } @else { "-" }
