@@ -249,7 +249,8 @@ pub(super) async fn note(
 ) -> Response {
     let result = match answer.extensions().get::<ProblemType>() {
         Some(ProblemType(reason)) => reason.clone(),
-        None if answer.status().is_success() => "done".to_owned(),
+        // A form that was carried out leads to another page.
+        None if answer.status().is_success() || answer.status().is_redirection() => "done".to_owned(),
         None => answer.status().as_str().to_owned(),
     };
     let who = caller.name().map(|name| name.to_string());
