@@ -78,7 +78,7 @@ impl Host {
     pub fn start_in(deployment: &Deployment, variables: &[(&str, &str)]) -> Self {
         let mut command = command();
         command.envs(variables.iter().copied());
-        Self::spawn(command, &deployment.config(), &[])
+        Self::spawn(command, &deployment.config(), &ANY, &[])
     }
 
     /// As [`Host::start`], with a umask of the shell's notation.
