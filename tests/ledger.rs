@@ -82,6 +82,7 @@ DROP TABLE positions;
 ALTER TABLE outcomes DROP COLUMN identity;
 ALTER TABLE exposures DROP COLUMN identity;
 DROP TABLE audit;
+DROP TABLE audit_expiry;
 PRAGMA user_version = 1;";
 
 #[test]

@@ -82,7 +82,9 @@ impl World {
 
     fn start(&mut self) {
         let host = Host::start(&self.folder).ready();
+        let allowed = self.allowed();
         let mut shared = self.load.shared();
+        shared.allowed.extend(allowed);
         shared.client = Some(host.public.bearing(&TOKENS[1].0));
         // Who was answered finds the decision again, whatever has happened to the host.
         let last = shared.last.clone();

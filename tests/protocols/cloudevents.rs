@@ -43,7 +43,8 @@ fn post(host: &Host, path: &str, body: &Value, header: (&str, &str)) -> Answer {
 
 #[test]
 fn the_sdk_posts_in_all_three_modes_and_an_event_counts_once() {
-    let host = Host::start(&collections()).ready();
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
     let id = decided(&host);
     let outcome = |n: &str, source: &str| {
         json!({
@@ -92,7 +93,8 @@ fn the_sdk_posts_in_all_three_modes_and_an_event_counts_once() {
 
 #[test]
 fn of_a_batch_each_event_that_is_not_valid_is_named_and_the_others_are_stored() {
-    let host = Host::start(&collections()).ready();
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
     let cases = [
         (with("specversion", json!("0.3")), "specversion: is '0.3'; valid: 1.0"),
         (without("specversion"), "specversion: is missing"),
@@ -138,7 +140,8 @@ fn of_a_batch_each_event_that_is_not_valid_is_named_and_the_others_are_stored() 
 
 #[test]
 fn a_body_that_is_no_event_is_refused_as_a_whole() {
-    let host = Host::start(&collections()).ready();
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
     let large = with("data", json!({ "name": "x".repeat(10 << 20) }));
     assert_eq!(post(&host, "/v1/outcomes", &large, ONE).status, 413);
     assert_eq!(post(&host, "/v1/outcomes", &json!([large]), BATCH).status, 413);

@@ -58,8 +58,9 @@ const UNSAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4737-00f067aa0ba902b7-00
 fn a_decision_is_a_trace_with_its_stages_and_the_flag_that_was_evaluated() {
     let collector = Collector::start();
     let url = collector.url.clone();
+    let deployment = collections();
     let host = Host::start_in(
-        &collections(),
+        &deployment,
         &[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &url),
             ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=collections%20eu"),
@@ -136,14 +137,16 @@ fn a_decision_is_a_trace_with_its_stages_and_the_flag_that_was_evaluated() {
 
 #[test]
 fn without_a_collector_nothing_is_made_up_and_with_a_sampler_less_is_sent() {
-    let host = Host::start(&collections()).ready();
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
     let record = host.record(&decided(&host, "b-1", None));
     assert_eq!(record.get("trace_id"), None, "{record}");
     assert_eq!(host.stop(), Some(0));
     let collector = Collector::start();
     let url = format!("{}/v1/traces", collector.url);
     let variables = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*url), ("OTEL_TRACES_SAMPLER", "always_off")];
-    let host = Host::start_in(&collections(), &variables).ready();
+    let deployment = collections();
+    let host = Host::start_in(&deployment, &variables).ready();
     let record = host.record(&decided(&host, "b-1", Some(SAMPLED)));
     assert_eq!(record["trace_id"], &SAMPLED[3..35]);
     let record = host.record(&decided(&host, "b-1", None));
@@ -159,7 +162,8 @@ fn a_collector_that_is_down_costs_traces_and_no_decision() {
     let url = format!("http://{closed}");
     let variables =
         [("OTEL_EXPORTER_OTLP_ENDPOINT", &*url), ("OTEL_BSP_MAX_QUEUE_SIZE", "2"), ("OTEL_BSP_SCHEDULE_DELAY", "1")];
-    let host = Host::start_in(&collections(), &variables).ready();
+    let deployment = collections();
+    let host = Host::start_in(&deployment, &variables).ready();
     eventually("traces are dropped", Duration::from_secs(20), || {
         decided(&host, "b-1", None);
         (host.metric("serin_traces_total{reason=\"dropped\"}") >= 1.0).then_some(())

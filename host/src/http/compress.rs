@@ -84,6 +84,8 @@ fn is_worth_it(answer: &Response) -> bool {
     length.is_some_and(|length| (LEAST..=MOST).contains(&length))
         && is_text
         && mime != "text/event-stream"
+        // Pages show what was searched for beside a form's key: their length would tell about the key.
+        && mime != "text/html"
         && !headers.contains_key(header::CONTENT_ENCODING)
 }
 

@@ -30,6 +30,7 @@ impl Modify for Credentials {
                 for (status, why) in [
                     ("401", "No credential, or one that is not accepted"),
                     ("403", "The credential lacks the role, or its roles are for other decision points"),
+                    ("414", "The path and its query are longer than what the audit notes: 1,024 bytes"),
                     ("429", "Too many requests of this address or identity were refused; see Retry-After"),
                 ] {
                     operation.responses.responses.entry(status.to_owned()).or_insert_with(|| refusal(why).into());

@@ -166,8 +166,8 @@ fn verifier(
     let mut roots = RootCertStore::empty();
     for ca in certificates("client_ca", file, pem)? {
         if !is_authority(&ca) {
-            let why = "holds a certificate that is no CA's, and vouches for nobody; valid: the certificates of the CAs \
-                       that sign those of clients";
+            let why = "is the client_ca, and holds a certificate that is no CA's and vouches for nobody; valid: the \
+                       certificates of the CAs that sign those of clients";
             return Err(refused("client_ca", file, why.to_owned()));
         }
         roots.add(ca).map_err(|error| refused("client_ca", file, format!("cannot be used: {error}")))?;

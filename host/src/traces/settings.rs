@@ -45,7 +45,8 @@ impl Sampler {
         low.copy_from_slice(&trace_id[8..]);
         // 63 bits, as OpenTelemetry's own sampler has it.
         let place = (u64::from_be_bytes(low) >> 1) as f64 / (1_u64 << 63) as f64;
-        place < self.ratio
+        // The last places round up to 1.
+        place < self.ratio || self.ratio >= 1.0
     }
 
     fn parse(name: &str, share: Option<&str>) -> Result<Self, String> {
