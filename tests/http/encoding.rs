@@ -108,7 +108,8 @@ fn answered(answer: ureq::http::Response<ureq::Body>) -> (Option<String>, Option
 
 #[test]
 fn long_answers_are_compressed_as_the_client_asks_and_short_ones_are_not() {
-    let host = Host::start(&collections()).ready();
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let asked = |coding: Option<&str>, url: String, body: Option<&Value>| {
         let answer = match body {

@@ -128,14 +128,14 @@ fn a_flag_is_a_boolean_a_number_or_an_object_as_the_point_says() {
         let is_applied = || (host.metric("serin_reloads_total{reason=\"applied\"}") > applied).then_some(());
         crate::support::eventually("the edit applies", std::time::Duration::from_secs(20), is_applied);
     };
-    reloaded("flag = \"boolean\"", "flag = \"number\"\nflag_parameter = \"months\"");
+    reloaded("must_log\"\nflag = \"boolean\"", "must_log\"\nflag = \"number\"\nflag_parameter = \"months\"");
     let flags = by_both(&host, &json!([asked("integer", json!(0))]));
     assert_eq!(flags[0]["value"], json!(3), "{flags:?}");
     // Without the parameter the client's own default applies.
     let other = json!({ "targetingKey": "b-17", "loan": "l-1", "days_past_due": 12 });
     let flag = evaluate(&host.public, &other).json();
     assert_eq!((flag.get("value"), &flag["reason"]), (None, &json!("TARGETING_MATCH")), "{flag}");
-    reloaded("flag = \"number\"\nflag_parameter = \"months\"", "flag = \"object\"");
+    reloaded("\nflag = \"number\"\nflag_parameter = \"months\"", "\nflag = \"object\"");
     let flags = by_both(&host, &json!([asked("object", json!({}))]));
     assert_eq!(flags[0]["value"], json!({ "action": "hardship_offer", "parameters": { "months": 3 } }), "{flags:?}");
 }
