@@ -82,7 +82,7 @@ screenshots: setup
 bench: release
 	cargo bench --locked -p serin --bench serin
 
-# The same decision in other engines, which are compiled here and nowhere else (some 15 minutes the first time). As JSON
+# The same decision in other engines, which are compiled here and nowhere else. Not run yet. As JSON
 # in $(TARGET)/bench-peers.json.
 bench-peers: release
 	$(abspath $(SERIN)) plugin build --quiet host/benches/peers/strategy
