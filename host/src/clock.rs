@@ -154,6 +154,11 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
+    /// The time since it began, or since its last lap.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
     /// Microseconds since the start or the last lap.
     pub fn lap_us(&mut self) -> u64 {
         let now = Instant::now();

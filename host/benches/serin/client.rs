@@ -14,11 +14,14 @@ use hdrhistogram::Histogram;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
+use rustls::pki_types::ServerName;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::world::Failure;
 
@@ -44,7 +47,12 @@ impl Requests {
         Self(bodies.map(whole).collect())
     }
 
-    fn get(&self, at: usize) -> &[u8] {
+    /// One `GET` of `path`.
+    pub fn get(path: &str) -> Self {
+        Self(vec![format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()])
+    }
+
+    fn at(&self, at: usize) -> &[u8] {
         &self.0[at % self.0.len()]
     }
 }
@@ -86,41 +94,70 @@ impl Load {
     }
 }
 
-struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
+/// What a connection's bytes go through.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Connection {
-    async fn open(address: &str) -> std::io::Result<Self> {
+impl Wire {
+    async fn open(address: &str, tls: Option<&TlsConnector>) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 64 << 10] })
+        let Some(tls) = tls else { return Ok(Self::Plain(stream)) };
+        let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
+        Ok(Self::Tls(Box::new(tls.connect(name, stream).await?)))
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                return stream.flush().await;
+            }
+        };
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match stream.try_write(&bytes[sent..]) {
+                Ok(n) => sent += n,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => stream.writable().await?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 
     /// Not `readable` and `try_read`, which would try in vain before each answer.
-    async fn read(&mut self, from: usize) -> std::io::Result<usize> {
+    async fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
         std::future::poll_fn(|cx| {
-            let mut buffer = ReadBuf::new(&mut self.buffer[from..]);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            let mut buffer = ReadBuf::new(to);
+            ready!(match self {
+                Self::Plain(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+                Self::Tls(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            })?;
             std::task::Poll::Ready(Ok(buffer.filled().len()))
         })
         .await
     }
+}
+
+struct Connection {
+    wire: Wire,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    async fn open(address: &str, tls: Option<&TlsConnector>) -> std::io::Result<Self> {
+        Ok(Self { wire: Wire::open(address, tls).await?, buffer: vec![0; 64 << 10] })
+    }
 
     /// Sends a request and reads its answer; whether that is a 200.
     async fn ask(&mut self, request: &[u8]) -> std::io::Result<bool> {
-        let mut sent = 0;
-        while sent < request.len() {
-            match self.stream.try_write(&request[sent..]) {
-                Ok(n) => sent += n,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.stream.writable().await?,
-                Err(e) => return Err(e),
-            }
-        }
+        self.wire.send(request).await?;
         let mut read = 0;
         loop {
-            match self.read(read).await? {
+            match self.wire.read(&mut self.buffer[read..]).await? {
                 0 => return Err(ErrorKind::UnexpectedEof.into()),
                 n => read += n,
             }
@@ -190,17 +227,32 @@ fn on_one_thread<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
 
 /// A closed loop: each of `connections` sends its next request when it has its answer.
 pub fn closed(address: &str, requests: &Rc<Requests>, connections: usize, lasts: Duration) -> Result<Load, Failure> {
+    closed_over(None, address, requests, connections, lasts)
+}
+
+/// As [`closed`], over TLS where that is given.
+pub fn closed_over(
+    tls: Option<&TlsConnector>,
+    address: &str,
+    requests: &Rc<Requests>,
+    connections: usize,
+    lasts: Duration,
+) -> Result<Load, Failure> {
     on_one_thread(async {
+        let mut open = Vec::new();
+        for _ in 0..connections {
+            open.push(Connection::open(address, tls).await?);
+        }
         let started = Instant::now();
         let mut tasks = Vec::new();
-        for first in 0..connections {
-            let (mut connection, requests) = (Connection::open(address).await?, Rc::clone(requests));
+        for (first, mut connection) in open.into_iter().enumerate() {
+            let requests = Rc::clone(requests);
             tasks.push(tokio::task::spawn_local(async move {
                 let mut load = Load::new()?;
                 let mut at = first;
                 while started.elapsed() < lasts {
                     let since = Instant::now();
-                    let ok = connection.ask(requests.get(at)).await?;
+                    let ok = connection.ask(requests.at(at)).await?;
                     load.note(since, ok);
                     at += connections;
                 }
@@ -230,7 +282,7 @@ pub fn open(
         let load = Rc::new(RefCell::new(Load::new()?));
         let (back, mut free) = mpsc::unbounded_channel();
         for _ in 0..connections {
-            back.send(Connection::open(address).await?)?;
+            back.send(Connection::open(address, None).await?)?;
         }
         let mut schedule = Schedule::start(per_second)?;
         while schedule.passed < total {
@@ -239,7 +291,7 @@ pub fn open(
                 let (requests, load, back) = (Rc::clone(requests), Rc::clone(&load), back.clone());
                 let since = schedule.time(at);
                 tokio::task::spawn_local(async move {
-                    let answer = connection.ask(requests.get(at as usize)).await;
+                    let answer = connection.ask(requests.at(at as usize)).await;
                     load.borrow_mut().note(since, matches!(answer, Ok(true)));
                     if answer.is_ok() {
                         // Nobody waits for it after the last request.

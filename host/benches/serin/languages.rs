@@ -15,6 +15,7 @@ use crate::client::{Requests, open};
 use crate::measure::{TimedCall, interleaved};
 use crate::process::{Server, faults};
 use crate::table::{Row, Table};
+use crate::versions::{Code, version};
 use crate::world::{Failure, Folders, artifact};
 
 /// A strategy in each language, and what a fresh instance may cost against one that is called again.
@@ -50,6 +51,7 @@ pub fn measure(
 
 fn instances(rounds: usize, table: &mut Table) -> Result<(), Failure> {
     let engines = Engines::new(4).map_err(|e| e.to_string())?;
+    let unlimited = Engines::without_limits(4).map_err(|e| e.to_string())?;
     let mut rows = Vec::new();
     for (language, name, most) in STRATEGIES {
         let plugin = Plugin::link(&engines, &read(name)?)?;
@@ -67,12 +69,15 @@ fn instances(rounds: usize, table: &mut Table) -> Result<(), Failure> {
         };
         let limits = Limits { wall_ms: PATIENCE.as_millis() as u64, ..manifest.limits.over(Limits::default()) };
         let bare = Bare::new(&plugin.linked, &run(), limits);
+        let without = Plugin::link(&unlimited, &read(name)?)?;
+        let unmetered = Bare::new(&without.linked, &run(), limits);
         let mut resident = Bare::new(&plugin.linked, &run(), limits).resident().map_err(|e| e.to_string())?;
         let hosted = || black_box(plugin.linked.run(&run(), manifest, limits, Budget::new(PATIENCE), None)).fuel;
         const AGAIN: usize = 0;
         const START: usize = 1;
         const HOST: usize = 3;
         const BARE: usize = 4;
+        const UNLIMITED: usize = 5;
         let subjects: Vec<TimedCall<'_>> = vec![
             Box::new(move || assert_ne!(resident().expect("runs"), 0)),
             Box::new(|| bare.instantiate().expect("starts")),
@@ -80,6 +85,7 @@ fn instances(rounds: usize, table: &mut Table) -> Result<(), Failure> {
             Box::new(|| assert_ne!(bare.call().expect("runs"), 0)),
             Box::new(|| assert!(hosted() > 0)),
             Box::new(|| assert_ne!(bare.call().expect("runs"), 0)),
+            Box::new(|| assert_ne!(unmetered.call().expect("runs"), 0)),
         ];
         let timed = interleaved(rounds, subjects);
         let pages = {
@@ -100,6 +106,10 @@ fn instances(rounds: usize, table: &mut Table) -> Result<(), Failure> {
                 None => again,
             },
             Row::new("  of it: instantiate and drop", timed.us(START), "µs"),
+            Row::new("  with fuel and a wall limit", timed.us(BARE), "µs")
+                .against("on an engine without", timed.us(UNLIMITED))
+                .ratio(timed.ratio(BARE, &[UNLIMITED]))
+                .ratio_at_most(1.15),
             Row::new("  pages of memory that it writes first", pages, ""),
         ]);
     }
@@ -134,28 +144,57 @@ fn loading(dir: &Path, table: &mut Table) -> Result<(), Failure> {
 fn reloading(folders: &Folders, bodies: Vec<String>, lasts: Duration, table: &mut Table) -> Result<(), Failure> {
     let requests = Rc::new(Requests::post("/v1/decisions", bodies.into_iter()));
     let host = Server::serin(&folders.config())?;
-    let load = |lasts| open(&host.addresses[0], &requests, CONNECTIONS, RATE, lasts);
-    load(lasts / 4)?;
-    let without = load(lasts)?;
-    let (bytes, target) = (read("outreach-hardship")?, folders.path("plugins/outreach-hardship-1.0.0.wasm"));
-    let partial = target.with_extension("partial");
-    std::fs::write(&partial, bytes)?;
-    std::fs::rename(partial, &target)?;
-    let during = load(lasts)?;
-    let url = format!("http://{}/v1/plugins", host.addresses[1]);
-    let plugins = ureq::get(url).call()?.body_mut().read_to_string()?;
-    std::fs::remove_file(&target)?;
-    if during.failed + without.failed > 0 || !plugins.contains("outreach-hardship") {
-        return Err(
-            format!("{} answers were not a 200, or the artifact was not seen", during.failed + without.failed).into()
-        );
-    }
-    let row = |p: f64| {
-        Row::new(format!("p{p} while Python is compiled"), during.ms(p), "ms").against("without", without.ms(p))
+    let load = |lasts| {
+        let load = open(&host.addresses[0], &requests, CONNECTIONS, RATE, lasts)?;
+        match load.failed {
+            0 => Ok::<_, Failure>(load),
+            failed => Err(format!("{failed} answers were not a 200").into()),
+        }
     };
-    table.section(
-        format!("decisions over HTTP, {RATE} a second, while a large artifact is loaded"),
-        vec![row(50.0), row(99.0).at_most(5.0), row(99.9).at_most(25.0)],
-    );
+    load(lasts / 4)?;
+    let rules = std::fs::read(artifact("outreach-rules", "outreach-rules-1.0.0.wasm")?)?;
+    // A small one is compiled in milliseconds: as many as it takes for one decision in a hundred to meet one.
+    let rust = (1..=lasts.as_secs() as usize * 2)
+        .map(|number| Ok((format!("outreach-rules-2.{number}.0.wasm"), version(&rules, number, Code::Each)?)))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let python = vec![("outreach-hardship-1.0.0.wasm".to_owned(), read("outreach-hardship")?)];
+    let mut rows = Vec::new();
+    for (what, files, most) in
+        [("a Rust version is added twice a second", rust, 2.0), ("Python is compiled", python, 3.0)]
+    {
+        let without = load(lasts)?;
+        let plugins = folders.path("plugins");
+        let during = std::thread::scope(|scope| {
+            let adding = scope.spawn(|| add(&plugins, &files, lasts));
+            let during = load(lasts);
+            adding.join().map_err(|_| "a version could not be added")??;
+            during
+        })?;
+        let url = format!("http://{}/v1/plugins", host.addresses[1]);
+        let seen = ureq::get(url).call()?.body_mut().read_to_string()?;
+        for (file, _) in &files {
+            let (name, version) = file.trim_end_matches(".wasm").rsplit_once('-').ok_or("NAME-VERSION")?;
+            if !seen.contains(name) || !seen.contains(version) {
+                return Err(format!("{file} was not seen").into());
+            }
+            std::fs::remove_file(plugins.join(file))?;
+        }
+        let row = |p: f64| Row::new(format!("p{p} while {what}"), during.ms(p), "ms").against("without", without.ms(p));
+        rows.extend([row(50.0), row(99.0).ratio_at_most(most), row(99.9).at_most(25.0)]);
+    }
+    table.section(format!("decisions over HTTP, {RATE} a second, while versions are loaded"), rows);
+    Ok(())
+}
+
+/// Adds versions one by one, all of them while `lasts`.
+fn add(plugins: &Path, files: &[(String, Vec<u8>)], lasts: Duration) -> std::io::Result<()> {
+    for (file, bytes) in files {
+        let partial = plugins.join(file).with_extension("partial");
+        std::fs::write(&partial, bytes)?;
+        std::fs::rename(partial, plugins.join(file))?;
+        if files.len() > 1 {
+            std::thread::sleep(lasts / files.len() as u32);
+        }
+    }
     Ok(())
 }

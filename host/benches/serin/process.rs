@@ -75,11 +75,16 @@ pub struct Server {
 impl Server {
     /// `serin serve` on free ports, ready.
     pub fn serin(config: &Path) -> Result<Self, Failure> {
+        Self::ready(config, |address| ureq::get(format!("http://{address}/readyz")).call().is_ok())
+    }
+
+    /// As [`Self::serin`], where only the caller can ask whether it is ready.
+    pub fn ready(config: &Path, is_ready: impl Fn(&str) -> bool) -> Result<Self, Failure> {
         let mut command = Command::new(serin());
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config"]);
         let server = Self::start(command.arg(config).stderr(Stdio::null()))?;
         let end = Instant::now() + Duration::from_secs(30);
-        while ureq::get(format!("http://{}/readyz", server.addresses[0])).call().is_err() {
+        while !is_ready(&server.addresses[0]) {
             if Instant::now() > end {
                 return Err("the host did not get ready".into());
             }
@@ -94,7 +99,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("piped")?).read_line(&mut line)?;
         let addresses: Vec<String> =
-            line.split("http://").skip(1).filter_map(|rest| Some(rest.split([',', '\n']).next()?.to_owned())).collect();
+            line.split("://").skip(1).filter_map(|rest| Some(rest.split([',', '\n']).next()?.to_owned())).collect();
         let server = Self { child, addresses };
         if server.addresses.is_empty() { Err("the server did not start".into()) } else { Ok(server) }
     }

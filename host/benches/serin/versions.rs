@@ -26,8 +26,10 @@ const CUSTOM: u8 = 0;
 
 /// Whether the versions differ in their manifests alone.
 #[derive(Clone, Copy, PartialEq)]
-enum Code {
+pub enum Code {
+    /// Yes.
     One,
+    /// No: each has its own.
     Each,
 }
 
@@ -149,7 +151,7 @@ fn mappings(pid: u32) -> f64 {
 
 /// Another version of an artifact: its manifest is replaced, and the hash of it that the code carries. With a code
 /// each, the first module gets a section that no other version's has.
-fn version(artifact: &[u8], number: usize, code: Code) -> Result<Vec<u8>, Failure> {
+pub fn version(artifact: &[u8], number: usize, code: Code) -> Result<Vec<u8>, Failure> {
     let (mut text, mut hash) = (None, None);
     for payload in Parser::new(0).parse_all(artifact) {
         match payload? {

@@ -20,10 +20,10 @@ use crate::telemetry::{Metrics, log_limited};
 /// The interval of checkpoints unless the writer requests one.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Pages in the log (256 MiB) from which the log should be reset. A reset needs a complete
+/// Pages in the log (512 MiB) from which the log should be reset. A reset needs a complete
 /// checkpoint while nobody writes, and under load that does not happen by chance. The writer has to
 /// pause for it, and then waits for the disk three times, so it is done rarely.
-pub(super) const MANY_PAGES: i64 = 65_536;
+pub(super) const MANY_PAGES: i64 = 131_072;
 
 /// Pages that the writer checkpoints in a millisecond or two.
 const FEW_PAGES: i64 = 128;
@@ -175,7 +175,7 @@ mod tests {
         let writer = schema::open(&path, Durability::Process).expect("opens");
         let beside = schema::connect(&path, Durability::Process).expect("opens");
         let limit: i64 = writer.pragma_query_value(None, "journal_size_limit", |row| row.get(0)).expect("a limit");
-        assert!((200 << 20..300 << 20).contains(&limit), "{limit}");
+        assert!((600 << 20..700 << 20).contains(&limit), "{limit}");
         writer.pragma_update(None, "journal_size_limit", 1 << 20).expect("sets");
 
         let reader = schema::connect(&path, Durability::Process).expect("opens");

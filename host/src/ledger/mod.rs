@@ -18,6 +18,7 @@ mod final_reports;
 mod history;
 mod last_seen;
 mod log_readers;
+mod pace;
 mod packed;
 mod packing;
 mod positions;

@@ -17,6 +17,7 @@ use super::expiry::{Expiry, Retention, expire};
 use super::final_reports::store_final_report;
 use super::history::store_point;
 use super::last_seen;
+use super::pace::Pace;
 use super::packing::Written;
 use super::positions::Positions;
 use super::shadows::store_shadows;
@@ -101,10 +102,9 @@ impl Writer {
     /// Runs until every sender is gone and the queue is empty.
     pub fn run(mut self, queue: &Receiver<Job>, finish: &AtomicBool, nudge: &SyncSender<()>) {
         let mut unmoved = 0;
+        let mut pace = Pace::new();
         while let Ok(first) = queue.recv() {
-            // The first of several decisions wakes this thread, and the others are still being made. Where
-            // a core is free, this returns at once.
-            std::thread::yield_now();
+            let waited = pace.wait();
             let (mut rows, mut group) = (first.rows(), vec![first]);
             let mut expiry = None;
             while group.len() < GROUP && rows < GROUP_ROWS {
@@ -112,6 +112,7 @@ impl Writer {
                 rows += job.rows();
                 group.push(job);
             }
+            pace.begin(waited, group.len());
             if let Some(at) = group.iter().position(|job| matches!(job, Job::Expire(..))) {
                 expiry = Some(group.remove(at));
             }

@@ -29,9 +29,11 @@ impl<'l> Bare<'l> {
     fn start(&self, fuel: u64) -> Result<(Store<State>, Strategy)> {
         let state = State::new(self.limits, Budget::new(Duration::ZERO), Arc::clone(&self.linked.callable), None);
         let mut store = Store::new(&self.linked.code.engine, state);
-        store.set_fuel(fuel)?;
-        // An hour: a busy machine must not end a measurement.
-        store.set_epoch_deadline(3_600_000);
+        // Refused where nothing is metered.
+        if store.set_fuel(fuel).is_ok() {
+            // An hour: a busy machine must not end a measurement.
+            store.set_epoch_deadline(3_600_000);
+        }
         let instance = self.linked.code.pre.instantiate(&mut store)?;
         Ok((store, instance))
     }

@@ -58,12 +58,11 @@ pub struct Engines {
     small: Engine,
     large: std::sync::OnceLock<Engine>,
     ticking: Arc<std::sync::Mutex<Vec<Engine>>>,
-    slots: u32,
+    settings: Settings,
     cache: Option<Cache>,
     in_memory: SharedCode,
     functions: Arc<FunctionCache>,
     niceness: i32,
-    draft: bool,
 }
 
 impl Engines {
@@ -73,19 +72,30 @@ impl Engines {
     /// # Errors
     /// What wasmtime refuses of the settings.
     pub fn new(slots: u32) -> wasmtime::Result<Self> {
-        let small = build(Size::Small, slots, false, None)?;
+        Self::of(Settings { slots, ..Settings::default() })
+    }
+
+    /// Engines for benchmarks, in which no guest is metered: nothing would end one that loops.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn without_limits(slots: u32) -> wasmtime::Result<Self> {
+        Self::of(Settings { slots, unmetered: true, ..Settings::default() })
+    }
+
+    fn of(settings: Settings) -> wasmtime::Result<Self> {
+        let small = build(Size::Small, &settings, None)?;
         let ticking = Arc::new(std::sync::Mutex::new(vec![small.clone()]));
         tick(Arc::downgrade(&ticking));
         Ok(Self {
             small,
             large: std::sync::OnceLock::new(),
             ticking,
-            slots,
+            settings,
             cache: None,
             in_memory: SharedCode::default(),
             functions: Arc::default(),
             niceness: 0,
-            draft: false,
         })
     }
 
@@ -124,7 +134,7 @@ impl Engines {
     /// waits for it at every change. What it does, and its fuel, are the same; its stack is deeper.
     #[must_use]
     pub fn drafting(mut self) -> Self {
-        self.draft = true;
+        self.settings.draft = true;
         self
     }
 
@@ -159,7 +169,7 @@ impl Engines {
             return Ok(engine);
         }
         // Small guests share little, and are compiled in milliseconds.
-        let engine = build(Size::Large, self.slots, self.draft, Some(&self.functions))?;
+        let engine = build(Size::Large, &self.settings, Some(&self.functions))?;
         self.ticking.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(engine.clone());
         Ok(self.large.get_or_init(|| engine))
     }
@@ -218,7 +228,19 @@ fn deterministic() -> Config {
     config
 }
 
-fn build(size: Size, slots: u32, draft: bool, functions: Option<&Arc<FunctionCache>>) -> wasmtime::Result<Engine> {
+/// What an engine is built for, besides the size of its guests.
+#[derive(Default)]
+struct Settings {
+    /// Instances at once.
+    slots: u32,
+    /// For who waits for the compiler.
+    draft: bool,
+    /// For benchmarks.
+    unmetered: bool,
+}
+
+fn build(size: Size, settings: &Settings, functions: Option<&Arc<FunctionCache>>) -> wasmtime::Result<Engine> {
+    let slots = settings.slots;
     let mut pool = PoolingAllocationConfig::new();
     // A memory keeps the image of the version that it was used for last, and to give it to another
     // one costs two mappings and an interrupt of all cores: a third of a small guest's run. With
@@ -249,7 +271,10 @@ fn build(size: Size, slots: u32, draft: bool, functions: Option<&Arc<FunctionCac
         if let Some(functions) = functions {
             config.enable_incremental_compilation(Arc::<FunctionCache>::clone(functions))?;
         }
-        if draft {
+        if settings.unmetered {
+            config.consume_fuel(false).epoch_interruption(false);
+        }
+        if settings.draft {
             config.cranelift_opt_level(OptLevel::None).cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
         }
         Ok(config)
