@@ -143,6 +143,12 @@ impl Budget {
     }
 }
 
+/// The CPU time that this thread has used. Reading it is a system call.
+pub fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
+}
+
 /// Measures stages: microseconds since the last call.
 #[derive(Debug)]
 pub struct Stopwatch(Instant);

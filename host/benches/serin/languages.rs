@@ -46,7 +46,7 @@ pub fn measure(
 ) -> Result<(), Failure> {
     instances(rounds, table)?;
     loading(&folders.path("compiled-by-bench"), table)?;
-    reloading(folders, bodies, lasts, table)
+    reloading(bodies, lasts, table)
 }
 
 fn instances(rounds: usize, table: &mut Table) -> Result<(), Failure> {
@@ -141,7 +141,9 @@ fn loading(dir: &Path, table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-fn reloading(folders: &Folders, bodies: Vec<String>, lasts: Duration, table: &mut Table) -> Result<(), Failure> {
+fn reloading(bodies: Vec<String>, lasts: Duration, table: &mut Table) -> Result<(), Failure> {
+    // Its own: a ledger has one host.
+    let folders = Folders::lay_out()?;
     let requests = Rc::new(Requests::post("/v1/decisions", bodies.into_iter()));
     let host = Server::serin(&folders.config())?;
     let load = |lasts| {

@@ -11,7 +11,7 @@ use serin_core::value::Value;
 use super::{BoundArm, DeploymentSnapshot};
 use crate::clock::{Budget, Stopwatch};
 use crate::models::{Model, ModelSet, ScoreError};
-use crate::registry::BRIEF;
+use crate::registry::{BRIEF, HELD};
 use crate::sandbox::{Ran, Run, Scored, Scorer};
 
 /// Answers a strategy's own model calls from the loaded models.
@@ -225,11 +225,14 @@ fn run(
     let fair = point.mul_f64(FAIR_SHARE).min(Duration::from_millis(arm.limits.wall_ms));
     let left = budget.left();
     let had_time = left >= fair;
-    let granted = if is_listener { Budget::new(left.min(BRIEF)) } else { budget };
-    let ran = arm.plugin.linked.run(run, arm.plugin.manifest(), arm.limits, granted, scorer);
+    let granted = if is_listener { (Budget::new(left.min(HELD)), Some(BRIEF)) } else { (budget, None) };
+    let ran = arm.plugin.linked.run_within(run, arm.plugin.manifest(), arm.limits, granted, scorer);
     let is_late = matches!(ran.outcome, Outcome::Failure { kind: FailureKind::Deadline, .. });
     if is_listener && is_late {
-        arm.plugin.pace.note_long(record.time_ms);
+        // Where others kept the processors from it, it was not long.
+        if ran.has_reached_cpu {
+            arm.plugin.pace.note_long(record.time_ms);
+        }
         return Err(NotRun::NotBrief);
     }
     if is_listener {

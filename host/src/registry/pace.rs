@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// For how long a run may hold a thread of the listener. Most take a hundredth of it; one that takes
+/// The CPU time of a run on a thread of the listener. Most take a hundredth of it; one that takes
 /// longer is given up, and begun anew on a deciding thread.
 pub const BRIEF: Duration = Duration::from_millis(2);
+/// For how long such a run may hold its thread. On a busy machine it can be kept from running for many milliseconds.
+pub const HELD: Duration = Duration::from_millis(20);
 
 /// What one such run counts, against brief ones that count one each.
 const LONG: u32 = 100;

@@ -116,6 +116,8 @@ pub struct Ran {
     pub has_started: bool,
     /// Of them, in answering calls of the `models` import.
     pub calls_us: u64,
+    /// It was given up for its CPU time.
+    pub has_reached_cpu: bool,
     /// Bytes of linear memory at its end.
     pub memory_bytes: u64,
 }
@@ -142,12 +144,26 @@ impl Linked {
         budget: Budget,
         scorer: Option<Box<dyn Scorer>>,
     ) -> Ran {
+        self.run_within(run, manifest, limits, (budget, None), scorer)
+    }
+
+    /// As [`Self::run`], and given up after so much CPU time: wall time says little of a run on a busy machine.
+    pub fn run_within(
+        &self,
+        run: &Run<'_>,
+        manifest: &Manifest,
+        limits: Limits,
+        (budget, cpu): (Budget, Option<Duration>),
+        scorer: Option<Box<dyn Scorer>>,
+    ) -> Ran {
         let started = Instant::now();
-        let state = State::new(limits, budget, Arc::clone(&self.callable), scorer);
+        let mut state = State::new(limits, budget, Arc::clone(&self.callable), scorer);
+        state.limit_cpu(cpu);
         let mut store = Store::new(&self.code.engine, state);
         let called = self.call(&mut store, run, limits);
         let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
         let state = store.into_data();
+        let has_reached_cpu = state.has_reached_cpu();
         let Checked { outcome, normalized_from } = match called {
             Ok(answer) => serin_core::answer::check(answer, manifest, &limits),
             Err(error) => Checked { outcome: failure(&error), normalized_from: None },
@@ -163,6 +179,7 @@ impl Linked {
             start_us: state.started.map_or(0, |at| (at - started).as_micros() as u64),
             has_started: state.started.is_some(),
             calls_us: state.calls_us,
+            has_reached_cpu,
             memory_bytes: state.memory_bytes,
         }
     }

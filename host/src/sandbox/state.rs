@@ -12,7 +12,7 @@ use serin_core::value::Value;
 use wasmtime::{ResourceLimiter, Result, StoreContextMut, Trap, UpdateDeadline};
 
 use super::bindings::serin::decision::{log, models, types};
-use crate::clock::{Budget, Stopwatch};
+use crate::clock::{Budget, Stopwatch, thread_cpu};
 
 /// Who answers calls of the `models` import.
 pub trait Scorer: Send + 'static {
@@ -69,6 +69,8 @@ pub struct State {
     table_elements: u64,
     /// The run's wall time.
     wall: Budget,
+    /// The run's CPU time, if that is bounded.
+    cpu: Option<CpuLimit>,
     callable: Arc<[ModelId]>,
     scorer: Option<Box<dyn Scorer>>,
     calls: u64,
@@ -95,6 +97,7 @@ impl State {
             calls_us: 0,
             table_elements: 0,
             wall,
+            cpu: None,
             callable,
             scorer,
             calls: 0,
@@ -154,10 +157,42 @@ impl State {
     }
 }
 
+/// A bound on CPU time, counted from the first tick that a run meets: most runs meet none, and reading that clock is a
+/// system call.
+#[derive(Debug)]
+struct CpuLimit {
+    most: Duration,
+    from: Option<Duration>,
+    is_reached: bool,
+}
+
+impl CpuLimit {
+    fn reached(&mut self) -> bool {
+        let now = thread_cpu();
+        let used = now.saturating_sub(*self.from.get_or_insert(now));
+        self.is_reached = used >= self.most;
+        self.is_reached
+    }
+}
+
+impl State {
+    /// Bounds the run's CPU time, too.
+    pub(super) fn limit_cpu(&mut self, most: Option<Duration>) {
+        self.cpu = most.map(|most| CpuLimit { most, from: None, is_reached: false });
+    }
+
+    /// Whether that bound was reached.
+    pub(super) fn has_reached_cpu(&self) -> bool {
+        self.cpu.as_ref().is_some_and(|cpu| cpu.is_reached)
+    }
+}
+
 /// Ends a run whose time is over, at each tick of the epochs. The clock decides and not the number
 /// of ticks: on a busy machine they come late. A run that goes on could give way to others here.
-pub(super) fn on_tick(store: StoreContextMut<'_, State>) -> Result<UpdateDeadline> {
-    Ok(if store.data().wall.left().is_zero() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
+pub(super) fn on_tick(mut store: StoreContextMut<'_, State>) -> Result<UpdateDeadline> {
+    let state = store.data_mut();
+    let is_over = state.cpu.as_mut().is_some_and(CpuLimit::reached) || state.wall.left().is_zero();
+    Ok(if is_over { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
 }
 
 /// Table elements that a pool's slot has. Every host has the same, so that a growth fails alike on
