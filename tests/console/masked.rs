@@ -46,7 +46,11 @@ fn decided(app: &Client, admin: &Client) -> (String, Value) {
     let loan = json!({ "contacts_7d": 2, "balance_due": 98_765.25, "hardship_flag": false, "promises_broken": 1 });
     let pushed = app.post("/v1/features/servicing", &rows(&|i| format!("loan-of-somebody-{i}"), &loan));
     assert_eq!(pushed.status, 200, "{}", pushed.text);
-    let profile = json!({ "annual_income": 54_321.5, "funded_amount": 12_345.75, "state": "Somewhere" });
+    let profile = json!({
+        "annual_income": 54_321.5, "funded_amount": 12_345.75, "interest_rate": 11.99, "term_months": 60,
+        "sub_grade": 11, "employment_years": 10, "delinquencies_2y": 0, "inquiries_6m": 0, "revolving_utilization": 82.25,
+        "all_utilization": 77, "open_installment_12m": 1, "inquiries_12m": 0, "installment_balance": 49_187.5,
+    });
     let pushed = app.post("/v1/features/borrower-profile", &rows(&|i| format!("somebody-{i}"), &profile));
     assert_eq!(pushed.status, 200, "{}", pushed.text);
     let decision = (0..40).find_map(|i| {
@@ -89,13 +93,14 @@ fn who_may_read_and_not_audit_sees_how_a_decision_came_about_and_nothing_of_whom
     let json = reading.get(&format!("/v1/decisions/{id}/summary"));
     assert_eq!(json.status, 200, "{}", json.text);
     let secrets = personal(&record);
-    for secret in ["somebody-", "by-carrier-pigeon", "98765.25", "54321.5", "Somewhere"] {
+    for secret in ["somebody-", "by-carrier-pigeon", "98765.25", "54321.5", "49187.5"] {
         assert!(secrets.iter().any(|known| known.contains(secret)), "{secret} is in {secrets:?}");
     }
     for secret in secrets.iter().map(String::as_str).chain(["outcome-of-somebody", "777123", "777,123"]) {
         assert!(!page.contains(secret), "{secret}: {page}");
         assert!(!json.text.contains(secret), "{secret}: {}", json.text);
     }
+    assert!(record["attempts"][0]["scores"][0]["value"].is_f64(), "there is a score to hide: {record}");
     let reason = record["answer"]["reasons"][0]["text"].as_str().expect("a reason");
     let action = record["answer"]["action"].as_str().expect("an action");
     for said in [
