@@ -70,7 +70,9 @@ fn experiments_are_listed_by_what_they_need() {
     let host = Host::start(&deployment).ready();
     let body = json!({ "reason": "a look", "by": "ann" });
     let state = |id: &str| host.admin.get(&format!("/v1/experiments/{id}")).json()["state"].clone();
-    eventually("all are there", BOUND, || (state("a-stands") == "running" && state("a-runs") == "running").then_some(()));
+    eventually("all are there", BOUND, || {
+        (state("a-stands") == "running" && state("a-runs") == "running").then_some(())
+    });
     assert_eq!(host.admin.post("/v1/experiments/a-stands/pause", &body).status, 200);
     (0..60).for_each(|i| drop(host.decide(&super::outreach(&format!("b-{i}")))));
     let expected = ["outreach-score", "z-waits", "a-runs", "b-runs", "a-stands"];
@@ -78,7 +80,8 @@ fn experiments_are_listed_by_what_they_need() {
     eventually("they are in order", BOUND, || {
         let page = browser.page("/");
         let table = page.split("id=\"experiments\"").nth(1).expect("the list").split("</table>").next()?.to_owned();
-        let named: Vec<&str> = table.split("href=\"/experiments/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let named: Vec<&str> =
+            table.split("href=\"/experiments/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         (named == expected).then_some(())
     });
 }

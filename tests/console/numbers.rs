@@ -13,7 +13,8 @@ fn a_versions_open_breaker_is_on_its_page_and_in_its_json() {
     let breaker = || host.admin.get("/v1/plugins").json()["plugins"][0]["breaker"].clone();
     assert!(breaker().is_null());
     assert!(!browser.page("/plugins").contains("breaker open"));
-    let spin = json!({ "decision_point": "misbehave", "entities": { "borrower": "b-1" }, "context": { "mode": "spin" } });
+    let spin =
+        json!({ "decision_point": "misbehave", "entities": { "borrower": "b-1" }, "context": { "mode": "spin" } });
     let why = eventually("its breaker opens", BOUND, || {
         let ended = outcome(&host.record(&host.decide(&spin))).0;
         assert!(["fuel_exhausted", "breaker_open"].contains(&&*ended), "{ended}");

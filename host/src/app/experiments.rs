@@ -306,7 +306,9 @@ fn why(spec: &Experiment, now: &Status, lacks: Option<&str>, point: Option<&Poin
         State::Paused if now.withdrawn => {
             "the winner was taken back for harm: everybody is on the pinned strategy until somebody decides".to_owned()
         }
-        State::Paused => format!("its ramp stands still; coverage {} of its slot{}", percent(now.coverage(spec)), step()),
+        State::Paused => {
+            format!("its ramp stands still; coverage {} of its slot{}", percent(now.coverage(spec)), step())
+        }
         State::Aborted => "ended: everybody is on the pinned strategy".to_owned(),
         State::Shipped => format!(
             "arm '{}' serves its slot, but for {} of it that is held back, until serin.toml pins something else than {}",

@@ -62,11 +62,12 @@ impl HostNames {
         if ["/healthz", "/readyz"].contains(&request.uri().path()) {
             return Ok(());
         }
-        let host = host(request.uri(), request.headers()).filter(|host| self.answers_to(host.host())).ok_or_else(|| {
-            let detail = "Host: not a name of the admin listener; valid: localhost, its address, and the names in \
+        let host =
+            host(request.uri(), request.headers()).filter(|host| self.answers_to(host.host())).ok_or_else(|| {
+                let detail = "Host: not a name of the admin listener; valid: localhost, its address, and the names in \
                           server.admin_hosts";
-            Problem::new(StatusCode::FORBIDDEN, "host-not-allowed", detail)
-        })?;
+                Problem::new(StatusCode::FORBIDDEN, "host-not-allowed", detail)
+            })?;
         if [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(request.method()) {
             return Ok(());
         }

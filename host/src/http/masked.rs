@@ -9,7 +9,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
-use serin_core::record::{Assignment, Attempt, FeatureRow, Outcome, Record, Role, Routing, RowStatus, ScoreRecord, ServedBy, StrategyId};
+use serin_core::record::{
+    Assignment, Attempt, FeatureRow, Outcome, Record, Role, Routing, RowStatus, ScoreRecord, ServedBy, StrategyId,
+};
 use serin_core::value::Value;
 use utoipa::ToSchema;
 

@@ -72,7 +72,11 @@ pub(super) fn line(text: &str) -> String {
 
 /// Counts with their names, those that are zero left out.
 pub(super) fn named<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<String> {
-    counts.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{} {}", grouped(n), name.replace('_', " "))).collect()
+    counts
+        .into_iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(name, n)| format!("{} {}", grouped(n), name.replace('_', " ")))
+        .collect()
 }
 
 /// Units: entered = mature + everything left out.
@@ -276,7 +280,9 @@ impl Rail {
         let by_events = guardrail.state == "harm" && value("p").is_some() && value("increase_above") <= value("alarm");
         Self {
             kind: evidence["kind"].as_str().unwrap_or("increase").to_owned(),
-            count: whole("events").zip(whole("most")).map(|(events, most)| format!("{} of at most {}", grouped(events), grouped(most))),
+            count: whole("events")
+                .zip(whole("most"))
+                .map(|(events, most)| format!("{} of at most {}", grouped(events), grouped(most))),
             action: evidence["action"].as_str().map(line),
             means: sides.map(|side| (means.next().unwrap_or_default(), units(&format!("{side}_units")))),
             above: if by_events { "> 0".to_owned() } else { bound("increase_above") },
@@ -312,14 +318,16 @@ the events alone); holds = surely below the margin (at alpha)";
 
 /// Outcomes that happened before their unit entered; none where there are none.
 pub(super) fn before_entry(report: &Report) -> Option<String> {
-    let by_arm = report.before_entry.iter().map(|(arm, n)| format!("{arm} {}", grouped(*n))).collect::<Vec<_>>().join(", ");
+    let by_arm =
+        report.before_entry.iter().map(|(arm, n)| format!("{arm} {}", grouped(*n))).collect::<Vec<_>>().join(", ");
     let any = report.before_entry.values().any(|n| *n > 0);
     any.then(|| format!("outcomes before their unit's entry, which count for nothing: {by_arm}"))
 }
 
 /// Units that were excluded since they entered; none where there are none.
 pub(super) fn excluded(report: &Report) -> Option<String> {
-    let arm = |(arm, n): (&String, &Excluded)| format!("{arm} {} ({} decisions)", grouped(n.units), grouped(n.decisions));
+    let arm =
+        |(arm, n): (&String, &Excluded)| format!("{arm} {} ({} decisions)", grouped(n.units), grouped(n.decisions));
     let by_arm = report.excluded.iter().map(arm).collect::<Vec<_>>().join(", ");
     let any = report.excluded.values().any(|n| n.units > 0);
     any.then(|| format!("excluded since their entry, and still counted in their arms: {by_arm}"))

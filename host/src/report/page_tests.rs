@@ -229,9 +229,12 @@ fn each_state_is_told_in_words() {
         "shipped" => ["<b>SHIPPED</b>", "less a holdback of 10 %", "<b>better</b>", "<b>holds</b>"],
         "aborted" => ["<b>ABORTED</b>", "<b>harm</b>", "the experiment has ended", "no more units enter"],
         "dropped" => ["<b>Arm other</b> <span class=\"badge bad\">", "was dropped", "<b>Arm next</b>", "<b>hold</b>"],
-        _ => {
-            ["<b>provisional</b>", "6,000 of 40,000 planned units", "days left at the pace so far", "no difference shown"]
-        }
+        _ => [
+            "<b>provisional</b>",
+            "6,000 of 40,000 planned units",
+            "days left at the pace so far",
+            "no difference shown",
+        ],
     };
     for (name, report) in all() {
         let page = report.html();

@@ -142,9 +142,8 @@ fn ids(facts: &Facts, warnings: &mut Vec<String>) {
     }
     let decisions: u64 = facts.actions.iter().flat_map(|actions| actions.values()).sum();
     let absurd = facts.busiest(decisions);
-    let share = |(id, n): (&str, u64)| {
-        format!("{} {} ({:.1} %)", shown(id), grouped(n), n as f64 / decisions as f64 * 100.0)
-    };
+    let share =
+        |(id, n): (&str, u64)| format!("{} {} ({:.1} %)", shown(id), grouped(n), n as f64 / decisions as f64 * 100.0);
     let absurd: Vec<String> = absurd.map(share).collect();
     if !absurd.is_empty() {
         let what = format!("units with far more of the {} decisions than the others", grouped(decisions));
