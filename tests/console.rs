@@ -1,9 +1,13 @@
 //! The console as a browser uses it: pages, forms, sessions and streams of a running host.
 
+mod archive;
 mod browser;
 mod commands;
 mod escaping;
 mod live;
+mod looks;
+mod masked;
+mod numbers;
 mod pages;
 mod scale;
 mod sessions;
@@ -86,7 +90,7 @@ fn hidden(page: &str, name: &str) -> Option<String> {
 }
 
 /// A token in a deployment's `serin.toml`.
-fn admit(deployment: &Deployment, name: &str, roles: &str, more: &[&str]) -> String {
+pub(crate) fn admit(deployment: &Deployment, name: &str, roles: &str, more: &[&str]) -> String {
     let made = run([&["token", "new", "--name", name, "--role", roles], more].concat());
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     let entry = made.stderr.split_once("[[access.tokens]]").expect("an entry").1;

@@ -3,6 +3,7 @@
 
 mod authority;
 mod client;
+mod cookie;
 mod files;
 mod handshakes;
 mod many;

@@ -1,5 +1,7 @@
 //! The status of the files that the deployment was built from. `app` writes it, `http` shows it.
 
+use std::sync::Arc;
+
 use crate::experiments::{AnalysisSubject, ExperimentStatus};
 use crate::signatures::Signer;
 
@@ -20,12 +22,21 @@ pub struct DeploymentStatus {
     pub experiments_error: Option<String>,
     /// The experiments.
     pub experiments: Vec<ExperimentStatus>,
+    /// Experiments that have ended, and of which no file is left.
+    pub archived: Vec<Arc<ExperimentStatus>>,
     /// Those that have begun, to be analysed.
     pub subjects: Vec<AnalysisSubject>,
     /// What is in force and hardly what was meant, in sentences.
     pub warnings: Vec<String>,
     /// The models.
     pub models: Vec<ModelStatus>,
+}
+
+impl DeploymentStatus {
+    /// The experiments, those of which no file is left included.
+    pub fn every_experiment(&self) -> impl Iterator<Item = &ExperimentStatus> {
+        self.experiments.iter().chain(self.archived.iter().map(|archived| &**archived))
+    }
 }
 
 /// A model as the admin listener shows it.

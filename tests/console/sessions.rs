@@ -66,6 +66,29 @@ fn a_page_asks_for_a_session_and_leads_back_where_one_was_going() {
 }
 
 #[test]
+fn a_cookie_is_for_tls_where_the_connection_is_by_tls_whatever_a_client_says() {
+    let deployment = watched();
+    let token = admit(&deployment, "ann", "read", &[]);
+    let cookie = |host: &Host, headers: &[(&str, &str)]| {
+        let own = format!("https://{}", host.admin.address);
+        let headers = [headers, &[("origin", &*own)]].concat();
+        let answer = Browser::of(host).send_from("/sign-in", &[("token", &token), ("next", "/")], &headers);
+        assert_eq!(answer.status, 303, "{}", answer.text);
+        answer.headers["set-cookie"].clone()
+    };
+    let forwarded = [("x-forwarded-proto", "https")];
+    let host = Host::start(&deployment).ready();
+    assert!(!cookie(&host, &[]).contains("Secure"), "an origin is the client's word");
+    assert!(!cookie(&host, &forwarded).contains("Secure"), "and so is this header, of whom nobody trusts");
+    assert_eq!(host.stop(), Some(0));
+    deployment.edit("serin.toml", "[server]", "[server]\ntrusted_proxies = [\"127.0.0.1\"]");
+    let host = Host::start(&deployment).ready();
+    assert!(cookie(&host, &forwarded).ends_with("; Secure"));
+    assert!(!cookie(&host, &[("x-forwarded-proto", "https, http")]).contains("Secure"), "the nearest proxy's word");
+    assert!(!cookie(&host, &[]).contains("Secure"));
+}
+
+#[test]
 fn a_session_ends_when_its_token_is_taken_away() {
     let deployment = watched();
     let keeper = admit(&deployment, "keeper", "read", &[]);
@@ -132,7 +155,7 @@ fn pages_show_what_the_roles_allow_and_say_who_may_do_the_rest() {
     assert_eq!(far.get("/decisions?point=collections-outreach").status, 403);
 }
 
-const OTHER_POINT: &str = r#"
+pub(super) const OTHER_POINT: &str = r#"
 [decision_points.other]
 strategy = "outreach-rules@1.0.0"
 entities = ["borrower", "loan"]

@@ -17,6 +17,7 @@ pub mod identifier;
 pub mod limits;
 pub mod manifest;
 pub mod manifest_changes;
+pub mod numbers;
 pub mod plan;
 pub mod projection;
 pub mod record;

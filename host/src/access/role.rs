@@ -7,7 +7,7 @@ pub enum Role {
     Decide,
     /// Send outcomes, exposures and features.
     Ingest,
-    /// Read what holds no personal data: plugins, experiments, reports, metrics.
+    /// Read what holds no personal data: plugins, experiments, reports, metrics, masked decisions.
     Read,
     /// Read records, affected units, features of an entity and the audit, and replay.
     Audit,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serin_core::Name;
 use serin_core::experiment::{self, Experiment, Pin, State, Status};
 use serin_core::expression::Predicate;
+use serin_core::numbers::percent;
 
 use super::declared::Declarations;
 use super::held_slots::{HeldSlot, check_slot};
@@ -301,16 +302,18 @@ fn why(spec: &Experiment, now: &Status, lacks: Option<&str>, point: Option<&Poin
     }
     match now.state {
         State::Draft => format!("applied; waits for: serin experiment start {} --reason TEXT", spec.id),
-        State::Running => format!("applied; coverage {} of its slot{}", now.coverage(spec), step()),
+        State::Running => format!("applied; coverage {} of its slot{}", percent(now.coverage(spec)), step()),
         State::Paused if now.withdrawn => {
             "the winner was taken back for harm: everybody is on the pinned strategy until somebody decides".to_owned()
         }
-        State::Paused => format!("its ramp stands still; coverage {} of its slot{}", now.coverage(spec), step()),
+        State::Paused => {
+            format!("its ramp stands still; coverage {} of its slot{}", percent(now.coverage(spec)), step())
+        }
         State::Aborted => "ended: everybody is on the pinned strategy".to_owned(),
         State::Shipped => format!(
             "arm '{}' serves its slot, but for {} of it that is held back, until serin.toml pins something else than {}",
             now.winner.as_deref().unwrap_or_default(),
-            spec.holdback,
+            percent(spec.holdback),
             now.pin.as_deref().unwrap_or_default().trim_end_matches(" {}")
         ),
         State::Concluded => {

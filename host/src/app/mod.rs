@@ -1,5 +1,6 @@
 //! The composition root: assembles a host, keeps its deployment up to date, and shuts it down.
 
+mod archived;
 mod archiving;
 mod background;
 mod build;

@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use serin_core::experiment::Pin;
 use tokio::sync::watch;
 
+use super::archived::ArchivedExperiments;
 use super::archiving::Generation;
 use super::build::wanted;
 use super::in_force::{last_config, last_specs};
@@ -62,6 +63,8 @@ struct Inner {
     generation: u64,
     /// Generations whose archiving is pending.
     unarchived: Vec<Generation>,
+    /// Ended experiments of which no file is left.
+    archived: ArchivedExperiments,
 }
 
 /// Keeps the deployment up to date with the files.
@@ -159,6 +162,7 @@ impl Reloader {
                 fingerprint: String::new(),
                 generation,
                 unarchived: Vec::new(),
+                archived: ArchivedExperiments::default(),
             }),
         }
     }

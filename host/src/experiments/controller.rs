@@ -217,6 +217,13 @@ impl Controller {
         self.statuses.lock().get(id).cloned().unwrap_or_default()
     }
 
+    /// The experiments that have ended, with their statuses.
+    pub fn ended(&self) -> Vec<(Name, Status)> {
+        let statuses = self.statuses.lock();
+        let ended = statuses.iter().filter(|(_, status)| status.state.is_ended());
+        ended.map(|(id, status)| (id.clone(), status.clone())).collect()
+    }
+
     /// Carries out the command that follows from a spec in force at a decision point pinned to
     /// `pin`: it starts, unless it waits for a person; a changed coverage begins a new phase; a
     /// shipped experiment is concluded once the pin has changed. Says whether the status has

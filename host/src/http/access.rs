@@ -39,6 +39,8 @@ enum Need {
     Of(Role),
     /// A role; and it is written into the audit under this name.
     Audited(Role, &'static str),
+    /// `audit`, and it is written into the audit under this name; or `read`, which is shown what names nobody.
+    AuditedOrMasked(&'static str),
     /// A command on an experiment: `operate`, and for `approve` that.
     Command,
 }
@@ -60,6 +62,7 @@ const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, "/v1/experiments/{id}", Need::Of(Role::Read)),
     (Method::GET, "/v1/experiments/{id}/report", Need::Of(Role::Read)),
     (Method::GET, "/v1/deployment", Need::Of(Role::Read)),
+    (Method::GET, "/v1/models", Need::Of(Role::Read)),
     (Method::GET, "/v1/features", Need::Of(Role::Read)),
     (Method::GET, "/metrics", Need::Of(Role::Read)),
     (Method::POST, "/v1/freeze", Need::Audited(Role::Operate, "experiments.freeze")),
@@ -68,6 +71,8 @@ const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, "/v1/experiments/{id}/affected", Need::Audited(Role::Audit, "experiment.affected")),
     (Method::GET, "/v1/decisions", Need::Audited(Role::Audit, "records.list")),
     (Method::GET, "/v1/decisions/{id}", Need::Audited(Role::Audit, "record.read")),
+    // Names nobody, so it is no read of a record.
+    (Method::GET, "/v1/decisions/{id}/summary", Need::Of(Role::Read)),
     (Method::POST, "/v1/decisions/{id}/replay", Need::Audited(Role::Audit, "record.replay")),
     (Method::GET, "/v1/decisions/{id}/outcomes", Need::Audited(Role::Audit, "record.outcomes")),
     (Method::GET, "/v1/features/{view}/{entity}", Need::Audited(Role::Audit, "features.read")),
@@ -83,8 +88,8 @@ const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, "/plugins", Need::Of(Role::Read)),
     (Method::GET, "/models", Need::Of(Role::Read)),
     (Method::GET, "/features", Need::Of(Role::Read)),
-    (Method::GET, "/decisions", Need::Audited(Role::Audit, "records.list")),
-    (Method::GET, "/decisions/{id}", Need::Audited(Role::Audit, "record.read")),
+    (Method::GET, "/decisions", Need::AuditedOrMasked("records.list")),
+    (Method::GET, "/decisions/{id}", Need::AuditedOrMasked("record.read")),
     (Method::POST, "/decisions/{id}/replay", Need::Audited(Role::Audit, "record.replay")),
     (Method::GET, "/console/live", Need::Of(Role::Read)),
     (Method::GET, "/console/{file}", Need::Nothing),
@@ -100,23 +105,28 @@ impl Need {
         NEEDS.iter().find(|(of, route, _)| of == method && *route == path).map(|(_, _, need)| *need)
     }
 
-    fn role(self, path: &str) -> Option<Role> {
-        match self {
-            Self::Nothing | Self::Anybody => None,
-            Self::Of(role) | Self::Audited(role, _) => Some(role),
-            Self::Command if path.ends_with("/approve") => Some(Role::Approve),
-            Self::Command => Some(Role::Operate),
-        }
+    /// The role that an identity lacks for this; none where it may.
+    fn lacks(self, path: &str, identity: &Identity) -> Option<Role> {
+        let role = match self {
+            Self::Nothing | Self::Anybody => return None,
+            Self::AuditedOrMasked(_) if identity.may(Role::Audit) => return None,
+            Self::AuditedOrMasked(_) => Role::Read,
+            Self::Of(role) | Self::Audited(role, _) => role,
+            Self::Command if path.ends_with("/approve") => Role::Approve,
+            Self::Command => Role::Operate,
+        };
+        (!identity.may(role)).then_some(role)
     }
 
-    /// The name in the audit; none for what is not audited.
-    fn audited(self, path: &str) -> Option<String> {
+    /// The name in the audit, and whether it is of a read; none for what is not audited.
+    fn audited(self, path: &str, caller: &Caller) -> Option<(String, bool)> {
         match self {
             Self::Nothing | Self::Anybody | Self::Of(_) => None,
-            Self::Audited(_, what) => Some(what.to_owned()),
+            Self::Audited(role, what) => Some((what.to_owned(), role == Role::Audit)),
+            Self::AuditedOrMasked(what) => caller.has(Role::Audit).is_ok().then(|| (what.to_owned(), true)),
             Self::Command => {
                 let command = path.rsplit('/').next().filter(|name| COMMANDS.contains(name));
-                Some(format!("experiment.{}", command.unwrap_or("unknown")))
+                Some((format!("experiment.{}", command.unwrap_or("unknown")), false))
             }
         }
     }
@@ -206,7 +216,7 @@ pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: 
         }
     };
     let path = request.uri().path();
-    let entry = need.and_then(|need| Some((need.audited(path)?, need.role(path) == Some(Role::Audit))));
+    let entry = need.and_then(|need| need.audited(path, &caller));
     request.extensions_mut().insert(caller.clone());
     let answer = match entry {
         Some(entry) => {
@@ -335,7 +345,7 @@ fn admit(service: &Service, need: Option<Need>, address: IpAddr, request: &Reque
     let identity = named(&access, service.clock.now_ms(), request).map_err(unknown)?;
     let refused = |problem| refuse(service, address, Some(&identity.name), ROLE, problem);
     let Some(need) = need else { return Err(refused(forbidden(ROLE, "nobody may ask for this"))) };
-    match need.role(request.uri().path()).filter(|role| !identity.may(*role)) {
+    match need.lacks(request.uri().path(), &identity) {
         Some(role) => Err(refused(lacks(role))),
         None => Ok(Caller { identity: Some(identity), address }),
     }

@@ -21,7 +21,7 @@ use super::wire::InPath;
 use super::{Problem, Service};
 use crate::clock::Budget;
 use crate::ledger::{DecisionFilter, Durability, LedgerError, LedgerReader, Reads as _, RecordError, StoredRecord};
-use crate::registry::{COMPILING, LoadProgress};
+use crate::registry::{ArtifactStatus, COMPILING, LoadProgress, Plugin, VersionsByPin};
 use crate::replay::{FieldDifference, ReplayResult};
 use crate::signatures::Signer;
 use crate::telemetry::StateLabels;
@@ -61,6 +61,38 @@ pub struct WirePlugin {
     /// Who signed it; null if nobody who is trusted did.
     #[schema(required)]
     signer: Option<WireSigner>,
+    /// Why no run of it begins for now: its breaker is open. Null where runs begin.
+    #[schema(required)]
+    breaker: Option<String>,
+    /// The manifest's words on it; null where it is not loaded.
+    #[schema(required)]
+    description: Option<String>,
+    /// Who answers for it, by its manifest; null where it is not loaded.
+    #[schema(required)]
+    owner: Option<String>,
+}
+
+impl WirePlugin {
+    fn of(status: ArtifactStatus, active: &VersionsByPin, now_ms: u64) -> Self {
+        let loaded = loaded(active, &status);
+        let manifest = loaded.map(|loaded| loaded.manifest());
+        Self {
+            name: status.pin.as_ref().map(|pin| pin.name.to_string()),
+            version: status.pin.as_ref().map(|pin| pin.version.to_string()),
+            digest: status.digest.clone(),
+            state: status.state.as_str(),
+            error: status.error,
+            loaded_at: rfc3339(status.loaded_at_ms),
+            wit: status.wit,
+            stale: status.stale,
+            why: why(status.stale, status.unsigned),
+            signer: status.signer.map(WireSigner::from),
+            breaker: loaded.and_then(|loaded| loaded.breaker.is_open(now_ms)),
+            description: manifest.map(|manifest| manifest.description.clone()),
+            owner: manifest.map(|manifest| manifest.owner.clone()),
+            file: status.file,
+        }
+    }
 }
 
 /// Who signed a file.
@@ -68,9 +100,9 @@ pub struct WirePlugin {
 pub struct WireSigner {
     /// The key's id, as minisign prints it.
     #[schema(example = "6A1F0D2C3B4E5F60")]
-    key: String,
+    pub(super) key: String,
     /// The comment that was signed with the file.
-    comment: String,
+    pub(super) comment: String,
 }
 
 impl From<Signer> for WireSigner {
@@ -86,25 +118,18 @@ pub(super) fn why(is_stale: bool, unsigned: Option<String>) -> Option<String> {
     (!why.is_empty()).then(|| why.join("; "))
 }
 
-/// Every artifact.
-pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
-    let plugins = service.folder.statuses().into_iter().map(|status| WirePlugin {
-        name: status.pin.as_ref().map(|pin| pin.name.to_string()),
-        version: status.pin.as_ref().map(|pin| pin.version.to_string()),
-        file: status.file,
-        digest: status.digest,
-        state: status.state.as_str(),
-        error: status.error,
-        loaded_at: rfc3339(status.loaded_at_ms),
-        wit: status.wit,
-        stale: status.stale,
-        why: why(status.stale, status.unsigned),
-        signer: status.signer.map(WireSigner::from),
-    });
-    let (plugins, left_out) = within_bytes(plugins)?;
-    answer(&service, json!({ "plugins": plugins, "left_out": left_out })).await
+/// The loaded version of an artifact; none where it is not the one that its name stands for.
+pub(super) fn loaded<'v>(active: &'v VersionsByPin, status: &ArtifactStatus) -> Option<&'v Arc<Plugin>> {
+    active.get(status.pin.as_ref()?).filter(|plugin| *plugin.id.digest == *status.digest)
 }
 
+/// Every artifact.
+pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
+    let (active, now_ms) = (service.folder.active(), service.clock.now_ms());
+    let (plugins, left_out) =
+        within_bytes(service.folder.statuses().into_iter().map(|status| WirePlugin::of(status, &active, now_ms)))?;
+    answer(&service, json!({ "plugins": plugins, "left_out": left_out })).await
+}
 /// The first of a list's items, as many as its bytes allow, and the number of the others.
 pub(super) fn within_bytes<T: Serialize>(
     items: impl IntoIterator<Item = T>,

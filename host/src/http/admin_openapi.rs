@@ -8,10 +8,11 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::consequences::WireConsequences;
 use super::error::{BodyRefusal, ReadRefusal};
+use super::masked::MaskedDecision;
 use super::openapi_access::Credentials;
 use super::schemas::{
     AffectedUnits, AuditEntries, Confirmed, DecisionRecord, DecisionRecords, Deployment, Experiment, Experiments,
-    Paused, Plugins, Replay, Report, UnreadableRecord, Views,
+    Models, Paused, Plugins, Replay, Report, UnreadableRecord, Views,
 };
 use super::{Problem, events, features, service, wire};
 
@@ -32,11 +33,13 @@ use super::{Problem, events, features, service, wire};
         report,
         command,
         deployment,
+        list_models,
         list_decisions,
         decide,
         show_decision,
         replay,
         decision_outcomes,
+        decision_summary,
         list_views,
         show_features,
         metrics,
@@ -144,7 +147,7 @@ enum FormName {
     Html,
 }
 
-/// Every artifact: name, version, digest, state and error.
+/// Every artifact: name, version, digest, state, error, and whether its breaker is open.
 #[utoipa::path(get, path = "/v1/plugins", tag = "deployment", responses(
     (status = 200, description = "The artifacts", body = Plugins), ReadRefusal))]
 fn plugins() {}
@@ -153,6 +156,11 @@ fn plugins() {}
 #[utoipa::path(get, path = "/v1/deployment", tag = "deployment", responses(
     (status = 200, description = "The decision points, models and errors", body = Deployment)))]
 fn deployment() {}
+
+/// Every model that is declared: its golden rows, its breaker, its card and where it is used.
+#[utoipa::path(get, path = "/v1/models", tag = "deployment", responses(
+    (status = 200, description = "The models", body = Models), ReadRefusal))]
+fn list_models() {}
 
 /// Every experiment, with its state and why.
 #[utoipa::path(get, path = "/v1/experiments", tag = "experiments", responses(
@@ -184,7 +192,7 @@ fn command() {}
     (status = 200, description = "The report", content(
         (Report = "application/json"), (String = "text/plain"), (String = "text/html"))),
     (status = 404, description = "No such experiment", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It has not begun", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It has not begun; or its file is gone, and no report of it was kept", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "The query does not fit", body = Problem, content_type = "application/problem+json"),
     ReadRefusal))]
 fn report() {}
@@ -245,6 +253,15 @@ fn show_decision() {}
     (status = 410, description = "The record has expired", body = Problem, content_type = "application/problem+json"),
     ReadRefusal))]
 fn decision_outcomes() {}
+
+/// A decision without what is a person's: neither ids nor values, scores or candidates. Needs the role `read`, and is not
+/// in the audit.
+#[utoipa::path(get, path = "/v1/decisions/{id}/summary", tag = "decisions", params(("id" = String, Path)), responses(
+    (status = 200, description = "The masked decision", body = MaskedDecision),
+    (status = 404, description = "No such decision", body = Problem, content_type = "application/problem+json"),
+    (status = 410, description = "Its record has expired", body = Problem, content_type = "application/problem+json"),
+    ReadRefusal))]
+fn decision_summary() {}
 
 /// Runs a decision again.
 #[utoipa::path(post, path = "/v1/decisions/{id}/replay", tag = "decisions", params(("id" = String, Path)), responses(

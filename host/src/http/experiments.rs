@@ -106,7 +106,7 @@ pub(super) fn warnings(service: &Service, status: &ExperimentStatus) -> Vec<Stri
 
 pub(super) fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
     let status = service.status.load();
-    status.experiments.iter().find(|status| status.id == id).cloned().ok_or_else(|| {
+    status.every_experiment().find(|status| status.id == id).cloned().ok_or_else(|| {
         let known: Vec<&str> = status.experiments.iter().map(|e| e.id.as_str()).collect();
         Problem::new(
             StatusCode::NOT_FOUND,
@@ -128,7 +128,7 @@ pub(super) fn reaches(caller: &Caller, status: &ExperimentStatus) -> Result<(), 
 pub(super) async fn list(State(service): State<Arc<Service>>, caller: Caller) -> Result<Response, Problem> {
     let status = service.status.load_full();
     let known = read(&service, |service, _| summaries(service)).await?;
-    let reached = status.experiments.iter().filter(|status| reaches(&caller, status).is_ok());
+    let reached = status.every_experiment().filter(|status| reaches(&caller, status).is_ok());
     let (experiments, left_out) =
         within_bytes(reached.map(|status| as_json(&service, status, known.get(&*status.id))))?;
     answer(&service, json!({ "experiments": experiments, "left_out": left_out })).await
@@ -260,7 +260,8 @@ pub(super) fn report_of(
         // It has ended, and is not followed any more.
         Seen::Unknown => {
             let shown = service.status.load();
-            let subject = shown.subjects.iter().find(|subject| *subject.spec.id == *id).ok_or_else(not_begun)?;
+            let subject = shown.subjects.iter().find(|subject| *subject.spec.id == *id);
+            let subject = subject.ok_or_else(|| if status.started_ms.is_none() { not_begun() } else { no_file() })?;
             let report = report(&read_whole(ledger, subject)?);
             Ok(match end {
                 Some(end) => report.compared_with(&end),
@@ -279,6 +280,13 @@ fn unreadable(error: &serde_json::Error) -> Problem {
 
 fn not_begun() -> Problem {
     Problem::new(StatusCode::CONFLICT, "not-begun", "it has not begun: there is nothing to report yet")
+}
+
+/// An experiment of which no file is left, and no report as of its end, or not that one was asked for.
+fn no_file() -> Problem {
+    let detail = "its file is gone, so its report as of its end is all that can be shown of it, and none was kept; put \
+                  the file back, or ask without recompute";
+    Problem::new(StatusCode::CONFLICT, "no-file", detail)
 }
 
 /// Which units to list.
@@ -311,8 +319,10 @@ pub(super) async fn affected(
         return Err(Problem::invalid("arm", format!("arm: '{arm}' is not one of {id}; arms: {arms}")));
     }
     let kind = {
-        let status = service.status.load();
-        status.subjects.iter().find(|subject| *subject.spec.id == *id).map(|subject| subject.course.unit.clone())
+        let known = service.status.load();
+        let subject = known.subjects.iter().find(|subject| *subject.spec.id == *id);
+        let of_spec = status.spec.as_ref().and_then(|spec| spec.unit.clone());
+        subject.map(|subject| subject.course.unit.clone()).or(of_spec)
     };
     let Some(kind) = kind else {
         return answer(&service, json!({ "units": [], "next": null })).await;

@@ -47,7 +47,7 @@ impl HostNames {
         if !headers.contains_key(header::ORIGIN) && !headers.contains_key("sec-fetch-site") {
             return Ok(());
         }
-        match host(request) {
+        match host(request.uri(), headers) {
             Some(host) if self.answers_to(host.host()) && is_same_origin(headers, &host) => Ok(()),
             _ => {
                 let detail = "Origin: pages of other origins have no use of a host without [access]; valid: set \
@@ -62,11 +62,12 @@ impl HostNames {
         if ["/healthz", "/readyz"].contains(&request.uri().path()) {
             return Ok(());
         }
-        let host = host(request).filter(|host| self.answers_to(host.host())).ok_or_else(|| {
-            let detail = "Host: not a name of the admin listener; valid: localhost, its address, and the names in \
+        let host =
+            host(request.uri(), request.headers()).filter(|host| self.answers_to(host.host())).ok_or_else(|| {
+                let detail = "Host: not a name of the admin listener; valid: localhost, its address, and the names in \
                           server.admin_hosts";
-            Problem::new(StatusCode::FORBIDDEN, "host-not-allowed", detail)
-        })?;
+                Problem::new(StatusCode::FORBIDDEN, "host-not-allowed", detail)
+            })?;
         if [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(request.method()) {
             return Ok(());
         }
@@ -146,12 +147,12 @@ fn without_origin() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "cross-origin", detail)
 }
 
-/// Whom the request is for: its one `Host`, or the target where that names it.
-fn host(request: &Request) -> Option<Authority> {
-    if let Some(authority) = request.uri().authority() {
+/// Whom a request is for: the target where that names it, as under HTTP/2, or its one `Host`.
+pub(super) fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+    if let Some(authority) = uri.authority() {
         return Some(authority.clone());
     }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next()?;
     if hosts.next().is_some() {
         return None;

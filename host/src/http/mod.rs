@@ -22,6 +22,8 @@ mod idempotency;
 mod key_locks;
 mod lanes;
 mod listener;
+mod masked;
+mod models;
 mod ofrep;
 mod openapi;
 mod openapi_access;
@@ -83,10 +85,12 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/experiments/{id}/report", get(experiments::report))
         .route("/v1/experiments/{id}/{command}", post(commands::command))
         .route("/v1/deployment", get(admin::deployment))
+        .route("/v1/models", get(models::list))
         .route("/v1/decisions", get(admin::decisions).post(decisions::decide_admin))
         .route("/v1/decisions/{id}", get(admin::decision))
         .route("/v1/decisions/{id}/replay", post(admin::replay))
         .route("/v1/decisions/{id}/outcomes", get(consequences::show))
+        .route("/v1/decisions/{id}/summary", get(masked::show))
         .route("/v1/outcomes", post(events::outcomes))
         .route("/v1/outcomes/watermarks", post(events::watermarks))
         .route("/v1/features", get(features::list))
@@ -98,7 +102,7 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/openapi.json", get(openapi::serve_admin))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&service), access::authorize))
         .merge(console::routes(&service))
-        .fallback(error::not_found)
+        .fallback(console::nowhere)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&service), compress::compress))

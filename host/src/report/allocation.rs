@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 use serin_core::experiment::{Experiment, State, Status};
+use serin_core::numbers::grouped;
 
 use super::formatting::minute;
 use super::tables::words;
@@ -80,7 +81,7 @@ impl Report {
                     }
                 }
                 p.small {
-                    (self.units.entered) " units entered so far, of which " (self.units.mature) " are mature. Arms are compared \
+                    (grouped(self.units.entered)) " units entered so far, of which " (grouped(self.units.mature)) " are mature. Arms are compared \
                      within each batch: an arm's mean is control's plus the difference."
                 }
             }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serin_core::analysis::FeedResult;
+use serin_core::numbers::grouped;
 
 use super::{Report, rfc3339};
 
@@ -57,7 +58,7 @@ pub(super) fn feeds(report: &Report) -> Option<String> {
 
 /// Rows that were posted too late; none where there are none.
 pub(super) fn too_late(report: &Report) -> Option<String> {
-    let by_arm = report.too_late.iter().map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
+    let by_arm = report.too_late.iter().map(|(arm, n)| format!("{arm} {}", grouped(*n))).collect::<Vec<_>>().join(", ");
     let any = report.too_late.values().any(|n| *n > 0);
     any.then(|| format!("posted after their metric's lag, too late to count: {by_arm}"))
 }

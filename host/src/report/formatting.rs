@@ -1,5 +1,7 @@
 //! Numbers, times and phrases that the text and HTML reports share.
 
+use serin_core::numbers::grouped;
+
 use super::rounding::{Shown, alpha, means, short, typeset};
 use super::{Change, Excluded, Report, ReportedComparison, ReportedGuardrail, ReportedMetric, ReportedSegment, Units};
 
@@ -70,7 +72,11 @@ pub(super) fn line(text: &str) -> String {
 
 /// Counts with their names, those that are zero left out.
 pub(super) fn named<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<String> {
-    counts.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{n} {}", name.replace('_', " "))).collect()
+    counts
+        .into_iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(name, n)| format!("{} {}", grouped(n), name.replace('_', " ")))
+        .collect()
 }
 
 /// Units: entered = mature + everything left out.
@@ -83,9 +89,9 @@ pub(super) fn units(units: &Units) -> String {
         ("moved by shipping", left.moved),
     ]);
     if parts.is_empty() {
-        return format!("{} entered", units.entered);
+        return format!("{} entered", grouped(units.entered));
     }
-    format!("{} entered = {}", units.entered, parts.join(" + "))
+    format!("{} entered = {}", grouped(units.entered), parts.join(" + "))
 }
 
 /// How an experiment ended or was interrupted, and how to introduce the verdict since then.
@@ -149,7 +155,7 @@ pub(super) fn metric(metric: &ReportedMetric) -> String {
         parts.push(format!("{} is better", if direction == "decrease" { "less" } else { "more" }));
         parts.push(format!("window {}, lag {}", duration(metric.window_ms), duration(metric.lag_ms)));
     }
-    let planned = metric.planned_units;
+    let planned = grouped(metric.planned_units);
     parts.push(match metric.method.as_str() {
         "fixed" => format!("{}: the first {planned} units, looked at once", metric.method),
         method => format!("{method}: tightest at {planned} units"),
@@ -255,7 +261,7 @@ impl Rail {
         let evidence = &guardrail.evidence;
         let value = |key: &str| evidence[key].as_f64();
         let whole = |key: &str| evidence[key].as_u64();
-        let units = |key: &str| whole(key).map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let units = |key: &str| whole(key).map_or_else(|| "-".to_owned(), grouped);
         let width = value("increase_below").zip(value("increase_above")).map_or(0.0, |(high, low)| high - low);
         // Without an upper bound there is no width to round to.
         let in_points = guardrail.is_share && width > 0.0;
@@ -274,7 +280,9 @@ impl Rail {
         let by_events = guardrail.state == "harm" && value("p").is_some() && value("increase_above") <= value("alarm");
         Self {
             kind: evidence["kind"].as_str().unwrap_or("increase").to_owned(),
-            count: whole("events").zip(whole("most")).map(|(events, most)| format!("{events} of at most {most}")),
+            count: whole("events")
+                .zip(whole("most"))
+                .map(|(events, most)| format!("{} of at most {}", grouped(events), grouped(most))),
             action: evidence["action"].as_str().map(line),
             means: sides.map(|side| (means.next().unwrap_or_default(), units(&format!("{side}_units")))),
             above: if by_events { "> 0".to_owned() } else { bound("increase_above") },
@@ -310,14 +318,16 @@ the events alone); holds = surely below the margin (at alpha)";
 
 /// Outcomes that happened before their unit entered; none where there are none.
 pub(super) fn before_entry(report: &Report) -> Option<String> {
-    let by_arm = report.before_entry.iter().map(|(arm, n)| format!("{arm} {n}")).collect::<Vec<_>>().join(", ");
+    let by_arm =
+        report.before_entry.iter().map(|(arm, n)| format!("{arm} {}", grouped(*n))).collect::<Vec<_>>().join(", ");
     let any = report.before_entry.values().any(|n| *n > 0);
     any.then(|| format!("outcomes before their unit's entry, which count for nothing: {by_arm}"))
 }
 
 /// Units that were excluded since they entered; none where there are none.
 pub(super) fn excluded(report: &Report) -> Option<String> {
-    let arm = |(arm, n): (&String, &Excluded)| format!("{arm} {} ({} decisions)", n.units, n.decisions);
+    let arm =
+        |(arm, n): (&String, &Excluded)| format!("{arm} {} ({} decisions)", grouped(n.units), grouped(n.decisions));
     let by_arm = report.excluded.iter().map(arm).collect::<Vec<_>>().join(", ");
     let any = report.excluded.values().any(|n| n.units > 0);
     any.then(|| format!("excluded since their entry, and still counted in their arms: {by_arm}"))

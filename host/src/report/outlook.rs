@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serin_core::analysis::{Analysis, Decide, MetricResult, Observed, SRM_ALPHA, baseline};
 use serin_core::experiment::{Experiment, Gate, Next as Advance, Role, State, Status, Step, Watched};
+use serin_core::numbers::grouped;
 use serin_core::plan::{Baseline, Traffic, detectable_as_analysed};
 
 use super::formatting::{duration, minute};
@@ -168,7 +169,7 @@ impl NextStep {
         let evidence = analysis.evidence();
         let mut needs = vec![format!("this one has lasted {}", duration(step.hold_ms))];
         if step.min_units > 0 {
-            needs.push(format!("{} units have entered ({} so far)", step.min_units, evidence.units));
+            needs.push(format!("{} units have entered ({} so far)", grouped(step.min_units), grouped(evidence.units)));
         }
         match step.gate {
             Gate::None => {}

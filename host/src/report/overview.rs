@@ -2,6 +2,7 @@
 //! progress.
 
 use maud::{Markup, html};
+use serin_core::numbers::grouped;
 
 use super::formatting::{self, about, duration};
 use super::rounding::{counted, percent, points, short, typeset};
@@ -172,7 +173,8 @@ impl Report {
     }
 
     pub(super) fn progress_sentence(&self, progress: &Progress) -> String {
-        let Progress { metric, planned, mature, .. } = progress;
+        let Progress { metric, .. } = progress;
+        let [planned, mature] = [progress.planned, progress.mature].map(grouped);
         let is_share = self.metrics.iter().any(|known| known.name == *metric && known.is_share);
         let left = match progress.days_left {
             Some(0.0) => String::new(),
@@ -209,8 +211,10 @@ impl Ramp {
         let least = self.steps.get(self.step.saturating_sub(1)).map_or(0, |step| step.min_units);
         let entered = match least {
             0 => format!("{} entered", counted(self.units, "unit")),
-            least if self.units >= least => format!("{} units entered, of {least} that are needed", self.units),
-            least => format!("{} of {least} units entered", self.units),
+            least if self.units >= least => {
+                format!("{} units entered, of {} that are needed", grouped(self.units), grouped(least))
+            }
+            least => format!("{} of {} units entered", grouped(self.units), grouped(least)),
         };
         format!("Step {} of {}: {entered}.", self.step, self.steps.len())
     }
@@ -223,7 +227,7 @@ impl RampStep {
             parts.push(format!("for {}", duration(self.hold_ms)));
         }
         if self.min_units > 0 {
-            parts.push(format!("{} units", self.min_units));
+            parts.push(format!("{} units", grouped(self.min_units)));
         }
         match self.gate.as_deref() {
             Some("fast") => parts.push("no guardrail shows harm".to_owned()),

@@ -225,13 +225,16 @@ fn sections_stand_in_the_order_in_which_a_reader_needs_them() {
 fn each_state_is_told_in_words() {
     let needles = |name: &str| match name {
         "early" => ["day 1; ", "112 of 300 units entered", "not before 2026-11-19 11:06 UTC", "<b>too early</b>"],
-        "conflict" => ["<b>HOLD</b>", "<b>better</b>", "<b>worse</b>", "6000 of 4000 planned units are mature"],
+        "conflict" => ["<b>HOLD</b>", "<b>better</b>", "<b>worse</b>", "6,000 of 4,000 planned units are mature"],
         "shipped" => ["<b>SHIPPED</b>", "less a holdback of 10 %", "<b>better</b>", "<b>holds</b>"],
         "aborted" => ["<b>ABORTED</b>", "<b>harm</b>", "the experiment has ended", "no more units enter"],
         "dropped" => ["<b>Arm other</b> <span class=\"badge bad\">", "was dropped", "<b>Arm next</b>", "<b>hold</b>"],
-        _ => {
-            ["<b>provisional</b>", "6000 of 40000 planned units", "days left at the pace so far", "no difference shown"]
-        }
+        _ => [
+            "<b>provisional</b>",
+            "6,000 of 40,000 planned units",
+            "days left at the pace so far",
+            "no difference shown",
+        ],
     };
     for (name, report) in all() {
         let page = report.html();

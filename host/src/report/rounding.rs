@@ -1,6 +1,8 @@
 //! Numbers for people: shares in percent, differences of shares in percentage points, and no more
 //! digits than a number carries.
 
+use serin_core::numbers::grouped;
+
 /// A number to three significant digits, without trailing zeros.
 pub(super) fn short(value: f64) -> String {
     if !value.is_finite() {
@@ -152,7 +154,7 @@ pub(super) fn alpha(part: f64, shared_by: u64) -> String {
 
 /// "1 unit", "2 units".
 pub(super) fn counted(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(n)) }
 }
 
 /// Decimals that show this many significant digits of a size.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 use maud::{Markup, html};
+use serin_core::numbers::grouped;
 
 use super::formatting::{self, Rail, line, number, probability};
 use super::rounding::{means, percent, typeset};
@@ -92,7 +93,7 @@ pub(super) fn words(text: &str) -> Markup {
 pub(super) fn arms(metric: &ReportedMetric) -> Markup {
     let sides: Vec<_> = metric.arms.values().map(|arm| (arm.mean, arm.units)).collect();
     let row = |((name, arm), mean): ((&String, &super::ReportedArm), String)| {
-        Cells(vec![words(name), html! { (arm.units) }, html! { (mean) }])
+        Cells(vec![words(name), html! { (grouped(arm.units)) }, html! { (mean) }])
     };
     let rows: Vec<Row> = metric.arms.iter().zip(means(&sides, metric.is_share)).map(row).collect();
     table(&[Text("arm"), Number("units"), Number("mean")], &rows)
@@ -208,7 +209,7 @@ fn fairness_table(group: &[ReportedFairness]) -> Markup {
             html! { (words(&found.arm)) @if found.control { br; span.small { "stops nothing" } } },
             words(&found.group),
             html! { b { (found.state) } },
-            html! { (found.units[0]) " / " (found.units[1]) },
+            html! { (grouped(found.units[0])) " / " (grouped(found.units[1])) },
         ];
         cells.extend(rates.iter().map(|rate| html! { (rate) }));
         cells.extend([html! { (number(found.ratio)) }, html! { (surely(found)) }]);
@@ -241,7 +242,7 @@ pub(super) fn balance(srm: &Srm) -> Markup {
     let row = |(arm, n): (&String, &u64)| {
         Cells(vec![
             words(arm),
-            html! { (n) },
+            html! { (grouped(*n)) },
             html! { (percent(*n as f64 / total)) },
             html! { (percent(expected(arm))) },
         ])
@@ -259,7 +260,7 @@ pub(super) fn segments(segments: &[ReportedSegment]) -> Markup {
             html! { (words(&found.attribute)) " = " (words(found.value.as_deref().unwrap_or("(not known)"))) },
             words(&found.metric),
             words(&found.arm),
-            html! { (found.units[0]) " / " (found.units[1]) },
+            html! { (grouped(found.units[0])) " / " (grouped(found.units[1])) },
         ];
         match (&found.not_enough, found.difference.zip(found.interval)) {
             (None, Some((difference, ends))) => {
@@ -295,12 +296,12 @@ pub(super) fn shadow_arm(shadow: &ReportedShadow) -> Markup {
     let actions: BTreeSet<&str> = shadow.matrix.values().flat_map(|row| row.keys().map(String::as_str)).collect();
     html! {
         p {
-            (shadow.decisions) " decisions, of which " (format!("{:.2}", shadow.agreement * 100.0))
-            " % would have had the same action; " (shadow.dropped)
-            " runs were dropped, since decisions came first. It took " (shadow.took_us[0]) " \u{b5}s (p50) to "
-            (shadow.took_us[1]) " (p99); what served took " (shadow.served_us[0]) " to " (shadow.served_us[1]) "."
+            (grouped(shadow.decisions)) " decisions, of which " (format!("{:.2}", shadow.agreement * 100.0))
+            " % would have had the same action; " (grouped(shadow.dropped))
+            " runs were dropped, since decisions came first. It took " (grouped(shadow.took_us[0])) " \u{b5}s (p50) to "
+            (grouped(shadow.took_us[1])) " (p99); what served took " (grouped(shadow.served_us[0])) " to " (grouped(shadow.served_us[1])) "."
         }
-        @for (why, n) in &shadow.failures { p { "No answer, " (why) ": " (n) "." } }
+        @for (why, n) in &shadow.failures { p { "No answer, " (why) ": " (grouped(*n)) "." } }
         @if !actions.is_empty() { (shadow_matrix(shadow, &actions)) }
     }
 }
@@ -311,6 +312,7 @@ fn shadow_matrix(shadow: &ReportedShadow, actions: &BTreeSet<&str>) -> Markup {
     let row = |(served, row): (&String, &IndexMap<String, u64>)| {
         let n = |action: &&str| {
             let n = row.get(*action).copied().unwrap_or(0);
+            let n = grouped(n);
             html! { @if served == action { b { (n) } } @else { (n) } }
         };
         Cells(std::iter::once(words(served)).chain(actions.iter().map(n)).collect())
@@ -336,7 +338,7 @@ pub(super) fn actions(actions: &IndexMap<String, IndexMap<String, u64>>) -> Mark
                     rect width=(format!("{:.1}", share * 120.0)) height="8" fill="#4a6fa5" {}
                 }
             };
-            Cells(vec![words(arm), words(action), html! { (n) }, bar])
+            Cells(vec![words(arm), words(action), html! { (grouped(*n)) }, bar])
         };
         actions.iter().map(row).collect::<Vec<Row>>()
     };

@@ -8,6 +8,7 @@ use super::wording::{percent, rounded};
 use super::{Analysis, SRM_ALPHA};
 use crate::Name;
 use crate::experiment::{Aggregate, Experiment, Metric, OnBreach, Quantity, Role, Watched};
+use crate::numbers::grouped;
 
 /// A verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +127,10 @@ fn first_goal_bound(observed: &Observed, analysis: &Analysis, arm: &str) -> f64 
 fn unbalanced(spec: &Experiment, analysis: &Analysis) -> String {
     let total: u64 = analysis.counts.iter().sum();
     let arms = spec.arms.iter().zip(&analysis.counts).zip(&analysis.expected);
-    let named = arms.map(|((arm, units), share)| format!("{units} in '{}' for {:.0}", arm.name, share * total as f64));
+    let named = arms.map(|((arm, units), share)| {
+        let expected = (share * total as f64).round() as u64;
+        format!("{} in '{}' for {}", grouped(*units), arm.name, grouped(expected))
+    });
     format!(
         "units do not fall to the arms as the weights say: {} (sequential {}); nothing else can be trusted",
         named.collect::<Vec<_>>().join(", "),
@@ -187,7 +191,8 @@ fn waits_for(observed: &Observed, analysis: &Analysis, arms: &[ArmVerdict]) -> S
 const NO_GOAL: &str = "guardrails only: there is no goal, so nothing ships by itself";
 
 fn not_yet(analysis: &Analysis) -> String {
-    format!("no goal is significantly better yet, with {} of {} units mature", analysis.mature, analysis.entered)
+    let [mature, entered] = [analysis.mature, analysis.entered].map(grouped);
+    format!("no goal is significantly better yet, with {mature} of {entered} units mature")
 }
 
 /// What is known of one arm.

@@ -51,7 +51,8 @@ pub struct Unreadable {
 impl Unreadable {
     /// In words.
     pub fn describe(&self) -> String {
-        let rows = if self.rows == 1 { "1 row".to_owned() } else { format!("{} rows", self.rows) };
+        let rows =
+            if self.rows == 1 { "1 row".to_owned() } else { format!("{} rows", crate::numbers::grouped(self.rows)) };
         format!("{rows} of the ledger cannot be read; the first: {}", self.first)
     }
 }

@@ -10,6 +10,7 @@ use super::fairness_tally::goals;
 use super::guardrails::HarmStatus;
 use super::observed::Observed;
 use crate::Name;
+use crate::numbers::grouped;
 use crate::stats::rare::{Counts, bounds};
 
 /// Error rate of all of an experiment's fairness alarms together.
@@ -80,7 +81,8 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
                 let why = match status {
                     HarmStatus::Holds | HarmStatus::Harm => None,
                     HarmStatus::Inconclusive if !enough => {
-                        Some(format!("{fewest} units in the smaller group; {} are needed", fairness.min_units))
+                        let [fewest, needed] = [fewest, fairness.min_units].map(grouped);
+                        Some(format!("{fewest} units in the smaller group; {needed} are needed"))
                     }
                     HarmStatus::Inconclusive => {
                         Some(format!("{} lies within the bounds of the ratio", fairness.min_ratio))

@@ -8,6 +8,7 @@ use super::pair::Pair;
 use super::wording::percent;
 use crate::Name;
 use crate::experiment::{Aggregate, Guardrail, Margin, PLANNED_UNITS, Quantity, Watched};
+use crate::numbers::grouped;
 use crate::stats::rare::{Counts, difference_bounds};
 use crate::stats::{NotEnough, conditional};
 
@@ -359,7 +360,8 @@ fn count(result: &mut GuardrailResult, events: u64, most: u64) {
 fn is_enough(result: &mut GuardrailResult, guardrail: &Guardrail) -> bool {
     let fewest = result.units[0].min(result.units[1]);
     if fewest < guardrail.min_units {
-        result.why = Some(format!("{fewest} units in the smaller arm; {} are needed", guardrail.min_units));
+        let [fewest, needed] = [fewest, guardrail.min_units].map(grouped);
+        result.why = Some(format!("{fewest} units in the smaller arm; {needed} are needed"));
     }
     fewest >= guardrail.min_units
 }
@@ -394,6 +396,7 @@ impl GuardrailResult {
         let (name, arm) = (&observed.spec.guardrails[self.guardrail].name, &self.arm);
         if let Some([events, most]) = self.count {
             let times = if events == 1 { "time" } else { "times" };
+            let [events, most] = [events, most].map(grouped);
             return format!("'{name}' happened {events} {times} in arm '{arm}'; at most {most} are allowed");
         }
         let is_share = match observed.spec.guardrails[self.guardrail].watched {
@@ -407,6 +410,7 @@ impl GuardrailResult {
         let less = if self.kind == HarmKind::Decrease { " by its decrease" } else { "" };
         let by_events = self.so_far.zip(self.p).filter(|(_, p)| *p <= self.alarm_alpha);
         if let (HarmStatus::Harm, Some(([of_control, of_arm], p))) = (self.status, by_events) {
+            let [of_control, of_arm] = [of_control, of_arm].map(grouped);
             return format!(
                 "guardrail '{name}' shows harm: so far {of_arm} units with it in arm '{arm}', and {of_control} in control \
                  (p = {p:.1e})"

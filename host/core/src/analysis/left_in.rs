@@ -2,6 +2,7 @@
 //! selections. If an arm changes who is selected, the difference is no effect of it.
 
 use crate::experiment::{Experiment, Metric, Missing, Quantity};
+use crate::numbers::grouped;
 use crate::stats::rare::{Counts, log_e_value_of_equality};
 
 /// Error rate of this test over all metrics and arms, as for a sample ratio mismatch.
@@ -27,7 +28,10 @@ pub(super) fn one_sided(spec: &Experiment, metric: &Metric, arm: usize, arms: [C
         format!(
             "metric '{}': its outcome was posted for {} of {} units of {with} and for none of {} of {none}: is it posted \
              for every arm? If it is, expects_none = true says so",
-            metric.name, counts.events, counts.units, without.units
+            metric.name,
+            grouped(counts.events),
+            grouped(counts.units),
+            grouped(without.units)
         )
     })
 }
@@ -50,12 +54,12 @@ pub(super) fn lopsided(spec: &Experiment, metric: &Metric, arm: usize, arms: [[u
         "metric '{}': {} of {} mature units of arm '{}' are in it ({:.1} %), and {} of {} of control ({:.1} %): the arms' \
          selections differ, so their difference says nothing about the effect",
         metric.name,
-        of_arm.events,
-        of_arm.units,
+        grouped(of_arm.events),
+        grouped(of_arm.units),
         spec.arms[arm].name,
         share(of_arm),
-        of_control.events,
-        of_control.units,
+        grouped(of_control.events),
+        grouped(of_control.units),
         share(of_control)
     ))
 }

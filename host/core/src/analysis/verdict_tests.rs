@@ -174,7 +174,7 @@ fn who_is_left_in_must_not_depend_on_the_arm() {
         found
             .verdict
             .why
-            .contains("1000 of 2000 mature units of arm 'b' are in it (50.0 %), and 2000 of 2000 of control")
+            .contains("1,000 of 2,000 mature units of arm 'b' are in it (50.0 %), and 2,000 of 2,000 of control")
     );
     assert_eq!(found.metrics[0].left_out, [0, 1000]);
 }

@@ -4,6 +4,7 @@ use super::facts::Facts;
 use super::{Analysis, SRM_ALPHA};
 use crate::clipped;
 use crate::experiment::{Arm, Guardrail, Margin, Watched};
+use crate::numbers::grouped;
 
 /// Bytes of an id that are shown.
 const MAX_ID: usize = 64;
@@ -83,6 +84,7 @@ fn too_late(facts: &Facts, warnings: &mut Vec<String>) {
     for (position, metric) in facts.spec.metrics.iter().enumerate() {
         let (rows, late) = facts.late_rows(position);
         if late as f64 > MANY_TOO_LATE * rows as f64 {
+            let [late, rows] = [late, rows].map(grouped);
             warnings.push(format!(
                 "metric '{}': {late} of {rows} rows were posted too late and do not count; a longer lag would count them",
                 metric.name
@@ -100,8 +102,9 @@ fn excluded(facts: &Facts, warnings: &mut Vec<String>) {
     let units: u64 = facts.excluded().iter().map(|[units, _]| units).sum();
     let entered: u64 = facts.entered().iter().sum();
     if units as f64 > MANY_EXCLUDED * entered as f64 {
-        let arm =
-            |((arm, [units, _]), entered): ((&Arm, &[u64; 2]), &u64)| format!("{} {units} of {entered}", arm.name);
+        let arm = |((arm, [units, _]), entered): ((&Arm, &[u64; 2]), &u64)| {
+            format!("{} {} of {}", arm.name, grouped(*units), grouped(*entered))
+        };
         warnings.push(format!(
             "units that the decision point excludes since they entered, and that are counted in their arms without being \
              served by them: {}",
@@ -139,10 +142,11 @@ fn ids(facts: &Facts, warnings: &mut Vec<String>) {
     }
     let decisions: u64 = facts.actions.iter().flat_map(|actions| actions.values()).sum();
     let absurd = facts.busiest(decisions);
-    let share = |(id, n): (&str, u64)| format!("{} {n} ({:.1} %)", shown(id), n as f64 / decisions as f64 * 100.0);
+    let share =
+        |(id, n): (&str, u64)| format!("{} {} ({:.1} %)", shown(id), grouped(n), n as f64 / decisions as f64 * 100.0);
     let absurd: Vec<String> = absurd.map(share).collect();
     if !absurd.is_empty() {
-        let what = format!("units with far more of the {decisions} decisions than the others");
+        let what = format!("units with far more of the {} decisions than the others", grouped(decisions));
         warnings.push(format!("{what}: {}; their ids may stand for many", named(absurd)));
     }
 }

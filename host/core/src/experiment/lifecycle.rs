@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Experiment;
 use super::amendment::Declared;
 use crate::Name;
+use crate::numbers::{grouped, percent};
 
 /// The state of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -443,7 +444,7 @@ impl Status {
             return Next::Wait(format!("held {} of {}", span(held), span(step.hold_ms)));
         }
         if evidence.units < step.min_units {
-            return Next::Wait(format!("{} of {} units entered", evidence.units, step.min_units));
+            return Next::Wait(format!("{} of {} units entered", grouped(evidence.units), grouped(step.min_units)));
         }
         if evidence.is_unreadable {
             return Next::Wait("rows of the ledger cannot be read".to_owned());
@@ -467,9 +468,9 @@ impl Status {
                 self.step + 1,
                 spec.ramp.len(),
                 span(held),
-                evidence.units,
-                step.coverage,
-                next.coverage
+                grouped(evidence.units),
+                percent(step.coverage),
+                percent(next.coverage)
             )),
         }
     }

@@ -8,12 +8,13 @@ use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
 use thiserror::Error;
 
 use super::moments::{Joint, Moments};
+use crate::numbers::grouped;
 
 /// Why there is no result yet.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
 pub enum NotEnough {
     /// An arm has too few units.
-    #[error("an arm has {have} units, and {need} are needed")]
+    #[error("an arm has {} units, and {} are needed", grouped(*.have), grouped(*.need))]
     Units {
         /// Units in the smaller arm.
         have: u64,

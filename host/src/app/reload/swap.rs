@@ -142,6 +142,7 @@ impl Reloader {
         let DeploymentProposal { built, mut status, .. } = proposal;
         status.experiments = built.experiments;
         status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
+        status.archived = inner.archived.beside(&status.experiments, &self.controller, &self.archive);
         status.warnings = unreached(&inner.config, &status.experiments);
         status.warnings.extend(self.tls.as_ref().and_then(|tls| tls.warning(self.clock.now_ms())));
         status.subjects = subjects(&inner.config, &status.experiments);

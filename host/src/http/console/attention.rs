@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use serde_json::Value;
 use serin_core::Name;
 use serin_core::experiment::State;
 
-use super::words::{self, Tone, badge};
+use super::words::{self, Tone, badge, grouped};
 use crate::experiments::{ExperimentState, ExperimentStatus, HOST};
 use crate::http::access::Caller;
 use crate::http::admin::with_progress;
 use crate::http::experiments::{reaches, warnings};
-use crate::http::summary::Summary;
+use crate::http::summary::{RailSummary, Summary};
 use crate::http::{Problem, Service};
-use crate::ledger::{LedgerReader, Reads as _};
+use crate::ledger::{LedgerReader, Reads as _, TransitionRow};
 
 /// How long an abort by the host is shown as one, in milliseconds.
 const RECENT_MS: u64 = 24 * 60 * 60 * 1000;
@@ -22,22 +23,51 @@ const MOST: usize = 100;
 /// Experiments whose changes are read from the ledger for it.
 const MOST_READ: usize = 50;
 
-/// Something that needs a person.
+/// Something that needs a person. Its tone and its name are chosen here, for the overview and the experiment's page.
 pub struct Matter {
     tone: Tone,
     /// What it is, in a few words.
     kind: &'static str,
     /// What it is about, with a link.
     about: Markup,
-    says: String,
+    /// What there is to say of it.
+    pub says: String,
     /// What to do about it; none where the words say so.
     next: Option<Markup>,
+    /// The experiment that it is about.
+    experiment: Option<String>,
 }
 
 impl Matter {
     fn new(tone: Tone, kind: &'static str, about: Markup, says: impl Into<String>) -> Self {
-        Self { tone, kind, about, says: says.into(), next: None }
+        Self { tone, kind, about, says: says.into(), next: None, experiment: None }
     }
+
+    fn of(experiment: &ExperimentStatus, tone: Tone, kind: &'static str, says: impl Into<String>) -> Self {
+        let matter = Self::new(tone, kind, words::experiment(&experiment.id), says);
+        Self { experiment: Some(experiment.id.clone()), ..matter }
+    }
+
+    /// The urgent first.
+    fn urgency(&self) -> u8 {
+        match self.tone {
+            Tone::Bad => 0,
+            Tone::Warn => 1,
+            Tone::Open | Tone::Good => 2,
+        }
+    }
+}
+
+/// The most urgent matter of each experiment that has one; less is more urgent.
+pub fn urgencies(matters: &[Matter]) -> BTreeMap<&str, u8> {
+    let mut urgencies = BTreeMap::new();
+    for matter in matters {
+        if let Some(id) = &matter.experiment {
+            let known = urgencies.entry(id.as_str()).or_insert(u8::MAX);
+            *known = matter.urgency().min(*known);
+        }
+    }
+    urgencies
 }
 
 /// Everything that needs a person, of what the caller may see.
@@ -54,22 +84,31 @@ pub fn matters(
     for experiment in status.experiments.iter().filter(|experiment| reaches(caller, experiment).is_ok()) {
         let is_recent = experiment.status.ended_ms.is_some_and(|ended_ms| now_ms < ended_ms.saturating_add(RECENT_MS));
         if !experiment.status.state.is_ended() || is_recent {
-            found.extend(stopped(ledger, experiment, &mut read)?);
-            found.extend(waits(service, ledger, experiment, &mut read)?);
-        }
-        if !experiment.status.state.is_ended() {
-            found.extend(evidence(service, experiment, known.get(&*experiment.id)));
+            found.extend(of_experiment(service, ledger, experiment, known.get(&*experiment.id), &mut read)?);
         }
     }
     if caller.reaches_all("plugins").is_ok() {
         found.extend(files(service));
     }
     // Stable: within a tone in the order above.
-    found.sort_by_key(|matter| match matter.tone {
-        Tone::Bad => 0,
-        Tone::Warn => 1,
-        Tone::Open | Tone::Good => 2,
-    });
+    found.sort_by_key(Matter::urgency);
+    Ok(found)
+}
+
+/// What of one experiment needs a person. `read` counts the experiments that the ledger was read for.
+pub fn of_experiment(
+    service: &Service,
+    ledger: &LedgerReader,
+    experiment: &ExperimentStatus,
+    known: Option<&Summary>,
+    read: &mut usize,
+) -> Result<Vec<Matter>, Problem> {
+    let stop = last_stop(ledger, experiment, read)?;
+    let mut found: Vec<Matter> = stop.iter().map(|stop| stopped(experiment, stop)).collect();
+    found.extend(waits(service, ledger, experiment, read)?);
+    if !experiment.status.state.is_ended() {
+        found.extend(evidence(service, experiment, known, stop.as_ref()));
+    }
     Ok(found)
 }
 
@@ -116,20 +155,27 @@ fn points(service: &Service, caller: &Caller) -> Vec<Matter> {
     unready.collect()
 }
 
-/// What the host itself stopped.
-fn stopped(ledger: &LedgerReader, experiment: &ExperimentStatus, read: &mut usize) -> Result<Option<Matter>, Problem> {
+/// The change by which the host itself stopped an experiment, while it stands.
+fn last_stop(
+    ledger: &LedgerReader,
+    experiment: &ExperimentStatus,
+    read: &mut usize,
+) -> Result<Option<TransitionRow>, Problem> {
     if !matches!(experiment.status.state, State::Paused | State::Aborted) || *read >= MOST_READ {
         return Ok(None);
     }
     *read += 1;
-    let changes = ledger.transitions(&experiment.id)?;
-    let last = changes.iter().rev().find(|change| matches!(change.command.as_str(), "pause" | "abort" | "reopen"));
-    let Some(last) = last.filter(|last| last.by == HOST) else { return Ok(None) };
+    let changes = ledger.transitions(&experiment.id)?.into_iter().rev();
+    let mut stops = changes.filter(|change| matches!(change.command.as_str(), "pause" | "abort" | "reopen"));
+    Ok(stops.next().filter(|last| last.by == HOST))
+}
+
+fn stopped(experiment: &ExperimentStatus, stop: &TransitionRow) -> Matter {
     let kind = match experiment.status.state {
         State::Aborted => "aborted by the host",
         _ => "paused by the host",
     };
-    Ok(Some(Matter::new(Tone::Bad, kind, words::experiment(&experiment.id), &*last.reason)))
+    Matter::of(experiment, Tone::Bad, kind, &*stop.reason)
 }
 
 /// What waits for a person's word.
@@ -140,7 +186,6 @@ fn waits(
     read: &mut usize,
 ) -> Result<Vec<Matter>, Problem> {
     let mut found = Vec::new();
-    let about = || words::experiment(&experiment.id);
     let link = |command: &str, text: &str| {
         let path = format!("/experiments/{}/{command}", words::encoded(&experiment.id));
         Some(html! { a href=(path) { (text) } })
@@ -151,23 +196,23 @@ fn waits(
             n => format!("{n} changes"),
         };
         let says = experiment.error.clone().unwrap_or_else(|| "its file was edited".to_owned());
-        let matter = Matter::new(Tone::Warn, "edit waits", about(), says);
+        let matter = Matter::of(experiment, Tone::Warn, "edit waits", says);
         found.push(Matter { next: link("amend", &changes), ..matter });
     } else if let Some(error) = &experiment.error {
-        found.push(Matter::new(Tone::Bad, "file not applied", about(), format!("{}: {error}", experiment.file)));
+        found.push(Matter::of(experiment, Tone::Bad, "file not applied", format!("{}: {error}", experiment.file)));
     } else if matches!(experiment.state, ExperimentState::Invalid | ExperimentState::SpecMissing) {
-        found.push(Matter::new(Tone::Bad, "file not applied", about(), &*experiment.why));
+        found.push(Matter::of(experiment, Tone::Bad, "file not applied", &*experiment.why));
     }
     let is_draft = experiment.status.state == State::Draft && experiment.pending.is_none();
     let Some(spec) = experiment.spec.as_ref().filter(|_| is_draft && *read < MOST_READ) else { return Ok(found) };
     *read += 1;
     match service.controller.approvals(ledger, spec)?.1 {
         Some(lacks) => {
-            let matter = Matter::new(Tone::Warn, "waits for approval", about(), lacks);
+            let matter = Matter::of(experiment, Tone::Warn, "waits for approval", lacks);
             found.push(Matter { next: link("approve", "review it"), ..matter });
         }
         None if spec.manual_start && matches!(experiment.state, ExperimentState::Life(_)) => {
-            let matter = Matter::new(Tone::Open, "waits for its start", about(), "its file says start = \"manual\"");
+            let matter = Matter::of(experiment, Tone::Open, "waits for its start", "its file says start = \"manual\"");
             found.push(Matter { next: link("start", "start it"), ..matter });
         }
         None => {}
@@ -175,27 +220,36 @@ fn waits(
     Ok(found)
 }
 
-/// What the evidence of an experiment says against it.
-fn evidence(service: &Service, experiment: &ExperimentStatus, known: Option<&Summary>) -> Vec<Matter> {
-    let about = || words::experiment(&experiment.id);
+/// What the evidence of an experiment says against it. What the host has stopped it for is said by that.
+fn evidence(
+    service: &Service,
+    experiment: &ExperimentStatus,
+    known: Option<&Summary>,
+    stop: Option<&TransitionRow>,
+) -> Vec<Matter> {
     let mut found = Vec::new();
     let Some(known) = known else { return found };
-    if let Some(rail) = known.guardrail.as_ref().filter(|rail| rail.state == "harm") {
+    let stopped_for = |key: &str| stop.map_or(&Value::Null, |stop| &stop.evidence[key]);
+    let is_stopped_for =
+        |rail: &RailSummary| stopped_for("guardrail") == &*rail.metric && stopped_for("arm") == &*rail.arm;
+    if let Some(rail) = known.guardrail.as_ref().filter(|rail| rail.state == "harm" && !is_stopped_for(rail)) {
         let says = format!("guardrail {} shows harm in arm {}", rail.metric, rail.arm);
-        found.push(Matter::new(Tone::Bad, "breached", about(), says));
+        found.push(Matter::of(experiment, Tone::Bad, "breached", says));
     }
-    found.extend(known.trouble.iter().map(|says| {
-        let is_split =
-            known.srm_sequential_p < serin_core::analysis::SRM_ALPHA && says.starts_with("units do not fall");
-        let kind = if is_split { "sample ratio mismatch" } else { "outcomes missing" };
-        Matter::new(if is_split { Tone::Bad } else { Tone::Warn }, kind, about(), says)
-    }));
+    let is_split = |says: &str| says.starts_with("units do not fall");
+    for says in &known.trouble {
+        let is_mismatch = is_split(says) && known.srm_sequential_p < serin_core::analysis::SRM_ALPHA;
+        if is_mismatch && stopped_for("srm").is_null() {
+            found.push(Matter::of(experiment, Tone::Bad, "sample ratio mismatch", says));
+        } else if !is_mismatch {
+            found.push(Matter::of(experiment, Tone::Warn, "outcomes missing", says));
+        }
+    }
     // What is said above is not said again.
-    let is_said = |warning: &String| {
-        warning.starts_with("units do not fall") || known.trouble.iter().any(|says| warning.contains(says.as_str()))
-    };
+    let is_said =
+        |warning: &String| is_split(warning) || known.trouble.iter().any(|says| warning.contains(says.as_str()));
     let other = warnings(service, experiment).into_iter().filter(|warning| !is_said(warning));
-    found.extend(other.map(|warning| Matter::new(Tone::Warn, "warning", about(), warning)));
+    found.extend(other.map(|warning| Matter::of(experiment, Tone::Warn, "warning", warning)));
     found
 }
 
@@ -216,13 +270,14 @@ fn files(service: &Service) -> Vec<Matter> {
 /// The list.
 pub fn draw(matters: &[Matter]) -> Markup {
     let urgent = matters.iter().filter(|matter| matter.tone == Tone::Bad).count();
+    let count = |n: usize| grouped(n as u64);
     html! {
         section.attention aria-labelledby="attention" {
             h2 id="attention" {
                 @match (urgent, matters.len()) {
                     (_, 0) => { (badge(Tone::Good, "nothing needs you")) }
-                    (0, n) => { (badge(Tone::Warn, "needs a look")) " " (n) }
-                    (n, _) => { (badge(Tone::Bad, "needs you")) " " (n) }
+                    (0, n) => { (badge(Tone::Warn, "needs a look")) " " (count(n)) }
+                    (n, _) => { (badge(Tone::Bad, "needs you")) " " (count(n)) }
                 }
             }
             @if !matters.is_empty() {
@@ -231,13 +286,22 @@ pub fn draw(matters: &[Matter]) -> Markup {
                         li {
                             (badge(matter.tone, matter.kind)) " "
                             b { (matter.about) } " "
-                            span { (serin_core::clipped(&matter.says, 600)) }
+                            (said(matter))
                             @if let Some(next) = &matter.next { " " (next) }
                         }
                     }
                 }
-                @if matters.len() > MOST { p.small { "and " (matters.len() - MOST) " more" } }
+                @if matters.len() > MOST { p.small { "and " (count(matters.len() - MOST)) " more" } }
             }
         }
     }
+}
+
+fn said(matter: &Matter) -> Markup {
+    html! { span { (words::lines(&serin_core::clipped(&matter.says, 600))) } }
+}
+
+/// The list on the page of the experiment that they are about, which has the links to what can be done.
+pub fn draw_here(matters: &[Matter]) -> Markup {
+    html! { @for matter in matters { p role=[(matter.tone == Tone::Bad).then_some("alert")] { (badge(matter.tone, matter.kind)) " " (said(matter)) } } }
 }

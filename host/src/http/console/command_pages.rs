@@ -12,7 +12,7 @@ use super::experiment::{capital, said};
 use super::page::{Page, see};
 use super::preview::{Effect, effect};
 use super::visitor::{Form, Sent, Visitor};
-use super::words::{digest, encoded, when};
+use super::words::{digest, encoded, lines, when};
 use crate::experiments::ExperimentStatus;
 use crate::http::admin::read;
 use crate::http::commands::{Order, carry_out, motive, parse, role_of};
@@ -159,7 +159,7 @@ fn drawn(
         p { a href={ "/experiments/" (encoded(id)) } { "\u{2190} " (id) } }
         h1 { (title) }
         @if let Some(problem) = problem { (refused(problem, &seen.since)) }
-        @else if let Some(why) = &effect.refused { p.refused role="alert" { b { "Not possible as it stands: " } (why) } }
+        @else if let Some(why) = &effect.refused { p.refused role="alert" { b { "Not possible as it stands: " } (lines(why)) } }
         section.effect {
             p.headline { (effect.headline) }
             ul { @for line in &effect.follows { li { (line) } } }
@@ -176,7 +176,7 @@ fn drawn(
 fn refused(problem: &Problem, since: &[TransitionRow]) -> Markup {
     html! {
         section.refused role="alert" {
-            p { b { (problem.title) ": " } (problem.detail) }
+            p { b { (problem.title) ": " } (lines(&problem.detail)) }
             @if problem.status == 412 && !since.is_empty() {
                 p { "Since you looked:" }
                 ul { @for change in since { li { (said(change)) } } }

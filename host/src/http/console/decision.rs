@@ -1,11 +1,12 @@
 //! One decision: what was known, how it was routed, what was drawn and why, and what came of it.
 
 use maud::{Markup, html};
-use serin_core::record::{Attempt, Candidate, FeatureRow, Outcome, Record, RowStatus, ScoreRecord};
+use serin_core::record::{Attempt, Candidate, FeatureRow, Outcome, Record, Role, RowStatus, ScoreRecord};
 
 use super::words::{self, Tone, badge, digest, percent, served_by, span, value, when};
 use crate::http::Problem;
 use crate::http::admin::WireReplay;
+use crate::http::masked::column_status;
 use crate::ledger::Consequences;
 
 /// The page but for the unit's other decisions.
@@ -78,22 +79,27 @@ fn known(record: &Record) -> Markup {
 fn features(record: &Record, view: &str, row: &FeatureRow) -> Markup {
     html! {
         @for (column, known) in row.values.iter() {
-            @let status = match (row.status_of(column), known) {
-                (RowStatus::Missing, _) | (RowStatus::Present, serin_core::value::Value::Missing) => (Tone::Warn, "missing"),
-                (RowStatus::Present, _) => (Tone::Good, "present"),
-                (RowStatus::Stale, _) => (Tone::Warn, "stale"),
-                (RowStatus::Error, _) => (Tone::Bad, "not read"),
-            };
+            @let status = column_status(row, column, known);
             tr {
                 th scope="row" { code { (view) "." wbr; (column) } }
-                td data-label="value" { (value(known)) @if status.1 == "stale" { span.small { " (not used)" } } }
-                td data-label="status" { (badge(status.0, status.1)) }
+                td data-label="value" { (value(known)) @if status == RowStatus::Stale { span.small { " (not used)" } } }
+                td data-label="status" { (row_status(status)) }
                 td data-label="age" {
                     @if let Some(at_ms) = row.event_time_of(column) { (span(record.time_ms.saturating_sub(at_ms))) }
                 }
             }
         }
-        @if row.values.iter().len() == 0 { tr { th scope="row" { code { (view) } } td data-label="value" {} td data-label="status" { (badge(Tone::Warn, "missing")) } td data-label="age" {} } }
+        @if row.values.iter().len() == 0 { tr { th scope="row" { code { (view) } } td data-label="value" {} td data-label="status" { (row_status(row.status)) } td data-label="age" {} } }
+    }
+}
+
+/// The status of a feature, as a badge.
+pub fn row_status(status: RowStatus) -> Markup {
+    match status {
+        RowStatus::Present => badge(Tone::Good, "present"),
+        RowStatus::Missing => badge(Tone::Warn, "missing"),
+        RowStatus::Stale => badge(Tone::Warn, "stale"),
+        RowStatus::Error => badge(Tone::Bad, "not read"),
     }
 }
 
@@ -133,7 +139,7 @@ fn attempted(record: &Record, attempt: &Attempt) -> Markup {
     let served = record.answer.strategy.as_ref() == Some(&attempt.strategy);
     html! {
         h3 { (attempt.strategy.name) "@" (attempt.strategy.version) " "
-            span.small { (role(attempt)) ", " (attempt.time_us) " \u{b5}s, fuel " (words::grouped(attempt.fuel)) } }
+            span.small { (role(attempt.role)) ", " (words::grouped(attempt.time_us)) " \u{b5}s, fuel " (words::grouped(attempt.fuel)) } }
         (scores(&attempt.scores))
         @match &attempt.outcome {
             Outcome::Candidates(candidates) => { (proposed(record, candidates, served)) }
@@ -141,18 +147,19 @@ fn attempted(record: &Record, attempt: &Attempt) -> Markup {
             Outcome::Failure { kind, detail } => { p { (badge(Tone::Bad, kind.as_str())) " " (detail) } }
         }
         @if !attempt.logs.is_empty() {
-            details { summary { "Log (" (attempt.logs.len()) ")" }
+            details { summary { "Log (" (words::grouped(attempt.logs.len() as u64)) ")" }
                 ul { @for line in &attempt.logs { li { code { (line.level) } " " (line.message) } } } }
         }
     }
 }
 
-fn role(attempt: &Attempt) -> &'static str {
-    match attempt.role {
-        serin_core::record::Role::Arm => "the arm",
-        serin_core::record::Role::Strategy => "the pinned strategy",
-        serin_core::record::Role::FallbackStrategy => "the pinned strategy, in place of the arm",
-        serin_core::record::Role::Shadow => "a shadow arm",
+/// What a strategy ran as.
+pub fn role(role: Role) -> &'static str {
+    match role {
+        Role::Arm => "the arm",
+        Role::Strategy => "the pinned strategy",
+        Role::FallbackStrategy => "the pinned strategy, in place of the arm",
+        Role::Shadow => "a shadow arm",
     }
 }
 
@@ -201,7 +208,7 @@ pub fn replayed(result: &Result<WireReplay, Problem>) -> Markup {
             @match result {
                 Ok(replay) if replay.identical => {
                     p { (badge(Tone::Good, "identical")) " It came out the same, byte for byte."
-                        @if replay.environmental > 0 { " " (replay.environmental) " outcomes were the environment's, and are not compared." } }
+                        @if replay.environmental > 0 { " " (words::grouped(replay.environmental.into())) " outcomes were the environment's, and are not compared." } }
                     @if let Some(why) = &replay.not_recomputed { p.small { (why) } }
                 }
                 Ok(replay) => {

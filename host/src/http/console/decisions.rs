@@ -10,11 +10,14 @@ use maud::{Markup, html};
 use serin_core::record::Record;
 
 use super::decision;
+use super::door::holders;
 use super::page::{Page, see};
 use super::visitor::{Sent, Visitor};
-use super::words::{self, Tone, badge, encoded, served_by, when};
+use super::words::{self, Tone, badge, encoded, grouped, served_by, when};
+use crate::access::Role;
 use crate::http::admin::{TIMES, find, parse_time, read, run_again};
 use crate::http::consequences::consequences;
+use crate::http::masked::masked;
 use crate::http::wire::InPath;
 use crate::http::{Problem, Service};
 use crate::ledger::{DecisionFilter, RecordError, StoredRecord};
@@ -37,6 +40,13 @@ pub struct Search {
     before: String,
 }
 
+impl Search {
+    /// Whether nothing is searched for.
+    fn is_empty(&self) -> bool {
+        [&self.unit, &self.point, &self.since].iter().all(|text| text.is_empty())
+    }
+}
+
 type Read = (String, Result<Record, RecordError>);
 
 fn parsed(stored: &StoredRecord) -> Read {
@@ -56,6 +66,10 @@ pub async fn search(
     if !search.id.is_empty() {
         return Ok(see(&format!("/decisions/{}", encoded(&search.id))));
     }
+    if let Err(lacks) = visitor.caller.has(Role::Audit) {
+        // Whether there are decisions about somebody is personal data already.
+        return if search.is_empty() { Ok(by_id_alone(&service, &visitor)) } else { Err(lacks) };
+    }
     let points: Vec<String> = points(&service, &visitor);
     if search.point.is_empty() && visitor.caller.reaches_all("all decisions; name one with point").is_err() {
         search.point = points.first().cloned().unwrap_or_default();
@@ -63,7 +77,7 @@ pub async fn search(
     if !search.point.is_empty() {
         visitor.caller.reaches(&search.point)?;
     }
-    let is_asked = !search.unit.is_empty() || !search.point.is_empty() || !search.since.is_empty();
+    let is_asked = !search.is_empty();
     let (found, next) = match is_asked {
         true => newest(&service, &search).await?,
         false => Default::default(),
@@ -73,7 +87,7 @@ pub async fn search(
         p { "Why was somebody called? Search for the decision's id, which every answer has, or for the unit: the borrower's id." }
         (form(&search, &points))
         @if is_asked {
-            p role="status" { (found.len()) @if next.is_some() { " newest" } @if found.len() == 1 { " decision" } @else { " decisions" } }
+            p role="status" { (grouped(found.len() as u64)) @if next.is_some() { " newest" } @if found.len() == 1 { " decision" } @else { " decisions" } }
             (list(&found))
             @if let Some(next) = next {
                 nav.pages aria-label="Pages of the list" {
@@ -84,6 +98,21 @@ pub async fn search(
     };
     Ok(Page { status: StatusCode::OK, title: "Decisions", place: "/decisions", visitor: &visitor, live: None, body }
         .answer())
+}
+
+/// The search of who may see masked decisions: by the id that an answer had.
+fn by_id_alone(service: &Service, visitor: &Visitor) -> Response {
+    let body = html! {
+        h1 { "Decisions" }
+        p { "Why was somebody called? Open the decision by its id, which every answer has. Without the role "
+            b { (Role::Audit.as_str()) } " it is shown masked, and decisions are not searched by unit: that there are any says \
+             something of a person. " (holders(service, Role::Audit)) }
+        form.search method="get" action="/decisions" role="search" {
+            label { "Decision id " input name="id" maxlength="64" spellcheck="false" required; }
+            button.primary { "Open" }
+        }
+    };
+    Page { status: StatusCode::OK, title: "Decisions", place: "/decisions", visitor, live: None, body }.answer()
 }
 
 fn points(service: &Service, visitor: &Visitor) -> Vec<String> {
@@ -191,6 +220,9 @@ pub async fn show(
     InPath(id): InPath<String>,
 ) -> Result<Response, Problem> {
     let stored = find(&service, &visitor.caller, id).await?;
+    if visitor.caller.has(Role::Audit).is_err() {
+        return Ok(super::masked::page(&service, &visitor, &masked(&service, stored).await?));
+    }
     drawn(&service, &visitor, &stored, &html! {}).await
 }
 

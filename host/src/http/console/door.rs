@@ -3,53 +3,49 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{Extensions, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use maud::html;
+use maud::{Markup, html};
 
+use super::cookie::SessionCookie;
 use super::page::{Page, see};
 use super::visitor::Visitor;
-use super::words::encoded;
-use crate::access::{Identity, Role};
+use super::words::{encoded, lines};
+use crate::access::{Identity, Role, Session};
 use crate::http::access::{Caller, SignedIn, named_now};
 use crate::http::{Problem, Service};
 
-/// The name of the cookie. Cookies do not know ports, and hosts on one machine differ in nothing else.
-pub fn cookie_name(headers: &HeaderMap) -> String {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let port = host.rsplit_once(':').map_or("", |(_, port)| port);
-    let port: String = port.chars().filter(char::is_ascii_digit).take(5).collect();
-    format!("serin_session_{port}")
+/// The session that a request's cookie names, while it is accepted: its token is looked up again.
+pub fn session(service: &Service, request: &Request) -> Option<Session> {
+    let access = service.access.current()?;
+    let id = SessionCookie::of(request).id(request.headers())?;
+    service.sessions.find(id, &access, service.clock.now_ms())
 }
 
-/// The id of the session that a request names.
-pub fn session_id(headers: &HeaderMap) -> Option<&str> {
-    let name = cookie_name(headers);
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(key, _)| *key == name).map(|(_, id)| id)
-}
-
-/// Who asks now, by the same credential as before: a session is looked up again, and so is its token. None
-/// where it is not accepted any more.
+/// Who asks now, by the same credential as before. None where it is not accepted any more.
 pub fn asks_now(service: &Service, request: &Request) -> Option<Option<Arc<Identity>>> {
-    let Some(access) = service.access.current() else { return Some(None) };
-    if request.extensions().get::<SignedIn>().is_none() {
+    if service.access.current().is_none() || request.extensions().get::<SignedIn>().is_none() {
         return named_now(service, request);
     }
-    let session = service.sessions.find(session_id(request.headers())?, &access, service.clock.now_ms())?;
-    Some(Some(session.identity))
+    session(service, request).map(|session| Some(session.identity))
+}
+
+/// Whoever is signed in by these extensions, or nobody, as pages that refuse know them.
+pub fn visitor(service: &Service, extensions: Extensions) -> Visitor {
+    let identity = extensions.get::<SignedIn>().map(|SignedIn(session)| Arc::clone(&session.identity));
+    let caller = Caller { identity, address: std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED) };
+    let mut shell = axum::http::Request::new(()).into_parts().0;
+    shell.extensions = extensions;
+    Visitor::of(service, &shell, caller)
 }
 
 /// Lets a request through with its session, and makes a page of what is refused.
 pub async fn door(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
     let headers = request.headers();
     let has_credential = headers.contains_key(header::AUTHORIZATION);
-    let had_session = session_id(headers).is_some();
-    if let (Some(access), Some(id), false) = (service.access.current(), session_id(headers), has_credential)
-        && let Some(session) = service.sessions.find(id, &access, service.clock.now_ms())
-    {
+    let had_session = SessionCookie::of(&request).id(headers).is_some();
+    if !has_credential && let Some(session) = session(&service, &request) {
         request.extensions_mut().insert(SignedIn(session));
     }
     let (parts, body) = request.into_parts();
@@ -64,11 +60,7 @@ pub async fn door(State(service): State<Arc<Service>>, mut request: Request, nex
         let why = if had_session { "&ended=1" } else { "" };
         return see(&format!("/sign-in?next={}{why}", encoded(asked)));
     }
-    let identity = extensions.get::<SignedIn>().map(|SignedIn(session)| Arc::clone(&session.identity));
-    let caller = Caller { identity, address: std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED) };
-    let mut shell = axum::http::Request::new(()).into_parts().0;
-    shell.extensions = extensions;
-    let visitor = Visitor::of(&service, &shell, caller);
+    let visitor = visitor(&service, extensions);
     let mut page = refused(&service, &visitor, problem);
     // Its kind, for the audit and the metrics, and when to try again.
     *page.extensions_mut() = answer.extensions().clone();
@@ -81,11 +73,11 @@ pub async fn door(State(service): State<Arc<Service>>, mut request: Request, nex
 }
 
 /// A page that says why something was refused, and what to do.
-fn refused(service: &Service, visitor: &Visitor, problem: &Problem) -> Response {
+pub fn refused(service: &Service, visitor: &Visitor, problem: &Problem) -> Response {
     let body = html! {
         section.refused role="alert" {
             h1 { (problem.title) }
-            p { (problem.detail) "." }
+            p { (lines(&problem.detail)) "." }
             @if problem.status == 403 { (who_may(service, &problem.detail)) }
             @if problem.status == 401 { p { a href="/sign-in" { "Sign in" } " and try again; nothing was done." } }
             @if problem.status == 404 { p { "What you look for may have ended, or its file may be gone: "
@@ -97,15 +89,18 @@ fn refused(service: &Service, visitor: &Visitor, problem: &Problem) -> Response 
 }
 
 /// Who has the role that is missing.
-fn who_may(service: &Service, detail: &str) -> maud::Markup {
+fn who_may(service: &Service, detail: &str) -> Markup {
     let role = Role::ALL.into_iter().find(|role| detail.contains(&format!("'{}'", role.as_str())));
-    let names = role.zip(service.access.current()).map(|(role, access)| access.with_role(role));
+    html! { @if let Some(role) = role { p { (holders(service, role)) } } }
+}
+
+/// Who has a role, as a sentence.
+pub fn holders(service: &Service, role: Role) -> Markup {
+    let names = service.access.current().map(|access| access.with_role(role));
     html! {
         @if let Some(names) = names {
-            p {
-                @if names.is_empty() { "Nobody has it: it is given in " code { "[access]" } " of serin.toml." }
-                @else { "It is held by: " @for (at, name) in names.iter().enumerate() { @if at > 0 { ", " } b { (name) } } "." }
-            }
+            @if names.is_empty() { "Nobody has it: it is given in " code { "[access]" } " of serin.toml." }
+            @else { "It is held by: " @for (at, name) in names.iter().enumerate() { @if at > 0 { ", " } b { (name) } } "." }
         }
     }
 }

@@ -3,13 +3,14 @@
 use maud::{Markup, html};
 use serin_core::experiment::{Command, State, Status};
 
+use super::attention::{self, Matter};
 use super::listing;
 use super::shelf::Part;
-use super::words::{self, Tone, badge, digest, grouped, percent, when};
+use super::words::{self, digest, grouped, percent, when};
 use crate::experiments::ExperimentStatus;
 use crate::http::access::Caller;
-use crate::http::experiments::{find, reaches, report_of, warnings, why};
-use crate::http::summary::summary;
+use crate::http::experiments::{find, reaches, report_of, why};
+use crate::http::summary::{Summary, summary};
 use crate::http::{Problem, Service};
 use crate::ledger::{LedgerReader, Reads as _, TransitionRow};
 
@@ -25,8 +26,10 @@ pub fn parts(service: &Service, ledger: &LedgerReader, id: &str, caller: &Caller
         None => None,
     };
     let changes = ledger.transitions(id)?;
+    let known = summary(service, &experiment.id);
+    let matters = attention::of_experiment(service, ledger, &experiment, known.as_ref(), &mut 0)?;
     let mut parts = vec![
-        Part::new("head", head(service, &experiment, lacks.as_deref())),
+        Part::new("head", head(service, &experiment, known.as_ref(), &matters)),
         Part::new("commands", commands(service, &experiment, lacks.is_some(), caller)),
     ];
     match report_of(service, ledger, id, &experiment.status, false) {
@@ -38,9 +41,10 @@ pub fn parts(service: &Service, ledger: &LedgerReader, id: &str, caller: &Caller
 }
 
 /// The name, the state, and what a reader has to know before the numbers.
-fn head(service: &Service, experiment: &ExperimentStatus, lacks: Option<&str>) -> Markup {
-    let spec = experiment.spec.as_deref();
-    let known = summary(service, &experiment.id);
+fn head(service: &Service, experiment: &ExperimentStatus, known: Option<&Summary>, matters: &[Matter]) -> Markup {
+    let (spec, why) = (experiment.spec.as_deref(), why(service, experiment));
+    let is_said = experiment.error.as_ref().is_some_and(|error| why.contains(error.as_str()))
+        || matters.iter().any(|matter| matter.says == why);
     html! {
         h1 { (experiment.id) " " (listing::state(experiment)) }
         @if let Some(text) = spec.map(|spec| &spec.description).filter(|text| !text.is_empty()) { p { (text) } }
@@ -49,7 +53,7 @@ fn head(service: &Service, experiment: &ExperimentStatus, lacks: Option<&str>) -
                 span { "phase " b { (experiment.status.phase) } } " "
                 span { b { (percent(experiment.status.applied)) } " of its slot" } " "
             }
-            @if let Some(known) = &known {
+            @if let Some(known) = known {
                 span { b { (grouped(known.units)) } " units, " (grouped(known.mature)) " mature" } " "
                 @if let Some(pace) = known.units_per_day { span { "about " b { (grouped(pace as u64)) } " new units a day" } " " }
             }
@@ -61,10 +65,8 @@ fn head(service: &Service, experiment: &ExperimentStatus, lacks: Option<&str>) -
                 span { "file " (digest(&spec.digest)) }
             }
         }
-        p { (why(service, experiment)) }
-        @if let Some(lacks) = lacks { p { (badge(Tone::Warn, "waits for approval")) " " (lacks) } }
-        @if let Some(error) = &experiment.error { p role="alert" { (badge(Tone::Bad, "file not applied")) " " (experiment.file) ": " (error) } }
-        @for warning in warnings(service, experiment) { p { (badge(Tone::Warn, "warning")) " " (warning) } }
+        @if !is_said { p { (words::lines(&why)) } }
+        (attention::draw_here(matters))
     }
 }
 
@@ -118,7 +120,7 @@ fn not_reported(experiment: &ExperimentStatus, problem: &Problem) -> Markup {
     let is_draft = matches!(experiment.status, Status { state: State::Draft, .. });
     html! {
         section id="verdict" {
-            p { @if is_draft { "It has not begun: there is nothing to report yet." } @else { (problem.detail) } }
+            p { @if is_draft { "It has not begun: there is nothing to report yet." } @else { (words::lines(&problem.detail)) } }
             @if let Some(source) = &experiment.source {
                 details open { summary { h2 { "Experiment file" } } pre { (source) } }
             }
@@ -131,13 +133,13 @@ fn history(changes: &[TransitionRow]) -> Markup {
     html! {
         @if !changes.is_empty() {
             details {
-                summary { h2 { "Commands and changes (" (changes.len()) ")" } }
+                summary { h2 { "Commands and changes (" (grouped(changes.len() as u64)) ")" } }
                 ol.changes {
                     @for change in changes.iter().rev().take(MOST_CHANGES) {
                         li { (said(change)) }
                     }
                 }
-                @if changes.len() > MOST_CHANGES { p.small { "and " (changes.len() - MOST_CHANGES) " before them" } }
+                @if changes.len() > MOST_CHANGES { p.small { "and " (grouped((changes.len() - MOST_CHANGES) as u64)) " before them" } }
             }
         }
     }

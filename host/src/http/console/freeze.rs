@@ -49,7 +49,7 @@ fn drawn(service: &Service, visitor: &Visitor, [by, reason]: [&str; 2], problem:
         h1 { "Freeze all experiments" }
         @if let Some(problem) = problem { section.refused role="alert" { p { b { (problem.title) ": " } (problem.detail) } } }
         section.effect {
-            p.headline { "freeze: pauses " (running.len()) @if running.len() == 1 { " running experiment" } @else { " running experiments" } }
+            p.headline { "freeze: pauses " (words::grouped(running.len() as u64)) @if running.len() == 1 { " running experiment" } @else { " running experiments" } }
             ul {
                 li { "Every ramp stands still where it is. Who has entered stays in their arm, and others still enter at today's coverage." }
                 li { "Each is resumed by itself. To take everybody out of one, abort it." }

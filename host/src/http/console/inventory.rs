@@ -11,13 +11,11 @@ use crate::decide::{DeploymentSnapshot, Point};
 use crate::deployment::ViewSpec;
 use crate::features::StoreError;
 use crate::http::access::Caller;
-use crate::http::admin::why as why_served;
+use crate::http::admin::{loaded, why as why_served};
+use crate::http::models::{LoadedModel, WireModel, models as known};
 use crate::http::traffic::Served;
 use crate::http::{Problem, Service};
-use crate::models::Model;
 use crate::registry::{ArtifactState, ArtifactStatus};
-use crate::signatures::Signer;
-use crate::status::ModelStatus;
 
 /// Who uses a version: decision points and arms of experiments, by the version's name.
 fn users(service: &Service, deployment: &DeploymentSnapshot) -> BTreeMap<String, Vec<Markup>> {
@@ -48,11 +46,12 @@ fn listed(users: Option<&Vec<Markup>>) -> Markup {
     }
 }
 
-fn signed(signer: Option<&Signer>) -> Markup {
+/// Who signed something, by key and comment.
+fn signed(signer: Option<[&str; 2]>) -> Markup {
     html! {
         @match signer {
             None => { span.small { "nobody who is trusted" } }
-            Some(signer) => { code { (signer.key) } @if !signer.comment.is_empty() { br; span.small { (signer.comment) } } }
+            Some([key, comment]) => { code { (key) } @if !comment.is_empty() { br; span.small { (comment) } } }
         }
     }
 }
@@ -71,7 +70,7 @@ pub fn plugins(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem>
     all.sort_by_key(|plugin| (rank(plugin), plugin.pin.as_ref().map(ToString::to_string), plugin.file.clone()));
     let row = |plugin: &ArtifactStatus| {
         let name = plugin.pin.as_ref().map(ToString::to_string);
-        let loaded = plugin.pin.as_ref().and_then(|pin| active.get(pin));
+        let loaded = loaded(&active, plugin);
         let manifest = loaded.map(|loaded| loaded.manifest());
         let resting = loaded.and_then(|loaded| loaded.breaker.is_open(service.clock.now_ms()));
         let tone = match plugin.state {
@@ -90,12 +89,12 @@ pub fn plugins(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem>
                 td data-label="state" {
                     (badge(tone, plugin.state.as_str()))
                     @if let Some(why) = resting { br; (badge(Tone::Bad, "breaker open")) span.small { " " (why) } }
-                    @if let Some(error) = &plugin.error { br; span.is-bad { (error) } }
+                    @if let Some(error) = &plugin.error { br; span.is-bad { (words::lines(error)) } }
                     @if let Some(why) = why_served(plugin.stale, plugin.unsigned.clone()) { br; span.small { (why) } }
                 }
                 td data-label="used by" { (listed(name.and_then(|name| users.get(&name)))) }
                 td data-label="loaded" { (when(plugin.loaded_at_ms)) }
-                td data-label="signed by" { (signed(plugin.signer.as_ref())) }
+                td data-label="signed by" { (signed(plugin.signer.as_ref().map(|signer| [&*signer.key, &*signer.comment]))) }
                 td data-label="digest" { (digest(&plugin.digest)) @if let Some(wit) = &plugin.wit { br; span.small { "wit " (wit) } } }
             }
         }
@@ -118,51 +117,48 @@ pub fn plugins(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem>
 /// The models' parts.
 pub fn models(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem> {
     caller.reaches_all("models")?;
-    let (deployment, status) = (service.deployment.load(), service.status.load());
-    let row = |model: &ModelStatus| {
-        let loaded = deployment.models.values().find(|loaded| loaded.id.to_string() == model.id);
-        let tone = match (&model.error, loaded) {
-            (Some(_), None) => (Tone::Bad, "failed"),
-            (Some(_), Some(_)) | (None, Some(_)) if model.stale => (Tone::Warn, "from the archive"),
-            (Some(_), Some(_)) => (Tone::Warn, "as before"),
-            (None, Some(_)) => (Tone::Good, "in force"),
-            (None, None) => (Tone::Open, "not loaded"),
-        };
-        html! {
-            section.model {
-                h2 { (model.id) " " (badge(tone.0, tone.1)) }
-                @if let Some(error) = &model.error { p.is-bad role="alert" { (error) } }
-                @if let Some(why) = &model.unsigned { p { (badge(Tone::Warn, "signature")) " " (why) } }
-                @if let Some(loaded) = loaded { (in_force(loaded, &deployment)) }
-                p.facts {
-                    @if let Some(found) = &model.digest { span { "digest " (digest(found)) } " " }
-                    span { "signed by " (signed(model.signer.as_ref())) }
-                }
-                @if let Some(card) = loaded.and_then(|loaded| loaded.card.as_deref()) {
-                    details { summary { "Model card" } pre { (card) } }
-                }
-            }
-        }
-    };
+    let models = known(service);
     let all = html! {
-        @if status.models.is_empty() { p { "serin.toml declares no models." } }
-        @for model in &status.models { (row(model)) }
+        @if models.is_empty() { p { "serin.toml declares no models." } }
+        @for known in &models { (model(known)) }
     };
     Ok(vec![Part::new("models", all)])
 }
 
-fn in_force(model: &Model, deployment: &DeploymentSnapshot) -> Markup {
-    let uses = |point: &&Arc<Point>| point.models.iter().any(|used| used.id == model.id);
-    let mut points: Vec<&str> = deployment.points.values().filter(uses).map(|point| &*point.name).collect();
-    points.sort_unstable();
+fn model(model: &WireModel) -> Markup {
+    let tone = match model.state {
+        "failed" => Tone::Bad,
+        "from_archive" | "as_before" => Tone::Warn,
+        "in_force" => Tone::Good,
+        _ => Tone::Open,
+    };
+    let signer = model.signer.as_ref().map(|signer| [&*signer.key, &*signer.comment]);
+    html! {
+        section.model {
+            h2 { (model.id) " " (badge(tone, model.state)) }
+            @if let Some(error) = &model.error { p.is-bad role="alert" { (words::lines(error)) } }
+            @if let Some(why) = &model.why { p { (badge(Tone::Warn, "signature")) " " (why) } }
+            @if let Some(loaded) = &model.loaded { (in_force(loaded)) }
+            p.facts {
+                @if let Some(found) = &model.digest { span { "digest " (digest(found)) } " " }
+                span { "signed by " (signed(signer)) }
+            }
+            @if let Some(card) = model.loaded.as_ref().and_then(|loaded| loaded.card.as_deref()) {
+                details { summary { "Model card" } pre { (card) } }
+            }
+        }
+    }
+}
+
+fn in_force(model: &LoadedModel) -> Markup {
     html! {
         p {
-            (badge(Tone::Good, "golden scores agree")) " " (grouped(model.golden_rows as u64))
-            " rows, each within " (model.golden_tolerance) " of the score that it was exported with."
-            @if model.is_resting() { " " (badge(Tone::Bad, "breaker open")) " runs ended too late again and again." }
-            @else if model.is_slow() { " " (badge(Tone::Warn, "slow")) " decisions may wait for it." }
+            (badge(Tone::Good, "golden scores agree")) " " (grouped(model.golden.rows))
+            " rows, each within " (model.golden.tolerance) " of the score that it was exported with."
+            @if model.breaker_open { " " (badge(Tone::Bad, "breaker open")) " runs ended too late again and again." }
+            @else if model.slow { " " (badge(Tone::Warn, "slow")) " decisions may wait for it." }
         }
-        p { "Used at: " @if points.is_empty() { "no decision point" } @else { (points.join(", ")) } ". Inputs: "
+        p { "Used at: " @if model.decision_points.is_empty() { "no decision point" } @else { (model.decision_points.join(", ")) } ". Inputs: "
             @for (at, input) in model.inputs.iter().enumerate() { @if at > 0 { ", " } code { (input) } } "." }
     }
 }
@@ -263,7 +259,7 @@ fn view_row(view: &ViewSpec, newest_ms: Option<u64>, is_stale: bool, read_at: &R
             td data-label="stale" { (read_at.shares("stale")) }
             td data-label="columns" {
                 details {
-                    summary { (view.columns.len()) }
+                    summary { (grouped(view.columns.len() as u64)) }
                     @for (name, kind) in &view.columns { code { (name) } span.small { " " (kind) } br; }
                 }
             }

@@ -122,10 +122,10 @@ fn drawn(row: &Row<'_>, scale: Scale) -> Markup {
             td data-label="state" { (state(experiment)) }
             td data-label="phase" {
                 @if experiment.status.phase > 0 {
-                    (experiment.status.phase)
+                    (grouped(experiment.status.phase.into()))
                     span.small { ", " (percent(experiment.status.applied)) " of its slot" }
                     @if let Some(steps) = step { span.small { ", step " (experiment.status.step + 1) " of " (steps) } }
-                    @if let Some(day) = day { br; span.small { "day " (day) } }
+                    @if let Some(day) = day { br; span.small { "day " (grouped(*day)) } }
                 } @else { "-" }
             }
             td.n data-label="units" {
@@ -146,8 +146,9 @@ fn drawn(row: &Row<'_>, scale: Scale) -> Markup {
                 }
             }
             td.words data-label="verdict" {
-                @if verdict.0 == Tone::Open { (serin_core::clipped(&verdict.1, 160)) }
-                @else { b class=(if verdict.0 == Tone::Bad { "is-bad" } else { "is-good" }) { (serin_core::clipped(&verdict.1, 160)) } }
+                @let said = words::lines(&serin_core::clipped(&verdict.1, 160));
+                @if verdict.0 == Tone::Open { (said) }
+                @else { b class=(if verdict.0 == Tone::Bad { "is-bad" } else { "is-good" }) { (said) } }
             }
         }
     }
@@ -236,7 +237,7 @@ pub fn search(query: &Query) -> Markup {
 pub fn parts(service: &Service, ledger: &LedgerReader, query: &Query, caller: &Caller) -> Result<Vec<Part>, Problem> {
     let known = summaries(service);
     let status = service.status.load();
-    let reached = status.experiments.iter().filter(|experiment| reaches(caller, experiment).is_ok());
+    let reached = status.every_experiment().filter(|experiment| reaches(caller, experiment).is_ok());
     let mut found: Vec<&ExperimentStatus> = reached.filter(|experiment| query.admits(experiment)).collect();
     // The newest first; those that have not begun before them.
     found.sort_by_key(|experiment| std::cmp::Reverse(experiment.status.started_ms.unwrap_or(u64::MAX)));
@@ -250,7 +251,7 @@ pub fn parts(service: &Service, ledger: &LedgerReader, query: &Query, caller: &C
         }
     }
     let list = html! {
-        p role="status" { (total) @if total == 1 { " experiment" } @else { " experiments" } }
+        p role="status" { (grouped(total as u64)) @if total == 1 { " experiment" } @else { " experiments" } }
         @if !rows.is_empty() { (table(&rows)) }
         nav.pages aria-label="Pages of the list" {
             @if query.page > 0 { a href=(query.address(query.page - 1)) rel="prev" { "Newer" } }

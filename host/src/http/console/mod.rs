@@ -4,6 +4,7 @@
 mod assets;
 mod attention;
 mod command_pages;
+mod cookie;
 mod decision;
 mod decisions;
 mod difference;
@@ -13,6 +14,8 @@ mod freeze;
 mod inventory;
 mod listing;
 mod live;
+mod masked;
+mod nowhere;
 mod overview;
 mod page;
 mod preview;
@@ -29,6 +32,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
+pub(super) use nowhere::answer as nowhere;
 pub(super) use shelf::Live;
 
 use super::Service;

@@ -1,12 +1,14 @@
 //! The first page: what needs a person, the decision points, and the experiments that run.
 
 use maud::{Markup, html};
+use serin_core::experiment::State;
 
 use super::attention;
 use super::listing;
 use super::shelf::Part;
 use super::words::{Tone, badge, grouped, percent};
 use crate::decide::Point;
+use crate::experiments::{ExperimentState, ExperimentStatus};
 use crate::http::access::Caller;
 use crate::http::experiments::reaches;
 use crate::http::summary::summaries;
@@ -25,8 +27,13 @@ pub fn parts(service: &Service, ledger: &LedgerReader, caller: &Caller) -> Resul
     let served = service.traffic.served(&service.metrics);
     let matters = attention::matters(service, ledger, caller, &known)?;
     let status = service.status.load();
-    let reached = status.experiments.iter().filter(|experiment| reaches(caller, experiment).is_ok());
-    let (ended, current): (Vec<_>, Vec<_>) = reached.partition(|experiment| experiment.status.state.is_ended());
+    let reached = status.every_experiment().filter(|experiment| reaches(caller, experiment).is_ok());
+    let (ended, mut current): (Vec<_>, Vec<_>) = reached.partition(|experiment| experiment.status.state.is_ended());
+    let urgencies = attention::urgencies(&matters);
+    current.sort_by_key(|experiment| {
+        let urgency = urgencies.get(&*experiment.id).copied().unwrap_or(u8::MAX);
+        (urgency, waits(experiment), &experiment.id)
+    });
     let rows = listing::rows(service, &current, &known);
     Ok(vec![
         Part::new("attention", attention::draw(&matters)),
@@ -40,12 +47,17 @@ pub fn parts(service: &Service, ledger: &LedgerReader, caller: &Caller) -> Resul
                         p { "None runs. An experiment is a file in the experiments folder." }
                     } @else { (listing::table(&rows)) }
                     @if !ended.is_empty() {
-                        p { a href="/experiments?state=ended" { "Archive: " (ended.len()) " ended" } }
+                        p { a href="/experiments?state=ended" { "Archive: " (grouped(ended.len() as u64)) " ended" } }
                     }
                 }
             },
         ),
     ])
+}
+
+/// Whether an experiment stands still, or has not begun. Those that run come first.
+fn waits(experiment: &ExperimentStatus) -> bool {
+    !matches!(experiment.state, ExperimentState::Life(State::Running | State::Shipped))
 }
 
 fn points(service: &Service, caller: &Caller, served: &Served) -> Markup {
@@ -131,7 +143,7 @@ fn degraded(served: &Served) -> Markup {
                 @for (at, (what, n)) in all.iter().take(MOST_DEGRADED).enumerate() {
                     @if at > 0 { "; " } code { (what) } " " (percent(**n as f64 / decisions.max(1) as f64))
                 }
-                @if all.len() > MOST_DEGRADED { "; and " (all.len() - MOST_DEGRADED) " more in " code { "/metrics" } }
+                @if all.len() > MOST_DEGRADED { "; and " (grouped((all.len() - MOST_DEGRADED) as u64)) " more in " code { "/metrics" } }
             }
         }
     }

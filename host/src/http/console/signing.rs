@@ -7,10 +7,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use maud::html;
 
-use super::door::{cookie_name, session_id};
+use super::cookie::SessionCookie;
 use super::page::{Page, see};
 use super::visitor::{Form, Sent, Visitor};
-use crate::access::SESSION_MS;
 use crate::http::access::{Caller, refuse};
 use crate::http::{Problem, Service};
 use crate::ledger::AuditEntry;
@@ -68,7 +67,7 @@ pub async fn sign_in(
     visitor: Visitor,
     request: Request,
 ) -> Result<Response, Problem> {
-    let headers = request.headers().clone();
+    let cookie = SessionCookie::of(&request);
     let form = Form::read(request, &service).await?;
     let next = local(form.text("next"));
     let Some(access) = service.access.current() else { return Ok(see(next)) };
@@ -89,26 +88,22 @@ pub async fn sign_in(
         Problem::unavailable("no-entropy", "the system has no entropy for a session; try again in a moment")
     })?;
     note(&service, &visitor.caller, &identity.name, "access.sign_in").await?;
-    let is_tls = headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https:"));
-    let secure = if is_tls { "; Secure" } else { "" };
-    let name = cookie_name(&headers);
-    let cookie = format!("{name}={id}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{secure}", SESSION_MS / 1000);
-    Ok(with_cookie(see(next), &cookie))
+    Ok(with_cookie(see(next), &cookie.opened(&id)))
 }
 
 /// `POST /sign-out`.
 pub async fn sign_out(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
     use axum::extract::FromRequest as _;
-    let headers = request.headers().clone();
-    let Some(id) = session_id(&headers) else { return Ok(see("/sign-in")) };
-    let known = service.access.current().and_then(|access| service.sessions.find(id, &access, service.clock.now_ms()));
+    let cookie = SessionCookie::of(&request);
+    let Some(id) = cookie.id(request.headers()).map(str::to_owned) else { return Ok(see("/sign-in")) };
+    let access = service.access.current();
+    let known = access.and_then(|access| service.sessions.find(&id, &access, service.clock.now_ms()));
     if let Some(session) = known {
         let Sent { visitor, .. } = Sent::from_request(request, &service).await?;
-        service.sessions.end(id);
+        service.sessions.end(&id);
         note(&service, &visitor.caller, &session.identity.name, "access.sign_out").await?;
     }
-    let cookie = format!("{}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0", cookie_name(&headers));
-    Ok(with_cookie(see("/sign-in"), &cookie))
+    Ok(with_cookie(see("/sign-in"), &cookie.ended()))
 }
 
 fn with_cookie(mut answer: Response, cookie: &str) -> Response {

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+pub use serin_core::numbers::{grouped, percent};
 use serin_core::record::ServedBy;
 use serin_core::value::Value;
 
@@ -35,32 +36,6 @@ pub fn badge(tone: Tone, words: &str) -> Markup {
         Tone::Open => ("badge open", "\u{25cb}"),
     };
     html! { span class=(class) { span aria-hidden="true" { (sign) " " } b { (words.replace('_', " ")) } } }
-}
-
-/// A number with thousands apart.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A share in percent, to what can be read at a glance.
-pub fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    let text = match percent.abs() {
-        size if size >= 10.0 || size == 0.0 => format!("{percent:.0}"),
-        size if size >= 1.0 => format!("{percent:.1}"),
-        size if size >= 0.01 => format!("{percent:.2}"),
-        _ => return "< 0.01 %".to_owned(),
-    };
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text} %")
 }
 
 /// A signed number in percent, or in percentage points.
@@ -103,6 +78,11 @@ pub fn digest(digest: &str) -> Markup {
     html! { code title=(digest) { (short) } }
 }
 
+/// A message. One of several lines keeps them: an error of a file points at its place in a drawing.
+pub fn lines(text: &str) -> Markup {
+    html! { @if text.contains('\n') { span.lines { (text) } } @else { (text) } }
+}
+
 /// How it was served, as a badge.
 pub fn served_by(served_by: ServedBy) -> Markup {
     let tone = match served_by {
@@ -124,11 +104,6 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_people_read_them() {
-        assert_eq!([0, 999, 1000, 4100, 1_234_567].map(grouped), ["0", "999", "1,000", "4,100", "1,234,567"]);
-        assert_eq!(
-            [0.0, 0.1, 0.015, 0.0012, 0.5, 0.000_01].map(percent),
-            ["0 %", "10 %", "1.5 %", "0.12 %", "50 %", "< 0.01 %"]
-        );
         assert_eq!(signed_percent(-0.021, " %"), "\u{2212}2.1 %");
         assert_eq!([86_400_000, 7_200_000, 59_000, 10].map(span), ["1 day", "2 hours", "59 seconds", "10 ms"]);
     }

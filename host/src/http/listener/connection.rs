@@ -85,7 +85,7 @@ async fn plain(
     if is_http2 {
         progress.multiplex();
     }
-    let peer = Peer { address, certificate: None };
+    let peer = Peer { address, certificate: None, is_encrypted: false };
     Ok(speak(Timed::plain(stream, &progress), peer, progress, Arc::clone(context)).await)
 }
 
@@ -105,7 +105,8 @@ async fn encrypted(
         progress.multiplex();
     }
     let stream = Timed::decrypted(Box::new(stream), &progress);
-    Ok(speak(stream, Peer { address, certificate }, progress, Arc::clone(context)).await)
+    let peer = Peer { address, certificate, is_encrypted: true };
+    Ok(speak(stream, peer, progress, Arc::clone(context)).await)
 }
 
 /// Waits for what comes before HTTP, within the time of a head. A client that has not come so far when
@@ -154,7 +155,8 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let (progress, context) = (Arc::clone(&tracked), Arc::clone(&shared));
         let mut request = request.map(Body::new);
         let address = context.proxies.origin(peer.address, request.headers());
-        request.extensions_mut().insert(Peer { address, ..peer.clone() });
+        let is_encrypted = peer.is_encrypted || context.proxies.is_encrypted(peer.address, request.headers());
+        request.extensions_mut().insert(Peer { address, is_encrypted, ..peer.clone() });
         let answer = context.router.clone().call(request);
         async move {
             let mut answer: Response<Body> = answer.await?;

@@ -10,6 +10,8 @@ use crate::tls::ClientCertificate;
 
 /// The addresses that a request came by, added to by each proxy.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme that a request reached a proxy by.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Who sends a request: an extension of each request.
 #[derive(Debug, Clone)]
@@ -18,9 +20,11 @@ pub struct Peer {
     pub address: IpAddr,
     /// The certificate of the connection's other end, under mutual TLS.
     pub certificate: Option<Arc<ClientCertificate>>,
+    /// The client speaks TLS: to this listener, or as a trusted proxy says to that.
+    pub is_encrypted: bool,
 }
 
-/// The proxies whose `X-Forwarded-For` is believed.
+/// The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
 #[derive(Debug)]
 pub(super) struct TrustedProxies(Vec<IpNet>);
 
@@ -52,6 +56,14 @@ impl TrustedProxies {
             }
         }
         connection
+    }
+
+    /// Whether a client reached the proxy at `connection` by TLS. False of anybody else, who can write anything
+    /// into the header. As above, the nearest proxy's own word stands on the right.
+    pub(super) fn is_encrypted(&self, connection: IpAddr, headers: &HeaderMap) -> bool {
+        let last = headers.get_all(FORWARDED_PROTO).iter().next_back();
+        let said = last.and_then(|line| line.to_str().ok()?.rsplit(',').next());
+        self.contains(connection) && said.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
     }
 }
 
@@ -95,6 +107,27 @@ mod tests {
             ("10.0.0.1", &[b"::ffff:192.0.2.7, ::ffff:10.0.0.9"], "192.0.2.7"),
         ] {
             assert_eq!(origin(connection, lines), expected, "{connection} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_that_its_client_speaks_tls() {
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")]);
+        for (connection, lines, expected) in [
+            ("10.0.0.1", &["https"][..], true),
+            ("10.0.0.1", &["http, HTTPS"], true),
+            ("10.0.0.1", &["https", "http"], false),
+            ("10.0.0.1", &["https, http"], false),
+            ("10.0.0.1", &["http"], false),
+            ("10.0.0.1", &[], false),
+            ("192.0.2.1", &["https"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(FORWARDED_PROTO, HeaderValue::from_static(line));
+            }
+            let connection = connection.parse().expect("an address");
+            assert_eq!(proxies.is_encrypted(connection, &headers), expected, "{connection} {lines:?}");
         }
     }
 

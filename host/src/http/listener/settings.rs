@@ -33,7 +33,7 @@ pub struct ServerSettings {
     pub clock_tolerance: Duration,
     /// Names in `Host` that the admin listener answers to, beside its addresses.
     pub admin_hosts: Vec<String>,
-    /// The proxies whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
 }
 

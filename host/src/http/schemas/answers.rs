@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::http::admin::{WirePlugin, WireSigner};
 use crate::http::audit::WireAuditEntry;
 use crate::http::features::WireView;
+use crate::http::models::WireModel;
 use crate::http::summary::Summary;
 use crate::http::traffic::PointTraffic;
 use crate::http::wire::WireValue;
@@ -20,6 +21,14 @@ use crate::http::wire::WireValue;
 pub(in crate::http) struct Plugins {
     plugins: Vec<WirePlugin>,
     /// Artifacts that the answer has no room for.
+    left_out: u64,
+}
+
+/// The models.
+#[derive(ToSchema)]
+pub(in crate::http) struct Models {
+    models: Vec<WireModel>,
+    /// Models that the answer has no room for.
     left_out: u64,
 }
 
@@ -132,7 +141,7 @@ pub(in crate::http) struct Experiments {
 #[derive(ToSchema)]
 pub(in crate::http) struct Experiment {
     id: String,
-    /// The name of its file, also if that is gone.
+    /// The name of its file, also if that is gone; empty where another experiment has the file now.
     file: String,
     state: String,
     phase: u32,

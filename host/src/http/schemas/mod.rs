@@ -6,7 +6,7 @@ mod report;
 mod results;
 
 pub(super) use answers::{
-    AffectedUnits, AuditEntries, Confirmed, Deployment, Experiment, Experiments, Paused, Plugins, Views,
+    AffectedUnits, AuditEntries, Confirmed, Deployment, Experiment, Experiments, Models, Paused, Plugins, Views,
 };
 pub(super) use record::{DecisionRecord, DecisionRecords, Replay, UnreadableRecord};
 pub(super) use report::Report;
