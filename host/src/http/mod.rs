@@ -14,6 +14,7 @@ mod consequences;
 mod console;
 mod decisions;
 mod error;
+mod event_bodies;
 mod events;
 mod experiments;
 mod features;
