@@ -15,6 +15,7 @@ use serin_core::Name;
 
 use super::body::discard;
 use super::error::ProblemType;
+use super::trace::BegunTrace;
 use super::{Peer, Problem, Service};
 use crate::access::{Access, Identity, Role, Session, TOKEN_PREFIX};
 use crate::ledger::AuditEntry;
@@ -197,8 +198,21 @@ pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: 
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         Need::of(request.method(), route)
     };
+    let begun = BegunTrace::of(&service.traces, &request);
+    if let Some(begun) = begun {
+        request.extensions_mut().insert(begun);
+    }
+    let answer = admitted(&service, need, request, next).await;
+    if let Some(begun) = begun {
+        begun.end(&service.traces, &answer);
+    }
+    answer
+}
+
+/// The answer to a request that may be asked; to another one, why it may not.
+async fn admitted(service: &Arc<Service>, need: Option<Need>, mut request: Request, next: Next) -> Response {
     let address = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
-    let caller = match admit(&service, need, address, &request) {
+    let caller = match admit(service, need, address, &request) {
         Ok(caller) => caller,
         Err(problem) => {
             discard(request.into_body()).await;
@@ -211,12 +225,12 @@ pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: 
     let answer = match entry {
         Some(entry) => {
             // On its own: a client that hangs up takes back neither what it has done nor the entry of it.
-            let audited = audited(Arc::clone(&service), entry, caller.clone(), request, next);
+            let audited = audited(Arc::clone(service), entry, caller.clone(), request, next);
             tokio::spawn(audited).await.unwrap_or_else(|_| failed().into_response())
         }
         None => next.run(request).await,
     };
-    note_refusal(&service, &caller, &answer);
+    note_refusal(service, &caller, &answer);
     answer
 }
 
