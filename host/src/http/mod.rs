@@ -43,6 +43,7 @@ use axum::routing::{get, post};
 
 pub use admin::{TIMES, parse_time};
 pub use error::Problem;
+use listener::EndsConnection;
 pub use listener::{Drain, Listener, Peer, ServerSettings};
 pub use openapi::{admin_document, document};
 pub use service::{Service, ServiceParts};

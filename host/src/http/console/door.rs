@@ -12,7 +12,7 @@ use super::page::{Page, see};
 use super::visitor::Visitor;
 use super::words::encoded;
 use crate::access::{Identity, Role};
-use crate::http::access::{Caller, SignedIn, named_now};
+use crate::http::access::{Caller, SignedIn, is_vouched_for, named_now};
 use crate::http::{Problem, Service};
 
 /// The name of the cookie. Cookies do not know ports, and hosts on one machine differ in nothing else.
@@ -34,6 +34,9 @@ pub fn session_id(headers: &HeaderMap) -> Option<&str> {
 /// Who asks now, by the same credential as before: a session is looked up again, and so is its token. None
 /// where it is not accepted any more.
 pub fn asks_now(service: &Service, request: &Request) -> Option<Option<Arc<Identity>>> {
+    if !is_vouched_for(request) {
+        return None;
+    }
     let Some(access) = service.access.current() else { return Some(None) };
     if request.extensions().get::<SignedIn>().is_none() {
         return named_now(service, request);
