@@ -10,11 +10,12 @@ use serin_core::manifest::ModelId;
 
 use crate::config::Config;
 use crate::models::{
-    Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, RuntimeError, Trial, golden_path,
+    Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, RuntimeError, Trial, drop_series, golden_path,
 };
 use crate::registry::{AGAIN_MS, Archive, Stamp};
 use crate::signatures::{self, Candidate, Judged, SignatureError, Trust};
 use crate::status::ModelStatus;
+use crate::telemetry::Metrics;
 
 /// A model and its file.
 type Key = (ModelId, PathBuf);
@@ -117,6 +118,7 @@ struct NotLoaded {
 
 /// The known models.
 pub(super) struct Models {
+    metrics: Arc<Metrics>,
     runtime: OnceLock<Runtime>,
     load_runtime: Box<dyn Fn() -> Result<Runtime, RuntimeError> + Send + Sync>,
     archive: Archive,
@@ -169,10 +171,11 @@ impl Models {
         runtime: Option<Runtime>,
         load_runtime: impl Fn() -> Result<Runtime, RuntimeError> + Send + Sync + 'static,
         archive: Archive,
+        metrics: Arc<Metrics>,
         dev: bool,
     ) -> Self {
         let runtime = runtime.map_or_else(OnceLock::new, OnceLock::from);
-        Self { runtime, load_runtime: Box::new(load_runtime), archive, dev, known: Mutex::default() }
+        Self { metrics, runtime, load_runtime: Box::new(load_runtime), archive, dev, known: Mutex::default() }
     }
 
     fn runtime(&self) -> Result<&Runtime, RuntimeError> {
@@ -200,7 +203,12 @@ impl Models {
                 self.known.lock().insert(key.clone(), found);
             }
         }
-        self.known.lock().retain(|key, _| keys.contains(key));
+        let mut known = self.known.lock();
+        let gone: Vec<Key> = known.extract_if(|key, _| !keys.contains(key)).map(|(key, _)| key).collect();
+        // Under another file the same model is still there.
+        for (id, _) in gone.iter().filter(|(id, _)| !keys.iter().any(|(known, _)| known == id)) {
+            drop_series(&self.metrics, id);
+        }
     }
 
     /// The models that a configuration names, and their status.

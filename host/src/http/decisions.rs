@@ -353,8 +353,7 @@ pub(super) fn note(metrics: &Metrics, Decided { record, thread, .. }: &Decided) 
             arm: arm.to_owned(),
             outcome: attempt.outcome.label().to_owned(),
         };
-        metrics.attempts.get_or_create(&labels).inc();
-        metrics.attempt_seconds.get_or_create(&labels).observe(attempt.time_us as f64 / 1e6);
+        metrics.attempt(&labels, attempt.time_us as f64 / 1e6);
     }
     for (stage, us) in &record.timings_us {
         let stage = match &**stage {
