@@ -1,6 +1,6 @@
 //! Backups: taken while a host decides, restored elsewhere, and refused where they are not whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use serin::backup::{Places, write};
 use serin::ledger::{LedgerReader, Reads as _};
+use serin::registry::{Archive, Dropped};
 
 use crate::experiments::{RUNNING, command, decide, deployment, why};
 use crate::support::{self, Cli, Deployment, Host, collections, eventually, run};
@@ -167,6 +169,35 @@ fn a_backup_under_load_holds_every_decision_that_was_answered_before_it_and_hold
     drop(reader);
     let config = other.config();
     done(&run(["replay", "--verify", "--config", config.to_str().expect("a path")]));
+}
+
+#[test]
+fn what_the_archive_would_drop_stays_while_a_backup_is_written() {
+    let deployment = deployment("", false);
+    deployment.remove("experiments/e.toml");
+    let host = Host::start(&deployment).ready();
+    decide(&host, "b-1");
+    assert_eq!(host.stop(), Some(0));
+    let data = deployment.path().join("data");
+    let places = Places::of(&data.join("serin.db"), data.clone());
+    let archive = Archive::open(&places.archive).expect("opens");
+    let all = archive.files().expect("reads");
+    let blobs = all.iter().filter(|file| file.starts_with("blobs/")).count();
+    assert!(blobs > 1, "{all:?}");
+    // As a host would whose records have all expired, from the first page of the ledger to the last file.
+    let mut looks = 0;
+    let file = deployment.path().join("the.backup");
+    let written = write(&places, &file, 1, &mut |_, _| {
+        looks += 1;
+        assert_eq!(archive.expire(&HashSet::new(), u64::MAX).expect("reads"), Dropped::default());
+    });
+    let written = written.expect("is written");
+    assert_eq!((written.archived, written.damaged), (all.len(), Vec::new()));
+    assert!(looks > blobs, "{looks}");
+    let packed = unpacked(&std::fs::read(&file).expect("reads"));
+    assert!(all.iter().all(|file| packed.iter().any(|(path, _)| *path == format!("archive/{file}"))), "{all:?}");
+    // It is dropped afterwards.
+    assert_eq!(archive.expire(&HashSet::new(), u64::MAX).expect("reads").blobs, blobs);
 }
 
 #[test]

@@ -83,6 +83,7 @@ ALTER TABLE outcomes DROP COLUMN identity;
 ALTER TABLE exposures DROP COLUMN identity;
 DROP TABLE audit;
 DROP TABLE audit_expiry;
+DROP TABLE exposure_ids;
 PRAGMA user_version = 1;";
 
 #[test]

@@ -54,6 +54,28 @@ fn load_borrowers(deployment: &Deployment) {
 }
 
 #[test]
+fn the_metrics_of_a_model_go_with_its_declaration() {
+    let deployment = misbehaving();
+    let config = deployment.read("serin.toml");
+    deployment.write("models/next.onnx", std::fs::read(deployment.path().join(ONNX)).expect("reads"));
+    let mut golden: Value = serde_json::from_str(&deployment.read(GOLDEN)).expect("JSON");
+    golden["version"] = json!("2.0.0");
+    deployment.write("models/next.golden.json", golden.to_string());
+    let next = "[models.default-risk.\"2.0.0\"]\npath = \"models/next.onnx\"\n\n";
+    deployment.write("serin.toml", format!("{next}{config}"));
+    let host = Host::start(&deployment).ready();
+    let series = |version: &str| {
+        let text = host.admin.get("/metrics").text;
+        text.lines().filter(|line| line.contains(&format!("model=\"default-risk\",version=\"{version}\""))).count()
+    };
+    eventually("both are loaded", BOUND, || (series("2.0.0") > 0 && series("1.0.0") > 0).then_some(()));
+    deployment.write("serin.toml", config);
+    eventually("those of the one that is gone are gone", BOUND, || (series("2.0.0") == 0).then_some(()));
+    assert!(series("1.0.0") > 0);
+    host.decide(&misbehave("ok"));
+}
+
+#[test]
 fn a_run_that_does_not_end_holds_up_nobody_at_another_point() {
     let deployment = misbehaving();
     put_endless(&deployment);

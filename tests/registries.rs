@@ -1,6 +1,7 @@
 //! Artifacts in an OCI registry, a real one: pushed, pulled, pinned, and refused where they are not
 //! what they should be.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -114,6 +115,85 @@ fn an_artifact_goes_to_a_registry_and_comes_back_pinned_by_digest() {
     let served = run(["plugin", "pull", &pinned, "--into", into, "--update"]);
     assert_eq!(served.code, Some(1));
     assert!(served.stderr.contains("digest") || served.stderr.contains("sha256:"), "{}", served.stderr);
+}
+
+/// The manifest of a tag, and its text.
+fn manifest(registry: &Registry, tag: &str) -> Value {
+    let url = format!("http://{}/v2/strategies/outreach-rules/manifests/{tag}", registry.address);
+    let mut answer =
+        ureq::get(url).header("accept", "application/vnd.oci.image.manifest.v1+json").call().expect("the manifest");
+    serde_json::from_str(&answer.body_mut().read_to_string().expect("text")).expect("JSON")
+}
+
+/// Puts another manifest under a tag, with a layer of these bytes.
+fn replace_layer(registry: &Registry, tag: &str, mut manifest: Value, bytes: &[u8]) {
+    let repository = format!("http://{}/v2/strategies/outreach-rules", registry.address);
+    let digest = serin_core::digest(bytes);
+    let begun = ureq::post(format!("{repository}/blobs/uploads/")).send_empty().expect("begins");
+    let location = begun.headers()["location"].to_str().expect("text").to_owned();
+    let at = if location.contains('?') { '&' } else { '?' };
+    let put = ureq::put(format!("{location}{at}digest={digest}")).header("content-type", "application/octet-stream");
+    put.send(bytes).expect("puts");
+    manifest["layers"][0]["digest"] = digest.into();
+    manifest["layers"][0]["size"] = bytes.len().into();
+    let put = ureq::put(format!("{repository}/manifests/{tag}"));
+    put.header("content-type", "application/vnd.oci.image.manifest.v1+json").send(manifest.to_string()).expect("puts");
+}
+
+#[test]
+fn a_compressed_artifact_is_the_same_artifact() {
+    let registry = Registry::start();
+    let (source, plugins) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let file = source.path().join("outreach-rules-1.0.0.wasm");
+    std::fs::write(&file, outreach_rules()).expect("writes");
+    let (key, _) = keys(source.path(), "science");
+    sign(&file, &key, "release 7");
+    let reference = format!("{}/strategies/outreach-rules:1.0.0", registry.address);
+    let pushed = run(["plugin", "push", text(&file), &reference, "--compress"]);
+    assert_eq!(pushed.code, Some(0), "{}", pushed.stderr);
+    let whole = manifest(&registry, "1.0.0");
+    let (layer, digest) = (&whole["layers"][0], serin_core::digest(&outreach_rules()));
+    assert_eq!(layer["mediaType"], "application/wasm+zstd");
+    assert_eq!(layer["annotations"]["serin.artifact.digest"], digest.as_str());
+    let size = layer["size"].as_u64().expect("a size");
+    assert!(size * 2 < outreach_rules().len() as u64, "{size} of {}", outreach_rules().len());
+
+    // What is pulled, locked and verified is the artifact as it was before.
+    let into = text(plugins.path());
+    let public = text(&key.with_extension("pub")).to_owned();
+    let pull = || run(["plugin", "pull", &reference, "--into", into, "--verify", &public]);
+    let pulled = pull();
+    assert_eq!(pulled.code, Some(0), "{}", pulled.stderr);
+    let artifact = plugins.path().join("outreach-rules-1.0.0.wasm");
+    assert_eq!(std::fs::read(&artifact).expect("pulled"), outreach_rules());
+    let lock = std::fs::read_to_string(plugins.path().join("plugins.lock")).expect("a lock");
+    assert!(lock.contains(&format!("digest = \"{digest}\"")), "{lock}");
+    std::fs::remove_file(&artifact).expect("removes");
+    assert_eq!(run(["plugin", "pull", "--into", into]).code, Some(0));
+    assert_eq!(std::fs::read(&artifact).expect("restored"), outreach_rules());
+
+    // Pushed without, the version is still the same one.
+    assert_eq!(run(["plugin", "push", text(&file), &reference]).code, Some(0));
+    assert_eq!(pull().code, Some(0));
+
+    // A layer that says another digest than it has, that never ends, or that is no zstd, is not written.
+    let bomb = zstd::encode_all(std::io::repeat(0).take((64 << 20) + 1), 3).expect("compresses");
+    let other = zstd::encode_all(&*with_nonce(&outreach_rules(), 7), 3).expect("compresses");
+    for (bytes, says) in [
+        (&other[..], "and its annotation serin.artifact.digest says"),
+        (&bomb, "the largest artifact accepted has 67108864"),
+        (b"no zstd", "is not zstd"),
+    ] {
+        replace_layer(&registry, "1.0.0", whole.clone(), bytes);
+        let refused = run(["plugin", "pull", &reference, "--into", into, "--update"]);
+        assert!(refused.code == Some(1) && refused.stderr.contains(says), "{says}: {}", refused.stderr);
+    }
+    let mut unannotated = whole.clone();
+    unannotated["layers"][0].as_object_mut().expect("an object").remove("annotations");
+    replace_layer(&registry, "1.0.0", unannotated, &other);
+    let refused = run(["plugin", "pull", &reference, "--into", into, "--update"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("has no annotation"), "{}", refused.stderr);
+    assert_eq!(std::fs::read(&artifact).expect("still there"), outreach_rules());
 }
 
 #[test]

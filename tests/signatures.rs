@@ -329,8 +329,36 @@ fn a_model_needs_a_signature_too() {
     let signer = json!({ "key": id, "comment": "trained in May" });
     eventually("the model is loaded", IN_TIME, || (model(&host)["signer"] == signer).then_some(()));
     let host = host.ready();
-    // Another model under its name stays out, and the signed one goes on.
+    // So does a golden file that says something else, or whose signature is gone.
+    let golden = "models/default-risk.golden.json";
     let digest = model(&host)["digest"].clone();
+    let (right, signed) = (deployment.read(golden), deployment.read(&format!("{golden}.minisig")));
+    let goes_on = |why: &str| {
+        eventually(&format!("{why}: {}", model(&host)), IN_TIME, || {
+            let shown = model(&host);
+            let says = shown["error"].as_str().is_some_and(|error| error.contains(why));
+            (says && shown["stale"] == true && shown["digest"] == digest && shown["signer"] == signer).then_some(())
+        });
+    };
+    deployment.write(golden, format!("{right} "));
+    goes_on("default-risk.golden.json: the signature by key");
+    goes_on("sign it again with 'serin plugin sign FILE --key KEY'");
+    let checked = run(["check", "--config", text(&deployment.config())]);
+    let said = format!("{}{}", checked.stdout, checked.stderr);
+    assert!(
+        checked.code == Some(1) && said.contains("default-risk.golden.json") && said.contains("sign it again"),
+        "{said}"
+    );
+    deployment.write(golden, &right);
+    deployment.remove(&format!("{golden}.minisig"));
+    // The archive has the signature of the file that was there.
+    eventually("it is the same file", IN_TIME, || model(&host)["error"].is_null().then_some(()));
+    deployment.write(golden, format!("{right}\n"));
+    goes_on("no signature: looked for default-risk.golden.json.minisig beside it");
+    deployment.write(golden, &right);
+    deployment.write(&format!("{golden}.minisig"), signed);
+    eventually("it is as it was", IN_TIME, || model(&host)["error"].is_null().then_some(()));
+    // Another model under its name stays out, and the signed one goes on.
     let mut bytes = std::fs::read(deployment.path().join(onnx)).expect("reads");
     bytes.push(0);
     deployment.write(onnx, bytes);

@@ -192,7 +192,7 @@ fn what_is_known_of_units_is_the_same_however_they_were_read() {
         }
         pass();
         steering.outcome(&format!("of-{i}"), About::Decision(id.clone()), 0.1 * i as f64);
-        steering.event(Event::Exposure(ExposureInput { decision_id: id, at_ms: steering.clock.now_ms() }));
+        steering.event(Event::Exposure(ExposureInput { id: None, decision_id: id, at_ms: steering.clock.now_ms() }));
         if i % 7 == 0 {
             let until_ms = steering.clock.now_ms();
             steering.event(Event::Watermark(WatermarkInput { name: "cured".to_owned(), until_ms }));

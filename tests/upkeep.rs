@@ -66,7 +66,7 @@ fn whatever_is_written_waits_while_another_program_holds_the_lock() {
     let ledger = open(&folder).expect("opens");
     let other = Connection::open(folder.path().join("serin.db")).expect("opens");
     let arrival = Arrival::at(1, 0);
-    let exposure = || Event::Exposure(ExposureInput { decision_id: "d".to_owned(), at_ms: 1 });
+    let exposure = || Event::Exposure(ExposureInput { id: None, decision_id: "d".to_owned(), at_ms: 1 });
     for expected in [EventResult::UnknownDecision, EventResult::Duplicate] {
         other.execute_batch("BEGIN IMMEDIATE").expect("locks");
         let mut wait = ledger.events(vec![exposure()], arrival.clone()).expect("queued");

@@ -84,6 +84,31 @@ fn versions_that_are_gone_are_freed_and_those_of_one_code_share_it() {
 }
 
 #[test]
+fn the_metrics_of_a_version_go_when_it_is_shown_no_more() {
+    let deployment = pinned();
+    let host = Host::start(&deployment).ready();
+    let series = |version: &str| {
+        let text = host.admin.get("/metrics").text;
+        text.lines().filter(|line| line.contains(&format!("strategy=\"p\",version=\"{version}\""))).count()
+    };
+    assert_eq!(decide(&host, "b-1")["parameters"]["n"], 7);
+    assert!(series("1.0.0") > 0);
+    deployment.write("plugins/p-1.1.0.wasm", version("p", "1.1.0", 8));
+    deployment.edit("serin.toml", "strategy = \"p@1.0.0\"", "strategy = \"p@1.1.0\"");
+    eventually("the next version serves", BOUND, || (decide(&host, "b-1")["parameters"]["n"] == 8).then_some(()));
+    deployment.remove("plugins/p-1.0.0.wasm");
+    wait_for_active(&host, 1);
+    assert!(series("1.0.0") > 0, "a scrape may still want what it counted last");
+    // More retire after it than are shown.
+    let others: Vec<_> = (0..201).map(|i| format!("2.{i}.0")).collect();
+    let others: Vec<_> = others.iter().map(|of| (format!("plugins/q-{of}.wasm"), version("q", of, 9))).collect();
+    in_and_out(&deployment, &host, &others);
+    eventually("its series are gone", BOUND, || (series("1.0.0") == 0).then_some(()));
+    assert!(series("1.1.0") > 0, "those of what serves stay");
+    assert_eq!(host.stop(), Some(0));
+}
+
+#[test]
 fn a_thousand_versions_hold_up_neither_a_start_nor_the_next_version() {
     const MANY: usize = 1_000;
     let deployment = pinned();

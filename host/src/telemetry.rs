@@ -1,6 +1,8 @@
 //! Metrics, as Prometheus reads them. Labels never hold a digest, a unit or an id: their
-//! number has to stay small.
+//! number has to stay small. Series of a version go with the version, since versions come and go for as long as a host
+//! runs.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -148,6 +150,8 @@ macro_rules! metrics {
         #[derive(Debug)]
         pub struct Metrics {
             registry: Registry,
+            /// The labels of attempts that there are series of: a family does not tell its own.
+            attempted: Mutex<HashSet<AttemptLabels>>,
             $(#[doc = $help] pub $field: $type,)+
         }
 
@@ -158,7 +162,7 @@ macro_rules! metrics {
                     let $field = metrics!(@value $type $(, $value)?);
                     registry.register($name, $help, $field.clone());
                 )+
-                Self { registry, $($field,)+ }
+                Self { registry, attempted: Mutex::default(), $($field,)+ }
             }
         }
     };
@@ -231,6 +235,30 @@ impl Metrics {
         text
     }
 
+    /// Counts an attempt, and the time that it took.
+    pub fn attempt(&self, labels: &AttemptLabels, seconds: f64) {
+        let is_known = self.attempts.get(labels).map(|counter| counter.inc()).is_some();
+        if !is_known {
+            self.attempts.get_or_create(labels).inc();
+            // Noted once it is there: what is dropped meanwhile is not noted, and what is noted can be dropped.
+            self.attempted.lock().unwrap_or_else(PoisonError::into_inner).insert(labels.clone());
+        }
+        self.attempt_seconds.get_or_create(labels).observe(seconds);
+    }
+
+    /// Drops the series of all versions of strategies but these, each as `NAME@VERSION`.
+    pub fn keep_versions(&self, known: &HashSet<String>) {
+        let mut attempted = self.attempted.lock().unwrap_or_else(PoisonError::into_inner);
+        attempted.retain(|labels| {
+            let is_kept = known.contains(&format!("{}@{}", labels.strategy, labels.version));
+            if !is_kept {
+                self.attempts.remove(labels);
+                self.attempt_seconds.remove(labels);
+            }
+            is_kept
+        });
+    }
+
     /// Counts one event under `reason`.
     pub fn count(family: &Family<EventLabels, Counter>, reason: &str) {
         family.get_or_create(&EventLabels { reason: reason.to_owned() }).inc();
@@ -239,7 +267,32 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use super::LogLimit;
+    use super::{AttemptLabels, LogLimit, Metrics};
+
+    #[test]
+    fn the_series_of_a_version_go_with_it_and_may_come_back() {
+        let metrics = Metrics::default();
+        let labels = |version: &str, outcome: &str| AttemptLabels {
+            decision_point: "p".to_owned(),
+            strategy: "one".to_owned(),
+            version: version.to_owned(),
+            arm: String::new(),
+            outcome: outcome.to_owned(),
+        };
+        let lines = || metrics.encode().lines().filter(|line| line.contains("strategy=\"one\"")).count();
+        metrics.attempt(&labels("1.0.0", "answer"), 0.001);
+        let of_one = lines();
+        metrics.attempt(&labels("1.0.0", "answer"), 0.001);
+        metrics.attempt(&labels("1.0.0", "trap"), 0.001);
+        metrics.attempt(&labels("1.1.0", "answer"), 0.001);
+        assert_eq!(lines(), 3 * of_one);
+        metrics.keep_versions(&["one@1.1.0".to_owned()].into());
+        assert!(lines() == of_one && !metrics.encode().contains("1.0.0"), "{}", metrics.encode());
+        metrics.attempt(&labels("1.0.0", "answer"), 0.001);
+        assert_eq!(lines(), 2 * of_one);
+        metrics.keep_versions(&["one@1.1.0".to_owned()].into());
+        assert_eq!(lines(), of_one);
+    }
 
     #[test]
     fn of_many_lines_at_once_one_comes() {

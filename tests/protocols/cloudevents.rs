@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{answered, python};
-use crate::support::{Answer, Host, collections};
+use crate::support::{Answer, Host, collections, run};
 
 const BATCH: (&str, &str) = ("content-type", "application/cloudevents-batch+json");
 const ONE: (&str, &str) = ("content-type", "application/cloudevents+json");
@@ -89,6 +89,65 @@ fn the_sdk_posts_in_all_three_modes_and_an_event_counts_once() {
     assert_eq!(host.public.post("/v1/outcomes", &plain).json()["stored"], 1);
     let known = json!({ "outcomes": [{ "id": "/cards p-1", "name": "paid", "value": 1, "decision_id": id }] });
     assert_eq!(host.public.post("/v1/outcomes", &known).json()["duplicates"], 1, "by source and id");
+}
+
+/// An exposure of a decision.
+fn seen(source: &str, id: &str, decision: &str) -> Value {
+    json!({
+        "specversion": "1.0", "type": "serin.exposure.v1", "source": source, "id": id, "data": { "decision_id": decision },
+    })
+}
+
+#[test]
+fn an_exposure_counts_once_by_source_and_id_and_once_for_its_decision() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let (one, two) = (decided(&host), decided(&host));
+    let said = |events: &Value| {
+        let answer = post(&host, "/v1/exposures", events, BATCH);
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let answer = answer.json();
+        (answer["stored"].clone(), answer["duplicates_at"].clone(), answer["refused"].clone())
+    };
+    let (none, why) = (json!([]), "id: taken by an exposure of another decision");
+    // Sent again, and of another source, it says nothing new.
+    let again = json!([seen("/app", "e-1", &one), seen("/app", "e-1", &one), seen("/mail", "e-1", &one)]);
+    assert_eq!(said(&again), (json!(1), json!([1, 2]), none.clone()));
+    // An event is known by source and id, whatever it says: it counts for no other decision.
+    let moved = json!([seen("/app", "e-1", &two), seen("/mail", "e-1", &two), seen("/app", "e-2", &two)]);
+    let refused = json!([{ "index": 0, "why": why }, { "index": 1, "why": why }]);
+    assert_eq!(said(&moved), (json!(1), none.clone(), refused));
+    let alone = post(&host, "/v1/exposures", &seen("/app", "e-1", &two), ONE);
+    assert!(alone.status == 422 && alone.text.contains(why), "{}", alone.text);
+    // In plain JSON the decision alone says which exposure it is.
+    let plain = json!({ "exposures": [{ "decision_id": one }, { "decision_id": two }] });
+    assert_eq!(host.public.post("/v1/exposures", &plain).json()["duplicates_at"], json!([0, 1]));
+    // Outcomes say which were duplicates, too.
+    let outcomes = post(&host, "/v1/outcomes", &json!([paid("p-1"), paid("p-2"), paid("p-1")]), BATCH).json();
+    assert_eq!((&outcomes["stored"], &outcomes["duplicates_at"]), (&json!(2), &json!([2])), "{outcomes}");
+}
+
+#[test]
+fn the_document_of_the_listener_has_every_form_of_an_event() {
+    let document: Value = serde_json::from_str(&run(["openapi"]).stdout).expect("JSON");
+    let name = |schema: &Value| schema["$ref"].as_str().and_then(|name| name.rsplit('/').next()).map(str::to_owned);
+    for (path, event) in [("/v1/outcomes", "OutcomeEvent"), ("/v1/exposures", "ExposureEvent")] {
+        let operation = &document["paths"][path]["post"];
+        let content = &operation["requestBody"]["content"];
+        assert_eq!(name(&content[ONE.1]["schema"]).as_deref(), Some(event), "{content}");
+        assert_eq!(name(&content[BATCH.1]["schema"]["items"]).as_deref(), Some(event), "{content}");
+        assert!(name(&content["application/json"]["schema"]).is_some(), "{content}");
+        let event = &document["components"]["schemas"][event];
+        assert_eq!(event["required"], json!(["specversion", "type", "source", "id", "data"]), "{event}");
+        let headers: Vec<&str> = operation["parameters"]
+            .as_array()
+            .expect("parameters")
+            .iter()
+            .filter(|parameter| parameter["in"] == "header" && parameter["required"] != true)
+            .filter_map(|parameter| parameter["name"].as_str())
+            .collect();
+        assert_eq!(headers, ["ce-specversion", "ce-type", "ce-source", "ce-id", "ce-time"]);
+    }
 }
 
 #[test]

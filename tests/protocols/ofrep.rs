@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{answered, node, python};
-use crate::support::{Answer, Client, Deployment, Host, collections, misbehave, run};
+use crate::support::{Answer, Client, Deployment, Host, collections, misbehave, run, wat};
 
 const FLAG: &str = "/ofrep/v1/evaluate/flags/collections-outreach";
 const FLAGS: &str = "/ofrep/v1/evaluate/flags";
@@ -271,6 +271,37 @@ fn all_flags_are_evaluated_without_a_record_and_again_only_when_they_changed() {
     assert_eq!(answer.json()["flags"][1]["errorCode"], "INVALID_CONTEXT", "{}", answer.text);
     let kept = host.admin.get("/v1/decisions?limit=10").json();
     assert_eq!(kept["decisions"].as_array().map(Vec::len), Some(0), "{kept}");
+}
+
+#[test]
+fn a_bulk_evaluation_ends_at_its_deadline_and_names_the_flags_that_it_left_out() {
+    // Evaluated by name: the first one answers, the others never do.
+    let endless = "(loop $again (br $again)) (i32.const 1024)";
+    let endless = |name| (name, wat::go(name, "", endless));
+    let deployment = wat::points(&[("a", wat::go("a", "", "(i32.const 1024)")), endless("b"), endless("c")]);
+    let best_effort = "fallback = { action = \"none\" }";
+    deployment.edit("serin.toml", best_effort, &format!("{best_effort}\nlogging = \"best_effort\""));
+    deployment.edit("serin.toml", "wall_ms = 2000", "wall_ms = 60000\nfuel = 1000000000000");
+    deployment.edit("serin.toml", "deadline = \"5s\"", "deadline = \"60s\"");
+    let host = Host::start(&deployment).ready();
+    let ask = |deadline: &str| {
+        let body = json!({ "context": { "targetingKey": "b-17" } }).to_string();
+        host.public.post_text(FLAGS, &body, &[("serin-deadline-ms", deadline)]).expect("answers")
+    };
+    let asked = std::time::Instant::now();
+    let answer = ask("3000");
+    let took = asked.elapsed();
+    assert!(took < std::time::Duration::from_secs(15), "{took:?}");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let flags = answer.json()["flags"].clone();
+    assert_eq!((&flags[0]["key"], &flags[0]["value"]), (&json!("a"), &json!("go")), "{flags}");
+    for left_out in [&flags[1], &flags[2]] {
+        assert_eq!((&left_out["errorCode"], left_out.get("value")), (&json!("GENERAL"), None), "{flags}");
+        let why = left_out["errorDetails"].as_str().expect("a sentence");
+        assert!(why.contains("the deadline of this bulk evaluation passed"), "{why}");
+    }
+    let answer = ask("soon");
+    assert_eq!((answer.status, &answer.json()["errorCode"]), (400, &json!("INVALID_CONTEXT")), "{}", answer.text);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::python;
-use crate::support::{Host, collections, eventually, run_with};
+use crate::support::{Client, Host, collections, eventually, run, run_with};
 
 /// A collector. It prints what it gets.
 struct Collector {
@@ -133,6 +133,91 @@ fn a_decision_is_a_trace_with_its_stages_and_the_flag_that_was_evaluated() {
         assert_eq!(of(record)["trace_id"], record["trace_id"]);
     }
     assert_eq!(of(&flag["metadata"])["name"], "POST /ofrep/v1/evaluate/flags/{key}");
+}
+
+/// The spans of requests that a collector got.
+fn requests(got: &[Value]) -> Vec<&Value> {
+    let spans = got.iter().flat_map(|request| request["spans"].as_array().expect("spans"));
+    spans.filter(|span| span["kind"] == "SPAN_KIND_SERVER").collect()
+}
+
+#[test]
+fn a_refused_request_is_a_span_with_its_problem_and_one_without_a_record_says_so() {
+    let collector = Collector::start();
+    let url = collector.url.clone();
+    let deployment = collections();
+    let made = run(["token", "new", "--name", "app", "--role", "decide"]);
+    let entry = made.stderr.split_once("[[access.tokens]]").expect("an entry").1;
+    deployment.write("serin.toml", format!("{}\n[[access.tokens]]{entry}", deployment.read("serin.toml")));
+    deployment.edit("serin.toml", "logging = \"must_log\"", "logging = \"best_effort\"");
+    let host = Host::start_in(&deployment, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &url)]).ready();
+    let (public, admin) = (host.public.bearing(made.stdout.trim()), host.admin.bearing(made.stdout.trim()));
+    let trace = |last: u8| format!("00-4bf92f3577b34da6a3ce929d0e0e47{last:02x}-00f067aa0ba902b7-01");
+    let post = |client: &Client, path: &str, body: &Value, last: u8| {
+        let parent = trace(last);
+        client.post_text(path, &body.to_string(), &[("traceparent", &parent)]).expect("answers").status
+    };
+    let (one, batch) = ("/v1/decisions", "/v1/decisions/batch");
+    let (flags, flag) = ("/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/no-such-flag");
+    let unknown = json!({ "decision_point": "nowhere", "entities": {} });
+    let context = json!({ "context": { "targetingKey": "b-6", "loan": "l-88", "days_past_due": 12 } });
+    let mut dry = request("b-7");
+    dry["dry_run"] = json!(true);
+    assert_eq!(post(&public, one, &json!("no object"), 1), 422);
+    assert_eq!(post(&host.public, one, &request("b-1"), 2), 401, "without its token");
+    assert_eq!(post(&public, one, &dry, 3), 403, "not on this listener");
+    assert_eq!(post(&public, batch, &json!({ "requests": [unknown, request("b-2")] }), 4), 200);
+    assert_eq!(post(&public, flag, &context, 5), 404);
+    assert_eq!(post(&public, flags, &json!({}), 6), 400);
+    // Neither is refused, and neither is recorded.
+    assert_eq!(post(&public, flags, &context, 7), 200);
+    assert_eq!(post(&admin, one, &dry, 8), 200);
+    // What decides nothing has no trace, and neither has what the caller does not sample.
+    assert_eq!(post(&public, "/v1/outcomes", &json!("no object"), 9), 403);
+    let unsampled = [("traceparent", UNSAMPLED)];
+    assert_eq!(public.post_text(one, "{", &unsampled).expect("answers").status, 400);
+    assert_eq!(host.stop(), Some(0));
+    let got = collector.ended();
+    let spans = requests(&got);
+    let of =
+        |last: u8| -> Vec<&&Value> { spans.iter().filter(|span| span["trace_id"] == trace(last)[3..35]).collect() };
+    let refused = [
+        (1, "POST /v1/decisions", 422, "invalid-request"),
+        (2, "POST /v1/decisions", 401, "no-credential"),
+        (3, "POST /v1/decisions", 403, "admin-only"),
+        (5, "POST /ofrep/v1/evaluate/flags/{key}", 404, "unknown-decision-point"),
+        (6, "POST /ofrep/v1/evaluate/flags", 400, "invalid-request"),
+    ];
+    let is_refusal = |span: &Value, (name, status, why): (&str, u16, &str)| {
+        let attributes = &span["attributes"];
+        assert_eq!((&span["name"], &span["status"]), (&json!(name), &json!("STATUS_CODE_ERROR")), "{span}");
+        assert_eq!(
+            (&attributes["http.response.status_code"], &attributes["error.type"]),
+            (&json!(status), &json!(why))
+        );
+        assert_eq!((span["parent_span_id"].as_str(), &span["events"]), (Some(&trace(1)[36..52]), &json!([])));
+    };
+    for (last, name, status, why) in refused {
+        assert_eq!(of(last).len(), 1, "{last}: {spans:?}");
+        is_refusal(of(last)[0], (name, status, why));
+    }
+    // Of a batch each item is a trace, decided or refused.
+    let (bad, good): (Vec<_>, Vec<_>) =
+        of(4).into_iter().partition(|span| span["attributes"].get("error.type").is_some());
+    assert_eq!((bad.len(), good.len()), (1, 1), "{spans:?}");
+    is_refusal(bad[0], ("POST /v1/decisions/batch", 422, "unknown-decision-point"));
+    for (last, name) in [(7, "POST /ofrep/v1/evaluate/flags"), (8, "POST /v1/decisions")] {
+        let [span] = &of(last)[..] else { panic!("{last}: {spans:?}") };
+        let (attributes, event) = (&span["attributes"], &span["events"][0]["attributes"]);
+        assert_eq!((&span["name"], &span["status"]), (&json!(name), &json!("STATUS_CODE_UNSET")));
+        assert_eq!(
+            (&attributes["serin.recorded"], attributes.get("serin.decision_id")),
+            (&json!(false), None),
+            "{span}"
+        );
+        assert_eq!(event["feature_flag.key"], "collections-outreach", "{span}");
+    }
+    assert_eq!(spans.len(), refused.len() + 4, "{spans:?}");
 }
 
 #[test]

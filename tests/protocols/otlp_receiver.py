@@ -6,7 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 
 def attributes(found):
@@ -22,6 +22,7 @@ def span(found):
         "kind": Span.SpanKind.Name(found.kind),
         "began": found.start_time_unix_nano,
         "ended": found.end_time_unix_nano,
+        "status": Status.StatusCode.Name(found.status.code),
         "attributes": attributes(found.attributes),
         "events": [{"name": event.name, "attributes": attributes(event.attributes)} for event in found.events],
     }

@@ -292,7 +292,9 @@ impl World {
             Row::Reversal { id, reverses } => {
                 Event::Reversal(ReversalInput { id, reverses, at_ms: self.clock.now_ms() })
             }
-            Row::Exposure { decision, at_ms, .. } => Event::Exposure(ExposureInput { decision_id: decision, at_ms }),
+            Row::Exposure { decision, at_ms, .. } => {
+                Event::Exposure(ExposureInput { id: None, decision_id: decision, at_ms })
+            }
             Row::Watermark { name, until_ms, .. } => Event::Watermark(WatermarkInput { name, until_ms }),
             Row::Decision { .. } => unreachable!("decisions are committed"),
         };

@@ -4,9 +4,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::client::{BOUND, connect, run, trusting};
+use super::client::{BOUND, connect, http2, run, trusting};
 use super::{Authority, Until, deployment, encrypted, put, put_key, start};
-use crate::support::{Cli, Deployment, Host, eventually, root, run as serin};
+use crate::support::{Cli, Client, Deployment, Host, eventually, root, run as serin};
 
 const DAY: f64 = 24.0 * 3600.0;
 
@@ -39,9 +39,36 @@ struct KeptAlive(tokio::runtime::Runtime, TlsStream<TcpStream>);
 
 impl KeptAlive {
     fn open(address: &str, ca: &Authority) -> Self {
+        Self::with(address, ca, None)
+    }
+
+    fn with(address: &str, ca: &Authority, own: Option<&super::Pair>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let stream = runtime.block_on(connect(address, &ca.pem, None, &[b"http/1.1"])).expect("connects");
+        let stream = runtime.block_on(connect(address, &ca.pem, own, &[b"http/1.1"])).expect("connects");
         Self(runtime, stream)
+    }
+
+    /// The status of a probe; its answer is read whole.
+    fn status(&mut self) -> u16 {
+        let Self(runtime, stream) = self;
+        runtime.block_on(async {
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: serin\r\n\r\n").await.expect("it goes on");
+            let mut answer = Vec::new();
+            loop {
+                assert_ne!(stream.read_buf(&mut answer).await.expect("it goes on"), 0, "it goes on");
+                let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+                if body.len() == length.parse::<usize>().expect("a number") {
+                    return head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+                }
+            }
+        })
+    }
+
+    fn is_closed(&mut self) -> bool {
+        let Self(runtime, stream) = self;
+        runtime.block_on(async { stream.read_u8().await.is_err() })
     }
 
     fn get(&mut self) {
@@ -55,6 +82,41 @@ impl KeptAlive {
             assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
         });
     }
+}
+
+#[test]
+fn a_ca_of_clients_that_is_taken_away_lets_nobody_in_on_open_connections_either() {
+    let (ca, old, new) = (Authority::new("Lender"), Authority::new("Old"), Authority::new("New"));
+    let deployment = deployment("", "client_ca = \"clients.pem\"");
+    put(&deployment, &ca.issue("serin.internal", Until::Later));
+    deployment.write("clients.pem", &old.pem);
+    let (before, after) = (old.issue("app", Until::Later), new.issue("app", Until::Later));
+    let host = Host::start(&deployment).over_tls(&trusting(&ca.pem, Some(&before))).ready();
+    let mut kept = KeptAlive::with(&host.public.address, &ca, Some(&before));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let multiplexed = runtime.block_on(async {
+        let stream = connect(&host.public.address, &ca.pem, Some(&before), &[b"h2"]).await.expect("connects");
+        http2(stream).await
+    });
+    let decide = || runtime.block_on(super::client::decide(&multiplexed, "b-1")).map(|(status, _)| status);
+    let lets_in = |pair: &super::Pair| {
+        let client = Client::over_tls(&host.public.address, trusting(&ca.pem, Some(pair)));
+        let answer = client.post_text("/v1/decisions", &super::outreach("b-1").to_string(), &[]);
+        answer.is_some_and(|answer| answer.status == 200)
+    };
+    assert_eq!((kept.status(), decide().expect("answers")), (200, 200));
+    // While both are trusted, open connections go on.
+    deployment.write("clients.pem", format!("{}{}", old.pem, new.pem));
+    eventually("the new CA is trusted", BOUND, || lets_in(&after).then_some(()));
+    assert_eq!((kept.status(), decide().expect("answers")), (200, 200));
+    deployment.write("clients.pem", &new.pem);
+    eventually("the old CA is not trusted any more", BOUND, || (!lets_in(&before)).then_some(()));
+    // Each is told why, and its connection ends.
+    assert_eq!((kept.status(), decide().expect("answers")), (401, 401));
+    assert!(kept.is_closed(), "HTTP/1.1");
+    eventually("HTTP/2", BOUND, || decide().is_err().then_some(()));
+    let host = host.over_tls(&trusting(&ca.pem, Some(&after)));
+    assert!(host.metric("serin_access_refused_total{reason=\"certificate-not-trusted\"}") >= 2.0);
 }
 
 /// What a start and a check say of a deployment that cannot start.

@@ -162,7 +162,8 @@ fn check_models(
     for (id, path) in &config.models {
         let loaded = ModelFiles::read(path).and_then(|files| {
             let wrong = |why: String| ModelError { file: path.display().to_string(), why };
-            let judged = admission.judge(archive, id, &files.onnx, Some(path)).map_err(|e| wrong(e.to_string()))?;
+            let judged = admission.judge(archive, id, (&files.onnx, &files.golden), Some(path));
+            let judged = judged.map_err(|refused| refused.of(path))?;
             let model = Model::load(&runtime, id.clone(), &files, Trial::Whole)?;
             let admitted = archive.map_or(Ok(()), |archive| admits(archive, id, &files));
             admitted.map_err(wrong)?;
@@ -170,7 +171,7 @@ fn check_models(
         });
         match loaded {
             Ok((model, judged)) => {
-                let warnings = judged.why.into_iter().collect();
+                let warnings = judged.why().into_iter().collect();
                 findings.push(Finding { warnings, ..finding(path, format!("model {id}"), None) });
                 models.insert(id.clone(), Arc::new(model));
             }

@@ -9,16 +9,19 @@ use parking_lot::Mutex;
 use serin_core::manifest::ModelId;
 
 use crate::config::Config;
-use crate::models::{Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, RuntimeError, Trial, golden_path};
+use crate::models::{
+    Golden, Model, ModelError, ModelFiles, ModelSet, Runtime, RuntimeError, Trial, drop_series, golden_path,
+};
 use crate::registry::{AGAIN_MS, Archive, Stamp};
 use crate::signatures::{self, Candidate, Judged, SignatureError, Trust};
 use crate::status::ModelStatus;
+use crate::telemetry::Metrics;
 
 /// A model and its file.
 type Key = (ModelId, PathBuf);
 
-/// The state of a model's files at the last scan: the model, its golden file and its signature.
-type Stamps = [Option<Stamp>; 3];
+/// The state of a model's files at the last scan: the model, its golden file, and the signature of each.
+type Stamps = [Option<Stamp>; 4];
 
 /// By what models are judged before they are loaded.
 pub(super) struct ModelAdmission {
@@ -32,22 +35,30 @@ impl ModelAdmission {
         Self { trust: Arc::clone(trust), in_force: in_force.models.clone().into_iter().collect() }
     }
 
-    /// Judges a model's bytes by the signature beside its file, or the archived one.
+    /// Judges a model and its golden file, each by the signature beside it, or the archived one. The golden file says
+    /// which columns are the inputs and what the model has to answer: whoever changes it changes what is scored.
     ///
     /// # Errors
-    /// Why it may not be loaded.
+    /// Which file may not be loaded, and why.
     pub fn judge(
         &self,
         archive: Option<&Archive>,
         id: &ModelId,
-        onnx: &[u8],
+        (onnx, golden): (&[u8], &[u8]),
         path: Option<&Path>,
-    ) -> Result<Judged, SignatureError> {
-        let digest = crate::digest::digest(onnx);
-        let applied = || archive?.applied("model", &id.to_string())?.into_iter().next();
-        let is_serving = self.in_force.contains_key(id) && applied().is_some_and(|applied| applied == digest);
-        let archived = archive.and_then(|archive| archive.signature(&digest));
-        self.trust.judge(&Candidate { bytes: onnx, path, archived, is_serving })
+    ) -> Result<JudgedModel, NotAdmitted> {
+        let applied = archive.and_then(|archive| archive.applied("model", &id.to_string())).unwrap_or_default();
+        let is_in_force = self.in_force.contains_key(id);
+        let judge = |at: usize, bytes: &[u8], path: Option<&Path>| {
+            let digest = crate::digest::digest(bytes);
+            let is_serving = is_in_force && applied.get(at) == Some(&digest);
+            let archived = archive.and_then(|archive| archive.signature(&digest));
+            self.trust.judge(&Candidate { bytes, path, archived, is_serving })
+        };
+        let model = judge(0, onnx, path).map_err(|why| NotAdmitted { is_golden: false, why })?;
+        let beside = path.map(golden_path);
+        let golden = judge(1, golden, beside.as_deref()).map_err(|why| NotAdmitted { is_golden: true, why })?;
+        Ok(JudgedModel { model, golden })
     }
 
     /// What a judgement follows from beside the files.
@@ -56,13 +67,42 @@ impl ModelAdmission {
     }
 }
 
+/// What was found of the signatures of a model and of its golden file.
+#[derive(Clone, Default)]
+pub(super) struct JudgedModel {
+    model: Judged,
+    golden: Judged,
+}
+
+impl JudgedModel {
+    /// What is wrong with one of them: the model is loaded all the same.
+    pub fn why(&self) -> Option<String> {
+        let of_golden = || self.golden.why.as_ref().map(|why| format!("its golden file: {why}"));
+        self.model.why.clone().or_else(of_golden)
+    }
+}
+
+/// Why a model may not be loaded.
+pub(super) struct NotAdmitted {
+    is_golden: bool,
+    why: SignatureError,
+}
+
+impl NotAdmitted {
+    /// As an error of the file that it is about.
+    pub fn of(self, model: &Path) -> ModelError {
+        let file = if self.is_golden { golden_path(model) } else { model.to_owned() };
+        ModelError { file: file.display().to_string(), why: self.why.to_string() }
+    }
+}
+
 /// A model as of the last scan.
 #[derive(Clone)]
 struct Found {
     stamps: Stamps,
     grounds: (String, bool),
-    /// What was found of the signature of the model in force.
-    judged: Judged,
+    /// What was found of the signatures of the model in force.
+    judged: JudgedModel,
     /// When the files are read again even if they have not changed.
     again_ms: Option<u64>,
     model: Option<Arc<Model>>,
@@ -78,6 +118,7 @@ struct NotLoaded {
 
 /// The known models.
 pub(super) struct Models {
+    metrics: Arc<Metrics>,
     runtime: OnceLock<Runtime>,
     load_runtime: Box<dyn Fn() -> Result<Runtime, RuntimeError> + Send + Sync>,
     archive: Archive,
@@ -130,10 +171,11 @@ impl Models {
         runtime: Option<Runtime>,
         load_runtime: impl Fn() -> Result<Runtime, RuntimeError> + Send + Sync + 'static,
         archive: Archive,
+        metrics: Arc<Metrics>,
         dev: bool,
     ) -> Self {
         let runtime = runtime.map_or_else(OnceLock::new, OnceLock::from);
-        Self { runtime, load_runtime: Box::new(load_runtime), archive, dev, known: Mutex::default() }
+        Self { metrics, runtime, load_runtime: Box::new(load_runtime), archive, dev, known: Mutex::default() }
     }
 
     fn runtime(&self) -> Result<&Runtime, RuntimeError> {
@@ -149,7 +191,9 @@ impl Models {
         let keys: Vec<Key> =
             configs.iter().flat_map(|config| &config.models).map(|(id, path)| (id.clone(), path.clone())).collect();
         for key in &keys {
-            let stamps = [key.1.clone(), golden_path(&key.1), signatures::path_of(&key.1)].map(|path| Stamp::of(&path));
+            let golden = golden_path(&key.1);
+            let signed = [signatures::path_of(&key.1), signatures::path_of(&golden)];
+            let stamps = [&key.1, &golden, &signed[0], &signed[1]].map(|path| Stamp::of(path));
             let grounds = admission.grounds(&key.0);
             let before = self.known.lock().get(key).cloned();
             let is_due = |found: &Found| found.again_ms.is_some_and(|again_ms| now_ms >= again_ms);
@@ -159,7 +203,12 @@ impl Models {
                 self.known.lock().insert(key.clone(), found);
             }
         }
-        self.known.lock().retain(|key, _| keys.contains(key));
+        let mut known = self.known.lock();
+        let gone: Vec<Key> = known.extract_if(|key, _| !keys.contains(key)).map(|(key, _)| key).collect();
+        // Under another file the same model is still there.
+        for (id, _) in gone.iter().filter(|(id, _)| !keys.iter().any(|(known, _)| known == id)) {
+            drop_series(&self.metrics, id);
+        }
     }
 
     /// The models that a configuration names, and their status.
@@ -175,8 +224,8 @@ impl Models {
                 digest: model.as_ref().map(|model| model.digest.to_string()),
                 stale: error.is_some() && model.is_some(),
                 error,
-                signer: found.and_then(|found| found.judged.signer.clone()),
-                unsigned: found.and_then(|found| found.judged.why.clone()),
+                signer: found.and_then(|found| found.judged.model.signer.clone()),
+                unsigned: found.and_then(|found| found.judged.why()),
             });
             if let Some(model) = model {
                 set.insert(id.clone(), model);
@@ -200,13 +249,13 @@ impl Models {
             // Tried again, so that installing the library needs no restart.
             Err(error) => {
                 let again_ms = Some(now_ms + AGAIN_MS);
-                return found(again_ms, None, Judged::default(), Some(error.to_string()));
+                return found(again_ms, None, JudgedModel::default(), Some(error.to_string()));
             }
         };
-        let told = before.as_ref().and_then(|before| before.judged.why.clone());
+        let told = before.as_ref().and_then(|before| before.judged.why());
         match self.load_new(runtime, id, path, admission) {
             Ok((model, judged)) => {
-                if let Some(why) = judged.why.as_ref().filter(|why| told.as_ref() != Some(why)) {
+                if let Some(why) = judged.why().filter(|why| told.as_ref() != Some(why)) {
                     tracing::warn!(model = %id, why, "a model serves without a valid signature");
                 }
                 found(None, Some(Arc::new(model)), judged, None)
@@ -221,14 +270,17 @@ impl Models {
                 let last = before.and_then(|before| {
                     let model = before.model?;
                     // Without the archive there is nothing to judge, and what serves goes on.
-                    let Some(bytes) = self.archive.get(&model.digest) else { return Some((model, before.judged)) };
-                    Some((model, admission.judge(Some(&self.archive), id, &bytes, None).ok()?))
+                    let Some((onnx, golden)) = archived_files(&self.archive, id) else {
+                        return Some((model, before.judged));
+                    };
+                    Some((model, admission.judge(Some(&self.archive), id, (&onnx, &golden), None).ok()?))
                 });
                 let last = last.or_else(|| {
                     archived(&self.archive, runtime, id, path, admission)
                         .map(|(model, judged)| (Arc::new(model), judged))
                 });
-                let (model, judged) = last.map_or((None, Judged::default()), |(model, judged)| (Some(model), judged));
+                let (model, judged) =
+                    last.map_or((None, JudgedModel::default()), |(model, judged)| (Some(model), judged));
                 found(is_passing.then_some(now_ms + AGAIN_MS), model, judged, Some(why))
             }
         }
@@ -240,7 +292,7 @@ impl Models {
         id: &ModelId,
         path: &Path,
         admission: &ModelAdmission,
-    ) -> Result<(Model, Judged), NotLoaded> {
+    ) -> Result<(Model, JudgedModel), NotLoaded> {
         let broken = |error: ModelError| {
             let name = crate::files::shown_name(Path::new(&error.file));
             // Some errors tell what to run on the model. The host's folders are nobody's business.
@@ -250,8 +302,8 @@ impl Models {
         let of_model = |why: String| broken(ModelError { file: path.display().to_string(), why });
         let files = ModelFiles::read(path).map_err(broken)?;
         // Before ONNX Runtime sees any of it.
-        let judged = admission.judge(Some(&self.archive), id, &files.onnx, Some(path));
-        let judged = judged.map_err(|error| of_model(error.to_string()))?;
+        let judged = admission.judge(Some(&self.archive), id, (&files.onnx, &files.golden), Some(path));
+        let judged = judged.map_err(|refused| broken(refused.of(path)))?;
         let trial = trial(&self.archive, id, &files);
         let loaded = serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files, trial))).map_err(of_model)?;
         let model = loaded.map_err(broken)?;
@@ -260,8 +312,8 @@ impl Models {
         }
         let keep = || {
             let digests = [self.archive.put(&files.onnx)?, self.archive.put(&files.golden)?];
-            if let Some(text) = &judged.text {
-                self.archive.put_signature(&digests[0], text)?;
+            for (digest, judged) in digests.iter().zip([&judged.model, &judged.golden]) {
+                judged.text.as_ref().map_or(Ok(()), |text| self.archive.put_signature(digest, text))?;
             }
             self.archive.apply("model", &id.to_string(), &[&digests[0], &digests[1]])
         };
@@ -273,17 +325,22 @@ impl Models {
     }
 }
 
-/// The model that was last applied, from the archive, where its signature is valid or it serves.
+/// The files of the model that was last applied, from the archive: the model, and its golden file.
+fn archived_files(archive: &Archive, id: &ModelId) -> Option<(Vec<u8>, Vec<u8>)> {
+    let digests = archive.applied("model", &id.to_string())?;
+    Some((archive.get(digests.first()?)?, archive.get(digests.get(1)?)?))
+}
+
+/// The model that was last applied, from the archive, where its signatures are valid or it serves.
 pub(super) fn archived(
     archive: &Archive,
     runtime: &Runtime,
     id: &ModelId,
     path: &Path,
     admission: &ModelAdmission,
-) -> Option<(Model, Judged)> {
-    let digests = archive.applied("model", &id.to_string())?;
-    let (onnx, golden) = (archive.get(digests.first()?)?, archive.get(digests.get(1)?)?);
-    let judged = admission.judge(Some(archive), id, &onnx, None).ok()?;
+) -> Option<(Model, JudgedModel)> {
+    let (onnx, golden) = archived_files(archive, id)?;
+    let judged = admission.judge(Some(archive), id, (&onnx, &golden), None).ok()?;
     let files = ModelFiles { path: path.to_owned(), onnx: Arc::new(onnx), golden };
     let model = serin_core::caught(|| Ok(Model::load(runtime, id.clone(), &files, Trial::Accepted))).ok()?.ok()?;
     Some((model, judged))

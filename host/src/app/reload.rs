@@ -141,7 +141,7 @@ impl Reloader {
         Self {
             deployment: Arc::new(ArcSwap::from_pointee(empty)),
             status: Arc::default(),
-            models: Models::new(runtime, load_runtime, archive.clone(), folder.is_dev()),
+            models: Models::new(runtime, load_runtime, archive.clone(), Arc::clone(&metrics), folder.is_dev()),
             folder,
             archive,
             store,
@@ -287,6 +287,7 @@ impl Reloader {
         let admission = ModelAdmission::of(&in_force, &files.trust);
         self.models.refresh(&[&files.config, &in_force], &admission, self.clock.now_ms());
         self.swap(&mut self.inner(), Arc::new(files));
+        self.metrics.keep_versions(&self.folder.known());
     }
 
     /// Puts in force who may do what: at once, even where the rest of the edit cannot be applied, since

@@ -49,6 +49,9 @@ pub fn write(
     if !places.ledger.is_file() {
         return Err(BackupError::of(&places.ledger, "is not there: no host has served this deployment yet"));
     }
+    // Held before the ledger is copied: what a record of the copy refers to is not dropped before it is packed.
+    let archive = Archive::at(&places.archive);
+    let _held = archive.as_ref().map(Archive::hold).transpose().map_err(at(&places.archive))?;
     // Both are removed when they are dropped, on whatever path.
     let stage = tempfile::Builder::new().prefix(".serin-backup-").tempdir_in(beside).map_err(at(beside))?;
     let mut inputs = vec![database(&places.ledger, stage.path(), LEDGER, progress)?];
@@ -103,7 +106,7 @@ fn of_archive(root: &Path) -> Result<(Vec<Input>, Vec<String>), BackupError> {
     Ok((inputs, damaged))
 }
 
-/// A host drops from its archive what no record refers to.
+/// A host withdraws what is not applied any more, also meanwhile.
 fn unless_gone(input: std::io::Result<Input>) -> std::io::Result<Option<Input>> {
     match input {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -2,6 +2,9 @@
 //! group has it (one layer of `application/wasm`, and a config that says what the component is),
 //! so that other tools read them, too. A signature goes with its artifact.
 //!
+//! That layout knows no compressed layer, so compression is an option: what is pushed with it is for `pull` alone. Digest
+//! and signature are of the artifact as it is loaded, compressed or not.
+//!
 //! What is pulled is pinned by digest in the plugins folder's `plugins.lock`: a tag that was moved
 //! is refused until somebody says `--update`.
 
@@ -14,7 +17,7 @@ use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciImageManifest};
 use serde_json::json;
 
 use super::Outcome;
-use super::oci_registry::{LAYER, Registry, block_on, reference, replace};
+use super::oci_registry::{ARTIFACT_DIGEST, COMPRESSED_LAYER, LAYER, Registry, block_on, reference, replace};
 use super::plugins_lock::{LOCK, Lock, Locked};
 use super::signing::verify;
 use crate::files;
@@ -25,15 +28,26 @@ type Failure = Box<dyn std::error::Error>;
 
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 
-pub(super) fn push(file: &Path, to: &str, plain_http: bool) -> Outcome {
+/// How to push.
+pub(super) struct Push {
+    /// Whether the layer is compressed.
+    pub compress: bool,
+    pub plain_http: bool,
+}
+
+/// The level of compression: a push takes a second or two for the largest artifacts.
+const LEVEL: i32 = 12;
+
+pub(super) fn push(file: &Path, to: &str, how: &Push) -> Outcome {
     let bytes = read_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let contents = read(&bytes).map_err(|e| format!("{}: {e}", file.display()))?;
     let signature = signatures::read_beside(file).map_err(|e| format!("{}: {e}", files::shown(file)))?;
     let reference = reference(to)?;
     let id = contents.manifest.id();
-    let (config, image, layers) = image(&contents, bytes)?;
+    let layers = [layer(&contents, bytes, how.compress)?];
+    let (config, image) = image(&contents, &layers)?;
     let digest = block_on(async {
-        let registry = Registry::of(&reference, plain_http)?;
+        let registry = Registry::of(&reference, how.plain_http)?;
         let (client, auth) = registry.client();
         let failed = |e| format!("{reference}: {e}");
         client.push(&reference, &layers, config, auth, Some(image)).await.map_err(failed)?;
@@ -49,8 +63,17 @@ pub(super) fn push(file: &Path, to: &str, plain_http: bool) -> Outcome {
     Ok(true)
 }
 
-/// The config, manifest and layer of an artifact.
-fn image(contents: &Contents, bytes: Vec<u8>) -> Result<(Config, OciImageManifest, [ImageLayer; 1]), Failure> {
+/// The layer of an artifact. Of a compressed one an annotation has the digest of what is in it.
+fn layer(contents: &Contents, bytes: Vec<u8>, compress: bool) -> Result<ImageLayer, Failure> {
+    if !compress {
+        return Ok(ImageLayer::new(bytes, LAYER.to_owned(), None));
+    }
+    let digest = BTreeMap::from([(ARTIFACT_DIGEST.to_owned(), contents.digest.to_string())]);
+    Ok(ImageLayer::new(zstd::encode_all(&*bytes, LEVEL)?, COMPRESSED_LAYER.to_owned(), Some(digest)))
+}
+
+/// The config and manifest of an artifact.
+fn image(contents: &Contents, layers: &[ImageLayer]) -> Result<(Config, OciImageManifest), Failure> {
     let manifest = &contents.manifest;
     let config = json!({
         // The same artifact is the same in every registry, and so has no time of its own.
@@ -62,16 +85,15 @@ fn image(contents: &Contents, bytes: Vec<u8>) -> Result<(Config, OciImageManifes
         "component": { "exports": [], "imports": [], "target": format!("serin:decision/strategy@{}", contents.wit) },
     });
     let config = Config::new(serde_json::to_vec(&config)?, CONFIG.to_owned(), None);
-    let layers = [ImageLayer::new(bytes, LAYER.to_owned(), None)];
     let annotations = BTreeMap::from([
         ("org.opencontainers.image.title".to_owned(), manifest.name.to_string()),
         ("org.opencontainers.image.version".to_owned(), manifest.version.to_string()),
         ("org.opencontainers.image.description".to_owned(), manifest.description.clone()),
     ]);
-    let mut image = OciImageManifest::build(&layers, &config, Some(annotations));
+    let mut image = OciImageManifest::build(layers, &config, Some(annotations));
     // Registries take it without; other tools do not.
     image.media_type = Some(OCI_IMAGE_MEDIA_TYPE.to_owned());
-    Ok((config, image, layers))
+    Ok((config, image))
 }
 
 /// How to pull.

@@ -3,6 +3,7 @@
 //! A signature is a manifest of its own whose `subject` is the artifact's. Registries without the referrers
 //! API of OCI 1.1 get the index that stands in for it, under the tag `sha256-…` of the subject's digest.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,13 +16,19 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use serde_json::json;
 
-use crate::registry::check_size;
+use crate::registry::{MAX_ARTIFACT_BYTES, check_size};
 use crate::signatures;
 
 type Failure = Box<dyn std::error::Error>;
 
 /// The media type of an artifact's layer.
 pub(super) const LAYER: &str = "application/wasm";
+/// That of one that is compressed.
+pub(super) const COMPRESSED_LAYER: &str = "application/wasm+zstd";
+/// The annotation of a compressed layer that has the digest of the artifact itself.
+pub(super) const ARTIFACT_DIGEST: &str = "serin.artifact.digest";
+/// Log₂ of the memory that a zstd frame may ask for: 8 MiB, which every level up to 19 keeps to.
+const ZSTD_WINDOW: u32 = 23;
 /// The artifact type of a signature's manifest, and the media type of its layer.
 const SIGNATURE: &str = "application/vnd.serin.signature.v1";
 /// A config that says nothing, as the OCI has it.
@@ -110,15 +117,22 @@ impl Registry {
         if let Some(wanted) = reference.digest().filter(|wanted| *wanted != digest) {
             return Err(format!("{reference}: the registry serves {digest} in place of {wanted}").into());
         }
-        let layer = match &manifest.layers[..] {
-            [layer] if layer.media_type == LAYER => layer,
+        let (layer, is_compressed) = match &manifest.layers[..] {
+            [layer] if layer.media_type == LAYER => (layer, false),
+            [layer] if layer.media_type == COMPRESSED_LAYER => (layer, true),
             layers => {
                 let kinds: Vec<&str> = layers.iter().map(|layer| layer.media_type.as_str()).collect();
-                return Err(format!("{reference}: one layer of {LAYER} is needed; it has: {}", kinds.join(", ")).into());
+                let needed = format!("one layer of {LAYER} or {COMPRESSED_LAYER} is needed");
+                return Err(format!("{reference}: {needed}; it has: {}", kinds.join(", ")).into());
             }
         };
         check_size(u64::try_from(layer.size).unwrap_or(u64::MAX)).map_err(|e| format!("{reference}: {e}"))?;
-        Ok((self.blob(reference, layer).await?, digest))
+        let bytes = self.blob(reference, layer).await?;
+        let bytes = match is_compressed {
+            true => decompress(layer, &bytes).map_err(|why| format!("{reference}: {why}"))?,
+            false => bytes,
+        };
+        Ok((bytes, digest))
     }
 
     /// A blob, of no more bytes than it says that it has.
@@ -195,6 +209,29 @@ impl Registry {
         self.client.push_manifest_raw(&tag, index, OCI_IMAGE_INDEX_MEDIA_TYPE.parse()?).await.map_err(failed)?;
         Ok(())
     }
+}
+
+/// The artifact in a compressed layer, within the bound of artifacts. Its digest has to be the one that the layer's
+/// annotation has: the registry has compared the compressed bytes alone.
+fn decompress(layer: &OciDescriptor, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let wanted = layer.annotations.as_ref().and_then(|annotations| annotations.get(ARTIFACT_DIGEST));
+    let wanted = wanted.ok_or_else(|| {
+        format!(
+            "its layer of {COMPRESSED_LAYER} has no annotation {ARTIFACT_DIGEST}; push it with 'serin plugin push --compress'"
+        )
+    })?;
+    let broken = |error: std::io::Error| format!("its layer of {COMPRESSED_LAYER} is not zstd: {error}");
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(broken)?;
+    decoder.window_log_max(ZSTD_WINDOW).map_err(broken)?;
+    let mut whole = Vec::new();
+    // One byte more than an artifact may have tells that there are more.
+    decoder.take(MAX_ARTIFACT_BYTES + 1).read_to_end(&mut whole).map_err(broken)?;
+    check_size(whole.len() as u64).map_err(|error| format!("decompressed: {error}"))?;
+    let found = crate::digest::digest(&whole);
+    if found != *wanted {
+        return Err(format!("the layer, decompressed, is {found}, and its annotation {ARTIFACT_DIGEST} says {wanted}"));
+    }
+    Ok(whole)
 }
 
 fn by_digest(reference: &Reference, digest: &str) -> Reference {

@@ -97,7 +97,7 @@ pub(super) enum PluginCommand {
         #[arg(long)]
         password: bool,
     },
-    /// Sign an artifact or a model: writes FILE.minisig beside it
+    /// Sign an artifact or a model: writes FILE.minisig beside it; of a model, its golden file is signed as well
     Sign {
         /// An artifact (.wasm) or a model (.onnx)
         file: PathBuf,
@@ -108,7 +108,7 @@ pub(super) enum PluginCommand {
         #[arg(long, value_name = "TEXT")]
         comment: Option<String>,
     },
-    /// Verify the signature beside an artifact or a model
+    /// Verify the signature beside an artifact or a model; of a model, that of its golden file as well
     Verify {
         /// An artifact (.wasm) or a model (.onnx)
         file: PathBuf,
@@ -122,6 +122,9 @@ pub(super) enum PluginCommand {
         path: PathBuf,
         /// HOST/REPOSITORY:TAG
         reference: String,
+        /// Compress it with zstd, as application/wasm+zstd: only 'serin plugin pull' reads that, not wkg or wasmtime
+        #[arg(long)]
+        compress: bool,
         /// Without TLS; on this machine that is so anyway
         #[arg(long)]
         plain_http: bool,

@@ -1,10 +1,11 @@
 //! `serin plugin keygen`, `sign` and `verify`: signatures of artifacts and models, in minisign's format.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Outcome;
 use crate::clock::{Clock as _, SystemClock};
 use crate::files;
+use crate::models::golden_path;
 use crate::signatures::{self, PublicKey, SecretKey, Signature, SignatureError, Signer};
 
 pub(super) fn keygen(out: &Path, with_password: bool) -> Outcome {
@@ -20,19 +21,31 @@ pub(super) fn keygen(out: &Path, with_password: bool) -> Outcome {
 
 pub(super) fn sign(file: &Path, key: &Path, comment: Option<&str>) -> Outcome {
     let key = SecretKey::read(key)?;
-    let bytes = read(file)?;
-    // As minisign has it, where nobody says anything else.
     let seconds = SystemClock.now_ms() / 1000;
-    let default = format!("timestamp:{seconds}\tfile:{}\thashed", files::shown_name(file));
-    let path = signatures::sign_beside(file, &bytes, &key, comment.unwrap_or(&default))?;
-    println!("{}: signed by key {}", files::shown(&path), key.id());
+    for file in with_golden(file) {
+        let bytes = read(&file)?;
+        // As minisign has it, where nobody says anything else.
+        let default = format!("timestamp:{seconds}\tfile:{}\thashed", files::shown_name(&file));
+        let path = signatures::sign_beside(&file, &bytes, &key, comment.unwrap_or(&default))?;
+        println!("{}: signed by key {}", files::shown(&path), key.id());
+    }
     Ok(true)
 }
 
 pub(super) fn verify_file(file: &Path, key: &Path) -> Outcome {
-    let signer = signer(file, &read(file)?, &PublicKey::read(key)?)?;
-    println!("{}: signed by {signer}", files::shown(file));
+    let key = PublicKey::read(key)?;
+    for file in with_golden(file) {
+        let signer = signer(&file, &read(&file)?, &key)?;
+        println!("{}: signed by {signer}", files::shown(&file));
+    }
     Ok(true)
+}
+
+/// A file, and where it is a model the golden file beside it: a host wants a signature of each.
+fn with_golden(file: &Path) -> Vec<PathBuf> {
+    let is_model = file.extension().is_some_and(|extension| extension == "onnx");
+    let golden = Some(golden_path(file)).filter(|golden| is_model && golden.is_file());
+    [file.to_owned()].into_iter().chain(golden).collect()
 }
 
 /// Who signed a file, by the signature beside it.

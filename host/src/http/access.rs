@@ -15,7 +15,8 @@ use serin_core::Name;
 
 use super::body::discard;
 use super::error::ProblemType;
-use super::{Peer, Problem, Service};
+use super::trace::BegunTrace;
+use super::{EndsConnection, Peer, Problem, Service};
 use crate::access::{Access, Identity, Role, Session, TOKEN_PREFIX};
 use crate::ledger::AuditEntry;
 use crate::telemetry::Metrics;
@@ -207,12 +208,35 @@ pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: 
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         Need::of(request.method(), route)
     };
+    let begun = BegunTrace::of(&service.traces, &request);
+    if let Some(begun) = begun {
+        request.extensions_mut().insert(begun);
+    }
+    let answer = admitted(&service, need, request, next).await;
+    if let Some(begun) = begun {
+        begun.end(&service.traces, &answer);
+    }
+    answer
+}
+
+/// The answer to a request that may be asked; to another one, why it may not.
+async fn admitted(service: &Arc<Service>, need: Option<Need>, mut request: Request, next: Next) -> Response {
     let address = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
-    let caller = match admit(&service, need, address, &request) {
+    let is_vouched_for = is_vouched_for(&request);
+    let admission = match is_vouched_for {
+        true => admit(service, need, address, &request),
+        false => Err(refuse(service, address, None, UNVOUCHED, unvouched())),
+    };
+    let caller = match admission {
         Ok(caller) => caller,
         Err(problem) => {
             discard(request.into_body()).await;
-            return problem.into_response();
+            let mut answer = problem.into_response();
+            if !is_vouched_for {
+                // A client that connects again shows the certificate that it has now.
+                answer.extensions_mut().insert(EndsConnection);
+            }
+            return answer;
         }
     };
     let path = request.uri().path();
@@ -221,12 +245,12 @@ pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: 
     let answer = match entry {
         Some(entry) => {
             // On its own: a client that hangs up takes back neither what it has done nor the entry of it.
-            let audited = audited(Arc::clone(&service), entry, caller.clone(), request, next);
+            let audited = audited(Arc::clone(service), entry, caller.clone(), request, next);
             tokio::spawn(audited).await.unwrap_or_else(|_| failed().into_response())
         }
         None => next.run(request).await,
     };
-    note_refusal(&service, &caller, &answer);
+    note_refusal(service, &caller, &answer);
     answer
 }
 
@@ -313,6 +337,18 @@ fn without_tokens(text: &str) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct SignedIn(pub(super) Session);
 
+/// Whether the certificate of a request's connection would be accepted now: a CA that was replaced, and a certificate
+/// that has expired, let nobody in on connections that are still open.
+pub(super) fn is_vouched_for(request: &Request) -> bool {
+    request.extensions().get::<Peer>().is_none_or(Peer::is_trusted)
+}
+
+fn unvouched() -> Problem {
+    let detail = "the client certificate of this connection has expired, or is of a CA that server.tls.client_ca does \
+                  not name any more; connect again with another certificate";
+    Problem::new(StatusCode::UNAUTHORIZED, UNVOUCHED, detail)
+}
+
 /// Whom a request's credential names: its token, its session, or its client certificate.
 fn named(access: &Access, now_ms: u64, request: &Request) -> Result<Arc<Identity>, Refusal> {
     let extensions = request.extensions();
@@ -320,7 +356,7 @@ fn named(access: &Access, now_ms: u64, request: &Request) -> Result<Arc<Identity
     let identity = match (token(request)?, extensions.get::<SignedIn>(), certificate) {
         (Some(token), ..) => access.of_token(token, now_ms),
         (None, Some(SignedIn(session)), _) => Ok(Arc::clone(&session.identity)),
-        (None, None, Some(certificate)) => access.of_certificate(&certificate.dns_names, now_ms),
+        (None, None, Some(certificate)) => access.of_certificate(&certificate.said.dns_names, now_ms),
         (None, None, None) => {
             let detail = "a credential is needed: 'authorization: Bearer TOKEN'";
             return Err(unauthorized("no-credential", detail));
@@ -396,6 +432,8 @@ impl Refusal {
     }
 }
 
+/// The reason of metrics where a connection's certificate is not accepted any more.
+const UNVOUCHED: &str = "certificate-not-trusted";
 /// The reason of metrics where a role is missing.
 const ROLE: &str = "forbidden-role";
 /// The reason of metrics where the roles are for other decision points.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -19,7 +20,7 @@ use super::bytes::{HeldBytes, counted};
 use super::decisions::{DecisionTook, deadline_of, guard, internal, json, keep, keeps_keys, note, record, row, stored};
 use super::error::BodyRefusal;
 use super::idempotency::{KeyLookup, look_up};
-use super::trace::{self, RequestTrace};
+use super::trace::{self, BegunTrace, RequestTrace};
 use super::wire::{Body, Object, WireDecision, WireRequest};
 use super::{Problem, Service};
 use crate::decide::{Decided, Refused, Shadowed};
@@ -94,10 +95,11 @@ impl WireBatchItem {
 pub(super) async fn decide_batch(
     State(service): State<Arc<Service>>,
     caller: Caller,
+    begun: Option<Extension<BegunTrace>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let trace = RequestTrace::of(&service.traces, &headers, "batch", "POST /v1/decisions/batch");
+    let trace = RequestTrace::of(begun, &headers, "batch");
     let span = trace.span.clone();
     batch(service, caller, headers, body, trace).instrument(span).await
 }
@@ -152,7 +154,7 @@ async fn batch(
                 shadowed.extend(done.shadowed);
                 WireBatchItem { status: 200, decision: Some(done.answer), error: None }
             }
-            Err(problem) => WireBatchItem::refused(&refuse(problem))?,
+            Err(problem) => run.refused(problem, &mut traces)?,
         });
     }
     let (answer, is_kept) = service.lanes.compute(move || written(results)).await??;
@@ -255,6 +257,12 @@ impl Run {
             }
         }
         results
+    }
+
+    /// An item that was refused, and its trace.
+    fn refused(&self, problem: Problem, traces: &mut Vec<DecisionTrace>) -> Result<WireBatchItem, Problem> {
+        traces.extend(self.trace.refused(&problem, self.arrived));
+        WireBatchItem::refused(&self.service.refuse(problem))
     }
 
     async fn item(self: &Arc<Self>, request: WireRequest) -> Result<Done, Problem> {

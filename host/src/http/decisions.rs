@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -16,7 +17,7 @@ use tracing::Instrument as _;
 use super::access::{self, Caller};
 use super::error::BodyRefusal;
 use super::idempotency::{HeldKey, KeyLookup, look_up};
-use super::trace::{self, RequestTrace};
+use super::trace::{self, BegunTrace, RequestTrace};
 use super::wire::{Body, WireDecision, WireForce, WireRequest};
 use super::{Problem, Service};
 use crate::access::Role;
@@ -44,10 +45,11 @@ const COMMIT_WAIT: Duration = Duration::from_secs(3);
 pub(super) async fn decide_public(
     State(service): State<Arc<Service>>,
     caller: Caller,
+    begun: Option<Extension<BegunTrace>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let trace = RequestTrace::of(&service.traces, &headers, "decide", "POST /v1/decisions");
+    let trace = RequestTrace::of(begun, &headers, "decide");
     let span = trace.span.clone();
     one(service, caller, headers, body, false, trace).instrument(span).await
 }
@@ -56,10 +58,11 @@ pub(super) async fn decide_public(
 pub(super) async fn decide_admin(
     State(service): State<Arc<Service>>,
     caller: Caller,
+    begun: Option<Extension<BegunTrace>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let trace = RequestTrace::of(&service.traces, &headers, "decide", "POST /v1/decisions");
+    let trace = RequestTrace::of(begun, &headers, "decide");
     let span = trace.span.clone();
     one(service, caller, headers, body, true, trace).instrument(span).await
 }
@@ -174,6 +177,7 @@ where
         took.observe(&service.metrics);
         trace::send(&service.traces, trace, arrived);
     }
+    answered.dry_run.into_iter().for_each(|trace| service.traces.send(trace));
     Ok(answered.body)
 }
 
@@ -195,6 +199,8 @@ struct Finish {
 struct Answered {
     body: Vec<u8>,
     committed: Option<Committed>,
+    /// The trace of a decision that is not recorded.
+    dry_run: Option<DecisionTrace>,
 }
 
 struct Committed {
@@ -217,7 +223,8 @@ impl Finish {
             return self.answer(Err(internal()));
         };
         if self.dry_run {
-            return self.answer(Ok(Answered { body, committed: None }));
+            let dry_run = self.trace.dry_run(&decided.record, self.arrived);
+            return self.answer(Ok(Answered { body, committed: None, dry_run }));
         }
         let row = match row(&self.service, &decided, self.identity.clone()) {
             Ok(row) => row,
@@ -227,7 +234,7 @@ impl Finish {
         let took = DecisionTook::of(&decided.record, self.arrived);
         let trace = self.trace.decided(&decided.record, self.arrived);
         let (span, began) = (tracing::debug_span!("commit"), Instant::now());
-        let answered = Answered { body, committed: Some(Committed { took, began, span, trace }) };
+        let answered = Answered { body, committed: Some(Committed { took, began, span, trace }), dry_run: None };
         let shadowed = decided.shadowed.map(|shadowed| (decided.record, shadowed));
         self.commit(vec![row], answer, decided.must_log, Ok(answered), shadowed);
     }
@@ -346,8 +353,7 @@ pub(super) fn note(metrics: &Metrics, Decided { record, thread, .. }: &Decided) 
             arm: arm.to_owned(),
             outcome: attempt.outcome.label().to_owned(),
         };
-        metrics.attempts.get_or_create(&labels).inc();
-        metrics.attempt_seconds.get_or_create(&labels).observe(attempt.time_us as f64 / 1e6);
+        metrics.attempt(&labels, attempt.time_us as f64 / 1e6);
     }
     for (stage, us) in &record.timings_us {
         let stage = match &**stage {

@@ -9,13 +9,17 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serin_core::{Name, identifier, unique};
+use serin_core::{Name, identifier};
 use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::admin::rfc3339;
 use super::cloudevents::{CloudEvent, EventBody};
 use super::error::BodyRefusal;
+use super::event_bodies::{
+    BinaryMode, ExposureData, ExposureEvent, ExposuresBody, OutcomeData, OutcomeEvent, OutcomesBody, WireExposure,
+    WireExposures, WireOutcome, WireOutcomes,
+};
 use super::unread::{Known, unread};
 use super::wire::{Body, Object};
 use super::{Problem, Service};
@@ -26,69 +30,10 @@ use crate::telemetry::Metrics;
 
 /// Events of one request.
 const MAX_EVENTS: usize = 10_000;
-/// Places of unknown decisions that are named.
-const MAX_UNKNOWN: usize = 1000;
+/// Places of unknown decisions, and of duplicates, that are named.
+const MAX_PLACES: usize = 1000;
 /// How long they may take to be stored.
 const STORE_WAIT: Duration = Duration::from_secs(10);
-
-/// Outcomes.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WireOutcomes {
-    /// The outcomes; each is answered for itself.
-    #[serde(deserialize_with = "Object::list")]
-    #[schema(max_items = 10000)]
-    outcomes: Vec<WireOutcome>,
-}
-
-/// What happened after a decision.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WireOutcome {
-    /// The sender's id for it: sent twice, it counts once.
-    #[schema(min_length = 1, max_length = 256)]
-    id: String,
-    /// What happened; needed unless `reverses` is given.
-    #[schema(example = "cured", min_length = 1, max_length = 64, nullable = false)]
-    name: Option<String>,
-    /// How much; 1 for a plain event. Needed unless `reverses` is given.
-    #[schema(nullable = false)]
-    value: Option<f64>,
-    /// The outcome that is taken back, by its id; it may be sent later. A correction is a reversal and an
-    /// outcome with a new id.
-    #[schema(min_length = 1, max_length = 256, nullable = false)]
-    reverses: Option<String>,
-    /// When, RFC 3339; now where left out.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    at: Option<String>,
-    /// The decision that it is about; or `entity`.
-    decision_id: Option<String>,
-    /// The one entity that it is about: kind and id; or `decision_id`.
-    #[serde(default, deserialize_with = "unique::optional_keys")]
-    #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
-    entity: Option<IndexMap<String, String>>,
-}
-
-/// Exposures.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WireExposures {
-    /// The exposures; each is answered for itself.
-    #[serde(deserialize_with = "Object::list")]
-    #[schema(max_items = 10000)]
-    exposures: Vec<WireExposure>,
-}
-
-/// Somebody saw what a decision led to.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WireExposure {
-    /// The decision.
-    decision_id: String,
-    /// When, RFC 3339; now where left out.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    at: Option<String>,
-}
 
 /// What became of events.
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -97,6 +42,8 @@ pub struct WireEventsAnswer {
     stored: u64,
     /// There already, and equal.
     duplicates: u64,
+    /// The places in the request of those, the first 1,000, from 0.
+    duplicates_at: Vec<usize>,
     /// Stored, though no decision of that id is known.
     unknown_decisions: u64,
     /// Watermarks that are not newer than a stored one.
@@ -111,6 +58,44 @@ pub struct WireEventsAnswer {
     warnings: Vec<String>,
 }
 
+impl WireEventsAnswer {
+    /// Adds what became of the event at a place in the request.
+    fn add(&mut self, index: usize, result: EventResult, tolerance: Duration) {
+        let mut refuse = |why: String| self.refused.push(WireRefusedEvent { index, why });
+        match result {
+            EventResult::Stored => self.stored += 1,
+            EventResult::Duplicate => {
+                self.duplicates += 1;
+                name_place(&mut self.duplicates_at, index);
+            }
+            EventResult::NotNewer => self.not_newer += 1,
+            EventResult::UnknownDecision => {
+                self.unknown_decisions += 1;
+                name_place(&mut self.unknown_at, index);
+            }
+            EventResult::BeforeDecision { sent_ms, decided_ms } => {
+                let most = humantime::format_duration(tolerance);
+                refuse(format!(
+                    "at: {} lies more than {most} before the decision that it names, which was made at {}; valid: from \
+                     the decision on; ledger.clock_tolerance is what clocks may differ",
+                    rfc3339(sent_ms),
+                    rfc3339(decided_ms)
+                ));
+            }
+            EventResult::Forbidden => refuse(FORBIDDEN.to_owned()),
+            EventResult::Conflict => refuse("id: taken by an outcome that says something else".to_owned()),
+            EventResult::OtherDecision => refuse("id: taken by an exposure of another decision".to_owned()),
+        }
+    }
+}
+
+/// Names a place, while there is room.
+fn name_place(places: &mut Vec<usize>, index: usize) {
+    if places.len() < MAX_PLACES {
+        places.push(index);
+    }
+}
+
 /// An event that was not stored.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WireRefusedEvent {
@@ -121,7 +106,11 @@ pub struct WireRefusedEvent {
 }
 
 /// Stores outcomes.
-#[utoipa::path(post, path = "/v1/outcomes", tag = "events", request_body = WireOutcomes,
+#[utoipa::path(post, path = "/v1/outcomes", tag = "events", params(BinaryMode),
+    request_body(content(
+        (OutcomesBody = "application/json"),
+        (OutcomeEvent = "application/cloudevents+json"),
+        (Vec<OutcomeEvent> = "application/cloudevents-batch+json"))),
     responses(
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
         BodyRefusal))]
@@ -141,7 +130,11 @@ pub(super) async fn outcomes(
 }
 
 /// Stores exposures.
-#[utoipa::path(post, path = "/v1/exposures", tag = "events", request_body = WireExposures,
+#[utoipa::path(post, path = "/v1/exposures", tag = "events", params(BinaryMode),
+    request_body(content(
+        (ExposuresBody = "application/json"),
+        (ExposureEvent = "application/cloudevents+json"),
+        (Vec<ExposureEvent> = "application/cloudevents-batch+json"))),
     responses(
         (status = 200, description = "What became of each; those refused are named", body = WireEventsAnswer),
         BodyRefusal))]
@@ -152,19 +145,23 @@ pub(super) async fn exposures(
 ) -> Result<Response, Problem> {
     let arrival = arrival(&service, &caller);
     let (is_single, of, of_event) = (body.is_single(), arrival.clone(), arrival.clone());
-    let plain = move |wire: WireExposures| wire.exposures.into_iter().map(|wire| exposure_of(wire, &of)).collect();
+    let plain =
+        move |wire: WireExposures| wire.exposures.into_iter().map(|wire| exposure_of(wire, None, &of)).collect();
     let event = move |event: CloudEvent<ExposureData>| {
-        let CloudEvent { time, data, .. } = event;
-        exposure_of(WireExposure { decision_id: data.decision_id, at: time }, &of_event)
+        let id = event.key();
+        let CloudEvent { time, data: ExposureData { decision_id }, .. } = event;
+        exposure_of(WireExposure { decision_id, at: time }, Some(id), &of_event)
     };
     let events = body.read(&service, plain, EXPOSURE, event).await.map_err(|p| service.refuse(p))?;
     answer(&service, store(&service, events, arrival).await?, is_single)
 }
 
-fn exposure_of(exposure: WireExposure, arrival: &Arrival) -> Result<Event, String> {
+/// An exposure, and the id of its event where it came as one.
+fn exposure_of(exposure: WireExposure, event: Option<String>, arrival: &Arrival) -> Result<Event, String> {
     let at_ms = at(exposure.at.as_deref(), arrival)?;
     id("decision_id", &exposure.decision_id)?;
-    Ok(Event::Exposure(ExposureInput { decision_id: exposure.decision_id, at_ms }))
+    event.as_deref().map_or(Ok(()), |event| id("id", event))?;
+    Ok(Event::Exposure(ExposureInput { id: event, decision_id: exposure.decision_id, at_ms }))
 }
 
 /// A sender of one event reads the status alone: what is refused is no 200 there.
@@ -179,34 +176,6 @@ fn answer(service: &Service, answer: WireEventsAnswer, is_single: bool) -> Resul
 const OUTCOME: &str = "serin.outcome.v1";
 /// The CloudEvents type of an exposure.
 const EXPOSURE: &str = "serin.exposure.v1";
-
-/// The data of an outcome's event. Id and time are attributes of the event.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OutcomeData {
-    name: Option<String>,
-    value: Option<f64>,
-    /// The id of an event of the same source.
-    reverses: Option<String>,
-    decision_id: Option<String>,
-    #[serde(default, deserialize_with = "unique::optional_keys")]
-    entity: Option<IndexMap<String, String>>,
-}
-
-impl From<CloudEvent<OutcomeData>> for WireOutcome {
-    fn from(event: CloudEvent<OutcomeData>) -> Self {
-        let (id, reverses) = (event.key(), event.data.reverses.as_deref().map(|id| event.key_of(id)));
-        let CloudEvent { time, data: OutcomeData { name, value, decision_id, entity, .. }, .. } = event;
-        Self { id, name, value, reverses, at: time, decision_id, entity }
-    }
-}
-
-/// The data of an exposure's event.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExposureData {
-    decision_id: String,
-}
 
 /// Watermarks.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -405,31 +374,7 @@ async fn store(
     let results = results.map_err(|_| Problem::unavailable("stopping", "the host is stopping"))??;
     for (index, result) in indices.into_iter().zip(results) {
         Metrics::count(&service.metrics.outcomes, result.as_str());
-        match result {
-            EventResult::Stored => answer.stored += 1,
-            EventResult::Duplicate => answer.duplicates += 1,
-            EventResult::NotNewer => answer.not_newer += 1,
-            EventResult::UnknownDecision => {
-                answer.unknown_decisions += 1;
-                if answer.unknown_at.len() < MAX_UNKNOWN {
-                    answer.unknown_at.push(index);
-                }
-            }
-            EventResult::BeforeDecision { sent_ms, decided_ms } => {
-                let most = humantime::format_duration(service.settings.clock_tolerance);
-                let why = format!(
-                    "at: {} lies more than {most} before the decision that it names, which was made at {}; valid: from \
-                     the decision on; ledger.clock_tolerance is what clocks may differ",
-                    rfc3339(sent_ms),
-                    rfc3339(decided_ms)
-                );
-                answer.refused.push(WireRefusedEvent { index, why });
-            }
-            EventResult::Forbidden => answer.refused.push(WireRefusedEvent { index, why: FORBIDDEN.to_owned() }),
-            EventResult::Conflict => answer
-                .refused
-                .push(WireRefusedEvent { index, why: "id: taken by an outcome that says something else".to_owned() }),
-        }
+        answer.add(index, result, service.settings.clock_tolerance);
     }
     answer.refused.sort_by_key(|refused| refused.index);
     Ok(answer)

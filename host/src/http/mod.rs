@@ -14,6 +14,7 @@ mod consequences;
 mod console;
 mod decisions;
 mod error;
+mod event_bodies;
 mod events;
 mod experiments;
 mod features;
@@ -44,6 +45,7 @@ use axum::routing::{get, post};
 
 pub use admin::{TIMES, parse_time};
 pub use error::Problem;
+use listener::EndsConnection;
 pub use listener::{Drain, Listener, Peer, ServerSettings};
 pub use openapi::{admin_document, document};
 pub use service::{Service, ServiceParts};

@@ -2,11 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use axum::http::HeaderMap;
+use axum::Extension;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderMap, Method};
+use axum::response::Response;
 use serin_core::record::Record;
 
+use super::Problem;
+use super::error::ProblemType;
 use super::resolution::resolution;
-use crate::traces::{DecisionTrace, Stage, TraceContext, Traces};
+use crate::traces::{DecisionTrace, Evaluation, Stage, TraceContext, Traces};
 
 /// Ids from a `traceparent` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +53,68 @@ impl TraceParent {
     }
 }
 
+/// The routes whose requests are traced: each with its operation.
+const TRACED: [(&str, &str); 4] = [
+    ("/v1/decisions", "POST /v1/decisions"),
+    ("/v1/decisions/batch", "POST /v1/decisions/batch"),
+    ("/ofrep/v1/evaluate/flags", "POST /ofrep/v1/evaluate/flags"),
+    ("/ofrep/v1/evaluate/flags/{key}", "POST /ofrep/v1/evaluate/flags/{key}"),
+];
+
+/// The trace of a request for decisions, begun before anything of it is checked: an extension of the request, so that
+/// whoever refuses it, the trace is the same.
+#[derive(Debug, Clone, Copy)]
+pub struct BegunTrace {
+    context: TraceContext,
+    operation: &'static str,
+    arrived: Instant,
+}
+
+impl BegunTrace {
+    /// The trace of a request; none while tracing is off, and for a request that is for no decision.
+    pub fn of(traces: &Traces, request: &Request) -> Option<Self> {
+        if !traces.is_on() || *request.method() != Method::POST {
+            return None;
+        }
+        let path = request.extensions().get::<MatchedPath>()?.as_str();
+        let (_, operation) = TRACED.into_iter().find(|(route, _)| *route == path)?;
+        let caller = TraceParent::of(request.headers());
+        let context = traces.begin(caller.as_ref().and_then(TraceParent::context))?;
+        Some(Self { context, operation, arrived: Instant::now() })
+    }
+
+    /// Sends the span of a request that was refused. What was decided sends its own.
+    pub fn end(self, traces: &Traces, answer: &Response) {
+        let status = answer.status();
+        let is_refusal = status.is_client_error() || status.is_server_error();
+        if !is_refusal || !self.context.is_sampled {
+            return;
+        }
+        let reason = answer.extensions().get::<ProblemType>().map(|ProblemType(reason)| reason.clone());
+        let reason = reason.unwrap_or_else(|| status.as_str().to_owned());
+        traces.send(refused(self.context, self.operation, (status.as_u16(), reason), self.arrived.elapsed()));
+    }
+}
+
+fn refused(
+    context: TraceContext,
+    operation: &'static str,
+    (status, reason): (u16, String),
+    took: Duration,
+) -> DecisionTrace {
+    DecisionTrace {
+        context,
+        operation,
+        ended_ms: 0,
+        took,
+        stages: Vec::new(),
+        status,
+        refused: Some(reason),
+        decision_id: None,
+        evaluations: Vec::new(),
+    }
+}
+
 /// The trace of a request.
 #[derive(Debug, Clone)]
 pub struct RequestTrace {
@@ -60,23 +127,55 @@ pub struct RequestTrace {
 }
 
 impl RequestTrace {
-    /// The trace of a request: `operation` in the log, `route` in traces.
-    pub fn of(traces: &Traces, headers: &HeaderMap, operation: &'static str, route: &'static str) -> Self {
-        let parent = TraceParent::of(headers);
-        let begun = traces.begin(parent.as_ref().and_then(TraceParent::context));
-        let sent = begun.filter(|context| context.is_sampled).map(|context| (context, route));
-        match (parent, begun) {
+    /// The trace of a request: `operation` in the log, and what was begun of it to be sent.
+    pub fn of(begun: Option<Extension<BegunTrace>>, headers: &HeaderMap, operation: &'static str) -> Self {
+        let begun = begun.map(|Extension(begun)| begun);
+        let sent = begun.filter(|begun| begun.context.is_sampled).map(|begun| (begun.context, begun.operation));
+        match (TraceParent::of(headers), begun) {
             (Some(TraceParent { trace_id, parent_id, .. }), _) => {
                 let span = tracing::info_span!("request", operation, trace_id, parent_id);
                 Self { span, trace_id: Some(trace_id), sent }
             }
-            (None, Some(context)) => {
-                let trace_id = format!("{:032x}", u128::from_be_bytes(context.trace_id));
+            (None, Some(begun)) => {
+                let trace_id = format!("{:032x}", u128::from_be_bytes(begun.context.trace_id));
                 let span = tracing::info_span!("request", operation, trace_id);
                 Self { span, trace_id: Some(trace_id), sent }
             }
             (None, None) => Self { span: tracing::info_span!("request", operation), trace_id: None, sent: None },
         }
+    }
+
+    /// What is to be sent of an item of a batch that was refused.
+    pub fn refused(&self, problem: &Problem, arrived: Instant) -> Option<DecisionTrace> {
+        let (context, operation) = self.sent?;
+        let why = (problem.status, problem.reason().to_owned());
+        Some(refused(context, operation, why, arrived.elapsed()))
+    }
+
+    /// What is to be sent of a bulk evaluation, which records nothing.
+    pub fn bulk(&self, evaluations: Vec<Evaluation>, status: u16, arrived: Instant) -> Option<DecisionTrace> {
+        let (context, operation) = self.sent?;
+        Some(DecisionTrace {
+            context,
+            operation,
+            ended_ms: 0,
+            took: arrived.elapsed(),
+            stages: Vec::new(),
+            status,
+            refused: None,
+            decision_id: None,
+            evaluations,
+        })
+    }
+
+    /// What is to be sent of one evaluation of many.
+    pub fn evaluation(&self, record: &Record) -> Option<Evaluation> {
+        self.sent.map(|_| evaluation(record))
+    }
+
+    /// What is to be sent of a decision that is never recorded.
+    pub fn dry_run(&self, record: &Record, arrived: Instant) -> Option<DecisionTrace> {
+        self.decided(record, arrived).map(|trace| DecisionTrace { decision_id: None, ..trace })
     }
 
     /// What is to be sent of a decision that was made just now, and is not recorded yet.
@@ -92,30 +191,41 @@ impl RequestTrace {
             stage
         });
         let stages = stages.collect();
-        let (reason, variant) = resolution(record);
-        let strategy = record.answer.strategy.as_ref();
         Some(DecisionTrace {
             context,
             operation,
             ended_ms: 0,
             took,
             stages,
-            decision_id: record.decision_id.clone(),
-            decision_point: record.decision_point.to_string(),
-            action: record.answer.action.to_string(),
-            served_by: record.answer.served_by.as_str(),
-            strategy: strategy.map(|strategy| format!("{}@{}", strategy.name, strategy.version)),
-            reason,
-            variant: variant.into_owned(),
+            status: 200,
+            refused: None,
+            decision_id: Some(record.decision_id.clone()),
+            evaluations: vec![evaluation(record)],
         })
     }
 }
 
-/// Sends the trace of a decision that is recorded now.
+fn evaluation(record: &Record) -> Evaluation {
+    let (reason, variant) = resolution(record);
+    let strategy = record.answer.strategy.as_ref();
+    Evaluation {
+        decision_point: record.decision_point.to_string(),
+        action: record.answer.action.to_string(),
+        served_by: record.answer.served_by.as_str(),
+        strategy: strategy.map(|strategy| format!("{}@{}", strategy.name, strategy.version)),
+        reason,
+        variant: variant.into_owned(),
+    }
+}
+
+/// Sends the trace of a decision that is recorded now, or was refused beside others that are.
 pub fn send(traces: &Traces, trace: Option<DecisionTrace>, arrived: Instant) {
     let Some(mut trace) = trace else { return };
     let took = arrived.elapsed();
-    trace.stages.push(Stage { name: "commit".to_owned(), began: trace.took, took: took.saturating_sub(trace.took) });
+    if trace.refused.is_none() {
+        let took = took.saturating_sub(trace.took);
+        trace.stages.push(Stage { name: "commit".to_owned(), began: trace.took, took });
+    }
     traces.send(DecisionTrace { took, ..trace });
 }
 

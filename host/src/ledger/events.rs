@@ -1,4 +1,5 @@
-//! Outcomes, reversals and exposures. Each has an id of its own, so sending it twice is harmless.
+//! Outcomes, reversals and exposures. Each has an id of its own, so sending it twice is harmless. An exposure has none in
+//! plain JSON; its decision stands in for it, since it counts once for that whatever its id.
 
 use std::sync::Arc;
 
@@ -57,6 +58,8 @@ pub struct ReversalInput {
 /// An incoming exposure: somebody saw the result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExposureInput {
+    /// The sender's id for it; none where the sender gives none.
+    pub id: Option<String>,
     /// The decision.
     pub decision_id: String,
     /// When it was seen.
@@ -85,6 +88,8 @@ pub enum EventResult {
     Duplicate,
     /// Its id belongs to an event with other content.
     Conflict,
+    /// Its id belongs to an exposure of another decision.
+    OtherDecision,
     /// Stored, but the decision that it names is unknown.
     UnknownDecision,
     /// A watermark as new as this one is stored.
@@ -106,7 +111,7 @@ impl EventResult {
         match self {
             Self::Stored => "stored",
             Self::Duplicate => "duplicate",
-            Self::Conflict => "conflict",
+            Self::Conflict | Self::OtherDecision => "conflict",
             Self::UnknownDecision => "unknown_decision",
             Self::NotNewer => "not_newer",
             Self::Forbidden => "forbidden",
@@ -148,33 +153,53 @@ pub(super) fn store_event(
             let is_new = store_watermark(db, watermark, arrival.now_ms, arrival.identity.as_deref())?;
             Ok(if is_new { EventResult::Stored } else { EventResult::NotNewer })
         }
-        Event::Exposure(exposure) => {
-            let time = match Time::of(db, exposure.at_ms, &exposure.decision_id, arrival)? {
-                Ok(time) => time,
-                Err(refused) => {
-                    let known = "SELECT 1 FROM exposures WHERE decision_id = ?1";
-                    let is_known = db.prepare_cached(known)?.exists([&exposure.decision_id])?;
-                    return Ok(if is_known { EventResult::Duplicate } else { refused });
-                }
-            };
-            let written = db
-                .prepare_cached(
-                    "INSERT OR IGNORE INTO exposures (rowid, decision_id, at_ms, sent_ms, received_ms, after_seq, identity)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                )?
-                .execute(params![
-                    positions.exposures + 1,
-                    exposure.decision_id,
-                    time.at_ms,
-                    time.sent_ms,
-                    arrival.now_ms as i64,
-                    positions.decisions,
-                    arrival.identity
-                ])?;
-            positions.exposures += written as i64;
-            Ok(if written == 0 { EventResult::Duplicate } else { time.stored() })
+        Event::Exposure(exposure) => store_exposure(db, positions, exposure, arrival),
+    }
+}
+
+/// Stores the exposure of a decision, once: its id is kept where it has one, and the first exposure of each decision.
+fn store_exposure(
+    db: &Connection,
+    positions: &mut Positions,
+    exposure: &ExposureInput,
+    arrival: &Arrival,
+) -> Result<EventResult, rusqlite::Error> {
+    let ExposureInput { id, decision_id, at_ms } = exposure;
+    if let Some(id) = id {
+        let known = "SELECT decision_id FROM exposure_ids WHERE id = ?1";
+        let known: Option<String> = db.prepare_cached(known)?.query_row([id], |row| row.get(0)).optional()?;
+        if let Some(known) = known {
+            return Ok(if known == *decision_id { EventResult::Duplicate } else { EventResult::OtherDecision });
         }
     }
+    let time = match Time::of(db, *at_ms, decision_id, arrival)? {
+        Ok(time) => time,
+        Err(refused) => {
+            let known = "SELECT 1 FROM exposures WHERE decision_id = ?1";
+            let is_known = db.prepare_cached(known)?.exists([decision_id])?;
+            return Ok(if is_known { EventResult::Duplicate } else { refused });
+        }
+    };
+    if let Some(id) = id {
+        db.prepare_cached("INSERT INTO exposure_ids (id, decision_id, received_ms) VALUES (?1, ?2, ?3)")?
+            .execute(params![id, decision_id, arrival.now_ms as i64])?;
+    }
+    let written = db
+        .prepare_cached(
+            "INSERT OR IGNORE INTO exposures (rowid, decision_id, at_ms, sent_ms, received_ms, after_seq, identity)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            positions.exposures + 1,
+            decision_id,
+            time.at_ms,
+            time.sent_ms,
+            arrival.now_ms as i64,
+            positions.decisions,
+            arrival.identity
+        ])?;
+    positions.exposures += written as i64;
+    Ok(if written == 0 { EventResult::Duplicate } else { time.stored() })
 }
 
 /// When an event happened, by the clock of the decision that it names.

@@ -167,6 +167,7 @@ pub(super) fn expire(db: &Connection, expiry: &mut Expiry, retention: &Retention
     let received_before_ms = spared.since_ms.map_or(before_ms, |since| since.min(before_ms)) as i64;
     more |= delete(db, "outcomes", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
     more |= delete(db, "exposures", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
+    more |= delete(db, "exposure_ids", "rowid", "received_ms < ?1", &mut batch, &received_before_ms)?;
     more |= delete(db, "shadows", "rowid", "decision_id < ?1", &mut batch, &first_id(before_ms))?;
     more |= expire_history(db, &spared, before_ms, &mut batch)?;
     more |= expire_decisions(db, expiry, spared, before_ms, &mut batch)?;

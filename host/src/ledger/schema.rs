@@ -237,6 +237,16 @@ CREATE TRIGGER audit_replaces_no_entry BEFORE INSERT ON audit
 WHEN EXISTS (SELECT 1 FROM audit WHERE seq = new.seq)
 BEGIN SELECT raise(ABORT, 'an entry of the audit is never changed'); END;
 ",
+    // The ids of exposures whose senders give them one, so that one that is sent again is known, whatever decision it
+    // names then.
+    "
+CREATE TABLE exposure_ids (
+  id TEXT NOT NULL PRIMARY KEY,
+  decision_id TEXT NOT NULL,
+  received_ms INTEGER NOT NULL
+);
+CREATE INDEX exposure_ids_by_time ON exposure_ids (received_ms);
+",
 ];
 
 /// The newest version of the schema that this program knows.

@@ -24,7 +24,7 @@ use serin_core::Name;
 use serin_core::manifest::ModelId;
 use serin_core::row::Row;
 
-use crate::telemetry::{Metrics, ScoreLabels};
+use crate::telemetry::{Metrics, ModelLabels, ScoreLabels};
 
 pub use draft::{Drafted, Outline, Wish};
 pub use golden::Golden;
@@ -258,12 +258,23 @@ struct Outcomes {
 
 const LABELS: [&str; 6] = ["timeout", "overloaded", "breaker_open", "invalid_row", "unavailable", "not_finite"];
 
+/// The labels of an outcome.
+fn labels(id: &ModelId, outcome: &'static str) -> ScoreLabels {
+    ScoreLabels { model: id.name.to_string(), version: id.version.to_string(), outcome }
+}
+
+/// Drops the series of a model that is not declared any more.
+pub fn drop_series(metrics: &Metrics, id: &ModelId) {
+    for outcome in LABELS.into_iter().chain(["ok"]) {
+        metrics.model_scores.remove(&labels(id, outcome));
+    }
+    let of_runs = ModelLabels { model: id.name.to_string(), version: id.version.to_string() };
+    metrics.model_runs.remove(&of_runs);
+}
+
 impl Outcomes {
     fn of(metrics: &Metrics, id: &ModelId) -> Self {
-        let counter = |outcome| {
-            let labels = ScoreLabels { model: id.name.to_string(), version: id.version.to_string(), outcome };
-            metrics.model_scores.get_or_create(&labels).clone()
-        };
+        let counter = |outcome| metrics.model_scores.get_or_create(&labels(id, outcome)).clone();
         Self { ok: counter("ok"), not: LABELS.map(counter), is_failing: AtomicBool::new(false) }
     }
 

@@ -49,7 +49,7 @@ impl Archive {
             files::create_private_dir(&path).map_err(|e| failed(&path, e))?;
             remove_partial(&path).map_err(|e| failed(&path, e))?;
         }
-        archive.date().map_err(|e| failed(root, e))?;
+        archive.make_lock().and_then(|()| archive.date()).map_err(|e| failed(root, e))?;
         Ok(archive)
     }
 

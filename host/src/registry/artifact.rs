@@ -25,7 +25,7 @@ use crate::sandbox::{Engines, LinkError, Linked, Size};
 const WIT: &str = "0.1.0";
 
 /// The largest artifact that is read.
-const MAX_BYTES: u64 = 64 << 20;
+pub const MAX_BYTES: u64 = 64 << 20;
 
 /// What all cases of an artifact may take together: others wait to be loaded.
 const CASES: Duration = Duration::from_secs(60);

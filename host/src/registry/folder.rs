@@ -181,6 +181,13 @@ impl Folder {
         inner.shown.values().filter(is_shown).cloned().chain(archived).collect()
     }
 
+    /// The versions that are served, loaded, failed, or retired and still shown, each as `NAME@VERSION`.
+    pub fn known(&self) -> HashSet<String> {
+        let inner = self.inner();
+        let shown = inner.statuses.values().chain(inner.shown.values()).filter_map(|status| status.pin.as_ref());
+        shown.chain(inner.active.keys()).map(ToString::to_string).collect()
+    }
+
     /// Shows what was found when [`Folder::to_serve`] was last called. To be called when the
     /// deployment built from it is in force: whoever sees a version as active can count on it.
     pub fn publish(&self) {

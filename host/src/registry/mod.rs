@@ -22,7 +22,9 @@ use serin_core::experiment::Pin;
 
 pub use admission::{Scan, judge};
 pub use archive::{Archive, ArchiveError, Dropped};
-pub use artifact::{ArtifactError, Contents, Plugin, check_size, peek, read, read_file};
+pub use artifact::{
+    ArtifactError, Contents, MAX_BYTES as MAX_ARTIFACT_BYTES, Plugin, check_size, peek, read, read_file,
+};
 pub use cases::{CaseResult, check_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
 pub use loading::{Awaited, LoadProgress};

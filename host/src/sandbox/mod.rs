@@ -10,7 +10,7 @@ mod functions;
 mod state;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serin_core::answer::{Checked, RawAnswer, RawCandidate};
 use serin_core::limits::Limits;

@@ -71,7 +71,10 @@ pub enum SignatureError {
         trusted: String,
     },
     /// It does not fit the file.
-    #[error("the signature by key {0} is of another file, or this file or the comment was changed since it was signed")]
+    #[error(
+        "the signature by key {0} is of another file, or this file or the comment was changed since it was signed; where \
+         the change is meant, sign it again with 'serin plugin sign FILE --key KEY'"
+    )]
     OtherFile(String),
 }
 

@@ -59,6 +59,8 @@ impl Files {
 /// A configuration that fits.
 pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
+    /// What clients' certificates are held to, where they need one.
+    pub(super) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) validity: Validity,
     /// Of the files that it is from.
     pub(super) digest: String,
@@ -76,22 +78,21 @@ impl Loaded {
             MinVersion::Tls13 => &[&rustls::version::TLS13],
         };
         let verifier = verifier(settings, files, &provider)?;
-        let is_mutual = verifier.is_some();
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| refused("cert", &settings.cert, error.to_string()))?;
-        let builder = match verifier {
+        let builder = match verifier.clone() {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
-        if is_mutual {
+        if verifier.is_some() {
             // A resumed session would not look at the client's certificate again, which may have expired.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Self { config: Arc::new(config), validity, digest: files.digest.clone() })
+        Ok(Self { config: Arc::new(config), client_verifier: verifier, validity, digest: files.digest.clone() })
     }
 }
 

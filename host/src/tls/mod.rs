@@ -4,12 +4,14 @@
 mod certificate;
 mod in_force;
 mod load;
+mod peer;
 
 use std::path::PathBuf;
 
 pub use certificate::ClientCertificate;
 pub use in_force::Tls;
 pub use load::TlsError;
+pub use peer::PeerCertificate;
 
 /// `[server.tls]`: the files, and the oldest version that is spoken.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
-//! Traces of decisions, sent to a collector by OTLP. Off unless the environment names a collector.
+//! Traces of decisions and of refused requests for them, sent to a collector by OTLP. Off unless the environment names
+//! a collector.
 //!
-//! A decision hands one value to a bounded queue, after its answer is made; everything else is done on a thread of its
+//! A request hands one value to a bounded queue, after its answer is made; everything else is done on a thread of its
 //! own. What finds the queue full is dropped and counted.
 
 mod export;
@@ -41,7 +42,7 @@ pub struct Stage {
     pub took: Duration,
 }
 
-/// A recorded decision, as it is traced.
+/// A request for decisions, as it is traced: one recorded decision, unrecorded ones, or none since it was refused.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecisionTrace {
     /// Its trace.
@@ -54,8 +55,19 @@ pub struct DecisionTrace {
     pub took: Duration,
     /// Its stages, in order.
     pub stages: Vec<Stage>,
-    /// The decision.
-    pub decision_id: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// Why it was refused, as the last part of the problem's `type` says; none where it was answered.
+    pub refused: Option<String>,
+    /// The recorded decision; none where nothing was recorded.
+    pub decision_id: Option<String>,
+    /// What was decided.
+    pub evaluations: Vec<Evaluation>,
+}
+
+/// What was decided at one decision point, in OpenFeature's words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
     /// The decision point.
     pub decision_point: String,
     /// The action.
@@ -64,7 +76,7 @@ pub struct DecisionTrace {
     pub served_by: &'static str,
     /// `NAME@VERSION` of the strategy.
     pub strategy: Option<String>,
-    /// Why this action, in OpenFeature's words.
+    /// Why this action.
     pub reason: &'static str,
     /// The variant, as a flag has it.
     pub variant: String,
@@ -102,6 +114,11 @@ impl Traces {
         export::start(settings, incoming, Arc::clone(&clock), Arc::clone(&metrics))?;
         tracing::info!("traces of decisions are sent by OTLP");
         Ok(Self(Some(On { queue, stop, sampler, metrics, clock })))
+    }
+
+    /// Whether traces are sent at all.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
     }
 
     /// The trace of a request, whose caller may have sent one, with whether it is sampled there. None while

@@ -1,4 +1,4 @@
-//! A traced decision as OpenTelemetry's spans: one for the request, one for each stage, and the event of an evaluated
+//! A traced request as OpenTelemetry's spans: one for the request, one for each stage, and an event for each evaluated
 //! flag.
 
 use std::time::{Duration, SystemTime};
@@ -7,30 +7,26 @@ use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFl
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::DecisionTrace;
+use super::{DecisionTrace, Evaluation};
 use crate::clock::Clock;
 
-/// The spans of a decision.
+/// The spans of a request.
 pub(super) fn spans(trace: &DecisionTrace, scope: &InstrumentationScope, clock: &dyn Clock) -> Vec<SpanData> {
     let ended = time(trace.ended_ms);
     let began = ended.checked_sub(trace.took).unwrap_or(ended);
-    let (method, route) = trace.operation.split_once(' ').unwrap_or(("", trace.operation));
     let parent = trace.context.parent.map_or(SpanId::INVALID, SpanId::from_bytes);
     let mut whole = span(trace, scope, clock, parent, (began, trace.took));
     whole.name = trace.operation.into();
     whole.span_kind = SpanKind::Server;
     whole.parent_span_is_remote = trace.context.parent.is_some();
-    whole.attributes = vec![
-        KeyValue::new("http.request.method", method),
-        KeyValue::new("http.route", route),
-        KeyValue::new("http.response.status_code", 200),
-        KeyValue::new("serin.decision_id", trace.decision_id.clone()),
-        KeyValue::new("serin.decision_point", trace.decision_point.clone()),
-        KeyValue::new("serin.served_by", trace.served_by),
-    ];
-    whole.attributes.extend(trace.strategy.clone().map(|strategy| KeyValue::new("serin.strategy", strategy)));
+    whole.attributes = attributes(trace);
+    if let Some(why) = &trace.refused {
+        // Its type alone: what a problem says of a request may name a person.
+        whole.status = Status::error(why.clone());
+    }
     let mut events = SpanEvents::default();
-    events.events = vec![Event::new("feature_flag.evaluation", ended, evaluation(trace), 0)];
+    let event = |found: &Evaluation| Event::new("feature_flag.evaluation", ended, evaluation(found), 0);
+    events.events = trace.evaluations.iter().map(event).collect();
     whole.events = events;
     let id = whole.span_context.span_id();
     let stages = trace.stages.iter().map(|stage| {
@@ -43,15 +39,36 @@ pub(super) fn spans(trace: &DecisionTrace, scope: &InstrumentationScope, clock: 
     std::iter::once(whole).chain(stages).collect()
 }
 
+/// The attributes of the request's span. Those of a decision are there where it has one.
+fn attributes(trace: &DecisionTrace) -> Vec<KeyValue> {
+    let (method, route) = trace.operation.split_once(' ').unwrap_or(("", trace.operation));
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", method),
+        KeyValue::new("http.route", route),
+        KeyValue::new("http.response.status_code", i64::from(trace.status)),
+    ];
+    match (&trace.refused, &trace.decision_id) {
+        (Some(why), _) => attributes.push(KeyValue::new("error.type", why.clone())),
+        (None, Some(id)) => attributes.push(KeyValue::new("serin.decision_id", id.clone())),
+        (None, None) => attributes.push(KeyValue::new("serin.recorded", false)),
+    }
+    if let [found] = &trace.evaluations[..] {
+        attributes.push(KeyValue::new("serin.decision_point", found.decision_point.clone()));
+        attributes.push(KeyValue::new("serin.served_by", found.served_by));
+        attributes.extend(found.strategy.clone().map(|strategy| KeyValue::new("serin.strategy", strategy)));
+    }
+    attributes
+}
+
 /// The attributes of the event, by OpenTelemetry's conventions. Without the unit: its id is a person's.
-fn evaluation(trace: &DecisionTrace) -> Vec<KeyValue> {
-    let version = trace.strategy.clone().map(|strategy| KeyValue::new("feature_flag.version", strategy));
+fn evaluation(found: &Evaluation) -> Vec<KeyValue> {
+    let version = found.strategy.clone().map(|strategy| KeyValue::new("feature_flag.version", strategy));
     [
-        KeyValue::new("feature_flag.key", trace.decision_point.clone()),
+        KeyValue::new("feature_flag.key", found.decision_point.clone()),
         KeyValue::new("feature_flag.provider.name", "serin"),
-        KeyValue::new("feature_flag.result.reason", trace.reason.to_ascii_lowercase()),
-        KeyValue::new("feature_flag.result.value", trace.action.clone()),
-        KeyValue::new("feature_flag.result.variant", trace.variant.clone()),
+        KeyValue::new("feature_flag.result.reason", found.reason.to_ascii_lowercase()),
+        KeyValue::new("feature_flag.result.value", found.action.clone()),
+        KeyValue::new("feature_flag.result.variant", found.variant.clone()),
     ]
     .into_iter()
     .chain(version)

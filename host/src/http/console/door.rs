@@ -13,7 +13,7 @@ use super::page::{Page, see};
 use super::visitor::Visitor;
 use super::words::{encoded, lines};
 use crate::access::{Identity, Role, Session};
-use crate::http::access::{Caller, SignedIn, named_now};
+use crate::http::access::{Caller, SignedIn, is_vouched_for, named_now};
 use crate::http::{Problem, Service};
 
 /// The session that a request's cookie names, while it is accepted: its token is looked up again.
@@ -25,6 +25,9 @@ pub fn session(service: &Service, request: &Request) -> Option<Session> {
 
 /// Who asks now, by the same credential as before. None where it is not accepted any more.
 pub fn asks_now(service: &Service, request: &Request) -> Option<Option<Arc<Identity>>> {
+    if !is_vouched_for(request) {
+        return None;
+    }
     if service.access.current().is_none() || request.extensions().get::<SignedIn>().is_none() {
         return named_now(service, request);
     }

@@ -22,10 +22,10 @@ use tower_service::Service as _;
 
 use super::drain::Drain;
 use super::exchange::{Answer, Exchange};
-use super::peer::{Peer, TrustedProxies};
+use super::peer::{EndsConnection, Peer, TrustedProxies};
 use super::progress::{Overdue, Progress, Timeouts};
 use super::timed::Timed;
-use crate::tls::{ClientCertificate, Tls};
+use crate::tls::{PeerCertificate, Tls};
 
 /// Bytes of a request's head.
 const MAX_HEAD_BYTES: usize = 32 << 10;
@@ -92,15 +92,16 @@ async fn plain(
 async fn encrypted(
     stream: TcpStream,
     address: IpAddr,
-    tls: &Tls,
+    tls: &Arc<Tls>,
     progress: Arc<Progress>,
     context: &Arc<Context>,
 ) -> Result<End, End> {
-    let handshake = tls.acceptor().accept(Timed::encrypted(stream, &progress));
+    let (acceptor, generation) = tls.acceptor();
+    let handshake = acceptor.accept(Timed::encrypted(stream, &progress));
     let stream = opened(handshake, Some("tls"), context).await?;
     let (_, session) = stream.get_ref();
-    let certificate = session.peer_certificates().and_then(<[_]>::first);
-    let certificate = certificate.map(|der| Arc::new(ClientCertificate::of(der)));
+    let chain = session.peer_certificates().unwrap_or_default();
+    let certificate = PeerCertificate::of(tls, generation, chain).map(Arc::new);
     if session.alpn_protocol() == Some(b"h2") {
         progress.multiplex();
     }
@@ -160,7 +161,8 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let answer = context.router.clone().call(request);
         async move {
             let mut answer: Response<Body> = answer.await?;
-            if context.drain.is_leaving() {
+            let is_over = answer.extensions().get::<EndsConnection>().is_some();
+            if is_over || context.drain.is_leaving() {
                 match progress.is_multiplexed() {
                     true => progress.leave(),
                     false => {

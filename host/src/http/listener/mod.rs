@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 pub use drain::Drain;
-pub use peer::Peer;
+pub use peer::{EndsConnection, Peer};
 pub use settings::ServerSettings;
 
 use crate::telemetry::{ListenerLabels, Metrics};

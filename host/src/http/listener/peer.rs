@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use crate::tls::ClientCertificate;
+use crate::tls::PeerCertificate;
 
 /// The addresses that a request came by, added to by each proxy.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -19,10 +19,21 @@ pub struct Peer {
     /// The address that it comes from: the connection's, or the one that a trusted proxy names.
     pub address: IpAddr,
     /// The certificate of the connection's other end, under mutual TLS.
-    pub certificate: Option<Arc<ClientCertificate>>,
+    pub certificate: Option<Arc<PeerCertificate>>,
     /// The client speaks TLS: to this listener, or as a trusted proxy says to that.
     pub is_encrypted: bool,
 }
+
+impl Peer {
+    /// Whether the certificate of its connection, where it has one, would be accepted in a handshake now.
+    pub fn is_trusted(&self) -> bool {
+        self.certificate.as_ref().is_none_or(|certificate| certificate.is_trusted())
+    }
+}
+
+/// An extension of an answer to a peer whose certificate is not accepted any more: its connection ends.
+#[derive(Debug, Clone, Copy)]
+pub struct EndsConnection;
 
 /// The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
 #[derive(Debug)]

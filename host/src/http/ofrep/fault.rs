@@ -2,9 +2,10 @@
 
 use axum::Json;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 
 use super::answer::{BulkFault, ErrorCode, FlagFault, FlagResult};
+use crate::http::error::ProblemType;
 use crate::http::{Problem, Service};
 
 /// Why there is no answer.
@@ -47,7 +48,8 @@ impl Fault {
     pub(super) fn of_flag(self, key: &str) -> Response {
         match self.status() {
             Some(status) => {
-                (status, Json(FlagFault { key, code: self.code, details: &self.problem.detail })).into_response()
+                let fault = FlagFault { key, code: self.code, details: &self.problem.detail };
+                self.by_code(status, Json(fault))
             }
             None => self.by_status(),
         }
@@ -57,7 +59,8 @@ impl Fault {
     pub(super) fn of_all(self) -> Response {
         match self.status() {
             Some(status) => {
-                (status, Json(BulkFault { code: self.code, details: &self.problem.detail })).into_response()
+                let fault = BulkFault { code: self.code, details: &self.problem.detail };
+                self.by_code(status, Json(fault))
             }
             None => self.by_status(),
         }
@@ -66,6 +69,13 @@ impl Fault {
     /// The flag among others.
     pub(super) fn in_bulk(self, key: &str) -> FlagResult {
         FlagResult::without_value(&FlagFault { key, code: self.code, details: &self.problem.detail })
+    }
+
+    /// OFREP's clients read a code; traces have the problem's type as everywhere else.
+    fn by_code(&self, status: StatusCode, fault: impl IntoResponse) -> Response {
+        let mut response = (status, fault).into_response();
+        response.extensions_mut().insert(ProblemType(self.problem.reason().to_owned()));
+        response
     }
 
     /// 429 is the one status at which clients wait, and then ask again.

@@ -7,21 +7,23 @@ mod context;
 mod fault;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use serin_core::record::{Attempt, FailureKind, Outcome, Record};
 use tracing::Instrument as _;
 
 use super::access::Caller;
 use super::decisions::{Asked, deadline_of, decide, internal, json, note};
-use super::trace::RequestTrace;
+use super::trace::{BegunTrace, RequestTrace};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
-use crate::decide::{DecisionRequest, Point};
+use crate::decide::{DecisionRequest, Point, Refused};
 use crate::digest::digest_of;
-use crate::traces::Traces;
+use crate::traces::Evaluation;
 use answer::{BulkEvaluation, BulkFault, FlagEvaluation, FlagFault, FlagResult};
 use context::{EvaluationContext, WireEvaluation};
 use fault::Fault;
@@ -42,11 +44,12 @@ use fault::Fault;
 pub(super) async fn evaluate(
     State(service): State<Arc<Service>>,
     caller: Caller,
+    begun: Option<Extension<BegunTrace>>,
     InPath(key): InPath<String>,
     headers: HeaderMap,
     body: Result<Body, Problem>,
 ) -> Response {
-    let trace = RequestTrace::of(&service.traces, &headers, "ofrep", "POST /ofrep/v1/evaluate/flags/{key}");
+    let trace = RequestTrace::of(begun, &headers, "ofrep");
     let span = trace.span.clone();
     let answer = one(&service, &caller, &key, &headers, body, trace).instrument(span).await;
     answer.unwrap_or_else(|fault| fault.of_flag(&key))
@@ -84,6 +87,7 @@ async fn one(
 #[utoipa::path(post, path = "/ofrep/v1/evaluate/flags", tag = "ofrep", request_body = WireEvaluation,
     params(
         ("If-None-Match" = Option<String>, Header, description = "The ETag of an earlier answer", nullable = false),
+        ("Serin-Deadline-Ms" = Option<u64>, Header, description = "Milliseconds that all flags have together; what was not evaluated in time has an error of its own", minimum = 1, maximum = 4294967295_i64, nullable = false),
         ("traceparent" = Option<String>, Header, description = "W3C trace context", nullable = false)),
     responses(
         (status = 200, description = "Every flag: its value, or why it has none", body = BulkEvaluation,
@@ -96,12 +100,13 @@ async fn one(
 pub(super) async fn evaluate_all(
     State(service): State<Arc<Service>>,
     caller: Caller,
+    begun: Option<Extension<BegunTrace>>,
     headers: HeaderMap,
     body: Result<Body, Problem>,
 ) -> Response {
-    // Nothing is decided for anybody: there is no trace of it.
-    let span = RequestTrace::of(&Traces::default(), &headers, "ofrep-bulk", "").span;
-    let answer = all(&service, &caller, &headers, body).instrument(span).await;
+    let trace = RequestTrace::of(begun, &headers, "ofrep-bulk");
+    let span = trace.span.clone();
+    let answer = all(&service, &caller, &headers, body, &trace).instrument(span).await;
     answer.unwrap_or_else(Fault::of_all)
 }
 
@@ -110,55 +115,109 @@ async fn all(
     caller: &Caller,
     headers: &HeaderMap,
     body: Result<Body, Problem>,
+    trace: &RequestTrace,
 ) -> Result<Response, Fault> {
+    let refuse = |problem: Problem| service.refuse(problem);
     let body = body?;
-    let context = body.parse_then(service, WireEvaluation::context).await.map_err(|problem| service.refuse(problem))?;
+    let deadline = deadline_of(headers).map_err(refuse)?;
+    let context = body.parse_then(service, WireEvaluation::context).await.map_err(refuse)?;
     let context = context.map_err(|fault| fault.counted(service))?;
     let deployment = service.deployment.load_full();
     let mut points: Vec<&Arc<Point>> =
         deployment.points.values().filter(|point| caller.reaches(&point.name).is_ok()).collect();
     points.sort_by(|a, b| a.name.cmp(&b.name));
+    let slowest = points.iter().filter(|point| !point.must_log).map(|point| point.deadline).max();
+    let deadline = deadline.unwrap_or_else(|| BULK_DEADLINE.max(slowest.unwrap_or_default()));
+    let mut bulk = Bulk { service, context: &context, end: body.arrived + deadline, trace, evaluations: Vec::new() };
     let mut flags = Vec::with_capacity(points.len());
     for point in points {
-        flags.push(unrecorded(service, point, &context).await?);
+        flags.push(bulk.flag(point).await?);
     }
-    let answer = serde_json::to_vec(&BulkEvaluation::of(flags)).map_err(|_| service.refuse(internal()))?;
+    let evaluations = bulk.evaluations;
+    let answer = serde_json::to_vec(&BulkEvaluation::of(flags)).map_err(|_| refuse(internal()))?;
     let name = caller.name();
     let etag = digest_of(&[&answer, b"\n", name.as_deref().unwrap_or_default().as_bytes(), b"\n", &body.bytes]);
     let etag = format!("\"{}\"", etag.trim_start_matches("sha256:"));
-    let tag = HeaderValue::from_str(&etag).map_err(|_| service.refuse(internal()))?;
+    let tag = HeaderValue::from_str(&etag).map_err(|_| refuse(internal()))?;
     let mut response = match is_known(headers, &etag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => json(StatusCode::OK, answer.into()),
     };
     response.headers_mut().insert(header::ETAG, tag);
+    let traced = trace.bulk(evaluations, response.status().as_u16(), body.arrived);
+    traced.into_iter().for_each(|trace| service.traces.send(trace));
     Ok(response)
 }
 
-/// A flag as of now. What has to be recorded has no value here: nobody records what a client polls.
-async fn unrecorded(service: &Arc<Service>, point: &Point, context: &EvaluationContext) -> Result<FlagResult, Fault> {
-    let key = &*point.name;
-    if point.must_log {
-        let why = "this decision point records every decision, and a bulk evaluation records none; evaluate it singly";
-        return Ok(FlagResult::general(key, why));
-    }
-    let request = match context.request(point) {
-        Ok(request) => DecisionRequest { dry_run: true, ..request },
-        Err(fault) => return Ok(fault.in_bulk(key)),
-    };
-    let refuse = |problem: Problem| service.refuse(problem);
-    let waited = service.pool.submit(request, None, Instant::now(), None).map_err(|why| refuse(why.into()))?;
-    let decided = waited.await.map_err(|_| Problem::unavailable("stopping", "the host is stopping")).map_err(refuse)?;
-    match decided.map_err(|why| Fault::from(refuse(why.into()))) {
-        Ok(decided) => {
-            note(&service.metrics, &decided);
-            let flag = FlagEvaluation::unrecorded(&decided.record, &point.flag, &point.fallback.action);
-            FlagResult::of(&flag).ok_or_else(|| refuse(internal()).into())
+/// How long a bulk evaluation may take where nothing else is said: as long as its slowest flag, and at least so long.
+const BULK_DEADLINE: Duration = Duration::from_secs(1);
+/// Why a flag has no value that the deadline of its bulk evaluation left out.
+const LEFT_OUT: &str = "the deadline of this bulk evaluation passed before the flag was evaluated; send a larger \
+                        Serin-Deadline-Ms, or evaluate it singly";
+
+/// A bulk evaluation under way.
+struct Bulk<'b> {
+    service: &'b Arc<Service>,
+    context: &'b EvaluationContext,
+    /// When its time is over.
+    end: Instant,
+    trace: &'b RequestTrace,
+    /// What is traced of it.
+    evaluations: Vec<Evaluation>,
+}
+
+impl Bulk<'_> {
+    /// A flag as of now. What has to be recorded has no value here: nobody records what a client polls.
+    async fn flag(&mut self, point: &Point) -> Result<FlagResult, Fault> {
+        let (key, service) = (&*point.name, self.service);
+        if point.must_log {
+            let why =
+                "this decision point records every decision, and a bulk evaluation records none; evaluate it singly";
+            return Ok(FlagResult::general(key, why));
         }
-        // Nothing of the others is to be had either.
-        Err(fault) if fault.asks_to_wait() => Err(fault),
-        Err(fault) => Ok(fault.in_bulk(key)),
+        let request = match self.context.request(point) {
+            Ok(request) => DecisionRequest { dry_run: true, ..request },
+            Err(fault) => return Ok(fault.in_bulk(key)),
+        };
+        let began = Instant::now();
+        let left = self.end.saturating_duration_since(began);
+        if left.is_zero() {
+            return Ok(FlagResult::general(key, LEFT_OUT));
+        }
+        let refuse = |problem: Problem| service.refuse(problem);
+        let waited = service.pool.submit(request, Some(left), began, None).map_err(|why| refuse(why.into()))?;
+        let Ok(decided) = tokio::time::timeout(left, waited).await else {
+            return Ok(FlagResult::general(key, LEFT_OUT));
+        };
+        // A strategy that ended for a limit of its own did so earlier.
+        let is_cut_short = left < point.deadline && began.elapsed() >= left / 2;
+        match decided.map_err(|_| refuse(Problem::unavailable("stopping", "the host is stopping")))? {
+            Err(Refused::NotBegun) if is_cut_short => Ok(FlagResult::general(key, LEFT_OUT)),
+            Ok(decided) if is_cut_short && ran_out_of_time(&decided.record) => {
+                note(&service.metrics, &decided);
+                Ok(FlagResult::general(key, LEFT_OUT))
+            }
+            Ok(decided) => {
+                note(&service.metrics, &decided);
+                self.evaluations.extend(self.trace.evaluation(&decided.record));
+                let flag = FlagEvaluation::unrecorded(&decided.record, &point.flag, &point.fallback.action);
+                FlagResult::of(&flag).ok_or_else(|| refuse(internal()).into())
+            }
+            Err(why) => match Fault::from(refuse(why.into())) {
+                // Nothing of the others is to be had either.
+                fault if fault.asks_to_wait() => Err(fault),
+                fault => Ok(fault.in_bulk(key)),
+            },
+        }
     }
+}
+
+/// Whether a strategy would have answered in more time. What served in its place would be taken for its answer.
+fn ran_out_of_time(record: &Record) -> bool {
+    let is_late = |attempt: &Attempt| {
+        matches!(attempt.outcome, Outcome::Failure { kind: FailureKind::Deadline | FailureKind::NoTime, .. })
+    };
+    record.attempts.iter().any(is_late)
 }
 
 /// Whether a client has the answer of this tag.

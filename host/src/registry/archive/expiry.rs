@@ -3,6 +3,7 @@
 //! that is kept is referred to by none.
 
 use std::collections::HashSet;
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -13,6 +14,8 @@ use crate::signatures;
 
 /// The file that says that the times of all others are those of their last use.
 const DATED: &str = "dated";
+/// The file that is locked by whoever reads the archive as a whole, and by the host while it drops something.
+const READING: &str = "reading";
 
 /// What was dropped.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,24 @@ impl Archive {
         crate::files::open_private(&marker).map(drop)
     }
 
+    /// Makes the file that readers lock.
+    pub(super) fn make_lock(&self) -> std::io::Result<()> {
+        crate::files::open_private(&self.root.join(READING)).map(drop)
+    }
+
+    /// Keeps everything from being dropped, until the result is dropped, by whichever process. Waits where something is
+    /// being dropped just now. None where no host has made the file yet: then none drops anything.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn hold(&self) -> std::io::Result<Option<File>> {
+        match File::open(self.root.join(READING)) {
+            Ok(file) => file.lock_shared().map(|()| Some(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Notes that these blobs are in use. A time never goes back, whatever the clock does.
     pub fn note_use<'d>(&self, digests: impl IntoIterator<Item = &'d str>, now_ms: u64) {
         for digest in digests {
@@ -57,12 +78,22 @@ impl Archive {
     }
 
     /// Drops the blobs that were last in use before a time, with their signatures, except `needed`. Generations
-    /// of the deployment that old go with them, but for the last two.
+    /// of the deployment that old go with them, but for the last two. Nothing goes while somebody holds the archive, as a
+    /// backup does, which may take long.
     ///
     /// # Errors
     /// What the file system says; what could not be dropped is dropped another time.
     pub fn expire(&self, needed: &HashSet<String>, before_ms: u64) -> std::io::Result<Dropped> {
         let mut dropped = Dropped::default();
+        let lock = File::open(self.root.join(READING))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                tracing::debug!("the archive is being backed up; nothing of it is dropped meanwhile");
+                return Ok(dropped);
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
         for file in self.files()? {
             let path = self.root.join(&file);
             if let Some(name) = file.strip_prefix("blobs/") {
@@ -149,6 +180,11 @@ mod tests {
         let generations = [1, 2, 3, 4].map(|number| archive.applied("generation", &number.to_string()).is_some());
         assert_eq!(generations, [false, false, true, true]);
         assert_eq!(archive.applied("plugin", "p@1.0.0"), Some(vec![old]), "a version stays published");
+        // Nothing goes while somebody reads all of it.
+        let reading = archive.hold().expect("locks").expect("the file is there");
+        assert_eq!(archive.expire(&HashSet::new(), 8_000).expect("reads"), Dropped::default());
+        assert!(archive.get(&needed).is_some());
+        drop(reading);
         // What is wanted again is in use from then on.
         assert!(archive.put(b"needed").is_ok());
         assert_eq!(archive.expire(&HashSet::new(), 8_000).expect("reads"), Dropped::default());
