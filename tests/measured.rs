@@ -199,7 +199,7 @@ fn units_that_are_nobody_are_named() {
         requests(ids.collect());
     }
     let placeholder = "units whose id is what a program writes where it has none: '[object Object]'";
-    let absurd = "of the 1100 decisions than the others: '0' 110 (10.0 %)";
+    let absurd = "of the 1,100 decisions than the others: '0' 110 (10.0 %)";
     for form in forms(&host) {
         assert!(
             form.replace("&#39;", "'").contains(placeholder) && form.replace("&#39;", "'").contains(absurd),
