@@ -4,9 +4,13 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use serin::clock::{Budget, thread_cpu};
+use serin::registry::Plugin;
+use serin::sandbox::{Engines, Run};
+use serin_core::limits::Limits;
 
 use crate::hostile::fails;
-use crate::support::{Host, eventually, misbehaving, outcome, wat};
+use crate::support::{Host, artifact, eventually, misbehaving, outcome, wat};
 
 fn request(mode: &str) -> Value {
     json!({ "decision_point": "misbehave", "entities": { "borrower": "b-1" }, "context": { "mode": mode } })
@@ -194,4 +198,32 @@ fn a_callers_short_deadline_is_not_held_against_a_version() {
     });
     let answer = host.decide(&request("ok"));
     assert_eq!(answer["served_by"], "strategy", "{answer}");
+}
+
+#[test]
+fn a_run_is_given_up_for_the_cpu_time_that_it_used_and_not_for_the_time_that_it_waited() {
+    let engines = Engines::new(1).expect("engines");
+    let bytes = artifact("tests/guests/misbehave", "misbehave-1.0.0.wasm");
+    let plugin = Plugin::link(&engines, &bytes).expect("links");
+    let manifest = plugin.manifest();
+    let features = [serin_core::value::Value::Text("spin".to_owned())];
+    let run = Run {
+        decision_point: &manifest.decision_point,
+        time_ms: 0,
+        utc_offset_minutes: 0,
+        features: &features,
+        scores: &[],
+        parameters: &[],
+    };
+    let limits = Limits { fuel: u64::MAX, wall_ms: 60_000, ..Limits::default() };
+    let spin = |wall: Duration, cpu: Duration| {
+        let before = thread_cpu();
+        let ran = plugin.linked.run_within(&run, manifest, limits, (Budget::new(wall), Some(cpu)), None);
+        (ran, thread_cpu() - before)
+    };
+    let (given_up, used) = spin(Duration::from_secs(60), Duration::from_millis(2));
+    assert!(given_up.has_reached_cpu && used >= Duration::from_millis(2), "{used:?}: {given_up:?}");
+    let (late, _) = spin(Duration::from_millis(20), Duration::from_secs(60));
+    assert!(!late.has_reached_cpu, "its wall time ended it: {late:?}");
+    assert_eq!(given_up.outcome, late.outcome);
 }

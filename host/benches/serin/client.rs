@@ -94,7 +94,7 @@ impl Load {
     }
 }
 
-/// What a connection's bytes go through.
+/// The transport of a connection.
 enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),

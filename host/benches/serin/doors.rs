@@ -1,5 +1,5 @@
-//! What the doors cost: a token and the identity in each row, and TLS on connections that are kept. Each beside the
-//! same host without it, in turns.
+//! What access control costs: a token, with the identity in each row, and TLS on connections that stay open. Each is
+//! measured in turns with the same host without it.
 
 use std::rc::Rc;
 use std::sync::Arc;

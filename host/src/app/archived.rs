@@ -11,7 +11,7 @@ use crate::experiments::{Controller, ExperimentState, ExperimentStatus};
 use crate::ledger::Reads as _;
 use crate::registry::Archive;
 
-/// What was read of them. An ended experiment does not change, so each is read once.
+/// The statuses that were read. An ended experiment does not change, so each is read once.
 #[derive(Default)]
 pub(super) struct ArchivedExperiments(BTreeMap<Name, Arc<ExperimentStatus>>);
 

@@ -67,7 +67,7 @@ impl ModelAdmission {
     }
 }
 
-/// What was found of the signatures of a model and of its golden file.
+/// The result of checking the signatures of a model and of its golden file.
 #[derive(Clone, Default)]
 pub(super) struct JudgedModel {
     model: Judged,
@@ -75,7 +75,7 @@ pub(super) struct JudgedModel {
 }
 
 impl JudgedModel {
-    /// What is wrong with one of them: the model is loaded all the same.
+    /// A fault of one of them that does not keep the model from being loaded.
     pub fn why(&self) -> Option<String> {
         let of_golden = || self.golden.why.as_ref().map(|why| format!("its golden file: {why}"));
         self.model.why.clone().or_else(of_golden)
@@ -101,7 +101,7 @@ impl NotAdmitted {
 struct Found {
     stamps: Stamps,
     grounds: (String, bool),
-    /// What was found of the signatures of the model in force.
+    /// The result of checking the signatures of the model in force.
     judged: JudgedModel,
     /// When the files are read again even if they have not changed.
     again_ms: Option<u64>,

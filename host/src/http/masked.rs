@@ -244,7 +244,7 @@ fn told(why: &str) -> String {
 }
 
 impl MaskedRouting {
-    fn of(routing: &Routing) -> Self {
+    pub(super) fn of(routing: &Routing) -> Self {
         Self {
             layer: routing.layer.to_string(),
             unit: routing.unit.as_ref().map(|unit| unit.kind.to_string()),

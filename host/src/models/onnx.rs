@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ort::environment::Environment;
-use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::RunOptions;
 use ort::session::builder::LoadCanceler;
-use ort::session::{IoBinding, RunOptions};
-use ort::value::{Outlet, Shape, Tensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{Outlet, Shape, TensorElementType, TensorRef, ValueType};
 use parking_lot::Mutex;
 
 use super::Golden;
@@ -62,35 +61,9 @@ fn library() -> Option<PathBuf> {
 /// A session: it runs one batch at a time.
 pub(super) struct Session {
     inner: ort::session::Session,
-    row: BoundRow,
     columns: usize,
     output: String,
     column: usize,
-}
-
-/// A row's place, made once: nearly every run is of one row, and takes a third fewer instructions than with a
-/// tensor of its own and with the outputs that nobody reads.
-struct BoundRow {
-    binding: IoBinding,
-    input: Tensor<f32>,
-    name: String,
-    memory: MemoryInfo<'static>,
-}
-
-impl BoundRow {
-    fn new(session: &ort::session::Session, columns: usize) -> Result<Self, ort::Error> {
-        let name = session.inputs().first().map(|input| input.name().to_owned()).unwrap_or_default();
-        let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)?;
-        let input = Tensor::from_array(([1, columns], vec![0.0; columns]))?;
-        Ok(Self { binding: session.create_binding()?, input, name, memory })
-    }
-
-    /// Lays `row` in. Input and output are bound anew each time: nothing of one run is left for the next.
-    fn lay(&mut self, row: &[f32], output: &str) -> Result<(), ort::Error> {
-        self.input.extract_tensor_mut().1.copy_from_slice(row);
-        self.binding.bind_input(self.name.as_str(), &self.input)?;
-        self.binding.bind_output_to_device(output, &self.memory)
-    }
 }
 
 impl Session {
@@ -98,9 +71,8 @@ impl Session {
     pub(super) fn open(library: &Library, onnx: &[u8], golden: &Golden, loading: &Loading) -> Result<Self, String> {
         let inner = open(library, onnx, loading)?;
         check_shape(&inner, golden)?;
-        let (output, column, columns) = (golden.output.name.clone(), golden.output.column, golden.inputs.len());
-        let row = BoundRow::new(&inner, columns).map_err(|e| e.to_string())?;
-        Ok(Self { inner, row, columns, output, column })
+        let (output, column) = (golden.output.name.clone(), golden.output.column);
+        Ok(Self { inner, columns: golden.inputs.len(), output, column })
     }
 
     /// Scores as many rows as `flat` has. `stop` ends it early.
@@ -135,14 +107,8 @@ impl Session {
         take: impl FnOnce(&Shape, &[f32], usize) -> Result<T, String>,
     ) -> Result<T, String> {
         let rows = flat.len() / self.columns;
-        let outputs = if rows == 1 {
-            self.row.lay(flat, &self.output).map_err(|e| e.to_string())?;
-            self.inner.run_binding_with_options(&self.row.binding, &stop.0)
-        } else {
-            let input = TensorRef::from_array_view(([rows, self.columns], flat)).map_err(|e| e.to_string())?;
-            self.inner.run_with_options(ort::inputs![input], &stop.0)
-        };
-        let outputs = outputs.map_err(|e| e.to_string())?;
+        let input = TensorRef::from_array_view(([rows, self.columns], flat)).map_err(|e| e.to_string())?;
+        let outputs = self.inner.run_with_options(ort::inputs![input], &stop.0).map_err(|e| e.to_string())?;
         let tensor = outputs.get(&self.output).ok_or("the output is not there")?;
         let (shape, data) = tensor.try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
         take(shape, data, rows)

@@ -30,7 +30,7 @@ pub struct Matter {
     kind: &'static str,
     /// What it is about, with a link.
     about: Markup,
-    /// What there is to say of it.
+    /// The sentence for a reader.
     pub says: String,
     /// What to do about it; none where the words say so.
     next: Option<Markup>,

@@ -6,7 +6,7 @@ use serin_core::record::{Attempt, Candidate, FeatureRow, Outcome, Record, Role, 
 use super::words::{self, Tone, badge, digest, percent, served_by, span, value, when};
 use crate::http::Problem;
 use crate::http::admin::WireReplay;
-use crate::http::masked::column_status;
+use crate::http::masked::{MaskedRouting, column_status};
 use crate::ledger::Consequences;
 
 /// The page but for the unit's other decisions.
@@ -103,8 +103,36 @@ pub fn row_status(status: RowStatus) -> Markup {
     }
 }
 
+/// Which holdout kept the unit out, for the whole decision's page and the masked one.
+pub fn held_out(routing: &MaskedRouting) -> Markup {
+    html! {
+        @if routing.held_out {
+            p { (badge(Tone::Open, "held out")) " " @if routing.held_out_globally { "by the holdout of all layers" } @else { "by the layer's holdout" } ": in no experiment." }
+        }
+    }
+}
+
+/// The unit's experiment and arm, for both pages.
+pub fn assigned(routing: &MaskedRouting) -> Markup {
+    html! {
+        @match &routing.assignment {
+            Some(assignment) => {
+                p { "Experiment " (words::experiment(&assignment.experiment)) ", arm " b { (assignment.arm) } ", which has a share of "
+                    (percent(assignment.propensity)) "; phase " (assignment.phase) ", coverage " (percent(assignment.coverage)) " of its slot"
+                    @if let Some(batch) = assignment.batch { ", batch " (batch) } "."
+                    @if assignment.forced { " " (badge(Tone::Warn, "forced")) " by hand: in no analysis." }
+                    @if assignment.shipped { " A winner had shipped." }
+                    @if assignment.dropped { " The arm was dropped: the unit had control's strategy." }
+                }
+            }
+            None => { @if routing.excluded.is_none() { p { "No experiment: the pinned strategy." } } }
+        }
+    }
+}
+
 fn routing(record: &Record) -> Markup {
     let routing = &record.routing;
+    let shown = MaskedRouting::of(routing);
     html! {
         section {
             h2 { "How it was routed" }
@@ -113,24 +141,11 @@ fn routing(record: &Record) -> Markup {
                 p { (unit.kind) " " b { (unit.id) } " in layer " b { (routing.layer) }
                     @if let Some(place) = routing.place { ", at place " (format!("{place:.4}")) " of 0 to 1" } "." }
             } @else { p { "The request names no unit of layer " (routing.layer) ", so no experiment applies." } }
-            @if routing.held_out {
-                p { (badge(Tone::Open, "held out")) " " @if routing.held_out_globally { "by the holdout of all layers" } @else { "by the layer's holdout" } ": in no experiment." }
-            }
+            (held_out(&shown))
             @if let Some(not) = &routing.not_enrolled {
                 p { "In the slot of " (words::experiment(&not.experiment)) " and not enrolled: " (not.why) "." }
             }
-            @match &routing.assignment {
-                Some(assignment) => {
-                    p { "Experiment " (words::experiment(&assignment.experiment)) ", arm " b { (assignment.arm) } ", which has a share of "
-                        (percent(assignment.propensity)) "; phase " (assignment.phase) ", coverage " (percent(assignment.coverage)) " of its slot"
-                        @if let Some(batch) = assignment.batch { ", batch " (batch) } "."
-                        @if assignment.forced { " " (badge(Tone::Warn, "forced")) " by hand: in no analysis." }
-                        @if assignment.shipped { " A winner had shipped." }
-                        @if assignment.dropped { " The arm was dropped: the unit had control's strategy." }
-                    }
-                }
-                None => { @if routing.excluded.is_none() { p { "No experiment: the pinned strategy." } } }
-            }
+            (assigned(&shown))
         }
     }
 }

@@ -5,11 +5,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::decision::{role, row_status};
+use super::decision::{assigned, held_out, role, row_status};
 use super::door::holders;
 use super::page::Page;
 use super::visitor::Visitor;
-use super::words::{self, Tone, badge, digest, encoded, grouped, percent, served_by, span, when};
+use super::words::{self, Tone, badge, digest, encoded, grouped, served_by, span, when};
 use crate::access::Role;
 use crate::http::Service;
 use crate::http::masked::{MaskedAttempt, MaskedDecision, MaskedRouting};
@@ -110,24 +110,11 @@ fn routing(routing: &MaskedRouting) -> Markup {
                 Some(unit) => { p { (unit) " " (MASK) " in layer " b { (routing.layer) } "." } }
                 None => { p { "The request names no unit of layer " (routing.layer) ", so no experiment applies." } }
             }
-            @if routing.held_out {
-                p { (badge(Tone::Open, "held out")) " " @if routing.held_out_globally { "by the holdout of all layers" } @else { "by the layer's holdout" } ": in no experiment." }
-            }
+            (held_out(routing))
             @if let Some(not) = &routing.not_enrolled {
                 p { "In the slot of " (words::experiment(&not.experiment)) " and not enrolled: " (not.why) "." }
             }
-            @match &routing.assignment {
-                Some(assignment) => {
-                    p { "Experiment " (words::experiment(&assignment.experiment)) ", arm " b { (assignment.arm) } ", which has a share of "
-                        (percent(assignment.propensity)) "; phase " (assignment.phase) ", coverage " (percent(assignment.coverage)) " of its slot"
-                        @if let Some(batch) = assignment.batch { ", batch " (batch) } "."
-                        @if assignment.forced { " " (badge(Tone::Warn, "forced")) " by hand: in no analysis." }
-                        @if assignment.shipped { " A winner had shipped." }
-                        @if assignment.dropped { " The arm was dropped: the unit had control's strategy." }
-                    }
-                }
-                None => { @if routing.excluded.is_none() { p { "No experiment: the pinned strategy." } } }
-            }
+            (assigned(routing))
         }
     }
 }
