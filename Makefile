@@ -79,7 +79,7 @@ screenshots: setup
 	@for page in overview experiment; do cp $(TARGET)/screenshots/readme-$$page.png host/demo/screenshots/$$page.png || exit 1; done
 
 # One table, and the same as JSON in $(TARGET)/bench.json.
-bench: release
+bench: setup
 	cargo bench --locked -p serin --bench serin
 
 # The same decision in other engines, which are compiled here and nowhere else. Not run yet. As JSON

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use serin::clock::{Budget, thread_cpu};
 use serin::registry::Plugin;
-use serin::sandbox::{Engines, Run};
+use serin::sandbox::{Engines, Granted, Run};
 use serin_core::limits::Limits;
 
 use crate::hostile::fails;
@@ -217,8 +217,9 @@ fn a_run_is_given_up_for_the_cpu_time_that_it_used_and_not_for_the_time_that_it_
     };
     let limits = Limits { fuel: u64::MAX, wall_ms: 60_000, ..Limits::default() };
     let spin = |wall: Duration, cpu: Duration| {
+        let granted = Granted { budget: Budget::new(wall), cpu: Some(cpu), takes_turns: false };
         let before = thread_cpu();
-        let ran = plugin.linked.run_within(&run, manifest, limits, (Budget::new(wall), Some(cpu)), None);
+        let ran = plugin.linked.run_within(&run, manifest, limits, granted, None);
         (ran, thread_cpu() - before)
     };
     let (given_up, used) = spin(Duration::from_secs(60), Duration::from_millis(2));

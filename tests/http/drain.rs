@@ -55,6 +55,18 @@ fn a_host_that_is_terminated_is_not_ready_first_and_cuts_nobody_off() {
 }
 
 #[test]
+fn a_host_that_says_where_it_listens_can_be_asked_to_stop() {
+    let deployment = collections();
+    let host = Host::start(&deployment);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).expect("it runs");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("the signals it handles");
+    let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask");
+    // SIGINT and SIGTERM, whose default action would end it at once.
+    assert_eq!(caught & 0x4002, 0x4002, "{caught:x}");
+    assert_eq!(host.stop(), Some(0));
+}
+
+#[test]
 fn a_request_whose_head_is_under_way_is_answered_and_idle_connections_hold_up_nobody() {
     let deployment = collections();
     let host = Host::start(&deployment).ready();

@@ -17,6 +17,8 @@ pub(super) fn run(args: ServeArgs) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
     runtime.block_on(async {
         let _file_sizes = outlive_file_size_limits()?;
+        // From the start: who reads the line below may send one at once, whose default action ends the process.
+        let mut signals = StopSignals::new()?;
         let (looks, dev) = (Looks::EverySecond, args.dev);
         let options = Options { config: args.config, listen: args.listen, admin: args.admin, dev, looks };
         let host = Host::start(options, Arc::new(SystemClock)).await?;
@@ -31,7 +33,7 @@ pub(super) fn run(args: ServeArgs) -> Outcome {
             let (reloader, ledger) = (Arc::downgrade(&host.reloader), host.ledger());
             dev::watch(source, dev::Served { reloader, ledger, plugins: host.plugins() })?;
         }
-        let signal = stop_signal().await?;
+        let signal = signals.next().await;
         let stopping = async {
             // A person at a terminal waits for the end; a supervisor has balancers to tell first.
             if signal == Signal::Terminate {
@@ -43,8 +45,7 @@ pub(super) fn run(args: ServeArgs) -> Outcome {
         };
         tokio::select! {
             () = stopping => {}
-            again = stop_signal() => {
-                again?;
+            _ = signals.next() => {
                 tracing::warn!("a second signal: stopping at once");
             }
         }
@@ -92,11 +93,24 @@ pub(super) enum Signal {
     Terminate,
 }
 
-pub(super) async fn stop_signal() -> std::io::Result<Signal> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(tokio::select! {
-        _ = interrupt.recv() => Signal::Interrupt,
-        _ = terminate.recv() => Signal::Terminate,
-    })
+/// The signals that ask the program to stop. None is lost once this is made.
+pub(super) struct StopSignals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Takes them over, on a runtime.
+    pub(super) fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
 }

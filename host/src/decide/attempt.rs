@@ -12,7 +12,7 @@ use super::{BoundArm, DeploymentSnapshot};
 use crate::clock::{Budget, Stopwatch};
 use crate::models::{Model, ModelSet, ScoreError};
 use crate::registry::{BRIEF, HELD};
-use crate::sandbox::{Ran, Run, Scored, Scorer};
+use crate::sandbox::{Granted, Ran, Run, Scored, Scorer};
 
 /// Answers a strategy's own model calls from the loaded models.
 pub(super) struct CallScorer {
@@ -225,7 +225,11 @@ fn run(
     let fair = point.mul_f64(FAIR_SHARE).min(Duration::from_millis(arm.limits.wall_ms));
     let left = budget.left();
     let had_time = left >= fair;
-    let granted = if is_listener { (Budget::new(left.min(HELD)), Some(BRIEF)) } else { (budget, None) };
+    let granted = if is_listener {
+        Granted { budget: Budget::new(left.min(HELD)), cpu: Some(BRIEF), takes_turns: false }
+    } else {
+        Granted { budget, cpu: None, takes_turns: true }
+    };
     let ran = arm.plugin.linked.run_within(run, arm.plugin.manifest(), arm.limits, granted, scorer);
     let is_late = matches!(ran.outcome, Outcome::Failure { kind: FailureKind::Deadline, .. });
     if is_listener && is_late {

@@ -9,11 +9,13 @@ use wasmtime::Engine;
 
 use super::bindings::StrategyPre;
 use super::state::State;
+use super::turns::Turns;
 
 /// Compiled code, linked to what it imports.
 pub(super) struct LinkedCode {
     pub engine: Engine,
     pub pre: StrategyPre<State>,
+    pub turns: Arc<Turns>,
 }
 
 /// The code of all versions in memory, by what it was compiled from.

@@ -14,6 +14,7 @@ use super::cache::Cache;
 use super::code::SharedCode;
 use super::functions::FunctionCache;
 use super::state::POOLED_TABLE;
+use super::turns::Turns;
 
 /// The stack of a thread on which guests run: [`WASM_STACK_BYTES`] are theirs, and the rest the host's own
 /// frames and ONNX Runtime's.
@@ -61,6 +62,7 @@ pub struct Engines {
     settings: Settings,
     cache: Option<Cache>,
     in_memory: SharedCode,
+    turns: Arc<Turns>,
     functions: Arc<FunctionCache>,
     niceness: i32,
 }
@@ -94,6 +96,7 @@ impl Engines {
             settings,
             cache: None,
             in_memory: SharedCode::default(),
+            turns: Arc::new(Turns::on_half_of_the_processors()),
             functions: Arc::default(),
             niceness: 0,
         })
@@ -141,6 +144,11 @@ impl Engines {
     /// The code of the versions that are in memory.
     pub(super) fn in_memory(&self) -> &SharedCode {
         &self.in_memory
+    }
+
+    /// The turns of runs that take long.
+    pub(super) fn turns(&self) -> Arc<Turns> {
+        Arc::clone(&self.turns)
     }
 
     /// A component's code: what was compiled before, or compiled now.

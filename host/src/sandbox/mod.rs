@@ -8,6 +8,7 @@ mod code;
 mod engine;
 mod functions;
 mod state;
+mod turns;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use bindings::StrategyPre;
 use bindings::serin::decision::types;
 use code::LinkedCode;
 use state::{State, from_guest, on_tick, to_guest};
+use turns::Part;
 
 use crate::clock::Budget;
 
@@ -122,6 +124,17 @@ pub struct Ran {
     pub memory_bytes: u64,
 }
 
+/// What a run is granted of the processors.
+#[derive(Debug, Clone, Copy)]
+pub struct Granted {
+    /// Its wall time.
+    pub budget: Budget,
+    /// Its CPU time, if that is bounded: wall time says little of a run on a busy machine.
+    pub cpu: Option<Duration>,
+    /// Whether it takes turns with others once it takes long.
+    pub takes_turns: bool,
+}
+
 impl Linked {
     /// Compiles a component and links it to the imports that it may have. Versions with the same code share it.
     ///
@@ -144,21 +157,25 @@ impl Linked {
         budget: Budget,
         scorer: Option<Box<dyn Scorer>>,
     ) -> Ran {
-        self.run_within(run, manifest, limits, (budget, None), scorer)
+        let granted = Granted { budget, cpu: None, takes_turns: false };
+        self.run_within(run, manifest, limits, granted, scorer)
     }
 
-    /// As [`Self::run`], and given up after so much CPU time: wall time says little of a run on a busy machine.
+    /// As [`Self::run`], as a host that serves grants it.
     pub fn run_within(
         &self,
         run: &Run<'_>,
         manifest: &Manifest,
         limits: Limits,
-        (budget, cpu): (Budget, Option<Duration>),
+        granted: Granted,
         scorer: Option<Box<dyn Scorer>>,
     ) -> Ran {
         let started = Instant::now();
-        let mut state = State::new(limits, budget, Arc::clone(&self.callable), scorer);
-        state.limit_cpu(cpu);
+        let mut state = State::new(limits, granted.budget, Arc::clone(&self.callable), scorer);
+        state.limit_cpu(granted.cpu);
+        if granted.takes_turns {
+            state.take_turns(Part::new(Arc::clone(&self.code.turns)));
+        }
         let mut store = Store::new(&self.code.engine, state);
         let called = self.call(&mut store, run, limits);
         let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
@@ -229,7 +246,7 @@ fn link(engines: &Engines, size: Size, component: &[u8]) -> Result<LinkedCode, L
         .map_err(|e| LinkError::Engine(format!("{e:#}")))?;
     let pre =
         linker.instantiate_pre(&compiled).and_then(StrategyPre::new).map_err(|e| LinkError::WrongWorld(message(&e)))?;
-    Ok(LinkedCode { engine: engine.clone(), pre })
+    Ok(LinkedCode { engine: engine.clone(), pre, turns: engines.turns() })
 }
 
 /// What the engine says of a component, which may quote its names.

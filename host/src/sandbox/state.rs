@@ -12,6 +12,7 @@ use serin_core::value::Value;
 use wasmtime::{ResourceLimiter, Result, StoreContextMut, Trap, UpdateDeadline};
 
 use super::bindings::serin::decision::{log, models, types};
+use super::turns::Part;
 use crate::clock::{Budget, Stopwatch, thread_cpu};
 
 /// Who answers calls of the `models` import.
@@ -71,6 +72,8 @@ pub struct State {
     wall: Budget,
     /// The run's CPU time, if that is bounded.
     cpu: Option<CpuLimit>,
+    /// Its turns, if it takes any.
+    turns: Option<Part>,
     callable: Arc<[ModelId]>,
     scorer: Option<Box<dyn Scorer>>,
     calls: u64,
@@ -98,6 +101,7 @@ impl State {
             table_elements: 0,
             wall,
             cpu: None,
+            turns: None,
             callable,
             scorer,
             calls: 0,
@@ -181,6 +185,11 @@ impl State {
         self.cpu = most.map(|most| CpuLimit { most, from: None, is_reached: false });
     }
 
+    /// Makes it take turns with other runs, once it takes long.
+    pub(super) fn take_turns(&mut self, part: Part) {
+        self.turns = Some(part);
+    }
+
     /// Whether that bound was reached.
     pub(super) fn has_reached_cpu(&self) -> bool {
         self.cpu.as_ref().is_some_and(|cpu| cpu.is_reached)
@@ -188,9 +197,12 @@ impl State {
 }
 
 /// Ends a run whose time is over, at each tick of the epochs. The clock decides and not the number
-/// of ticks: on a busy machine they come late. A run that goes on could give way to others here.
+/// of ticks: on a busy machine they come late. One that goes on waits here for its turn.
 pub(super) fn on_tick(mut store: StoreContextMut<'_, State>) -> Result<UpdateDeadline> {
     let state = store.data_mut();
+    if let Some(turns) = &mut state.turns {
+        turns.tick(&state.wall);
+    }
     let is_over = state.cpu.as_mut().is_some_and(CpuLimit::reached) || state.wall.left().is_zero();
     Ok(if is_over { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
 }

@@ -82,8 +82,13 @@ pub(super) fn run(args: &DemoArgs) -> Outcome {
         host.stop()?;
         return Ok(true);
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = {
+        let _entered = runtime.enter();
+        serve::StopSignals::new()?
+    };
     demo.invite();
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve::stop_signal())?;
+    runtime.block_on(signals.next());
     // Ctrl-C reaches the host as well; where only this program was told, it passes it on.
     host.stop()?;
     Ok(true)
