@@ -232,7 +232,9 @@ fn a_golden_file_is_written_that_the_host_accepts() {
     // Nothing is overwritten unasked.
     says(&written(&deployment, "default-risk", "rows.csv", &["--inputs", &inputs]), &["is there already; --force"]);
     let again = ["--inputs", &inputs, "--force", "--count", "2", "--as", "risk@2.0.0", "--column", "0"];
-    assert_eq!(written(&deployment, "default-risk", "rows.csv", &again).code, Some(0));
+    deployment.write("models/default-risk.golden.json.minisig", "of the file as it was");
+    let forced = written(&deployment, "default-risk", "rows.csv", &again);
+    assert!(forced.code == Some(0) && forced.stderr.contains("sign it again"), "{}", forced.stderr);
     let golden: Value = serde_json::from_str(&deployment.read("models/default-risk.golden.json")).expect("JSON");
     assert_eq!((&golden["model"], &golden["version"]), (&json!("risk"), &json!("2.0.0")));
     assert_eq!((golden["rows"].as_array().map(Vec::len), &golden["output"]["column"]), (Some(2), &json!(0)));

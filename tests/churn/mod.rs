@@ -14,7 +14,7 @@ use world::World;
 use crate::support::seeds::{play_asked_for, say_how_to_repeat};
 
 /// Steps of one seed.
-const STEPS: usize = 50;
+const STEPS: usize = 200;
 
 /// Plays one seed; on a failure says what led to it, and how to play it again.
 fn play(seed: u64) {

@@ -6,9 +6,11 @@
 use indexmap::IndexMap;
 use serin_core::case::Case;
 use serin_core::experiment::Experiment;
+use serin_core::expression::{Predicate, Reference, Schema, Scope};
 use serin_core::manifest::Manifest;
 use serin_core::record::Record;
 use serin_core::record::binary::{self, Words};
+use serin_core::value::{Value, ValueType};
 
 /// Messages are logged and answered, so each has an end.
 pub fn is_short(message: &str) {
@@ -84,5 +86,57 @@ pub fn record(input: &[u8]) {
             let again = Record::decode(&written, &words).expect("what is written can be read");
             assert_eq!(binary::encode(&again, &words).expect("encodes"), written);
         }
+    }
+}
+
+/// A condition of an experiment or of a decision point.
+pub fn expression(input: &[u8]) {
+    let Some(text) = text(input) else { return };
+    match Predicate::compile(text, &Declared) {
+        Err(error) => is_short(&error.to_string()),
+        Ok(predicate) => assert_eq!(predicate.evaluate(&Declared), predicate.evaluate(&Declared)),
+    }
+}
+
+/// What an expression may refer to, with a value for each type.
+struct Declared;
+
+impl Schema for Declared {
+    fn type_of(&self, reference: &Reference) -> Option<ValueType> {
+        match reference {
+            Reference::Entity(kind) => (kind == "borrower").then_some(ValueType::Text),
+            Reference::Context(name) => match name.as_str() {
+                "days_past_due" => Some(ValueType::Integer),
+                "channel" | "stage" => Some(ValueType::Text),
+                _ => None,
+            },
+            Reference::Feature(view, name) => match (view.as_str(), name.as_str()) {
+                ("servicing", "cease_contact") => Some(ValueType::Boolean),
+                ("servicing", "balance_due") => Some(ValueType::Number),
+                ("borrower-profile", "state") => Some(ValueType::Text),
+                _ => None,
+            },
+        }
+    }
+
+    fn declared(&self) -> String {
+        "context.days_past_due, context.channel, context.stage, features.servicing.cease_contact".to_owned()
+    }
+}
+
+impl Scope for Declared {
+    fn value(&self, reference: &Reference) -> &Value {
+        static TEXT: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::Text("a text".to_owned()));
+        match self.type_of(reference) {
+            Some(ValueType::Boolean) => &Value::Boolean(true),
+            Some(ValueType::Integer) => &Value::Integer(i64::MIN),
+            Some(ValueType::Number) => &Value::Number(-0.5),
+            Some(ValueType::Text) => &TEXT,
+            None => &Value::Missing,
+        }
+    }
+
+    fn is_there(&self, reference: &Reference) -> Option<bool> {
+        Some(self.type_of(reference).is_some())
     }
 }

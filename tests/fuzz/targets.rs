@@ -5,12 +5,7 @@ mod features;
 mod ledger;
 mod requests;
 
-use serin::config::Config;
-use serin::deployment::PointSchema;
-use serin_core::expression::{Predicate, Reference, Schema as _, Scope};
-use serin_core::value::{Value, ValueType};
-
-use super::readers::{case, experiment, is_short, manifest, record, text};
+use super::readers::{case, experiment, expression, is_short, manifest, record};
 use crate::support::{misbehave, outreach_rules, root, wat};
 pub use features::{CSV, PARQUET};
 pub use ledger::PACKED;
@@ -91,39 +86,4 @@ fn files(kind: &str) -> Vec<Vec<u8>> {
         Err(_) => vec![path.clone()],
     };
     folders.iter().flat_map(inside).filter_map(|path| std::fs::read(path).ok()).collect()
-}
-
-/// Values by the types of their names.
-struct Values<'s>(PointSchema<'s>);
-
-impl Scope for Values<'_> {
-    fn value(&self, reference: &Reference) -> &Value {
-        static TEXT: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::Text("a text".to_owned()));
-        match self.0.type_of(reference) {
-            Some(ValueType::Boolean) => &Value::Boolean(true),
-            Some(ValueType::Integer) => &Value::Integer(i64::MIN),
-            Some(ValueType::Number) => &Value::Number(-0.5),
-            Some(ValueType::Text) => &TEXT,
-            None => &Value::Missing,
-        }
-    }
-
-    fn is_there(&self, reference: &Reference) -> Option<bool> {
-        Some(self.0.type_of(reference).is_some())
-    }
-}
-
-fn expression(input: &[u8]) {
-    static DEMO: std::sync::LazyLock<Config> =
-        std::sync::LazyLock::new(|| Config::load(&root().join("host/demo/serin.toml")).expect("valid"));
-    let Some(text) = text(input) else { return };
-    let point = &DEMO.points["collections-outreach"];
-    let schema = || PointSchema { context: &point.context, entities: &point.entities, views: &DEMO.views };
-    match Predicate::compile(text, &schema()) {
-        Err(error) => is_short(&error.to_string()),
-        Ok(predicate) => {
-            let values = Values(schema());
-            assert_eq!(predicate.evaluate(&values), predicate.evaluate(&values));
-        }
-    }
 }

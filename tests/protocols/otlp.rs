@@ -221,6 +221,27 @@ fn a_refused_request_is_a_span_with_its_problem_and_one_without_a_record_says_so
 }
 
 #[test]
+fn an_answer_that_a_key_had_before_is_a_span_of_its_own() {
+    let collector = Collector::start();
+    let url = collector.url.clone();
+    let deployment = collections();
+    let host = Host::start_in(&deployment, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &url)]).ready();
+    let post = |parent: &str| {
+        let headers = [("idempotency-key", "k-1"), ("traceparent", parent)];
+        host.public.post_text("/v1/decisions", &request("b-1").to_string(), &headers).expect("answers").json()
+    };
+    let again = SAMPLED.replace("4736", "4738");
+    assert_eq!(post(SAMPLED)["decision_id"], post(&again)["decision_id"]);
+    assert_eq!(host.stop(), Some(0));
+    let got = collector.ended();
+    let [first, repeated] = &requests(&got)[..] else { panic!("{got:?}") };
+    assert!(first["attributes"].get("serin.decision_id").is_some(), "{first}");
+    assert_eq!(repeated["trace_id"], again[3..35]);
+    assert_eq!((&repeated["attributes"]["serin.recorded"], &repeated["events"]), (&json!(false), &json!([])));
+    assert_eq!(repeated["status"], "STATUS_CODE_UNSET");
+}
+
+#[test]
 fn without_a_collector_nothing_is_made_up_and_with_a_sampler_less_is_sent() {
     let deployment = collections();
     let host = Host::start(&deployment).ready();

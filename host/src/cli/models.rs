@@ -10,6 +10,7 @@ use super::rows::{Rows, Source};
 use super::{Outcome, progress};
 use crate::files;
 use crate::models::{Drafted, Model, ModelFiles, Outline, Runtime, Trial, Wish, golden_path};
+use crate::signatures;
 
 /// The version of a model whose file's name does not say it.
 const FIRST_VERSION: &str = "1.0.0";
@@ -83,6 +84,11 @@ fn golden(args: GoldenArgs) -> Outcome {
     let read = ModelFiles { path: args.model.clone(), onnx, golden: text.clone().into_bytes() };
     Model::load(&runtime, id.clone(), &read, Trial::Whole)?;
     write(&target, &text)?;
+    let signature = signatures::path_of(&target);
+    if signature.exists() {
+        let (signature, model) = (files::shown(&signature), files::shown(&args.model));
+        eprintln!("note: {signature} is of the file as it was; sign it again: serin plugin sign {model} --key KEY");
+    }
     if left_out > 0 {
         eprintln!("note: {left_out} rows with an empty value were left out: the host scores only rows without one");
     }

@@ -446,6 +446,6 @@ pub(super) fn stored(status: u16, body: Bytes) -> Response {
     if status.is_client_error() {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     }
-    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    response.headers_mut().insert(trace::REPLAYED, HeaderValue::from_static("true"));
     response
 }

@@ -61,6 +61,9 @@ const TRACED: [(&str, &str); 4] = [
     ("/ofrep/v1/evaluate/flags/{key}", "POST /ofrep/v1/evaluate/flags/{key}"),
 ];
 
+/// The header of an answer that is the one which an idempotency key had before.
+pub const REPLAYED: &str = "idempotent-replayed";
+
 /// The trace of a request for decisions, begun before anything of it is checked: an extension of the request, so that
 /// whoever refuses it, the trace is the same.
 #[derive(Debug, Clone, Copy)]
@@ -83,16 +86,21 @@ impl BegunTrace {
         Some(Self { context, operation, arrived: Instant::now() })
     }
 
-    /// Sends the span of a request that was refused. What was decided sends its own.
+    /// Sends the span of a request that was refused, or answered as it was before. What was decided sends its own.
     pub fn end(self, traces: &Traces, answer: &Response) {
         let status = answer.status();
         let is_refusal = status.is_client_error() || status.is_server_error();
-        if !is_refusal || !self.context.is_sampled {
+        let is_repeated = answer.headers().contains_key(REPLAYED);
+        if !(is_refusal || is_repeated) || !self.context.is_sampled {
             return;
         }
         let reason = answer.extensions().get::<ProblemType>().map(|ProblemType(reason)| reason.clone());
         let reason = reason.unwrap_or_else(|| status.as_str().to_owned());
-        traces.send(refused(self.context, self.operation, (status.as_u16(), reason), self.arrived.elapsed()));
+        let mut ended = refused(self.context, self.operation, (status.as_u16(), reason), self.arrived.elapsed());
+        if !is_refusal {
+            ended.refused = None;
+        }
+        traces.send(ended);
     }
 }
 
