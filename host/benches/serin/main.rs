@@ -2,8 +2,8 @@
 //! measured in the same run. Prints one table, and writes it as JSON beside the build.
 //!
 //! `SERIN_BENCH_SECONDS` shortens the run: how long the open loop lasts, 60 by default.
-//! `SERIN_BENCH_ONLY` is `decisions`, `http`, `neighbours`, `versions`, `flags`, `doors`, `languages` or `looks` where a
-//! part of it will do; `http` is the first half of `decisions`.
+//! `SERIN_BENCH_ONLY` is `decisions`, `http`, `neighbours`, `versions`, `flags`, `doors`, `consoles`, `languages` or `looks`
+//! where a part of it will do; `http` is the first half of `decisions`.
 
 // A measurement is told in one function, however long it is.
 #![allow(clippy::too_many_lines)]
@@ -11,6 +11,7 @@
 mod bare_http;
 mod client;
 mod commits;
+mod consoles;
 mod cpu;
 mod doors;
 mod experiments;
@@ -70,6 +71,8 @@ fn run() -> Result<(), Failure> {
             flags::measure(lasts, &mut table)?;
             progress("tokens and TLS");
             doors::measure(lasts, &mut table)?;
+            progress("consoles");
+            consoles::measure(lasts, &mut table)?;
             in_languages(&folders, bodies, lasts, &mut table)?;
             progress("looks at a hundred experiments");
             looks::measure(&mut table)?;
@@ -78,11 +81,12 @@ fn run() -> Result<(), Failure> {
         Ok("neighbours") => neighbours::measure(lasts, &mut table)?,
         Ok("versions") => versions::measure(lasts, &mut table)?,
         Ok("doors") => doors::measure(lasts, &mut table)?,
+        Ok("consoles") => consoles::measure(lasts, &mut table)?,
         Ok("flags") => flags::measure(lasts, &mut table)?,
         Ok("languages") => in_languages(&folders, World::open(&folders)?.bodies(), lasts, &mut table)?,
         Ok("looks") => looks::measure(&mut table)?,
         Ok(other) => {
-            let valid = "decisions, http, neighbours, versions, flags, doors, languages, looks";
+            let valid = "decisions, http, neighbours, versions, flags, doors, consoles, languages, looks";
             return Err(format!("SERIN_BENCH_ONLY={other}; valid: {valid}").into());
         }
     }

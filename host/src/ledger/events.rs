@@ -1,6 +1,7 @@
 //! Outcomes, reversals and exposures. Each has an id of its own, so sending it twice is harmless. An exposure has none in
 //! plain JSON; its decision stands in for it, since it counts once for that whatever its id.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -140,14 +141,17 @@ impl Arrival {
     }
 }
 
-pub(super) fn store_event(
+/// The kinds and names of outcomes that were noted as received together: once for all of them is enough.
+pub(super) type NotedNames<'e> = HashSet<(&'e str, &'e str)>;
+
+pub(super) fn store_event<'e>(
     db: &Connection,
-    positions: &mut Positions,
-    event: &Event,
+    (positions, noted): (&mut Positions, &mut NotedNames<'e>),
+    event: &'e Event,
     arrival: &Arrival,
 ) -> Result<EventResult, rusqlite::Error> {
     match event {
-        Event::Outcome(outcome) => store_outcome(db, positions, outcome, arrival),
+        Event::Outcome(outcome) => store_outcome(db, (positions, noted), outcome, arrival),
         Event::Reversal(reversal) => store_reversal(db, positions, reversal, arrival),
         Event::Watermark(watermark) => {
             let is_new = store_watermark(db, watermark, arrival.now_ms, arrival.identity.as_deref())?;
@@ -284,10 +288,10 @@ fn store_reversal(
     Ok(if known.as_ref() == Some(reverses) { EventResult::Duplicate } else { EventResult::Conflict })
 }
 
-fn store_outcome(
+fn store_outcome<'e>(
     db: &Connection,
-    positions: &mut Positions,
-    outcome: &OutcomeInput,
+    (positions, noted): (&mut Positions, &mut NotedNames<'e>),
+    outcome: &'e OutcomeInput,
     arrival: &Arrival,
 ) -> Result<EventResult, rusqlite::Error> {
     let (decision_id, kind, entity) = outcome.subject.columns();
@@ -323,8 +327,9 @@ fn store_outcome(
         ])?;
     positions.outcomes += written as i64;
     if written == 1 {
-        if time.is_known {
-            store_name(db, kind.unwrap_or_default(), &outcome.name, arrival.now_ms)?;
+        let of = (kind.unwrap_or_default(), &*outcome.name);
+        if time.is_known && noted.insert(of) {
+            store_name(db, of.0, of.1, arrival.now_ms)?;
         }
         return Ok(time.stored());
     }

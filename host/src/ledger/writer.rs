@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::approvals::store_approval;
 use super::audit::store_entry;
 use super::checkpoint;
-use super::events::{Arrival, Event, EventResult, store_event};
+use super::events::{Arrival, Event, EventResult, NotedNames, store_event};
 use super::expiry::{Expiry, Retention, expire};
 use super::final_reports::store_final_report;
 use super::history::store_point;
@@ -240,9 +240,11 @@ fn apply(transaction: &Connection, state: &mut State<'_>, job: &Job) -> Result<A
             store_commit(transaction, written, positions, commit)?;
             Ok(Applied::Commit)
         }
-        Job::Events(events, arrival, _) => Ok(Applied::Events(
-            events.iter().map(|event| store_event(transaction, positions, event, arrival)).collect::<Result<_, _>>()?,
-        )),
+        Job::Events(events, arrival, _) => {
+            let mut noted = NotedNames::default();
+            let store = |event| store_event(transaction, (positions, &mut noted), event, arrival);
+            Ok(Applied::Events(events.iter().map(store).collect::<Result<_, _>>()?))
+        }
         Job::Expire(retention, _) => {
             // Its rows may be the newest.
             positions.store(transaction)?;

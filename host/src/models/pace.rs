@@ -10,8 +10,11 @@ use std::time::Duration;
 const QUICK_US: f64 = 1_000.0;
 /// Up to this time it is made on a thread of the listener.
 const BRIEF_US: f64 = 100.0;
-/// A run that takes longer than this, and ten times as long as expected, is slow.
+/// A run that takes longer than this of a processor, and ten times as long as expected, is slow.
 const SLOW_US: f64 = 10_000.0;
+/// One that has been under way for longer than this is taken for slow before it ends: others may have kept the
+/// processors from it for a while, but hardly for so long.
+const STUCK_US: f64 = 100_000.0;
 /// Quick runs in a row after which a model that was slow is trusted again.
 const PROBATION: u32 = 1_000;
 
@@ -25,8 +28,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// After this time a run is slow, as few as it was expected to take.
-    pub const SLOW: Duration = Duration::from_micros(SLOW_US as u64 + 1);
+    /// For how long a run may hold a thread of the listener: twice what is slow, since it can be kept from running.
+    pub const HELD: Duration = Duration::from_micros(2 * SLOW_US as u64);
+    /// From this wall time on it matters how much of it was CPU time.
+    pub const QUICK: Duration = Duration::from_micros(QUICK_US as u64);
 
     /// Sets what was measured at loading: microseconds for one row, and for each more. The first
     /// measurement counts.
@@ -55,21 +60,20 @@ impl Pace {
         !self.is_quick(1)
     }
 
-    /// Notes how long a run has taken so far; whether it is slow already.
-    pub fn note_so_far(&self, rows: usize, us: u64) -> bool {
-        let is_slow = us as f64 > SLOW_US.max(10.0 * self.expected_us(rows));
-        if is_slow {
+    /// Notes for how many microseconds a run has been under way.
+    pub fn note_so_far(&self, rows: usize, us: u64) {
+        if us as f64 > STUCK_US.max(10.0 * self.expected_us(rows)) {
             self.probation.store(PROBATION, Ordering::Relaxed);
         }
-        is_slow
     }
 
-    /// Notes how long a run took.
+    /// Notes how much CPU time a run took, in microseconds.
     pub fn note(&self, rows: usize, took_us: u64) {
-        if self.note_so_far(rows, took_us) {
+        let (took, expected) = (took_us as f64, self.expected_us(rows));
+        if took > SLOW_US.max(10.0 * expected) {
+            self.probation.store(PROBATION, Ordering::Relaxed);
             return;
         }
-        let (took, expected) = (took_us as f64, self.expected_us(rows));
         let left = self.probation.load(Ordering::Relaxed);
         if left > 0 {
             let left = if took <= QUICK_US.max(expected) { left - 1 } else { PROBATION };
@@ -112,5 +116,9 @@ mod tests {
         assert!(!pace.is_slow());
         pace.note(10_000, 60_000);
         assert!(!pace.is_slow(), "many rows take long");
+        pace.note_so_far(1, 50_000);
+        assert!(!pace.is_slow(), "others may have kept the processors from it");
+        pace.note_so_far(1, 110_000);
+        assert!(pace.is_slow(), "not for so long");
     }
 }

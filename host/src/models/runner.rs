@@ -111,8 +111,7 @@ impl Runner {
         if !self.breaker.admits(left, || self.now_ms()) {
             return Some(Err(ScoreError::BreakerOpen));
         }
-        // One that takes this long is on probation, and no run of this model is made here then.
-        let bound = left.min(Pace::SLOW);
+        let bound = left.min(Pace::HELD);
         let answer = self.run_here(lease, flat, rows, Budget::new(bound));
         match &answer {
             Err(ScoreError::Timeout) if bound < left => return None,

@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::onnx::{Session, Stop};
 use super::pace::Pace;
-use crate::clock::Budget;
+use crate::clock::{Budget, thread_cpu};
 
 /// Sessions of one model take up about this many bytes together, going by the size of its file.
 /// Each has the weights to itself.
@@ -41,6 +41,8 @@ struct UnderWay {
     /// Until when it may take; none where who asked looks after it.
     until: Option<Budget>,
     began: Budget,
+    /// The CPU time of its thread when it began.
+    cpu: Duration,
     is_stopped: bool,
 }
 
@@ -65,7 +67,7 @@ impl RunGuard {
     pub fn look(&self) -> bool {
         let mut current = self.current.lock();
         let Some(under_way) = &mut current.under_way else { return false };
-        // A run that is slow is known as such before it ends.
+        // A run that is stuck is known as such before it ends.
         self.pace.note_so_far(under_way.rows, under_way.began.spent_us());
         if !under_way.is_stopped && under_way.until.is_some_and(|until| until.left().is_zero()) {
             under_way.is_stopped = true;
@@ -78,16 +80,20 @@ impl RunGuard {
         let mut current = self.current.lock();
         current.run += 1;
         self.under_way.inc();
-        current.under_way = Some(UnderWay { rows, until, began: Budget::new(Duration::ZERO), is_stopped: false });
+        let (began, cpu) = (Budget::new(Duration::ZERO), thread_cpu());
+        current.under_way = Some(UnderWay { rows, until, began, cpu, is_stopped: false });
         current.run
     }
 
-    /// Notes that the run has ended; whether it was ended early.
+    /// Notes that the run has ended, on the thread that made it; whether it was ended early.
     fn finish(&self) -> bool {
         let ended = self.current.lock().under_way.take();
         let Some(ended) = ended else { return false };
         self.under_way.dec();
-        self.pace.note(ended.rows, ended.began.spent_us());
+        let wall = Duration::from_micros(ended.began.spent_us());
+        // On a busy machine the rest is time in which others had the processors.
+        let took = if wall > Pace::QUICK { wall.min(thread_cpu().saturating_sub(ended.cpu)) } else { wall };
+        self.pace.note(ended.rows, took.as_micros() as u64);
         if ended.is_stopped {
             self.stop.clear();
         }
