@@ -1,20 +1,24 @@
 // Stands between componentize-js and wizer, which runs the module's start and keeps its memory.
 // Takes out of that memory what differs from build to build: the temporary folders' names, random
-// numbers and the clock. Arguments: the real wizer, the folder with strategy.js, wizer's own.
+// numbers and the clock, and makes the script cheaper (bindings.js). Arguments: the real wizer, the folder with
+// strategy.js, wizer's own.
 
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { prepared } from "./bindings.js";
 
 const [wizer, stage, ...given] = process.argv.slice(2);
 const module = given.at(-1);
 
 // The engine's script lies in a folder with a random name; in the module's eyes it is /engine.
 const folder = given.find((argument) => argument.startsWith("--dir=")).slice("--dir=".length);
+const script = join(folder, "initializer.js");
 const others = given.filter((argument) => !/^--(map)?dir=/.test(argument));
 const args = [`--mapdir=/engine::${folder}`, `--mapdir=/::${stage}`, ...others];
 const input = "--initializer-script-path /engine/initializer.js --strip-path-prefix /strategy/ strategy.js";
 
+writeFileSync(script, prepared(readFileSync(script, "utf8")));
 try {
   writeFileSync(module, repeatable(readFileSync(module)));
 } catch (error) {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import { prepared } from "../src/bindings.js";
 import { customSection } from "../src/build.js";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
@@ -41,6 +42,16 @@ function refuses(run, ...expected) {
   for (const text of expected) assert.match(run.stderr, text);
   assert.doesNotMatch(run.stderr, /node:internal/);
 }
+
+test("bindings of another version stay as they are", () => {
+  const known =
+    "const dataView = 1;\nconst TEXT_DECODER_UTF8 = 2;\nfunction _utf8AllocateAndEncode() {}\nfunction toInt64() {}\nconst _debugLog = 3;\n" +
+    "async function export_decide(a) {\n  return await decide(a);\n}\n";
+  assert.match(prepared(known), /^function export_decide\(a\) \{\n {2}return decide\(a\);/m);
+  for (const other of [known.replace("toInt64", "toInt32"), known.replace("await decide", "await (0, decide)"), known + known, ""]) {
+    assert.equal(prepared(other), other);
+  }
+});
 
 test("tsc accepts the probe, and refuses what is not declared", () => {
   assert.equal(cli(["check", project()]).stderr, "");
