@@ -177,7 +177,7 @@ fn extism_file() -> Result<PathBuf, Failure> {
 }
 
 fn compiled() -> Result<extism::CompiledPlugin, Failure> {
-    let manifest = extism::Manifest::new([extism::Wasm::file(extism_file()?)]);
+    let manifest = extism::Manifest::new([extism::Wasm::data(std::fs::read(extism_file()?)?)]);
     Ok(extism::CompiledPlugin::new(extism::PluginBuilder::new(manifest))?)
 }
 

@@ -16,6 +16,7 @@ mod client;
 #[path = "../../serin/cpu.rs"]
 mod cpu;
 #[path = "../../serin/measure.rs"]
+#[allow(dead_code)]
 mod measure;
 #[path = "../../serin/process.rs"]
 #[allow(dead_code)]
