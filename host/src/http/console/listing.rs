@@ -275,6 +275,8 @@ pub fn parts(service: &Service, ledger: &LedgerReader, query: &Query, caller: &C
     let from = query.page.saturating_mul(PAGE).min(total);
     let shown = &found[from..total.min(from + PAGE)];
     for ended in shown.iter().filter(|experiment| experiment.status.state.is_ended()) {
+        // The host's last look is none at its end.
+        known.remove(&*ended.id);
         let summary = at_its_end(ledger, &ended.id)?;
         known.extend(summary.map(|summary| (Name::from(ended.id.as_str()), summary)));
     }
