@@ -54,7 +54,9 @@ export const sticksOut = (page) =>
 /** What is cut off inside a page: tables that scroll, and scales whose labels are too small to be read. */
 export const isCut = (page) =>
   page.evaluate(() => {
-    const tables = [...document.querySelectorAll(".wide")].filter((one) => one.scrollWidth > one.clientWidth + 1);
+    // What is folded has no text.
+    const shown = [...document.querySelectorAll(".wide")].filter((one) => one.innerText.trim());
+    const tables = shown.filter((one) => one.scrollWidth > one.clientWidth + 1);
     const labels = [...document.querySelectorAll("svg.scale text")].filter((one) => {
       const { height, right } = one.getBoundingClientRect();
       return right > 0 && height > 0 && height < 9;
