@@ -4,11 +4,13 @@ mod archive;
 mod browser;
 mod commands;
 mod escaping;
+mod links;
 mod live;
 mod looks;
 mod masked;
 mod numbers;
 mod pages;
+mod said;
 mod scale;
 mod sessions;
 

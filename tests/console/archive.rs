@@ -23,7 +23,15 @@ fn is_found(host: &Host) {
     assert_eq!((&shown["state"], &shown["spec"]["owner"]), (&json!("aborted"), &json!("collections-science")));
     let all = host.admin.get("/v1/experiments").json();
     assert!(all["experiments"].as_array().expect("a list").iter().any(|known| known["id"] == "outreach-score"));
+    for said in ["It ended at step 1 of 2", "(its last)"] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert!(!page.contains("(now)") && !page.contains("of its slot"), "{page}");
     let report = host.admin.get(&format!("/v1{AT}/report")).json();
+    let listed = browser.page("/experiments?state=ended");
+    for said in [&format!("{}<br><span class=\"small\">", report["units"]["entered"]), "failures", "takes no units"] {
+        assert!(listed.contains(said), "{said}: {listed}");
+    }
     assert!(report["units"]["entered"].as_u64().is_some_and(|units| units > 5), "{report}");
     let refused = host.admin.post(&format!("/v1{AT}/resume"), &json!({ "reason": "again", "by": "ann" }));
     assert_eq!(refused.status, 409, "{}", refused.text);

@@ -24,7 +24,7 @@ fn a_command_says_what_it_will_do_asks_for_a_reason_and_is_recorded() {
 
     let without = browser.submit(&format!("{AT}/promote"), &[("by", "ann"), ("reason", " ")]);
     assert_eq!(without.status, 422, "{}", without.text);
-    assert!(without.text.contains("reason: 1 to 1024 bytes of text are needed"), "{}", without.text);
+    assert!(without.text.contains("reason: 1 to 1024 characters of text are needed"), "{}", without.text);
     let done = browser.submit(&format!("{AT}/promote"), &[("by", "ann"), ("reason", "looks <b>well</b>")]);
     assert_eq!((done.status, &*done.headers["location"]), (303, AT), "{}", done.text);
     let shown = host.admin.get("/v1/experiments/outreach-score").json();
@@ -36,8 +36,9 @@ fn a_command_says_what_it_will_do_asks_for_a_reason_and_is_recorded() {
     let page = browser.page(AT);
     assert!(page.contains("looks &lt;b&gt;well&lt;/b&gt;") && page.contains("<b>100 %</b> of its slot"), "{page}");
 
-    // In the words of the API.
-    let refused = browser.submit(&format!("{AT}/promote"), &[("by", "ann"), ("reason", "more")]);
+    // In the words of the API. There is no form for it any more, and one from elsewhere is refused.
+    let fields = form(&browser, "pause", "more");
+    let refused = browser.send(&format!("{AT}/promote"), &borrowed(&fields));
     let said = host.admin.post("/v1/experiments/outreach-score/promote", &json!({ "reason": "more", "by": "ann" }));
     let detail = said.json()["detail"].as_str().expect("a detail").to_owned();
     assert_eq!((refused.status, said.status), (409, 409));
@@ -50,6 +51,81 @@ fn a_command_says_what_it_will_do_asks_for_a_reason_and_is_recorded() {
     let concluded =
         browser.submit(&format!("{AT}/conclude"), &[("by", "ann"), ("reason", "done"), ("winner", "score")]);
     assert_eq!((concluded.status, state(&host)), (303, json!("concluded")), "{}", concluded.text);
+}
+
+/// The fields of a command's form, filled in by ann.
+fn form(browser: &Browser, command: &str, reason: &str) -> Vec<(&'static str, String)> {
+    let page = browser.page(&format!("{AT}/{command}"));
+    let hidden = ["form_key", "generation"].map(|name| (name, super::hidden(&page, name).expect("a field")));
+    hidden.into_iter().chain([("by", "ann".to_owned()), ("reason", reason.to_owned())]).collect()
+}
+
+fn borrowed<'f>(fields: &'f [(&'static str, String)]) -> Vec<(&'f str, &'f str)> {
+    fields.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+/// A page that says why a command is not possible, and offers nothing to send.
+fn is_refused(page: &str, why: &str) {
+    assert!(page.contains("Not possible as it stands") && page.contains(why), "{why}: {page}");
+    assert!(!page.contains("class=\"command\"") && !page.contains("class=\"effect\""), "{page}");
+}
+
+#[test]
+fn what_is_not_possible_has_no_form_and_is_not_named() {
+    let deployment = watched();
+    let host = Host::start(&deployment).ready();
+    let browser = Browser::of(&host);
+    let page = |command: &str| browser.page(&format!("{AT}/{command}"));
+    assert!(page("promote").contains("once this step has lasted 1 day; a person"), "{}", page("promote"));
+    is_refused(&page("approve"), "nothing to approve: serin.toml has no [governance]");
+    is_refused(&page("amend"), "no edit of its file waits");
+    let body = json!({ "reason": "a look", "by": "ann" });
+    let send = |command: &str| host.admin.post(&format!("/v1{AT}/{command}"), &body);
+    assert_eq!(send("promote").status, 200);
+    is_refused(&page("promote"), "the ramp is at its last step, 2 of 2");
+    assert_eq!(send("pause").status, 200);
+    let next = "a person decides: resume, abort or conclude";
+    eventually("the page says it", BOUND, || browser.page(AT).contains(next).then_some(()));
+    let report = host.admin.get(&format!("/v1{AT}/report?format=text")).text;
+    assert!(report.contains(next), "{report}");
+    assert!(send("start").json()["detail"].as_str().is_some_and(|why| why.ends_with("resume, abort, conclude")));
+    let shown = browser.page(AT);
+    assert!(shown.contains("Paused, it still serves its arms to 100 % of its slot"), "{shown}");
+
+    // Without its file it can be ended, and not go on.
+    deployment.remove("experiments/outreach-score.toml");
+    eventually("that is seen", BOUND, || (state(&host) == "spec_missing").then_some(()));
+    is_refused(&page("resume"), "its file is gone, so it cannot resume: put the file back first");
+    let refused = send("resume");
+    assert!(refused.status == 409 && refused.text.contains("its file is gone"), "{}", refused.text);
+    for path in ["/", "/experiments", AT] {
+        eventually("one badge says it", BOUND, || browser.page(path).contains("<b>file gone</b>").then_some(()));
+        assert!(!browser.page(path).contains("file not applied"), "{path}");
+    }
+    assert!(page("abort").contains("class=\"command\""));
+    assert_eq!(send("abort").status, 200);
+}
+
+#[test]
+fn who_was_overtaken_is_told_by_whom_and_offered_nothing_that_is_not_possible() {
+    let deployment = watched();
+    let host = Host::start(&deployment).ready();
+    let (first, second) = (Browser::of(&host), Browser::of(&host));
+    let fields = form(&second, "pause", "me, too");
+    assert_eq!(first.submit(&format!("{AT}/pause"), &[("by", "zoe"), ("reason", "strange calls")]).status, 303);
+    let refused = second.send(&format!("{AT}/pause"), &borrowed(&fields));
+    assert_eq!(refused.status, 412);
+    is_refused(&refused.text, "the experiment is paused, and cannot pause");
+    for said in ["somebody was faster", "<b>pause</b> by <b>zoe</b>", "strange calls", "It is <b>paused</b> now"] {
+        assert!(refused.text.contains(said), "{said}: {}", refused.text);
+    }
+    assert!(!refused.text.contains("generation is"), "{}", refused.text);
+    let body = json!({ "reason": "go on", "by": "ann" }).to_string();
+    let api = host.admin.post_text(&format!("/v1{AT}/resume"), &body, &[("if-match", "\"1\"")]).expect("answers");
+    let detail = api.json()["detail"].as_str().expect("a detail").to_owned();
+    for said in ["pause by zoe at 20", "strange calls", "it is paused now", "its generation is 2, not 1"] {
+        assert!(api.status == 412 && detail.contains(said), "{said}: {detail}");
+    }
 }
 
 #[test]
@@ -110,7 +186,10 @@ fn an_approval_is_of_the_file_that_was_seen_and_by_whom_may() {
         "{page}"
     );
     assert_eq!(operator.get(&path).status, 403);
-    assert_eq!(operator.submit(&format!("{AT}/start"), &[("reason", "go")]).status, 409, "it lacks an approval");
+    let fields = form(&operator, "abort", "go");
+    is_refused(&operator.page(&format!("{AT}/start")), "it needs the agreement of more people: 0 of 1 approvals");
+    let refused = operator.send(&format!("{AT}/start"), &borrowed(&fields));
+    assert_eq!(refused.status, 409, "it lacks an approval: {}", refused.text);
 
     // The file is edited while it is read.
     let fields: Vec<(&str, String)> =

@@ -84,6 +84,18 @@ fn experiments_are_listed_by_what_they_need() {
             table.split("href=\"/experiments/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         (named == expected).then_some(())
     });
+    // The whole list has the same order, and those that have ended are its last.
+    let ordered = |expected: [&str; 5]| {
+        eventually("they are in order there, too", BOUND, || {
+            let page = browser.page("/experiments");
+            let named: Vec<&str> =
+                page.split("href=\"/experiments/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+            (named == expected).then_some(())
+        });
+    };
+    ordered(expected);
+    assert_eq!(host.admin.post("/v1/experiments/a-runs/abort", &body).status, 200);
+    ordered(["outreach-score", "z-waits", "b-runs", "a-stands", "a-runs"]);
 }
 
 #[test]

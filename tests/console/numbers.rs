@@ -28,6 +28,39 @@ fn a_versions_open_breaker_is_on_its_page_and_in_its_json() {
 }
 
 #[test]
+fn what_a_feature_view_lacks_and_who_uses_a_version_is_on_its_page_and_in_its_json() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    // Nothing is known of anybody: the manifests' defaults take the place of what is missing.
+    (0..8).for_each(|i| drop(host.decide(&super::outreach(&format!("b-{i}")))));
+    let view = host.admin.get("/v1/features").json()["views"]
+        .as_array()
+        .and_then(|views| views.iter().find(|view| view["name"] == "servicing").cloned())
+        .expect("the view");
+    assert_eq!((&view["decisions"], &view["decision_points"]), (&json!(8), &json!(["collections-outreach"])), "{view}");
+    assert_eq!((&view["defaulted"]["contacts_7d"], &view["stale"]), (&json!(1.0), &json!({})), "{view}");
+    assert_eq!(view["columns"]["contacts_7d"], "integer", "{view}");
+    let browser = Browser::of(&host);
+    let page = browser.page("/features");
+    assert!(page.contains("data-label=\"defaulted\">100 %<span class=\"small\"> "), "{page}");
+    assert!(page.contains("contacts_7d") && !page.contains("\"missing\""), "{page}");
+
+    let plugins = host.admin.get("/v1/plugins").json()["plugins"].clone();
+    let used_by = |name: &str| {
+        let plugin = plugins.as_array().expect("a list").iter().find(|plugin| plugin["name"] == name).expect(name);
+        plugin["used_by"].clone()
+    };
+    let rules = json!([
+        { "role": "pinned", "decision_point": "collections-outreach", "experiment": null, "arm": null },
+        { "role": "arm", "decision_point": "collections-outreach", "experiment": "outreach-score", "arm": "control" },
+    ]);
+    assert_eq!(used_by("outreach-rules"), rules);
+    assert_eq!(used_by("outreach-score")[0]["arm"], "score");
+    let page = browser.page("/plugins");
+    assert!(page.contains("pinned by <b>collections-outreach</b>") && page.contains("arm <b>score</b> of"), "{page}");
+}
+
+#[test]
 fn a_models_golden_rows_and_its_card_are_on_its_page_and_in_its_json() {
     let deployment = collections();
     let card = std::fs::read_to_string(root().join("host/demo/models/default-risk.md")).expect("the card");

@@ -82,6 +82,19 @@ fn the_overview_says_what_runs_and_what_the_json_api_says() {
         (page.contains("file not applied") && page.contains("plugin failed")).then_some(page)
     });
     assert!(page.contains("needs you") && page.contains("ownr"), "{page}");
+    // The heading counts what is listed, and the API has all of it.
+    let (matters, count) = eventually("the two say the same", BOUND, || {
+        let (page, matters) = (browser.page("/"), host.admin.get("/v1/attention").json()["matters"].clone());
+        let listed = page.split("class=\"matters\"").nth(1)?.split("</ul>").next()?.matches("<li>").count();
+        (matters.as_array()?.len() == listed).then_some((matters, listed))
+    });
+    let page = browser.page("/");
+    assert!(page.contains(&format!("needs you</b></span> {count}<span class=\"small\">, ")), "{count}: {page}");
+    let first = &matters[0];
+    assert_eq!(first["urgency"], "urgent", "{matters}");
+    for matter in matters.as_array().expect("a list") {
+        assert!(page.contains(matter["kind"].as_str().expect("a kind")), "{matter}");
+    }
     assert!(browser.page("/plugins").contains("broken-1.0.0.wasm"));
 }
 
@@ -90,14 +103,30 @@ fn an_experiment_that_is_gone_says_what_to_do() {
     let deployment = watched();
     let host = Host::start(&deployment).ready();
     let browser = Browser::of(&host);
-    for path in ["/experiments/nowhere", "/experiments/nowhere/pause", "/decisions/nowhere"] {
+    for (path, leads) in [
+        ("/experiments/nowhere", "search all experiments"),
+        ("/experiments/nowhere/pause", "search all experiments"),
+        ("/decisions/nowhere", "href=\"/decisions\""),
+    ] {
         let answer = browser.get(path);
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.headers["content-type"].starts_with("text/html"), "{path}");
-        assert!(answer.text.contains("search all experiments"), "{}", answer.text);
+        assert!(answer.text.contains(leads), "{}", answer.text);
     }
+    let decision = browser.get("/decisions/nowhere").text;
+    assert!(decision.contains("ledger.retain") && !decision.contains("search all experiments"), "{decision}");
     assert_eq!(browser.get("/experiments/outreach-score/dance").status, 404);
-    assert_eq!(browser.get("/experiments?limit=3").status, 422, "an unknown key is an error");
+    for (path, says) in [
+        ("/experiments?limit=3", "limit: no such key of this address; valid: q, state, page"),
+        ("/experiments?page=two", "page: "),
+        ("/decisions?unknown=1", "unknown: no such key of this address; valid: id, unit, point, since, before"),
+    ] {
+        let answer = browser.get(path);
+        assert_eq!(answer.status, 422, "an unknown key is an error");
+        assert!(answer.text.contains(says) && !answer.text.contains("deserialize"), "{}", answer.text);
+    }
+    let api = host.admin.get("/v1/decisions?unknown=1").json();
+    assert_eq!(api["key"], "unknown", "{api}");
 }
 
 #[test]

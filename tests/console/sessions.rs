@@ -201,7 +201,15 @@ fn a_form_of_another_origin_or_without_its_key_does_nothing() {
     let json = host.admin.post_text(&path, "{}", &[("origin", &own)]).expect("answers");
     assert_eq!(json.status, 415, "{}", json.text);
     assert_eq!(browser.get("/").status, 200);
-    assert_eq!(host.admin.get_with("/", &[("host", "evil.example")]).status, 403);
+    let elsewhere = host.admin.get_with("/", &[("host", "evil.example")]);
+    assert_eq!((elsewhere.status, &*elsewhere.headers["content-type"]), (403, "application/problem+json"));
+    // Whoever looks at it gets a page, which names nobody.
+    let shown = host.admin.get_with("/", &[("host", "evil.example"), ("accept", "text/html")]);
+    assert!(shown.status == 403 && shown.text.contains("server.admin_hosts"), "{}", shown.text);
+    assert!(shown.headers["content-type"].starts_with("text/html"));
+    assert_eq!(shown.headers["x-content-type-options"], "nosniff");
+    let crossed = browser.send_from(&path, &fields, &[("origin", "http://evil.example"), ("accept", "text/html")]);
+    assert!(crossed.status == 403 && crossed.text.contains("<h1>Cross origin</h1>"), "{}", crossed.text);
     assert_eq!(state(&host), "running");
     assert_eq!(browser.send(&path, &fields).status, 303);
     assert_eq!(state(&host), "paused");

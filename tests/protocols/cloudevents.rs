@@ -169,9 +169,15 @@ fn of_a_batch_each_event_that_is_not_valid_is_named_and_the_others_are_stored() 
         (with("data_base64", json!("e30=")), "data_base64: valid: data"),
         (without("data"), "data: is missing"),
         (with("data", json!([1])), "data: invalid type"),
-        (with("data", json!({ "name": "paid", "value": 1, "at": "now" })), "data: unknown field `at`"),
-        (with("data", json!({ "name": "paid", "entity": { "borrower": "b" } })), "value: a number"),
-        (with("time", json!("yesterday")), "at: not a time"),
+        (with("data", json!({ "name": "paid", "value": 1, "at": "now" })), "unknown field `at`"),
+        (with("data", json!({ "name": "paid", "entity": { "borrower": "b" } })), "data.value: a number"),
+        (with("data", json!({ "name": "paid", "value": "much" })), "data.value: invalid type: string"),
+        (with("data", json!({ "name": "paid", "value": 1 })), "data: either decision_id, or entity"),
+        (
+            with("data", json!({ "reverses": "p-0", "value": 1 })),
+            "data.reverses: the outcome that it names says the rest; only the event's id",
+        ),
+        (with("time", json!("yesterday")), "time: not a time"),
         (json!("an event"), "not an event"),
     ];
     let mut batch: Vec<Value> = cases.iter().map(|(event, _)| event.clone()).collect();
@@ -205,7 +211,14 @@ fn a_body_that_is_no_event_is_refused_as_a_whole() {
     assert_eq!(post(&host, "/v1/outcomes", &large, ONE).status, 413);
     assert_eq!(post(&host, "/v1/outcomes", &json!([large]), BATCH).status, 413);
     let xml = ("content-type", "application/cloudevents+xml");
-    assert_eq!(post(&host, "/v1/outcomes", &paid("p"), xml).status, 415);
+    for client in [&host.public, &host.admin] {
+        let refused = client.post_text("/v1/outcomes", &paid("p").to_string(), &[xml]).expect("answers");
+        assert!(
+            refused.status == 415 && refused.text.contains("application/cloudevents-batch+json"),
+            "{}",
+            refused.text
+        );
+    }
     let binary = |headers: &[(&str, &str)]| {
         let data = json!({ "name": "paid", "value": 1, "entity": { "borrower": "b-17" } });
         host.public.post_text("/v1/outcomes", &data.to_string(), headers).expect("answers")

@@ -135,6 +135,19 @@ fn a_flag_is_a_boolean_a_number_or_an_object_as_the_point_says() {
     let other = json!({ "targetingKey": "b-17", "loan": "l-1", "days_past_due": 12 });
     let flag = evaluate(&host.public, &other).json();
     assert_eq!((flag.get("value"), &flag["reason"]), (None, &json!("TARGETING_MATCH")), "{flag}");
+    // Node's provider 0.1.3 takes an answer without a value for none: the default is the same, and the rest is lost.
+    let url = format!("http://{}", host.public.address);
+    let mut without = asked("integer", json!(7));
+    without["attributes"]["loan"] = json!("l-1");
+    let without = json!([without]);
+    let by_python = answered(python("openfeature_client.py").args([&*url, ""]), &without);
+    let by_node = answered(node("openfeature_client.mjs").args([&*url, ""]), &without);
+    let said = |by: &Value| (by[0]["value"].clone(), by[0]["reason"].clone(), by[0]["errorCode"].clone());
+    assert_eq!(said(&by_python), (json!(7), json!("TARGETING_MATCH"), Value::Null), "{by_python}");
+    assert_eq!(said(&by_node), (json!(7), json!("ERROR"), json!("GENERAL")), "{by_node}");
+    // Python's floats are no integers.
+    let float = answered(python("openfeature_client.py").args([&*url, ""]), &json!([asked("number", json!(0.5))]));
+    assert_eq!((&float[0]["value"], &float[0]["errorCode"]), (&json!(0.5), &json!("TYPE_MISMATCH")), "{float}");
     reloaded("\nflag = \"number\"\nflag_parameter = \"months\"", "\nflag = \"object\"");
     let flags = by_both(&host, &json!([asked("object", json!({}))]));
     assert_eq!(flags[0]["value"], json!({ "action": "hardship_offer", "parameters": { "months": 3 } }), "{flags:?}");
@@ -222,16 +235,26 @@ fn what_does_not_fit_has_a_status_and_a_code_that_clients_know() {
         (answer.status, &said["errorCode"], &said["key"]),
         (404, &json!("FLAG_NOT_FOUND"), &json!("no-such-flag"))
     );
+    for (path, key) in [("a/b", "a/b"), ("a%20b/c", "a b/c"), ("", "")] {
+        let answer = host.public.post(&format!("{FLAGS}/{path}"), &json!({ "context": context("b") }));
+        let said = answer.json();
+        assert_eq!(
+            (answer.status, &said["errorCode"], &said["key"]),
+            (404, &json!("FLAG_NOT_FOUND"), &json!(key)),
+            "{said}"
+        );
+    }
     // What is declared for no flag is other flags', whatever it is.
     let more = with("user", json!({ "name": "Ann", "groups": [1, { "a": null }] }));
     assert_eq!(host.public.post(FLAG, &more).status, 200);
     let unknown = json!([
         { "kind": "string", "key": "no-such-flag", "default": "x", "targetingKey": "b", "attributes": {} },
+        { "kind": "string", "key": "no/such/flag", "default": "x", "targetingKey": "b", "attributes": {} },
         { "kind": "string", "key": "collections-outreach", "default": "x", "attributes": { "loan": "l" } },
         { "kind": "string", "key": "collections-outreach", "default": "x", "targetingKey": "b", "attributes": {} },
     ]);
     let told: Vec<_> = by_both(&host, &unknown).into_iter().map(|flag| flag["errorCode"].clone()).collect();
-    assert_eq!(told, ["FLAG_NOT_FOUND", "TARGETING_KEY_MISSING", "INVALID_CONTEXT"]);
+    assert_eq!(told, ["FLAG_NOT_FOUND", "FLAG_NOT_FOUND", "TARGETING_KEY_MISSING", "INVALID_CONTEXT"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::python;
+use crate::experiments;
 use crate::support::{Client, Host, collections, eventually, run, run_with};
 
 /// A collector. It prints what it gets.
@@ -133,6 +134,35 @@ fn a_decision_is_a_trace_with_its_stages_and_the_flag_that_was_evaluated() {
         assert_eq!(of(record)["trace_id"], record["trace_id"]);
     }
     assert_eq!(of(&flag["metadata"])["name"], "POST /ofrep/v1/evaluate/flags/{key}");
+}
+
+#[test]
+fn each_run_of_a_strategy_is_a_span_that_says_what_came_of_it() {
+    let collector = Collector::start();
+    let url = collector.url.clone();
+    let deployment = experiments::deployment(experiments::RUNNING, true);
+    let host = Host::start_in(&deployment, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &url)]).ready();
+    let failed = eventually("the arm that traps is chosen", Duration::from_secs(20), || {
+        (0..40)
+            .map(|n| experiments::decide(&host, &format!("b-{n}")))
+            .find(|decision| decision["served_by"] == "fallback_strategy")
+    });
+    assert_eq!(host.stop(), Some(0));
+    let got = collector.ended();
+    let spans: Vec<&Value> = got.iter().flat_map(|request| request["spans"].as_array().expect("spans")).collect();
+    let is_its = |span: &&&Value| span["attributes"]["serin.decision_id"] == failed["decision_id"];
+    let root = spans.iter().find(is_its).expect("its span");
+    let runs: Vec<_> = spans
+        .iter()
+        .filter(|span| span["name"] == "run" && span["parent_span_id"] == root["span_id"])
+        .map(|span| (&span["attributes"], &span["status"]))
+        .collect();
+    let expected = [
+        json!({ "serin.strategy": "q@1.0.0", "serin.role": "arm", "serin.outcome": "trap", "error.type": "trap" }),
+        json!({ "serin.strategy": "p@1.0.0", "serin.role": "fallback_strategy", "serin.outcome": "answer" }),
+    ];
+    let status = ["STATUS_CODE_ERROR", "STATUS_CODE_UNSET"].map(|code| json!(code));
+    assert_eq!(runs, expected.iter().zip(&status).collect::<Vec<_>>(), "{spans:?}");
 }
 
 /// The spans of requests that a collector got.

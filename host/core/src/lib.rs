@@ -89,6 +89,21 @@ pub fn printable_to(text: &str, most: usize) -> String {
     shown
 }
 
+/// A text of somebody's, whole and with its lines, of which nothing acts on what shows it: control characters, which
+/// terminals obey, and those that change the direction of what follows are escaped.
+pub fn inert(text: &str) -> String {
+    let acts = |c: char| {
+        let turns =
+            matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || (c.is_control() && !matches!(c, '\n' | '\t'))
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if acts(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
+}
+
 /// A message for logs and answers: it keeps its lines; each line and the whole are truncated.
 pub fn message_to(text: &str, most: usize) -> String {
     let lines: Vec<String> = text.lines().take(most).map(|line| printable_to(line, most / 2)).collect();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serin_core::inert;
+
 use super::progress::waiting;
 use super::{Format, Outcome};
 use crate::app::check;
@@ -26,11 +28,11 @@ pub(super) fn run(config: &Path, format: Format) -> Outcome {
     }
     for finding in &findings {
         match &finding.error {
-            None => println!("ok      {:<40} {}", finding.file, finding.what),
-            Some(error) => eprintln!("FAILED  {}: {error}", finding.file),
+            None => println!("ok      {:<40} {}", finding.file, inert(&finding.what)),
+            Some(error) => eprintln!("FAILED  {}: {}", finding.file, inert(error)),
         }
-        finding.notes.iter().for_each(|note| println!("        {note}"));
-        finding.warnings.iter().for_each(|warning| eprintln!("warning {}: {warning}", finding.file));
+        finding.notes.iter().for_each(|note| println!("        {}", inert(note)));
+        finding.warnings.iter().for_each(|warning| eprintln!("warning {}: {}", finding.file, inert(warning)));
     }
     Ok(!failed)
 }

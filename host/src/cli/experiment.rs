@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AdminArgs, ChangeArgs, ExperimentCommand, Format, Outcome, WhyArgs};
+use super::{AdminArgs, ChangeArgs, ExperimentCommand, Format, Outcome, WhyArgs, text};
 
 pub(super) fn run(command: ExperimentCommand) -> Outcome {
     match command {
@@ -21,8 +21,8 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
                     text(&experiment["state"]),
                     text(&experiment["why"])
                 );
-                let error = experiment["error"].as_str().unwrap_or_default();
-                if !text(&experiment["why"]).contains(error) {
+                let error = experiment["error"].as_str().map(serin_core::inert).unwrap_or_default();
+                if !text(&experiment["why"]).contains(&error) {
                     println!("  {}: {error}", text(&experiment["file"]));
                 }
                 for warning in experiment["warnings"].as_array().into_iter().flatten() {
@@ -140,7 +140,7 @@ fn how_to_pin(experiment: &Value) {
 fn inline_table(values: &Value) -> Option<String> {
     let values = values.as_object().filter(|values| !values.is_empty())?;
     let values: Vec<String> = values.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-    Some(format!("{{ {} }}", values.join(", ")))
+    Some(serin_core::inert(&format!("{{ {} }}", values.join(", "))))
 }
 
 fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Error>> {
@@ -181,12 +181,12 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
         );
     }
     for change in experiment["pending"]["changes"].as_array().into_iter().flatten() {
-        let value = |key: &str| change[key].as_str().unwrap_or("none");
+        let value = |key: &str| serin_core::inert(change[key].as_str().unwrap_or("none"));
         let (key, effect) = (value("key"), value("effect"));
         println!("{:<16} {key} {} -> {} ({effect})", "pending", value("old"), value("new"));
     }
-    if let Some(lacks) = experiment["lacks"].as_str() {
-        println!("{:<16} {lacks}", "lacks");
+    if experiment["lacks"].is_string() {
+        println!("{:<16} {}", "lacks", text(&experiment["lacks"]));
     }
     for change in experiment["history"].as_array().into_iter().flatten() {
         println!(
@@ -200,8 +200,4 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
         );
     }
     Ok(())
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

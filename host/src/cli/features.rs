@@ -53,7 +53,7 @@ fn load(view: &str, file: &Path, config: &Path, null: Vec<String>) -> Outcome {
     })?;
     bar.finish_and_clear();
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        eprintln!("warning: {}", serin_core::inert(warning));
     }
     if !loaded.without.is_empty() {
         let without: Vec<&str> = loaded.without.iter().map(|column| &**column).collect();

@@ -375,6 +375,11 @@ enum LogFormat {
     Json,
 }
 
+/// A value of an answer as a terminal may have it.
+fn text(value: &serde_json::Value) -> String {
+    serin_core::inert(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
 /// What a command comes to: done, or that what was checked failed.
 type Outcome = Result<bool, Box<dyn std::error::Error>>;
 
@@ -406,7 +411,7 @@ pub fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("serin: {error}");
+            eprintln!("serin: {}", serin_core::inert(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -156,7 +156,9 @@ fn verify(
         for (id, differences) in &shown {
             eprintln!("{id}");
             for difference in differences {
-                eprintln!("  {}: recorded {}, replayed {}", difference.field, difference.recorded, difference.replayed);
+                let [recorded, replayed] =
+                    [&difference.recorded, &difference.replayed].map(|text| serin_core::inert(text));
+                eprintln!("  {}: recorded {recorded}, replayed {replayed}", difference.field);
             }
         }
         println!(
@@ -280,7 +282,7 @@ fn against(
         println!("{recorded:<20} {:<40} {n:>9}", format!("{candidate}{other}"));
     }
     for (why, n) in &reasons {
-        println!("not comparable: {why}: {n}");
+        println!("not comparable: {}: {n}", serin_core::inert(why));
     }
     Ok(true)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AdminArgs, Format, Outcome};
+use super::{AdminArgs, Format, Outcome, text};
 
 pub(super) fn run(args: &AdminArgs) -> Outcome {
     let client = args.client()?;
@@ -30,7 +30,7 @@ pub(super) fn run(args: &AdminArgs) -> Outcome {
     show_views(&views);
     let troubles = not_applied(&deployment, &experiments, &plugins);
     println!("\nNOT APPLIED{}", if troubles.is_empty() { "\n  nothing: the files are in force" } else { "" });
-    troubles.iter().for_each(|trouble| println!("  {trouble}"));
+    troubles.iter().for_each(|trouble| println!("  {}", serin_core::inert(trouble)));
     let warnings = list(&deployment["warnings"]);
     let of_experiments = list(&experiments).flat_map(|experiment| {
         list(&experiment["warnings"]).map(|warning| format!("{}: {}", text(&experiment["id"]), text(warning)))
@@ -48,7 +48,7 @@ fn show_points(deployment: &Value) {
     for point in list(&deployment["decision_points"]) {
         let experiments: Vec<String> = list(&point["experiments"]).map(text).collect();
         let serves = match point["unready"].as_str() {
-            Some(why) => format!("the fallback action: {why}"),
+            Some(why) => format!("the fallback action: {}", serin_core::inert(why)),
             None if experiments.is_empty() => "the pin".to_owned(),
             None => format!("the pin, and in {}", experiments.join(", ")),
         };
@@ -133,8 +133,4 @@ fn not_applied(deployment: &Value, experiments: &Value, plugins: &Value) -> Vec<
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -194,13 +194,33 @@ impl Controller {
     /// # Errors
     /// That no approvals are required, or not this person's; or the ledger's error.
     pub fn approve(&self, spec: &Experiment, by: String, reason: String) -> Result<(), CommandError> {
-        match &*self.governance.lock() {
-            None => return Err(CommandError::NothingToApprove),
-            Some(governance) => governance.admits(&by).map_err(CommandError::NoApprover)?,
-        }
+        self.may_approve(Some(&by))?;
         let approval = Approval { spec_digest: spec.digest.to_string(), by, reason, time_ms: self.clock.now_ms() };
         tracing::info!(experiment = %spec.id, by = approval.by, spec = approval.spec_digest, "approved");
         Ok(self.ledger.approve(spec.id.clone(), approval)?)
+    }
+
+    /// Refuses an approval that would not count; with `by` unknown, where nobody's would.
+    ///
+    /// # Errors
+    /// That no approvals are required, or not this person's.
+    pub fn may_approve(&self, by: Option<&str>) -> Result<(), CommandError> {
+        let governance = self.governance.lock();
+        let governance = governance.as_ref().ok_or(CommandError::NothingToApprove)?;
+        by.map_or(Ok(()), |by| governance.admits(by)).map_err(CommandError::NoApprover)
+    }
+
+    /// What a command still lacks on an experiment as it stands.
+    ///
+    /// # Errors
+    /// The ledger's error.
+    pub fn lacking(
+        &self,
+        ledger: &impl Reads,
+        (spec, command, status): (&Experiment, &Command, &Status),
+    ) -> Result<Option<String>, LedgerError> {
+        let governance = self.governance.lock().clone();
+        lacks(ledger, (spec, command, status), governance.as_ref(), self.clock.now_ms())
     }
 
     /// The status of a spec at a decision point pinned to `pin`, now and once the commands that
@@ -343,10 +363,11 @@ impl Controller {
             return Ok(());
         }
         if from.state == State::Paused {
+            let by_a_person = from.possible(spec).into_iter().filter(|name| ["resume", "promote"].contains(name));
             return Err(NotPossible::State {
                 state: from.state.as_str(),
                 command: command.as_str(),
-                possible: "a person's resume or promote".to_owned(),
+                possible: format!("a person's {}", by_a_person.collect::<Vec<_>>().join(" or ")),
             }
             .into());
         }

@@ -17,7 +17,8 @@ use super::access::Caller;
 use super::body::no_room;
 use super::bytes::counted;
 use super::decisions::internal;
-use super::wire::InPath;
+use super::usage::{WireUse, users};
+use super::wire::{InPath, unfit_query};
 use super::{Problem, Service};
 use crate::clock::Budget;
 use crate::ledger::{DecisionFilter, Durability, LedgerError, LedgerReader, Reads as _, RecordError, StoredRecord};
@@ -70,10 +71,12 @@ pub struct WirePlugin {
     /// Who answers for it, by its manifest; null where it is not loaded.
     #[schema(required)]
     owner: Option<String>,
+    /// Who uses this name and version: decision points first, then arms of experiments that have not ended.
+    used_by: Vec<WireUse>,
 }
 
 impl WirePlugin {
-    fn of(status: ArtifactStatus, active: &VersionsByPin, now_ms: u64) -> Self {
+    fn of(status: ArtifactStatus, active: &VersionsByPin, used_by: Vec<WireUse>, now_ms: u64) -> Self {
         let loaded = loaded(active, &status);
         let manifest = loaded.map(|loaded| loaded.manifest());
         Self {
@@ -91,6 +94,7 @@ impl WirePlugin {
             description: manifest.map(|manifest| manifest.description.clone()),
             owner: manifest.map(|manifest| manifest.owner.clone()),
             file: status.file,
+            used_by,
         }
     }
 }
@@ -126,10 +130,15 @@ pub(super) fn loaded<'v>(active: &'v VersionsByPin, status: &ArtifactStatus) -> 
 /// Every artifact.
 pub(super) async fn plugins(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
     let (active, now_ms) = (service.folder.active(), service.clock.now_ms());
-    let (plugins, left_out) =
-        within_bytes(service.folder.statuses().into_iter().map(|status| WirePlugin::of(status, &active, now_ms)))?;
+    let users = users(&service);
+    let plugin = |status: ArtifactStatus| {
+        let used_by = status.pin.as_ref().and_then(|pin| users.get(&pin.to_string())).cloned();
+        WirePlugin::of(status, &active, used_by.unwrap_or_default(), now_ms)
+    };
+    let (plugins, left_out) = within_bytes(service.folder.statuses().into_iter().map(plugin))?;
     answer(&service, json!({ "plugins": plugins, "left_out": left_out })).await
 }
+
 /// The first of a list's items, as many as its bytes allow, and the number of the others.
 pub(super) fn within_bytes<T: Serialize>(
     items: impl IntoIterator<Item = T>,
@@ -293,7 +302,7 @@ pub(super) async fn decisions(
     caller: Caller,
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|e| Problem::invalid("", e.body_text()))?;
+    let Query(query) = query.map_err(|e| unfit_query(&e))?;
     let since_ms = match query.since {
         None => None,
         Some(text) => Some(

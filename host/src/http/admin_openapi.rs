@@ -11,8 +11,8 @@ use super::error::{BodyRefusal, ReadRefusal};
 use super::masked::MaskedDecision;
 use super::openapi_access::Credentials;
 use super::schemas::{
-    AffectedUnits, AuditEntries, Confirmed, DecisionRecord, DecisionRecords, Deployment, Experiment, Experiments,
-    Models, Paused, Plugins, Replay, Report, UnreadableRecord, Views,
+    AffectedUnits, Attention, AuditEntries, Confirmed, DecisionRecord, DecisionRecords, Deployment, Experiment,
+    Experiments, Models, Paused, Plugins, Replay, Report, UnreadableRecord, Views,
 };
 use super::{Problem, events, features, service, wire};
 
@@ -33,6 +33,7 @@ use super::{Problem, events, features, service, wire};
         report,
         command,
         deployment,
+        attention,
         list_models,
         list_decisions,
         decide,
@@ -157,6 +158,11 @@ fn plugins() {}
     (status = 200, description = "The decision points, models and errors", body = Deployment)))]
 fn deployment() {}
 
+/// What needs a person, the most urgent first.
+#[utoipa::path(get, path = "/v1/attention", tag = "deployment", responses(
+    (status = 200, description = "The matters", body = Attention), ReadRefusal))]
+fn attention() {}
+
 /// Every model that is declared: its golden rows, its breaker, its card and where it is used.
 #[utoipa::path(get, path = "/v1/models", tag = "deployment", responses(
     (status = 200, description = "The models", body = Models), ReadRefusal))]
@@ -271,7 +277,7 @@ fn decision_summary() {}
     ReadRefusal))]
 fn replay() {}
 
-/// Every feature view, and how fresh it is.
+/// Every feature view: how fresh it is, where it is read, and what was missing or stale there lately.
 #[utoipa::path(get, path = "/v1/features", tag = "features", responses(
     (status = 200, description = "The views", body = Views), ReadRefusal))]
 fn list_views() {}

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::admin::{TIMES, answer, parse_time, read, rfc3339};
+use super::wire::unfit_query;
 use super::{Problem, Service};
 use crate::ledger::{AuditFilter, Reads as _, StoredAuditEntry};
 
@@ -73,7 +74,7 @@ pub(super) async fn list(
     caller: Caller,
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|e| Problem::invalid("", e.body_text()))?;
+    let Query(query) = query.map_err(|e| unfit_query(&e))?;
     caller.reaches_all("entries of the audit")?;
     let limit = query.limit.unwrap_or(100);
     if !(1..=MAX_ENTRIES).contains(&limit) {

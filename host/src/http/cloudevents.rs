@@ -4,6 +4,7 @@
 //! others of its batch, and has to say why; the crate reads a batch as a whole. It would bring `chrono`, `snafu` and
 //! `delegate-attr` along.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::wire::{Body, Object};
+use super::wire::{Body, Object, in_plain_words};
 use super::{Problem, Service};
 
 /// The version of the specification.
@@ -93,11 +94,16 @@ impl FromRequest<Arc<Service>> for EventBody {
             // The rest of what is said of JSON holds for it, too.
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        Ok(Self { form, body: Body::from_request(request, service).await? })
+        Ok(Self { form, body: Body::from_request(request, service).await.map_err(names_types)? })
     }
 }
 
 impl EventBody {
+    /// Whether it is written as CloudEvents.
+    pub fn is_cloudevents(&self) -> bool {
+        !matches!(self.form, Form::Plain)
+    }
+
     /// Whether it is one event, whose refusal is that of the request.
     pub fn is_single(&self) -> bool {
         matches!(self.form, Form::Binary(_) | Form::Structured)
@@ -144,6 +150,31 @@ impl EventBody {
                 body.bytes_then(service, all).await?
             }
         }
+    }
+}
+
+/// What a body of events has to be sent as.
+pub(super) const MEDIA_TYPES: &str = "the body has to be JSON, sent with 'content-type: application/json'; or CloudEvents, \
+                                      with application/cloudevents+json or application/cloudevents-batch+json";
+
+/// A refusal of a body's type, with the types of events.
+fn names_types(problem: Problem) -> Problem {
+    match problem.status == 415 && !problem.names_codings {
+        true => Problem { detail: MEDIA_TYPES.to_owned(), ..problem },
+        false => problem,
+    }
+}
+
+/// Why an event is refused, in the words of CloudEvents: its time is an attribute, and what it says is its data.
+pub(super) fn in_words_of_events(why: &str) -> String {
+    match why.split_once(": ") {
+        Some(("at", rest)) => format!("time: {rest}"),
+        Some(("name" | "value" | "decision_id" | "entity", _)) => format!("data.{why}"),
+        Some(("reverses", _)) => {
+            format!("data.{}", why.replace("only id and at may", "only the event's id and time may"))
+        }
+        _ if why.starts_with("either decision_id") => format!("data: {why}"),
+        _ => why.to_owned(),
     }
 }
 
@@ -228,8 +259,21 @@ fn admit<D: DeserializeOwned>(event: Attributes, wanted: &str) -> Result<CloudEv
         return Err("data_base64: valid: data, as JSON".to_owned());
     }
     let data = event.data.ok_or("data: is missing")?;
-    let data = serde_json::from_str::<Object<D>>(data.get()).map_err(|error| format!("data: {error}"))?.0;
+    let data = serde_json::from_str::<Object<D>>(data.get()).map_err(|_| unfit(data.get(), PhantomData::<D>))?.0;
     Ok(CloudEvent { source, id, time: event.time, data })
+}
+
+/// What is wrong with an event's data, and where. Finding out the key costs time that a good event need not pay.
+fn unfit<D: DeserializeOwned>(data: &str, _: PhantomData<D>) -> String {
+    let mut deserializer = serde_json::Deserializer::from_str(data);
+    let Err(error) = serde_path_to_error::deserialize::<_, Object<D>>(&mut deserializer) else {
+        return "data: more follows the value".to_owned();
+    };
+    let why = in_plain_words(&error.inner().to_string());
+    match error.path().to_string().as_str() {
+        "." => format!("data: {why}"),
+        key => format!("data.{key}: {why}"),
+    }
 }
 
 #[cfg(test)]

@@ -17,11 +17,11 @@ use super::experiments::{find, reaches, whole};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
 use crate::access::Role;
-use crate::experiments::{CommandError, Motive};
-use crate::ledger::ConfirmError;
+use crate::experiments::{CommandError, ExperimentState, Motive};
+use crate::ledger::{ConfirmError, Reads as _};
 
-/// Bytes of a reason, and of a name.
-const MAX_TEXT: usize = 1024;
+/// Characters of a reason, and of a name. Browsers count them as well: [`MAX_TEXT`] is in the forms.
+pub(super) const MAX_TEXT: usize = 1024;
 
 /// Stops every ramp where it is.
 pub(super) async fn freeze(
@@ -94,8 +94,8 @@ struct WireCommand {
 pub(super) fn motive(caller: &Caller, reason: String, by: Option<String>) -> Result<Motive, Problem> {
     let by = caller.name().map(|name| name.to_string()).or(by).unwrap_or_default();
     for (key, text) in [("reason", &reason), ("by", &by)] {
-        if text.trim().is_empty() || text.len() > MAX_TEXT {
-            return Err(Problem::invalid(key, format!("{key}: 1 to {MAX_TEXT} bytes of text are needed")));
+        if text.trim().is_empty() || text.chars().count() > MAX_TEXT {
+            return Err(Problem::invalid(key, format!("{key}: 1 to {MAX_TEXT} characters of text are needed")));
         }
     }
     Ok(Motive { by, reason, evidence: Value::Null })
@@ -149,6 +149,9 @@ pub(super) async fn carry_out(
             format!("its file is not applied: {}", status.error.unwrap_or(status.why)),
         ));
     };
+    if let Some(why) = without_file(status.state, &status.why, request.name()) {
+        return Err(Problem::new(StatusCode::CONFLICT, "not-possible", why));
+    }
     let of_file = status.pending.as_ref().map_or(&spec.digest, |pending| &pending.spec.digest);
     if let Some(seen) = seen.filter(|seen| *seen != **of_file) {
         let detail = format!("the file has changed: it is {of_file} now, not {seen}; look at it again");
@@ -169,11 +172,41 @@ pub(super) async fn carry_out(
             }
             (Request::Amend, None) => return Err(nothing_pending()),
         }
-        .map_err(refused)?;
+        .map_err(|error| told(service, &id, error))?;
         (service.reload)();
         whole(service, &*service.ledger, &id)
     });
     done.await?
+}
+
+/// Why a command is not possible while the file is gone, or does not fit the deployment: it would begin or widen what no
+/// file asks for.
+pub(super) fn without_file(state: ExperimentState, why: &str, name: &str) -> Option<String> {
+    let widens = ["start", "promote", "resume"].contains(&name);
+    match state {
+        ExperimentState::SpecMissing if widens => {
+            Some(format!("its file is gone, so it cannot {name}: put the file back first"))
+        }
+        ExperimentState::Invalid if widens => Some(format!("its file is not applied, so it cannot {name}: {why}")),
+        _ => None,
+    }
+}
+
+/// A refusal; of a status that has changed, with what has changed it.
+fn told(service: &Service, id: &str, error: CommandError) -> Problem {
+    let CommandError::Changed { judged, now } = error else { return refused(error) };
+    let problem = refused(error);
+    // Without the ledger the generations are all that is known.
+    let changes = service.ledger.transitions(id).unwrap_or_default();
+    let Some(last) = changes.iter().rev().find(|change| change.generation > judged) else { return problem };
+    let at = rfc3339(last.time_ms);
+    let (by, reason) = (serin_core::printable(&last.by), serin_core::printable(&last.reason));
+    let detail = format!(
+        "the experiment has changed since it was looked at: {} by {by} at {at} (\u{201c}{reason}\u{201d}), and it is {} \
+         now; look at it again (its generation is {now}, not {judged})",
+        last.command, last.to
+    );
+    Problem { detail, ..problem }
 }
 
 /// The generation of the status that a command was decided on, as `If-Match: "7"`.
@@ -197,6 +230,17 @@ pub(super) enum Request {
     Approve,
     /// To decide on the edit of the file that waits for it.
     Amend,
+}
+
+impl Request {
+    /// Its name in paths.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Command(command) => command.as_str(),
+            Self::Approve => "approve",
+            Self::Amend => "amend",
+        }
+    }
 }
 
 fn nothing_pending() -> Problem {

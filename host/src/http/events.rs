@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::admin::rfc3339;
-use super::cloudevents::{CloudEvent, EventBody};
+use super::cloudevents::{CloudEvent, EventBody, in_words_of_events};
 use super::error::BodyRefusal;
 use super::event_bodies::{
     BinaryMode, ExposureData, ExposureEvent, ExposuresBody, OutcomeData, OutcomeEvent, OutcomesBody, WireExposure,
@@ -122,11 +122,11 @@ pub(super) async fn outcomes(
     let arrival = arrival(&service, &caller);
     let (of, kinds) = (arrival.clone(), Kinds::of(&service, &caller));
     let outcome = Arc::new(move |wire: WireOutcome| outcome_of(wire, &of).and_then(|event| kinds.admit(event)));
-    let (is_single, one) = (body.is_single(), Arc::clone(&outcome));
+    let (written, one) = (Written::of(&body), Arc::clone(&outcome));
     let plain = move |wire: WireOutcomes| wire.outcomes.into_iter().map(|wire| outcome(wire)).collect();
     let event = move |event: CloudEvent<OutcomeData>| one(WireOutcome::from(event));
     let events = body.read(&service, plain, OUTCOME, event).await.map_err(|p| service.refuse(p))?;
-    answer(&service, store(&service, events, arrival).await?, is_single)
+    answer(&service, store(&service, events, arrival).await?, written)
 }
 
 /// Stores exposures.
@@ -144,7 +144,7 @@ pub(super) async fn exposures(
     body: EventBody,
 ) -> Result<Response, Problem> {
     let arrival = arrival(&service, &caller);
-    let (is_single, of, of_event) = (body.is_single(), arrival.clone(), arrival.clone());
+    let (written, of, of_event) = (Written::of(&body), arrival.clone(), arrival.clone());
     let plain =
         move |wire: WireExposures| wire.exposures.into_iter().map(|wire| exposure_of(wire, None, &of)).collect();
     let event = move |event: CloudEvent<ExposureData>| {
@@ -153,7 +153,7 @@ pub(super) async fn exposures(
         exposure_of(WireExposure { decision_id, at: time }, Some(id), &of_event)
     };
     let events = body.read(&service, plain, EXPOSURE, event).await.map_err(|p| service.refuse(p))?;
-    answer(&service, store(&service, events, arrival).await?, is_single)
+    answer(&service, store(&service, events, arrival).await?, written)
 }
 
 /// An exposure, and the id of its event where it came as one.
@@ -164,9 +164,25 @@ fn exposure_of(exposure: WireExposure, event: Option<String>, arrival: &Arrival)
     Ok(Event::Exposure(ExposureInput { id: event, decision_id: exposure.decision_id, at_ms }))
 }
 
+/// How events were written.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    is_single: bool,
+    is_cloudevents: bool,
+}
+
+impl Written {
+    fn of(body: &EventBody) -> Self {
+        Self { is_single: body.is_single(), is_cloudevents: body.is_cloudevents() }
+    }
+}
+
 /// A sender of one event reads the status alone: what is refused is no 200 there.
-fn answer(service: &Service, answer: WireEventsAnswer, is_single: bool) -> Result<Response, Problem> {
-    match answer.refused.first().filter(|_| is_single) {
+fn answer(service: &Service, mut answer: WireEventsAnswer, written: Written) -> Result<Response, Problem> {
+    if written.is_cloudevents {
+        answer.refused.iter_mut().for_each(|refused| refused.why = in_words_of_events(&refused.why));
+    }
+    match answer.refused.first().filter(|_| written.is_single) {
         Some(refused) => Err(service.refuse(Problem::invalid("", refused.why.clone()))),
         None => Ok((StatusCode::OK, Json(answer)).into_response()),
     }

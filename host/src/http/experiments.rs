@@ -15,7 +15,7 @@ use super::access::Caller;
 use super::admin::{MAX_LIST_BYTES, answer, read, rfc3339, sent, with_progress, within_bytes};
 use super::decisions::internal;
 use super::summary::{Summary, summaries, summary};
-use super::wire::InPath;
+use super::wire::{InPath, unfit_query};
 use super::{Problem, Service};
 use crate::experiments::{ExperimentState, ExperimentStatus, Seen, read_whole};
 use crate::ledger::{AffectedOutcome, Approval, LedgerReader, Reads};
@@ -217,7 +217,7 @@ pub(super) async fn report(
     InPath(id): InPath<String>,
     query: Result<Query<ReportQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|e| Problem::invalid("format", e.body_text()))?;
+    let Query(query) = query.map_err(|e| unfit_query(&e))?;
     let status = find(&service, &id)?;
     reaches(&caller, &status)?;
     let status = status.status;
@@ -305,7 +305,7 @@ pub(super) async fn affected(
     InPath(id): InPath<String>,
     query: Result<Query<AffectedQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|e| Problem::invalid("", e.body_text()))?;
+    let Query(query) = query.map_err(|e| unfit_query(&e))?;
     let limit = query.limit.unwrap_or(1000);
     if !(1..=MAX_AFFECTED).contains(&limit) {
         return Err(Problem::invalid("limit", format!("limit: valid: 1 to {MAX_AFFECTED}")));

@@ -63,7 +63,7 @@ fn view_of(service: &Service, view: &str) -> Result<Arc<ViewSpec>, Problem> {
     })
 }
 
-fn failed(error: &StoreError) -> Problem {
+pub(super) fn failed(error: &StoreError) -> Problem {
     crate::telemetry::log_limited!(error, %error, "the feature store did not answer");
     Problem::unavailable("features-unavailable", "the feature store did not answer")
 }
@@ -169,45 +169,4 @@ pub(super) async fn show(
         age_s: age_ms / 1000,
         values: row.values.iter().map(|(column, value)| (column.to_string(), shown(column, value))).collect(),
     }))
-}
-
-/// A feature view, and how fresh it is.
-#[derive(Serialize, ToSchema)]
-pub(super) struct WireView {
-    name: String,
-    /// The kind of entity that its rows are about.
-    entity: String,
-    #[schema(required)]
-    ttl_ms: Option<u64>,
-    /// The newest event time of its rows; null if it has no rows.
-    #[schema(required)]
-    newest: Option<String>,
-    /// Every row is older than the view's ttl.
-    is_stale: bool,
-}
-
-/// Every feature view, and how fresh it is. To find the newest row, all of a view are read, so this
-/// is a read of its own.
-pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Json<serde_json::Value>, Problem> {
-    let shared = Arc::clone(&service);
-    let views = service.lanes.read(move |_| {
-        let service = shared;
-        let now_ms = service.clock.now_ms();
-        let deployment = service.deployment.load();
-        let mut views: Vec<_> = deployment.views.values().collect();
-        views.sort_by(|a, b| a.name.cmp(&b.name));
-        let view = |spec: &Arc<ViewSpec>| {
-            let newest_ms = service.store.newest(&spec.name)?;
-            Ok(WireView {
-                name: spec.name.to_string(),
-                entity: spec.entity.to_string(),
-                ttl_ms: spec.ttl_ms,
-                newest: newest_ms.map(super::admin::rfc3339),
-                is_stale: newest_ms.is_some_and(|newest_ms| spec.is_stale(newest_ms, now_ms)),
-            })
-        };
-        views.into_iter().map(view).collect::<Result<Vec<_>, StoreError>>()
-    });
-    let views = views.await?.map_err(|e| failed(&e))?;
-    Ok(Json(serde_json::json!({ "views": views })))
 }

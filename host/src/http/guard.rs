@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::body::{discard, is_json};
-use super::cloudevents::is_cloudevents;
+use super::cloudevents::{MEDIA_TYPES, is_cloudevents};
 use super::{Problem, Service};
 
 /// The names that the admin listener answers to.
@@ -84,7 +84,12 @@ impl HostNames {
             };
         }
         if headers.contains_key(header::CONTENT_TYPE) && !is_json(headers) && !is_cloudevents(headers) {
-            let detail = "the body has to be JSON, sent with 'content-type: application/json'";
+            let is_of_events = ["/v1/outcomes", "/v1/exposures"].contains(&request.uri().path());
+            let detail = if is_of_events {
+                MEDIA_TYPES
+            } else {
+                "the body has to be JSON, sent with 'content-type: application/json'"
+            };
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
         }
         Ok(())

@@ -1,8 +1,11 @@
 //! HTTP: wire types, status codes, and nothing that decides.
 
 mod access;
+mod addresses;
 mod admin;
 mod admin_openapi;
+mod at_its_end;
+mod attention;
 mod audit;
 mod batch;
 mod body;
@@ -17,6 +20,7 @@ mod error;
 mod event_bodies;
 mod events;
 mod experiments;
+mod feature_views;
 mod features;
 mod guard;
 mod idempotency;
@@ -35,6 +39,7 @@ mod summary;
 mod trace;
 mod traffic;
 mod unread;
+mod usage;
 mod wire;
 
 use std::net::IpAddr;
@@ -68,7 +73,7 @@ pub fn public(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/readyz", get(service::readyz))
         .route("/openapi.json", get(openapi::serve).layer(compressed()))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&service), access::authorize))
-        .fallback(error::not_found)
+        .fallback(ofrep::nowhere)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard_public))
         .with_state(service)
@@ -87,6 +92,7 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/experiments/{id}/report", get(experiments::report))
         .route("/v1/experiments/{id}/{command}", post(commands::command))
         .route("/v1/deployment", get(admin::deployment))
+        .route("/v1/attention", get(attention::list))
         .route("/v1/models", get(models::list))
         .route("/v1/decisions", get(admin::decisions).post(decisions::decide_admin))
         .route("/v1/decisions/{id}", get(admin::decision))
@@ -95,7 +101,7 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/decisions/{id}/summary", get(masked::show))
         .route("/v1/outcomes", post(events::outcomes))
         .route("/v1/outcomes/watermarks", post(events::watermarks))
-        .route("/v1/features", get(features::list))
+        .route("/v1/features", get(feature_views::list))
         .route("/v1/features/{view}/{entity}", get(features::show))
         .route("/metrics", get(admin::metrics))
         .route("/healthz", get(service::healthz))
@@ -107,6 +113,7 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .fallback(console::nowhere)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&service), console::pages))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&service), compress::compress))
         .with_state(service)
 }

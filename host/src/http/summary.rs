@@ -27,6 +27,9 @@ pub(super) struct Summary {
     /// Units that entered within the last day; projected to a day in the first one. Null in the first minute.
     #[schema(required)]
     pub(super) units_per_day: Option<f64>,
+    /// The time that this pace is of, in milliseconds: less than a day where it is projected. Null in the first minute.
+    #[schema(required)]
+    pub(super) paced_ms: Option<u64>,
     /// The first goal; null without a goal.
     #[schema(required)]
     pub(super) goal: Option<GoalSummary>,
@@ -93,10 +96,12 @@ impl Summary {
         let never = observed.never_posted().iter().map(NeverPosted::describe);
         let split = (analysis.srm_sequential_p < SRM_ALPHA)
             .then(|| "units do not fall to the arms as the weights say: no result can be trusted".to_owned());
+        let (units_per_day, paced_ms) = per_day(observed, now_ms).unzip();
         Self {
             units: analysis.entered,
             mature: analysis.mature,
-            units_per_day: per_day(observed, now_ms),
+            units_per_day,
+            paced_ms,
             goal: goal(observed, analysis),
             guardrail: nearest(observed, analysis),
             verdict: analysis.verdict.decision.as_str(),
@@ -112,14 +117,14 @@ impl Summary {
     }
 }
 
-/// The pace at which units enter.
-fn per_day(observed: &Observed, now_ms: u64) -> Option<f64> {
+/// The pace at which units enter, and the time that it is of.
+fn per_day(observed: &Observed, now_ms: u64) -> Option<(f64, u64)> {
     let units = observed.units();
     let since_ms = now_ms.saturating_sub(DAY_MS);
     let entered = units.len() - units.partition_point(|unit| unit.entry_ms < since_ms);
     let began_ms = observed.course.started_ms.unwrap_or(now_ms);
     let ran_ms = now_ms.saturating_sub(began_ms.max(since_ms));
-    (ran_ms >= LEAST_PACE_MS).then(|| (entered as f64 * DAY_MS as f64 / ran_ms as f64).round())
+    (ran_ms >= LEAST_PACE_MS).then(|| ((entered as f64 * DAY_MS as f64 / ran_ms as f64).round(), ran_ms))
 }
 
 fn goal(observed: &Observed, analysis: &Analysis) -> Option<GoalSummary> {
@@ -152,10 +157,6 @@ fn goal(observed: &Observed, analysis: &Analysis) -> Option<GoalSummary> {
 
 /// The guardrail that is nearest to its limit: harm first, then by what is used of what is allowed.
 fn nearest(observed: &Observed, analysis: &Analysis) -> Option<RailSummary> {
-    let rank = |rail: &RailSummary| match rail.state {
-        "harm" => f64::INFINITY,
-        _ => rail.used.unwrap_or(f64::NEG_INFINITY),
-    };
     let summary = |found: &GuardrailResult| {
         let share = |value: Option<f64>| match found.count {
             Some([events, most]) => Some(events as f64 / most.max(1) as f64),
@@ -172,7 +173,16 @@ fn nearest(observed: &Observed, analysis: &Analysis) -> Option<RailSummary> {
             interval: share(found.lower).zip(share(found.upper)).map(|(low, high)| [low, high]),
         }
     };
-    analysis.guardrails.iter().map(summary).max_by(|one, other| rank(one).total_cmp(&rank(other)))
+    nearest_of(analysis.guardrails.iter().map(summary))
+}
+
+/// The nearest of these.
+pub(super) fn nearest_of(rails: impl Iterator<Item = RailSummary>) -> Option<RailSummary> {
+    let rank = |rail: &RailSummary| match rail.state {
+        "harm" => f64::INFINITY,
+        _ => rail.used.unwrap_or(f64::NEG_INFINITY),
+    };
+    rails.max_by(|one, other| rank(one).total_cmp(&rank(other)))
 }
 
 /// How every experiment that takes units stands.

@@ -6,12 +6,12 @@ use axum::Extension;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use serin_core::record::Record;
+use serin_core::record::{Attempt, Outcome, Record, Role};
 
 use super::Problem;
 use super::error::ProblemType;
 use super::resolution::resolution;
-use crate::traces::{DecisionTrace, Evaluation, Stage, TraceContext, Traces};
+use crate::traces::{DecisionTrace, Evaluation, Stage, StrategyRun, TraceContext, Traces};
 
 /// Ids from a `traceparent` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,12 +193,15 @@ impl RequestTrace {
         // Stages follow one another, and the last one has just ended.
         let all: Duration = record.timings_us.values().map(|us| Duration::from_micros(*us)).sum();
         let mut began = took.saturating_sub(all);
-        let stages = record.timings_us.iter().map(|(name, us)| {
-            let stage = Stage { name: name.to_string(), began, took: Duration::from_micros(*us) };
-            began += stage.took;
-            stage
-        });
-        let stages = stages.collect();
+        let mut stages = Vec::with_capacity(record.timings_us.len() + record.attempts.len());
+        for (name, us) in &record.timings_us {
+            let took = Duration::from_micros(*us);
+            match **name == *"run" {
+                true => stages.extend(runs(&record.attempts, began, took)),
+                false => stages.push(Stage { name: name.to_string(), began, took, run: None }),
+            }
+            began += took;
+        }
         Some(DecisionTrace {
             context,
             operation,
@@ -210,6 +213,36 @@ impl RequestTrace {
             decision_id: Some(record.decision_id.clone()),
             evaluations: vec![evaluation(record)],
         })
+    }
+}
+
+/// A stage for each attempt, one after the other within the time of all. Each has its own run's time, and the last one
+/// what is left: a wait for a slot among it.
+fn runs(attempts: &[Attempt], mut began: Duration, whole: Duration) -> Vec<Stage> {
+    let end = began + whole;
+    let stage = |(at, attempt): (usize, &Attempt)| {
+        let left = end.saturating_sub(began);
+        let took = if at + 1 < attempts.len() { Duration::from_micros(attempt.time_us).min(left) } else { left };
+        let run = StrategyRun {
+            strategy: format!("{}@{}", attempt.strategy.name, attempt.strategy.version),
+            role: role(attempt.role),
+            outcome: attempt.outcome.label(),
+            is_failure: matches!(attempt.outcome, Outcome::Failure { .. }),
+        };
+        let stage = Stage { name: "run".to_owned(), began, took, run: Some(run) };
+        began += took;
+        stage
+    };
+    attempts.iter().enumerate().map(stage).collect()
+}
+
+/// What a strategy ran as, by the record's name for it.
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Arm => "arm",
+        Role::Strategy => "strategy",
+        Role::FallbackStrategy => "fallback_strategy",
+        Role::Shadow => "shadow",
     }
 }
 
@@ -232,7 +265,7 @@ pub fn send(traces: &Traces, trace: Option<DecisionTrace>, arrived: Instant) {
     let took = arrived.elapsed();
     if trace.refused.is_none() {
         let took = took.saturating_sub(trace.took);
-        trace.stages.push(Stage { name: "commit".to_owned(), began: trace.took, took });
+        trace.stages.push(Stage { name: "commit".to_owned(), began: trace.took, took, run: None });
     }
     traces.send(DecisionTrace { took, ..trace });
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -331,7 +332,7 @@ impl Body {
 }
 
 /// An error of JSON without the names of Rust's types.
-fn in_plain_words(why: &str) -> String {
+pub fn in_plain_words(why: &str) -> String {
     let Some((found, rest)) = why.split_once(", expected ") else { return why.to_owned() };
     let (expected, place) = rest.find(" at line ").map_or((rest, ""), |at| rest.split_at(at));
     let expected = match expected {
@@ -342,6 +343,24 @@ fn in_plain_words(why: &str) -> String {
         other => other,
     };
     format!("{found}, expected {expected}{place}")
+}
+
+/// What is wrong with a query, without the words of the library that reads it.
+pub fn unfit_query(rejection: &QueryRejection) -> Problem {
+    let text = rejection.body_text();
+    let why = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+    let is_key = |key: &&str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let (key, why) = why.split_once(": ").filter(|(key, _)| is_key(key)).unwrap_or(("", why));
+    let unknown = why.split_once("unknown field `").and_then(|(_, rest)| rest.split_once("`, expected "));
+    match unknown {
+        Some((key, valid)) => {
+            let (key, valid) =
+                (serin_core::printable_to(key, 64), valid.trim_start_matches("one of ").replace('`', ""));
+            Problem::invalid(&*key, format!("{key}: no such key of this address; valid: {valid}"))
+        }
+        None if key.is_empty() => Problem::invalid("", in_plain_words(why)),
+        None => Problem::invalid(key, format!("{key}: {}", in_plain_words(why))),
+    }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

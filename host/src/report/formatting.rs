@@ -1,6 +1,7 @@
 //! Numbers, times and phrases that the text and HTML reports share.
 
 use serin_core::numbers::grouped;
+pub(super) use serin_core::numbers::{p_is, probability};
 
 use super::rounding::{Shown, alpha, means, short, typeset};
 use super::{Change, Excluded, Report, ReportedComparison, ReportedGuardrail, ReportedMetric, ReportedSegment, Units};
@@ -14,21 +15,6 @@ pub(super) fn number(value: Option<f64>) -> String {
         _ => 5,
     };
     typeset(&format!("{value:.decimals$}"))
-}
-
-/// A probability. None is zero.
-pub(super) fn probability(p: Option<f64>) -> String {
-    match p {
-        Some(p) if p < 0.0001 => "< 0.0001".to_owned(),
-        Some(p) => format!("{p:.4}"),
-        None => "-".to_owned(),
-    }
-}
-
-/// A probability in a sentence.
-pub(super) fn p_is(p: Option<f64>) -> String {
-    let text = probability(p);
-    if text.starts_with('<') { format!("p {text}") } else { format!("p = {text}") }
 }
 
 /// A duration as a spec writes it.
@@ -344,12 +330,6 @@ mod tests {
         let texts = [0.00138, -0.5, 1.25, -127.123, -1e-9].map(|value| number(Some(value)));
         assert_eq!(texts, ["0.00138", "\u{2212}0.50000", "1.2500", "\u{2212}127.12", "0.00000"]);
         assert_eq!(number(None), "-");
-    }
-
-    #[test]
-    fn no_probability_is_zero() {
-        assert_eq!([Some(0.0), Some(0.00012), None].map(probability), ["< 0.0001", "0.0001", "-"]);
-        assert_eq!([p_is(Some(1e-9)), p_is(Some(0.25))], ["p < 0.0001", "p = 0.2500"]);
     }
 
     #[test]

@@ -128,11 +128,10 @@ impl NextStep {
                     "{less} until the decision point is pinned to another version; that concludes the experiment"
                 ))
             }
-            State::Paused if status.withdrawn => {
-                say("a person decides: resume, abort or conclude; until then the pinned strategy serves everyone"
-                    .to_owned())
+            State::Paused => {
+                let until = if status.withdrawn { "; until then the pinned strategy serves everyone" } else { "" };
+                say(format!("a person decides: {}{until}", status.either(spec)))
             }
-            State::Paused => say("a person decides: resume, promote, abort or conclude".to_owned()),
             State::Running => Some(Self::running(spec, analysis, status, now_ms)),
         }
     }
@@ -167,7 +166,10 @@ impl NextStep {
         now_ms: u64,
     ) -> Self {
         let evidence = analysis.evidence();
-        let mut needs = vec![format!("this one has lasted {}", duration(step.hold_ms))];
+        let mut needs = Vec::new();
+        if step.hold_ms > 0 {
+            needs.push(format!("this one has lasted {}", duration(step.hold_ms)));
+        }
         if step.min_units > 0 {
             needs.push(format!("{} units have entered ({} so far)", grouped(step.min_units), grouped(evidence.units)));
         }
@@ -184,8 +186,12 @@ impl NextStep {
         };
         let (step, steps) = (status.step + 2, spec.ramp.len());
         let coverage = percent(next.coverage);
+        let once = match needs.is_empty() {
+            true => "at the host's next look".to_owned(),
+            false => format!("once {}", needs.join(" and ")),
+        };
         Self {
-            what: format!("step {step} of {steps}, {coverage} of the slot, once {}{now}", needs.join(" and ")),
+            what: format!("step {step} of {steps}, {coverage} of the slot, {once}{now}"),
             when: (!is_held).then(|| rfc3339(earliest)),
         }
     }

@@ -85,7 +85,7 @@ impl Report {
             section id="verdict" {
                 div class={ "verdict " (class) } {
                     @if let Some(happened) = &happened {
-                        b { (happened.state.to_uppercase()) } " " (happened.how) br; (happened.since) ": "
+                        b { (happened.state.to_uppercase()) } " " bdi { (happened.how) } br; (happened.since) ": "
                     }
                     b { (self.verdict.decision.to_uppercase()) } ": " (typeset(&self.verdict.why))
                     @for tolerated in self.tolerated() { "; it is " (tolerated) }
@@ -138,13 +138,16 @@ impl Report {
         // A constant coverage says less than the adaptive shares that stand in its place.
         let ramp = ramp.filter(|ramp| self.outlook.allocation.is_none() || ramp.steps.len() > 1);
         let Some(ramp) = ramp else { return html! {} };
+        let is_over = matches!(self.state.as_str(), "aborted" | "concluded");
         html! {
             section id="ramp" {
                 h2 { "Ramp" }
-                p { (ramp.sentence()) }
+                p { (ramp.sentence(is_over)) }
                 ol.steps {
                     @for (at, step) in ramp.steps.iter().enumerate() {
-                        @if at + 1 == ramp.step {
+                        @if at + 1 == ramp.step && is_over {
+                            li { (step.says()) " " b { "(its last)" } }
+                        } @else if at + 1 == ramp.step {
                             li.now aria-current="step" { (step.says()) " " b { "(now)" } }
                         } @else {
                             li { (step.says()) }
@@ -174,7 +177,12 @@ impl Report {
 
     pub(super) fn progress_sentence(&self, progress: &Progress) -> String {
         let Progress { metric, .. } = progress;
-        let [planned, mature] = [progress.planned, progress.mature].map(grouped);
+        let planned = grouped(progress.planned);
+        let is_reached = progress.mature >= progress.planned;
+        let of_plan = match is_reached {
+            true => format!("{} are mature, and {planned} were planned", counted(progress.mature, "unit")),
+            false => format!("{} of {planned} planned units are mature", grouped(progress.mature)),
+        };
         let is_share = self.metrics.iter().any(|known| known.name == *metric && known.is_share);
         let left = match progress.days_left {
             Some(0.0) => String::new(),
@@ -193,7 +201,7 @@ impl Report {
             )
         });
         format!(
-            "'{metric}': {mature} of {planned} planned units are mature{left}{}",
+            "'{metric}': {of_plan}{left}{}",
             effect.unwrap_or_else(|| "; too few units are mature to say which effect the plan finds".to_owned())
         )
     }
@@ -207,16 +215,17 @@ impl ReportedArmVerdict {
 }
 
 impl Ramp {
-    fn sentence(&self) -> String {
+    fn sentence(&self, is_over: bool) -> String {
         let least = self.steps.get(self.step.saturating_sub(1)).map_or(0, |step| step.min_units);
         let entered = match least {
             0 => format!("{} entered", counted(self.units, "unit")),
             least if self.units >= least => {
-                format!("{} units entered, of {} that are needed", grouped(self.units), grouped(least))
+                format!("{} entered, and {} were needed", counted(self.units, "unit"), grouped(least))
             }
             least => format!("{} of {} units entered", grouped(self.units), grouped(least)),
         };
-        format!("Step {} of {}: {entered}.", self.step, self.steps.len())
+        let begin = if is_over { "It ended at step" } else { "Step" };
+        format!("{begin} {} of {}: {entered}.", self.step, self.steps.len())
     }
 }
 
@@ -227,7 +236,7 @@ impl RampStep {
             parts.push(format!("for {}", duration(self.hold_ms)));
         }
         if self.min_units > 0 {
-            parts.push(format!("{} units", grouped(self.min_units)));
+            parts.push(counted(self.min_units, "unit"));
         }
         match self.gate.as_deref() {
             Some("fast") => parts.push("no guardrail shows harm".to_owned()),

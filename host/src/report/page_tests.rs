@@ -225,7 +225,9 @@ fn sections_stand_in_the_order_in_which_a_reader_needs_them() {
 fn each_state_is_told_in_words() {
     let needles = |name: &str| match name {
         "early" => ["day 1; ", "112 of 300 units entered", "not before 2026-11-19 11:06 UTC", "<b>too early</b>"],
-        "conflict" => ["<b>HOLD</b>", "<b>better</b>", "<b>worse</b>", "6,000 of 4,000 planned units are mature"],
+        "conflict" => {
+            ["<b>HOLD</b>", "<b>better</b>", "<b>worse</b>", "6,000 units are mature, and 4,000 were planned"]
+        }
         "shipped" => ["<b>SHIPPED</b>", "less a holdback of 10 %", "<b>better</b>", "<b>holds</b>"],
         "aborted" => ["<b>ABORTED</b>", "<b>harm</b>", "the experiment has ended", "no more units enter"],
         "dropped" => ["<b>Arm other</b> <span class=\"badge bad\">", "was dropped", "<b>Arm next</b>", "<b>hold</b>"],

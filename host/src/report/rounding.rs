@@ -1,7 +1,7 @@
 //! Numbers for people: shares in percent, differences of shares in percentage points, and no more
 //! digits than a number carries.
 
-use serin_core::numbers::grouped;
+use serin_core::numbers::{grouped, share_decimals};
 
 /// A number to three significant digits, without trailing zeros.
 pub(super) fn short(value: f64) -> String {
@@ -29,11 +29,7 @@ pub(super) fn points(difference: f64) -> String {
 pub(super) fn means(arms: &[(Option<f64>, u64)], is_share: bool) -> Vec<String> {
     let known: Vec<(f64, u64)> =
         arms.iter().filter_map(|(mean, units)| Some((mean.filter(|mean| mean.is_finite())?, *units))).collect();
-    // To a digit of its standard error, which is at least that of one event.
-    let of_share = |(share, units): &(f64, u64)| {
-        let (p, n) = (share.clamp(0.0, 1.0), (*units).max(1) as f64);
-        digits((p * (1.0 - p) / n).sqrt().max(1.0 / n) * 100.0, 1)
-    };
+    let of_share = |(share, units): &(f64, u64)| share_decimals(*share, *units);
     let mut decimals = match is_share {
         true => known.iter().map(of_share).max().unwrap_or(0),
         false => digits(known.iter().fold(0.0, |most: f64, (mean, _)| most.max(mean.abs())), 3),
@@ -132,9 +128,13 @@ impl Shown {
         if !value.is_finite() {
             return "-".to_owned();
         }
-        let decimals = digits((width * self.factor()).abs(), 2);
-        let text = format!("{:.decimals$}", (value * self.factor()).abs());
-        match text.bytes().all(|digit| matches!(digit, b'0' | b'.')) {
+        let fixed = |decimals: usize| format!("{:.decimals$}", (value * self.factor()).abs());
+        let mut text = fixed(digits((width * self.factor()).abs(), 2));
+        // What would be shown as 0 says on which side of it a wide interval ends.
+        if is_zero(&text) && value.abs() >= width.abs() / 1000.0 && value != 0.0 {
+            text = fixed(digits((value * self.factor()).abs(), 1));
+        }
+        match is_zero(&text) {
             true => "0".to_owned(),
             false => format!("{}{text}", if value < 0.0 { '\u{2212}' } else { '+' }),
         }
@@ -209,6 +209,8 @@ mod tests {
         assert_eq!(Shown::Plain.interval([-1500.0, 20.0]), "\u{2212}1500 to +20");
         assert_eq!(Shown::Points.sizes([-0.01, -0.14]), "1 to 14\u{a0}pp");
         assert_eq!(Shown::Percent.signed(-0.000_000_1, 0.05), "0\u{a0}%");
+        assert_eq!(Shown::Points.signed(-0.003, 0.4), "\u{2212}0.3\u{a0}pp");
+        assert_eq!(Shown::Points.interval([0.001, 0.4]), "+0.1 to +40\u{a0}pp");
     }
 
     #[test]

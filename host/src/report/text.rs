@@ -2,13 +2,31 @@
 
 use std::fmt::{self, Formatter};
 
+use serin_core::numbers::grouped;
+
 use super::feeds;
 use super::formatting::{self, RAILS, Rail, line, number, p_is, probability};
-use super::rounding::{means, typeset};
-use super::{Report, ReportedGuardrail, ReportedMetric, SinceEnd, SinceShip};
+use super::rounding::{means, percent, typeset};
+use super::{Report, ReportedGuardrail, ReportedMetric, ReportedSegment, SinceEnd, SinceShip};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        // Files, people and applications have said parts of it, and terminals obey some characters.
+        f.write_str(&serin_core::inert(&Text(self).to_string()))
+    }
+}
+
+/// A report as its lines, with the texts in it as they were said.
+struct Text<'r>(&'r Report);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.lines(f)
+    }
+}
+
+impl Report {
+    fn lines(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.first_lines(f)?;
         self.changes(f)?;
         self.tried(f)?;
@@ -16,7 +34,7 @@ impl fmt::Display for Report {
             writeln!(f, "\nas of the ship, {}", formatting::minute(&since.shipped_at))?;
         }
         if !self.guardrails.is_empty() {
-            writeln!(f, "\nguardrails ({RAILS})")?;
+            heading(f, "guardrails", RAILS)?;
         }
         for guardrail in &self.guardrails {
             rail(f, guardrail)?;
@@ -58,7 +76,11 @@ impl Report {
             writeln!(f, "Since then, against those held back: {}", since.said())?;
         }
         for arm in &self.arms {
-            writeln!(f, "  {:<24} {}: {}{}", arm.arm, arm.decision, typeset(&arm.why), arm.but())?;
+            let why = match arm.why == self.verdict.why {
+                true => "as above".to_owned(),
+                false => format!("{}{}", typeset(&arm.why), arm.but()),
+            };
+            writeln!(f, "  {:<24} {}: {why}", arm.arm, arm.decision)?;
         }
         for why in &self.forbids {
             writeln!(f, "forbids shipping: {}", typeset(why))?;
@@ -96,6 +118,24 @@ impl Report {
         }
         writeln!(f, "balance    {}; SRM {once} (once), {always} (sequential)", counts.join(", "))
     }
+}
+
+/// Columns of a heading's note. What is longer, terminals break where they like.
+const WIDTH: usize = 100;
+
+/// A heading, and below it how to read what follows.
+fn heading(f: &mut Formatter<'_>, title: &str, note: &str) -> fmt::Result {
+    writeln!(f, "\n{title}")?;
+    let mut line = String::new();
+    for word in note.split(' ') {
+        if !line.is_empty() && line.chars().count() + word.chars().count() >= WIDTH {
+            writeln!(f, " {line}")?;
+            line.clear();
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    writeln!(f, " {line}")
 }
 
 fn rail(f: &mut Formatter<'_>, guardrail: &ReportedGuardrail) -> fmt::Result {
@@ -138,7 +178,7 @@ fn since_ship(f: &mut Formatter<'_>, since: &SinceShip) -> fmt::Result {
 }
 
 fn measured(f: &mut Formatter<'_>, metric: &ReportedMetric) -> fmt::Result {
-    writeln!(f, "\n{} ({})", metric.name, formatting::metric(metric))?;
+    heading(f, &metric.name, &formatting::metric(metric))?;
     let sides: Vec<_> = metric.arms.values().map(|arm| (arm.mean, arm.units)).collect();
     for ((name, arm), mean) in metric.arms.iter().zip(means(&sides, metric.is_share)) {
         writeln!(f, "  {name:<24} {:>9} units   mean {mean}", arm.units)?;
@@ -184,14 +224,12 @@ impl Report {
         for (at, found) in self.fairness.iter().enumerate() {
             let of = |at: usize| self.fairness.get(at).map(|found| (&found.attribute, &found.rate));
             if at == 0 || of(at) != of(at - 1) {
-                writeln!(
-                    f,
-                    "\nfairness by {}: {} (a monitor, not law): the well-treated of a group by those of '{}', at least {}",
-                    found.attribute,
-                    found.rate,
+                let note = format!(
+                    "a monitor, not law: the well-treated of a group by those of '{}', at least {}",
                     line(&found.reference),
                     found.min_ratio
-                )?;
+                );
+                heading(f, &format!("fairness by {}: {}", found.attribute, found.rate), &note)?;
             }
             let arm = if found.control { format!("{} (stops nothing)", found.arm) } else { found.arm.clone() };
             writeln!(
@@ -214,12 +252,22 @@ impl Report {
     fn segments(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if !self.segments.is_empty() {
             let alphas = formatting::segment_alphas(&self.segments);
-            writeln!(f, "\nsegments (exploratory; units of control / of the arm; {alphas})")?;
+            heading(f, "segments", &format!("exploratory; units of control / of the arm; {alphas}"))?;
         }
-        for found in &self.segments {
+        let label = |found: &ReportedSegment| {
             let value = found.value.as_deref().map_or_else(|| "(not known)".to_owned(), line);
-            let [control, arm] = found.units;
-            write!(f, "  {} = {value}: {} in {} ({control} / {arm}): ", found.attribute, found.metric, found.arm)?;
+            let [control, arm] = found.units.map(grouped);
+            [
+                format!("{} = {value}", found.attribute),
+                format!("{} in {}", found.metric, found.arm),
+                format!("{control} / {arm}"),
+            ]
+        };
+        let labels: Vec<[String; 3]> = self.segments.iter().map(label).collect();
+        let width = |at: usize| labels.iter().map(|label| label[at].chars().count()).max().unwrap_or_default();
+        let [first, second, third] = [0, 1, 2].map(width);
+        for (found, [of, what, units]) in self.segments.iter().zip(&labels) {
+            write!(f, "  {of:<first$}  {what:<second$}  {units:>third$}  ")?;
             match (&found.not_enough, found.difference.zip(found.interval)) {
                 (None, Some((difference, ends))) => {
                     let (difference, ends) = formatting::bounded(difference, ends, found.is_share);
@@ -236,10 +284,10 @@ impl Report {
         for shadow in &self.shadows {
             writeln!(
                 f,
-                "\nshadow {}: {} decisions, {:.2} % the same action; {} dropped; {} to {} us (p50 to p99), served in {} to {}",
+                "\nshadow {}: {} decisions, {} the same action; {} dropped; {} to {} us (p50 to p99), served in {} to {}",
                 shadow.arm,
                 shadow.decisions,
-                shadow.agreement * 100.0,
+                percent(shadow.agreement),
                 shadow.dropped,
                 shadow.took_us[0],
                 shadow.took_us[1],

@@ -40,6 +40,21 @@ pub struct Stage {
     pub began: Duration,
     /// How long it took.
     pub took: Duration,
+    /// What ran, where it is the run of a strategy.
+    pub run: Option<StrategyRun>,
+}
+
+/// One run of a strategy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StrategyRun {
+    /// `NAME@VERSION`.
+    pub strategy: String,
+    /// What it ran as.
+    pub role: &'static str,
+    /// `answer`, `refusal`, or the kind of its failure.
+    pub outcome: &'static str,
+    /// It failed.
+    pub is_failure: bool,
 }
 
 /// A request for decisions, as it is traced: one recorded decision, unrecorded ones, or none since it was refused.

@@ -1,5 +1,5 @@
-//! A traced request as OpenTelemetry's spans: one for the request, one for each stage, and an event for each evaluated
-//! flag.
+//! A traced request as OpenTelemetry's spans: one for the request, one for each stage and for each run of a strategy, and an
+//! event for each evaluated flag.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFl
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::{DecisionTrace, Evaluation};
+use super::{DecisionTrace, Evaluation, StrategyRun};
 use crate::clock::Clock;
 
 /// The spans of a request.
@@ -33,6 +33,12 @@ pub(super) fn spans(trace: &DecisionTrace, scope: &InstrumentationScope, clock: 
         let begins = began.checked_add(stage.began).unwrap_or(began);
         let mut of_stage = span(trace, scope, clock, id, (begins, stage.took));
         of_stage.name = stage.name.clone().into();
+        if let Some(run) = &stage.run {
+            of_stage.attributes = attributes_of(run);
+            if run.is_failure {
+                of_stage.status = Status::error(run.outcome);
+            }
+        }
         of_stage
     });
     let stages: Vec<SpanData> = stages.collect();
@@ -58,6 +64,19 @@ fn attributes(trace: &DecisionTrace) -> Vec<KeyValue> {
         attributes.extend(found.strategy.clone().map(|strategy| KeyValue::new("serin.strategy", strategy)));
     }
     attributes
+}
+
+/// The attributes of a strategy's run.
+fn attributes_of(run: &StrategyRun) -> Vec<KeyValue> {
+    let error = run.is_failure.then(|| KeyValue::new("error.type", run.outcome));
+    [
+        KeyValue::new("serin.strategy", run.strategy.clone()),
+        KeyValue::new("serin.role", run.role),
+        KeyValue::new("serin.outcome", run.outcome),
+    ]
+    .into_iter()
+    .chain(error)
+    .collect()
 }
 
 /// The attributes of the event, by OpenTelemetry's conventions. Without the unit: its id is a person's.

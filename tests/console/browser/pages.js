@@ -28,7 +28,11 @@ const PAGES = {
   models: "/models",
   features: "/features",
 };
-const WIDTHS = [1440, 768, 360];
+const WIDTHS = [1440, 1024, 920, 768, 360];
+/** Those of which there are pictures. */
+const PICTURED = [1440, 360];
+/** What a sheet of A4 has between the margins of the style sheet, in CSS pixels. */
+const A4 = 687;
 
 /** What axe finds, a line each. */
 export async function violations(page, options = {}) {
@@ -47,6 +51,22 @@ export const sticksOut = (page) =>
     return [`${scrollWidth} of ${clientWidth}`, ...wide.slice(0, 5).map((one) => one.outerHTML.slice(0, 120))];
   });
 
+/** What is cut off inside a page: tables that scroll, and scales whose labels are too small to be read. */
+export const isCut = (page) =>
+  page.evaluate(() => {
+    // What is folded has no text.
+    const shown = [...document.querySelectorAll(".wide")].filter((one) => one.innerText.trim());
+    const tables = shown.filter((one) => one.scrollWidth > one.clientWidth + 1);
+    const labels = [...document.querySelectorAll("svg.scale text")].filter((one) => {
+      const { height, right } = one.getBoundingClientRect();
+      return right > 0 && height > 0 && height < 9;
+    });
+    return [
+      ...tables.map((one) => `a table of ${one.scrollWidth} px in ${one.clientWidth}: ${one.innerText.slice(0, 60)}`),
+      ...labels.map((one) => `a label of ${one.getBoundingClientRect().height} px: ${one.textContent}`),
+    ];
+  });
+
 /** Looks at the page that is open in both schemes and at all widths. */
 export async function lookAt(page, name) {
   const found = [];
@@ -60,8 +80,15 @@ export async function lookAt(page, name) {
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 });
     note(width, await sticksOut(page));
-    if (width !== 768) await picture(page, `${name}-${width}`, { fullPage: true });
+    note(width, await isCut(page));
+    if (PICTURED.includes(width)) await picture(page, `${name}-${width}`, { fullPage: true });
   }
+  await page.emulateMedia({ media: "print" });
+  await page.setViewportSize({ width: A4, height: 900 });
+  note("A4", await sticksOut(page));
+  note("A4", await isCut(page));
+  await picture(page, `${name}-print`, { fullPage: true });
+  await page.emulateMedia({ media: "screen" });
   await page.setViewportSize({ width: WIDTHS[0], height: 900 });
   return found;
 }

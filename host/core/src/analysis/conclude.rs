@@ -4,11 +4,11 @@ use super::fairness::FairnessResult;
 use super::guardrails::{GuardrailResult, HarmStatus};
 use super::metrics::{Comparison, MetricResult};
 use super::observed::Observed;
-use super::wording::{percent, rounded};
+use super::wording::rounded;
 use super::{Analysis, SRM_ALPHA};
 use crate::Name;
 use crate::experiment::{Aggregate, Experiment, Metric, OnBreach, Quantity, Role, Watched};
-use crate::numbers::grouped;
+use crate::numbers::{grouped, p_is, shares};
 
 /// A verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,13 +134,8 @@ fn unbalanced(spec: &Experiment, analysis: &Analysis) -> String {
     format!(
         "units do not fall to the arms as the weights say: {} (sequential {}); nothing else can be trusted",
         named.collect::<Vec<_>>().join(", "),
-        tiny(analysis.srm_sequential_p)
+        p_is(Some(analysis.srm_sequential_p))
     )
-}
-
-/// A small probability. None is zero.
-fn tiny(p: f64) -> String {
-    if p < 1e-300 { "p < 1e-300".to_owned() } else { format!("p = {p:.2e}") }
 }
 
 /// Harm that stops the experiment. An arm that is dropped for harm stops alone.
@@ -245,7 +240,7 @@ impl ArmEvidence<'_> {
         let numbers = comparison.found.as_ref().map_or_else(
             |_| String::new(),
             |found| {
-                let [arm, control] = [found.estimate.treatment, found.estimate.control].map(|mean| shown(spec, mean));
+                let [arm, control] = shown(spec, [found.estimate.treatment, found.estimate.control], found.estimate.n);
                 format!(" ({arm} against {control})")
             },
         );
@@ -295,8 +290,8 @@ impl ArmEvidence<'_> {
     }
 }
 
-/// A metric's mean: shares in percent.
-fn shown(metric: &Metric, mean: f64) -> String {
+/// A metric's means in two arms, which have so many units together: shares in percent.
+fn shown(metric: &Metric, means: [f64; 2], units: u64) -> [String; 2] {
     let is_share = matches!(&metric.quantity, Quantity::Mean(measure) if measure.aggregate == Aggregate::Any);
-    if is_share { percent(mean) } else { rounded(mean) }
+    if is_share { shares(means, [units / 2; 2]) } else { means.map(rounded) }
 }

@@ -5,10 +5,9 @@ use super::feeds::FeedResult;
 use super::metrics::Summed;
 use super::observed::Observed;
 use super::pair::Pair;
-use super::wording::percent;
 use crate::Name;
 use crate::experiment::{Aggregate, Guardrail, Margin, PLANNED_UNITS, Quantity, Watched};
-use crate::numbers::grouped;
+use crate::numbers::{grouped, p_is, share_decimals};
 use crate::stats::rare::{Counts, difference_bounds};
 use crate::stats::{NotEnough, conditional};
 
@@ -403,7 +402,12 @@ impl GuardrailResult {
             Watched::Metric(at) => observed.spec.metrics[at].limits() == Some([0.0, 1.0]),
             _ => true,
         };
-        let number = |mean: f64| if is_share { percent(mean) } else { format!("{mean:.4}") };
+        let decimals = |at: usize| share_decimals(self.means[at].unwrap_or_default(), self.units[at]);
+        let decimals = decimals(0).max(decimals(1));
+        let number = |mean: f64| match is_share {
+            true => format!("{:.decimals$} %", mean * 100.0),
+            false => format!("{mean:.4}"),
+        };
         let mean = |at: usize| self.means[at].map_or_else(|| "no unit".to_owned(), number);
         let share = self.action.as_ref().map(|action| format!("share of '{action}': ")).unwrap_or_default();
         let seen = format!("{share}{} in arm '{arm}', {} in control", mean(1), mean(0));
@@ -413,7 +417,8 @@ impl GuardrailResult {
             let [of_control, of_arm] = [of_control, of_arm].map(grouped);
             return format!(
                 "guardrail '{name}' shows harm: so far {of_arm} units with it in arm '{arm}', and {of_control} in control \
-                 (p = {p:.1e})"
+                 ({})",
+                p_is(Some(p))
             );
         }
         match (self.status, &self.why) {

@@ -84,7 +84,7 @@ fn an_arm_that_is_worse_at_another_goal_does_not_ship() {
     assert_eq!((found.winner, found.verdict.decision), (None, Decide::Hold));
     assert_eq!(
         found.verdict.why,
-        "'cured' is better in arm 'b' (40.00 % against 30.00 %), and 'repaid' is significantly worse in arm 'b' (30.00 % against 50.00 %)"
+        "'cured' is better in arm 'b' (40.0 % against 30.0 %), and 'repaid' is significantly worse in arm 'b' (30.0 % against 50.0 %)"
     );
     let together = observed(&spec, &[4000, 4000], &[("cured", &[1200, 1600]), ("repaid", &[2000, 2000])]);
     assert_eq!(analyse(&together, LATER).winner.as_deref(), Some("b"));

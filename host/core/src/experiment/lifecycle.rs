@@ -329,7 +329,7 @@ impl Status {
             (state, command) => Err(NotPossible::State {
                 state: state.as_str(),
                 command: command.as_str(),
-                possible: possible(state, self.withdrawn).to_owned(),
+                possible: self.possible_words(spec),
             }),
         };
         next.map(|next| Self { applied: next.coverage(spec), ..next })
@@ -388,17 +388,6 @@ fn known_arm(spec: &Experiment, winner: &Name) -> Result<(), NotPossible> {
     }
     let arms = spec.arms.iter().map(|arm| &*arm.name).collect::<Vec<_>>().join(", ");
     Err(NotPossible::UnknownArm { winner: winner.to_string(), arms })
-}
-
-fn possible(state: State, withdrawn: bool) -> &'static str {
-    match state {
-        State::Paused if withdrawn => "resume, abort, conclude",
-        State::Shipped => "abort, conclude",
-        State::Draft => "start, abort",
-        State::Running => "promote, pause, abort, conclude",
-        State::Paused => "resume, promote, abort, conclude",
-        State::Aborted | State::Concluded => "nothing; it has ended: start another id",
-    }
 }
 
 /// Whether the ramp advances.

@@ -13,6 +13,7 @@ mod lifecycle;
 mod lifecycle_tests;
 mod locate;
 mod metrics;
+mod possible;
 mod ramp;
 mod raw;
 

@@ -15,7 +15,7 @@ use super::visitor::{Form, Sent, Visitor};
 use super::words::{digest, encoded, lines, when};
 use crate::experiments::ExperimentStatus;
 use crate::http::admin::read;
-use crate::http::commands::{Order, carry_out, motive, parse, role_of};
+use crate::http::commands::{MAX_TEXT, Order, carry_out, motive, parse, role_of};
 use crate::http::experiments::{find, reaches, report_of};
 use crate::http::wire::InPath;
 use crate::http::{Problem, Service};
@@ -40,10 +40,10 @@ impl Seen {
         ledger: &LedgerReader,
         id: &str,
         name: &str,
-        judged: Option<u64>,
+        (by, judged): (Option<&str>, Option<u64>),
     ) -> Result<Self, Problem> {
         let experiment = find(service, id)?;
-        let effect = effect(service, &experiment, name)?;
+        let effect = effect(service, ledger, &experiment, name, by)?;
         let spec = experiment.pending.as_ref().map(|pending| &pending.spec).or(experiment.spec.as_ref());
         let (approvals, lacks) = match spec {
             Some(spec) => service.controller.approvals(ledger, spec)?,
@@ -67,10 +67,16 @@ impl Seen {
     }
 }
 
-async fn seen(service: &Arc<Service>, id: &str, name: &str, judged: Option<u64>) -> Result<Seen, Problem> {
-    let (id, name) = (id.to_owned(), name.to_owned());
+async fn seen(
+    service: &Arc<Service>,
+    visitor: &Visitor,
+    id: &str,
+    name: &str,
+    judged: Option<u64>,
+) -> Result<Seen, Problem> {
+    let (id, name, by) = (id.to_owned(), name.to_owned(), visitor.name.clone());
     let seen = read(service, move |service, budget| {
-        service.ledger.bounded(budget, |ledger| Ok(Seen::read(service, ledger, &id, &name, judged)))
+        service.ledger.bounded(budget, |ledger| Ok(Seen::read(service, ledger, &id, &name, (by.as_deref(), judged))))
     });
     seen.await??
 }
@@ -84,7 +90,7 @@ pub async fn confirm(
     parse(&name, (name == "conclude").then(String::new))?;
     visitor.caller.has(role_of(&name))?;
     reaches(&visitor.caller, &find(&service, &id)?)?;
-    let seen = seen(&service, &id, &name, None).await?;
+    let seen = seen(&service, &visitor, &id, &name, None).await?;
     Ok(drawn(&visitor, &seen, &name, &Typed::default(), None, StatusCode::OK))
 }
 
@@ -129,7 +135,7 @@ pub async fn carry(
         Ok(_) => return Ok(see(&format!("/experiments/{}", encoded(&id)))),
         Err(problem) => problem,
     };
-    let seen = seen(&service, &id, &name, judged).await?;
+    let seen = seen(&service, &visitor, &id, &name, judged).await?;
     let mut page = drawn(&visitor, &seen, &name, &typed, Some(&problem), problem.status());
     page.extensions_mut().insert(crate::http::error::ProblemType(problem.reason().to_owned()));
     Ok(page)
@@ -158,29 +164,39 @@ fn drawn(
     let body = html! {
         p { a href={ "/experiments/" (encoded(id)) } { "\u{2190} " (id) } }
         h1 { (title) }
-        @if let Some(problem) = problem { (refused(problem, &seen.since)) }
-        @else if let Some(why) = &effect.refused { p.refused role="alert" { b { "Not possible as it stands: " } (lines(why)) } }
-        section.effect {
-            p.headline { (effect.headline) }
-            ul { @for line in &effect.follows { li { (line) } } }
-            @if let Some(verdict) = &seen.verdict { p { "The evidence now: " (verdict) } }
-            @if let Some(lacks) = &seen.lacks { p { "Approvals: " (lacks) } }
+        @if let Some(problem) = problem { (refused(problem, seen)) }
+        // What is not possible has no form, and nothing is told of what it would do.
+        @if let Some(why) = &effect.refused {
+            @if problem.is_none_or(|problem| !problem.detail.contains(why.as_str())) {
+                p.refused role="alert" { b { "Not possible as it stands: " } (lines(why)) }
+            }
+            p { a.button href={ "/experiments/" (encoded(id)) } { "Back to the experiment" } }
+        } @else {
+            section.effect {
+                p.headline { (effect.headline) }
+                ul { @for line in &effect.follows { li { (line) } } }
+                @if let Some(verdict) = &seen.verdict { p { "The evidence now: " (verdict) } }
+                @if let Some(lacks) = &seen.lacks { p { "Approvals: " (lacks) } }
+            }
+            (form(visitor, seen, name, typed))
+            @if is_file { (approvals(&seen.approvals)) (file(&seen.experiment)) }
         }
-        (form(visitor, seen, name, typed))
-        @if is_file { (approvals(&seen.approvals)) (file(&seen.experiment)) }
     };
     Page { status, title: &title, place: "/experiments", visitor, live: None, body }.answer()
 }
 
-/// Why it was refused, in the words of the JSON API; and what has changed meanwhile, by whom.
-fn refused(problem: &Problem, since: &[TransitionRow]) -> Markup {
+/// Why it was refused, in the words of the JSON API; or what has changed meanwhile, by whom.
+fn refused(problem: &Problem, seen: &Seen) -> Markup {
+    let since = &seen.since;
     html! {
         section.refused role="alert" {
-            p { b { (problem.title) ": " } (lines(&problem.detail)) }
             @if problem.status == 412 && !since.is_empty() {
-                p { "Since you looked:" }
+                p { b { (problem.title) ": " } "somebody was faster, and nothing of yours was done. Since you looked:" }
                 ul { @for change in since { li { (said(change)) } } }
-                p { "Nothing of yours was done. What it would do now is below." }
+                p { "It is " b { (seen.experiment.state.as_str().replace('_', " ")) } " now."
+                    @if seen.effect.refused.is_none() { " What yours would do now is below." } }
+            } @else {
+                p { b { (problem.title) ": " } (lines(&problem.detail)) }
             }
         }
     }
@@ -214,8 +230,8 @@ fn form(visitor: &Visitor, seen: &Seen, name: &str, typed: &Typed) -> Markup {
 pub fn who_and_why(visitor: &Visitor, by: &str, reason: &str) -> Markup {
     html! {
         @if let Some(name) = &visitor.name { p { "Recorded as done by " b { (name) } "." } }
-        @else { label { "Your name, which is recorded " input name="by" value=(by) required maxlength="200" autocomplete="username"; } }
-        label { "Reason, which is recorded " textarea name="reason" required maxlength="1000" rows="3" { (reason) } }
+        @else { label { "Your name, which is recorded " input name="by" value=(by) required maxlength=(MAX_TEXT) autocomplete="username"; } }
+        label { "Reason, which is recorded " textarea name="reason" required maxlength=(MAX_TEXT) rows="3" { (reason) } }
     }
 }
 
@@ -225,7 +241,7 @@ fn approvals(approvals: &[Approval]) -> Markup {
             section {
                 h2 { "Approvals so far" }
                 ul { @for given in approvals {
-                    li { (when(given.time_ms)) " " b { (given.by) } ": \u{201c}" (given.reason) "\u{201d}, of file " (digest(&given.spec_digest)) }
+                    li { (when(given.time_ms)) " " b { (given.by) } ": \u{201c}" bdi { (given.reason) } "\u{201d}, of file " (digest(&given.spec_digest)) }
                 } }
             }
         }

@@ -1,7 +1,7 @@
 //! One decision: what was known, how it was routed, what was drawn and why, and what came of it.
 
 use maud::{Markup, html};
-use serin_core::record::{Attempt, Candidate, FeatureRow, Outcome, Record, Role, RowStatus, ScoreRecord};
+use serin_core::record::{Attempt, Candidate, FeatureRow, Outcome, Record, Role, RowStatus, ScoreRecord, ServedBy};
 
 use super::words::{self, Tone, badge, digest, percent, served_by, span, value, when};
 use crate::http::Problem;
@@ -24,17 +24,21 @@ pub fn drawn(record: &Record, replay: &Markup, came_of_it: &Consequences) -> Mar
         (consequences(came_of_it))
         section {
             h2 { "In full" }
-            p { a href={ "/v1/decisions/" (words::encoded(&record.decision_id)) } { "The record as JSON" } ", "
-                a href={ "/v1/decisions/" (words::encoded(&record.decision_id)) "/outcomes" } { "what came of it" } "." }
+            p { a href=(words::json("decisions", &record.decision_id, "")) { "The record as JSON" } ", "
+                a href=(words::json("decisions", &record.decision_id, "/outcomes")) { "what came of it" } "." }
         }
     }
 }
 
 fn answer(record: &Record) -> Markup {
     let answer = &record.answer;
+    let tried = record.attempts.iter().map(|attempt| {
+        let strategy = format!("{}@{}", attempt.strategy.name, attempt.strategy.version);
+        (strategy, attempt.outcome.label())
+    });
     html! {
         h1 { (answer.action)
-            @if let Some(unit) = record.unit() { " for " (unit.kind) " " (unit.id) }
+            @if let Some(unit) = record.unit() { " for " (unit.kind) " " bdi { (unit.id) } }
         }
         p.facts {
             span { (when(record.time_ms)) } " " span { "at " b { (record.decision_point) } } " "
@@ -43,13 +47,14 @@ fn answer(record: &Record) -> Markup {
             span { "drawn with probability " b { (percent(answer.propensity)) } } " "
             span { "id " code { (record.decision_id) } }
         }
+        @if let Some(why) = instead(answer.served_by, tried) { p { b { (why) } } }
         section.reasons {
             h2 { "Why, as it can be told" }
             @if answer.reasons.is_empty() {
                 @if let Some(why) = &record.routing.excluded { p { "No strategy decides about this one: " (why) "." } }
                 @else { p { "The strategy gave no reasons." } }
             }
-            ul { @for reason in &answer.reasons { li { (reason.text) " " span.small { (reason.code) ", weight " (format!("{:.2}", reason.weight)) } } } }
+            ul { @for reason in &answer.reasons { li { bdi { (reason.text) } " " span.small { (reason.code) ", weight " (format!("{:.2}", reason.weight)) } } } }
             @if !answer.parameters.is_empty() {
                 p { "With " @for (at, (name, set)) in answer.parameters.iter().enumerate() { @if at > 0 { ", " } code { (name) } " = " (value(set)) } "." }
             }
@@ -57,6 +62,30 @@ fn answer(record: &Record) -> Markup {
                 p { (badge(Tone::Warn, "degraded")) " " @for (at, what) in answer.degraded.iter().enumerate() { @if at > 0 { ", " } code { (what) } } }
             }
         }
+    }
+}
+
+/// Why somebody else decided than was to, in a sentence; none where nobody did. `tried` are the strategies that ran, each
+/// with what came of it.
+pub fn instead(served_by: ServedBy, tried: impl Iterator<Item = (String, &'static str)>) -> Option<String> {
+    let what = |outcome: &str| match outcome {
+        "answer" => "decided".to_owned(),
+        "refusal" => "declined".to_owned(),
+        failure => format!("failed ({})", failure.replace('_', " ")),
+    };
+    let tried: Vec<(String, String)> = tried.map(|(strategy, outcome)| (strategy, what(outcome))).collect();
+    match (served_by, &tried[..]) {
+        (ServedBy::FallbackStrategy, [(new, outcome), .., (pinned, _)]) => Some(format!(
+            "The version that the experiment tries, {new}, {outcome}, so the pinned version, {pinned}, decided in its place."
+        )),
+        (ServedBy::FallbackAction, []) => {
+            Some("No strategy was there to decide, so the decision point's fallback action was taken.".to_owned())
+        }
+        (ServedBy::FallbackAction, tried) => {
+            let tried: Vec<String> = tried.iter().map(|(strategy, outcome)| format!("{strategy} {outcome}")).collect();
+            Some(format!("{}, so the decision point's fallback action was taken.", tried.join(", and ")))
+        }
+        _ => None,
     }
 }
 
@@ -158,7 +187,7 @@ fn attempted(record: &Record, attempt: &Attempt) -> Markup {
         (scores(&attempt.scores))
         @match &attempt.outcome {
             Outcome::Candidates(candidates) => { (proposed(record, candidates, served)) }
-            Outcome::Refusal { code, message } => { p { (badge(Tone::Open, "declined")) " " code { (code) } " " (message) } }
+            Outcome::Refusal { code, message } => { p { (badge(Tone::Open, "declined")) " " code { (code) } " " bdi { (message) } } }
             Outcome::Failure { kind, detail } => { p { (badge(Tone::Bad, kind.as_str())) " " (detail) } }
         }
         @if !attempt.logs.is_empty() {

@@ -18,7 +18,7 @@ use crate::access::Role;
 use crate::http::admin::{TIMES, find, parse_time, read, run_again};
 use crate::http::consequences::consequences;
 use crate::http::masked::masked;
-use crate::http::wire::InPath;
+use crate::http::wire::{InPath, unfit_query};
 use crate::http::{Problem, Service};
 use crate::ledger::{DecisionFilter, RecordError, StoredRecord};
 
@@ -59,7 +59,7 @@ pub async fn search(
     visitor: Visitor,
     search: Result<Query<Search>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(mut search) = search.map_err(|e| Problem::invalid("", e.body_text()))?;
+    let Query(mut search) = search.map_err(|e| unfit_query(&e))?;
     for text in [&mut search.id, &mut search.unit, &mut search.point, &mut search.since, &mut search.before] {
         *text = text.trim().to_owned();
     }

@@ -83,8 +83,14 @@ pub fn refused(service: &Service, visitor: &Visitor, problem: &Problem) -> Respo
             p { (lines(&problem.detail)) "." }
             @if problem.status == 403 { (who_may(service, &problem.detail)) }
             @if problem.status == 401 { p { a href="/sign-in" { "Sign in" } " and try again; nothing was done." } }
-            @if problem.status == 404 { p { "What you look for may have ended, or its file may be gone: "
-                a href="/experiments" { "search all experiments" } ", or begin with the " a href="/" { "overview" } "." } }
+            @match (problem.status, problem.reason()) {
+                (404 | 410, "unknown-decision" | "record-expired") => { p { "Decisions are kept for as long as " code { "ledger.retain" }
+                    " in serin.toml says, and dry runs and bulk evaluations of flags are recorded nowhere. "
+                    a href="/decisions" { "Look for another decision" } ", or begin with the " a href="/" { "overview" } "." } }
+                (404, _) => { p { "What you look for may have ended, or its file may be gone: "
+                    a href="/experiments" { "search all experiments" } ", or begin with the " a href="/" { "overview" } "." } }
+                _ => {}
+            }
             @if problem.status >= 500 { p { "Load the page again in a moment." } }
         }
     };

@@ -3,17 +3,21 @@
 use maud::{Markup, html};
 use serin_core::experiment::{Command, State, Status};
 
-use super::attention::{self, Matter};
-use super::listing;
 use super::shelf::Part;
-use super::words::{self, digest, grouped, percent, when};
-use crate::experiments::ExperimentStatus;
+use super::words::{self, counted, digest, grouped, percent, rounded, span, when};
+use super::{listing, needs};
+use crate::experiments::{ExperimentState, ExperimentStatus};
 use crate::http::access::Caller;
+use crate::http::at_its_end::at_its_end;
+use crate::http::attention::{self, Matter};
+use crate::http::commands::without_file;
 use crate::http::experiments::{find, reaches, report_of, why};
 use crate::http::summary::{Summary, summary};
 use crate::http::{Problem, Service};
 use crate::ledger::{LedgerReader, Reads as _, TransitionRow};
 
+/// A day, in milliseconds.
+const DAY_MS: u64 = 86_400_000;
 /// Changes that are listed.
 const MOST_CHANGES: usize = 100;
 
@@ -26,7 +30,10 @@ pub fn parts(service: &Service, ledger: &LedgerReader, id: &str, caller: &Caller
         None => None,
     };
     let changes = ledger.transitions(id)?;
-    let known = summary(service, &experiment.id);
+    let known = match experiment.status.state.is_ended() {
+        true => at_its_end(ledger, id)?,
+        false => summary(service, &experiment.id),
+    };
     let matters = attention::of_experiment(service, ledger, &experiment, known.as_ref(), &mut 0)?;
     let mut parts = vec![
         Part::new("head", head(service, &experiment, known.as_ref(), &matters)),
@@ -51,11 +58,11 @@ fn head(service: &Service, experiment: &ExperimentStatus, known: Option<&Summary
         p.facts {
             @if experiment.status.phase > 0 {
                 span { "phase " b { (experiment.status.phase) } } " "
-                span { b { (percent(experiment.status.applied)) } " of its slot" } " "
+                @if !experiment.status.state.is_ended() { span { b { (percent(experiment.status.applied)) } " of its slot" } " " }
             }
             @if let Some(known) = known {
-                span { b { (grouped(known.units)) } " units, " (grouped(known.mature)) " mature" } " "
-                @if let Some(pace) = known.units_per_day { span { "about " b { (grouped(pace as u64)) } " new units a day" } " " }
+                span { b { (counted(known.units, "unit")) } ", " (grouped(known.mature)) " mature" } " "
+                @if let Some((about, of)) = pace(known) { span { "about " b { (about) } " a day" (of) } " " }
             }
             @if let Some(started_ms) = experiment.status.started_ms { span { "started " (when(started_ms)) } " " }
             @if let Some(ended_ms) = experiment.status.ended_ms { span { "ended " (when(ended_ms)) } " " }
@@ -66,8 +73,34 @@ fn head(service: &Service, experiment: &ExperimentStatus, known: Option<&Summary
             }
         }
         @if !is_said { p { (words::lines(&why)) } }
-        (attention::draw_here(matters))
+        (needs::draw_here(matters))
+        @if let Some(says) = still_serves(experiment, known) { p.still-serves { b { (says) } } }
     }
+}
+
+/// How many units enter a day, to what is known of it; and of what time that is, where it is less than a day.
+fn pace(known: &Summary) -> Option<(String, String)> {
+    let about = counted(rounded(known.units_per_day?), "new unit");
+    let of = known.paced_ms.filter(|ms| *ms < DAY_MS);
+    Some((about, of.map_or_else(String::new, |ms| format!(", extrapolated from the last {}", span(ms)))))
+}
+
+/// What a pause does not stop; none where nothing is served.
+fn still_serves(experiment: &ExperimentStatus, known: Option<&Summary>) -> Option<String> {
+    let status = &experiment.status;
+    let serves = status.state == State::Paused
+        && status.applied > 0.0
+        && experiment.state == ExperimentState::Life(State::Paused);
+    let enter = match known.and_then(pace) {
+        Some((about, of)) => format!(": about {about} a day enter{of}"),
+        None => String::new(),
+    };
+    serves.then(|| {
+        format!(
+            "Paused, it still serves its arms to {} of its slot{enter}. To stop that, abort it.",
+            percent(status.applied)
+        )
+    })
 }
 
 /// The commands that the status allows, each with a page that says what it will do.
@@ -87,7 +120,8 @@ fn commands(service: &Service, experiment: &ExperimentStatus, lacks: bool, calle
             }
         }
         p.small {
-            a href={ "/v1" (path) } { "as JSON" } ", " a href={ "/v1" (path) "/report?format=html" } { "the report alone" }
+            a href=(words::json("experiments", &experiment.id, "")) { "as JSON" } ", "
+            a href=(words::json("experiments", &experiment.id, "/report?format=html")) { "the report alone" }
         }
     }
 }
@@ -105,7 +139,11 @@ fn possible(service: &Service, experiment: &ExperimentStatus) -> Vec<&'static st
         Command::Conclude { winner },
         Command::Abort,
     ];
-    let allowed = commands.into_iter().filter(|command| experiment.status.after(command, spec, now_ms).is_ok());
+    let is_possible = |command: &Command| {
+        let is_there = without_file(experiment.state, &experiment.why, command.as_str()).is_none();
+        is_there && experiment.status.after(command, spec, now_ms).is_ok()
+    };
+    let allowed = commands.into_iter().filter(is_possible);
     allowed.map(|command| command.as_str()).collect()
 }
 
@@ -148,7 +186,7 @@ fn history(changes: &[TransitionRow]) -> Markup {
 /// A change as a line.
 pub fn said(change: &TransitionRow) -> Markup {
     html! {
-        (when(change.time_ms)) " " b { (change.command) } " by " b { (change.by) } ": \u{201c}" (change.reason) "\u{201d} "
+        (when(change.time_ms)) " " b { (change.command) } " by " b { (change.by) } ": \u{201c}" bdi { (change.reason) } "\u{201d} "
         span.small { (change.from) " \u{2192} " (change.to) ", phase " (change.phase) }
     }
 }

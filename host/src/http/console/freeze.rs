@@ -48,20 +48,22 @@ fn drawn(service: &Service, visitor: &Visitor, [by, reason]: [&str; 2], problem:
     let body = html! {
         h1 { "Freeze all experiments" }
         @if let Some(problem) = problem { section.refused role="alert" { p { b { (problem.title) ": " } (problem.detail) } } }
+        @if running.is_empty() {
+            p { "No experiment is running, so there is nothing to freeze. " a href="/" { "Back to the overview" } }
+        } @else {
         section.effect {
-            p.headline { "freeze: pauses " (words::grouped(running.len() as u64)) @if running.len() == 1 { " running experiment" } @else { " running experiments" } }
+            p.headline { "freeze: pauses " (words::counted(running.len() as u64, "running experiment")) }
             ul {
                 li { "Every ramp stands still where it is. Who has entered stays in their arm, and others still enter at today's coverage." }
                 li { "Each is resumed by itself. To take everybody out of one, abort it." }
             }
-            @if !running.is_empty() {
-                p { @for (at, known) in running.iter().enumerate() { @if at > 0 { ", " } (words::experiment(&known.id)) } }
-            }
+            p { @for (at, known) in running.iter().enumerate() { @if at > 0 { ", " } (words::experiment(&known.id)) } }
         }
         form.command method="post" action="/freeze" {
             input type="hidden" name="form_key" value=(visitor.form_key);
             (who_and_why(visitor, by, reason))
             p { button.primary { "Freeze all" } " " a.button href="/" { "Cancel" } }
+        }
         }
     };
     let status = problem.map_or(StatusCode::OK, Problem::status);

@@ -1,47 +1,32 @@
 //! What is loaded: plugins, models and feature views, and who uses them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use maud::{Markup, html};
 
 use super::shelf::Part;
 use super::words::{self, Tone, badge, digest, grouped, percent, span, when};
-use crate::decide::{DeploymentSnapshot, Point};
-use crate::deployment::ViewSpec;
-use crate::features::StoreError;
 use crate::http::access::Caller;
 use crate::http::admin::{loaded, why as why_served};
+use crate::http::feature_views::{WireView, views};
 use crate::http::models::{LoadedModel, WireModel, models as known};
-use crate::http::traffic::Served;
+use crate::http::usage::{WireUse, users};
 use crate::http::{Problem, Service};
 use crate::registry::{ArtifactState, ArtifactStatus};
 
-/// Who uses a version: decision points and arms of experiments, by the version's name.
-fn users(service: &Service, deployment: &DeploymentSnapshot) -> BTreeMap<String, Vec<Markup>> {
-    let mut users: BTreeMap<String, Vec<Markup>> = BTreeMap::new();
-    let mut points: Vec<_> = deployment.points.values().collect();
-    points.sort_by_key(|point| point.name.clone());
-    for point in points {
-        users.entry(point.pin.to_string()).or_default().push(html! { "pinned by " b { (point.name) } });
-    }
-    let status = service.status.load();
-    for experiment in status.experiments.iter().filter(|known| !known.status.state.is_ended()) {
-        let Some(spec) = &experiment.spec else { continue };
-        let shadows = spec.shadows.iter().map(|shadow| (&shadow.arm, "shadow arm"));
-        for (arm, role) in spec.arms.iter().map(|arm| (arm, "arm")).chain(shadows) {
-            let user = html! { (role) " " b { (arm.name) } " of " (words::experiment(&spec.id)) };
-            users.entry(arm.strategy.to_string()).or_default().push(user);
-        }
-    }
-    users
-}
-
-fn listed(users: Option<&Vec<Markup>>) -> Markup {
+/// Who uses a version.
+fn listed(users: &[WireUse]) -> Markup {
     html! {
-        @match users {
-            None => { span.small { "nobody" } }
-            Some(users) => { @for (at, user) in users.iter().enumerate() { @if at > 0 { br; } (user) } }
+        @if users.is_empty() { span.small { "nobody" } }
+        @for (at, user) in users.iter().enumerate() {
+            @if at > 0 { br; }
+            @match &user.experiment {
+                None => { "pinned by " b { (user.decision_point) } }
+                Some(id) => {
+                    @if user.role == "shadow" { "shadow arm " } @else { "arm " }
+                    b { (user.arm.as_deref().unwrap_or_default()) } " of " (words::experiment(id))
+                }
+            }
         }
     }
 }
@@ -59,8 +44,7 @@ fn signed(signer: Option<[&str; 2]>) -> Markup {
 /// The plugins' parts.
 pub fn plugins(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem> {
     caller.reaches_all("plugins")?;
-    let deployment = service.deployment.load();
-    let (users, active) = (users(service, &deployment), service.folder.active());
+    let (users, active) = (users(service), service.folder.active());
     let mut all = service.folder.statuses();
     let rank = |plugin: &ArtifactStatus| match plugin.state {
         ArtifactState::Failed => 0,
@@ -92,7 +76,7 @@ pub fn plugins(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem>
                     @if let Some(error) = &plugin.error { br; span.is-bad { (words::lines(error)) } }
                     @if let Some(why) = why_served(plugin.stale, plugin.unsigned.clone()) { br; span.small { (why) } }
                 }
-                td data-label="used by" { (listed(name.and_then(|name| users.get(&name)))) }
+                td data-label="used by" { (listed(name.and_then(|name| users.get(&name)).map_or(&[], Vec::as_slice))) }
                 td data-label="loaded" { (when(plugin.loaded_at_ms)) }
                 td data-label="signed by" { (signed(plugin.signer.as_ref().map(|signer| [&*signer.key, &*signer.comment]))) }
                 td data-label="digest" { (digest(&plugin.digest)) @if let Some(wit) = &plugin.wit { br; span.small { "wit " (wit) } } }
@@ -165,79 +149,49 @@ fn in_force(model: &LoadedModel) -> Markup {
 
 /// The feature views' parts.
 pub fn features(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem> {
-    let (deployment, served) = (service.deployment.load(), service.traffic.served(&service.metrics));
-    let now_ms = service.clock.now_ms();
-    let kinds = caller.kinds(service);
-    let mut views: Vec<_> = deployment.views.values().collect();
-    views.retain(|view| kinds.as_ref().is_none_or(|kinds| kinds.contains(&view.entity)));
-    views.sort_by(|one, other| one.name.cmp(&other.name));
-    let newest: Result<Vec<_>, StoreError> = views.iter().map(|view| service.store.newest(&view.name)).collect();
-    let newest =
-        newest.map_err(|_| Problem::unavailable("features-unavailable", "the feature store did not answer"))?;
+    let views = views(service, caller.kinds(service).as_deref())?;
     let table = html! {
         @if views.is_empty() { p { "serin.toml declares no feature views." } }
         @else {
             div.wide { table.cards.stack {
                 thead { tr {
-                    th scope="col" { "view" } th scope="col" { "state" } th scope="col" { "newest value" } th scope="col" { "read at" }
-                    th scope="col" { "missing" } th scope="col" { "stale" } th scope="col" { "columns" }
+                    th scope="col" { "view" } th scope="col" { "state" } th scope="col" { "newest value" }
+                    th scope="col" { "read by" } th scope="col" { "defaulted" } th scope="col" { "stale" }
+                    th scope="col" { "not read" } th scope="col" { "columns" }
                 } }
-                tbody { @for (view, newest_ms) in views.iter().zip(newest) {
-                        @let is_stale = newest_ms.is_some_and(|newest_ms| view.is_stale(newest_ms, now_ms));
-                        (view_row(view, newest_ms, is_stale, &ReadAt::of(view, &deployment, &served)))
-                    } }
+                tbody { @for view in &views { (view_row(view)) } }
             } }
-            p.small { "Missing and stale: shares of the decisions of the last minutes at the points that read the view." }
+            p.small {
+                "Defaulted, stale and not read: shares of the decisions of the last minutes at the points that read the view. \
+                 Defaulted: the value was missing, and the default of a manifest took its place. A missing value that a \
+                 strategy takes as missing is in no share."
+            }
         }
     };
     Ok(vec![Part::new("features", table)])
 }
 
-/// Where a view is read, and what was not as it should be there lately.
-struct ReadAt<'s> {
-    points: Vec<String>,
-    decisions: u64,
-    /// By column and kind of trouble.
-    trouble: Vec<(&'s str, &'s str, u64)>,
-}
-
-impl<'s> ReadAt<'s> {
-    fn of(view: &ViewSpec, deployment: &DeploymentSnapshot, served: &'s Served) -> Self {
-        let reads = |point: &&Arc<Point>| point.union.iter().any(|read| read.spec.name == view.name);
-        let mut points: Vec<String> =
-            deployment.points.values().filter(reads).map(|point| point.name.to_string()).collect();
-        points.sort_unstable();
-        let decisions = points.iter().map(|name| served.points.get(name).map_or(0, |point| point.decisions)).sum();
-        let of_view = served.degraded.iter().filter_map(|(what, n)| {
-            let rest = what.strip_prefix("feature:")?.strip_prefix(&*view.name)?.strip_prefix('.')?;
-            let (column, kind) = rest.rsplit_once(':')?;
-            Some((column, kind, *n))
-        });
-        let mut trouble: Vec<_> = of_view.collect();
-        trouble.sort_by_key(|(.., n)| std::cmp::Reverse(*n));
-        Self { points, decisions, trouble }
-    }
-
-    /// The columns that were most often so, each with its share of decisions.
-    fn shares(&self, asked: &str) -> Markup {
-        let mut of_kind = self.trouble.iter().filter(|(_, kind, _)| *kind == asked).peekable();
-        html! {
-            @if self.decisions == 0 { "-" }
-            @else if of_kind.peek().is_none() { "0 %" }
-            @else {
-                @for (at, (column, _, n)) in of_kind.take(3).enumerate() {
-                    @if at > 0 { br; }
-                    (percent(*n as f64 / self.decisions as f64)) span.small { " " (column) }
-                }
+/// The columns that were most often so, each with its share of decisions.
+fn shares(view: &WireView, of: &BTreeMap<String, f64>) -> Markup {
+    let mut most: Vec<_> = of.iter().collect();
+    most.sort_by(|one, other| other.1.total_cmp(one.1));
+    html! {
+        @if view.decisions == 0 { "-" }
+        @else if most.is_empty() { "0\u{a0}%" }
+        @else {
+            @for (at, (column, share)) in most.iter().take(3).enumerate() {
+                @if at > 0 { br; }
+                (percent(**share)) span.small { " " (column) }
             }
+            @if most.len() > 3 { br; span.small { "and " (grouped((most.len() - 3) as u64)) " more columns" } }
         }
     }
 }
 
-fn view_row(view: &ViewSpec, newest_ms: Option<u64>, is_stale: bool, read_at: &ReadAt<'_>) -> Markup {
-    let (tone, state) = match newest_ms {
+fn view_row(view: &WireView) -> Markup {
+    let (tone, state) = match view.newest_ms {
         None => (Tone::Warn, "no rows"),
-        Some(_) if is_stale => (Tone::Bad, "stale"),
+        Some(_) if view.is_stale => (Tone::Bad, "stale"),
         Some(_) => (Tone::Good, "fresh"),
     };
     html! {
@@ -245,18 +199,19 @@ fn view_row(view: &ViewSpec, newest_ms: Option<u64>, is_stale: bool, read_at: &R
             th scope="row" { (view.name) br; span.small { "of each " (view.entity) } }
             td data-label="state" { (badge(tone, state)) }
             td data-label="newest value" {
-                @if let Some(at_ms) = newest_ms { (when(at_ms)) } @else { "-" }
+                @if let Some(at_ms) = view.newest_ms { (when(at_ms)) } @else { "-" }
                 @if let Some(ttl_ms) = view.ttl_ms { br; span.small { "may be " (span(ttl_ms)) " old" } }
             }
-            td data-label="read at" {
-                @match (read_at.points.as_slice(), view.analysis_only) {
+            td data-label="read by" {
+                @match (view.decision_points.as_slice(), view.analysis_only) {
                     ([], true) => { span.small { "analyses alone" } }
-                    ([], false) => { span.small { "nowhere" } }
+                    ([], false) => { span.small { "nobody" } }
                     (points, _) => { (points.join(", ")) }
                 }
             }
-            td data-label="missing" { (read_at.shares("missing")) }
-            td data-label="stale" { (read_at.shares("stale")) }
+            td data-label="defaulted" { (shares(view, &view.defaulted)) }
+            td data-label="stale" { (shares(view, &view.stale)) }
+            td data-label="not read" { (shares(view, &view.error)) }
             td data-label="columns" {
                 details {
                     summary { (grouped(view.columns.len() as u64)) }

@@ -10,10 +10,12 @@ use super::shelf::Part;
 use super::words::{self, Tone, badge, grouped, percent, signed_percent};
 use crate::experiments::{ExperimentState, ExperimentStatus};
 use crate::http::access::Caller;
+use crate::http::at_its_end::at_its_end;
+use crate::http::attention::{self, Matter};
 use crate::http::experiments::{reaches, why};
 use crate::http::summary::{GoalSummary, RailSummary, Summary, summaries};
 use crate::http::{Problem, Service};
-use crate::ledger::{LedgerReader, Reads as _};
+use crate::ledger::LedgerReader;
 use crate::report::Scale;
 
 /// Rows of a page.
@@ -54,6 +56,22 @@ pub struct Row<'a> {
     day: Option<u64>,
 }
 
+/// Sorts experiments by what they need: first those in the list of what needs a person, the urgent before the others;
+/// then those that run or have shipped; then those that wait, are drafts or are paused; each by name. Those that have
+/// ended come last, the newest first.
+pub fn sort(experiments: &mut [&ExperimentStatus], matters: &[Matter]) {
+    let urgencies = attention::urgencies(matters);
+    let runs = |experiment: &ExperimentStatus| {
+        matches!(experiment.state, ExperimentState::Life(State::Running | State::Shipped))
+    };
+    experiments.sort_by_key(|experiment| {
+        let (ended_ms, urgency) = (experiment.status.ended_ms, urgencies.get(&*experiment.id));
+        let needed = (urgency.is_none(), urgency, !runs(experiment));
+        let needed = Some(needed).filter(|_| ended_ms.is_none());
+        (ended_ms.is_some(), needed, std::cmp::Reverse(ended_ms), &experiment.id)
+    });
+}
+
 /// The rows of these experiments.
 pub fn rows<'a>(
     service: &Service,
@@ -88,7 +106,12 @@ pub fn state(experiment: &ExperimentStatus) -> Markup {
         ExperimentState::Life(State::Aborted) | ExperimentState::Invalid | ExperimentState::SpecMissing => Tone::Bad,
         ExperimentState::Life(State::Draft | State::Concluded) => Tone::Open,
     };
-    badge(tone, experiment.state.as_str())
+    badge(tone, state_name(experiment.state.as_str()))
+}
+
+/// A state in words: what has no file is called that, wherever it is told.
+fn state_name(state: &str) -> &str {
+    if state == ExperimentState::SpecMissing.as_str() { "file gone" } else { state }
 }
 
 /// The list.
@@ -104,6 +127,12 @@ pub fn table(rows: &[Row<'_>]) -> Markup {
                     th scope="col" { "verdict" }
                 } }
                 tbody { @for row in rows { (drawn(row, scale)) } }
+            }
+        }
+        @if rows.iter().any(|row| row.known.is_some_and(|known| known.guardrail.is_some())) {
+            p.small {
+                "Nearest guardrail: how much of the allowed change for the worse the arm may have used, by the upper bound of \
+                 its interval. With few units that bound is far from 0, even where nothing has happened yet."
             }
         }
     }
@@ -123,7 +152,9 @@ fn drawn(row: &Row<'_>, scale: Scale) -> Markup {
             td data-label="phase" {
                 @if experiment.status.phase > 0 {
                     (grouped(experiment.status.phase.into()))
-                    span.small { ", " (percent(experiment.status.applied)) " of its slot" }
+                    // What has ended takes no units, whatever its last step was.
+                    @if experiment.status.state.is_ended() { span.small { ", takes no units" } }
+                    @else { span.small { ", " (percent(experiment.status.applied)) " of its slot" } }
                     @if let Some(steps) = step { span.small { ", step " (experiment.status.step + 1) " of " (steps) } }
                     @if let Some(day) = day { br; span.small { "day " (grouped(*day)) } }
                 } @else { "-" }
@@ -180,10 +211,10 @@ fn guardrail(rail: &RailSummary) -> Markup {
     };
     html! {
         span.small { (rail.metric) " " b { (rail.state) }
-            @if let Some(used) = rail.used.filter(|used| *used >= 0.0) { ", " (percent(used)) " of its limit" }
+            @if let Some(used) = rail.used.filter(|used| *used >= 0.0) { ", up to " (percent(used)) " of what is allowed" }
         }
         @if let Some(used) = used {
-            svg class={ "limit " (tone) } viewBox="0 0 120 8" role="img" aria-label="what is used of the limit" {
+            svg class={ "limit " (tone) } viewBox="0 0 120 8" role="img" aria-label="how much of what is allowed may be used" {
                 rect.track width="120" height="8" {}
                 rect.used width=(format!("{:.1}", used / 1.25 * WIDTH)) height="8" {}
                 line.mark x1="96" x2="96" y1="0" y2="8" {}
@@ -224,7 +255,7 @@ pub fn search(query: &Query) -> Markup {
                 select name="state" {
                     option value="" selected[query.state.is_empty()] { "all" }
                     @for state in STATES {
-                        option value=(state) selected[query.state == state] { (state.replace('_', " ")) }
+                        option value=(state) selected[query.state == state] { (state_name(state).replace('_', " ")) }
                     }
                 }
             }
@@ -235,39 +266,34 @@ pub fn search(query: &Query) -> Markup {
 
 /// The list's parts.
 pub fn parts(service: &Service, ledger: &LedgerReader, query: &Query, caller: &Caller) -> Result<Vec<Part>, Problem> {
-    let known = summaries(service);
+    let mut known = summaries(service);
     let status = service.status.load();
     let reached = status.every_experiment().filter(|experiment| reaches(caller, experiment).is_ok());
     let mut found: Vec<&ExperimentStatus> = reached.filter(|experiment| query.admits(experiment)).collect();
-    // The newest first; those that have not begun before them.
-    found.sort_by_key(|experiment| std::cmp::Reverse(experiment.status.started_ms.unwrap_or(u64::MAX)));
+    sort(&mut found, &attention::matters(service, ledger, caller, &known)?);
     let total = found.len();
     let from = query.page.saturating_mul(PAGE).min(total);
     let shown = &found[from..total.min(from + PAGE)];
+    for ended in shown.iter().filter(|experiment| experiment.status.state.is_ended()) {
+        // The host's last look is none at its end.
+        known.remove(&*ended.id);
+        let summary = at_its_end(ledger, &ended.id)?;
+        known.extend(summary.map(|summary| (Name::from(ended.id.as_str()), summary)));
+    }
     let mut rows = rows(service, shown, &known);
     for row in rows.iter_mut().filter(|row| row.experiment.status.state.is_ended()) {
-        if let Some(verdict) = as_of_its_end(ledger, &row.experiment.id)? {
-            row.verdict = (Tone::Open, format!("{}; {verdict}", row.verdict.1));
+        if let Some(known) = row.known {
+            let said = format!("{}; verdict at its end: {}: {}", row.verdict.1, known.verdict, known.verdict_why);
+            row.verdict = (Tone::Open, said);
         }
     }
     let list = html! {
         p role="status" { (grouped(total as u64)) @if total == 1 { " experiment" } @else { " experiments" } }
         @if !rows.is_empty() { (table(&rows)) }
         nav.pages aria-label="Pages of the list" {
-            @if query.page > 0 { a href=(query.address(query.page - 1)) rel="prev" { "Newer" } }
-            @if from + PAGE < total { a href=(query.address(query.page + 1)) rel="next" { "Older" } }
+            @if query.page > 0 { a href=(query.address(query.page - 1)) rel="prev" { "Previous" } }
+            @if from + PAGE < total { a href=(query.address(query.page + 1)) rel="next" { "Next" } }
         }
     };
     Ok(vec![Part::new("list", list)])
-}
-
-/// The verdict of an experiment's final report.
-fn as_of_its_end(ledger: &LedgerReader, id: &str) -> Result<Option<String>, Problem> {
-    #[derive(serde::Deserialize)]
-    struct Ended {
-        verdict: crate::report::ReportedVerdict,
-    }
-    let report = ledger.final_report(id)?;
-    let ended = report.and_then(|json| serde_json::from_str::<Ended>(&json).ok());
-    Ok(ended.map(|ended| format!("verdict at its end: {}: {}", ended.verdict.decision, ended.verdict.why)))
 }

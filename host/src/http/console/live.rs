@@ -22,6 +22,7 @@ use super::shelf::{Place, Shown};
 use super::subject::{Asked, Subject, rights};
 use crate::access::Role;
 use crate::http::access::Caller;
+use crate::http::wire::unfit_query;
 use crate::http::{Problem, Service, traffic};
 
 /// How often it is looked whether a page has changed, and whether its reader may still read it.
@@ -52,7 +53,7 @@ pub async fn stream(
     asked: Result<Query<Asked>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|e| Problem::invalid("", e.body_text()))?;
+    let Query(asked) = asked.map_err(|e| unfit_query(&e))?;
     let subject = asked.subject()?;
     let who = caller.name().map_or_else(|| caller.address.to_string(), |name| name.to_string());
     let place = service.live.enter(&who)?;

@@ -4,12 +4,13 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
+use serin_core::record::RowStatus;
 
-use super::decision::{assigned, held_out, role, row_status};
+use super::decision::{assigned, held_out, instead, role, row_status};
 use super::door::holders;
 use super::page::Page;
 use super::visitor::Visitor;
-use super::words::{self, Tone, badge, digest, encoded, grouped, served_by, span, when};
+use super::words::{self, Tone, badge, digest, grouped, served_by, span, when};
 use crate::access::Role;
 use crate::http::Service;
 use crate::http::masked::{MaskedAttempt, MaskedDecision, MaskedRouting};
@@ -21,7 +22,7 @@ const MASK: &str = "\u{2026}";
 pub fn page(service: &Service, visitor: &Visitor, decision: &MaskedDecision) -> Response {
     let about = decision.routing.unit.as_deref().map_or("nobody", |unit| unit);
     let title = format!("{} for {about} {MASK}", decision.answer.action);
-    let json = format!("/v1/decisions/{}/summary", encoded(&decision.decision_id));
+    let json = words::json("decisions", &decision.decision_id, "/summary");
     let body = html! {
         (head(decision))
         section.masked {
@@ -44,6 +45,10 @@ pub fn page(service: &Service, visitor: &Visitor, decision: &MaskedDecision) -> 
 
 fn head(decision: &MaskedDecision) -> Markup {
     let answer = &decision.answer;
+    let tried = decision.attempts.iter().map(|attempt| {
+        let strategy = format!("{}@{}", attempt.strategy.name, attempt.strategy.version);
+        (strategy, attempt.outcome)
+    });
     html! {
         h1 { (answer.action) @if let Some(unit) = &decision.routing.unit { " for " (unit) " " (MASK) } }
         p.facts {
@@ -52,6 +57,7 @@ fn head(decision: &MaskedDecision) -> Markup {
             @if let Some(strategy) = &answer.strategy { span { (strategy.name) "@" (strategy.version) " " (digest(&strategy.digest)) } " " }
             span { "id " code { (decision.decision_id) } }
         }
+        @if let Some(why) = instead(answer.served_by, tried) { p { b { (why) } } }
     }
 }
 
@@ -70,7 +76,7 @@ fn reasons(decision: &MaskedDecision) -> Markup {
                     None => { p { "The strategy gave no reasons." } }
                 }
             }
-            ul { @for reason in &answer.reasons { li { (reason.text) " " span.small { (reason.code) } } } }
+            ul { @for reason in &answer.reasons { li { bdi { (reason.text) } " " span.small { (reason.code) } } } }
             @if !answer.parameters.is_empty() { p { "With " (listed(&answer.parameters)) ", whose values are masked." } }
             @if !answer.degraded.is_empty() { p { (badge(Tone::Warn, "degraded")) " " (listed(&answer.degraded)) } }
         }
@@ -90,7 +96,10 @@ fn known(decision: &MaskedDecision) -> Markup {
                     @for feature in &decision.features {
                         tr {
                             th scope="row" { code { (feature.view) @if let Some(name) = &feature.name { "." wbr; (name) } } }
-                            td data-label="value" { (MASK) }
+                            // Where nothing is known, nothing is masked.
+                            td data-label="value" {
+                                @if matches!(feature.status, RowStatus::Present | RowStatus::Stale) { (MASK) } @else { span.small { "none" } }
+                            }
                             td data-label="status" { (row_status(feature.status)) }
                             td data-label="age" { @if let Some(age_ms) = feature.age_ms { (span(age_ms)) } }
                         }

@@ -2,7 +2,6 @@
 //! without a script; with it they change as the host does.
 
 mod assets;
-mod attention;
 mod command_pages;
 mod cookie;
 mod decision;
@@ -15,6 +14,7 @@ mod inventory;
 mod listing;
 mod live;
 mod masked;
+mod needs;
 mod nowhere;
 mod overview;
 mod page;
@@ -32,11 +32,11 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
-pub(super) use nowhere::answer as nowhere;
+pub(super) use nowhere::{answer as nowhere, pages};
 pub(super) use shelf::Live;
 
-use super::Service;
 use super::access::authorize;
+use super::{Service, admin, consequences, experiments, masked as summary};
 
 /// The pages. Their roles are in the table of `access`.
 pub(super) fn routes(service: &Arc<Service>) -> Router<Arc<Service>> {
@@ -59,6 +59,12 @@ pub(super) fn routes(service: &Arc<Service>) -> Router<Arc<Service>> {
         .route("/sign-out", post(signing::sign_out))
         .route("/console/live", get(live::stream))
         .route("/console/{file}", get(assets::serve))
+        // What pages link to of the JSON API: a link that is followed has the session, which the API does not take.
+        .route("/console/v1/experiments/{id}", get(experiments::show))
+        .route("/console/v1/experiments/{id}/report", get(experiments::report))
+        .route("/console/v1/decisions/{id}", get(admin::decision))
+        .route("/console/v1/decisions/{id}/outcomes", get(consequences::show))
+        .route("/console/v1/decisions/{id}/summary", get(summary::show))
         .route_layer(from_fn_with_state(Arc::clone(service), authorize))
         .route_layer(from_fn_with_state(Arc::clone(service), door::door))
 }

@@ -1,9 +1,11 @@
-//! Paths that are not there: a page for a browser, and a problem document for everything else.
+//! What is refused before any page is asked for, as a path that is not there: a page for a browser, and a problem
+//! document for everything else.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::door::{refused, session, visitor};
@@ -25,6 +27,25 @@ pub async fn answer(State(service): State<Arc<Service>>, mut request: Request) -
     let shown = Problem { title: "Nothing here".to_owned(), detail: "no page has this address".to_owned(), ..problem };
     let mut page = refused(&service, &visitor, &shown);
     *page.extensions_mut() = shown.into_response().extensions().clone();
+    page
+}
+
+/// Makes pages, for who looks at them, of what the guard refuses: it stands before every door.
+pub async fn pages(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let is_for_a_reader = takes_pages(request.headers());
+    let answer = next.run(request).await;
+    let is_of_guard = |problem: &&Problem| ["host-not-allowed", "cross-origin"].contains(&problem.reason());
+    let Some(problem) = answer.extensions().get::<Problem>().filter(|_| is_for_a_reader).filter(is_of_guard) else {
+        return answer;
+    };
+    // Whoever sent it is not asked who they are: what another page sends may carry somebody's session.
+    let mut page = refused(&service, &visitor(&service, Extensions::new()), problem);
+    for (name, value) in answer.headers() {
+        if ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(name) {
+            page.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+    }
+    *page.extensions_mut() = answer.extensions().clone();
     page
 }
 

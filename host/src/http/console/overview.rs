@@ -1,15 +1,13 @@
 //! The first page: what needs a person, the decision points, and the experiments that run.
 
 use maud::{Markup, html};
-use serin_core::experiment::State;
 
-use super::attention;
-use super::listing;
 use super::shelf::Part;
-use super::words::{Tone, badge, grouped, percent};
+use super::words::{Tone, badge, counted, grouped, percent};
+use super::{listing, needs};
 use crate::decide::Point;
-use crate::experiments::{ExperimentState, ExperimentStatus};
 use crate::http::access::Caller;
+use crate::http::attention;
 use crate::http::experiments::reaches;
 use crate::http::summary::summaries;
 use crate::http::traffic::{PointTraffic, Served};
@@ -29,14 +27,10 @@ pub fn parts(service: &Service, ledger: &LedgerReader, caller: &Caller) -> Resul
     let status = service.status.load();
     let reached = status.every_experiment().filter(|experiment| reaches(caller, experiment).is_ok());
     let (ended, mut current): (Vec<_>, Vec<_>) = reached.partition(|experiment| experiment.status.state.is_ended());
-    let urgencies = attention::urgencies(&matters);
-    current.sort_by_key(|experiment| {
-        let urgency = urgencies.get(&*experiment.id).copied().unwrap_or(u8::MAX);
-        (urgency, waits(experiment), &experiment.id)
-    });
+    listing::sort(&mut current, &matters);
     let rows = listing::rows(service, &current, &known);
     Ok(vec![
-        Part::new("attention", attention::draw(&matters)),
+        Part::new("attention", needs::draw(&matters)),
         Part::new("points", points(service, caller, &served)),
         Part::new(
             "experiments",
@@ -53,11 +47,6 @@ pub fn parts(service: &Service, ledger: &LedgerReader, caller: &Caller) -> Resul
             },
         ),
     ])
-}
-
-/// Whether an experiment stands still, or has not begun. Those that run come first.
-fn waits(experiment: &ExperimentStatus) -> bool {
-    !matches!(experiment.state, ExperimentState::Life(State::Running | State::Shipped))
 }
 
 fn points(service: &Service, caller: &Caller, served: &Served) -> Markup {
@@ -90,9 +79,10 @@ fn window(served: &Served) -> Markup {
     let seconds = served.points.values().map(|point| point.window_s).fold(0.0, f64::max);
     html! {
         @if seconds > 0.0 {
-            p.small { "Traffic of the last " @if seconds >= 240.0 { "five minutes" } @else { (format!("{:.0}", seconds / 10.0 * 10.0)) " seconds" }
-                ". Fallbacks: decisions that the pinned strategy or the fallback action served in place of what was to serve. \
-                 Failures: runs of strategies that gave no answer." }
+            p.small { "Traffic of the last " @if seconds >= 240.0 { "five minutes" } @else { (counted(seconds.round() as u64, "second")) }
+                ". Fallbacks: decisions that the pinned strategy or the fallback action served in place of what was to serve; from "
+                (percent(MANY_FALLBACKS)) " on, a point is shown as falling back. Failures: runs of strategies that gave no \
+                 answer." }
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use serin_core::experiment::{Experiment, Gate, Status};
 
-use super::words::{grouped, percent, span};
+use super::words::{counted, percent, rounded, span};
 use crate::experiments::{CommandError, ExperimentStatus};
-use crate::http::commands::{Request, parse};
+use crate::http::commands::{Request, parse, without_file};
 use crate::http::summary::summary;
 use crate::http::{Problem, Service};
+use crate::ledger::LedgerReader;
 
 /// What a command will do.
 pub struct Effect {
@@ -18,8 +19,14 @@ pub struct Effect {
     pub refused: Option<String>,
 }
 
-/// What a command of this name will do. A winner is chosen later, so control stands in its place.
-pub fn effect(service: &Service, experiment: &ExperimentStatus, name: &str) -> Result<Effect, Problem> {
+/// What a command of this name will do, given by somebody. A winner is chosen later, so control stands in its place.
+pub fn effect(
+    service: &Service,
+    ledger: &LedgerReader,
+    experiment: &ExperimentStatus,
+    name: &str,
+    by: Option<&str>,
+) -> Result<Effect, Problem> {
     let Some(spec) = &experiment.spec else {
         let why = experiment.error.as_deref().unwrap_or(&experiment.why);
         let refused = Some(format!("its file is not applied: {why}"));
@@ -27,17 +34,24 @@ pub fn effect(service: &Service, experiment: &ExperimentStatus, name: &str) -> R
     };
     let winner = (name == "conclude").then(|| spec.control.to_string());
     let Request::Command(command) = parse(name, winner)? else {
-        return Ok(of_file(experiment, name));
+        return Ok(of_file(service, experiment, name, by));
     };
     let (now, pace) = (&experiment.status, Pace::of(service, experiment));
     let next = now.after(&command, spec, service.clock.now_ms());
-    let refused = next.as_ref().err().map(|error| CommandError::from(error.clone()).to_string());
+    let refused = match &next {
+        Err(error) => Some(CommandError::from(error.clone()).to_string()),
+        Ok(_) => {
+            let lacks = service.controller.lacking(ledger, (spec, &command, now))?;
+            let lacks = lacks.map(|lacks| CommandError::NotApproved(lacks).to_string());
+            without_file(experiment.state, &experiment.why, name).or(lacks)
+        }
+    };
     let next = next.unwrap_or_else(|_| now.clone());
     let pin = pin(service, spec);
     let (headline, follows) = match name {
         "start" => start(spec, &next, &pace),
         "promote" => promote(spec, now, &next, &pace),
-        "pause" => pause(now, &pace),
+        "pause" => pause(spec, now, &pace),
         "resume" => resume(spec, now, &next, &pace),
         "abort" => abort(now, &pace, &pin),
         _ => conclude(now, &pace, &pin),
@@ -46,11 +60,12 @@ pub fn effect(service: &Service, experiment: &ExperimentStatus, name: &str) -> R
 }
 
 /// What an approval, or a decision on an edit, will do.
-fn of_file(experiment: &ExperimentStatus, name: &str) -> Effect {
+fn of_file(service: &Service, experiment: &ExperimentStatus, name: &str, by: Option<&str>) -> Effect {
     if name == "approve" {
+        let refused = service.controller.may_approve(by).err().map(|error| error.to_string());
         let follows = "Your approval is of exactly the file below: an edit of it needs new ones. Once there are enough, what \
                        waits for them is carried out.";
-        return Effect { headline: "approve this file".to_owned(), follows: vec![follows.to_owned()], refused: None };
+        return Effect { headline: "approve this file".to_owned(), follows: vec![follows.to_owned()], refused };
     }
     let refused = experiment.pending.is_none().then(|| {
         "no edit of its file waits for a decision: edit the file first, and look at the experiment's page".to_owned()
@@ -75,7 +90,7 @@ impl Pace {
         let unit = subject.map(|subject| &subject.course.unit).or(of_spec).map_or("unit", |unit| unit);
         let known = summary(service, &experiment.id);
         Self {
-            unit: format!("{unit}s"),
+            unit: unit.to_owned(),
             units: known.as_ref().map_or(0, |known| known.units),
             per_day: known.and_then(|known| known.units_per_day),
         }
@@ -84,19 +99,13 @@ impl Pace {
     /// About how many enter a day at another coverage.
     fn at(&self, from: f64, to: f64) -> Option<String> {
         let per_day = self.per_day.filter(|_| from > 0.0)? * to / from;
-        Some(format!("about {} {} a day", grouped(rounded(per_day)), self.unit))
+        Some(format!("about {} a day", counted(rounded(per_day), &self.unit)))
     }
 
-    fn entered(&self) -> String {
-        format!("{} {}", grouped(self.units), self.unit)
+    /// How many have entered, as the beginning of a sentence with this verb, in its forms for one and for several.
+    fn entered(&self, [one, many]: [&str; 2]) -> String {
+        format!("{} {}", counted(self.units, &self.unit), if self.units == 1 { one } else { many })
     }
-}
-
-/// To two digits: it is an estimate.
-fn rounded(value: f64) -> u64 {
-    let value = value.max(0.0);
-    let unit = 10_f64.powf((value.max(1.0).log10().floor() - 1.0).max(0.0));
-    ((value / unit).round() * unit) as u64
 }
 
 fn pin(service: &Service, spec: &Experiment) -> String {
@@ -113,7 +122,7 @@ fn start(spec: &Experiment, next: &Status, pace: &Pace) -> (String, Vec<String>)
         spec.arms.iter().map(|arm| format!("{} ({}, {})", arm.name, arm.strategy, percent(arm.weight))).collect();
     let follows = vec![
         format!(
-            "{} of its slot, which is {} of the layer's {}, enter from the next decision on.",
+            "{} of its slot, which is {} of the layer's {}s, enter from the next decision on.",
             percent(next.applied),
             percent(slot),
             pace.unit
@@ -136,31 +145,41 @@ fn promote(spec: &Experiment, now: &Status, next: &Status, pace: &Pace) -> (Stri
     )];
     follows.extend(
         pace.at(now.applied, now.applied)
-            .map(|about| format!("Now it is {about}; {} have entered so far.", pace.entered())),
+            .map(|about| format!("Now it is {about}; {} entered so far.", pace.entered(["has", "have"]))),
     );
     if let Some(step) = spec.ramp.get(now.step) {
         let gate = match step.gate {
-            Gate::None => "",
-            Gate::Fast => " and no guardrail shows harm",
-            Gate::NonInferior => " and every guardrail holds",
+            Gate::None => None,
+            Gate::Fast => Some("no guardrail shows harm".to_owned()),
+            Gate::NonInferior => Some("every guardrail holds".to_owned()),
         };
-        follows.push(format!(
-            "The ramp itself would promote once this step has lasted {} and {} {} have entered{gate}; a person's promote does not wait for that.",
-            span(step.hold_ms), grouped(step.min_units), pace.unit
-        ));
+        let lasted = (step.hold_ms > 0).then(|| format!("this step has lasted {}", span(step.hold_ms)));
+        let units = || format!("{} have entered", counted(step.min_units, &pace.unit));
+        let units = (step.min_units > 0).then(units);
+        let conditions: Vec<String> = [lasted, units, gate].into_iter().flatten().collect();
+        follows.push(match conditions.is_empty() {
+            true => "Its step asks for nothing: the ramp itself promotes at the host's next look.".to_owned(),
+            false => format!(
+                "The ramp itself would promote once {}; a person's promote does not wait for that.",
+                conditions.join(" and ")
+            ),
+        });
     }
     (headline, follows)
 }
 
-fn pause(now: &Status, pace: &Pace) -> (String, Vec<String>) {
+fn pause(spec: &Experiment, now: &Status, pace: &Pace) -> (String, Vec<String>) {
+    let promotes = if now.step + 1 < spec.ramp.len() { "promotes, " } else { "" };
     let follows = vec![
         format!(
-            "The ramp stands still at {} of the slot until somebody resumes, promotes, aborts or concludes it.",
+            "The ramp stands still at {} of the slot until somebody resumes, {promotes}aborts or concludes it.",
             percent(now.applied)
         ),
         format!(
-            "The {} that have entered stay in their arms, and others still enter at this coverage. To take everybody out, abort it.",
-            pace.entered()
+            "{} entered and {} in their {}, and others still enter at this coverage. To take everybody out, abort it.",
+            pace.entered(["has", "have"]),
+            if pace.units == 1 { "stays" } else { "stay" },
+            if pace.units == 1 { "arm" } else { "arms" }
         ),
     ];
     (format!("pause: the ramp stops at {}", percent(now.applied)), follows)
@@ -177,7 +196,7 @@ fn resume(spec: &Experiment, now: &Status, next: &Status, pace: &Pace) -> (Strin
 
 fn abort(now: &Status, pace: &Pace, pin: &str) -> (String, Vec<String>) {
     let follows = vec![
-        format!("From the next decision on everybody gets the pinned strategy, {pin}; {} are in the experiment now.", pace.entered()),
+        format!("From the next decision on everybody gets the pinned strategy, {pin}; {} in the experiment now.", pace.entered(["is", "are"])),
         "It has ended then, for good: to try again, start another id. Its slot stays taken until its longest window and lag have passed.".to_owned(),
     ];
     (format!("abort: coverage {} to 0 %", percent(now.applied)), follows)
@@ -188,7 +207,7 @@ fn conclude(now: &Status, pace: &Pace, pin: &str) -> (String, Vec<String>) {
         format!(
             "It ends with the winner that you name. New decisions use the pinned strategy, {pin}, until serin.toml pins the winner."
         ),
-        format!("{} have entered. It does not start again: to go on, start another id.", pace.entered()),
+        format!("{} entered. It does not start again: to go on, start another id.", pace.entered(["has", "have"])),
     ];
     (format!("conclude: coverage {} to 0 %, with a winner", percent(now.applied)), follows)
 }
@@ -199,9 +218,9 @@ mod tests {
 
     #[test]
     fn a_pace_grows_with_coverage_and_is_no_exact_number() {
-        let pace = Pace { unit: "borrowers".to_owned(), units: 900, per_day: Some(821.0) };
+        let pace = Pace { unit: "borrower".to_owned(), units: 1, per_day: Some(821.0) };
         assert_eq!(pace.at(0.1, 0.5).as_deref(), Some("about 4,100 borrowers a day"));
         assert_eq!(pace.at(0.0, 0.5), None);
-        assert_eq!([0.0, 7.4, 99.0, 12_345.0].map(rounded), [0, 7, 99, 12_000]);
+        assert_eq!(pace.entered(["has", "have"]), "1 borrower has");
     }
 }

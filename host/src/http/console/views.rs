@@ -12,7 +12,7 @@ use super::listing;
 use super::page::{Page, parts};
 use super::subject::Subject;
 use super::visitor::Visitor;
-use crate::http::wire::InPath;
+use crate::http::wire::{InPath, unfit_query};
 use crate::http::{Problem, Service};
 
 async fn drawn(
@@ -44,7 +44,7 @@ pub async fn experiments(
     visitor: Visitor,
     query: Result<Query<listing::Query>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|e| Problem::invalid("", e.body_text()))?;
+    let Query(query) = query.map_err(|e| unfit_query(&e))?;
     let above = html! { (title("Experiments")) (listing::search(&query)) };
     drawn(&service, &visitor, &Subject::Experiments(query), ("Experiments", "/experiments"), above).await
 }

@@ -1,17 +1,15 @@
 //! Words, numbers and times as the pages write them.
 
 use maud::{Markup, html};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub use serin_core::numbers::{grouped, percent};
 use serin_core::record::ServedBy;
 use serin_core::value::Value;
 
-/// What stands for itself in a segment of a path and in a query.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+pub use crate::http::addresses::encoded;
 
-/// A text as a segment of a path or as a value in a query.
-pub fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
+/// Where a browser has what the JSON API says of something. The API's own address takes no session.
+pub fn json(kind: &str, id: &str, more: &str) -> String {
+    format!("/console/v1/{kind}/{}{more}", encoded(id))
 }
 
 /// How a badge is coloured. Its words say the same.
@@ -36,6 +34,18 @@ pub fn badge(tone: Tone, words: &str) -> Markup {
         Tone::Open => ("badge open", "\u{25cb}"),
     };
     html! { span class=(class) { span aria-hidden="true" { (sign) " " } b { (words.replace('_', " ")) } } }
+}
+
+/// A number to two digits, of what is an estimate.
+pub fn rounded(value: f64) -> u64 {
+    let value = value.max(0.0);
+    let unit = 10_f64.powf((value.max(1.0).log10().floor() - 1.0).max(0.0));
+    ((value / unit).round() * unit) as u64
+}
+
+/// "1 unit", "2 units".
+pub fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(n)) }
 }
 
 /// A signed number in percent, or in percentage points.
@@ -67,7 +77,7 @@ pub fn span(ms: u64) -> String {
 pub fn value(value: &Value) -> Markup {
     match value {
         Value::Missing => html! { span.small { "none" } },
-        Value::Text(text) => html! { (text) },
+        Value::Text(text) => html! { bdi { (text) } },
         other => html! { (other) },
     }
 }
@@ -80,7 +90,7 @@ pub fn digest(digest: &str) -> Markup {
 
 /// A message. One of several lines keeps them: an error of a file points at its place in a drawing.
 pub fn lines(text: &str) -> Markup {
-    html! { @if text.contains('\n') { span.lines { (text) } } @else { (text) } }
+    html! { @if text.contains('\n') { span.lines { (text) } } @else { bdi { (text) } } }
 }
 
 /// How it was served, as a badge.
@@ -105,11 +115,8 @@ mod tests {
     #[test]
     fn numbers_are_written_as_people_read_them() {
         assert_eq!(signed_percent(-0.021, " %"), "\u{2212}2.1 %");
+        assert_eq!([0.0, 7.4, 99.0, 12_345.0, 219_216.0].map(rounded), [0, 7, 99, 12_000, 220_000]);
+        assert_eq!([1, 2000].map(|n| counted(n, "unit")), ["1 unit", "2,000 units"]);
         assert_eq!([86_400_000, 7_200_000, 59_000, 10].map(span), ["1 day", "2 hours", "59 seconds", "10 ms"]);
-    }
-
-    #[test]
-    fn what_has_a_meaning_in_a_path_is_written_apart() {
-        assert_eq!(encoded("a/b?c#d e\"<"), "a%2Fb%3Fc%23d%20e%22%3C");
     }
 }

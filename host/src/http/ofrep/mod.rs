@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serin_core::record::{Attempt, FailureKind, Outcome, Record};
 use tracing::Instrument as _;
 
 use super::access::Caller;
 use super::decisions::{Asked, deadline_of, decide, internal, json, note};
+use super::error::not_found;
 use super::trace::{BegunTrace, RequestTrace};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
@@ -53,6 +54,18 @@ pub(super) async fn evaluate(
     let span = trace.span.clone();
     let answer = one(&service, &caller, &key, &headers, body, trace).instrument(span).await;
     answer.unwrap_or_else(|fault| fault.of_flag(&key))
+}
+
+/// The answer to a path that no route of the public listener has. Clients put a flag's key into the path as it is, and
+/// know a 404 by its code alone.
+pub(super) async fn nowhere(uri: Uri) -> Response {
+    let Some(key) = uri.path().strip_prefix("/ofrep/v1/evaluate/flags/") else {
+        return not_found().await.into_response();
+    };
+    let key = percent_encoding::percent_decode_str(key).decode_utf8_lossy();
+    let details = "no such flag: a key is the name of a decision point, and none has a slash in its name or is empty";
+    let detail = Problem::new(StatusCode::NOT_FOUND, "unknown-decision-point", details);
+    Fault::from(detail).of_flag(&key)
 }
 
 async fn one(

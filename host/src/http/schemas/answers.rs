@@ -9,8 +9,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::http::admin::{WirePlugin, WireSigner};
+use crate::http::attention::Matter;
 use crate::http::audit::WireAuditEntry;
-use crate::http::features::WireView;
+use crate::http::feature_views::WireView;
 use crate::http::models::WireModel;
 use crate::http::summary::Summary;
 use crate::http::traffic::PointTraffic;
@@ -21,6 +22,14 @@ use crate::http::wire::WireValue;
 pub(in crate::http) struct Plugins {
     plugins: Vec<WirePlugin>,
     /// Artifacts that the answer has no room for.
+    left_out: u64,
+}
+
+/// What needs a person, the most urgent first.
+#[derive(ToSchema)]
+pub(in crate::http) struct Attention {
+    matters: Vec<Matter>,
+    /// Matters that the answer has no room for.
     left_out: u64,
 }
 

@@ -6,7 +6,8 @@ mod report;
 mod results;
 
 pub(super) use answers::{
-    AffectedUnits, AuditEntries, Confirmed, Deployment, Experiment, Experiments, Models, Paused, Plugins, Views,
+    AffectedUnits, Attention, AuditEntries, Confirmed, Deployment, Experiment, Experiments, Models, Paused, Plugins,
+    Views,
 };
 pub(super) use record::{DecisionRecord, DecisionRecords, Replay, UnreadableRecord};
 pub(super) use report::Report;

@@ -1,77 +1,108 @@
-//! What needs a person, the most urgent first.
+//! What needs a person, the most urgent first: for the console's list and for `GET /v1/attention`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use maud::{Markup, html};
-use serde_json::Value;
+use axum::extract::State as Shared;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::{Value, json};
 use serin_core::Name;
 use serin_core::experiment::State;
+use utoipa::ToSchema;
 
-use super::words::{self, Tone, badge, grouped};
+use super::access::Caller;
+use super::addresses::encoded;
+use super::admin::{answer, read, with_progress, within_bytes};
+use super::experiments::{reaches, warnings};
+use super::summary::{RailSummary, Summary, summaries};
+use super::{Problem, Service};
 use crate::experiments::{ExperimentState, ExperimentStatus, HOST};
-use crate::http::access::Caller;
-use crate::http::admin::with_progress;
-use crate::http::experiments::{reaches, warnings};
-use crate::http::summary::{RailSummary, Summary};
-use crate::http::{Problem, Service};
 use crate::ledger::{LedgerReader, Reads as _, TransitionRow};
 
 /// How long an abort by the host is shown as one, in milliseconds.
 const RECENT_MS: u64 = 24 * 60 * 60 * 1000;
-/// Matters that are listed.
-const MOST: usize = 100;
 /// Experiments whose changes are read from the ledger for it.
 const MOST_READ: usize = 50;
 
-/// Something that needs a person. Its tone and its name are chosen here, for the overview and the experiment's page.
-pub struct Matter {
-    tone: Tone,
+/// How urgent something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Urgency {
+    /// A person is needed.
+    Urgent,
+    /// Worth a look.
+    Look,
+    /// It waits, and nothing is lost meanwhile.
+    Waits,
+}
+
+/// Something that needs a person. Its urgency and its name are chosen here, for the overview and the experiment's page.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Matter {
+    pub(super) urgency: Urgency,
     /// What it is, in a few words.
-    kind: &'static str,
-    /// What it is about, with a link.
-    about: Markup,
+    pub(super) kind: &'static str,
+    /// What it is about.
+    pub(super) about: String,
+    /// The console's page of that; null where there is none.
+    #[schema(required)]
+    pub(super) page: Option<String>,
     /// The sentence for a reader.
-    pub says: String,
-    /// What to do about it; none where the words say so.
-    next: Option<Markup>,
+    pub(super) says: String,
+    /// What to do about it; null where the words say so.
+    #[schema(required)]
+    pub(super) next: Option<NextPage>,
     /// The experiment that it is about.
-    experiment: Option<String>,
+    #[schema(required)]
+    pub(super) experiment: Option<String>,
+}
+
+/// Where something can be done about a matter.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct NextPage {
+    /// The console's page.
+    pub(super) page: String,
+    /// What to do there, in words.
+    pub(super) text: String,
+}
+
+/// The address of an experiment's page.
+fn page_of(id: &str) -> String {
+    format!("/experiments/{}", encoded(id))
 }
 
 impl Matter {
-    fn new(tone: Tone, kind: &'static str, about: Markup, says: impl Into<String>) -> Self {
-        Self { tone, kind, about, says: says.into(), next: None, experiment: None }
+    fn new(urgency: Urgency, kind: &'static str, about: impl Into<String>, says: impl Into<String>) -> Self {
+        let (about, says) = (about.into(), says.into());
+        Self { urgency, kind, about, page: None, says, next: None, experiment: None }
     }
 
-    fn of(experiment: &ExperimentStatus, tone: Tone, kind: &'static str, says: impl Into<String>) -> Self {
-        let matter = Self::new(tone, kind, words::experiment(&experiment.id), says);
+    fn of(experiment: &ExperimentStatus, urgency: Urgency, kind: &'static str, says: impl Into<String>) -> Self {
+        let matter = Self::new(urgency, kind, &*experiment.id, says).at(page_of(&experiment.id));
         Self { experiment: Some(experiment.id.clone()), ..matter }
     }
 
-    /// The urgent first.
-    fn urgency(&self) -> u8 {
-        match self.tone {
-            Tone::Bad => 0,
-            Tone::Warn => 1,
-            Tone::Open | Tone::Good => 2,
-        }
+    /// The same, with the page of what it is about.
+    fn at(self, page: impl Into<String>) -> Self {
+        Self { page: Some(page.into()), ..self }
     }
 }
 
-/// The most urgent matter of each experiment that has one; less is more urgent.
-pub fn urgencies(matters: &[Matter]) -> BTreeMap<&str, u8> {
+/// How urgent the most urgent matter of each experiment is that has one.
+pub(super) fn urgencies(matters: &[Matter]) -> BTreeMap<&str, Urgency> {
     let mut urgencies = BTreeMap::new();
     for matter in matters {
         if let Some(id) = &matter.experiment {
-            let known = urgencies.entry(id.as_str()).or_insert(u8::MAX);
-            *known = matter.urgency().min(*known);
+            let known = urgencies.entry(id.as_str()).or_insert(matter.urgency);
+            *known = matter.urgency.min(*known);
         }
     }
     urgencies
 }
 
 /// Everything that needs a person, of what the caller may see.
-pub fn matters(
+pub(super) fn matters(
     service: &Service,
     ledger: &LedgerReader,
     caller: &Caller,
@@ -80,32 +111,32 @@ pub fn matters(
     let mut found = host(service, caller);
     found.extend(points(service, caller));
     let status = service.status.load();
-    let (now_ms, mut read) = (service.clock.now_ms(), 0);
+    let (now_ms, mut looked) = (service.clock.now_ms(), 0);
     for experiment in status.experiments.iter().filter(|experiment| reaches(caller, experiment).is_ok()) {
         let is_recent = experiment.status.ended_ms.is_some_and(|ended_ms| now_ms < ended_ms.saturating_add(RECENT_MS));
         if !experiment.status.state.is_ended() || is_recent {
-            found.extend(of_experiment(service, ledger, experiment, known.get(&*experiment.id), &mut read)?);
+            found.extend(of_experiment(service, ledger, experiment, known.get(&*experiment.id), &mut looked)?);
         }
     }
     if caller.reaches_all("plugins").is_ok() {
         found.extend(files(service));
     }
     // Stable: within a tone in the order above.
-    found.sort_by_key(Matter::urgency);
+    found.sort_by_key(|matter| matter.urgency);
     Ok(found)
 }
 
-/// What of one experiment needs a person. `read` counts the experiments that the ledger was read for.
-pub fn of_experiment(
+/// What of one experiment needs a person. `looked` counts the experiments that the ledger was read for.
+pub(super) fn of_experiment(
     service: &Service,
     ledger: &LedgerReader,
     experiment: &ExperimentStatus,
     known: Option<&Summary>,
-    read: &mut usize,
+    looked: &mut usize,
 ) -> Result<Vec<Matter>, Problem> {
-    let stop = last_stop(ledger, experiment, read)?;
+    let stop = last_stop(ledger, experiment, looked)?;
     let mut found: Vec<Matter> = stop.iter().map(|stop| stopped(experiment, stop)).collect();
-    found.extend(waits(service, ledger, experiment, read)?);
+    found.extend(waits(service, ledger, experiment, looked)?);
     if !experiment.status.state.is_ended() {
         found.extend(evidence(service, experiment, known, stop.as_ref()));
     }
@@ -118,29 +149,29 @@ fn host(service: &Service, caller: &Caller) -> Vec<Matter> {
         return Vec::new();
     }
     let status = service.status.load();
-    let file = || html! { code { "serin.toml" } };
+    let file = "serin.toml";
     let errors = [
-        ("file not applied", &status.config_error, file()),
-        ("not archived", &status.archive_error, html! { "the archive" }),
-        ("certificate not applied", &status.tls_error, file()),
-        ("folder unreadable", &status.plugins_error, html! { "plugins" }),
-        ("folder unreadable", &status.experiments_error, html! { "experiments" }),
+        ("file not applied", &status.config_error, file),
+        ("not archived", &status.archive_error, "the archive"),
+        ("certificate not applied", &status.tls_error, file),
+        ("folder unreadable", &status.plugins_error, "plugins"),
+        ("folder unreadable", &status.experiments_error, "experiments"),
     ];
     let errors = errors
         .into_iter()
-        .filter_map(|(kind, error, about)| Some(Matter::new(Tone::Bad, kind, about, error.as_deref()?)));
+        .filter_map(|(kind, error, about)| Some(Matter::new(Urgency::Urgent, kind, about, error.as_deref()?)));
     let mut found: Vec<Matter> = errors.collect();
     if !service.ledger.is_healthy() {
         let says = "the last commit failed: decisions at must_log points are refused until one succeeds";
-        found.insert(0, Matter::new(Tone::Bad, "not recording", html! { "the ledger" }, says));
+        found.insert(0, Matter::new(Urgency::Urgent, "not recording", "the ledger", says));
     }
     let doubt = service.clock_guard.why_doubted();
-    found.extend(doubt.map(|why| Matter::new(Tone::Bad, "clock doubted", html! { "the clock" }, why.to_string())));
+    found.extend(doubt.map(|why| Matter::new(Urgency::Urgent, "clock doubted", "the clock", why.to_string())));
     if !status.restart_required.is_empty() {
         let keys = format!("changed and not in force before a restart: {}", status.restart_required.join(", "));
-        found.push(Matter::new(Tone::Warn, "restart required", file(), keys));
+        found.push(Matter::new(Urgency::Look, "restart required", file, keys));
     }
-    found.extend(status.warnings.iter().map(|warning| Matter::new(Tone::Warn, "warning", file(), warning)));
+    found.extend(status.warnings.iter().map(|warning| Matter::new(Urgency::Look, "warning", file, warning)));
     found
 }
 
@@ -150,7 +181,7 @@ fn points(service: &Service, caller: &Caller) -> Vec<Matter> {
     points.sort_by_key(|point| point.name.clone());
     let unready = points.into_iter().filter_map(|point| {
         let why = with_progress(point.unready.as_deref()?, &point.pin, &loading);
-        Some(Matter::new(Tone::Bad, "not served", html! { (point.name) }, format!("{}: {why}", point.pin)))
+        Some(Matter::new(Urgency::Urgent, "not served", &*point.name, format!("{}: {why}", point.pin)))
     });
     unready.collect()
 }
@@ -159,12 +190,12 @@ fn points(service: &Service, caller: &Caller) -> Vec<Matter> {
 fn last_stop(
     ledger: &LedgerReader,
     experiment: &ExperimentStatus,
-    read: &mut usize,
+    looked: &mut usize,
 ) -> Result<Option<TransitionRow>, Problem> {
-    if !matches!(experiment.status.state, State::Paused | State::Aborted) || *read >= MOST_READ {
+    if !matches!(experiment.status.state, State::Paused | State::Aborted) || *looked >= MOST_READ {
         return Ok(None);
     }
-    *read += 1;
+    *looked += 1;
     let changes = ledger.transitions(&experiment.id)?.into_iter().rev();
     let mut stops = changes.filter(|change| matches!(change.command.as_str(), "pause" | "abort" | "reopen"));
     Ok(stops.next().filter(|last| last.by == HOST))
@@ -175,7 +206,7 @@ fn stopped(experiment: &ExperimentStatus, stop: &TransitionRow) -> Matter {
         State::Aborted => "aborted by the host",
         _ => "paused by the host",
     };
-    Matter::of(experiment, Tone::Bad, kind, &*stop.reason)
+    Matter::of(experiment, Urgency::Urgent, kind, &*stop.reason)
 }
 
 /// What waits for a person's word.
@@ -183,12 +214,11 @@ fn waits(
     service: &Service,
     ledger: &LedgerReader,
     experiment: &ExperimentStatus,
-    read: &mut usize,
+    looked: &mut usize,
 ) -> Result<Vec<Matter>, Problem> {
     let mut found = Vec::new();
     let link = |command: &str, text: &str| {
-        let path = format!("/experiments/{}/{command}", words::encoded(&experiment.id));
-        Some(html! { a href=(path) { (text) } })
+        Some(NextPage { page: format!("{}/{command}", page_of(&experiment.id)), text: text.to_owned() })
     };
     if let Some(pending) = &experiment.pending {
         let changes = match pending.changes.len() {
@@ -196,23 +226,30 @@ fn waits(
             n => format!("{n} changes"),
         };
         let says = experiment.error.clone().unwrap_or_else(|| "its file was edited".to_owned());
-        let matter = Matter::of(experiment, Tone::Warn, "edit waits", says);
+        let matter = Matter::of(experiment, Urgency::Look, "edit waits", says);
         found.push(Matter { next: link("amend", &changes), ..matter });
     } else if let Some(error) = &experiment.error {
-        found.push(Matter::of(experiment, Tone::Bad, "file not applied", format!("{}: {error}", experiment.file)));
+        found.push(Matter::of(
+            experiment,
+            Urgency::Urgent,
+            "file not applied",
+            format!("{}: {error}", experiment.file),
+        ));
     } else if matches!(experiment.state, ExperimentState::Invalid | ExperimentState::SpecMissing) {
-        found.push(Matter::of(experiment, Tone::Bad, "file not applied", &*experiment.why));
+        let kind = if experiment.state == ExperimentState::Invalid { "file not applied" } else { "file gone" };
+        found.push(Matter::of(experiment, Urgency::Urgent, kind, &*experiment.why));
     }
     let is_draft = experiment.status.state == State::Draft && experiment.pending.is_none();
-    let Some(spec) = experiment.spec.as_ref().filter(|_| is_draft && *read < MOST_READ) else { return Ok(found) };
-    *read += 1;
+    let Some(spec) = experiment.spec.as_ref().filter(|_| is_draft && *looked < MOST_READ) else { return Ok(found) };
+    *looked += 1;
     match service.controller.approvals(ledger, spec)?.1 {
         Some(lacks) => {
-            let matter = Matter::of(experiment, Tone::Warn, "waits for approval", lacks);
+            let matter = Matter::of(experiment, Urgency::Look, "waits for approval", lacks);
             found.push(Matter { next: link("approve", "review it"), ..matter });
         }
         None if spec.manual_start && matches!(experiment.state, ExperimentState::Life(_)) => {
-            let matter = Matter::of(experiment, Tone::Open, "waits for its start", "its file says start = \"manual\"");
+            let matter =
+                Matter::of(experiment, Urgency::Waits, "waits for its start", "its file says start = \"manual\"");
             found.push(Matter { next: link("start", "start it"), ..matter });
         }
         None => {}
@@ -234,22 +271,22 @@ fn evidence(
         |rail: &RailSummary| stopped_for("guardrail") == &*rail.metric && stopped_for("arm") == &*rail.arm;
     if let Some(rail) = known.guardrail.as_ref().filter(|rail| rail.state == "harm" && !is_stopped_for(rail)) {
         let says = format!("guardrail {} shows harm in arm {}", rail.metric, rail.arm);
-        found.push(Matter::of(experiment, Tone::Bad, "breached", says));
+        found.push(Matter::of(experiment, Urgency::Urgent, "breached", says));
     }
     let is_split = |says: &str| says.starts_with("units do not fall");
     for says in &known.trouble {
         let is_mismatch = is_split(says) && known.srm_sequential_p < serin_core::analysis::SRM_ALPHA;
         if is_mismatch && stopped_for("srm").is_null() {
-            found.push(Matter::of(experiment, Tone::Bad, "sample ratio mismatch", says));
+            found.push(Matter::of(experiment, Urgency::Urgent, "sample ratio mismatch", says));
         } else if !is_mismatch {
-            found.push(Matter::of(experiment, Tone::Warn, "outcomes missing", says));
+            found.push(Matter::of(experiment, Urgency::Look, "outcomes missing", says));
         }
     }
     // What is said above is not said again.
     let is_said =
         |warning: &String| is_split(warning) || known.trouble.iter().any(|says| warning.contains(says.as_str()));
     let other = warnings(service, experiment).into_iter().filter(|warning| !is_said(warning));
-    found.extend(other.map(|warning| Matter::of(experiment, Tone::Warn, "warning", warning)));
+    found.extend(other.map(|warning| Matter::of(experiment, Urgency::Look, "warning", warning)));
     found
 }
 
@@ -257,51 +294,21 @@ fn evidence(
 fn files(service: &Service) -> Vec<Matter> {
     let plugins = service.folder.statuses().into_iter().filter_map(|plugin| {
         let name = plugin.file.or_else(|| plugin.pin.map(|pin| pin.to_string())).unwrap_or(plugin.digest);
-        Some(Matter::new(Tone::Bad, "plugin failed", html! { a href="/plugins" { (name) } }, plugin.error?))
+        Some(Matter::new(Urgency::Urgent, "plugin failed", name, plugin.error?).at("/plugins"))
     });
     let status = service.status.load();
     let models = status.models.iter().filter_map(|model| {
-        let about = html! { a href="/models" { (model.id) } };
-        Some(Matter::new(Tone::Bad, "model failed", about, model.error.as_deref()?))
+        Some(Matter::new(Urgency::Urgent, "model failed", &*model.id, model.error.as_deref()?).at("/models"))
     });
     plugins.chain(models).collect()
 }
 
-/// The list.
-pub fn draw(matters: &[Matter]) -> Markup {
-    let urgent = matters.iter().filter(|matter| matter.tone == Tone::Bad).count();
-    let count = |n: usize| grouped(n as u64);
-    html! {
-        section.attention aria-labelledby="attention" {
-            h2 id="attention" {
-                @match (urgent, matters.len()) {
-                    (_, 0) => { (badge(Tone::Good, "nothing needs you")) }
-                    (0, n) => { (badge(Tone::Warn, "needs a look")) " " (count(n)) }
-                    (n, _) => { (badge(Tone::Bad, "needs you")) " " (count(n)) }
-                }
-            }
-            @if !matters.is_empty() {
-                ul.matters {
-                    @for matter in matters.iter().take(MOST) {
-                        li {
-                            (badge(matter.tone, matter.kind)) " "
-                            b { (matter.about) } " "
-                            (said(matter))
-                            @if let Some(next) = &matter.next { " " (next) }
-                        }
-                    }
-                }
-                @if matters.len() > MOST { p.small { "and " (count(matters.len() - MOST)) " more" } }
-            }
-        }
-    }
-}
-
-fn said(matter: &Matter) -> Markup {
-    html! { span { (words::lines(&serin_core::clipped(&matter.says, 600))) } }
-}
-
-/// The list on the page of the experiment that they are about, which has the links to what can be done.
-pub fn draw_here(matters: &[Matter]) -> Markup {
-    html! { @for matter in matters { p role=[(matter.tone == Tone::Bad).then_some("alert")] { (badge(matter.tone, matter.kind)) " " (said(matter)) } } }
+/// Everything that needs a person.
+pub(super) async fn list(Shared(service): Shared<Arc<Service>>, caller: Caller) -> Result<Response, Problem> {
+    let found = read(&service, move |service, budget| {
+        let known = summaries(service);
+        service.ledger.bounded(budget, |ledger| Ok(matters(service, ledger, &caller, &known)))
+    });
+    let (shown, left_out) = within_bytes(found.await???)?;
+    answer(&service, json!({ "matters": shown, "left_out": left_out })).await
 }
