@@ -24,12 +24,21 @@ const ROOM: usize = 64;
 pub fn open_regular(path: &Path) -> Result<(File, u64)> {
     // Looked at before it is opened, because opening some devices has an effect, and again after
     // it, because another file may have taken its place. Without O_NONBLOCK, opening a pipe waits.
-    regular(&std::fs::metadata(path)?)?;
+    regular(&std::fs::metadata(path).map_err(|error| followed(path, error))?)?;
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let meta = file.metadata()?;
     regular(&meta)?;
     Ok((file, meta.len()))
+}
+
+/// An error of a file that a path leads to: a link that leads nowhere is not a file that is not there.
+fn followed(path: &Path, error: Error) -> Error {
+    let is_link = || path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+    match error.kind() == ErrorKind::NotFound && is_link() {
+        true => Error::new(ErrorKind::NotFound, "is a link to what is not there, and not a regular file"),
+        false => error,
+    }
 }
 
 fn regular(meta: &std::fs::Metadata) -> Result<()> {
@@ -149,6 +158,8 @@ mod tests {
             assert!(error.contains("says that it has 0 bytes, and holds more"), "{endless}: {error}");
             std::fs::remove_file(at("proc")).expect("removes");
         }
+        std::os::unix::fs::symlink(at("nowhere"), at("dangling")).expect("links");
+        assert_eq!(refused(&at("dangling")), "is a link to what is not there, and not a regular file");
         rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
         assert_eq!(refused(&at("pipe")), "is not a regular file", "and nobody waits for a writer");
         std::fs::write(at("bytes"), [0xff]).expect("writes");
