@@ -92,7 +92,11 @@ fn parsed(option: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<Certifica
 }
 
 /// What to do about a failed call, by what failed.
-pub(super) fn hint(error: &ureq::Error) -> &'static str {
+pub(super) fn hint(url: &str, error: &ureq::Error) -> &'static str {
+    // A host that speaks TLS answers what is none with an alert, which is no HTTP.
+    if url.starts_with("http://") && matches!(error, ureq::Error::Protocol(_)) {
+        return "it does not speak HTTP in the clear; where it speaks TLS, its URL begins with https://";
+    }
     let of_tls = match error {
         ureq::Error::Io(error) => error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()),
         ureq::Error::Rustls(error) => Some(error),

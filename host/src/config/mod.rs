@@ -27,7 +27,7 @@ use crate::http::ServerSettings;
 use crate::ledger::Durability;
 use crate::tls::TlsSettings;
 
-pub use access::no_open_doors;
+pub use access::{check_name, no_open_doors, parse_expiry};
 
 /// The longest message about one, in bytes: it may quote what the file has.
 const MAX_MESSAGE: usize = 2000;
