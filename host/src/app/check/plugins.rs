@@ -1,7 +1,7 @@
 //! The artifacts of a deployment, loaded as `serve` loads them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serin_core::experiment::Pin;
@@ -23,18 +23,7 @@ pub(super) fn check(
 ) -> (VersionsByPin, Unserved) {
     let mut versions = VersionsByPin::new();
     let dir = &config.fixed.plugins;
-    let files = match files_in(dir, "wasm") {
-        Ok(files) => files,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let note = "is not there, and serve makes it".to_owned();
-            findings.push(Finding { notes: vec![note], ..finding(dir, "plugins folder", None) });
-            Vec::new()
-        }
-        Err(error) => {
-            findings.push(finding(dir, "plugins folder", Some(error.to_string())));
-            Vec::new()
-        }
-    };
+    let files = listed(dir, findings);
     let engines = match Engines::new(4) {
         Ok(engines) => Arc::new(engines.reading_cache(&config.fixed.compiled)),
         Err(error) => {
@@ -82,6 +71,22 @@ pub(super) fn check(
         }
     }
     (versions, unserved)
+}
+
+/// The artifacts of the plugins folder; none where it cannot be read.
+fn listed(dir: &Path, findings: &mut Vec<Finding>) -> Vec<PathBuf> {
+    match files_in(dir, "wasm") {
+        Ok(files) => files,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let note = "is not there, and serve makes it".to_owned();
+            findings.push(Finding { notes: vec![note], ..finding(dir, "plugins folder", None) });
+            Vec::new()
+        }
+        Err(error) => {
+            findings.push(finding(dir, "plugins folder", Some(error.to_string())));
+            Vec::new()
+        }
+    }
 }
 
 /// What was published of a version, where it may be loaded.
