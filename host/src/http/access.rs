@@ -452,3 +452,22 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     }
     Ok(Some(token))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::AUDIT_KINDS;
+
+    #[test]
+    fn every_kind_of_entry_is_among_those_that_can_be_asked_for() {
+        let of_commands = COMMANDS.map(|command| format!("experiment.{command}"));
+        let of_routes = NEEDS.iter().filter_map(|(_, _, need)| match need {
+            Need::Audited(_, what) | Need::AuditedOrMasked(what) => Some((*what).to_owned()),
+            _ => None,
+        });
+        for what in of_commands.into_iter().chain(of_routes) {
+            assert!(AUDIT_KINDS.contains(&&*what), "{what}");
+        }
+        assert!(AUDIT_KINDS.is_sorted());
+    }
+}

@@ -14,6 +14,35 @@ use super::admin::{TIMES, answer, parse_time, read, rfc3339};
 use super::{Problem, Service};
 use crate::ledger::{AuditFilter, Reads as _, StoredAuditEntry};
 
+/// What entries are of, as they are asked for: what people do, what they read, and what the host does.
+pub const KINDS: [&str; 25] = [
+    "access.applied",
+    "access.refused",
+    "access.sign_in",
+    "access.sign_out",
+    "audit.read",
+    "clock.confirm",
+    "configuration.applied",
+    "decision.dry_run",
+    "decision.forced",
+    "experiment.abort",
+    "experiment.affected",
+    "experiment.amend",
+    "experiment.approve",
+    "experiment.conclude",
+    "experiment.pause",
+    "experiment.promote",
+    "experiment.resume",
+    "experiment.start",
+    "experiment.unknown",
+    "experiments.freeze",
+    "features.read",
+    "record.outcomes",
+    "record.read",
+    "record.replay",
+    "records.list",
+];
+
 /// Entries of one answer.
 const MAX_ENTRIES: u32 = 1_000;
 
@@ -46,7 +75,8 @@ pub struct WireAuditEntry {
     what: String,
     /// On what.
     target: String,
-    /// `done`, or the kind of the problem.
+    /// `done`; `unchanged` for what was done before, like a second approval of one file by one person; or the kind of
+    /// the problem.
     result: String,
     /// How often within the minute; 1 for what is not counted by the minute.
     count: u64,

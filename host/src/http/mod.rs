@@ -46,6 +46,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 pub use admin::{TIMES, parse_time};
+pub use audit::KINDS as AUDIT_KINDS;
 pub use error::Problem;
 use listener::EndsConnection;
 pub use listener::{Drain, Listener, Peer, ServerSettings};
