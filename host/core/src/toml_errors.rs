@@ -216,7 +216,9 @@ pub fn toml_message(error: &toml::de::Error, text: &str) -> String {
         format!(" at line {line}, column {column}")
     });
     // Only a key of ours: what stands before a '=' in another file may be anything.
-    let key = key_of(error, text).filter(|key| toml_example(key).is_some() || whole(key).is_some());
+    let is_ours = |key: &&str| toml_example(key).is_some() || whole(key).is_some();
+    let itself = error.span().and_then(|span| text.get(span)).map(|key| key.trim_matches('"')).filter(is_ours);
+    let key = itself.or_else(|| key_of(error, text).filter(is_ours));
     let key = key.map_or_else(String::new, |key| format!(" ({key})"));
     format!("TOML parse error{at}{key}: {}", clipped(said.trim_end(), MAX_SHOWN))
 }

@@ -131,7 +131,7 @@ fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     match all.is_empty() {
         false => Ok(all),
         true if holds(pem, b"PRIVATE KEY-----") => {
-            Err("holds a private key and no certificate; are the two files swapped?".to_owned())
+            Err("holds no certificate, but a private key; are the two files swapped?".to_owned())
         }
         true => Err("holds no certificate; valid: PEM, like -----BEGIN CERTIFICATE-----".to_owned()),
     }
@@ -145,7 +145,7 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
             format!("is encrypted, and nobody is there to type its password; {KEY_FORMS}")
         }
         PemError::NoItemsFound if holds(pem, b"BEGIN CERTIFICATE") => {
-            "holds a certificate and no private key; are the two files swapped?".to_owned()
+            "holds no private key, but a certificate; are the two files swapped?".to_owned()
         }
         PemError::NoItemsFound => format!("holds no private key; {KEY_FORMS}"),
         error => not_whole(&error),
