@@ -277,6 +277,9 @@ fn what_serves_goes_on_when_its_key_is_no_longer_trusted_and_nothing_else_by_it_
         let deployment = host.admin.get("/v1/deployment").json();
         deployment["config_error"].as_str().is_some_and(|why| why.contains("one@1.0.0")).then_some(())
     });
+    // What only the archive has is named by its version.
+    let status = run(["status", "--admin", &format!("http://{}", host.admin.address)]).stdout;
+    assert!(status.contains("  one@1.0.0: signed by the key") && !status.contains("null"), "{status}");
     // With the key trusted again, the pin goes back: the archive has the signature.
     deployment.edit("serin.toml", "keys/new.pub\"", "keys/new.pub\", \"keys/science.pub\"");
     eventually("the pin goes back", IN_TIME, || {

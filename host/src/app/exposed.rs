@@ -25,6 +25,7 @@ impl Exposed {
         kept.extend(with_logs(data.join("features.db")));
         kept.extend([archive.join("blobs"), archive.join("applied"), archive]);
         let mut others = vec![config.path.clone(), fixed.plugins.clone(), fixed.experiments.clone()];
+        others.extend(config.trusted_keys.iter().chain(config.models.values()).cloned());
         // Where the ledger lies beside serin.toml, the folder is people's.
         if is_same(&data, folder) {
             others.push(data)

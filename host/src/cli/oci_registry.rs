@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{
     ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest,
 };
@@ -240,9 +241,9 @@ fn created(entry: &ImageIndexEntry) -> i64 {
 }
 
 /// An error with what caused it: a client of HTTP says "error sending request" of everything.
-pub(super) fn with_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn with_cause(error: &OciDistributionError) -> String {
     let mut said = error.to_string();
-    let mut cause = error.source();
+    let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         let why = error.to_string();
         if !said.contains(&why) {

@@ -2,7 +2,6 @@
 //! called it.
 
 use std::cell::RefCell;
-use std::future::Future;
 
 /// What came of a request.
 #[derive(Debug, Default)]
