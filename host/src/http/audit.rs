@@ -64,8 +64,8 @@ pub struct WireAuditEntry {
     /// Its number. Later ones are higher.
     seq: u64,
     at: String,
-    /// The identity of the credential; null without `[access]` or where a credential was refused;
-    /// `serin` for the host itself.
+    /// The identity of the credential, also of one that has expired; null without `[access]`, or where a credential was
+    /// refused that nobody has; `serin` for the host itself.
     #[schema(required)]
     who: Option<String>,
     /// Where it came from; null for the host itself.
