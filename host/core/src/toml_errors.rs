@@ -208,7 +208,8 @@ pub fn toml_example(key: &str) -> Option<&'static str> {
 /// The message about an error in a TOML file: where, what, and an example that is valid. It quotes no line and no text of
 /// the file: a line may hold a secret, and the file may be another one than its name says.
 pub fn toml_message(error: &toml::de::Error, text: &str) -> String {
-    let said = without_tokens(&in_plain_words(error, text));
+    let said = in_plain_words(error, text);
+    let said = without_tokens(&said);
     let before = error.span().and_then(|span| text.get(..span.start));
     let at = before.map_or_else(String::new, |before| {
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serin_core::Name;
-use serin_core::experiment::{self, Experiment, Pin, State, Status};
+use serin_core::experiment::{self, Experiment, State, Status};
 use serin_core::expression::Predicate;
 use serin_core::numbers::percent;
 
