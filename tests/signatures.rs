@@ -468,7 +468,7 @@ fn sign_takes_what_a_host_looks_for_and_says_which_key_is_the_wrong_one() {
     let signed = sign("m.onnx", &key);
     assert!(signed.code == Some(0) && signed.stderr.contains("m.golden.json is not there; a host wants"), "{signed:?}");
     // A password is typed on a terminal.
-    let made = std::process::Command::new("setsid")
+    let made = Command::new("setsid")
         .args(["-w", crate::support::serin(), "plugin", "keygen", "--password", "--out", text(&at("secret"))])
         .stdin(std::process::Stdio::null())
         .output()

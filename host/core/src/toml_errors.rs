@@ -362,9 +362,9 @@ mod tests {
             assert!(!said.contains("3aab") && said.contains("at line ") && said.contains("column "), "{text}: {said}");
         }
         let other = "root:*:19000:0:99999:7:::\nalice:$6$rounds=5000$c2FsdA$aGFzaA:19000::::::\n";
-        let said = said(other);
-        assert!(!said.contains("root") && !said.contains("19000") && !said.contains('\n'), "{said}");
-        assert!(super::tests::said("threads = \"four\"").contains("column 11 (threads): a text, expected"));
+        let of_other = said(other);
+        assert!(!of_other.contains("root") && !of_other.contains("19000") && !of_other.contains('\n'), "{of_other}");
+        assert!(said("threads = \"four\"").contains("column 11 (threads): a text, expected"));
     }
 
     #[test]
