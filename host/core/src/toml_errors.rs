@@ -218,10 +218,17 @@ pub fn toml_message(error: &toml::de::Error, text: &str) -> String {
     });
     // Only a key of ours: what stands before a '=' in another file may be anything.
     let is_ours = |key: &&str| toml_example(key).is_some() || whole(key).is_some();
-    let itself = error.span().and_then(|span| text.get(span)).map(|key| key.trim_matches('"')).filter(is_ours);
-    let key = itself.or_else(|| key_of(error, text).filter(is_ours));
-    let key = key.map_or_else(String::new, |key| format!(" ({key})"));
+    // One that is there twice is a key, whoever's it is.
+    let is_key = |key: &&str| is_ours(key) || (said.starts_with("duplicate key") && is_bare(key));
+    let itself = error.span().and_then(|span| text.get(span)).map(|key| key.trim_matches('"')).filter(is_key);
+    let of_line = || before?.rsplit('\n').next()?.split(['=', '.']).next().map(str::trim).filter(is_ours);
+    let key = itself.or_else(|| key_of(error, text).filter(is_ours)).or_else(of_line);
+    let key = key.map_or_else(String::new, |key| format!(" ({})", without_tokens(key)));
     format!("TOML parse error{at}{key}: {}", clipped(said.trim_end(), MAX_SHOWN))
+}
+
+fn is_bare(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
 fn in_plain_words(error: &toml::de::Error, text: &str) -> String {
