@@ -77,17 +77,22 @@ fn certificates(option: &'static str, path: &Path) -> Result<Vec<Certificate<'st
 }
 
 fn parsed(option: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<Certificate<'static>>, TlsFileError> {
-    let mut all = Vec::new();
+    let (mut all, mut has_key) = (Vec::new(), false);
     for item in parse_pem(pem) {
         match item {
             Ok(PemItem::Certificate(certificate)) => all.push(certificate),
-            Ok(_) => {}
+            Ok(_) => has_key = true,
             Err(error) => return Err(refused(option, path, error)),
         }
     }
-    match all.is_empty() {
-        true => Err(refused(option, path, "holds no certificate; valid: PEM, like -----BEGIN CERTIFICATE-----")),
-        false => Ok(all),
+    match (all.is_empty(), has_key) {
+        (false, _) => Ok(all),
+        (true, true) => {
+            Err(refused(option, path, "holds no certificate, but a private key; are the two files swapped?"))
+        }
+        (true, false) => {
+            Err(refused(option, path, "holds no certificate; valid: PEM, like -----BEGIN CERTIFICATE-----"))
+        }
     }
 }
 
