@@ -35,6 +35,10 @@ fn request(point: &str) -> Value {
     json!({ "decision_point": point, "entities": { "borrower": "b-17", "loan": "l-88" }, "context": { "days_past_due": 12 } })
 }
 
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a text")
+}
+
 fn problem(answer: &crate::support::Answer) -> (u16, String) {
     let kind = answer.json()["type"].as_str().unwrap_or_default().rsplit(':').next().unwrap_or_default().to_owned();
     (answer.status, kind)
@@ -170,6 +174,10 @@ fn what_is_no_credential_is_told_as_what_it_is_counted_and_audited() {
     let counts: Vec<_> =
         refused.iter().map(|entry| (entry["result"].as_str().expect("why"), &entry["count"])).collect();
     assert!(counts.contains(&("malformed-credential", &json!(5))), "{counts:?}");
+    let of = |result: &str| refused.iter().find(|entry| entry["result"] == result).expect("an entry");
+    let expired = of("expired-credential");
+    assert_eq!((&expired["who"], &expired["target"]), (&json!("past"), &json!("POST /v1/decisions, needs decide")));
+    assert_eq!(of("unknown-credential")["who"], Value::Null);
     for secret in [&app, &past, &auditor] {
         assert!(!json!(refused).to_string().contains(&**secret) && !host.log().contains(&**secret), "a secret is kept");
     }
@@ -277,13 +285,15 @@ fn whoever_acts_is_whom_the_credential_names_and_one_identity_is_one_pair_of_eye
         [
             ("experiment.start", "done"),
             ("experiment.start", "not-approved"),
-            ("experiment.approve", "done"),
-            ("experiment.approve", "done"),
+            ("experiment.approve", "unchanged"),
+            ("experiment.approve", "unchanged"),
             ("experiment.approve", "done")
         ]
     );
     assert_eq!(entries[0]["address"], "127.0.0.1");
     assert_eq!(entries[0]["target"], "/v1/experiments/outreach-score/start");
+    let approved = format!("/v1/experiments/outreach-score/approve {}", text(&shown["spec"]["digest"]));
+    assert_eq!(entries[4]["target"], approved.as_str());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod features;
 mod manifest;
 mod models;
 mod requests;
+mod secrets;
 mod sizes;
 
 use std::time::{Duration, Instant};

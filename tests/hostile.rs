@@ -3,7 +3,9 @@
 
 mod artifacts;
 mod files;
+mod links;
 mod memory;
+mod modes;
 mod runs;
 
 use std::time::{Duration, Instant};

@@ -205,6 +205,7 @@ fn a_registry_that_is_down_or_refuses_is_said_plainly() {
         assert!(pulled.code == Some(1) && pulled.stderr.contains(needle), "{needle}: {}", pulled.stderr);
     };
     said("127.0.0.1:9/x/y:1", "127.0.0.1:9/x/y:1: ");
+    said("127.0.0.1:9/x/y:1", "Connection refused");
     said("outreach-rules:1.0.0", "names no registry; valid: HOST/REPOSITORY:TAG");
     let registry = Registry::start();
     said(&format!("{}/x/y:1", registry.address), "manifest unknown");
@@ -332,4 +333,57 @@ fn a_lock_that_names_another_plugin_than_its_artifact_is_refused() {
     let said = "its manifest says outreach-rules@1.0.0, and plugins.lock says outreach-score@1.0.0";
     assert!(refused.code == Some(1) && refused.stderr.contains(said), "{refused:?}");
     assert!(!plugins.path().join("outreach-score-1.0.0.wasm").exists());
+}
+
+#[test]
+fn what_is_no_signature_is_not_pushed_and_the_newest_is_pulled() {
+    let registry = Registry::start();
+    let (source, plugins) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let file = source.path().join("outreach-rules-1.0.0.wasm");
+    std::fs::write(&file, outreach_rules()).expect("writes");
+    let [(key, id), (stranger, stranger_id)] = ["science", "stranger"].map(|name| keys(source.path(), name));
+    let public = |key: &Path| text(&key.with_extension("pub")).to_owned();
+    let reference = format!("{}/strategies/outreach-rules:1.0.0", registry.address);
+    let push = |more: &[&str]| run([&["plugin", "push", text(&file), &reference], more].concat());
+    let signature = file.with_extension("wasm.minisig");
+    std::fs::write(&signature, "no signature").expect("writes");
+    let refused = push(&[]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("is malformed or cut off"), "{refused:?}");
+    assert!(refused.stderr.contains("nothing is pushed"), "{refused:?}");
+    // Of another file: that is known where the key is.
+    let other = source.path().join("other.wasm");
+    std::fs::write(&other, "another file").expect("writes");
+    sign(&other, &key, "of another file");
+    std::fs::rename(other.with_extension("wasm.minisig"), &signature).expect("moves");
+    let refused = push(&["--verify", &public(&key)]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("is of another file"), "{refused:?}");
+    let into = text(plugins.path());
+    let nothing = run(["plugin", "pull", &reference, "--into", into]);
+    assert!(nothing.stderr.contains("manifest unknown"), "nothing was pushed: {nothing:?}");
+    sign(&file, &key, "release 7");
+    assert!(push(&["--verify", &public(&stranger)]).stderr.contains("signed by the unknown key"));
+    let pushed = push(&[]);
+    let said = format!("with its signature by key {id}, not verified: --verify PUB does that");
+    assert!(pushed.code == Some(0) && pushed.stdout.contains(&said), "{pushed:?}");
+    // Pushed again, it is one signature.
+    let pushed = push(&["--verify", &public(&key)]);
+    assert!(pushed.code == Some(0) && pushed.stdout.contains(&format!("by key {id}: release 7")), "{pushed:?}");
+    let pull = || {
+        let pulled = run(["plugin", "pull", &reference, "--into", into]);
+        assert_eq!(pulled.code, Some(0), "{}", pulled.stderr);
+        let beside = plugins.path().join("outreach-rules-1.0.0.wasm.minisig");
+        (pulled.stderr, std::fs::read_to_string(beside).expect("a signature"))
+    };
+    let signed = || std::fs::read_to_string(&signature).expect("a signature");
+    assert_eq!(pull(), (String::new(), signed()));
+    // Of several the newest is taken, and that is said.
+    let first = signed();
+    sign(&file, &stranger, "by a stranger");
+    assert_eq!(push(&[]).code, Some(0));
+    let (said, pulled) = pull();
+    assert_eq!(pulled, signed());
+    assert!(said.contains(&format!("2 signatures are there; the newest is taken, by key {stranger_id}")), "{said}");
+    std::fs::write(&signature, &first).expect("writes");
+    assert_eq!(push(&[]).code, Some(0));
+    assert_eq!(pull().1, first, "what was pushed last is the newest");
 }

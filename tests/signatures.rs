@@ -103,6 +103,7 @@ fn minisign_and_the_host_read_each_others_keys_and_signatures() {
     assert!(minisign(&["-S", "-W", "-l", "-s", text(&ours), "-m", text(&model)]).0);
     let legacy = verify(&model, &public(&ours));
     assert!(legacy.code == Some(1) && legacy.stderr.contains("legacy format"), "{legacy:?}");
+    assert_eq!(legacy.stderr.matches("valid: ").count(), 1, "{legacy:?}");
 }
 
 #[test]
@@ -276,6 +277,9 @@ fn what_serves_goes_on_when_its_key_is_no_longer_trusted_and_nothing_else_by_it_
         let deployment = host.admin.get("/v1/deployment").json();
         deployment["config_error"].as_str().is_some_and(|why| why.contains("one@1.0.0")).then_some(())
     });
+    // What only the archive has is named by its version.
+    let status = run(["status", "--admin", &format!("http://{}", host.admin.address)]).stdout;
+    assert!(status.contains("  one@1.0.0: signed by the key") && !status.contains("null"), "{status}");
     // With the key trusted again, the pin goes back: the archive has the signature.
     deployment.edit("serin.toml", "keys/new.pub\"", "keys/new.pub\", \"keys/science.pub\"");
     eventually("the pin goes back", IN_TIME, || {
@@ -370,4 +374,106 @@ fn a_model_needs_a_signature_too() {
     assert_eq!(host.stop(), Some(0));
     let host = Host::start(&deployment).ready();
     assert_eq!((&model(&host)["digest"], &model(&host)["signer"]), (&digest, &signer), "from the archive");
+}
+
+#[test]
+fn after_a_restore_a_pin_goes_back_to_a_version_whose_file_is_gone() {
+    let (deployment, key, id) = strict();
+    let plugins = deployment.path().join("plugins");
+    let manifest = wat::manifest("one", "1.1.0", "one", "go");
+    let next = wat::guest(&manifest, &format!("{} {}", wat::PRELUDE, wat::decide("(i32.const 1024)")));
+    deployment.write("plugins/one-1.1.0.wasm", next);
+    sign(&plugins.join(ONE), &key, "1.0.0");
+    sign(&plugins.join("one-1.1.0.wasm"), &key, "1.1.0");
+    let host = Host::start(&deployment).ready();
+    assert_eq!(action(&host), "go");
+    in_state(&host, "one-1.1.0.wasm", "active");
+    deployment.edit("serin.toml", "one@1.0.0", "one@1.1.0");
+    let pinned = |host: &Host, pin: &str| {
+        eventually(pin, IN_TIME, || {
+            let shown = host.admin.get("/v1/deployment").json();
+            (shown["decision_points"][0]["strategy"] == pin).then_some(())
+        });
+    };
+    pinned(&host, "one@1.1.0");
+    let (file, config) = (deployment.path().join("the.backup"), deployment.config());
+    let backed_up = run(["backup", text(&file), "--config", text(&config)]);
+    assert!(backed_up.code == Some(0) && backed_up.stderr.is_empty(), "{}", backed_up.stderr);
+    assert_eq!(host.stop(), Some(0));
+    for name in [ONE, "one-1.0.0.wasm.minisig"] {
+        std::fs::remove_file(plugins.join(name)).expect("removes");
+    }
+    std::fs::remove_dir_all(deployment.path().join("data")).expect("removes");
+    assert_eq!(run(["restore", text(&file), "--config", text(&config)]).code, Some(0));
+    let host = Host::start(&deployment).ready();
+    pinned(&host, "one@1.1.0");
+    deployment.edit("serin.toml", "one@1.1.0", "one@1.0.0");
+    pinned(&host, "one@1.0.0");
+    assert_eq!(action(&host), "go");
+    let plugins = host.admin.get("/v1/plugins").json();
+    let is_back = |plugin: &Value| plugin["version"] == "1.0.0" && plugin["signer"]["key"] == id.as_str();
+    assert!(plugins["plugins"].as_array().expect("plugins").iter().any(is_back), "{plugins}");
+    assert_eq!(host.stop(), Some(0));
+    // One that is no signature is not taken along, and that is said.
+    let blobs = deployment.path().join("data/archive/blobs");
+    let names = std::fs::read_dir(&blobs).expect("reads").map(|entry| entry.expect("an entry").path());
+    let signature = names.into_iter().find(|path| path.extension().is_some_and(|end| end == "minisig"));
+    std::fs::write(signature.expect("a signature"), "no signature").expect("writes");
+    let backed_up = run(["backup", text(&file), "--config", text(&config)]);
+    let said = "its signature is malformed or cut off";
+    assert!(backed_up.code == Some(0) && backed_up.stderr.contains(said), "{}", backed_up.stderr);
+    assert!(backed_up.stderr.contains("it is not in the backup"), "{}", backed_up.stderr);
+}
+
+#[test]
+fn a_version_whose_file_was_refused_is_told_as_that_where_it_is_named() {
+    let (deployment, ..) = strict();
+    let host = Host::start(&deployment);
+    let why = format!("was refused: {ONE}: no signature: looked for");
+    eventually(&why, IN_TIME, || {
+        let shown = host.admin.get("/v1/deployment").json();
+        shown["decision_points"][0]["unready"].as_str().is_some_and(|told| told.contains(&why)).then_some(())
+    });
+    let checked = run(["check", "--config", text(&deployment.config())]);
+    assert!(checked.stderr.contains(&format!("one@1.0.0\": {why}")), "{}", checked.stderr);
+    // Nobody is trusted: one line says so.
+    deployment.edit("serin.toml", "trusted_keys = [\"keys/science.pub\"]\n", "");
+    let nobody = "plugins.require_signature: no key is trusted, and so nothing is loaded; valid: the public keys";
+    eventually(nobody, IN_TIME, || {
+        let shown = host.admin.get("/v1/deployment").json();
+        shown["plugins_error"].as_str().is_some_and(|told| told.contains(nobody)).then_some(())
+    });
+    let checked = run(["check", "--config", text(&deployment.config())]);
+    assert_eq!(checked.stderr.matches(nobody).count(), 1, "{}", checked.stderr);
+}
+
+#[test]
+fn sign_takes_what_a_host_looks_for_and_says_which_key_is_the_wrong_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (key, _) = keys(dir.path(), "science");
+    let at = |name: &str| dir.path().join(name);
+    for name in ["serin.toml", "a.wasm", "m.onnx", "m.golden.json"] {
+        std::fs::write(at(name), "bytes").expect("writes");
+    }
+    let sign = |name: &str, key: &Path| run(["plugin", "sign", text(&at(name)), "--key", text(key)]);
+    let refused = sign("serin.toml", &key);
+    assert!(refused.code == Some(1) && refused.stderr.contains("valid: an artifact (.wasm), a model (.onnx)"));
+    assert!(!at("serin.toml.minisig").exists());
+    let refused = sign("a.wasm", &public(&key));
+    assert!(refused.code == Some(1) && refused.stderr.contains("is a public key, which verifies"), "{refused:?}");
+    let signed = sign("m.golden.json", &key);
+    assert!(signed.code == Some(0) && at("m.golden.json.minisig").exists(), "{signed:?}");
+    assert_eq!(sign("m.onnx", &key).stderr, "");
+    std::fs::remove_file(at("m.golden.json")).expect("removes");
+    let signed = sign("m.onnx", &key);
+    assert!(signed.code == Some(0) && signed.stderr.contains("m.golden.json is not there; a host wants"), "{signed:?}");
+    // A password is typed on a terminal.
+    let made = Command::new("setsid")
+        .args(["-w", crate::support::serin(), "plugin", "keygen", "--password", "--out", text(&at("secret"))])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("setsid runs");
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.code() == Some(1) && said.contains("--password: there is no terminal"), "{said}");
+    assert!(!at("secret").exists() && !at("secret.pub").exists());
 }

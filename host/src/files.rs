@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Error, ErrorKind, Read as _, Result};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -24,12 +24,21 @@ const ROOM: usize = 64;
 pub fn open_regular(path: &Path) -> Result<(File, u64)> {
     // Looked at before it is opened, because opening some devices has an effect, and again after
     // it, because another file may have taken its place. Without O_NONBLOCK, opening a pipe waits.
-    regular(&std::fs::metadata(path)?)?;
+    regular(&std::fs::metadata(path).map_err(|error| followed(path, error))?)?;
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let meta = file.metadata()?;
     regular(&meta)?;
     Ok((file, meta.len()))
+}
+
+/// An error of a file that a path leads to: a link that leads nowhere is not a file that is not there.
+fn followed(path: &Path, error: Error) -> Error {
+    let is_link = || path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+    match error.kind() == ErrorKind::NotFound && is_link() {
+        true => Error::new(ErrorKind::NotFound, "is a link to what is not there, and not a regular file"),
+        false => error,
+    }
 }
 
 fn regular(meta: &std::fs::Metadata) -> Result<()> {
@@ -112,6 +121,55 @@ pub fn open_private(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
+/// Who can do more with what the host keeps than its own user should let them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exposure {
+    /// The mode.
+    pub mode: u32,
+    /// The mode that is private enough.
+    pub narrow: u32,
+    /// Whether it is this user's, who can narrow it.
+    pub is_own: bool,
+    is_dir: bool,
+}
+
+impl Exposure {
+    /// Of a file that is kept for the host's user alone: others may do nothing with it, and its group may read it, which
+    /// is somebody's decision. Of a folder: nobody else may put something into it. None where it is private enough or not
+    /// there.
+    pub fn of(path: &Path) -> Option<Self> {
+        const STICKY: u32 = 0o1000;
+        let meta = std::fs::metadata(path).ok()?;
+        let (mode, is_dir) = (meta.mode() & 0o7777, meta.is_dir());
+        // In a sticky folder, like /tmp, nobody takes another's file away.
+        let forbidden = if !is_dir {
+            0o027
+        } else if mode & STICKY == 0 {
+            0o022
+        } else {
+            0
+        };
+        let is_own = meta.uid() == rustix::process::geteuid().as_raw();
+        // An orchestrator's volume is root's, and writable by a group of the host's user.
+        let forbidden = if is_dir && !is_own && meta.uid() == 0 { forbidden & 0o007 } else { forbidden };
+        (mode & forbidden != 0).then_some(Self { mode, narrow: mode & !forbidden, is_own, is_dir })
+    }
+
+    /// Takes from others what they should not have.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn narrow(self, path: &Path) -> Result<()> {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(self.narrow))
+    }
+
+    /// What others can do.
+    pub fn what(self) -> String {
+        let what = if self.is_dir || self.mode & 0o022 != 0 { "write to it" } else { "read it" };
+        format!("others can {what} (mode {:o})", self.mode)
+    }
+}
+
 /// A path as it is printed and logged: on one line, whatever its name holds.
 pub fn shown(path: &Path) -> String {
     serin_core::printable(&path.to_string_lossy())
@@ -124,8 +182,6 @@ pub fn shown_name(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -149,6 +205,8 @@ mod tests {
             assert!(error.contains("says that it has 0 bytes, and holds more"), "{endless}: {error}");
             std::fs::remove_file(at("proc")).expect("removes");
         }
+        std::os::unix::fs::symlink(at("nowhere"), at("dangling")).expect("links");
+        assert_eq!(refused(&at("dangling")), "is a link to what is not there, and not a regular file");
         rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
         assert_eq!(refused(&at("pipe")), "is not a regular file", "and nobody waits for a writer");
         std::fs::write(at("bytes"), [0xff]).expect("writes");
@@ -189,6 +247,26 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn what_others_can_write_to_is_narrowed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("ledger");
+        std::fs::write(&file, "rows").expect("writes");
+        let narrowed = |path: &Path, mode: u32| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("sets");
+            let exposure = Exposure::of(path)?;
+            assert!(exposure.is_own);
+            exposure.narrow(path).expect("narrows");
+            assert_eq!(Exposure::of(path), None);
+            Some(exposure.narrow)
+        };
+        let of_file = [0o666, 0o644, 0o660, 0o640, 0o600].map(|mode| narrowed(&file, mode));
+        assert_eq!(of_file, [Some(0o640), Some(0o640), Some(0o640), None, None]);
+        let of_folder = [0o777, 0o775, 0o755, 0o700, 0o1777].map(|mode| narrowed(dir.path(), mode));
+        assert_eq!(of_folder, [Some(0o755), Some(0o755), None, None, None]);
+        assert_eq!(Exposure::of(&dir.path().join("none")), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{BOUND, admit, audit, problem};
-use crate::support::{Host, Raw, collections, eventually, run};
+use crate::support::{Host, Raw, collections, eventually, run, run_with};
 
 #[test]
 fn without_access_nobody_else_can_reach_a_host() {
@@ -122,4 +122,56 @@ fn a_client_that_hangs_up_takes_back_no_entry_of_what_it_did() {
         };
         (entries.iter().filter(is_change).count() == changes()).then_some(())
     });
+}
+
+#[test]
+fn a_refusal_names_what_was_asked_for_and_the_role_that_it_needs() {
+    let deployment = collections();
+    let app = admit(&deployment, "app", "decide", &[]);
+    let auditor = admit(&deployment, "auditor", "audit", &[]);
+    let host = Host::start(&deployment).ready();
+    let admin = host.admin.bearing(&app);
+    let why = json!({ "reason": "looks well" });
+    assert_eq!(problem(&admin.post("/v1/freeze", &why)).0, 403);
+    assert_eq!(problem(&admin.post("/v1/experiments/outreach-score/approve", &why)).0, 403);
+    assert_eq!(problem(&host.admin.get("/v1/plugins")).0, 401);
+    assert_eq!(host.stop(), Some(0));
+    let host = Host::start(&deployment).ready();
+    let refused = audit(&host.admin.bearing(&auditor), "what=access.refused");
+    let has = |who: serde_json::Value, target: &str| {
+        refused.iter().any(|entry| entry["who"] == who && entry["target"] == target)
+    };
+    assert!(has(json!("app"), "POST /v1/freeze, needs operate"), "{refused:?}");
+    assert!(has(json!("app"), "POST /v1/experiments/{id}/{command}, needs approve"), "{refused:?}");
+    assert!(has(json!(null), "GET /v1/plugins, needs read"), "{refused:?}");
+    // A kind that there is not is told as that, with those that there are.
+    let asked = |what: &str| {
+        let admin = format!("http://{}", host.admin.address);
+        run_with(["audit", "--what", what, "--since", "1h", "--admin", &admin], &[("SERIN_TOKEN", &auditor)])
+    };
+    let unknown = asked("foo.bar");
+    let said = "--what foo.bar: no entry is of this kind; valid: access.applied, access.refused";
+    assert!(unknown.code == Some(1) && unknown.stderr.contains(said), "{unknown:?}");
+    assert_eq!(asked("clock.confirm").code, Some(0));
+    let without = run(["status", "--admin", &host.admin.address]);
+    assert!(without.stderr.contains("--token-file FILE or the variable SERIN_TOKEN"), "{}", without.stderr);
+}
+
+#[test]
+fn a_token_is_made_only_of_what_a_host_accepts() {
+    let made = |more: &[&str]| run([&["token", "new", "--role", "decide"], more].concat());
+    for (more, valid) in [
+        (&["--name", "a b"][..], "1 to 64 letters, digits"),
+        (&["--name", ""], "1 to 64 letters, digits"),
+        (&["--name", "serin"], "the host itself acts under this name"),
+        (&["--name", "app", "--point", "a b"], "a letter, then up to 63 letters"),
+        (&["--name", "app", "--expires", "tomorrow"], "RFC 3339, like 2027-01-01T00:00:00Z"),
+        (&["--name", "app", "--expires", "1960-01-01T00:00:00Z"], "RFC 3339, like 2027-01-01T00:00:00Z"),
+    ] {
+        let refused = made(more);
+        assert!(refused.code == Some(2) && refused.stderr.contains(valid), "{more:?}: {}", refused.stderr);
+        assert_eq!(refused.stdout, "", "no token is shown");
+    }
+    let past = made(&["--name", "app", "--expires", "2026-01-01T00:00:00Z"]);
+    assert!(past.code == Some(0) && past.stderr.contains("--expires lies in the past"), "{}", past.stderr);
 }

@@ -151,3 +151,19 @@ fn long_answers_are_compressed_as_the_client_asks_and_short_ones_are_not() {
     let (coding, _, bytes) = asked(Some("zstd"), admin("/healthz"), None);
     assert_eq!((coding, &*bytes), (None, &b"ok\n"[..]));
 }
+
+#[test]
+fn a_body_that_is_cut_off_is_told_as_that() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let body = outreach("b-1").to_string();
+    for (coding, bytes) in [("gzip", gzip(body.as_bytes())), ("zstd", zstd(body.as_bytes()))] {
+        let cut = &bytes[..bytes.len() - 5];
+        let answer = host.public.post_bytes("/v1/decisions", cut, &[("content-encoding", coding)]).expect("answers");
+        let said = problem(&answer, 400, "malformed-body");
+        assert!(said.contains(&format!("cut off: its {coding} ends too early")), "{coding}: {said}");
+    }
+    let large = format!("{body}{}", " ".repeat(5 << 20));
+    let answer = host.public.post_text("/v1/decisions", &large, &[]).expect("answers");
+    assert!(problem(&answer, 413, "body-too-large").contains("server.max_body_bytes, which is 4194304"));
+}

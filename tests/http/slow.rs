@@ -133,6 +133,22 @@ fn a_large_head_is_refused() {
     let padding = "x".repeat(40_000);
     connection.send(&format!("GET /healthz HTTP/1.1\r\nhost: serin\r\nx-padding: {padding}\r\n\r\n"));
     assert_eq!(connection.answer().expect("an answer").status, 431);
+    // As the reference has it: 32 KiB, and a hundred headers.
+    let status = |head: String| {
+        let mut connection = Raw::connect(&host.public.address).expect("connects");
+        connection.send(&head);
+        connection.answer().expect("an answer").status
+    };
+    let headers = |many: usize| {
+        let more: String = (1..many).map(|at| format!("x-{at}: y\r\n")).collect();
+        format!("GET /healthz HTTP/1.1\r\nhost: serin\r\n{more}\r\n")
+    };
+    assert_eq!((status(headers(100)), status(headers(101))), (200, 431));
+    let bytes = |many: usize| {
+        let rest = "GET /healthz HTTP/1.1\r\nhost: serin\r\nx: \r\n\r\n".len();
+        format!("GET /healthz HTTP/1.1\r\nhost: serin\r\nx: {}\r\n\r\n", "y".repeat(many - rest))
+    };
+    assert_eq!((status(bytes(32 << 10)), status(bytes((32 << 10) + 1))), (200, 431));
 }
 
 #[test]

@@ -137,6 +137,10 @@ fn refused(deployment: &Deployment, case: &str, words: &[&str]) {
     }
 }
 
+/// A key with a password in the form that OpenSSL wrote before PKCS#8.
+const ENCRYPTED: &str = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,\
+    97DFB945A1E1BCFD9900708AD02A18F2\n\nYWJj\n-----END RSA PRIVATE KEY-----\n";
+
 #[test]
 fn files_that_do_not_fit_stop_a_start_and_change_nothing_in_a_running_host() {
     let ca = Authority::new("Lender");
@@ -144,13 +148,15 @@ fn files_that_do_not_fit_stop_a_start_and_change_nothing_in_a_running_host() {
     let (good, other) = (ca.issue("serin.internal", Until::Later), ca.issue("serin.internal", Until::Later));
     let expired = ca.issue("serin.internal", Until::Days(-2));
     let half = |text: &str| text[..text.len() / 2].to_owned();
-    let cases: [(&str, &str, &str, u32, &[&str]); 8] = [
+    let cases: [(&str, &str, &str, u32, &[&str]); 10] = [
         ("expired", &expired.cert, &expired.key, 0o600, &["host.pem", "expired on 20"]),
         ("of another key", &good.cert, &other.key, 0o600, &["host.key", "is not the key of the certificate"]),
         ("truncated certificate", &half(&good.cert), &good.key, 0o600, &["host.pem", "no whole PEM file"]),
         ("truncated key", &good.cert, &half(&good.key), 0o600, &["host.key", "no whole PEM file"]),
         ("no PEM", "certificate", &good.key, 0o600, &["host.pem", "holds no certificate", "BEGIN CERTIFICATE"]),
-        ("of another kind", &good.cert, &good.cert, 0o600, &["host.key", "holds no private key"]),
+        ("of another kind", &good.cert, &good.cert, 0o600, &["host.key", "holds no private key", "swapped?"]),
+        ("swapped", &good.key, &good.cert, 0o644, &["host.pem", "holds no certificate, but", "swapped?"]),
+        ("encrypted, as before", &good.cert, ENCRYPTED, 0o600, &["host.key", "is encrypted"]),
         ("readable by others", &good.cert, &good.key, 0o644, &["host.key", "mode 644", "chmod 600"]),
         ("writable by the group", &good.cert, &good.key, 0o620, &["host.key", "mode 620", "chmod 600"]),
     ];
@@ -160,7 +166,7 @@ fn files_that_do_not_fit_stop_a_start_and_change_nothing_in_a_running_host() {
         refused(&deployment, case, words);
     }
     deployment.remove("host.key");
-    refused(&deployment, "missing", &["host.key", "No such file"]);
+    refused(&deployment, "missing", &["server.tls.key: ", "host.key", "No such file"]);
     put(&deployment, &good);
     let host = start(&deployment, &ca);
     for (case, cert, key, mode, words) in cases {
@@ -270,5 +276,14 @@ fn commands_speak_to_a_host_over_mutual_tls() {
     said(status(&[&url, "--ca", "/dev/null"]), "/dev/null: is not a regular file");
     let readme = root().join("README.md").display().to_string();
     said(status(&[&url, "--ca", &readme]), "holds no certificate");
+    // In the clear, and with files that do not fit.
+    said(status(&[&format!("http://{}", host.admin.address)]), "its URL begins with https://");
+    let other = clients.issue("bob", Until::Later);
+    let with = |cert: &str, key: &str| serin(["status", "--admin", &url, "--ca", &ca, "--cert", cert, "--key", key]);
+    std::fs::write(at("bob.key"), &other.key).expect("writes");
+    std::fs::set_permissions(at("bob.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("sets");
+    let cert = at("me.pem");
+    said(with(&cert, &at("bob.key")), &format!("bob.key: is not the key of the certificate in {cert}"));
+    said(with(&at("me.key"), &cert), "holds no certificate, but a private key; are the two files swapped?");
     assert_eq!(host.stop(), Some(0));
 }

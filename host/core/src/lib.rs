@@ -22,6 +22,7 @@ pub mod plan;
 pub mod projection;
 pub mod record;
 pub mod row;
+pub mod secrets;
 mod similar;
 pub mod stats;
 mod toml_errors;
@@ -29,6 +30,7 @@ pub mod unique;
 pub mod value;
 
 pub use guard::{DEFECT, caught, clipped, meet_defect};
+pub use secrets::without_tokens;
 pub use similar::most_similar;
 pub use toml_errors::{toml_example, toml_message};
 

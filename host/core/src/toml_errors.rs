@@ -1,7 +1,7 @@
 //! Messages about TOML files in the words of their author: no type of this program, and an example of
 //! what would be valid.
 
-use crate::{clipped, most_similar};
+use crate::{clipped, most_similar, without_tokens};
 
 /// An example of each key, as it is written after `=`. Where files share a key, one fits all of them.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -197,7 +197,7 @@ fn whole(key: &str) -> Option<&'static str> {
     WHOLE.iter().find(|(known, _)| *known == key).map(|(_, like)| *like)
 }
 
-/// The longest message about a file, in bytes, that shows a line of it.
+/// The longest message about a file, in bytes.
 const MAX_SHOWN: usize = 1500;
 
 /// An example of a key's value, as it is written after `=`.
@@ -205,21 +205,30 @@ pub fn toml_example(key: &str) -> Option<&'static str> {
     EXAMPLES.iter().find(|(known, _)| *known == key).map(|(_, example)| *example)
 }
 
-/// The message about an error in a TOML file: where, what, and an example that is valid. If the line
-/// is too long to show, the message gives only what and where.
+/// The message about an error in a TOML file: where, what, and an example that is valid. It quotes no line and no text of
+/// the file: a line may hold a secret, and the file may be another one than its name says.
 pub fn toml_message(error: &toml::de::Error, text: &str) -> String {
     let said = in_plain_words(error, text);
-    let shown = error.to_string().replacen(error.message(), &said, 1);
-    if shown.len() <= MAX_SHOWN && error.span().is_some() {
-        return shown;
-    }
+    let said = without_tokens(&said);
     let before = error.span().and_then(|span| text.get(..span.start));
     let at = before.map_or_else(String::new, |before| {
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         format!(" at line {line}, column {column}")
     });
-    format!("TOML parse error{at}: {}", clipped(&said, MAX_SHOWN))
+    // Only a key of ours: what stands before a '=' in another file may be anything.
+    let is_ours = |key: &&str| toml_example(key).is_some() || whole(key).is_some();
+    // One that is there twice is a key, whoever's it is.
+    let is_key = |key: &&str| is_ours(key) || (said.starts_with("duplicate key") && is_bare(key));
+    let itself = error.span().and_then(|span| text.get(span)).map(|key| key.trim_matches('"')).filter(is_key);
+    let of_line = || before?.rsplit('\n').next()?.split(['=', '.']).next().map(str::trim).filter(is_ours);
+    let key = itself.or_else(|| key_of(error, text).filter(is_ours)).or_else(of_line);
+    let key = key.map_or_else(String::new, |key| format!(" ({})", without_tokens(key)));
+    format!("TOML parse error{at}{key}: {}", clipped(said.trim_end(), MAX_SHOWN))
+}
+
+fn is_bare(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
 fn in_plain_words(error: &toml::de::Error, text: &str) -> String {
@@ -241,6 +250,9 @@ fn in_plain_words(error: &toml::de::Error, text: &str) -> String {
     let found = found.replace("floating point", "number").replace("invalid type: map", "invalid type: table");
     let found = found.replace("invalid type: sequence", "invalid type: list");
     let found = found.trim_start_matches("invalid type: ");
+    // The text itself may be a secret under the wrong key.
+    let found = if found.starts_with("string \"") { "a text" } else { found };
+    let found = if found.starts_with("invalid value: string \"") { "invalid value: a text" } else { found };
     let table = expected.strip_prefix("struct ").and_then(|rest| rest.split(' ').next());
     let by_table = table.and_then(|table| TABLES.iter().find(|(known, _)| *known == table));
     let like = match (by_table, key_of(error, text)) {
@@ -341,10 +353,32 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_named_and_not_shown() {
+    fn no_line_and_no_text_of_a_file_is_quoted() {
+        let token = format!("serin_{}", "3aab".repeat(16));
+        for text in [
+            format!("token = \"{token}\""),
+            format!("threads = \"{token}\""),
+            format!("threads = {token}"),
+            format!("threads = \"{token}"),
+            format!("weight = 1 # {token}\nweight = 2"),
+            format!("{token} = 1"),
+            format!("[{token}]"),
+            format!("slot = [\"{token}\", 1.0]"),
+        ] {
+            let said = said(&text);
+            assert!(!said.contains("3aab") && said.contains("at line ") && said.contains("column "), "{text}: {said}");
+        }
+        let other = "root:*:19000:0:99999:7:::\nalice:$6$rounds=5000$c2FsdA$aGFzaA:19000::::::\n";
+        let of_other = said(other);
+        assert!(!of_other.contains("root") && !of_other.contains("19000") && !of_other.contains('\n'), "{of_other}");
+        assert!(said("threads = \"four\"").contains("column 11 (threads): a text, expected"));
+    }
+
+    #[test]
+    fn a_message_names_the_line_and_is_bounded() {
         let message = |text: &str| toml_message(&toml::from_str::<toml::Table>(text).expect_err("not TOML"), text);
         assert!(
-            message("a = 1\nb =").starts_with("TOML parse error at line 2, column 4\n"),
+            message("a = 1\nb =").starts_with("TOML parse error at line 2, column 4: "),
             "{}",
             message("a = 1\nb =")
         );

@@ -30,6 +30,8 @@ pub struct Refused {
     pub who: Option<String>,
     /// The address; none for those that are counted together.
     pub address: Option<IpAddr>,
+    /// What was asked for, and which role that needs; empty for those that are counted together.
+    pub on: String,
 }
 
 impl AccessControl {
@@ -50,15 +52,15 @@ impl AccessControl {
 
     /// Counts a refusal. Some where its address or identity has too many in this minute: the seconds
     /// until the next.
-    pub fn refuse(&self, reason: &'static str, address: IpAddr, who: Option<&str>, now_ms: u64) -> Option<u64> {
+    pub fn refuse(&self, refusal: Refused, now_ms: u64) -> Option<u64> {
+        let (who, address) = (refusal.who.clone(), refusal.address);
         {
             let mut refused = self.refused.lock();
-            let one = Refused { reason, who: who.map(str::to_owned), address: Some(address) };
-            let is_apart = refused.len() < APART || refused.contains_key(&one);
-            let of = if is_apart { one } else { Refused { reason, who: None, address: None } };
-            *refused.entry(of).or_default() += 1;
+            let is_apart = refused.len() < APART || refused.contains_key(&refusal);
+            let together = Refused { reason: refusal.reason, who: None, address: None, on: String::new() };
+            *refused.entry(if is_apart { refusal } else { together }).or_default() += 1;
         }
-        let by_address = self.limits.refuse(&address.to_string(), now_ms);
+        let by_address = address.and_then(|address| self.limits.refuse(&address.to_string(), now_ms));
         who.and_then(|who| self.limits.refuse(&format!("@{who}"), now_ms)).or(by_address)
     }
 

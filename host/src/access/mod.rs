@@ -66,22 +66,30 @@ pub struct Credential {
 }
 
 /// Why a credential is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
     /// Nobody has it.
     #[error("the credential is not known here")]
     Unknown,
-    /// Its time is over.
+    /// Its time is over; whom it named. That is for the audit, and not for who has it.
     #[error("the credential has expired")]
-    Expired,
+    Expired(Name),
 }
 
 impl CredentialError {
     /// The reason in metrics.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::Unknown => "unknown-credential",
-            Self::Expired => "expired-credential",
+            Self::Expired(_) => "expired-credential",
+        }
+    }
+
+    /// Whom the credential named.
+    pub fn name(&self) -> Option<&Name> {
+        match self {
+            Self::Unknown => None,
+            Self::Expired(name) => Some(name),
         }
     }
 }
@@ -159,7 +167,9 @@ impl Access {
 fn accept(found: Option<&Credential>, now_ms: u64) -> Result<Arc<Identity>, CredentialError> {
     let credential = found.ok_or(CredentialError::Unknown)?;
     match credential.expires_ms {
-        Some(expires_ms) if expires_ms <= now_ms => Err(CredentialError::Expired),
+        Some(expires_ms) if expires_ms <= now_ms => {
+            Err(CredentialError::Expired(Arc::clone(&credential.identity.name)))
+        }
         _ => Ok(Arc::clone(&credential.identity)),
     }
 }
@@ -183,7 +193,7 @@ mod tests {
         assert_eq!(&*identity.name, "app");
         assert!(identity.may(Role::Decide) && !identity.may(Role::Operate));
         assert!(identity.reaches("offers") && !identity.reaches("limits"));
-        assert_eq!(access.of_token(token.as_str(), 100), Err(CredentialError::Expired));
+        assert_eq!(access.of_token(token.as_str(), 100), Err(CredentialError::Expired("app".into())));
         assert_eq!(access.of_token(other.as_str(), 0), Err(CredentialError::Unknown));
         assert_eq!(access.of_token("", 0), Err(CredentialError::Unknown));
     }

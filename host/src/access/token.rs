@@ -2,10 +2,9 @@
 //! which it cannot be found.
 
 use ring::digest::{SHA256, digest};
+pub use serin_core::secrets::TOKEN_PREFIX;
 use subtle::ConstantTimeEq as _;
 
-/// What a token begins with, so that a scanner of secrets finds one in a repository.
-pub const TOKEN_PREFIX: &str = "serin_";
 /// Random bytes of a token.
 const BYTES: usize = 32;
 

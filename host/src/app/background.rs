@@ -236,13 +236,13 @@ pub(super) async fn audit_refusals(
             () = tokio::time::sleep(AUDIT_EVERY) => false,
         };
         let Some(ledger) = ledger.upgrade() else { return };
-        for (Refused { reason, who, address }, count) in access.take_refused() {
+        for (Refused { reason, who, address, on }, count) in access.take_refused() {
             let entry = AuditEntry {
                 time_ms: clock.now_ms(),
                 who,
                 address: address.map(|address| address.to_string()),
                 what: "access.refused".to_owned(),
-                target: String::new(),
+                target: on,
                 result: reason.to_owned(),
                 count,
             };

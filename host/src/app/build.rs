@@ -13,7 +13,7 @@ use crate::deployment::{FallbackAction, PointSchema};
 use crate::experiments::{ExperimentStatus, SpecCandidate};
 use crate::features::EmbeddedStore;
 use crate::models::ModelSet;
-use crate::registry::{VersionsByPin, absent};
+use crate::registry::{Unserved, VersionsByPin, absent};
 
 /// A deployment and the status of its inputs.
 pub struct Built {
@@ -46,14 +46,14 @@ pub(super) fn build(
     generation: u64,
     store: Arc<EmbeddedStore>,
 ) -> Built {
-    let Binder { config, versions, loading, models, .. } = *binder;
+    let Binder { config, versions, unserved, models, .. } = *binder;
     let Bound { mut running, statuses, applied } = binder.bind(candidates);
     let mut points = HashMap::new();
     for (name, spec) in &config.points {
         let mut experiments = running.remove(name).unwrap_or_default();
         // Routing finds the slot that holds a place by binary search.
         experiments.sort_by(|a, b| a.routed.slot[0].total_cmp(&b.routed.slot[0]));
-        let (strategy, fallback, unready) = match build_pinned(config, name, versions, loading, models) {
+        let (strategy, fallback, unready) = match build_pinned(config, name, versions, unserved, models) {
             Ok((arm, fallback)) => (Some(arm), fallback, None),
             Err(why) => (None, spec.fallback.clone(), Some(why)),
         };
@@ -100,11 +100,11 @@ pub(super) fn build_pinned(
     config: &Config,
     name: &str,
     versions: &VersionsByPin,
-    loading: &[Pin],
+    unserved: &Unserved,
     models: &ModelSet,
 ) -> Result<(BoundArm, FallbackAction), String> {
     let spec = &config.points[name];
-    let Some(plugin) = versions.get(&spec.strategy) else { return Err(absent(&spec.strategy, versions, loading)) };
+    let Some(plugin) = versions.get(&spec.strategy) else { return Err(absent(&spec.strategy, versions, unserved)) };
     let target = BindTarget {
         point: name,
         schema: PointSchema { context: &spec.context, entities: &spec.entities, views: &config.views },

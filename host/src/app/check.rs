@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::experiments::{ExperimentState, ExperimentStatus, SpecCandidate, SpecFile, Specs};
 use crate::files;
 use crate::models::{Model, ModelError, ModelFiles, ModelSet, Runtime, Trial};
-use crate::registry::{Scan, VersionsByPin, files_in};
+use crate::registry::{Scan, Unserved, VersionsByPin, files_in};
 use crate::signatures::Trust;
 
 /// The result for a file.
@@ -63,15 +63,15 @@ pub fn check(path: &Path) -> Vec<Finding> {
     let in_force = recorded.config.as_ref().map_or_else(Vec::new, |config| wanted(config, &[]));
     let in_force: Vec<Pin> = in_force.into_iter().chain(recorded.specs.pins()).collect();
     let scan = Scan { wanted: &pins, in_force: &in_force, trust: &trust };
-    let versions = plugins::check(&config, &scan, recorded.archive.as_ref(), &mut findings);
+    let (versions, unserved) = plugins::check(&config, &scan, recorded.archive.as_ref(), &mut findings);
     let admission = ModelAdmission::of(recorded.config.as_ref().unwrap_or(&config), &trust);
     let models = Arc::new(check_models(&config, &recorded, &admission, &mut findings));
     for name in config.points.keys() {
-        if let Err(why) = build_pinned(&config, name, &versions, &[], &models) {
+        if let Err(why) = build_pinned(&config, name, &versions, &unserved, &models) {
             findings.push(finding(path, "", Some(unfit(name, &config.points[name].strategy, &why))));
         }
     }
-    let statuses = check_experiments(&config, &versions, &models, &recorded, (&files, candidates));
+    let statuses = check_experiments(&config, (&versions, &unserved), &models, &recorded, (&files, candidates));
     findings[0].warnings = unreached(&config, &statuses);
     findings.extend(statuses.into_iter().map(|status| of_experiment(&config, &recorded, status)));
     findings.extend(recorded.gone(&files).into_iter().filter_map(|(path, spec, status)| {
@@ -101,7 +101,7 @@ fn read_experiments(config: &Config) -> (Vec<SpecFile>, Option<Finding>) {
 
 fn check_experiments(
     config: &Config,
-    versions: &VersionsByPin,
+    (versions, unserved): (&VersionsByPin, &Unserved),
     models: &Arc<ModelSet>,
     recorded: &Recorded,
     (files, candidates): (&[SpecFile], Vec<SpecCandidate>),
@@ -111,7 +111,7 @@ fn check_experiments(
     let binder = Binder {
         config,
         versions,
-        loading: &[],
+        unserved,
         models,
         before: &|path: &PathBuf, id: Option<&str>| recorded.specs.applied(path, id).cloned(),
         life: &|spec, pin| recorded.life(spec, pin, config, now_ms),

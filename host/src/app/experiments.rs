@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serin_core::Name;
-use serin_core::experiment::{self, Experiment, Pin, State, Status};
+use serin_core::experiment::{self, Experiment, State, Status};
 use serin_core::expression::Predicate;
 use serin_core::numbers::percent;
 
@@ -19,7 +19,7 @@ use crate::deployment::{PointSchema, PointSpec};
 use crate::experiments::{ExperimentState, ExperimentStatus, Life, PendingEdit, SpecCandidate, refusal, rule_changes};
 use crate::files;
 use crate::models::ModelSet;
-use crate::registry::{VersionsByPin, absent};
+use crate::registry::{Unserved, VersionsByPin, absent};
 
 /// The experiments in force by decision point, and the status of all.
 pub(super) struct Bound {
@@ -54,8 +54,8 @@ type Windows<'a> = dyn Fn(&Experiment, &Status) -> Result<Option<RewardWindows>,
 pub(super) struct Binder<'a> {
     pub config: &'a Config,
     pub versions: &'a VersionsByPin,
-    /// The versions that are being loaded.
-    pub loading: &'a [Pin],
+    /// The versions that are being loaded or were refused.
+    pub unserved: &'a Unserved,
     pub models: &'a Arc<ModelSet>,
     /// The spec that was in force before, by file and id.
     pub before: &'a Before<'a>,
@@ -249,7 +249,7 @@ impl Binder<'_> {
         let eligible = eligible.map_err(|error| Binding::Invalid(format!("eligible: {error}")))?;
         let (actions, models, allowed) = (&point.actions, self.models, config.limits);
         let target = BindTarget { point: &spec.decision_point, schema, actions, models, allowed };
-        let (arms, shadows) = bind_arms((self.versions, self.loading), &target, spec, now)?;
+        let (arms, shadows) = bind_arms((self.versions, self.unserved), &target, spec, now)?;
         Declarations { config, point, spec }.check(&arms, &shadows).map_err(Binding::Invalid)?;
         let position = |name: &str| spec.arms.iter().position(|arm| *arm.name == *name);
         let winner = now.winner.as_deref().filter(|_| now.state == State::Shipped).and_then(position);
@@ -334,7 +334,7 @@ fn why(spec: &Experiment, now: &Status, lacks: Option<&str>, point: Option<&Poin
 
 /// Binds the arms and shadow arms, or returns why one of them cannot run.
 fn bind_arms(
-    (versions, loading): (&VersionsByPin, &[Pin]),
+    (versions, unserved): (&VersionsByPin, &Unserved),
     target: &BindTarget<'_>,
     spec: &Experiment,
     now: &Status,
@@ -344,7 +344,7 @@ fn bind_arms(
         // The units of a dropped arm stay in it, and have what control has.
         let served = if now.dropped.contains(&arm.name) { control } else { arm };
         let Some(plugin) = versions.get(&served.strategy) else {
-            let absent = absent(&served.strategy, versions, loading);
+            let absent = absent(&served.strategy, versions, unserved);
             return Err(Binding::Waits(format!("arm '{}': strategy {} {absent}", arm.name, served.strategy)));
         };
         let bound = target.bind(&arm.name, Arc::clone(plugin), &served.parameters, weight);

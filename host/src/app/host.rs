@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::background::{audit_refusals, expire, look, shadows, watch_experiments, watch_files, watched_folders};
+use super::exposed::Exposed;
 use super::{Reloader, ReloaderParts};
 use crate::access::AccessControl;
 use crate::backup;
@@ -279,6 +280,7 @@ impl Parts {
         if backup::is_unfinished(&data) {
             return Err(HostError::RestoreUnfinished(files::shown(&data)));
         }
+        Exposed::of(config).iter().for_each(Exposed::close);
         let metrics = Arc::new(Metrics::default());
         let traces = Traces::start(Arc::clone(&clock), Arc::clone(&metrics)).map_err(HostError::Traces)?;
         let ledger = Arc::new(Ledger::open(&fixed.ledger, fixed.durability, Arc::clone(&metrics))?);

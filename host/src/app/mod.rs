@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod declared;
 mod experiments;
+mod exposed;
 mod fallback;
 mod final_reports;
 mod held_slots;

@@ -1,5 +1,6 @@
 //! Writes a backup: the ledger as of one moment, then the archive, which by then has everything that the ledger refers to.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use super::contents::{ARCHIVE, CONTENTS, Contents, FEATURES, FORMAT, LEDGER, Par
 use super::{BackupError, Places, at};
 use crate::digest::Hasher;
 use crate::registry::Archive;
+use crate::signatures::{self, Signature, SignatureError};
 use crate::{files, ledger, snapshot};
 
 /// What a backup came to.
@@ -17,7 +19,7 @@ pub struct Written {
     pub bytes: u64,
     /// Files of the archive that are in it.
     pub archived: usize,
-    /// Files of the archive that were damaged, and are not in it.
+    /// Files of the archive that were damaged and are not in it, and what is wrong with each.
     pub damaged: Vec<String>,
 }
 
@@ -86,10 +88,12 @@ fn database(from: &Path, stage: &Path, name: &str, progress: &mut dyn FnMut(u64,
     of_file(copy.clone(), name.to_owned()).map_err(at(&copy))
 }
 
-/// The archive's files. Pointers are read before blobs: what one points to was there before it.
+/// The archive's files. Pointers are read before blobs: what one points to was there before it. A signature follows its
+/// blob.
 fn of_archive(root: &Path) -> Result<(Vec<Input>, Vec<String>), BackupError> {
     let Some(archive) = Archive::at(root) else { return Ok((Vec::new(), Vec::new())) };
     let (mut inputs, mut damaged) = (Vec::new(), Vec::new());
+    let mut packed = HashSet::new();
     for file in archive.files().map_err(at(root))? {
         let from = root.join(&file);
         let path = format!("{ARCHIVE}/{file}");
@@ -97,17 +101,39 @@ fn of_archive(root: &Path) -> Result<(Vec<Input>, Vec<String>), BackupError> {
             inputs.extend(unless_gone(held(&from, path)).map_err(at(&from))?);
             continue;
         };
+        if let Some(signed) = digest.strip_suffix(signatures::SUFFIX) {
+            // Without its blob it says nothing.
+            if packed.contains(signed) {
+                match unless_gone(signature(&from, path)).map_err(at(&from))? {
+                    Some(Ok(input)) => inputs.push(input),
+                    Some(Err(why)) => damaged.push(format!("{}: {why}", files::shown(&from))),
+                    None => {}
+                }
+            }
+            continue;
+        }
         let Some(blob) = unless_gone(of_file(from.clone(), path)).map_err(at(&from))? else { continue };
         match blob.part.digest == format!("sha256:{digest}") {
-            true => inputs.push(blob),
-            false => damaged.push(files::shown(&from)),
+            true => {
+                packed.insert(digest.to_owned());
+                inputs.push(blob);
+            }
+            false => damaged.push(format!("{}: is not what its digest says", files::shown(&from))),
         }
     }
     Ok((inputs, damaged))
 }
 
+/// The signature of a blob, or what is wrong with it. By whom it may be is judged where it is used.
+fn signature(file: &Path, path: String) -> std::io::Result<Result<Input, SignatureError>> {
+    let input = held(file, path)?;
+    let From::Held(bytes) = &input.from else { return Ok(Ok(input)) };
+    let text = String::from_utf8_lossy(bytes);
+    Ok(Signature::parse(&text).map(|_| input))
+}
+
 /// A host withdraws what is not applied any more, also meanwhile.
-fn unless_gone(input: std::io::Result<Input>) -> std::io::Result<Option<Input>> {
+fn unless_gone<T>(input: std::io::Result<T>) -> std::io::Result<Option<T>> {
     match input {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         input => input.map(Some),

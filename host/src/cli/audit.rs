@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::experiment::encoded;
 use super::{AdminArgs, Format, Outcome};
+use crate::http::AUDIT_KINDS;
 
 /// Entries of one request.
 const PAGE: u32 = 1000;
@@ -33,7 +34,7 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
     if args.admin.format == Format::Text {
         println!("{:<25} {:<20} {:<16} {:<24} {:<24} ON", "AT", "WHO", "FROM", "WHAT", "RESULT");
     }
-    let mut before: Option<u64> = None;
+    let (mut before, mut is_empty): (Option<u64>, bool) = (None, true);
     loop {
         let mut query = format!("/v1/audit?limit={PAGE}&since={}", encoded(&args.since));
         for (key, value) in [("until", &args.until), ("who", &args.who), ("what", &args.what)] {
@@ -46,6 +47,7 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
         }
         let page = client.get(&query)?;
         for entry in page["entries"].as_array().into_iter().flatten() {
+            is_empty = false;
             match args.admin.format {
                 Format::Json => println!("{entry}"),
                 Format::Text => show(entry),
@@ -53,9 +55,19 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
         }
         before = page["next"].as_u64();
         if before.is_none() {
-            return Ok(true);
+            break;
         }
     }
+    match unknown(args.what.as_deref().filter(|_| is_empty)) {
+        Some(why) => Err(why.into()),
+        None => Ok(true),
+    }
+}
+
+/// That nothing was found because nothing is called so. A newer host may have more kinds than this program knows.
+fn unknown(what: Option<&str>) -> Option<String> {
+    let what = what.filter(|what| !AUDIT_KINDS.contains(what))?;
+    Some(format!("--what {}: no entry is of this kind; valid: {}", serin_core::printable(what), AUDIT_KINDS.join(", ")))
 }
 
 fn show(entry: &Value) {

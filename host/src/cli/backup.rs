@@ -45,7 +45,7 @@ pub(super) fn back_up(args: &BackupArgs) -> Outcome {
     bar.finish_and_clear();
     let written = written?;
     for file in &written.damaged {
-        eprintln!("warning: {file} is not what its digest says, and is not in the backup");
+        eprintln!("warning: {file}; it is not in the backup");
     }
     let shown = files::shown(&args.file);
     println!("{shown}: {} bytes: the ledger, the features, {} files of the archive", written.bytes, written.archived);

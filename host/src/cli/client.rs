@@ -11,7 +11,7 @@ use super::client_tls::{TlsArgs, TlsFileError, hint};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     /// Nobody answered.
-    #[error("{url}: {error}; {}", hint(error))]
+    #[error("{url}: {error}; {}", hint(url, error))]
     Unreachable {
         /// What was called.
         url: String,
@@ -130,7 +130,10 @@ impl Client {
     }
 
     fn refused(&self, path: &str, status: u16, body: &Value) -> ClientError {
-        let detail = body["detail"].as_str().map_or_else(|| body.to_string(), str::to_owned);
+        let mut detail = body["detail"].as_str().map_or_else(|| body.to_string(), str::to_owned);
+        if status == 401 {
+            detail += "; commands take a token from --token-file FILE or the variable SERIN_TOKEN";
+        }
         ClientError::Refused { url: format!("{}{path}", self.base), status, detail }
     }
 }

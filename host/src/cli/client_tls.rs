@@ -6,6 +6,7 @@ use clap::Args;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use crate::files;
+use crate::tls::check_client;
 
 /// A file of these options that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,40 +44,64 @@ impl TlsArgs {
             config = config.root_certs(RootCerts::from(certificates("--ca", ca)?));
         }
         if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            let client = ClientCert::new_with_certs(&certificates("--cert", cert)?, private_key(key)?);
-            config = config.client_cert(Some(client));
+            config = config.client_cert(Some(identity(cert, key)?));
         }
         Ok(config.build())
     }
 }
 
-fn certificates(option: &'static str, path: &Path) -> Result<Vec<Certificate<'static>>, TlsFileError> {
-    let refused = |why: String| TlsFileError { option, file: files::shown(path), why };
-    let pem = files::read_bounded(path, files::MAX_TEXT_BYTES).map_err(|error| refused(error.to_string()))?;
-    let mut all = Vec::new();
-    for item in parse_pem(&pem) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => all.push(certificate),
-            Ok(_) => {}
-            Err(error) => return Err(refused(error.to_string())),
-        }
-    }
-    match all.is_empty() {
-        true => Err(refused("holds no certificate; valid: PEM, like -----BEGIN CERTIFICATE-----".to_owned())),
-        false => Ok(all),
-    }
+fn refused(option: &'static str, path: &Path, why: impl ToString) -> TlsFileError {
+    TlsFileError { option, file: files::shown(path), why: why.to_string() }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKey<'static>, TlsFileError> {
-    let refused = |why: String| TlsFileError { option: "--key", file: files::shown(path), why };
-    let pem = files::read_private(path, files::MAX_TEXT_BYTES).map_err(|error| refused(error.to_string()))?;
-    PrivateKey::from_pem(&pem).map_err(|error| {
-        refused(format!("{error}; valid: PEM of an unencrypted key, like -----BEGIN PRIVATE KEY-----"))
-    })
+fn read(option: &'static str, path: &Path) -> Result<Vec<u8>, TlsFileError> {
+    files::read_bounded(path, files::MAX_TEXT_BYTES).map_err(|error| refused(option, path, error))
+}
+
+/// What this client identifies itself with. It is checked here: the client would panic at a pair that does not fit.
+fn identity(cert: &Path, key: &Path) -> Result<ClientCert, TlsFileError> {
+    let pem = read("--cert", cert)?;
+    let chain = parsed("--cert", cert, &pem)?;
+    let private = files::read_private(key, files::MAX_TEXT_BYTES).map_err(|error| refused("--key", key, error))?;
+    check_client((cert, &pem), (key, &private)).map_err(|(file, why)| {
+        // The same file may be given for both.
+        let option = if file == cert && file != key { "--cert" } else { "--key" };
+        refused(option, &file, why)
+    })?;
+    let private = PrivateKey::from_pem(&private).map_err(|error| refused("--key", key, error))?;
+    Ok(ClientCert::new_with_certs(&chain, private))
+}
+
+fn certificates(option: &'static str, path: &Path) -> Result<Vec<Certificate<'static>>, TlsFileError> {
+    parsed(option, path, &read(option, path)?)
+}
+
+fn parsed(option: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<Certificate<'static>>, TlsFileError> {
+    let (mut all, mut has_key) = (Vec::new(), false);
+    for item in parse_pem(pem) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => all.push(certificate),
+            Ok(_) => has_key = true,
+            Err(error) => return Err(refused(option, path, error)),
+        }
+    }
+    match (all.is_empty(), has_key) {
+        (false, _) => Ok(all),
+        (true, true) => {
+            Err(refused(option, path, "holds no certificate, but a private key; are the two files swapped?"))
+        }
+        (true, false) => {
+            Err(refused(option, path, "holds no certificate; valid: PEM, like -----BEGIN CERTIFICATE-----"))
+        }
+    }
 }
 
 /// What to do about a failed call, by what failed.
-pub(super) fn hint(error: &ureq::Error) -> &'static str {
+pub(super) fn hint(url: &str, error: &ureq::Error) -> &'static str {
+    // A host that speaks TLS answers what is none with an alert, which is no HTTP.
+    if url.starts_with("http://") && matches!(error, ureq::Error::Protocol(_)) {
+        return "it does not speak HTTP in the clear; where it speaks TLS, its URL begins with https://";
+    }
     let of_tls = match error {
         ureq::Error::Io(error) => error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()),
         ureq::Error::Rustls(error) => Some(error),

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serin_core::{NAME_RULE, is_name};
 
 use super::Outcome;
 use super::client::Client;
 use super::client_tls::TlsArgs;
 use crate::access::{Role, Token, TokenHash};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{check_name, parse_expiry};
 use crate::files;
 
 /// The variable that holds a token.
@@ -60,17 +63,17 @@ pub(super) enum TokenCommand {
     /// Make a token: it is printed once, with the lines of serin.toml that accept it
     New {
         /// Whom it names
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = named)]
         name: String,
         /// What it may do
         #[arg(long, value_name = "ROLE", required = true, value_delimiter = ',', value_parser = role)]
         role: Vec<Role>,
         /// The decision points that its roles are limited to [default: all]
-        #[arg(long, value_name = "POINT", value_delimiter = ',')]
+        #[arg(long, value_name = "POINT", value_delimiter = ',', value_parser = point)]
         point: Vec<String>,
         /// When it ends, RFC 3339, like 2027-01-01T00:00:00Z [default: never]
         #[arg(long, value_name = "TIME", value_parser = time)]
-        expires: Option<String>,
+        expires: Option<jiff::Timestamp>,
     },
 }
 
@@ -78,9 +81,18 @@ fn role(text: &str) -> Result<Role, String> {
     Role::parse(text).ok_or_else(|| format!("valid: {}", Role::written()))
 }
 
-fn time(text: &str) -> Result<String, String> {
-    let time: jiff::Timestamp = text.parse().map_err(|_| "valid: RFC 3339, like 2027-01-01T00:00:00Z".to_owned())?;
-    Ok(time.to_string())
+/// Checked as the host checks it: what is printed here is to be read there.
+fn named(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned()).map_err(|why| why.trim_start_matches([';', ':', ' ']).to_owned())
+}
+
+fn point(text: &str) -> Result<String, String> {
+    if is_name(text) { Ok(text.to_owned()) } else { Err(format!("valid: the name of a decision point, {NAME_RULE}")) }
+}
+
+fn time(text: &str) -> Result<jiff::Timestamp, String> {
+    parse_expiry(text).map_err(|valid| format!("valid: {valid}"))?;
+    text.parse().map_err(|_| "valid: RFC 3339".to_owned())
 }
 
 /// Carries out `serin token`. The token alone goes to the output, so that it can be piped into a store
@@ -98,6 +110,9 @@ pub(super) fn run(command: TokenCommand) -> Outcome {
     entry += &format!("sha256 = \"{}\"\n", TokenHash::of(token.as_str()).to_hex());
     if let Some(expires) = expires {
         entry += &format!("expires = \"{expires}\"\n");
+    }
+    if expires.is_some_and(|time| u64::try_from(time.as_millisecond()).is_ok_and(|end| end <= SystemClock.now_ms())) {
+        eprintln!("warning: --expires lies in the past: this token is refused from the beginning");
     }
     println!("{}", token.as_str());
     eprintln!(

@@ -17,31 +17,36 @@ use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciImageManifest};
 use serde_json::json;
 
 use super::Outcome;
-use super::oci_registry::{ARTIFACT_DIGEST, COMPRESSED_LAYER, LAYER, Registry, block_on, reference, replace};
+use super::oci_registry::{
+    ARTIFACT_DIGEST, COMPRESSED_LAYER, LAYER, Registry, block_on, reference, replace, with_cause,
+};
 use super::plugins_lock::{LOCK, Lock, Locked};
-use super::signing::verify;
+use super::signing::{signer, verify};
+use crate::clock::{Clock as _, SystemClock};
 use crate::files;
 use crate::registry::{Contents, read, read_file};
-use crate::signatures::{self, PublicKey};
+use crate::signatures::{self, PublicKey, Signature, SignatureError};
 
 type Failure = Box<dyn std::error::Error>;
 
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 
 /// How to push.
-pub(super) struct Push {
+pub(super) struct Push<'a> {
     /// Whether the layer is compressed.
     pub compress: bool,
     pub plain_http: bool,
+    /// The public key that the signature beside the artifact has to be by.
+    pub verify: Option<&'a Path>,
 }
 
 /// The level of compression: a push takes a second or two for the largest artifacts.
 const LEVEL: i32 = 12;
 
-pub(super) fn push(file: &Path, to: &str, how: &Push) -> Outcome {
+pub(super) fn push(file: &Path, to: &str, how: &Push<'_>) -> Outcome {
     let bytes = read_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let contents = read(&bytes).map_err(|e| format!("{}: {e}", file.display()))?;
-    let signature = signatures::read_beside(file).map_err(|e| format!("{}: {e}", files::shown(file)))?;
+    let (signature, signed) = signature(file, &bytes, how.verify)?;
     let reference = reference(to)?;
     let id = contents.manifest.id();
     let layers = [layer(&contents, bytes, how.compress)?];
@@ -49,18 +54,31 @@ pub(super) fn push(file: &Path, to: &str, how: &Push) -> Outcome {
     let digest = block_on(async {
         let registry = Registry::of(&reference, how.plain_http)?;
         let (client, auth) = registry.client();
-        let failed = |e| format!("{reference}: {e}");
+        let failed = |e| format!("{reference}: {}", with_cause(&e));
         client.push(&reference, &layers, config, auth, Some(image)).await.map_err(failed)?;
         let digest = client.fetch_manifest_digest(&reference, auth).await.map_err(failed)?;
         if let Some(text) = &signature {
-            registry.push_signature(&reference, &digest, text).await?;
+            registry.push_signature(&reference, &digest, text, SystemClock.now_ms()).await?;
         }
         Ok(digest)
     })?;
-    let signed = if signature.is_some() { ", with its signature" } else { "" };
     println!("{id} pushed to {reference}{signed}");
     println!("pinned: {}/{}@{digest}", reference.registry(), reference.repository());
     Ok(true)
+}
+
+/// The signature beside an artifact, and what is said of it. One that is none, or not of these bytes by the key that is
+/// given, goes nowhere.
+fn signature(file: &Path, bytes: &[u8], key: Option<&Path>) -> Result<(Option<String>, String), Failure> {
+    let failed = |error: SignatureError| format!("{}: {error}; nothing is pushed", files::shown(file));
+    if let Some(key) = key {
+        let signer = signer(file, bytes, &PublicKey::read(key)?).map_err(|why| format!("{why}; nothing is pushed"))?;
+        let text = signatures::read_beside(file).map_err(failed)?;
+        return Ok((text, format!(", with its signature by {signer}")));
+    }
+    let Some(text) = signatures::read_beside(file).map_err(failed)? else { return Ok((None, String::new())) };
+    let by = Signature::parse(&text).map_err(failed)?.key();
+    Ok((Some(text), format!(", with its signature by key {by}, not verified: --verify PUB does that")))
 }
 
 /// The layer of an artifact. Of a compressed one an annotation has the digest of what is in it.
@@ -212,7 +230,7 @@ fn fetch(reference: &Reference, pull: &Pull<'_>, key: Option<&PublicKey>) -> Res
     })?;
     let contents = read(&bytes).map_err(|e| format!("{reference}: {e}"))?;
     let signature = match key {
-        None => texts.into_iter().find(|text| signatures::Signature::parse(text).is_ok()),
+        None => newest(reference, texts),
         Some(key) => {
             let mut why = format!("no signature: the registry has none of it; --verify wants one by key {}", key.id());
             let verified = texts.into_iter().find(|text| match verify(&bytes, text, key) {
@@ -226,4 +244,21 @@ fn fetch(reference: &Reference, pull: &Pull<'_>, key: Option<&PublicKey>) -> Res
         }
     };
     Ok(Pulled { bytes, contents, manifest, signature })
+}
+
+/// The signature that was pushed last, of those that are some. By whom it is, nobody has asked: where there is a choice,
+/// that is said.
+fn newest(reference: &Reference, texts: Vec<String>) -> Option<String> {
+    let is_one = |text: String| Signature::parse(&text).ok().map(|signature| (signature.key(), text));
+    let mut all = texts.into_iter().filter_map(is_one);
+    let (key, newest) = all.next()?;
+    let others = all.filter(|(_, text)| *text != newest).count();
+    if others > 0 {
+        eprintln!(
+            "{reference}: {} signatures are there; the newest is taken, by key {key}; --verify PUB takes the newest by \
+             that key",
+            others + 1
+        );
+    }
+    Some(newest)
 }

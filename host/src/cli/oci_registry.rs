@@ -3,12 +3,14 @@
 //! A signature is a manifest of its own whose `subject` is the artifact's. Registries without the referrers
 //! API of OCI 1.1 get the index that stands in for it, under the tag `sha256-…` of the subject's digest.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{
     ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest,
 };
@@ -33,6 +35,8 @@ const ZSTD_WINDOW: u32 = 23;
 const SIGNATURE: &str = "application/vnd.serin.signature.v1";
 /// A config that says nothing, as the OCI has it.
 const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
+/// The annotation that says when something was made, as the OCI has it.
+const CREATED: &str = "org.opencontainers.image.created";
 /// Signatures of one artifact that are looked at.
 const MOST_SIGNATURES: usize = 16;
 
@@ -112,7 +116,7 @@ impl Registry {
 
     /// The artifact, and the digest of the registry's manifest of it.
     pub async fn fetch(&self, reference: &Reference) -> Result<(Vec<u8>, String), Failure> {
-        let failed = |e| format!("{reference}: {e}");
+        let failed = |e| format!("{reference}: {}", with_cause(&e));
         let (manifest, digest) = self.client.pull_image_manifest(reference, &self.auth).await.map_err(failed)?;
         if let Some(wanted) = reference.digest().filter(|wanted| *wanted != digest) {
             return Err(format!("{reference}: the registry serves {digest} in place of {wanted}").into());
@@ -140,7 +144,7 @@ impl Registry {
         let most = usize::try_from(layer.size).map_err(|_| format!("{reference}: a layer of {} bytes", layer.size))?;
         let mut bytes = Bounded { bytes: Vec::new(), most };
         let pulled = self.client.pull_blob(reference, layer, &mut bytes).await;
-        pulled.map_err(|e| format!("{reference}: {e}"))?;
+        pulled.map_err(|e| format!("{reference}: {}", with_cause(&e)))?;
         let found = crate::digest::digest(&bytes.bytes);
         if found != layer.digest {
             return Err(format!("{reference}: the layer is {found}, and the manifest says {}", layer.digest).into());
@@ -148,15 +152,19 @@ impl Registry {
         Ok(bytes.bytes)
     }
 
-    /// The texts of the signatures that refer to a manifest, each as the registry has it.
+    /// The texts of the signatures that refer to a manifest, each as the registry has it; what was pushed last comes
+    /// first.
     pub async fn signatures(&self, artifact: &Reference, manifest: &str) -> Result<Vec<String>, Failure> {
         let subject = by_digest(artifact, manifest);
-        let failed = |e| format!("{subject}: its signatures: {e}");
+        let failed = |e| format!("{subject}: its signatures: {}", with_cause(&e));
         self.client.store_auth_if_needed(subject.resolve_registry(), &self.auth).await;
         let index = self.client.pull_referrers(&subject, Some(SIGNATURE)).await.map_err(failed)?;
         let is_signature = |entry: &&ImageIndexEntry| entry.artifact_type.as_deref() == Some(SIGNATURE);
+        // Stable, and from the end: an index in the place of the API has the last one last.
+        let mut entries: Vec<&ImageIndexEntry> = index.manifests.iter().filter(is_signature).rev().collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(created(entry)));
         let mut texts = Vec::new();
-        for entry in index.manifests.iter().filter(is_signature).take(MOST_SIGNATURES) {
+        for entry in entries.into_iter().take(MOST_SIGNATURES) {
             let at = by_digest(artifact, &entry.digest);
             let (referrer, _) = self.client.pull_image_manifest(&at, &self.auth).await.map_err(failed)?;
             let is_of_it = referrer.subject.as_ref().is_some_and(|subject| subject.digest == manifest);
@@ -169,10 +177,21 @@ impl Registry {
         Ok(texts)
     }
 
-    /// Pushes a signature as a referrer of a manifest that is there.
-    pub async fn push_signature(&self, artifact: &Reference, manifest: &str, text: &str) -> Result<(), Failure> {
+    /// Pushes a signature as a referrer of a manifest that is there, with the time, so that `pull` knows the newest.
+    pub async fn push_signature(
+        &self,
+        artifact: &Reference,
+        manifest: &str,
+        text: &str,
+        now_ms: u64,
+    ) -> Result<(), Failure> {
+        if self.signatures(artifact, manifest).await?.first().is_some_and(|newest| newest == text) {
+            return Ok(());
+        }
         let subject = by_digest(artifact, manifest);
-        let failed = |e| format!("{subject}: its signature: {e}");
+        let failed = |e| format!("{subject}: its signature: {}", with_cause(&e));
+        let now = jiff::Timestamp::from_millisecond(now_ms as i64)?.to_string();
+        let annotations = BTreeMap::from([(CREATED.to_owned(), now)]);
         let (bytes, _) =
             self.client.pull_manifest_raw(&subject, &self.auth, &[OCI_IMAGE_MEDIA_TYPE]).await.map_err(failed)?;
         let of_subject = descriptor(OCI_IMAGE_MEDIA_TYPE, manifest, bytes.len());
@@ -187,6 +206,7 @@ impl Registry {
             layers: vec![descriptor(SIGNATURE, &layer, text.len())],
             subject: Some(of_subject),
             artifact_type: Some(SIGNATURE.to_owned()),
+            annotations: Some(annotations.clone()),
             ..OciImageManifest::default()
         })?;
         let (digest, size) = (crate::digest::digest(&referrer), referrer.len());
@@ -201,6 +221,7 @@ impl Registry {
             index.manifests.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
         entries.push(json!({
             "mediaType": OCI_IMAGE_MEDIA_TYPE, "digest": digest, "size": size, "artifactType": SIGNATURE,
+            "annotations": annotations,
         }));
         let index = json!({ "schemaVersion": 2, "mediaType": OCI_IMAGE_INDEX_MEDIA_TYPE, "manifests": entries });
         let (registry, repository) = (artifact.registry().to_owned(), artifact.repository().to_owned());
@@ -209,6 +230,28 @@ impl Registry {
         self.client.push_manifest_raw(&tag, index, OCI_IMAGE_INDEX_MEDIA_TYPE.parse()?).await.map_err(failed)?;
         Ok(())
     }
+}
+
+/// When a signature was pushed, in milliseconds since the Unix epoch; the beginning where it does not say so, as those of
+/// earlier versions.
+fn created(entry: &ImageIndexEntry) -> i64 {
+    let written = entry.annotations.as_ref().and_then(|annotations| annotations.get(CREATED));
+    let time: Option<jiff::Timestamp> = written.and_then(|text| text.parse().ok());
+    time.map_or(i64::MIN, |time| time.as_millisecond())
+}
+
+/// An error with what caused it: a client of HTTP says "error sending request" of everything.
+pub(super) fn with_cause(error: &OciDistributionError) -> String {
+    let mut said = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !said.contains(&why) {
+            said += &format!(": {why}");
+        }
+        cause = error.source();
+    }
+    said
 }
 
 /// The artifact in a compressed layer, within the bound of artifacts. Its digest has to be the one that the layer's

@@ -46,8 +46,8 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
         PluginCommand::Bench { path, against, runs, format } => {
             plugin_bench::run(&artifact(&path)?, against.as_deref(), runs, format)
         }
-        PluginCommand::Push { path, reference, compress, plain_http } => {
-            oci::push(&artifact(&path)?, &reference, &oci::Push { compress, plain_http })
+        PluginCommand::Push { path, reference, compress, plain_http, verify } => {
+            oci::push(&artifact(&path)?, &reference, &oci::Push { compress, plain_http, verify: verify.as_deref() })
         }
         PluginCommand::Pull { reference, into, update, plain_http, verify } => {
             oci::pull(reference.as_deref(), &oci::Pull { into: &into, update, plain_http, verify: verify.as_deref() })

@@ -125,6 +125,9 @@ pub(super) enum PluginCommand {
         /// Compress it with zstd, as application/wasm+zstd: only 'serin plugin pull' reads that, not wkg or wasmtime
         #[arg(long)]
         compress: bool,
+        /// Push nothing unless the signature beside it is of it, by this public key
+        #[arg(long, value_name = "PUB")]
+        verify: Option<PathBuf>,
         /// Without TLS; on this machine that is so anyway
         #[arg(long)]
         plain_http: bool,
@@ -139,7 +142,7 @@ pub(super) enum PluginCommand {
         /// Take over a version whose digest has changed
         #[arg(long)]
         update: bool,
-        /// Write nothing that has no signature by this public key
+        /// Write nothing that has no signature by this public key; without it, the newest signature is taken
         #[arg(long, value_name = "PUB")]
         verify: Option<PathBuf>,
         /// Without TLS; on this machine that is so anyway

@@ -186,7 +186,9 @@ fn size(plugin: &Plugin, file: &Path) -> Option<String> {
         semver::Version::parse(&name).ok().filter(|version| *version < manifest.version)
     };
     let others = files_in(folder, "wasm").ok()?;
-    let sized = |path: &PathBuf| Some((version(path)?, std::fs::metadata(path).ok()?.len()));
+    let file_bytes =
+        |path: &PathBuf| std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|meta| meta.len());
+    let sized = |path: &PathBuf| Some((version(path)?, file_bytes(path)?));
     let (last, bytes) = others.iter().filter_map(sized).filter(|(_, bytes)| *bytes > 0).max()?;
     let grown = plugin.contents.size as f64 / bytes as f64;
     (grown > GROWN).then(|| format!("size: {} bytes, {grown:.2} times those of version {last}", plugin.contents.size))

@@ -47,7 +47,7 @@ impl Lock {
         let failed = |why: String| -> Failure { format!("{}: {why}", files::shown(&path)).into() };
         match files::read_text(&path, files::MAX_TEXT_BYTES) {
             Ok(text) => {
-                let lock: Self = toml::from_str(&text).map_err(|e| failed(e.to_string()))?;
+                let lock: Self = toml::from_str(&text).map_err(|e| failed(serin_core::toml_message(&e, &text)))?;
                 lock.check().map_err(failed)?;
                 Ok(lock)
             }

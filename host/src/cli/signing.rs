@@ -20,6 +20,7 @@ pub(super) fn keygen(out: &Path, with_password: bool) -> Outcome {
 }
 
 pub(super) fn sign(file: &Path, key: &Path, comment: Option<&str>) -> Outcome {
+    is_signed_by_us(file)?;
     let key = SecretKey::read(key)?;
     let seconds = SystemClock.now_ms() / 1000;
     for file in with_golden(file) {
@@ -29,7 +30,31 @@ pub(super) fn sign(file: &Path, key: &Path, comment: Option<&str>) -> Outcome {
         let path = signatures::sign_beside(&file, &bytes, &key, comment.unwrap_or(&default))?;
         println!("{}: signed by key {}", files::shown(&path), key.id());
     }
+    let golden = golden_path(file);
+    if is_model(file) && !golden.is_file() {
+        eprintln!(
+            "note: {} is not there; a host wants a signature of it, too: sign again once it is written",
+            files::shown(&golden)
+        );
+    }
     Ok(true)
+}
+
+/// A host looks for signatures of these files alone: one of another file says nothing to anybody.
+fn is_signed_by_us(file: &Path) -> Result<(), String> {
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match [".wasm", ".onnx", ".golden.json"].iter().any(|end| name.ends_with(end)) {
+        true => Ok(()),
+        false => Err(format!(
+            "{}: no host looks for a signature of it; valid: an artifact (.wasm), a model (.onnx) or its golden file \
+             (.golden.json)",
+            files::shown(file)
+        )),
+    }
+}
+
+fn is_model(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "onnx")
 }
 
 pub(super) fn verify_file(file: &Path, key: &Path) -> Outcome {
@@ -43,8 +68,7 @@ pub(super) fn verify_file(file: &Path, key: &Path) -> Outcome {
 
 /// A file, and where it is a model the golden file beside it: a host wants a signature of each.
 fn with_golden(file: &Path) -> Vec<PathBuf> {
-    let is_model = file.extension().is_some_and(|extension| extension == "onnx");
-    let golden = Some(golden_path(file)).filter(|golden| is_model && golden.is_file());
+    let golden = Some(golden_path(file)).filter(|golden| is_model(file) && golden.is_file());
     [file.to_owned()].into_iter().chain(golden).collect()
 }
 

@@ -125,7 +125,13 @@ fn not_applied(deployment: &Value, experiments: &Value, plugins: &Value) -> Vec<
         all.push(format!("restart required: {}", restart.join(", ")));
     }
     for (of, key) in [(experiments, "file"), (plugins, "file"), (&deployment["models"], "id")] {
-        let wrong = list(of).filter_map(|item| Some(format!("{}: {}", text(&item[key]), item["error"].as_str()?)));
+        let named = |item: &Value| match (item[key].is_null(), item["name"].as_str(), item["version"].as_str()) {
+            // Only the archive has it.
+            (true, Some(name), Some(version)) => format!("{name}@{version}"),
+            (true, ..) => text(&item["digest"]),
+            (false, ..) => text(&item[key]),
+        };
+        let wrong = list(of).filter_map(|item| Some(format!("{}: {}", named(item), item["error"].as_str()?)));
         all.extend(wrong);
     }
     all

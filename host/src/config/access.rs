@@ -149,14 +149,7 @@ fn credential<'r>(
     known: &IndexMap<Name, PointSpec>,
 ) -> Result<Credential, String> {
     let Entry { key, name, roles, points, expires } = entry;
-    let is_name = (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte));
-    if !is_name {
-        return Err(format!("{key}.name = \"{name}\"; valid: {NAME_RULE}"));
-    }
-    if name == HOST {
-        return Err(format!("{key}.name = \"{HOST}\": the host itself acts under this name; choose another"));
-    }
+    check_name(name).map_err(|why| format!("{key}.name = \"{name}\"{why}"))?;
     let parsed: Vec<Role> = roles
         .iter()
         .map(|role| Role::parse(role).ok_or_else(|| format!("{key}.roles: \"{role}\"; valid: {}", Role::written())))
@@ -172,11 +165,7 @@ fn credential<'r>(
         return Err(format!("{key}.points: at least one; without the key, the roles are for all"));
     }
     let expires_ms = expires
-        .map(|text| {
-            let time: Option<jiff::Timestamp> = text.parse().ok();
-            time.and_then(|time| u64::try_from(time.as_millisecond()).ok())
-                .ok_or_else(|| format!("{key}.expires = \"{text}\"; valid: RFC 3339, like 2027-01-01T00:00:00Z"))
-        })
+        .map(|text| parse_expiry(text).map_err(|valid| format!("{key}.expires = \"{text}\"; valid: {valid}")))
         .transpose()?;
     let points = points.map(|points| points.iter().map(|point| point.as_str().into()).collect());
     let identity = Arc::new(Identity::new(name.into(), Roles::of(&parsed), points));
@@ -188,6 +177,32 @@ fn credential<'r>(
         ));
     }
     Ok(Credential { identity: Arc::clone(known), expires_ms })
+}
+
+/// Checks whom a credential names.
+///
+/// # Errors
+/// What is wrong with the name, to be said after it.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let is_name = (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte));
+    if !is_name {
+        return Err(format!("; valid: {NAME_RULE}"));
+    }
+    match name == HOST {
+        true => Err(": the host itself acts under this name; choose another".to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// Reads when a credential ends, in milliseconds since the Unix epoch.
+///
+/// # Errors
+/// What is valid.
+pub fn parse_expiry(text: &str) -> Result<u64, &'static str> {
+    let time: Option<jiff::Timestamp> = text.parse().ok();
+    let valid = "RFC 3339, like 2027-01-01T00:00:00Z";
+    time.and_then(|time| u64::try_from(time.as_millisecond()).ok()).ok_or(valid)
 }
 
 /// Whether listeners at these addresses may be open: without `[access]` only this machine may reach

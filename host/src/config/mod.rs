@@ -27,7 +27,7 @@ use crate::http::ServerSettings;
 use crate::ledger::Durability;
 use crate::tls::TlsSettings;
 
-pub use access::no_open_doors;
+pub use access::{check_name, no_open_doors, parse_expiry};
 
 /// The longest message about one, in bytes: it may quote what the file has.
 const MAX_MESSAGE: usize = 2000;
@@ -160,7 +160,9 @@ impl Config {
     /// # Errors
     /// The first mistake, with its key and what would be valid.
     pub fn parse(text: String, path: &Path) -> Result<Self, ConfigError> {
-        let fail = |why: String| ConfigError { file: path.display().to_string(), why };
+        // A token may stand where a name or a role belongs.
+        let shown = |why: &str| serin_core::clipped(&serin_core::without_tokens(why), MAX_MESSAGE).into_owned();
+        let fail = |why: String| ConfigError { file: path.display().to_string(), why: shown(&why) };
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let read = || {
             serin_core::meet_defect(text.as_bytes());
@@ -170,6 +172,6 @@ impl Config {
             })?;
             validate::validate(raw, path, dir, text.clone()).map_err(|why| locate::located(&text, why))
         };
-        serin_core::caught(read).map_err(|why| fail(serin_core::clipped(&why, MAX_MESSAGE).into_owned()))
+        serin_core::caught(read).map_err(fail)
     }
 }

@@ -189,15 +189,20 @@ impl Controller {
         agreement(ledger, spec, governance.as_ref())
     }
 
-    /// Records an approval of a spec.
+    /// Records an approval of a spec. Says whether it is a new one: a person approves a file once.
     ///
     /// # Errors
     /// That no approvals are required, or not this person's; or the ledger's error.
-    pub fn approve(&self, spec: &Experiment, by: String, reason: String) -> Result<(), CommandError> {
+    pub fn approve(&self, spec: &Experiment, by: String, reason: String) -> Result<bool, CommandError> {
         self.may_approve(Some(&by))?;
         let approval = Approval { spec_digest: spec.digest.to_string(), by, reason, time_ms: self.clock.now_ms() };
+        let is_same = |known: &Approval| (&known.spec_digest, &known.by) == (&approval.spec_digest, &approval.by);
+        if self.ledger.approvals(&spec.id)?.iter().any(is_same) {
+            return Ok(false);
+        }
         tracing::info!(experiment = %spec.id, by = approval.by, spec = approval.spec_digest, "approved");
-        Ok(self.ledger.approve(spec.id.clone(), approval)?)
+        self.ledger.approve(spec.id.clone(), approval)?;
+        Ok(true)
     }
 
     /// Refuses an approval that would not count; with `by` unknown, where nobody's would.

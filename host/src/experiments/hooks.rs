@@ -195,7 +195,17 @@ const MARK: &str = "whsec_";
 fn secret(variable: Option<&str>) -> Result<Option<Secret>, String> {
     let Some(variable) = variable else { return Ok(None) };
     let written = std::env::var(variable).ok().filter(|secret| !secret.is_empty()).ok_or_else(|| {
-        format!("the environment variable '{variable}' is not set; set it for the host, or leave secret_env out")
+        match variable.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_') {
+            true => {
+                format!(
+                    "the environment variable '{variable}' is not set; set it for the host, or leave secret_env out"
+                )
+            }
+            // Not shown: it may be the secret itself.
+            false => "no environment variable of that name is set; valid: the name of one that holds the secret, like \
+                      HOOK_SECRET, and never the secret"
+                .to_owned(),
+        }
     })?;
     let key = match written.strip_prefix(MARK) {
         None => written.clone().into_bytes(),

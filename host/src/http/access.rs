@@ -14,12 +14,16 @@ use axum::response::{IntoResponse as _, Response};
 use serin_core::Name;
 
 use super::body::discard;
+use super::came_of::{CameOf, Unchanged};
 use super::error::ProblemType;
+pub(super) use super::refusals::refuse;
+use super::refusals::{
+    Asked, POINT, ROLE, Refusal, UNVOUCHED, count, forbidden, lacks, of_roles, refuse_one, refused, unauthorized,
+};
 use super::trace::BegunTrace;
 use super::{EndsConnection, Peer, Problem, Service};
 use crate::access::{Access, Identity, Role, Session, TOKEN_PREFIX};
 use crate::ledger::AuditEntry;
-use crate::telemetry::Metrics;
 
 /// Bytes of a credential; a token has 70.
 const MAX_CREDENTIAL: usize = 512;
@@ -112,17 +116,23 @@ impl Need {
         NEEDS.iter().find(|(of, route, _)| of == method && *route == path).map(|(_, _, need)| *need)
     }
 
+    /// The role that this needs at least.
+    fn role(self, path: &str) -> Option<Role> {
+        match self {
+            Self::Nothing | Self::Anybody => None,
+            Self::AuditedOrMasked(_) => Some(Role::Read),
+            Self::Of(role) | Self::Audited(role, _) => Some(role),
+            Self::Command if path.ends_with("/approve") => Some(Role::Approve),
+            Self::Command => Some(Role::Operate),
+        }
+    }
+
     /// The role that an identity lacks for this; none where it may.
     fn lacks(self, path: &str, identity: &Identity) -> Option<Role> {
-        let role = match self {
-            Self::Nothing | Self::Anybody => return None,
-            Self::AuditedOrMasked(_) if identity.may(Role::Audit) => return None,
-            Self::AuditedOrMasked(_) => Role::Read,
-            Self::Of(role) | Self::Audited(role, _) => role,
-            Self::Command if path.ends_with("/approve") => Role::Approve,
-            Self::Command => Role::Operate,
-        };
-        (!identity.may(role)).then_some(role)
+        match self {
+            Self::AuditedOrMasked(_) if identity.may(Role::Audit) => None,
+            _ => self.role(path).filter(|role| !identity.may(*role)),
+        }
     }
 
     /// The name in the audit, and whether it is of a read; none for what is not audited.
@@ -228,10 +238,15 @@ pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: 
 /// The answer to a request that may be asked; to another one, why it may not.
 async fn admitted(service: &Arc<Service>, need: Option<Need>, mut request: Request, next: Next) -> Response {
     let address = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
+    let asked = Asked {
+        method: request.method().clone(),
+        route: request.extensions().get::<MatchedPath>().cloned(),
+        role: need.and_then(|need| need.role(request.uri().path())),
+    };
     let is_vouched_for = is_vouched_for(&request);
     let admission = match is_vouched_for {
-        true => admit(service, need, address, &request),
-        false => Err(refuse(service, address, None, UNVOUCHED, unvouched())),
+        true => admit(service, need, address, &asked, &request),
+        false => Err(refuse_one(service, refused(UNVOUCHED, address, None, &asked), unvouched())),
     };
     let caller = match admission {
         Ok(caller) => caller,
@@ -256,7 +271,10 @@ async fn admitted(service: &Arc<Service>, need: Option<Need>, mut request: Reque
         }
         None => next.run(request).await,
     };
-    note_refusal(service, &caller, &answer);
+    if let Some(reason) = of_roles(&answer) {
+        let who = caller.identity.as_ref().map(|identity| &*identity.name);
+        count(service, refused(reason, address, who, &asked));
+    }
     answer
 }
 
@@ -274,7 +292,11 @@ async fn audited(
         return Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", detail).into_response();
     };
     let time_ms = service.clock.now_ms();
-    let answer = next.run(request).await;
+    let (mut answer, CameOf { about, is_unchanged }) = CameOf::heard(next.run(request)).await;
+    if is_unchanged {
+        answer.extensions_mut().insert(Unchanged);
+    }
+    let target = if about.is_empty() { target } else { format!("{target} {about}") };
     note(&service, time_ms, (what, is_read), target, &caller, answer).await
 }
 
@@ -289,6 +311,7 @@ pub(super) async fn note(
 ) -> Response {
     let result = match answer.extensions().get::<ProblemType>() {
         Some(ProblemType(reason)) => reason.clone(),
+        None if answer.extensions().get::<Unchanged>().is_some() => "unchanged".to_owned(),
         // A form that was carried out leads to another page.
         None if answer.status().is_success() || answer.status().is_redirection() => "done".to_owned(),
         None => answer.status().as_str().to_owned(),
@@ -368,7 +391,7 @@ fn named(access: &Access, now_ms: u64, request: &Request) -> Result<Arc<Identity
             return Err(unauthorized("no-credential", detail));
         }
     };
-    identity.map_err(|error| unauthorized(error.reason(), error.to_string()))
+    identity.map_err(|error| Refusal { who: error.name().cloned(), ..unauthorized(error.reason(), error.to_string()) })
 }
 
 /// Who asks now, by the same credential as before; none where it is not accepted any more.
@@ -380,70 +403,26 @@ pub(super) fn named_now(service: &Service, request: &Request) -> Option<Option<A
 }
 
 /// Whom a request's credential names, if that one may ask for this.
-fn admit(service: &Service, need: Option<Need>, address: IpAddr, request: &Request) -> Result<Caller, Problem> {
+fn admit(
+    service: &Service,
+    need: Option<Need>,
+    address: IpAddr,
+    asked: &Asked,
+    request: &Request,
+) -> Result<Caller, Problem> {
     let access = if need == Some(Need::Nothing) { None } else { service.access.current() };
     let Some(access) = access else { return Ok(Caller { identity: None, address }) };
-    let unknown = |refusal: Refusal| refuse(service, address, None, refusal.reason, refusal.problem());
+    let unknown = |refusal: Refusal| {
+        refuse_one(service, refused(refusal.reason, address, refusal.who.as_deref(), asked), refusal.problem())
+    };
     let identity = named(&access, service.clock.now_ms(), request).map_err(unknown)?;
-    let refused = |problem| refuse(service, address, Some(&identity.name), ROLE, problem);
+    let refused = |problem| refuse_one(service, refused(ROLE, address, Some(&identity.name), asked), problem);
     let Some(need) = need else { return Err(refused(forbidden(ROLE, "nobody may ask for this"))) };
     match need.lacks(request.uri().path(), &identity) {
         Some(role) => Err(refused(lacks(role))),
         None => Ok(Caller { identity: Some(identity), address }),
     }
 }
-
-/// Counts what a handler has refused for the caller's roles.
-fn note_refusal(service: &Service, caller: &Caller, answer: &Response) {
-    if answer.status() != StatusCode::FORBIDDEN {
-        return;
-    }
-    let Some(ProblemType(found)) = answer.extensions().get::<ProblemType>() else { return };
-    let Some(reason) = [ROLE, POINT].into_iter().find(|reason| reason == found) else { return };
-    Metrics::count(&service.metrics.access_refused, reason);
-    let who = caller.identity.as_ref().map(|identity| &*identity.name);
-    service.access.refuse(reason, caller.address, who, service.clock.now_ms());
-}
-
-/// Counts a refusal; too many of them are told to wait.
-pub(super) fn refuse(
-    service: &Service,
-    address: IpAddr,
-    who: Option<&str>,
-    reason: &'static str,
-    problem: Problem,
-) -> Problem {
-    Metrics::count(&service.metrics.access_refused, reason);
-    match service.access.refuse(reason, address, who, service.clock.now_ms()) {
-        Some(seconds) => {
-            let detail = "too many requests of this address or identity were refused within a minute";
-            let wait = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-refusals", detail);
-            Problem { retry_after: Some(seconds as u32), ..wait }
-        }
-        None => problem,
-    }
-}
-
-/// Why a credential is not accepted.
-struct Refusal {
-    /// As metrics count it.
-    reason: &'static str,
-    detail: String,
-}
-
-impl Refusal {
-    fn problem(&self) -> Problem {
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, self.reason, &*self.detail);
-        Problem { asks_for_credential: true, ..problem }
-    }
-}
-
-/// The reason of metrics where a connection's certificate is not accepted any more.
-const UNVOUCHED: &str = "certificate-not-trusted";
-/// The reason of metrics where a role is missing.
-const ROLE: &str = "forbidden-role";
-/// The reason of metrics where the roles are for other decision points.
-const POINT: &str = "forbidden-point";
 
 /// The token that a request carries; none without one.
 fn token(request: &Request) -> Result<Option<&str>, Refusal> {
@@ -480,14 +459,21 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     Ok(Some(token))
 }
 
-fn unauthorized(reason: &'static str, detail: impl Into<String>) -> Refusal {
-    Refusal { reason, detail: detail.into() }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::AUDIT_KINDS;
 
-fn lacks(role: Role) -> Problem {
-    forbidden(ROLE, format!("this needs the role '{}', which this credential does not have", role.as_str()))
-}
-
-fn forbidden(reason: &str, detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, reason, detail)
+    #[test]
+    fn every_kind_of_entry_is_among_those_that_can_be_asked_for() {
+        let of_commands = COMMANDS.map(|command| format!("experiment.{command}"));
+        let of_routes = NEEDS.iter().filter_map(|(_, _, need)| match need {
+            Need::Audited(_, what) | Need::AuditedOrMasked(what) => Some((*what).to_owned()),
+            _ => None,
+        });
+        for what in of_commands.into_iter().chain(of_routes) {
+            assert!(AUDIT_KINDS.contains(&&*what), "{what}");
+        }
+        assert!(AUDIT_KINDS.is_sorted());
+    }
 }

@@ -15,6 +15,35 @@ use super::wire::unfit_query;
 use super::{Problem, Service};
 use crate::ledger::{AuditFilter, Reads as _, StoredAuditEntry};
 
+/// What entries are of, as they are asked for: what people do, what they read, and what the host does.
+pub const KINDS: [&str; 25] = [
+    "access.applied",
+    "access.refused",
+    "access.sign_in",
+    "access.sign_out",
+    "audit.read",
+    "clock.confirm",
+    "configuration.applied",
+    "decision.dry_run",
+    "decision.forced",
+    "experiment.abort",
+    "experiment.affected",
+    "experiment.amend",
+    "experiment.approve",
+    "experiment.conclude",
+    "experiment.pause",
+    "experiment.promote",
+    "experiment.resume",
+    "experiment.start",
+    "experiment.unknown",
+    "experiments.freeze",
+    "features.read",
+    "record.outcomes",
+    "record.read",
+    "record.replay",
+    "records.list",
+];
+
 /// Entries of one answer.
 const MAX_ENTRIES: u32 = 1_000;
 
@@ -36,8 +65,8 @@ pub struct WireAuditEntry {
     /// Its number. Later ones are higher.
     seq: u64,
     at: String,
-    /// The identity of the credential; null without `[access]` or where a credential was refused;
-    /// `serin` for the host itself.
+    /// The identity of the credential, also of one that has expired; null without `[access]`, or where a credential was
+    /// refused that nobody has; `serin` for the host itself.
     #[schema(required)]
     who: Option<String>,
     /// Where it came from; null for the host itself.
@@ -47,7 +76,8 @@ pub struct WireAuditEntry {
     what: String,
     /// On what.
     target: String,
-    /// `done`, or the kind of the problem.
+    /// `done`; `unchanged` for what was done before, like a second approval of one file by one person; or the kind of
+    /// the problem.
     result: String,
     /// How often within the minute; 1 for what is not counted by the minute.
     count: u64,

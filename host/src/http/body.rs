@@ -120,8 +120,8 @@ fn unsupported() -> Problem {
     }
 }
 
-fn too_large(what: &str) -> Problem {
-    let detail = format!("the body{what} is larger than server.max_body_bytes");
+fn too_large(what: &str, limit: usize) -> Problem {
+    let detail = format!("the body{what} is larger than server.max_body_bytes, which is {limit}");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
 }
 
@@ -173,7 +173,7 @@ async fn collect(mut body: Body, service: &Service, arrived: Instant, held: &mut
         }
     }
     if read > settings.max_body_bytes {
-        return Err(too_large(""));
+        return Err(too_large("", settings.max_body_bytes));
     }
     Ok(if rest.is_empty() { first } else { rest.into() })
 }
@@ -186,8 +186,13 @@ fn decompress(
     mut held: HeldBytes,
 ) -> Result<(Bytes, HeldBytes), Problem> {
     let name = if encoding == Encoding::Gzip { "gzip" } else { "zstd" };
-    let malformed =
-        |_| Problem::new(StatusCode::BAD_REQUEST, "malformed-body", format!("not {name}, as content-encoding says"));
+    let malformed = |error: std::io::Error| {
+        let detail = match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => format!("the body is cut off: its {name} ends too early"),
+            _ => format!("not {name}, as content-encoding says"),
+        };
+        Problem::new(StatusCode::BAD_REQUEST, "malformed-body", detail)
+    };
     let mut reader: Box<dyn Read + '_> = match encoding {
         Encoding::Identity => Box::new(bytes),
         Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
@@ -204,7 +209,7 @@ fn decompress(
             break;
         }
         if whole.len() + read > limit {
-            return Err(too_large(", decompressed,"));
+            return Err(too_large(", decompressed,", limit));
         }
         if !held.grow(read) {
             return Err(no_room());

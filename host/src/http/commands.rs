@@ -13,6 +13,7 @@ use serin_core::experiment::Command;
 
 use super::access::{COMMANDS, Caller};
 use super::admin::{blocking, rfc3339};
+use super::came_of::CameOf;
 use super::experiments::{find, reaches, whole};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
@@ -157,9 +158,15 @@ pub(super) async fn carry_out(
         let detail = format!("the file has changed: it is {of_file} now, not {seen}; look at it again");
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "changed", detail));
     }
+    let about = match request {
+        Request::Approve | Request::Amend => of_file.to_string(),
+        Request::Command(_) => String::new(),
+    };
+    // Said first: what is refused is about a file, too.
+    CameOf { about: about.clone(), is_unchanged: false }.say();
     let done = blocking(service, move |service| {
-        match (request, status.pending) {
-            (Request::Command(command), _) => service.controller.command(&spec, &command, motive, judged).map(drop),
+        let is_new = match (request, status.pending) {
+            (Request::Command(command), _) => service.controller.command(&spec, &command, motive, judged).map(|_| true),
             // What is approved is the file as it is.
             (Request::Approve, pending) => {
                 let spec = pending.map_or(spec, |pending| pending.spec);
@@ -168,15 +175,17 @@ pub(super) async fn carry_out(
             (Request::Amend, Some(pending)) => {
                 // The difference was seen in this generation.
                 let judged = judged.unwrap_or(status.status.generation);
-                service.controller.amend(&pending, motive, Some(judged)).map(drop)
+                service.controller.amend(&pending, motive, Some(judged)).map(|_| true)
             }
             (Request::Amend, None) => return Err(nothing_pending()),
         }
         .map_err(|error| told(service, &id, error))?;
         (service.reload)();
-        whole(service, &*service.ledger, &id)
+        Ok((is_new, whole(service, &*service.ledger, &id)?))
     });
-    done.await?
+    let (is_new, shown) = done.await??;
+    CameOf { about, is_unchanged: !is_new }.say();
+    Ok(shown)
 }
 
 /// Why a command is not possible while the file is gone, or does not fit the deployment: it would begin or widen what no

@@ -266,9 +266,13 @@ impl Folder {
 
     /// Reads a file where it changed since the last look; its digest.
     fn look(&self, path: &Path, wanted: &[Pin], now_ms: u64) -> Option<String> {
-        let stamp = Stamp::of(path)?;
         let file = shown_name(path);
         let unread = format!("{UNREAD}{file}");
+        let Some(stamp) = Stamp::of(path) else {
+            // A link that leads nowhere; a file that was removed meanwhile is none.
+            path.symlink_metadata().ok()?;
+            return self.inner().note_unread(path, &read_file(path).err()?.to_string(), now_ms);
+        };
         let grounds = {
             let inner = &mut *self.inner();
             let grounds = inner.admission.of_file(Some(path));
@@ -283,12 +287,7 @@ impl Folder {
         };
         let bytes = match read_file(path) {
             Ok(bytes) => bytes,
-            Err(error) => {
-                let inner = &mut *self.inner();
-                inner.note(&file, unread, ArtifactState::Failed, Some(error.to_string()), None, now_ms);
-                // What was loaded from it before is not taken away.
-                return inner.seen.get(path).map(|seen| seen.digest.clone());
-            }
+            Err(error) => return self.inner().note_unread(path, &error.to_string(), now_ms),
         };
         let digest = crate::digest::digest(&bytes);
         // Its manifest is read again, and whole, where it is loaded: a defect is told there.
@@ -395,6 +394,18 @@ impl Folder {
 }
 
 impl Inner {
+    /// Notes why a file was not read. The digest that was loaded from it before: that is not taken away.
+    fn note_unread(&mut self, path: &Path, why: &str, now_ms: u64) -> Option<String> {
+        let file = shown_name(path);
+        let unread = format!("{UNREAD}{file}");
+        // It is looked at again with each scan, and told once.
+        if self.statuses.get(&unread).and_then(|status| status.error.as_deref()) != Some(why) {
+            tracing::error!(file, error = why, "artifact refused");
+            self.note(&file, unread, ArtifactState::Failed, Some(why.to_owned()), None, now_ms);
+        }
+        self.seen.get(path).map(|seen| seen.digest.clone())
+    }
+
     pub fn note(
         &mut self,
         file: &str,

@@ -1,6 +1,7 @@
 //! The registry: artifacts from a watched folder, loaded off the request path, archived by
 //! digest, and never taken away from a deployment that still uses them.
 
+mod absent;
 mod admission;
 mod archive;
 mod artifact;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use serin_core::experiment::Pin;
 
+pub use absent::{COMPILING, Unserved, absent};
 pub use admission::{Scan, judge};
 pub use archive::{Archive, ArchiveError, Dropped};
 pub use artifact::{
@@ -35,31 +37,6 @@ pub use watch::{Stamp, Watcher, files_in};
 
 /// The versions that can be served, by name and version.
 pub type VersionsByPin = BTreeMap<Pin, Arc<Plugin>>;
-
-/// What is said of a version that is being loaded.
-pub const COMPILING: &str = "is being compiled";
-
-/// Why a version is not among those that can be served. How long it has been compiled is left out:
-/// the text is part of the deployment's fingerprint, and every second would be another deployment.
-pub fn absent(pin: &Pin, versions: &VersionsByPin, loading: &[Pin]) -> String {
-    if loading.contains(pin) {
-        return COMPILING.to_owned();
-    }
-    let listed = |known: &mut dyn Iterator<Item = &Pin>| known.map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    match versions.len() {
-        0 => "is not there; loaded: none".to_owned(),
-        1..=LISTED => format!("is not there; loaded: {}", listed(&mut versions.keys())),
-        _ => match listed(&mut versions.keys().rev().filter(|known| known.name == pin.name).take(LISTED)) {
-            none if none.is_empty() => {
-                format!("is not there, and no other version of {} is; GET /v1/plugins has all", pin.name)
-            }
-            newest => format!("is not there; the newest of {}: {newest}; GET /v1/plugins has all", pin.name),
-        },
-    }
-}
-
-/// How many versions an error lists.
-const LISTED: usize = 8;
 
 /// After which what could not be archived is tried again, in milliseconds.
 pub const AGAIN_MS: u64 = 10_000;

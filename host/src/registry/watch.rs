@@ -56,14 +56,13 @@ impl Stamp {
     }
 }
 
-/// The files in `dir` with one of the extensions, sorted by name. Hidden files and those
-/// that are being written under another name are not among them.
+/// What in `dir` has the extension, sorted by name. Hidden files and those that are being written under another name
+/// are not among them. What is no regular file is: whoever reads it says so, and nothing is left out in silence.
 pub fn files_in(dir: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == extension))
         .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
-        .filter(|path| path.is_file())
         .collect();
     files.sort();
     Ok(files)

@@ -83,6 +83,15 @@ impl SecretKey {
     /// That it cannot be read, that others can read it, that it is no secret key, or has another password.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let failed = |why: String| KeyError::file(path, why);
+        let of_other_kind =
+            |text: &String| PublicKeyBox::from_string(text).is_ok_and(|key| key.into_public_key().is_ok());
+        if serin_core::caught(|| Ok(files::read_text(path, MAX_BYTES).is_ok_and(|text| of_other_kind(&text))))
+            .is_ok_and(|is_public| is_public)
+        {
+            return Err(failed(
+                "is a public key, which verifies; valid: the secret key beside it, which signs".to_owned(),
+            ));
+        }
         // Who has read it signs as its owner.
         let bytes = files::read_private(path, MAX_BYTES).map_err(|error| failed(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| failed("is not UTF-8 text".to_owned()))?;
@@ -97,6 +106,9 @@ impl SecretKey {
         };
         if let Some(inner) = unchecked(&text) {
             return Ok(Self { inner, path: path.to_owned() });
+        }
+        if is_encrypted(&text) && !has_terminal() {
+            return Err(failed(format!("has a password, and {NO_TERMINAL}; use a key without one")));
         }
         // The crate tells a password that is needed from a broken key in words alone.
         let inner = read(false).or_else(|first| read(true).map_err(|second| format!("{first}; {second}")));
@@ -143,6 +155,19 @@ fn unchecked(text: &str) -> Option<minisign::SecretKey> {
     is_plain.then(|| minisign::SecretKey::from_bytes(&bytes).ok()).flatten()
 }
 
+/// Whether a secret key has a password.
+fn is_encrypted(text: &str) -> bool {
+    let bytes = text.lines().nth(1).and_then(|line| Base64::decode_to_vec(line.trim(), None).ok());
+    bytes.is_some_and(|bytes| bytes.starts_with(b"EdSc"))
+}
+
+const NO_TERMINAL: &str = "there is no terminal on which it could be typed; run this in one";
+
+/// Whether there is a terminal, on which the crate asks for a password.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
 /// Writes a new pair of keys to `path` and beside it, and returns the public one. Nothing is overwritten.
 ///
 /// # Errors
@@ -153,6 +178,9 @@ pub fn make_keys(path: &Path, with_password: bool) -> Result<PublicKey, KeyError
         if file.exists() {
             return Err(KeyError::file(file, "is there, and is not overwritten; choose another --out"));
         }
+    }
+    if with_password && !has_terminal() {
+        return Err(KeyError::file(path, format!("--password: {NO_TERMINAL}, or leave --password out")));
     }
     let pair = match with_password {
         true => KeyPair::generate_encrypted_keypair(None),

@@ -54,6 +54,9 @@ pub enum SignatureError {
     /// It is no signature, or not all of one.
     #[error("its signature is malformed or cut off: {0}; valid: the four lines that minisign writes")]
     Malformed(String),
+    /// It is of a form that is not read.
+    #[error("its signature is in minisign's legacy format; valid: a prehashed one, as 'minisign -S' writes without -l")]
+    Legacy,
     /// It is by a key that was never trusted here.
     #[error("signed by the unknown key {key}; trusted: {trusted}")]
     UnknownKey {
@@ -92,9 +95,7 @@ impl Signature {
         let read = serin_core::caught(|| SignatureBox::from_string(text).map_err(|error| error.to_string()));
         let signature = read.map_err(|why| malformed(&why))?;
         if !signature.is_prehashed() {
-            return Err(malformed(
-                "it is in minisign's legacy format; valid: a prehashed one, as 'minisign -S' writes without -l",
-            ));
+            return Err(SignatureError::Legacy);
         }
         // Its last line is the signature of the comment; the crate takes any length.
         let last = text.lines().nth(3).map(str::trim).unwrap_or_default();

@@ -47,6 +47,13 @@ impl Trust {
                 Err(error) => troubles.push(format!("plugins.trusted_keys: {error}; what it signed is not accepted")),
             }
         }
+        if is_required && paths.is_empty() {
+            troubles.push(
+                "plugins.require_signature: no key is trusted, and so nothing is loaded; valid: the public keys in \
+                 plugins.trusted_keys, like [\"keys/science.pub\"]"
+                    .to_owned(),
+            );
+        }
         let all: Vec<u8> = keys.iter().flat_map(PublicKey::bytes).chain([u8::from(is_required)]).collect();
         let fingerprint = crate::digest::digest(&all);
         Self { keys, is_required, troubles, fingerprint }

@@ -48,6 +48,8 @@ impl Files {
             files::read_bounded(file, files::MAX_TEXT_BYTES).map_err(|error| refused(key, file, error.to_string()))
         };
         let cert = plain("cert", &settings.cert)?;
+        // Before the key's file is read, whose mode would be what is told.
+        certificates("cert", &settings.cert, &cert)?;
         let key = files::read_private(&settings.key, files::MAX_TEXT_BYTES)
             .map_err(|error| refused("key", &settings.key, error.to_string()))?;
         let client_ca = settings.client_ca.as_ref().map(|file| plain("client_ca", file)).transpose()?;
@@ -119,16 +121,69 @@ fn refused(key: &'static str, file: &Path, why: String) -> TlsError {
 
 /// The certificates of a file: at least one.
 fn certificates(key: &'static str, file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let all = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let all = all.map_err(|error| refused(key, file, not_whole(&error)))?;
-    if all.is_empty() {
-        let why = "holds no certificate; valid: PEM, like -----BEGIN CERTIFICATE-----".to_owned();
-        return Err(refused(key, file, why));
-    }
-    Ok(all)
+    chain(pem).map_err(|why| refused(key, file, why))
 }
 
-/// The certificate with its key, which have to belong together.
+/// The certificates of a PEM file: at least one, or what is wrong with it.
+fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|error| not_whole(&error))?;
+    match all.is_empty() {
+        false => Ok(all),
+        true if holds(pem, b"PRIVATE KEY-----") => {
+            Err("holds no certificate, but a private key; are the two files swapped?".to_owned())
+        }
+        true => Err("holds no certificate; valid: PEM, like -----BEGIN CERTIFICATE-----".to_owned()),
+    }
+}
+
+/// The private key of a PEM file, or what is wrong with it.
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        // The older form says so in a header, which is no base64.
+        _ if holds(pem, b"ENCRYPTED") => {
+            format!("is encrypted, and nobody is there to type its password; {KEY_FORMS}")
+        }
+        PemError::NoItemsFound if holds(pem, b"BEGIN CERTIFICATE") => {
+            "holds no private key, but a certificate; are the two files swapped?".to_owned()
+        }
+        PemError::NoItemsFound => format!("holds no private key; {KEY_FORMS}"),
+        error => not_whole(&error),
+    })
+}
+
+fn holds(pem: &[u8], word: &[u8]) -> bool {
+    pem.windows(word.len()).any(|part| part == word)
+}
+
+/// What is wrong with a certificate or with its key.
+enum Unfit {
+    Cert(String),
+    Key(String),
+}
+
+/// A certificate, of a file of this name, with its key, which have to belong together.
+fn pair(
+    cert: &Path,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, Unfit> {
+    let key = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| Unfit::Key(format!("cannot be used: {error}; valid: RSA, ECDSA P-256 or P-384, Ed25519")))?;
+    let certified = CertifiedKey::new(chain, key);
+    certified.keys_match().map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            Unfit::Key(format!("is not the key of the certificate in {}; replace both files", files::shown(cert)))
+        }
+        error => Unfit::Cert(format!("cannot be used: {error}")),
+    })?;
+    Ok(certified)
+}
+
+/// The host's certificate with its key.
 fn certified(
     settings: &TlsSettings,
     chain: Vec<CertificateDer<'static>>,
@@ -136,25 +191,26 @@ fn certified(
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
     let of_key = |why: String| refused("key", &settings.key, why);
-    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
-        PemError::NoItemsFound if pem.windows(9).any(|word| word == b"ENCRYPTED") => {
-            of_key(format!("is encrypted, and nobody is there to type its password; {KEY_FORMS}"))
-        }
-        PemError::NoItemsFound => of_key(format!("holds no private key; {KEY_FORMS}")),
-        error => of_key(not_whole(&error)),
-    })?;
-    let key = provider.key_provider.load_private_key(key);
-    let key =
-        key.map_err(|error| of_key(format!("cannot be used: {error}; valid: RSA, ECDSA P-256 or P-384, Ed25519")))?;
-    let certified = CertifiedKey::new(chain, key);
-    certified.keys_match().map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            let cert = files::shown(&settings.cert);
-            of_key(format!("is not the key of the certificate in {cert}; replace both files"))
-        }
-        error => refused("cert", &settings.cert, format!("cannot be used: {error}")),
-    })?;
-    Ok(certified)
+    let key = private_key(pem).map_err(of_key)?;
+    pair(&settings.cert, chain, key, provider).map_err(|unfit| match unfit {
+        Unfit::Cert(why) => refused("cert", &settings.cert, why),
+        Unfit::Key(why) => of_key(why),
+    })
+}
+
+/// Checks what a client identifies itself with: a certificate, its key, and that they belong together.
+///
+/// # Errors
+/// Which of the two files is wrong, and why.
+pub fn check_client(cert: (&Path, &[u8]), key: (&Path, &[u8])) -> Result<(), (PathBuf, String)> {
+    let (of_cert, of_key) = (|why| (cert.0.to_owned(), why), |why| (key.0.to_owned(), why));
+    let chain = chain(cert.1).map_err(of_cert)?;
+    let private = private_key(key.1).map_err(of_key)?;
+    let provider = rustls::crypto::ring::default_provider();
+    pair(cert.0, chain, private, &provider).map(drop).map_err(|unfit| match unfit {
+        Unfit::Cert(why) => of_cert(why),
+        Unfit::Key(why) => of_key(why),
+    })
 }
 
 /// What clients' certificates are held to, where they need one.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 pub use certificate::ClientCertificate;
 pub use in_force::Tls;
-pub use load::TlsError;
+pub use load::{TlsError, check_client};
 pub use peer::PeerCertificate;
 
 /// `[server.tls]`: the files, and the oldest version that is spoken.

@@ -146,7 +146,7 @@ impl Experiment {
         let parsed = toml::from_str(text).map_err(|e| crate::toml_message(&e, text));
         let valid = parsed.and_then(|raw| Self::of(raw, text).map_err(|why| locate::located(text, why)));
         // A message may quote the file, and a line of it can have up to a megabyte.
-        valid.map_err(|why| crate::clipped(&why, MAX_MESSAGE).into_owned())
+        valid.map_err(|why| crate::clipped(&crate::without_tokens(&why), MAX_MESSAGE).into_owned())
     }
 
     fn of(raw: RawExperiment, text: &str) -> Result<Self, String> {

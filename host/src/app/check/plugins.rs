@@ -1,14 +1,17 @@
 //! The artifacts of a deployment, loaded as `serve` loads them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serin_core::experiment::Pin;
 
 use super::{Finding, finding};
 use crate::config::Config;
-use crate::registry::{Archive, Plugin, Scan, VersionsByPin, files_in, judge, load_within_patience, peek, read_file};
+use crate::files::shown_name;
+use crate::registry::{
+    Archive, Plugin, Scan, Unserved, VersionsByPin, files_in, judge, load_within_patience, peek, read_file,
+};
 use crate::sandbox::Engines;
 
 /// Loads what the folder has, and what it lacks of `wanted` from the archive.
@@ -17,29 +20,19 @@ pub(super) fn check(
     scan: &Scan<'_>,
     archive: Option<&Archive>,
     findings: &mut Vec<Finding>,
-) -> VersionsByPin {
+) -> (VersionsByPin, Unserved) {
     let mut versions = VersionsByPin::new();
     let dir = &config.fixed.plugins;
-    let files = match files_in(dir, "wasm") {
-        Ok(files) => files,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let note = "is not there, and serve makes it".to_owned();
-            findings.push(Finding { notes: vec![note], ..finding(dir, "plugins folder", None) });
-            Vec::new()
-        }
-        Err(error) => {
-            findings.push(finding(dir, "plugins folder", Some(error.to_string())));
-            Vec::new()
-        }
-    };
+    let files = listed(dir, findings);
     let engines = match Engines::new(4) {
         Ok(engines) => Arc::new(engines.reading_cache(&config.fixed.compiled)),
         Err(error) => {
             findings.push(finding(dir, "sandbox", Some(format!("{error:#}"))));
-            return versions;
+            return (versions, Unserved::default());
         }
     };
     let mut seen: BTreeMap<Pin, String> = BTreeMap::new();
+    let mut unserved = Unserved::default();
     for file in files {
         match load(&engines, scan, archive, &file) {
             Ok((plugin, unsigned)) => {
@@ -61,7 +54,12 @@ pub(super) fn check(
                     versions.entry(pin).or_insert_with(|| Arc::new(plugin));
                 }
             }
-            Err(error) => findings.push(finding(&file, "plugin", Some(error))),
+            Err((pin, error)) => {
+                if let Some(pin) = pin {
+                    unserved.refuse(pin, Some(&shown_name(&file)), &error);
+                }
+                findings.push(finding(&file, "plugin", Some(error)));
+            }
         }
     }
     for pin in scan.wanted {
@@ -72,7 +70,23 @@ pub(super) fn check(
             versions.insert(pin.clone(), Arc::new(plugin));
         }
     }
-    versions
+    (versions, unserved)
+}
+
+/// The artifacts of the plugins folder; none where it cannot be read.
+fn listed(dir: &Path, findings: &mut Vec<Finding>) -> Vec<PathBuf> {
+    match files_in(dir, "wasm") {
+        Ok(files) => files,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let note = "is not there, and serve makes it".to_owned();
+            findings.push(Finding { notes: vec![note], ..finding(dir, "plugins folder", None) });
+            Vec::new()
+        }
+        Err(error) => {
+            findings.push(finding(dir, "plugins folder", Some(error.to_string())));
+            Vec::new()
+        }
+    }
 }
 
 /// What was published of a version, where it may be loaded.
@@ -89,14 +103,14 @@ fn load(
     scan: &Scan<'_>,
     archive: Option<&Archive>,
     file: &Path,
-) -> Result<(Plugin, Option<String>), String> {
-    let bytes = read_file(file).map_err(|error| error.to_string())?;
+) -> Result<(Plugin, Option<String>), (Option<Pin>, String)> {
+    let bytes = read_file(file).map_err(|error| (None, error.to_string()))?;
     let digest = crate::digest::digest(&bytes);
     let pin = serin_core::caught(|| Ok(peek(&bytes))).ok().flatten();
     let is_in_force = pin.as_ref().is_some_and(|pin| scan.in_force.contains(pin));
     let judged = judge(scan.trust, archive, (pin.as_ref(), &digest, &bytes), Some(file), is_in_force);
-    let judged = judged.map_err(|error| error.to_string())?;
-    let plugin = load_within_patience(engines, bytes).map_err(|error| error.to_string())?;
+    let judged = judged.map_err(|error| (pin.clone(), error.to_string()))?;
+    let plugin = load_within_patience(engines, bytes).map_err(|error| (pin, error.to_string()))?;
     Ok((plugin, judged.why))
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use super::{Finding, finding};
+use crate::app::exposed::Exposed;
 use crate::app::offline::Recorded;
 use crate::config::Config;
 
@@ -12,6 +13,10 @@ pub(super) fn check(config: &Config, recorded: &Recorded, findings: &mut Vec<Fin
     let data = config.fixed.data_dir();
     if let Some(error) = unwritable(&data) {
         findings.push(finding(&data, "data folder", Some(error)));
+    }
+    for exposed in Exposed::of(config) {
+        let (path, warning) = exposed.warning();
+        findings.push(Finding { warnings: vec![warning], ..finding(path, "permissions", None) });
     }
     if let Some(trouble) = &recorded.trouble {
         let warning = format!("{trouble}; experiments are checked as if none had begun");

@@ -13,6 +13,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
             let warnings = tls.warning(now_ms).into_iter().collect();
             Finding { warnings, ..finding(&settings.cert, "TLS certificate", None) }
         }
-        Err(error) => finding(&error.file, format!("server.tls.{}", error.key), Some(error.why)),
+        // Only the file is printed with it.
+        Err(error) => finding(&error.file, "TLS file", Some(format!("server.tls.{}: {}", error.key, error.why))),
     });
 }

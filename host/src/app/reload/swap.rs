@@ -191,7 +191,7 @@ impl Reloader {
         let binder = Binder {
             config,
             versions: &self.folder.to_serve(),
-            loading: &self.folder.loading().into_iter().map(|(pin, _)| pin).collect::<Vec<_>>(),
+            unserved: &self.folder.unserved(),
             models: &Arc::new(models),
             before: &|path: &PathBuf, id: Option<&str>| inner.specs.applied(path, id).cloned(),
             life: &|spec: &Experiment, pin: &str| self.controller.life(spec, pin, config.governance.as_ref()),
