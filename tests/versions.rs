@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use serin_core::manifest::Manifest;
 
 use crate::experiments::decide;
-use crate::support::{Deployment, Host, eventually, wat};
+use crate::support::{Deployment, Host, artifact, eventually, root, wat};
 
 const BOUND: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -79,6 +80,44 @@ fn versions_that_are_gone_are_freed_and_those_of_one_code_share_it() {
     let plugins = host.admin.get("/v1/plugins").json();
     let retired = plugins["plugins"].as_array().expect("a list").iter().filter(|p| p["state"] == "retired").count();
     assert!(retired <= 200, "{retired} retired ones are shown");
+    assert_eq!(decide(&host, "b-1")["parameters"]["n"], 7);
+    assert_eq!(host.stop(), Some(0));
+}
+
+/// A version of the example in Python: another manifest, and so another digest, over the same code.
+fn in_python(artifact: &[u8], version: &str) -> Vec<u8> {
+    let manifest = std::fs::read_to_string(root().join("plugins/outreach-hardship/plugin.toml")).expect("reads");
+    let next = manifest.replacen("version = \"1.0.0\"", &format!("version = \"{version}\""), 1);
+    assert!(next != manifest && next.len() == manifest.len(), "{version}");
+    let hash = |text: &str| Manifest::parse(text).expect("valid").hash;
+    let mut bytes = artifact.to_vec();
+    for (old, new) in [(manifest.as_bytes(), next.as_bytes()), (hash(&manifest).as_slice(), hash(&next).as_slice())] {
+        let at = bytes.windows(old.len()).position(|part| part == old).expect("it is in the artifact");
+        bytes[at..at + old.len()].copy_from_slice(new);
+    }
+    bytes
+}
+
+#[test]
+fn versions_of_one_python_code_are_freed_and_share_it() {
+    const ROUNDS: u32 = 8;
+    let deployment = pinned();
+    deployment.shares_compiled_code();
+    let host = Host::start(&deployment).ready();
+    let example = artifact("plugins/outreach-hardship", "outreach-hardship-1.0.0.wasm");
+    let mut seen = Vec::new();
+    for round in 1..=ROUNDS {
+        let named = |patch: u32| {
+            let version = format!("1.{round}.{patch}");
+            (format!("plugins/outreach-hardship-{version}.wasm"), in_python(&example, &version))
+        };
+        in_and_out(&deployment, &host, &[0, 1, 2].map(named));
+        seen.push(held(&host));
+    }
+    let (warm, last) = (seen[ROUNDS as usize / 2 - 1], seen[ROUNDS as usize - 1]);
+    // One whose code stayed would be some 30 MiB, and twelve have come and gone since.
+    assert!(last.1 <= warm.1 + 12, "mappings: {seen:?}");
+    assert!(last.0 <= warm.0 + 30_000, "KiB resident: {seen:?}");
     assert_eq!(decide(&host, "b-1")["parameters"]["n"], 7);
     assert_eq!(host.stop(), Some(0));
 }

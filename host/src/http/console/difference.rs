@@ -1,5 +1,7 @@
 //! The difference of two files, line by line.
 
+use std::borrow::Cow;
+
 use maud::{Markup, html};
 use similar::{ChangeTag, TextDiff};
 
@@ -27,7 +29,7 @@ pub fn drawn(old: &str, new: &str) -> Markup {
                             };
                             tr class=(class) {
                                 td.n { (number(change.old_index())) } td.n { (number(change.new_index())) }
-                                td.sign { (sign) } td { code { (change.value().trim_end_matches(['\n', '\r'])) } }
+                                td.sign { (sign) } td { code { (shown(change.value().trim_end_matches(['\n', '\r']))) } }
                             }
                         }
                     }
@@ -35,6 +37,18 @@ pub fn drawn(old: &str, new: &str) -> Markup {
             }
         }
     }
+}
+
+/// A line without the paths of webhooks' addresses: many services take whoever knows one for the sender.
+fn shown(line: &str) -> Cow<'_, str> {
+    let Some((before, rest)) = line.split_once("://").filter(|(before, _)| before.contains("url")) else {
+        return Cow::Borrowed(line);
+    };
+    let end = rest.find(['"', '\'']).unwrap_or(rest.len());
+    let (address, after) = rest.split_at(end);
+    let host = address.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    Cow::Owned(format!("{before}://{host}/\u{2026}{}", shown(after)))
 }
 
 fn number(index: Option<usize>) -> String {
@@ -53,5 +67,19 @@ mod tests {
             "{page}"
         );
         assert!(drawn("a\n", "a\n").into_string().contains("the same"));
+    }
+
+    #[test]
+    fn the_address_of_a_webhook_is_shown_without_its_path() {
+        let old = "# https://wiki.example/canary\n[[notify]]\nurl = \"https://ann:pass@hooks.example/services/T0/B1?x=secret\"\n";
+        let page = drawn(old, &old.replace("B1", "B2")).into_string();
+        assert!(
+            page.contains("https://hooks.example/\u{2026}") && page.contains("https://wiki.example/canary"),
+            "{page}"
+        );
+        assert!(["T0", "pass", "secret"].iter().all(|word| !page.contains(word)), "{page}");
+        let two = "notify = [{ url = 'https://a.example/T1' }, { url = 'https://b.example/T2' }]\n";
+        let page = drawn("", two).into_string();
+        assert!(page.contains("b.example") && !page.contains("T1") && !page.contains("T2"), "{page}");
     }
 }
