@@ -82,8 +82,7 @@ screenshots: setup
 bench: setup
 	cargo bench --locked -p serin --bench serin
 
-# The same decision in other engines, which are compiled here and nowhere else. Not run yet. As JSON
-# in $(TARGET)/bench-peers.json.
+# The same decision in other engines, which are compiled here and nowhere else. As JSON in $(TARGET)/bench-peers.json.
 bench-peers: release
 	$(abspath $(SERIN)) plugin build --quiet host/benches/peers/strategy
 	cd host/benches/peers && CARGO_TARGET_DIR=$(PEERS) cargo build --release --locked -p peers
