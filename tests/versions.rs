@@ -102,6 +102,7 @@ fn in_python(artifact: &[u8], version: &str) -> Vec<u8> {
 fn versions_of_one_python_code_are_freed_and_share_it() {
     const ROUNDS: u32 = 8;
     let deployment = pinned();
+    deployment.write("serin.toml", format!("[plugins]\n\n{}", deployment.read("serin.toml")));
     deployment.shares_compiled_code();
     let host = Host::start(&deployment).ready();
     let example = artifact("plugins/outreach-hardship", "outreach-hardship-1.0.0.wasm");

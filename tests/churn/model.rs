@@ -18,6 +18,8 @@ pub enum Content {
     Half(&'static str),
     /// Something else.
     Garbage,
+    /// None: the file of this name is a link that leads nowhere.
+    Nowhere(&'static str),
 }
 
 /// `serin.toml`.

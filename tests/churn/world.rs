@@ -201,12 +201,13 @@ impl World {
                     return (format!("{told}, if it were there"), Box::new(|_| ()));
                 };
                 next.plugins.remove(name);
+                let content = if let Content::Nowhere(_) = content { Content::Nowhere(to) } else { content };
                 next.plugins.insert(to, content);
                 let path = |world: &Self, name: &str| world.folder.path().join("plugins").join(name);
                 (told, Box::new(move |world| std::fs::rename(path(world, name), path(world, to)).expect("renames")))
             }
             3 => {
-                next.plugins.remove(name);
+                next.plugins.insert(name, Content::Nowhere(name));
                 (format!("{name} leads nowhere"), Box::new(move |world| world.link(name, "nowhere".into())))
             }
             way => {
@@ -378,7 +379,13 @@ impl World {
             let name = text(&p["digest"]);
             let known =
                 CONTENTS.iter().find(|(_, (digest, _))| *digest == name).map(|(content, _)| format!("{content:?}"));
-            (known.unwrap_or(name), text(&p["state"]), p["stale"] == true, p["file"].as_str().map(str::to_owned))
+            let unread = name.strip_prefix("unread:").map(|file| format!("Nowhere({file:?})"));
+            (
+                known.or(unread).unwrap_or(name),
+                text(&p["state"]),
+                p["stale"] == true,
+                p["file"].as_str().map(str::to_owned),
+            )
         };
         let experiment = |e: &Value| (text(&e["file"]), text(&e["state"]), !e["error"].is_null());
         let mut experiments: Vec<_> = list(&get("/v1/experiments")["experiments"]).iter().map(experiment).collect();
