@@ -36,6 +36,7 @@ static CONTENTS: LazyLock<BTreeMap<Content, (String, Vec<u8>)>> = LazyLock::new(
 
 fn bytes(content: Content) -> Vec<u8> {
     match content {
+        Content::Nowhere(_) => Vec::new(),
         Content::Garbage => b"no artifact at all".to_vec(),
         Content::Half(pin) => {
             let whole = bytes(Content::Whole(pin, 0));

@@ -105,7 +105,7 @@ fn a_mistake_in_a_file_is_told_by_its_place_and_key_and_quotes_no_line() {
     let browser = Browser::of(&host);
     deployment.edit("experiments/outreach-score.toml", "owner =", "ownr =");
     deployment.edit("serin.toml", "[ledger]", "[ledgr]");
-    for (path, word) in [("/", "(ledgr)"), ("/", "(ownr)"), (AT, "(ownr)")] {
+    for (path, word) in [("/", "ledgr"), ("/", "ownr"), (AT, "ownr")] {
         let page = eventually(word, BOUND, || {
             let page = browser.page(path);
             (page.contains(word) && page.contains("at line ")).then_some(page)

@@ -271,7 +271,12 @@ impl Folder {
         let Some(stamp) = Stamp::of(path) else {
             // A link that leads nowhere; a file that was removed meanwhile is none.
             path.symlink_metadata().ok()?;
-            return self.inner().note_unread(path, &read_file(path).err()?.to_string(), now_ms);
+            let why = read_file(path).err()?.to_string();
+            let inner = &mut *self.inner();
+            // What was in it is gone, as with a file that is deleted.
+            inner.seen.remove(path);
+            inner.note_unread(path, &why, now_ms);
+            return None;
         };
         let grounds = {
             let inner = &mut *self.inner();
