@@ -156,7 +156,14 @@ fn each_way_to_do_without_a_feature_is_taken_and_recorded() {
 fn the_views_are_listed_with_how_fresh_they_are() {
     let deployment = collections();
     let host = Host::start(&deployment).ready();
-    let listed = || host.admin.get("/v1/features").json()["views"].clone();
+    let listed = || {
+        let mut views = host.admin.get("/v1/features").json()["views"].clone();
+        for view in views.as_array_mut().expect("a list") {
+            let keys = ["name", "entity", "ttl_ms", "newest", "is_stale"];
+            view.as_object_mut().expect("a view").retain(|key, _| keys.contains(&key.as_str()));
+        }
+        views
+    };
     let profile =
         json!({ "name": "borrower-profile", "entity": "borrower", "ttl_ms": null, "newest": null, "is_stale": false });
     let servicing = |newest: &Value, is_stale: bool| json!({ "name": "servicing", "entity": "loan", "ttl_ms": 86_400_000, "newest": newest, "is_stale": is_stale });

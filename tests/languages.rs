@@ -204,9 +204,9 @@ fn each_language_is_served_recorded_and_replayed() {
         let replayed = host.admin.post(&format!("/v1/decisions/{id}/replay"), &json!({})).json();
         assert_eq!(replayed["identical"], true, "{replayed}");
         if name == "outreach-uplift" {
-            // A million more where the engine makes what the bindings use in each decision anew.
+            // A third more where the engine makes what the bindings use in each decision anew.
             let record = host.admin.get(&format!("/v1/decisions/{id}")).json();
-            assert!(record["attempts"][0]["fuel"].as_u64().is_some_and(|fuel| fuel < 1_000_000), "{record}");
+            assert!(record["attempts"][0]["fuel"].as_u64().is_some_and(|fuel| fuel < 1_250_000), "{record}");
         }
         if name == "outreach-rank" {
             let record = host.admin.get(&format!("/v1/decisions/{id}")).json();

@@ -1,7 +1,5 @@
 // What componentize-js generates between the engine and the strategy, made cheaper for each decision.
 
-const EXPORT = "async function export_decide(";
-const CALL = "await decide(";
 /** What the bindings use of their own; without these they are of another version. */
 const USED = ["const dataView =", "const TEXT_DECODER_UTF8 =", "function _utf8AllocateAndEncode(", "function toInt64(", "const _debugLog ="];
 
@@ -25,12 +23,8 @@ const WARM = `
 }
 `;
 
-/**
- * The bindings' text with both done: used once, and without a promise around a function that never waits, which takes a
- * turn of the event loop. As it is where it is not what this knows.
- */
+/** The bindings' text, and their first use. As it is where it is not what this knows. */
 export function prepared(text) {
   const once = (part) => text.split(part).length === 2;
-  if (!once(EXPORT) || !once(CALL) || text.split("await ").length !== 2 || !USED.every(once)) return text;
-  return text.replace(EXPORT, EXPORT.slice("async ".length)).replace(CALL, CALL.slice("await ".length)) + WARM;
+  return USED.every(once) ? text + WARM : text;
 }

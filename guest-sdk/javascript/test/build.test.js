@@ -45,10 +45,9 @@ function refuses(run, ...expected) {
 
 test("bindings of another version stay as they are", () => {
   const known =
-    "const dataView = 1;\nconst TEXT_DECODER_UTF8 = 2;\nfunction _utf8AllocateAndEncode() {}\nfunction toInt64() {}\nconst _debugLog = 3;\n" +
-    "async function export_decide(a) {\n  return await decide(a);\n}\n";
-  assert.match(prepared(known), /^function export_decide\(a\) \{\n {2}return decide\(a\);/m);
-  for (const other of [known.replace("toInt64", "toInt32"), known.replace("await decide", "await (0, decide)"), known + known, ""]) {
+    "const dataView = 1;\nconst TEXT_DECODER_UTF8 = 2;\nfunction _utf8AllocateAndEncode() {}\nfunction toInt64() {}\nconst _debugLog = 3;\n";
+  assert.ok(prepared(known).startsWith(known) && prepared(known).includes("new Float64Array"));
+  for (const other of [known.replace("toInt64", "toInt32"), known + known, ""]) {
     assert.equal(prepared(other), other);
   }
 });
