@@ -1,4 +1,4 @@
-//! What consoles that are open cost a decision: pairs of turns on one host, without any and with ten.
+//! The cost of open consoles to a decision: pairs of turns on one host, with none open and with ten.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};

@@ -1,4 +1,4 @@
-//! What of a text is a secret, and is not shown: messages about a file are in logs and answers.
+//! Finds secrets in text and cuts them off: messages about files end up in logs and answers.
 
 use std::borrow::Cow;
 

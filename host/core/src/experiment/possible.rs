@@ -1,4 +1,4 @@
-//! What a person can do with an experiment as it stands.
+//! The commands that an experiment's status allows.
 
 use super::{Experiment, State, Status};
 
