@@ -1,7 +1,7 @@
 //! An experiment: its report, in the report's order, with what can be done.
 
 use maud::{Markup, html};
-use serin_core::experiment::{Command, State, Status};
+use serin_core::experiment::{State, Status};
 
 use super::shelf::Part;
 use super::words::{self, counted, digest, grouped, percent, rounded, span, when};
@@ -37,7 +37,7 @@ pub fn parts(service: &Service, ledger: &LedgerReader, id: &str, caller: &Caller
     let matters = attention::of_experiment(service, ledger, &experiment, known.as_ref(), &mut 0)?;
     let mut parts = vec![
         Part::new("head", head(service, &experiment, known.as_ref(), &matters)),
-        Part::new("commands", commands(service, &experiment, lacks.is_some(), caller)),
+        Part::new("commands", commands(&experiment, lacks.is_some(), caller)),
     ];
     match report_of(service, ledger, id, &experiment.status, false) {
         Ok(report) => parts.extend(report.sections().into_iter().map(|(name, drawn)| Part::new(name, drawn))),
@@ -104,11 +104,11 @@ fn still_serves(experiment: &ExperimentStatus, known: Option<&Summary>) -> Optio
 }
 
 /// The commands that the status allows, each with a page that says what it will do.
-fn commands(service: &Service, experiment: &ExperimentStatus, lacks: bool, caller: &Caller) -> Markup {
+fn commands(experiment: &ExperimentStatus, lacks: bool, caller: &Caller) -> Markup {
     let path = format!("/experiments/{}", words::encoded(&experiment.id));
     let may = |role| caller.has(role).is_ok();
     let (operate, approve) = (may(crate::access::Role::Operate), may(crate::access::Role::Approve));
-    let names = possible(service, experiment);
+    let names = possible(experiment);
     html! {
         @if operate || approve {
             p.commands {
@@ -126,25 +126,11 @@ fn commands(service: &Service, experiment: &ExperimentStatus, lacks: bool, calle
     }
 }
 
-/// The commands that the status allows, by name.
-fn possible(service: &Service, experiment: &ExperimentStatus) -> Vec<&'static str> {
+/// The commands that the status and its file allow, by name.
+fn possible(experiment: &ExperimentStatus) -> Vec<&'static str> {
     let Some(spec) = &experiment.spec else { return Vec::new() };
-    let now_ms = service.clock.now_ms();
-    let winner = spec.control.clone();
-    let commands = [
-        Command::Start,
-        Command::Promote,
-        Command::Pause,
-        Command::Resume,
-        Command::Conclude { winner },
-        Command::Abort,
-    ];
-    let is_possible = |command: &Command| {
-        let is_there = without_file(experiment.state, &experiment.why, command.as_str()).is_none();
-        is_there && experiment.status.after(command, spec, now_ms).is_ok()
-    };
-    let allowed = commands.into_iter().filter(is_possible);
-    allowed.map(|command| command.as_str()).collect()
+    let is_there = |name: &&str| without_file(experiment.state, &experiment.why, name).is_none();
+    experiment.status.possible(spec).into_iter().filter(is_there).collect()
 }
 
 /// A command's name as a label begins.
