@@ -1,5 +1,8 @@
 // The part of a plugin's module that is the same in Wasm and in unit tests. The generator
 // copies it into plugin.js, so that a strategy's folder needs nothing else.
+//
+// What each decision runs loops by index. The engine in Wasm only interprets: there an iterator (for-of, spread,
+// destructuring of an array) costs as much as seventy properties that are read, and `map` or `Number.isFinite` a dozen.
 
 /** Lets no name but the declared ones be read. Declared ones are own properties, and never get here. */
 function strict(kind, prototype = null) {
@@ -13,11 +16,21 @@ function strict(kind, prototype = null) {
   });
 }
 
-/** An integer of the boundary as a number. */
+const LARGEST = Number.MAX_SAFE_INTEGER;
+
+function isSafe(number) {
+  return typeof number === "number" && number >= -LARGEST && number <= LARGEST && number % 1 === 0;
+}
+
+function isFinite(number) {
+  return typeof number === "number" && number > -Infinity && number < Infinity;
+}
+
+/** An integer of the boundary, a bigint, as a number. */
 function integer(value, what) {
   if (value === undefined) return undefined;
   const number = Number(value);
-  if (!Number.isSafeInteger(number)) {
+  if (number < -LARGEST || number > LARGEST) {
     throw new RangeError(`${what} is ${value}, which a number can't hold exactly; integers reach to 2^53 - 1 here`);
   }
   return number;
@@ -31,9 +44,9 @@ function wrong(type, value) {
     case "text":
       return typeof value === "string" ? undefined : "not a text";
     case "integer":
-      return Number.isSafeInteger(value) ? undefined : "not a whole number below 2^53";
+      return isSafe(value) ? undefined : "not a whole number below 2^53";
     default:
-      return Number.isFinite(value) ? undefined : "not a finite number";
+      return isFinite(value) ? undefined : "not a finite number";
   }
 }
 
@@ -53,8 +66,10 @@ class Candidate {
   /** Adds a reason. */
   because(code, weight) {
     if (REASONS[code] === undefined) throw new TypeError(`because(${shown(code)}): not a Reason of plugin.toml`);
-    if (!Number.isFinite(weight)) throw new TypeError(`because(${code}, ${shown(weight)}): the weight is not a finite number`);
-    return new Candidate(this.action, this.parameters, this.probability, [...this.reasons, { code, weight }]);
+    if (!isFinite(weight)) throw new TypeError(`because(${code}, ${shown(weight)}): the weight is not a finite number`);
+    const reasons = this.reasons.slice();
+    reasons.push({ code, weight });
+    return new Candidate(this.action, this.parameters, this.probability, reasons);
   }
 
   /** The same with another probability. */
@@ -96,8 +111,9 @@ function action(name, declared) {
   return (given) => {
     if (given === null || typeof given !== "object") throw new TypeError(`${wanted} is called without parameters`);
     const parameters = {};
-    for (const [key, type] of declared) {
-      const why = wrong(type, given[key]);
+    for (let at = 0; at < declared.length; at++) {
+      const key = declared[at][0];
+      const why = wrong(declared[at][1], given[key]);
       if (why !== undefined) throw new TypeError(`${wanted}: ${key} is ${shown(given[key])}, ${why}`);
       parameters[key] = given[key];
     }
@@ -161,7 +177,8 @@ function modelValue(value) {
 /** What the author's function returned, as an array of candidates. */
 function candidates(returned) {
   const array = Array.isArray(returned) ? returned : [returned];
-  for (const candidate of array) {
+  for (let at = 0; at < array.length; at++) {
+    const candidate = array[at];
     if (!(candidate instanceof Candidate)) {
       const hint = candidate instanceof Promise ? "a promise; the function must not be async" : shown(candidate);
       throw new TypeError(`the strategy returned ${hint}; valid: what Action.NAME(…) gives, or an array of such`);

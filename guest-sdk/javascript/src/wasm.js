@@ -3,7 +3,7 @@
 
 function hostScore(position, name, rows) {
   try {
-    return Array.from(score(position, rows.map((row) => row.map(modelValue))));
+    return Array.from(score(position, each(rows, (row) => each(row, modelValue))));
   } catch (error) {
     const why = error?.payload ?? error;
     if (typeof why?.tag !== "string") throw error;
@@ -45,7 +45,7 @@ function strategy(decide, options) {
     // Not before: while the component is built, there is no host to write to.
     globalThis.console = CONSOLE;
     try {
-      return { tag: "ok", val: { candidates: candidates(decide(new Input(context))).map(raw) } };
+      return { tag: "ok", val: { candidates: each(candidates(decide(new Input(context))), raw) } };
     } catch (error) {
       if (error instanceof Refusal) return { tag: "err", val: { code: REASONS[error.reason], message: error.message } };
       onError(told(error));
@@ -68,13 +68,24 @@ function fault(error) {
 
 const NOTHING = Object.freeze([]);
 
+/** `map`, without its price. */
+function each(array, change) {
+  const changed = [];
+  for (let at = 0; at < array.length; at++) changed.push(change(array[at]));
+  return changed;
+}
+
+function coded(reason) {
+  return { code: REASONS[reason.code], weight: reason.weight };
+}
+
 function raw(candidate) {
   const { position, encode } = ACTIONS[candidate.action];
   return {
     action: position,
     probability: candidate.probability,
     parameters: encode(candidate.parameters),
-    reasons: candidate.reasons.map((reason) => ({ code: REASONS[reason.code], weight: reason.weight })),
+    reasons: each(candidate.reasons, coded),
     extra: NOTHING,
   };
 }

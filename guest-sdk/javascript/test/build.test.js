@@ -43,13 +43,87 @@ function refuses(run, ...expected) {
   assert.doesNotMatch(run.stderr, /node:internal/);
 }
 
+// The shape of what componentize-js generates: a text in, the strategy's text out.
+const BINDINGS = `let dv = new DataView(new ArrayBuffer());
+const dataView = mem => dv.buffer === mem.buffer ? dv : dv = new DataView(mem.buffer);
+function toInt64(val) {
+  return BigInt.asIntN(64, BigInt(val));
+}
+const TEXT_DECODER_UTF8 = new TextDecoder();
+const TEXT_ENCODER_UTF8 = new TextEncoder();
+function _utf8AllocateAndEncode(s, realloc, memory) {
+  throw new Error("as it was");
+}
+const _debugLog = (...args) => {
+  throw new Error("as it was");
+};
+async function export_decide(arg0, arg1, arg2) {
+  var result0 = TEXT_DECODER_UTF8.decode(new Uint8Array($memory.buffer, arg0, dataView($memory).getUint32(arg1, true)));
+  _debugLog(' [Instruction::CallInterface] (sync, @ enter)');
+  let ret;
+  try {
+    const hostRet15 = await decide({
+      decisionPoint: result0,
+    });
+    ret = { tag: 'ok', val: hostRet15};
+  } catch (e) {
+    ret = { tag: 'err', val: e.message };
+  }
+  dataView($memory).setInt8(arg2 + 8, ret.tag === 'ok' ? 1 : 2, true);
+  var encodeRes = _utf8AllocateAndEncode(ret.val, $realloc, $memory);
+  var ptr1= encodeRes.ptr;
+  dataView($memory).setUint32(arg2 + 4, encodeRes.len, true);
+  dataView($memory).setUint32(arg2 + 0, ptr1, true);
+  _debugLog('[Instruction::Return]', {
+    funcName: 'decide',
+    async: false,
+  });
+  return;
+}
+`;
+
+/** Runs the prepared bindings on a memory that grows with each allocation, and by the strategy; gives what is at the end. */
+async function ran(decide) {
+  const memory = new WebAssembly.Memory({ initial: 1 });
+  const realloc = () => memory.grow(1) * 65536;
+  const run = new Function("$memory", "$realloc", "decide", `${prepared(BINDINGS)}\nreturn export_decide(1024, 16, 32);`);
+  new Uint8Array(memory.buffer).set(new TextEncoder().encode("point"), 1024);
+  new DataView(memory.buffer).setUint32(16, 5, true);
+  const result = run(memory, realloc, (input) => {
+    memory.grow(1);
+    return decide(input);
+  });
+  assert.equal(await result, undefined);
+  const view = new DataView(memory.buffer);
+  const [pointer, length] = [view.getUint32(32, true), view.getUint32(36, true)];
+  return [view.getInt8(40), new TextDecoder().decode(new Uint8Array(memory.buffer, pointer, length))];
+}
+
+test("prepared bindings answer as they did, while the memory grows", async () => {
+  const text = "a\u00e9\u6f22\u{1f600}\ud800".repeat(1000);
+  assert.deepEqual(await ran(({ decisionPoint }) => decisionPoint + text), [1, `point${text.replaceAll("\ud800", "\ufffd")}`]);
+  assert.deepEqual(await ran(() => ""), [1, ""]);
+  const fails = () => {
+    throw new Error("no");
+  };
+  assert.deepEqual(await ran(fails), [2, "no"]);
+});
+
 test("bindings of another version stay as they are", () => {
-  const known =
-    "const dataView = 1;\nconst TEXT_DECODER_UTF8 = 2;\nfunction _utf8AllocateAndEncode() {}\nfunction toInt64() {}\nconst _debugLog = 3;\n";
-  assert.ok(prepared(known).startsWith(known) && prepared(known).includes("new Float64Array"));
-  for (const other of [known.replace("toInt64", "toInt32"), known + known, ""]) {
+  assert.doesNotMatch(prepared(BINDINGS), /async function|await|_debugLog\(/);
+  const others = [
+    ["toInt64", "toInt32"],
+    ["await decide", "await (0, decide)"],
+    ["  return;", "  if (len) return 1;\n  return;"],
+    ["function _utf8AllocateAndEncode", "function utf8"],
+  ];
+  for (const [from, to] of others) {
+    const other = BINDINGS.replace(from, to);
+    assert.notEqual(other, BINDINGS);
     assert.equal(prepared(other), other);
   }
+  assert.equal(prepared(BINDINGS + BINDINGS), BINDINGS + BINDINGS);
+  assert.equal(prepared(""), "");
 });
 
 test("tsc accepts the probe, and refuses what is not declared", () => {
