@@ -60,10 +60,10 @@ lint:
 	.ci/deny
 
 # New seeds of the simulations: of experiments, of deployments by which check and a host are compared, and of files
-# that change under load. For an hour, or for as many seconds as are asked for.
+# that change under load. For an hour, or for as many seconds as are asked for. And 300 versions of one Python code.
 soak: setup
 	SERIN_SEEDS=$(or $(SECONDS),3600)s cargo nextest run --locked --workspace --success-output immediate --profile soak \
-		-E 'test(::seeds_that_are_asked_for)'
+		-E 'test(::seeds_that_are_asked_for) | test(~three_hundred)'
 
 # New mutations of the corpus in tests/fuzz, for an hour a target or for as many seconds as are asked for. What is found
 # is kept there, and `make test` gives it to the target ever after. Then the same of the core's readers, by coverage.

@@ -7,6 +7,7 @@
 //! built with libFuzzer, outside of the workspace, and `make fuzz` runs it where it can be built.
 
 mod corpus;
+mod host_readers;
 mod mutate;
 mod readers;
 mod run;
@@ -35,6 +36,7 @@ fn fuzz(target: &Target) {
         (0..MUTATIONS).for_each(|_| runner.run(&mutated(&corpus, &random)));
         return;
     };
+    corpus::keep_for_guided(target);
     let (random, end) = (Random::new(SystemClock.entropy()), Instant::now() + lasts);
     let runs = std::iter::repeat_with(|| runner.run(&mutated(&corpus, &random))).take_while(|()| Instant::now() < end);
     println!("{}: {} inputs, nothing found", target.name, runs.count());

@@ -5,7 +5,8 @@ mod features;
 mod ledger;
 mod requests;
 
-use super::readers::{case, experiment, expression, is_short, manifest, record};
+use super::host_readers;
+use super::readers::{case, experiment, expression, manifest, record};
 use crate::support::{misbehave, outreach_rules, root, wat};
 pub use features::{CSV, PARQUET};
 pub use ledger::PACKED;
@@ -23,7 +24,7 @@ pub struct Target {
 
 pub const ARTIFACT: Target = Target {
     name: "artifact",
-    read: |input| drop(serin::registry::read(input).map_err(|e| is_short(&e.to_string()))),
+    read: host_readers::artifact,
     seeds: || {
         let small = wat::go("small", "", "(i32.const 1024)");
         let cases = serde_json::json!([{ "name": "a case", "expect": { "candidates": [] } }]);

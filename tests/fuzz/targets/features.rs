@@ -1,21 +1,15 @@
 //! Files of features, loaded as `serin features load` does.
 
-use std::cell::OnceCell;
-use std::path::Path;
-
 use parquet::basic::Compression;
-use serin::config::Config;
-use serin::features::{EmbeddedStore, LoadOptions, load_file};
-use serin_core::value::ValueType;
-use tempfile::TempDir;
 
+use super::super::host_readers;
 use super::Target;
 use crate::support::root;
 use crate::support::tables::{Column, compressed, parquet};
 
 pub const CSV: Target = Target {
     name: "csv",
-    read: |input| load(input, "rows.csv"),
+    read: host_readers::csv,
     seeds: || {
         let borrowers = std::fs::read_to_string(root().join("host/demo/borrowers.csv")).expect("reads");
         let head: String = borrowers.lines().take(4).flat_map(|line| [line, "\n"]).collect();
@@ -27,7 +21,7 @@ pub const CSV: Target = Target {
 
 pub const PARQUET: Target = Target {
     name: "parquet",
-    read: |input| load(input, "rows.parquet"),
+    read: host_readers::parquet,
     seeds: || {
         let columns = || {
             [
@@ -45,37 +39,3 @@ pub const PARQUET: Target = Target {
         ]
     },
 };
-
-/// A store of its own, and a file beside it.
-struct Place {
-    dir: TempDir,
-    store: EmbeddedStore,
-    config: Config,
-}
-
-impl Place {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = EmbeddedStore::open(&dir.path().join("features.db")).expect("opens");
-        let config = Config::load(&root().join("host/demo/serin.toml")).expect("valid");
-        Self { dir, store, config }
-    }
-}
-
-fn load(input: &[u8], name: &str) {
-    thread_local!(static PLACE: OnceCell<Place> = const { OnceCell::new() });
-    PLACE.with(|place| {
-        let Place { dir, store, config } = place.get_or_init(Place::new);
-        let path = dir.path().join(name);
-        std::fs::write(&path, input).expect("writes");
-        let options = LoadOptions { now_ms: 1_790_000_000_000, null: Vec::new() };
-        for view in ["servicing", "borrower-profile"] {
-            let spec = &config.views[view];
-            assert!(spec.columns.values().any(|of| *of == ValueType::Number));
-            match load_file(store, spec, Path::new(&path), &options, |_| {}) {
-                Err(error) => super::is_short(&error.to_string()),
-                Ok(loaded) => loaded.warnings.iter().for_each(|warning| super::is_short(warning)),
-            }
-        }
-    });
-}

@@ -8,6 +8,7 @@ use serin::ledger::{Durability, Ledger, LedgerReader, Reads as _};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use super::super::readers::is_short;
 use super::Target;
 use crate::support::root;
 
@@ -86,7 +87,7 @@ fn packed(input: &[u8]) {
         let reader = LedgerReader::open(path).expect("opens");
         let found = reader.decision(ID).expect("reads").expect("it is there");
         for error in [found.parse().err(), found.json().err()].into_iter().flatten() {
-            super::is_short(&error.to_string());
+            is_short(&error.to_string());
         }
     });
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use serin::app::{Host, Looks, Options};
 use serin::clock::SystemClock;
 
+use super::super::host_readers;
 use super::Target;
 use crate::support::{Client, Deployment, collections};
 
@@ -39,15 +40,6 @@ pub const REQUEST: Target = Target {
     },
 };
 
-const PATHS: [&str; 6] = [
-    "/v1/decisions",
-    "/v1/decisions/batch",
-    "/v1/outcomes",
-    "/v1/exposures",
-    "/v1/features/servicing",
-    "/v1/outcomes/watermarks",
-];
-
 static SERVED: OnceLock<Served> = OnceLock::new();
 
 struct Served {
@@ -67,11 +59,8 @@ fn start() -> Served {
 }
 
 fn request(input: &[u8]) {
-    let Some((path, body)) = input.split_first() else { return };
-    let path = PATHS[usize::from(*path) % PATHS.len()];
-    let answer = SERVED.get_or_init(start).client.post_bytes(path, body, &[]).expect("an answer");
-    // Of a batch, what was not begun in time is an item of its own.
-    assert!(answer.status < 500, "{path}: {}: {}", answer.status, answer.text);
-    let is_json = serde_json::from_str::<serde_json::Value>(&answer.text).is_ok();
-    assert!(is_json && answer.text.len() < 4 << 20, "{path}: {} bytes", answer.text.len());
+    host_readers::request(input, |path, body| {
+        let answer = SERVED.get_or_init(start).client.post_bytes(path, body, &[]).expect("an answer");
+        (answer.status, answer.text)
+    });
 }
