@@ -115,7 +115,7 @@ fn who_was_overtaken_is_told_by_whom_and_offered_nothing_that_is_not_possible() 
     assert_eq!(first.submit(&format!("{AT}/pause"), &[("by", "zoe"), ("reason", "strange calls")]).status, 303);
     let refused = second.send(&format!("{AT}/pause"), &borrowed(&fields));
     assert_eq!(refused.status, 412);
-    is_refused(&refused.text, "the experiment is paused, and cannot pause");
+    is_refused(&refused.text, "the experiment is paused already");
     for said in ["somebody was faster", "<b>pause</b> by <b>zoe</b>", "strange calls", "It is <b>paused</b> now"] {
         assert!(refused.text.contains(said), "{said}: {}", refused.text);
     }

@@ -7,6 +7,7 @@
 //! Evaluation refuses texts longer than [`MAX_TEXT`].
 
 pub mod bounds;
+mod syntax;
 
 use std::sync::{Arc, LazyLock};
 
@@ -133,9 +134,8 @@ impl Predicate {
     pub fn compile(source: &str, schema: &dyn Schema) -> Result<Self, ExpressionError> {
         let fail = |problem: String| ExpressionError { source_text: crate::clipped(source, 200).into(), problem };
         bounds::check(source).map_err(fail)?;
-        let parse = || cel::parser::Parser::new().parse(source).map_err(|e| e.to_string());
-        let mut expr =
-            crate::caught(parse).map_err(|e| fail(format!("does not parse: {}", crate::clipped(&e, 1000))))?;
+        let parse = || cel::parser::Parser::new().parse(source).map_err(|errors| syntax::in_words(&errors));
+        let mut expr = crate::caught(parse).map_err(|e| fail(crate::clipped(&e, 1000).into()))?;
         let mut checker = Checker { schema, references: Vec::new(), nodes: 0, concatenations: 0 };
         match checker.check(&mut expr).map_err(fail)? {
             BOOLEAN => Ok(Self { source: source.to_owned(), expr: Arc::new(expr), references: checker.references }),
@@ -436,7 +436,9 @@ mod tests {
         let many = format!("context.channel{} == \"\"", " + context.channel".repeat(9));
         let deep = format!("{}true{}", "(".repeat(100), ")".repeat(100));
         for (source, needle) in [
-            ("context.days >=", "does not parse"),
+            ("context.days >=", "does not parse: it ends at character 16, where something is still missing"),
+            ("context.days > > 5", "does not parse: '>' at character 16 is not expected there"),
+            ("(context.days > 5", "does not parse: ')' is missing before the end"),
             ("context.days", "yields integer, not boolean"),
             ("context.nothing == 1", "'context.nothing' is not declared; declared: context.days"),
             ("features.borrower-profile.dti > 1.0", "features[\"the-view\"]"),

@@ -13,6 +13,11 @@ pub fn grouped(n: u64) -> String {
     text
 }
 
+/// "1 unit", "2 units".
+pub fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(n)) }
+}
+
 /// A share in percent, to what can be read at a glance.
 pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
@@ -75,6 +80,7 @@ mod tests {
     #[test]
     fn numbers_are_written_as_people_read_them() {
         assert_eq!([0, 999, 1000, 4100, 1_234_567].map(grouped), ["0", "999", "1,000", "4,100", "1,234,567"]);
+        assert_eq!([0, 1, 2000].map(|n| counted(n, "unit")), ["0 units", "1 unit", "2,000 units"]);
         assert_eq!(
             [0.0, 0.1, 0.015, 0.0012, 0.5, 0.000_01].map(percent),
             ["0 %", "10 %", "1.5 %", "0.12 %", "50 %", "< 0.01 %"]

@@ -1,6 +1,6 @@
 //! Numbers, times and phrases that the text and HTML reports share.
 
-use serin_core::numbers::grouped;
+use serin_core::numbers::{counted, grouped};
 pub(super) use serin_core::numbers::{p_is, probability};
 
 use super::rounding::{Shown, alpha, means, short, typeset};
@@ -313,7 +313,7 @@ pub(super) fn before_entry(report: &Report) -> Option<String> {
 /// Units that were excluded since they entered; none where there are none.
 pub(super) fn excluded(report: &Report) -> Option<String> {
     let arm =
-        |(arm, n): (&String, &Excluded)| format!("{arm} {} ({} decisions)", grouped(n.units), grouped(n.decisions));
+        |(arm, n): (&String, &Excluded)| format!("{arm} {} ({})", grouped(n.units), counted(n.decisions, "decision"));
     let by_arm = report.excluded.iter().map(arm).collect::<Vec<_>>().join(", ");
     let any = report.excluded.values().any(|n| n.units > 0);
     any.then(|| format!("excluded since their entry, and still counted in their arms: {by_arm}"))

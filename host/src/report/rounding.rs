@@ -1,7 +1,8 @@
 //! Numbers for people: shares in percent, differences of shares in percentage points, and no more
 //! digits than a number carries.
 
-use serin_core::numbers::{grouped, share_decimals};
+pub(super) use serin_core::numbers::counted;
+use serin_core::numbers::share_decimals;
 
 /// A number to three significant digits, without trailing zeros.
 pub(super) fn short(value: f64) -> String {
@@ -150,11 +151,6 @@ pub(super) fn alpha(part: f64, shared_by: u64) -> String {
             format!("{} shared by {many}", trimmed(whole, digits(whole, 2)))
         }
     }
-}
-
-/// "1 unit", "2 units".
-pub(super) fn counted(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(n)) }
 }
 
 /// Decimals that show this many significant digits of a size.

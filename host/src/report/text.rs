@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Formatter};
 
-use serin_core::numbers::grouped;
+use serin_core::numbers::{counted, grouped};
 
 use super::feeds;
 use super::formatting::{self, RAILS, Rail, line, number, p_is, probability};
@@ -284,9 +284,9 @@ impl Report {
         for shadow in &self.shadows {
             writeln!(
                 f,
-                "\nshadow {}: {} decisions, {} the same action; {} dropped; {} to {} us (p50 to p99), served in {} to {}",
+                "\nshadow {}: {}, {} the same action; {} dropped; {} to {} us (p50 to p99), served in {} to {}",
                 shadow.arm,
-                shadow.decisions,
+                counted(shadow.decisions, "decision"),
                 percent(shadow.agreement),
                 shadow.dropped,
                 shadow.took_us[0],

@@ -390,6 +390,16 @@ fn conclude(result: &mut GuardrailResult, guardrail: &Guardrail, is_harm: bool, 
 }
 
 impl GuardrailResult {
+    /// Where the change of a share lies, in percentage points, as everything else about shares is said.
+    fn in_points(&self) -> Option<String> {
+        let points = |share: f64| {
+            let text = format!("{:.3}", share * 100.0);
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        };
+        let [low, high, margin] = [self.lower?, self.upper?, self.margin?].map(points);
+        Some(format!("{} lies in [{low}, {high}] percentage points; the margin is {margin}", self.kind.change()))
+    }
+
     /// The result as a sentence.
     pub fn describe(&self, observed: &Observed) -> String {
         let (name, arm) = (&observed.spec.guardrails[self.guardrail].name, &self.arm);
@@ -424,7 +434,10 @@ impl GuardrailResult {
         match (self.status, &self.why) {
             (HarmStatus::Harm, _) => format!("guardrail '{name}' shows harm{less}: {seen}"),
             (HarmStatus::Holds, _) => format!("guardrail '{name}' holds: {seen}"),
-            (HarmStatus::Inconclusive, Some(why)) => format!("guardrail '{name}' is inconclusive: {why}"),
+            (HarmStatus::Inconclusive, Some(why)) => {
+                let interval = self.in_points().filter(|_| is_share && why.contains(" lies in ["));
+                format!("guardrail '{name}' is inconclusive: {}", interval.as_deref().unwrap_or(why))
+            }
             (HarmStatus::Inconclusive, None) => format!("guardrail '{name}' is inconclusive"),
         }
     }

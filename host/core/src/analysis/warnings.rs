@@ -4,7 +4,7 @@ use super::facts::Facts;
 use super::{Analysis, SRM_ALPHA};
 use crate::clipped;
 use crate::experiment::{Arm, Guardrail, Margin, Watched};
-use crate::numbers::grouped;
+use crate::numbers::{counted, grouped};
 
 /// Bytes of an id that are shown.
 const MAX_ID: usize = 64;
@@ -23,7 +23,10 @@ pub fn warnings(facts: &Facts, analysis: &Analysis) -> Vec<String> {
         ));
     }
     if facts.astray > 0 {
-        warnings.push(format!("{} decisions are of an arm that the spec does not have for their unit", facts.astray));
+        warnings.push(format!(
+            "{} named an arm that the spec does not have for the unit",
+            counted(facts.astray, "decision")
+        ));
     }
     for found in &analysis.metrics {
         let metric = &facts.spec.metrics[found.metric];

@@ -188,11 +188,21 @@ impl Command {
     }
 }
 
+/// What a state says to a command: that it is so already, or that it cannot be.
+fn already(state: &str, command: &str) -> String {
+    match (command, state) {
+        ("abort", "aborted") | ("pause", "paused") | ("conclude", "concluded") | ("start" | "resume", "running") => {
+            " already".to_owned()
+        }
+        _ => format!(", and cannot {command}"),
+    }
+}
+
 /// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotPossible {
     /// The state does not allow it.
-    #[error("the experiment is {state}, and cannot {command}; possible: {possible}")]
+    #[error("the experiment is {state}{}; possible: {possible}", already(state, command))]
     State {
         /// The state.
         state: &'static str,

@@ -1,7 +1,7 @@
 //! Words, numbers and times as the pages write them.
 
 use maud::{Markup, html};
-pub use serin_core::numbers::{grouped, percent};
+pub use serin_core::numbers::{counted, grouped, percent};
 use serin_core::record::ServedBy;
 use serin_core::value::Value;
 
@@ -41,11 +41,6 @@ pub fn rounded(value: f64) -> u64 {
     let value = value.max(0.0);
     let unit = 10_f64.powf((value.max(1.0).log10().floor() - 1.0).max(0.0));
     ((value / unit).round() * unit) as u64
-}
-
-/// "1 unit", "2 units".
-pub fn counted(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(n)) }
 }
 
 /// A signed number in percent, or in percentage points.
