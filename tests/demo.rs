@@ -1,10 +1,11 @@
 //! The demo, as `make demo` plays it: each thing that it says it has checked, and its exit
 //! status tells.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::support::{outreach_rules, outreach_score, root, serin};
+use crate::support::{Client, outreach_rules, outreach_score, root, serin};
 
 #[test]
 fn the_demo_plays_to_its_end() {
@@ -16,14 +17,31 @@ fn the_demo_plays_to_its_end() {
     let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").to_string();
     let (listen, admin) = (free(), free());
     let target = tempfile::tempdir().expect("a folder");
-    let output = Command::new(serin())
-        .args(["demo", "--once", "--listen", &listen, "--admin", &admin])
+    let mut child = Command::new(serin())
+        .args(["demo", "--listen", &listen, "--admin", &admin])
         .current_dir(root())
         .env("CARGO_TARGET_DIR", target.path())
-        .output()
+        .stdout(Stdio::piped())
+        .spawn()
         .expect("serin runs");
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}\n{errors}");
+    let mut said = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    while !said.contains("change a file and watch") {
+        assert!(stdout.read_line(&mut said).expect("reads") > 0, "it ended: {said}");
+    }
+    // While it is up, the pages that it has named can be opened.
+    let pages = said.split("http://").skip(1).filter_map(|rest| rest.split([' ', '\n', ',', '\'']).next());
+    let pages: Vec<(&str, &str)> = pages.filter_map(|page| page.split_once('/')).collect();
+    for (address, page) in &pages {
+        if !page.starts_with("v1/") {
+            assert_eq!(Client::new(address).get(&format!("/{page}")).status, 200, "http://{address}/{page}");
+        }
+    }
+    assert!(pages.iter().any(|(address, page)| *address != admin && *page == "experiments/better"), "{pages:?}");
+    let broken = Client::new(&admin).get("/").text;
+    assert!(broken.contains("outreach-rules-1.2.0.wasm"), "step 6 says that the console has it: {broken}");
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(child.wait().expect("it ends").success(), "{said}");
     for part in [
         "One decision",
         "one experiment",
@@ -32,6 +50,7 @@ fn the_demo_plays_to_its_end() {
         "failed:",
         "are in the ledger",
         "0 different",
+        "'http://",
         "160000 decisions over 60 days",
         "was taken out after",
         "shipped on day",

@@ -33,6 +33,13 @@ pub(super) enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Says whether the answer took longer than a client waits.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Unreachable { error: ureq::Error::Timeout(_), .. })
+    }
+}
+
 /// Calls one listener.
 pub(super) struct Client {
     base: String,

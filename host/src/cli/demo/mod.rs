@@ -15,7 +15,7 @@ use super::client::{Client, ClientError};
 use super::{DemoArgs, Outcome, serve};
 use crate::clock::{Clock as _, SystemClock};
 use stage::{HostProcess, Stage, artifact, wait_for};
-use traffic::{Tally, Traffic};
+use traffic::{Tally, Traffic, is_late};
 
 /// What the demo found not to be as it says.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,8 @@ struct Demo {
     base: String,
     /// Decisions that were answered in all.
     answered: u64,
+    /// The last one before the host was killed.
+    last: String,
 }
 
 pub(super) fn run(args: &DemoArgs) -> Outcome {
@@ -62,6 +64,7 @@ pub(super) fn run(args: &DemoArgs) -> Outcome {
         admin: Client::new(&format!("http://{}", args.admin)),
         base: format!("http://{}", args.listen),
         answered: 0,
+        last: String::new(),
     };
     println!(
         "Serin hosts decision strategies: small programs that say what to do next about a borrower, compiled to\n\
@@ -76,9 +79,11 @@ pub(super) fn run(args: &DemoArgs) -> Outcome {
     demo.refuse_broken()?;
     let host = demo.kill_and_restart(host)?;
     demo.replay_all()?;
-    demo.answered += sixty::play(&demo.stage, 9)?;
+    let sixty = sixty::play(&demo.stage, 9)?;
+    demo.answered += sixty.decided;
     println!("\nAll of it held, in {:.0} seconds, over {} decisions.", started.elapsed().as_secs_f64(), demo.answered);
     if args.once {
+        sixty.stop();
         host.stop()?;
         return Ok(true);
     }
@@ -87,8 +92,9 @@ pub(super) fn run(args: &DemoArgs) -> Outcome {
         let _entered = runtime.enter();
         serve::StopSignals::new()?
     };
-    demo.invite();
+    demo.invite(sixty.console());
     runtime.block_on(signals.next());
+    sixty.stop();
     // Ctrl-C reaches the host as well; where only this program was told, it passes it on.
     host.stop()?;
     Ok(true)
@@ -159,7 +165,11 @@ impl Demo {
                 "entities": { "borrower": format!("b-{n}"), "loan": format!("l-{n}") },
                 "context": { "days_past_due": 20, "channel": "sms" },
             });
-            let answer = self.public.post("/v1/decisions", &request)?;
+            let (status, answer) = self.public.post_any("/v1/decisions", &request)?;
+            if is_late(status, &answer) && status != 200 {
+                continue;
+            }
+            ensure(status == 200, || format!("POST /v1/decisions: 200 is expected, and {status} came: {answer}"))?;
             self.answered += 1;
             if answer["experiment"]["arm"] != "score" || answer["action"] != "call" {
                 continue;
@@ -169,7 +179,14 @@ impl Demo {
             shown(&format!("b-{n}, 20 days late: {} (because: {})", text(&answer["action"]), reasons.join("; ")));
             let record = self.admin.get(&format!("/v1/decisions/{}", text(&answer["decision_id"])))?;
             let score = record["attempts"][0]["scores"][0]["value"].as_f64();
-            ensure(score.is_some_and(|s| s > 0.0 && s < 1.0), || format!("no score in the record: {record}"))?;
+            if ["timeout", "overloaded", "breaker_open"].contains(&&*text(&record["attempts"][0]["scores"][0]["error"]))
+            {
+                // The model had no time: the machine is busy.
+                continue;
+            }
+            ensure(score.is_some_and(|s| s > 0.0 && s < 1.0), || {
+                format!("a score from 0 to 1 should be in the record: {record}")
+            })?;
             shown(&format!(
                 "by {} {}, which saw a risk of {:.1} % and {} features; fuel used: {}",
                 text(&answer["strategy"]["name"]),
@@ -185,9 +202,18 @@ impl Demo {
     }
 
     fn run_until(&mut self, traffic: Traffic, enough: impl Fn(&Traffic) -> bool) -> Result<Tally, Failure> {
-        wait_for("enough decisions", || Ok(enough(&traffic).then_some(())))?;
+        wait_for("enough decisions are answered", || Ok(enough(&traffic).then_some(())))?;
+        self.finish(traffic, false)
+    }
+
+    /// Ends the traffic, and checks what came of it.
+    fn finish(&mut self, traffic: Traffic, may_crash: bool) -> Result<Tally, Failure> {
         let tally = traffic.finish()?;
         self.answered += tally.answered();
+        tally.check(may_crash)?;
+        if let Some(lateness) = tally.lateness() {
+            shown(&lateness);
+        }
         Ok(tally)
     }
 
@@ -200,15 +226,18 @@ impl Demo {
              by the pinned strategy, and who asked not to be contacted is decided about by nobody.",
         );
         let tally = self.run_until(Traffic::start(&self.base, 1), |t| t.answered() >= 4_000)?;
-        ensure(tally.failed() == 0 && tally.fallbacks() == 0, || format!("answers: {:?}", tally.statuses))?;
         let (control, score) = (tally.of_arm("control"), tally.of_arm("score"));
         let constraint = tally.served_by.get("constraint").copied().unwrap_or(0);
-        ensure(control > 0 && score > 0 && constraint > 0, || format!("served by: {:?}", tally.served_by))?;
+        ensure(control > 0 && score > 0 && constraint > 0, || {
+            format!("both arms and the constraint should serve somebody; served by: {:?}", tally.served_by)
+        })?;
         let share = score as f64 / (control + score) as f64;
         // The units are few hundreds a side: five standard errors of a fair split of them.
-        ensure((share - 0.5).abs() < 0.1, || format!("the split is {control}:{score}"))?;
+        ensure((share - 0.5).abs() < 0.1, || {
+            format!("the arms should share 50:50, and the split is {control}:{score}")
+        })?;
         shown(&format!(
-            "{} decisions, every one answered 200: {control} control, {score} score ({:.1} %), {constraint} left alone by constraint",
+            "{} decisions answered: {control} control, {score} score ({:.1} %), {constraint} left alone by constraint",
             tally.answered(),
             share * 100.0
         ));
@@ -229,7 +258,8 @@ impl Demo {
             4,
             "A canary that crashes",
             "outreach-tenure 1.0.0 passes its own cases, and forgets that an employment length may be missing. Its\n\
-             experiment file gives it a fifth of the borrowers, a control, and one guardrail: failures.",
+             experiment file takes two fifths of all borrowers, half of them for the canary and half for a control,\n\
+             and sets one guardrail: failures.",
         );
         let (file, id) = ("outreach-tenure-1.0.0.wasm", "outreach-tenure");
         self.stage.write(&format!("plugins/{file}"), &artifact(id, file)?)?;
@@ -240,26 +270,29 @@ impl Demo {
             let (_, canary) = self.admin.get_any(&path)?;
             Ok((canary["state"] == "running").then_some(()))
         })?;
-        shown(&format!("experiments/{id}.toml: running, phase 1 of 2, four fifths of its half of the borrowers"));
+        shown(&format!("experiments/{id}.toml: running, phase 1 of 2: 40 % of the borrowers are in it"));
         shown(&format!("watch it live: http://{}/experiments/{id}", self.admin_address));
         let traffic = Traffic::start(&self.base, 5);
         let aborted = wait_for("the host takes it out", || {
             let canary = self.admin.get(&path)?;
             Ok((canary["state"] == "aborted").then_some(canary))
         })?;
-        let tally = traffic.finish()?;
-        self.answered += tally.answered();
-        ensure(tally.failed() == 0 && tally.fallbacks() > 0, || format!("answers: {:?}", tally.served_by))?;
+        let tally = self.finish(traffic, true)?;
+        ensure(tally.crashed() > 0, || format!("the canary should crash on some; served by: {:?}", tally.served_by))?;
         let last = aborted["history"].as_array().and_then(|history| history.last()).cloned().unwrap_or_default();
-        ensure(last["command"] == "abort" && last["by"] == "serin", || format!("history: {last}"))?;
+        ensure(last["command"] == "abort" && last["by"] == "serin", || {
+            format!("the host itself should have aborted it; its last change: {last}")
+        })?;
         shown(&format!("aborted by the host itself: {}", text(&last["reason"])));
         shown(&format!(
-            "{} decisions meanwhile, none unanswered: where it crashed, {} times, the pinned strategy served",
+            "{} decisions meanwhile: where it crashed, {} times, the pinned strategy served",
             tally.answered(),
-            tally.fallbacks()
+            tally.crashed()
         ));
         let report = self.admin.get(&format!("{path}/report"))?;
-        ensure(report["stopped_by"] == "failures", || format!("report: {report}"))?;
+        ensure(report["stopped_by"] == "failures", || {
+            format!("the guardrail 'failures' should have stopped it; its report: {report}")
+        })?;
         let evidence = &report["guardrails"][0]["evidence"];
         let rate = |key: &str| evidence[key].as_f64().unwrap_or_default() * 100.0;
         shown(&format!(
@@ -290,14 +323,13 @@ impl Demo {
             Ok((points["decision_points"][0]["digest"] == digest).then_some(()))
         })?;
         let tally = self.run_until(traffic, |t| t.served_by_version("1.1.0") >= 500)?;
-        ensure(tally.failed() == 0 && tally.fallbacks() == 0, || format!("answers: {:?}", tally.statuses))?;
-        ensure(tally.versions.contains_key("1.0.0"), || "1.0.0 never served".to_owned())?;
+        ensure(tally.versions.contains_key("1.0.0"), || {
+            format!("1.0.0 should serve before 1.1.0 does; served: {:?}", tally.versions)
+        })?;
         let pinned =
             tally.versions.iter().map(|(version, n)| format!("{n} by {version}")).collect::<Vec<_>>().join(", ");
-        shown(&format!(
-            "{} decisions meanwhile, none lost, none a fallback; outside the experiment: {pinned}",
-            tally.answered()
-        ));
+        shown(&format!("{} decisions meanwhile, none lost; outside the experiment: {pinned}", tally.answered()));
+        shown(&format!("every version that was loaded: http://{}/plugins", self.admin_address));
         Ok(())
     }
 
@@ -320,11 +352,9 @@ impl Demo {
         ensure(!error.is_empty(), || "no error is shown".to_owned())?;
         let before = traffic.answered();
         let tally = self.run_until(traffic, |t| t.answered() >= before + 500)?;
-        ensure(tally.failed() == 0 && tally.fallbacks() == 0, || format!("answers: {:?}", tally.statuses))?;
         shown(&format!("GET /v1/plugins: {file} failed: {}", error.chars().take(90).collect::<String>()));
-        shown(&format!("the first line of http://{}/ while the file is there", self.admin_address));
         shown(&format!("{} decisions meanwhile, all by the last good version", tally.answered()));
-        std::fs::remove_file(self.stage.path(&format!("plugins/{file}")))?;
+        shown(&format!("http://{}/ says so first, as long as the file is there", self.admin_address));
         Ok(())
     }
 
@@ -343,13 +373,17 @@ impl Demo {
         let host = self.start_host()?;
         for id in &tally.ids {
             let (status, _) = self.admin.get_any(&format!("/v1/decisions/{id}"))?;
-            ensure(status == 200, || format!("decision {id} was answered, and is lost"))?;
+            ensure(status == 200, || {
+                format!("decision {id} was answered, and should be in the ledger; the host answers {status}")
+            })?;
         }
         shown(&format!(
             "killed after {} answers; restarted; all {} are in the ledger",
             tally.ids.len(),
             tally.ids.len()
         ));
+        shown(&format!("read them: http://{}/decisions", self.admin_address));
+        self.last = tally.ids.last().cloned().unwrap_or_default();
         Ok(host)
     }
 
@@ -365,23 +399,28 @@ impl Demo {
         ensure(output.status.success(), || format!("replay: {summary} {}", String::from_utf8_lossy(&output.stderr)))?;
         // A decision may have been committed whose answer the kill cut off: at least as many.
         let replayed = summary["identical"].as_u64().unwrap_or(0);
-        ensure(replayed >= self.answered, || format!("{} were answered, {replayed} replayed", self.answered))?;
+        ensure(replayed >= self.answered, || {
+            format!("all {} answered decisions should be replayed, and {replayed} were", self.answered)
+        })?;
         shown(&format!(
             "serin replay --verify: {replayed} decisions, {replayed} identical, {} different",
             summary["different"]
         ));
+        shown(&format!("do it with one: the button on http://{}/decisions/{}", self.admin_address, self.last));
         Ok(())
     }
 
-    fn invite(&self) {
+    fn invite(&self, sixty: SocketAddr) {
         println!(
             "\nThe host stays up until Ctrl-C. Its console is at http://{}/ : what needs a person, and how all stands.\n\
-             Why was somebody called? http://{}/decisions says it. Ask it yourself:\n\n\
+             Why was somebody called? http://{}/decisions says it. The sixty days have a console of their own,\n\
+             http://{sixty}/experiments : a canary that won, one that crashed, and one that was stopped.\n\
+             Ask for a decision yourself:\n\n\
              curl -s {}/v1/decisions -H 'content-type: application/json' -d '{{\n  \"decision_point\": \"collections-outreach\",\n  \
              \"entities\": {{ \"borrower\": \"b-17\", \"loan\": \"l-17\" }},\n  \"context\": {{ \"days_past_due\": 12, \"channel\": \"sms\" }} }}'\n\n\
-             curl -s http://{}/v1/decisions?limit=1     # the whole record of the last decision\n\
+             curl -s 'http://{}/v1/decisions?limit=1'   # the whole record of the last decision\n\
              curl -s http://{}/v1/experiments          # the experiments, and how they stand\n\
-             curl -s http://{}/metrics\n\nThe deployment is in {}: change a file and watch.",
+             curl -s http://{}/metrics\n\nThe deployment is in {}: change a file and watch. plugins/outreach-rules-1.2.0.wasm is still the\nbroken one of step 6: remove it, and the console's first line is gone.",
             self.admin_address,
             self.admin_address,
             self.base,

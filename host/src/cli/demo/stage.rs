@@ -20,8 +20,10 @@ const FILES: &[(&str, &[u8])] = &[
     ("borrowers.csv", include_bytes!("../../../demo/borrowers.csv")),
 ];
 
-/// How long anything in the demo may take before it counts as failed.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything in the demo may take before it counts as failed: a busy machine compiles for minutes.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// After this a wait is announced.
+const UNSAID: Duration = Duration::from_secs(30);
 
 /// A folder with the deployment in it.
 pub(super) struct Stage {
@@ -145,15 +147,23 @@ impl Drop for HostProcess {
     }
 }
 
-/// Polls until there is something, at most [`PATIENCE`].
+/// Polls until there is something, at most [`PATIENCE`]. A long wait is announced.
 pub(super) fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
-    let end = Instant::now() + PATIENCE;
+    let (began, mut is_said) = (Instant::now(), false);
     loop {
         if let Some(found) = poll()? {
             return Ok(found);
         }
-        if Instant::now() > end {
-            return Err(Failure(format!("not within {PATIENCE:?}: {what}")));
+        if began.elapsed() > UNSAID && !is_said {
+            println!("   ... still waiting until {what}; the machine is busy");
+            is_said = true;
+        }
+        if began.elapsed() > PATIENCE {
+            return Err(Failure(format!(
+                "it was waited {} minutes until {what}, in vain; the host's log, host.log in the demo's folder, says \
+                 more; on a machine that does other work, try again when it is done",
+                PATIENCE.as_secs() / 60
+            )));
         }
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -10,6 +10,8 @@ use super::super::client::Client;
 use super::Failure;
 use super::data::{Seeded, request};
 
+/// How `degraded` names a strategy that trapped.
+const CRASH: &str = ":trap";
 /// Threads that ask.
 const CLIENTS: u64 = 4;
 
@@ -26,10 +28,41 @@ pub(super) struct Tally {
     pub(super) actions: BTreeMap<(String, String), u64>,
     /// Versions that served outside the experiment.
     pub(super) versions: BTreeMap<String, u64>,
+    /// Requests that a busy machine refused, or answered with the fallback because no time was left.
+    pub(super) late: u64,
+    /// Everything else that is not a strategy's answer, in words.
+    pub(super) surprises: BTreeMap<String, u64>,
+}
+
+/// The ends of `degraded` entries that the machine's load explains.
+const LATE: [&str; 5] = [":no_time", ":deadline", ":overloaded", ":breaker_open", ":timeout"];
+
+/// Says whether the host had no time or no room for a request.
+pub(super) fn is_late(status: u16, answer: &Value) -> bool {
+    let degraded = answer["degraded"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    match status {
+        200 => is_fallback(answer) && degraded.into_iter().any(|why| LATE.iter().any(|end| why.ends_with(end))),
+        // 0: the client waited for the answer longer than it does.
+        status => [0, 429, 503, 504].contains(&status),
+    }
+}
+
+fn is_fallback(answer: &Value) -> bool {
+    answer["served_by"].as_str().is_some_and(|by| by.starts_with("fallback"))
 }
 
 impl Tally {
     fn note(&mut self, status: u16, answer: &Value) {
+        if is_late(status, answer) {
+            self.late += 1;
+        } else if status != 200 {
+            let why = answer["detail"].as_str().unwrap_or("without a detail");
+            *self.surprises.entry(format!("status {status} ({why})")).or_default() += 1;
+        } else if is_fallback(answer) {
+            let degraded = answer["degraded"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let why = degraded.collect::<Vec<_>>().join(", ");
+            *self.surprises.entry(format!("the fallback ({why})")).or_default() += 1;
+        }
         *self.statuses.entry(status).or_default() += 1;
         if status != 200 {
             return;
@@ -49,14 +82,40 @@ impl Tally {
         self.ids.len() as u64
     }
 
-    /// Answers other than 200.
-    pub(super) fn failed(&self) -> u64 {
-        self.statuses.iter().filter(|(status, _)| **status != 200).map(|(_, n)| n).sum()
+    /// Requests in all.
+    fn asked(&self) -> u64 {
+        self.statuses.values().sum()
     }
 
-    /// Answers that a fallback had to serve.
-    pub(super) fn fallbacks(&self) -> u64 {
-        self.served_by.iter().filter(|(by, _)| by.starts_with("fallback")).map(|(_, n)| n).sum()
+    /// Answers that the fallback served because the strategy trapped.
+    pub(super) fn crashed(&self) -> u64 {
+        self.surprises.iter().filter(|(what, _)| what.contains(CRASH)).map(|(_, n)| n).sum()
+    }
+
+    /// Checks that nothing came that the load of the machine does not explain; crashes only where they belong
+    /// to the step.
+    pub(super) fn check(&self, may_crash: bool) -> Result<(), Failure> {
+        let odd: Vec<String> = self
+            .surprises
+            .iter()
+            .filter(|(what, _)| !(may_crash && what.contains(CRASH)))
+            .map(|(what, n)| format!("{n} times {what}"))
+            .collect();
+        if odd.is_empty() {
+            return Ok(());
+        }
+        Err(Failure(format!(
+            "of {} decisions, each should be answered 200 by a strategy or a constraint; came: {}; the host's log, host.log \
+             in the demo's folder, says more",
+            self.asked(),
+            odd.join(", ")
+        )))
+    }
+
+    /// A line about the late ones; none where there are none.
+    pub(super) fn lateness(&self) -> Option<String> {
+        (self.late > 0)
+            .then(|| format!("{} of {} decisions came too late; the machine is busy", self.late, self.asked()))
     }
 
     /// Answers of an arm.
@@ -71,6 +130,8 @@ impl Tally {
         };
         add(&mut self.served_by, other.served_by);
         add(&mut self.versions, other.versions);
+        add(&mut self.surprises, other.surprises);
+        self.late += other.late;
         other.statuses.into_iter().for_each(|(key, n)| *self.statuses.entry(key).or_default() += n);
         other.actions.into_iter().for_each(|(key, n)| *self.actions.entry(key).or_default() += n);
     }
@@ -121,13 +182,51 @@ fn ask(client: &Client, seed: u64, stop: &AtomicBool, so_far: &Mutex<Tally>) -> 
     let random = Seeded::new(seed);
     let mut tally = Tally::default();
     while !stop.load(Ordering::SeqCst) {
-        let (status, answer) = client.post_any("/v1/decisions", &request(&random)).unwrap_or((0, Value::Null));
+        let (status, answer) = match client.post_any("/v1/decisions", &request(&random)) {
+            Ok(answered) => answered,
+            Err(error) if error.is_timeout() => (0, Value::Null),
+            // Nobody is there: the host was killed, and this thread's work is done.
+            Err(_) => break,
+        };
         tally.note(status, &answer);
         so_far.lock().unwrap_or_else(PoisonError::into_inner).note(status, &answer);
-        if status == 0 {
-            // Nobody is there: the host was killed, and this thread's work is done.
-            break;
-        }
     }
     tally
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn tally(answers: &[(u16, Value)]) -> Tally {
+        let mut tally = Tally::default();
+        answers.iter().for_each(|(status, answer)| tally.note(*status, answer));
+        tally
+    }
+
+    #[test]
+    fn a_busy_machine_fails_no_step_and_is_named() {
+        let good = json!({ "served_by": "arm", "decision_id": "d", "action": "call" });
+        let late = json!({ "served_by": "fallback_strategy", "degraded": ["strategy:outreach-score@1.1.0:no_time"] });
+        let tally =
+            tally(&[(200, good.clone()), (200, late), (503, json!({ "detail": "over capacity" })), (200, good)]);
+        assert!(tally.check(false).is_ok());
+        assert_eq!(tally.lateness().as_deref(), Some("2 of 4 decisions came too late; the machine is busy"));
+        assert_eq!(tally.crashed(), 0);
+    }
+
+    #[test]
+    fn what_load_does_not_explain_fails_and_is_named() {
+        let crash = json!({ "served_by": "fallback_strategy", "degraded": ["strategy:outreach-tenure@1.0.0:trap"] });
+        let crashed = tally(&[(200, crash.clone())]);
+        assert_eq!((crashed.crashed(), crashed.lateness()), (1, None));
+        assert!(crashed.check(true).is_ok());
+        let why = crashed.check(false).expect_err("a crash").to_string();
+        assert!(why.contains("1 times the fallback (strategy:outreach-tenure@1.0.0:trap)"), "{why}");
+        let refused = tally(&[(422, json!({ "detail": "no such point" })), (200, crash)]);
+        let why = refused.check(true).expect_err("a refusal").to_string();
+        assert!(why.contains("status 422 (no such point)") && why.contains("host.log"), "{why}");
+    }
 }

@@ -4,6 +4,7 @@
 mod aa_experiments;
 mod borrowers;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,14 +33,15 @@ const CRASHING: &[u8] = include_bytes!("../../../../demo/sixty/crashing.toml");
 const PUSHY: &[u8] = include_bytes!("../../../../demo/sixty/pushy.toml");
 
 /// The host in this process, and who talks to it.
-struct Sixty {
+pub(super) struct Sixty {
     runtime: tokio::runtime::Runtime,
     host: Host,
     clock: Arc<SimulatedClock>,
     public: Client,
     admin: Client,
     world: World,
-    decided: u64,
+    /// Decisions that were answered.
+    pub(super) decided: u64,
     fallbacks: u64,
     /// The first day on which a t-test would have called the pushy canary a winner.
     peeked: Option<u64>,
@@ -47,8 +49,8 @@ struct Sixty {
     early: [f64; 2],
 }
 
-/// Plays it; the decisions that were answered.
-pub(super) fn play(stage: &Stage, n: u32) -> Result<u64, Failure> {
+/// Plays it; the host stays up, so that its console can be opened.
+pub(super) fn play(stage: &Stage, n: u32) -> Result<Sixty, Failure> {
     step(
         n,
         "Sixty days in a minute",
@@ -71,13 +73,22 @@ pub(super) fn play(stage: &Stage, n: u32) -> Result<u64, Failure> {
     sixty.better()?;
     sixty.pushy()?;
     nothing()?;
-    let decided = sixty.decided;
-    let Sixty { runtime, host, .. } = sixty;
-    runtime.block_on(host.stop());
-    Ok(decided)
+    let console = sixty.console();
+    shown(&format!("their pages: http://{console}/experiments/better, …/crashing and …/pushy, while the demo is up"));
+    Ok(sixty)
 }
 
 impl Sixty {
+    /// Where its console is.
+    pub(super) fn console(&self) -> SocketAddr {
+        self.host.admin
+    }
+
+    pub(super) fn stop(self) {
+        let Self { runtime, host, .. } = self;
+        runtime.block_on(host.stop());
+    }
+
     fn start(stage: &Stage) -> Result<Self, Failure> {
         let dir = stage.path("sixty");
         let stage = Stage { dir };
@@ -103,7 +114,7 @@ impl Sixty {
         }
         stage.write("experiments/better.toml", BETTER)?;
         let clock = Arc::new(SimulatedClock::new(BEGIN_MS, SEED));
-        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (config, looks) = (stage.path("serin.toml"), Looks::WhenAsked);
         let options = Options { config, listen: Some(any), admin: Some(any), dev: false, looks };
         let runtime =
@@ -137,7 +148,7 @@ impl Sixty {
             let answer = self.public.post("/v1/decisions/batch", &json!({ "requests": requests }))?;
             let now_ms = self.clock.now_ms();
             for (n, item) in some.iter().zip(answer["results"].as_array().into_iter().flatten()) {
-                ensure(item["status"] == 200, || format!("b-{n}: {item}"))?;
+                ensure(item["status"] == 200, || format!("day {day}: b-{n} should be decided about; came: {item}"))?;
                 let decision = &item["decision"];
                 self.decided += 1;
                 self.fallbacks += u64::from(text(&decision["served_by"]).starts_with("fallback"));
