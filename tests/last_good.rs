@@ -328,9 +328,9 @@ fn how_long_an_artifact_has_been_compiled_is_told_while_it_is() {
         eventually("it is told", BOUND, || {
             let ready = host.public.get("/readyz");
             let status = run(["status", "--admin", &host.admin.address]).stdout;
-            let is_told = ready.text.contains("without their pinned strategy: slow (is being compiled for ")
+            let is_told = ready.text.contains("without their pinned strategy: slow (has been compiling for ")
                 && status.contains("NOT READY: ")
-                && status.lines().any(|line| line.contains("the fallback action: ") && line.contains("compiled for "));
+                && status.lines().any(|line| line.contains("the fallback action: ") && line.contains("compiling for "));
             (ready.status == 503 && is_told).then_some(())
         });
     };

@@ -15,7 +15,7 @@ use super::build::{build_pinned, unfit, wanted};
 use super::experiments::{Binder, Statuses};
 use super::models::{ModelAdmission, admits, archived};
 use super::offline::Recorded;
-use super::reach::unreached;
+use super::reach::{unreached, unread_views};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::experiments::{ExperimentState, ExperimentStatus, SpecCandidate, SpecFile, Specs};
@@ -68,11 +68,14 @@ pub fn check(path: &Path) -> Vec<Finding> {
     let models = Arc::new(check_models(&config, &recorded, &admission, &mut findings));
     for name in config.points.keys() {
         if let Err(why) = build_pinned(&config, name, &versions, &unserved, &models) {
-            findings.push(finding(path, "", Some(unfit(name, &config.points[name].strategy, &why))));
+            let pin = &config.points[name].strategy;
+            let line = line_of(path, &pin.to_string()).map(|line| format!("line {line}: ")).unwrap_or_default();
+            findings.push(finding(path, "", Some(format!("{line}{}", unfit(name, pin, &why)))));
         }
     }
     let statuses = check_experiments(&config, (&versions, &unserved), &models, &recorded, (&files, candidates));
     findings[0].warnings = unreached(&config, &statuses);
+    findings[0].warnings.extend(unread_views(&config));
     findings.extend(statuses.into_iter().map(|status| of_experiment(&config, &recorded, status)));
     findings.extend(recorded.gone(&files).into_iter().filter_map(|(path, spec, status)| {
         // One that ended, or never began, leaves nothing behind.
@@ -86,6 +89,13 @@ pub fn check(path: &Path) -> Vec<Finding> {
         })
     }));
     findings
+}
+
+/// The line of a file that says `text` in quotes.
+fn line_of(path: &Path, text: &str) -> Option<usize> {
+    let lines = files::read_text(path, files::MAX_TEXT_BYTES).ok()?;
+    let quoted = [format!("\"{text}\""), format!("'{text}'")];
+    lines.lines().position(|line| quoted.iter().any(|quoted| line.contains(quoted.as_str()))).map(|at| at + 1)
 }
 
 /// The files of the experiments folder, or why it cannot be read.
@@ -129,7 +139,10 @@ fn of_experiment(config: &Config, recorded: &Recorded, status: ExperimentStatus)
     let waits = (status.state == ExperimentState::Waiting).then(|| status.why.clone());
     let path = config.fixed.experiments.join(&status.file);
     let found = finding(&path, format!("experiment {}", status.id), status.error.or(waits));
-    let (warnings, mut notes) = status.spec.map(|spec| (spec.advice(), spec.meanings())).unwrap_or_default();
+    // What it would stop for matters as long as it can.
+    let is_open = found.error.is_none() && !before.state.is_ended();
+    let said = status.spec.map(|spec| (spec.advice(), if is_open { spec.meanings() } else { Vec::new() }));
+    let (warnings, mut notes) = said.unwrap_or_default();
     if before.generation > 0 {
         notes.insert(0, format!("by this ledger {} is {}", status.id, before.state.as_str()));
         if found.error.is_none() && before.state.is_ended() {

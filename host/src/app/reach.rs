@@ -1,6 +1,9 @@
 //! Whom a decision point's pin reaches while experiments hold a part of its layer.
 
+use std::collections::BTreeSet;
+
 use serin_core::experiment::{State, Status};
+use serin_core::most_similar;
 
 use crate::config::Config;
 use crate::deployment::PointSpec;
@@ -34,6 +37,24 @@ pub(super) fn unreached(config: &Config, experiments: &[ExperimentStatus]) -> Ve
         })
     };
     config.points.iter().filter_map(warning).collect()
+}
+
+/// A warning for each feature view whose entity no decision point names: no strategy can read it.
+pub(super) fn unread_views(config: &Config) -> Vec<String> {
+    let units = config.points.values().map(|point| &point.layer.unit);
+    let known: BTreeSet<&str> =
+        config.points.values().flat_map(|point| &point.entities).chain(units).map(|kind| &**kind).collect();
+    let odd = config.views.values().filter(|view| !known.is_empty() && !known.contains(&*view.entity));
+    odd.map(|view| {
+        let similar = most_similar(&view.entity, known.iter().copied());
+        let similar = similar.map(|similar| format!("; did you mean '{similar}'?")).unwrap_or_default();
+        let listed = known.iter().copied().collect::<Vec<_>>().join(", ");
+        format!(
+            "feature view '{}': no decision point has the entity '{}', so nothing reads it{similar}; known: {listed}",
+            view.name, view.entity
+        )
+    })
+    .collect()
 }
 
 /// The share of a layer that an experiment gives to other versions than the pin.

@@ -14,6 +14,7 @@ use crate::sandbox::STACK_BYTES;
 
 pub(super) fn run(args: ServeArgs) -> Outcome {
     start_logging(&args.log, args.log_format)?;
+    args.source.iter().try_for_each(|source| dev::is_project(source))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
     runtime.block_on(async {
         let _file_sizes = outlive_file_size_limits()?;
@@ -27,7 +28,7 @@ pub(super) fn run(args: ServeArgs) -> Outcome {
         println!("serin listens on {scheme}://{}, admin on {scheme}://{}", host.listen, host.admin);
         std::io::stdout().flush()?;
         for unready in host.reloader.deployment.load().unready() {
-            tracing::warn!("{unready}");
+            tracing::warn!("{unready}; until it is loaded, the fallback action serves");
         }
         for source in args.source {
             let (reloader, ledger) = (Arc::downgrade(&host.reloader), host.ledger());

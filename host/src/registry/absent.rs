@@ -59,17 +59,30 @@ pub fn absent(pin: &Pin, versions: &VersionsByPin, unserved: &Unserved) -> Strin
     if let Some(why) = unserved.refused.get(pin) {
         return format!("was refused: {why}");
     }
+    let missing = format!(
+        "{}; copy {}-{}.wasm into the plugins folder, or name one that is loaded",
+        similar(pin, versions),
+        pin.name,
+        pin.version
+    );
     let listed = |known: &mut dyn Iterator<Item = &Pin>| known.map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match versions.len() {
-        0 => "is not there; loaded: none".to_owned(),
-        1..=LISTED => format!("is not there; loaded: {}", listed(&mut versions.keys())),
+        0 => format!("is not there{missing}; loaded: none"),
+        1..=LISTED => format!("is not there{missing}; loaded: {}", listed(&mut versions.keys())),
         _ => match listed(&mut versions.keys().rev().filter(|known| known.name == pin.name).take(LISTED)) {
             none if none.is_empty() => {
-                format!("is not there, and no other version of {} is; GET /v1/plugins has all", pin.name)
+                format!("is not there, and no other version of {} is{missing}; GET /v1/plugins has all", pin.name)
             }
-            newest => format!("is not there; the newest of {}: {newest}; GET /v1/plugins has all", pin.name),
+            newest => format!("is not there{missing}; the newest of {}: {newest}; GET /v1/plugins has all", pin.name),
         },
     }
+}
+
+/// The loaded version that was probably meant.
+fn similar(pin: &Pin, versions: &VersionsByPin) -> String {
+    let known: Vec<String> = versions.keys().map(ToString::to_string).collect();
+    let similar = serin_core::most_similar(&pin.to_string(), known.iter().map(String::as_str));
+    similar.map(|similar| format!("; did you mean '{similar}'?")).unwrap_or_default()
 }
 
 /// How many versions an error lists.

@@ -103,8 +103,10 @@ pub enum ArtifactError {
         /// This machine had no time or no room for it: it may pass next time.
         is_passing: bool,
     },
-    /// It was not loaded within the time that a host waits for an artifact.
-    #[error("takes longer than {0} s to load, and a host waits for it no longer than that")]
+    /// It was not loaded within the time that a command waits for an artifact.
+    #[error(
+        "takes longer than {0} s to load, and was left; if the machine is busy, try again when it is idle: the file may be fine"
+    )]
     TooSlow(u64),
     /// Looking at it or compiling it met a defect.
     #[error("a defect was met, and nothing of the file was used: {0}")]

@@ -49,7 +49,10 @@ impl Folder {
             let spawned = std::thread::Builder::new().name("serin-load".into()).spawn(move || {
                 let time = Budget::new(PATIENCE);
                 let pin = begun.pin.as_ref().map(ToString::to_string);
-                tracing::info!(file = begun.source.file(), pin, "artifact found, compiling");
+                match &begun.source {
+                    Source::File { shown, .. } => tracing::info!(file = shown, pin, "artifact found, compiling"),
+                    Source::Archive => tracing::info!(pin, "found in the archive, compiling"),
+                }
                 folder.engines.give_way();
                 // Whatever it meets, it gives up its place.
                 let load = || serin_core::caught(|| Ok(folder.load(&begun)));
@@ -163,7 +166,15 @@ impl Inner {
                 self.statuses.remove(digest);
                 return;
             }
-            tracing::warn!(%pin, digest, seconds, "the plugins folder lacks this version; it is served from the archive");
+            let mut refused = self.statuses.values().filter(|status| status.state == ArtifactState::Failed);
+            match refused.find(|status| status.pin.as_ref() == Some(&pin)).and_then(|status| status.file.as_deref()) {
+                Some(file) => {
+                    tracing::warn!(file, %pin, digest, seconds, "the file of this version is refused; it is served from the archive");
+                }
+                None => {
+                    tracing::warn!(%pin, digest, seconds, "the plugins folder lacks this version; it is served from the archive");
+                }
+            }
         } else if self.seen.values().any(|seen| seen.digest == *digest) {
             tracing::info!(file, %pin, digest, signer, seconds, "artifact loaded");
         } else {

@@ -89,7 +89,7 @@ impl std::fmt::Display for LoadProgress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Queued => f.write_str("waits for its turn to be compiled"),
-            Self::Compiling(time) => write!(f, "is being compiled for {} s", time.as_secs()),
+            Self::Compiling(time) => write!(f, "has been compiling for {} s", time.as_secs()),
         }
     }
 }

@@ -31,7 +31,7 @@ pub use cases::{CaseResult, check_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};
 pub use loading::{Awaited, LoadProgress};
 pub use pace::{BRIEF, HELD, RunPace};
-pub use patience::{link_within_patience, load_within_patience};
+pub use patience::{late, link_within_patience, load_within_patience};
 pub use shape::ShapeError;
 pub use watch::{Stamp, Watcher, files_in};
 

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serin_core::experiment::Pin;
 
 use super::{Finding, finding};
+use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::files::shown_name;
 use crate::registry::{
-    Archive, Plugin, Scan, Unserved, VersionsByPin, files_in, judge, load_within_patience, peek, read_file,
+    Archive, Plugin, Scan, Unserved, VersionsByPin, files_in, judge, late, load_within_patience, peek, read_file,
 };
 use crate::sandbox::Engines;
 
@@ -35,7 +37,7 @@ pub(super) fn check(
     let mut unserved = Unserved::default();
     for file in files {
         match load(&engines, scan, archive, &file) {
-            Ok((plugin, unsigned)) => {
+            Ok((plugin, warnings)) => {
                 let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
                 let digest = plugin.id.digest.to_string();
                 let taken = seen.get(&pin).filter(|known| **known != digest);
@@ -43,7 +45,7 @@ pub(super) fn check(
                     .map(|known| format!("{pin} is {known} in another file; a published version does not change"))
                     .or_else(|| archive?.admits(&pin, &digest).err());
                 let mut found = finding(&file, format!("plugin {pin}"), error);
-                found.warnings.extend(unsigned);
+                found.warnings.extend(warnings);
                 if scan.wanted.contains(&pin) {
                     found.warnings.extend(beyond_limits(config, &plugin));
                 }
@@ -97,21 +99,22 @@ fn last_good(engines: &Arc<Engines>, scan: &Scan<'_>, archive: Option<&Archive>,
     load_within_patience(engines, bytes).ok()
 }
 
-/// Loads a file as `serve` does, its signature first; and what is wrong with that.
+/// Loads a file as `serve` does, its signature first; with warnings.
 fn load(
     engines: &Arc<Engines>,
     scan: &Scan<'_>,
     archive: Option<&Archive>,
     file: &Path,
-) -> Result<(Plugin, Option<String>), (Option<Pin>, String)> {
+) -> Result<(Plugin, Vec<String>), (Option<Pin>, String)> {
     let bytes = read_file(file).map_err(|error| (None, error.to_string()))?;
     let digest = crate::digest::digest(&bytes);
     let pin = serin_core::caught(|| Ok(peek(&bytes))).ok().flatten();
     let is_in_force = pin.as_ref().is_some_and(|pin| scan.in_force.contains(pin));
     let judged = judge(scan.trust, archive, (pin.as_ref(), &digest, &bytes), Some(file), is_in_force);
     let judged = judged.map_err(|error| (pin.clone(), error.to_string()))?;
+    let mut watch = Stopwatch::new();
     let plugin = load_within_patience(engines, bytes).map_err(|error| (pin, error.to_string()))?;
-    Ok((plugin, judged.why))
+    Ok((plugin, judged.why.into_iter().chain(late(Duration::from_micros(watch.lap_us()))).collect()))
 }
 
 fn from_archive(dir: &Path, pin: &Pin, is_refused: bool) -> Finding {

@@ -13,7 +13,7 @@ use crate::app::archiving::{
 use crate::app::build::{Built, build, unfit};
 use crate::app::experiments::{Binder, Statuses};
 use crate::app::moved::moved;
-use crate::app::reach::unreached;
+use crate::app::reach::{unreached, unread_views};
 use crate::app::subjects::{missing, subjects};
 use crate::config::Config;
 use crate::deployment::PointSpec;
@@ -144,6 +144,7 @@ impl Reloader {
         status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
         status.archived = inner.archived.beside(&status.experiments, &self.controller, &self.archive);
         status.warnings = unreached(&inner.config, &status.experiments);
+        status.warnings.extend(unread_views(&inner.config));
         status.warnings.extend(self.tls.as_ref().and_then(|tls| tls.warning(self.clock.now_ms())));
         status.subjects = subjects(&inner.config, &status.experiments);
         self.say_experiments(&status);
