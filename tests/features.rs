@@ -205,7 +205,7 @@ fn an_older_event_time_never_overwrites_a_newer_one() {
     // A file is held to the same rule.
     let csv = format!("entity,event_time,contacts_7d\nl-1,{},5\nl-2,{},6\n", time(2 * HOUR), time(Duration::ZERO));
     let loaded = load(&deployment, "servicing", "rows.csv", csv);
-    assert_eq!(loaded, "servicing: 1 rows written, 1 older than what is there\n");
+    assert_eq!(loaded, "servicing: 1 row written, 1 older than what is there\n");
     assert_eq!(shown()["values"]["contacts_7d"]["value"], 2);
 }
 

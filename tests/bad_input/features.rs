@@ -102,7 +102,7 @@ fn a_csv_file_with_a_bad_row_loads_nothing_and_the_row_is_numbered() {
         ("entity,contacts_7d\nl-1,1\n", ["rows.csv", "no column 'event_time'"]),
         (
             "entity,event_time,contacts\nl-1,2026-01-01T00:00:00Z,1\n",
-            ["column 'contacts' is not of view", "columns: contacts_7d"],
+            ["column 'contacts' is not of view", "valid: entity, event_time, contacts_7d"],
         ),
         (
             "entity,event_time,contacts_7d,contacts_7d\nl-1,2026-01-01T00:00:00Z,1,2\n",

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use serin_core::numbers::counted;
 
 use super::{Outcome, progress};
 use crate::clock::{Clock as _, SystemClock};
@@ -59,6 +60,9 @@ fn load(view: &str, file: &Path, config: &Path, null: Vec<String>) -> Outcome {
         let without: Vec<&str> = loaded.without.iter().map(|column| &**column).collect();
         eprintln!("note: the file has no column {}; what is known there stays as it is", without.join(", "));
     }
-    println!("{view}: {} rows written, {} older than what is there", loaded.rows.written, loaded.rows.older);
+    if loaded.rows.written + loaded.rows.older == 0 {
+        eprintln!("warning: {}: no rows in it", crate::files::shown(file));
+    }
+    println!("{view}: {} written, {} older than what is there", counted(loaded.rows.written, "row"), loaded.rows.older);
     Ok(true)
 }

@@ -178,9 +178,13 @@ fn load(file: &Path, host: &HostArgs) -> Outcome {
     let (client, bar, mut tally) = (host.client()?, progress(None, "outcomes"), Tally::default());
     let mut batch = Vec::with_capacity(BATCH);
     let mut record = csv::StringRecord::new();
+    let mut rows = 0_u64;
     loop {
-        let line = reader.position().line();
-        match reader.read_record(&mut record) {
+        let byte = reader.position().byte();
+        let read = reader.read_record(&mut record);
+        let line = reader.get_mut().line_of_row(byte);
+        rows += u64::from(matches!(read, Ok(true)));
+        match read {
             Ok(false) => break,
             Ok(true) => {}
             Err(error) if error.is_io_error() => {
@@ -215,6 +219,9 @@ fn load(file: &Path, host: &HostArgs) -> Outcome {
         "{} stored, {} there already, {} of unknown decisions, {} refused",
         tally.stored, tally.duplicates, tally.unknown, tally.refused
     );
+    if rows == 0 && tally.refused == 0 {
+        eprintln!("warning: {}: no rows below its header", crate::files::shown(file));
+    }
     Ok(tally.refused == 0)
 }
 
@@ -225,6 +232,9 @@ fn watermark(name: &str, time: &str, host: &HostArgs) -> Outcome {
     if let Some(why) = answer["refused"][0]["why"].as_str() {
         eprintln!("serin: {}", serin_core::inert(why));
         return Ok(false);
+    }
+    for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        eprintln!("warning: {}", serin_core::inert(warning));
     }
     match answer["stored"].as_u64() {
         Some(1) => println!("stored: all outcomes '{name}' up to {time} have been posted"),

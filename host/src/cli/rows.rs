@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde_json::Value;
+use serin_core::numbers::counted;
 
 use crate::features::ClosedQuotes;
 use crate::files;
@@ -51,7 +52,10 @@ impl Source {
             "json" => objects(path).map(of_objects),
             "jsonl" | "ndjson" => lines(path).map(of_objects),
             "csv" => open_csv(path).and_then(|mut csv| {
-                let header = csv.headers().map_err(|e| e.to_string())?;
+                let header = csv.headers().map_err(|e| broken(&e, 1))?;
+                if header.is_empty() {
+                    return Err("is empty; valid: a header of columns, and rows of numbers below it".to_owned());
+                }
                 Ok((header.iter().map(str::to_owned).collect(), Form::Csv))
             }),
             _ => Err("not a file of rows by its name; valid: .csv, .json, .jsonl".to_owned()),
@@ -111,12 +115,31 @@ impl Source {
         let place = |input: &String| self.columns.iter().position(|column| column == input).unwrap_or(usize::MAX);
         let places: Vec<usize> = inputs.iter().map(place).collect();
         let (mut csv, mut record) = (open_csv(&self.path)?, csv::StringRecord::new());
-        while csv.read_record(&mut record).map_err(|e| e.to_string())? {
-            let line = record.position().map_or(0, csv::Position::line);
+        // What is read below are the rows: without this, the first one would be where the header is.
+        csv.headers().map_err(|error| broken(&error, 1))?;
+        loop {
+            let byte = csv.position().byte();
+            let read = csv.read_record(&mut record);
+            let line = csv.get_mut().line_of_row(byte);
+            if !read.map_err(|error| broken(&error, line))? {
+                break;
+            }
             let cells = places.iter().zip(inputs).map(|(at, input)| number_in(record.get(*at).unwrap_or(""), input));
             take(cells.collect::<Result<_, _>>().map_err(|why: String| format!("line {line}: {why}"))?);
         }
         Ok(())
+    }
+}
+
+/// What keeps a row of a CSV file from being read.
+fn broken(error: &csv::Error, line: u64) -> String {
+    match error.kind() {
+        // Our own, of unclosed quotes, names its line.
+        csv::ErrorKind::Io(error) => error.to_string(),
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("line {line}: {}, and the header has {expected_len}", counted(*len, "field"))
+        }
+        _ => format!("line {line}: not UTF-8; valid: text in UTF-8"),
     }
 }
 
@@ -142,12 +165,18 @@ const OBJECTS: &str = r#"valid: objects of numbers, as [{"age": 41, "spend": 12.
 
 fn objects(path: &Path) -> Result<Vec<(String, Object)>, String> {
     let bytes = files::read_bounded(path, MAX_JSON).map_err(plain)?;
+    if bytes.trim_ascii().is_empty() {
+        return Err(format!("is empty; {OBJECTS}"));
+    }
     let rows: Vec<Object> = serde_json::from_slice(&bytes).map_err(|e| format!("{e}; {OBJECTS}"))?;
     Ok(rows.into_iter().enumerate().map(|(at, row)| (format!("row {at}"), row)).collect())
 }
 
 fn lines(path: &Path) -> Result<Vec<(String, Object)>, String> {
     let text = files::read_text(path, MAX_JSON).map_err(plain)?;
+    if text.trim().is_empty() {
+        return Err("is empty; valid: an object of numbers a line, as {\"age\": 41, \"spend\": 12.5}".to_owned());
+    }
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(at, line)| {

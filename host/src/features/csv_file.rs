@@ -17,6 +17,8 @@ pub(super) struct CsvRows<'a> {
     types: Vec<ValueType>,
     options: &'a LoadOptions,
     record: csv::StringRecord,
+    /// Where the record begins.
+    line: u64,
 }
 
 impl<'a> CsvRows<'a> {
@@ -26,11 +28,11 @@ impl<'a> CsvRows<'a> {
         let columns = Columns::check(spec, header.iter().map(String::as_str))?;
         let types =
             header.iter().map(|column| spec.columns.get(column.as_str()).copied().unwrap_or(ValueType::Text)).collect();
-        Ok((Self { reader, header, types, options, record: csv::StringRecord::new() }, columns))
+        Ok((Self { reader, header, types, options, record: csv::StringRecord::new(), line: 1 }, columns))
     }
 
     fn row(&self) -> Result<FileRow, String> {
-        let line = self.record.position().map(csv::Position::line);
+        let line = Some(self.line);
         let mut values = IndexMap::with_capacity(self.header.len());
         for ((column, declared), cell) in self.header.iter().zip(&self.types).zip(&self.record) {
             let value = match cell {
@@ -48,13 +50,15 @@ impl Iterator for CsvRows<'_> {
     type Item = Result<FileRow, RowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.reader.read_record(&mut self.record) {
+        let byte = self.reader.position().byte();
+        let read = self.reader.read_record(&mut self.record);
+        self.line = self.reader.get_mut().line_of_row(byte);
+        match read {
             Ok(false) => None,
-            Ok(true) => Some(self.row().map_err(|why| (self.record.position().map(csv::Position::line), why))),
-            Err(error) => {
-                let line = error.position().map(csv::Position::line);
-                Some(Err((line, plain(&error))))
-            }
+            Ok(true) => Some(self.row().map_err(|why| (Some(self.line), why))),
+            // Its own words name the line of an unclosed quote.
+            Err(error) if error.is_io_error() => Some(Err((None, plain(&error)))),
+            Err(error) => Some(Err((Some(self.line), plain(&error)))),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What the readers of all kinds of feature files share: how a file is read, its columns, its rows.
 
 use indexmap::IndexMap;
-use serin_core::Name;
 use serin_core::value::Value;
+use serin_core::{Name, most_similar};
 
 use crate::deployment::ViewSpec;
 
@@ -34,6 +34,14 @@ pub(super) struct FileRow {
 /// The columns that every feature file has.
 const REQUIRED: [&str; 2] = ["entity", "event_time"];
 
+/// A column that a file has and the view has not.
+fn unknown(spec: &ViewSpec, column: &str) -> String {
+    let valid: Vec<&str> = REQUIRED.into_iter().chain(spec.columns.keys().map(|column| &**column)).collect();
+    let similar = most_similar(column, valid.iter().copied());
+    let similar = similar.map(|similar| format!("; did you mean '{similar}'?")).unwrap_or_default();
+    format!("column '{}' is not of view '{}'{similar}; valid: {}", super::clip(column), spec.name, valid.join(", "))
+}
+
 /// A file's columns, checked.
 pub(super) struct Columns {
     /// Those of the view that are not among them.
@@ -48,8 +56,8 @@ impl Columns {
             if seen.contains(&column) {
                 return Err(format!("column '{}' is there twice", super::clip(column)));
             }
-            if !REQUIRED.contains(&column) {
-                spec.column(column)?;
+            if !REQUIRED.contains(&column) && !spec.columns.contains_key(column) {
+                return Err(unknown(spec, column));
             }
             seen.push(column);
         }

@@ -1,6 +1,9 @@
-//! CSV text whose quotes are closed. CSV parsers take everything behind an unclosed quote for one
-//! cell: the rest of the file would be gone, without an error.
+//! CSV text whose quotes are closed, and whose rows know their lines. CSV parsers take everything behind
+//! an unclosed quote for one cell: the rest of the file would be gone, without an error. And a parser names
+//! the line of a row before it has passed the end of the line above: with CRLF, or behind empty lines, that
+//! is another one.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use serin_core::value::MAX_TEXT_BYTES;
@@ -14,6 +17,11 @@ pub struct ClosedQuotes<R> {
     opened: u64,
     length: usize,
     begun: usize,
+    /// Bytes passed on.
+    passed: u64,
+    is_between_rows: bool,
+    /// Rows that are not asked about yet: the byte and the line where each begins.
+    rows: VecDeque<(u64, u64)>,
     failure: Option<String>,
 }
 
@@ -31,11 +39,40 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 impl<R: Read> ClosedQuotes<R> {
     /// Watches `inner`.
     pub fn new(inner: R) -> Self {
-        Self { inner, at: At::CellStart, line: 1, opened: 0, length: 0, begun: 0, failure: None }
+        Self {
+            inner,
+            at: At::CellStart,
+            line: 1,
+            opened: 0,
+            length: 0,
+            begun: 0,
+            passed: 0,
+            is_between_rows: true,
+            rows: VecDeque::new(),
+            failure: None,
+        }
+    }
+
+    /// The line of the first row that begins at this byte or behind it. Rows before it are forgotten.
+    pub fn line_of_row(&mut self, byte: u64) -> u64 {
+        while self.rows.front().is_some_and(|(begins, _)| *begins < byte) {
+            self.rows.pop_front();
+        }
+        self.rows.front().map_or(self.line, |(_, line)| *line)
+    }
+
+    fn note_row(&mut self, byte: u8) {
+        let is_end = matches!(byte, b'\n' | b'\r') && !matches!(self.at, At::Quoted);
+        if self.is_between_rows && !is_end {
+            self.rows.push_back((self.passed, self.line));
+        }
+        self.is_between_rows = is_end;
     }
 
     /// Takes the next byte; says whether all is well so far.
     fn step(&mut self, byte: u8) -> Result<(), String> {
+        self.note_row(byte);
+        self.passed += 1;
         let begun = self.begun;
         self.begun = begun.saturating_add(1);
         // A byte order mark stands before the first cell.
@@ -129,6 +166,29 @@ mod tests {
             "\"last\"",
         ] {
             assert_eq!(read(text).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn a_row_knows_its_line_with_any_ends_of_lines() {
+        for (text, lines) in [
+            ("a,b\n1,2\n3,4\n", vec![2, 3]),
+            ("a,b\r\n1,2\r\n3,4\r\n", vec![2, 3]),
+            ("\u{feff}a\r\n1\r\n\r\n\r\n3", vec![2, 5]),
+            ("a\n\"two\r\nlines\"\r\n3\n", vec![2, 4]),
+        ] {
+            let mut reader = csv::Reader::from_reader(ClosedQuotes::new(text.as_bytes()));
+            reader.headers().expect("a header");
+            let mut record = csv::StringRecord::new();
+            let mut found = Vec::new();
+            loop {
+                let byte = reader.position().byte();
+                if !reader.read_record(&mut record).expect("good text") {
+                    break;
+                }
+                found.push(reader.get_mut().line_of_row(byte));
+            }
+            assert_eq!(found, lines, "{text:?}");
         }
     }
 
