@@ -319,10 +319,40 @@ pub(super) async fn decisions(
         None => caller.reaches_all("all decisions; name one with point")?,
     }
     let filter = DecisionFilter { unit: query.unit, point: query.point, since_ms, until_ms: None };
+    let of_point = undeclared(&service, &filter);
     let page = read(&service, move |service, budget| {
-        service.ledger.bounded(budget, |ledger| DecisionPage::read(ledger, &filter, query.before.as_deref(), limit))
+        service.ledger.bounded(budget, |ledger| {
+            let page = DecisionPage::read(ledger, &filter, query.before.as_deref(), limit)?;
+            // A point that was taken out of serin.toml still has its records.
+            let is_unknown = match of_point.filter(|_| page.decisions.is_empty()) {
+                Some(any) => DecisionPage::read(ledger, &any, None, 1)?.decisions.is_empty(),
+                None => false,
+            };
+            Ok::<_, LedgerError>((page, is_unknown))
+        })
     });
-    answer(&service, page.await??).await
+    let (page, is_unknown) = page.await??;
+    if is_unknown {
+        return Err(unknown_point(&service, &caller));
+    }
+    answer(&service, page).await
+}
+
+/// A filter of everything at the point that another one names, where the deployment does not have that.
+fn undeclared(service: &Service, filter: &DecisionFilter) -> Option<DecisionFilter> {
+    let point = filter.point.clone().filter(|point| !service.deployment.load().points.contains_key(point.as_str()))?;
+    Some(DecisionFilter { point: Some(point), ..DecisionFilter::default() })
+}
+
+fn unknown_point(service: &Service, caller: &Caller) -> Problem {
+    let deployment = service.deployment.load();
+    let mut known: Vec<&str> =
+        deployment.points.keys().map(|name| &**name).filter(|name| caller.reaches(name).is_ok()).collect();
+    known.sort_unstable();
+    Problem::invalid(
+        "point",
+        format!("point: no decision point of this name, and no record of one; valid: {}", known.join(", ")),
+    )
 }
 
 /// Runs a read of the admin listener, in the lane and the time of those.

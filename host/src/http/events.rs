@@ -224,6 +224,8 @@ pub struct WireWatermarksAnswer {
     not_newer: u64,
     /// Not stored, and why.
     refused: Vec<WireRefusedEvent>,
+    /// What was stored and that nothing reads: a name that no metric counts.
+    warnings: Vec<String>,
 }
 
 /// Stores watermarks: a unit becomes mature in a metric once the outcomes' feed was heard of.
@@ -245,8 +247,8 @@ pub(super) async fn watermarks(
     };
     let events = move |wire: WireWatermarks| wire.watermarks.into_iter().map(watermark).collect();
     let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
-    let WireEventsAnswer { stored, not_newer, refused, .. } = store(&service, events, arrival).await?;
-    Ok((StatusCode::OK, Json(WireWatermarksAnswer { stored, not_newer, refused })).into_response())
+    let WireEventsAnswer { stored, not_newer, refused, warnings, .. } = store(&service, events, arrival).await?;
+    Ok((StatusCode::OK, Json(WireWatermarksAnswer { stored, not_newer, refused, warnings })).into_response())
 }
 
 fn arrival(service: &Service, caller: &Caller) -> Arrival {

@@ -196,10 +196,12 @@ fn offset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
             f.write_str("a whole number of minutes; valid: -1440 to 1440")
         }
         fn visit_i64<E: de::Error>(self, v: i64) -> Result<i32, E> {
-            self.visit_f64(v as f64)
+            let fits = i32::try_from(v).ok().filter(|v| (-MAX_OFFSET..=MAX_OFFSET).contains(v));
+            fits.ok_or_else(|| E::invalid_value(Unexpected::Signed(v), &self))
         }
         fn visit_u64<E: de::Error>(self, v: u64) -> Result<i32, E> {
-            self.visit_f64(v as f64)
+            let fits = i32::try_from(v).ok().filter(|v| *v <= MAX_OFFSET);
+            fits.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(v), &self))
         }
         fn visit_f64<E: de::Error>(self, v: f64) -> Result<i32, E> {
             let fits = v.fract() == 0.0 && v.abs() <= f64::from(MAX_OFFSET);
@@ -333,6 +335,13 @@ impl Body {
 
 /// An error of JSON without the names of Rust's types.
 pub fn in_plain_words(why: &str) -> String {
+    // What the standard library says of a number that it cannot read.
+    if ["invalid digit found in string", "number too large to fit", "number too small to fit", "cannot parse integer"]
+        .iter()
+        .any(|words| why.starts_with(words))
+    {
+        return "is not a whole number that fits; valid: digits alone, like 100".to_owned();
+    }
     let Some((found, rest)) = why.split_once(", expected ") else { return why.to_owned() };
     let (expected, place) = rest.find(" at line ").map_or((rest, ""), |at| rest.split_at(at));
     let expected = match expected {
