@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use serin_core::analysis::{Course, Decision, Happened, Observed, Place, baseline as observed_baseline};
@@ -10,7 +11,7 @@ use serin_core::experiment::{Experiment, Quantity};
 use serin_core::plan::{Assumed, Baseline, Needed, POWER, Plan, Scenario, Should, Traffic, detectable, plan};
 
 use super::{Format, Outcome, PlanArgs, progress};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Budget, Clock as _, SystemClock};
 use crate::config::Config;
 use crate::files;
 use crate::ledger::{Cursor, Fact, LedgerReader};
@@ -18,6 +19,8 @@ use crate::ledger::{Cursor, Fact, LedgerReader};
 type Failure = Box<dyn std::error::Error>;
 
 const DAY_MS: u64 = 86_400_000;
+/// How often progress is told without a terminal.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Days of the ledger that traffic is taken from: four whole weeks.
 const TRAFFIC_DAYS: u64 = 28;
 /// Rows of the ledger that are read at once.
@@ -41,6 +44,12 @@ pub(super) fn baseline(text: &str) -> Result<Base, String> {
         None => (number(numbers)?, None),
     };
     Ok(Base { metric: metric.to_owned(), mean, sd })
+}
+
+/// Reads a number above 0.
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "valid: a number above 0, like 500".to_owned())
 }
 
 /// What is known of the traffic, from wherever it is known.
@@ -76,9 +85,15 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
     let traffic = traffic(&spec, &known)?;
     let effect = args.effect.or_else(|| detectable(&spec, &traffic)).unwrap_or(0.0);
     let bar = progress(Some(1), "experiments simulated");
+    let mut told = Budget::new(TELL_EVERY);
     let plan = plan(&spec, &traffic, effect, args.runs, args.days, args.seed, &mut |done, of| {
         bar.set_length(of.into());
         bar.set_position(done.into());
+        // Without a terminal there is no bar, and a silent program looks hung.
+        if bar.is_hidden() && told.left().is_zero() {
+            eprintln!("simulating: {done} of {of} experiments are done");
+            told = Budget::new(TELL_EVERY);
+        }
     });
     bar.finish_and_clear();
     match args.format {
@@ -240,14 +255,17 @@ fn print_plan(spec: &Experiment, traffic: &Traffic, effect: f64, plan: &Plan) {
         println!("  {:<24} {} without the experiment{sd}", metric.name, round(base.mean));
     }
     if let Some(needs) = &plan.needs {
-        let goal = &spec.metrics[needs.metric].name;
+        let (goal, planned) = (&spec.metrics[needs.metric].name, spec.metrics[needs.metric].planned_units);
         let said = |needed: &Needed| {
             format!("{:.0} units, {:.0} entered, {:.1} days", needed.units, needed.entered, needed.days)
         };
         println!("\nan effect of {} on '{goal}', at alpha {}", round(effect), round(needs.alpha));
         println!("  by one test at the end, power {POWER}: {}", said(&needs.fixed));
         println!("  by a sequence as wide as the effect:   {}", said(&needs.sequence));
-        println!("  planned_units find {} or more, by one test", round(needs.detectable));
+        println!(
+            "  the spec's planned_units = {planned}: one test of so many units finds an effect of {} or more",
+            round(needs.detectable)
+        );
     }
     println!("\nthis spec, simulated over {} days, in each world {} times or fewer", plan.days, plan.runs);
     for scenario in &plan.scenarios {
@@ -262,15 +280,21 @@ fn print_scenario(spec: &Experiment, effect: f64, scenario: &Scenario) {
     let percent = |share: f64| format!("{:.0} %", share * 100.0);
     let [low, high] = scenario.bounds(scenario.right).map(percent);
     let should = match scenario.should() {
-        Should::Ship => "ship it",
-        Should::Stop => "stop it",
-        Should::Pause => "pause for the split",
-        Should::Neither => "neither ship nor stop",
-        Should::NotShip => "not ship",
-        Should::NotShipLater => "not ship once it is noticed",
+        Should::Ship if spec.ships => "to ship it",
+        // A person does; what is simulated is whether the verdict says so.
+        Should::Ship => "a verdict to ship it",
+        Should::Stop => "to stop it",
+        Should::Pause => "to pause, since the split is broken",
+        Should::Neither => "neither to ship it nor to stop it",
+        Should::NotShip => "not to ship it",
+        Should::NotShipLater => "not to ship it once the silence is noticed",
     };
     println!("\n  {}", title(spec, effect, scenario.assumed));
-    println!("    should {should:<28}does in {} of {} runs ({low} to {high})", percent(scenario.right), scenario.runs);
+    println!(
+        "    right would be {should}: so it came in {} of {} simulated experiments (95 % bounds: {low} to {high})",
+        percent(scenario.right),
+        scenario.runs
+    );
     let ends = [
         ("ships what is better", scenario.won),
         ("ships what is not", scenario.false_wins),
