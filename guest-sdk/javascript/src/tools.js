@@ -9,9 +9,19 @@ const SDK = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 /** The versions that this SDK was made for. */
 export const PINNED = JSON.parse(readFileSync(join(SDK, "package.json"), "utf8")).devDependencies;
 
-/** Where packages are looked for: $SERIN_NODE, the SDK's own folder, then `target/node` of any folder above it. */
+/** Where `make setup` and `serin plugin build` have the packages, if a variable says so. */
+function given() {
+  const { SERIN_NODE, CARGO_TARGET_DIR } = process.env;
+  if (SERIN_NODE) return resolve(SERIN_NODE);
+  return CARGO_TARGET_DIR ? resolve(CARGO_TARGET_DIR, "node") : undefined;
+}
+
+/**
+ * Where packages are looked for: $SERIN_NODE or $CARGO_TARGET_DIR/node, the SDK's own folder, then `target/node` of any
+ * folder above it.
+ */
 function places() {
-  const found = process.env.SERIN_NODE ? [resolve(process.env.SERIN_NODE)] : [];
+  const found = [given()].filter((place) => place !== undefined);
   found.push(SDK);
   for (let dir = SDK; ; dir = dirname(dir)) {
     found.push(join(dir, "target", "node"));
@@ -26,7 +36,7 @@ export function folder(name) {
     if (existsSync(join(dir, "package.json"))) return dir;
   }
   const repository = resolve(SDK, "..", "..");
-  const home = process.env.SERIN_NODE ? resolve(process.env.SERIN_NODE) : join(repository, "target", "node");
+  const home = given() ?? join(repository, "target", "node");
   const error = new Error(
     `the package '${name}' is not installed; run:\n` +
       `  mkdir -p ${home} && cp ${SDK}/package.json ${SDK}/package-lock.json ${home}/ && npm ci --prefix ${home}`,

@@ -2,14 +2,15 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { prepared } from "../src/bindings.js";
 import { customSection } from "../src/build.js";
+import { folder } from "../src/tools.js";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const repository = join(here, "../../..");
@@ -164,10 +165,17 @@ test("an error when the module is loaded, too", () => {
 test("what is not installed is told with the command that installs it", () => {
   const alone = join(temporary, "alone", "sdk", "javascript");
   for (const part of ["bin", "src", "package.json", "package-lock.json"]) cpSync(join(here, "..", part), join(alone, part), { recursive: true });
-  const run = spawnSync(process.execPath, [join(alone, "bin/serin-guest.js"), "generate", project()], {
-    encoding: "utf8",
-    env: { ...process.env, SERIN_NODE: "" },
-  });
+  const generate = (variables) =>
+    spawnSync(process.execPath, [join(alone, "bin/serin-guest.js"), "generate", project()], {
+      encoding: "utf8",
+      env: { ...process.env, SERIN_NODE: "", CARGO_TARGET_DIR: "", ...variables },
+    });
+  // Where `make setup` and `serin plugin build` have them, so has `npm test`.
+  const target = join(temporary, "cargo");
+  mkdirSync(target);
+  symlinkSync(resolve(folder("smol-toml"), "..", ".."), join(target, "node"));
+  assert.equal(generate({ CARGO_TARGET_DIR: target }).status, 0);
+  const run = generate({});
   refuses(run, /'smol-toml' is not installed; run:\n  mkdir -p .* && cp .* && npm ci --prefix .*/);
 });
 
