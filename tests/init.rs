@@ -32,13 +32,15 @@ fn an_empty_folder_becomes_a_deployment_in_each_language_and_serves() {
         let artifact = dir.path().join("shop/plugins/checkout-offer-rules-0.1.0.wasm");
         assert!(artifact.exists(), "{lang}: {}", made.stderr);
         if lang != "rust" {
-            // Its types are checked by the build. To compile its artifact for this machine takes a
+            // To compile its artifact for this machine takes a
             // minute, and other tests serve such ones.
             continue;
         }
         let tested = plugin(&project, &["test", "."]);
         assert_eq!(tested.code, Some(0), "{lang}: {}{}", tested.stdout, tested.stderr);
         assert!(tested.stdout.contains("2 cases, 0 failed"), "{}", tested.stdout);
+        let checked = plugin(&project, &["check", "."]);
+        assert!(!checked.stdout.contains("warning"), "nobody has changed anything yet: {}", checked.stdout);
         let config = dir.path().join("shop/serin.toml");
         let checked = run(["check", "--config", config.to_str().expect("a path")]);
         assert_eq!(checked.code, Some(0), "{lang}: {}{}", checked.stdout, checked.stderr);

@@ -161,7 +161,7 @@ fn a_version_that_declares_the_same_is_compatible_and_the_same_version_is_not() 
     let lines: Vec<&str> = said.stdout.lines().collect();
     assert_eq!((said.code, lines[0]), (Some(1), "offers@1.1.0 against offers@1.0.0"));
     assert!(lines[1].starts_with("  BREAKS  action call: removed"), "{lines:?}");
-    assert_eq!(lines[2], "not compatible: 1 of 1 changes break what refers to offers@1.0.0");
+    assert_eq!(lines[2], "not compatible: 1 of 1 change breaks what refers to offers@1.0.0");
 }
 
 /// An artifact for another version of the interface, from this repository's WIT with that version in it.

@@ -59,6 +59,7 @@ mod sandbox;
 mod shadows;
 mod signatures;
 mod simulation;
+mod slips;
 mod smoke;
 mod steering;
 mod supply;

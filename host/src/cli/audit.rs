@@ -12,7 +12,7 @@ const PAGE: u32 = 1000;
 
 #[derive(Args)]
 pub(super) struct AuditArgs {
-    /// Only what was done at this time or later: RFC 3339, or how long ago, like 1h
+    /// Only what was done at this time or later: RFC 3339, how long ago, like 1h, or milliseconds since 1970
     #[arg(long, value_name = "T", default_value = "24h")]
     since: String,
     /// Only what was done before this time
@@ -31,9 +31,6 @@ pub(super) struct AuditArgs {
 /// Prints the entries, newest first, a page at a time.
 pub(super) fn run(args: &AuditArgs) -> Outcome {
     let client = args.admin.client()?;
-    if args.admin.format == Format::Text {
-        println!("{:<25} {:<20} {:<16} {:<24} {:<24} ON", "AT", "WHO", "FROM", "WHAT", "RESULT");
-    }
     let (mut before, mut is_empty): (Option<u64>, bool) = (None, true);
     loop {
         let mut query = format!("/v1/audit?limit={PAGE}&since={}", encoded(&args.since));
@@ -47,8 +44,12 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
         }
         let page = client.get(&query)?;
         for entry in page["entries"].as_array().into_iter().flatten() {
-            is_empty = false;
+            let is_first = std::mem::take(&mut is_empty);
             match args.admin.format {
+                Format::Text if is_first => {
+                    header();
+                    show(entry);
+                }
                 Format::Json => println!("{entry}"),
                 Format::Text => show(entry),
             }
@@ -60,8 +61,18 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
     }
     match unknown(args.what.as_deref().filter(|_| is_empty)) {
         Some(why) => Err(why.into()),
-        None => Ok(true),
+        None => {
+            if is_empty && args.admin.format == Format::Text {
+                header();
+            }
+            Ok(true)
+        }
     }
+}
+
+/// The table's head. An error has no table, so it comes with the first entry.
+fn header() {
+    println!("{:<25} {:<20} {:<16} {:<24} {:<24} ON", "AT", "WHO", "FROM", "WHAT", "RESULT");
 }
 
 /// That nothing was found because nothing is called so. A newer host may have more kinds than this program knows.

@@ -76,6 +76,7 @@ pub(super) fn make(dir: &Path, options: BuildOptions) -> Result<Parts, BuildErro
     let path = dir.join("plugin.toml");
     let manifest_text = files::read_text(&path, files::MAX_TEXT_BYTES).map_err(BuildError::file(&path))?;
     let manifest = Manifest::parse(&manifest_text).map_err(|source| BuildError::Manifest { path, source })?;
+    speaks(&dir, &manifest)?;
     // A mistake in a case is told before a minute is spent on compiling.
     case_files::read(&dir, &manifest)?;
     let _waiting = waiting(&format!("building {}@{}", manifest.name, manifest.version), options.quiet);
@@ -84,6 +85,14 @@ pub(super) fn make(dir: &Path, options: BuildOptions) -> Result<Parts, BuildErro
         None => compile(&dir, options, &manifest)?,
     };
     Ok(Parts { dir, manifest, manifest_text, component })
+}
+
+/// Checks that each reason has words. Artifacts that were built before are served without them.
+fn speaks(dir: &Path, manifest: &Manifest) -> Result<(), BuildError> {
+    match manifest.reasons.iter().find(|reason| reason.text.trim().is_empty()) {
+        Some(reason) => Err(BuildError::SilentReason { path: dir.join("plugin.toml"), code: reason.code.to_string() }),
+        None => Ok(()),
+    }
 }
 
 /// The artifact of the Rust crate in `dir` as it is built to tell what its panics say; none where it

@@ -33,6 +33,14 @@ pub enum BuildError {
         /// The mistake.
         why: String,
     },
+    /// A reason without words, which nobody could be told.
+    #[error("{}: reasons.{code}: has no words; valid: why, as the person could be told, like \"Less than 30 days late\"", path.display())]
+    SilentReason {
+        /// The manifest's path.
+        path: PathBuf,
+        /// The reason's code.
+        code: String,
+    },
     /// There is nothing to compile with.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),

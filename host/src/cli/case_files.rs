@@ -26,7 +26,17 @@ pub(super) fn read(dir: &Path, manifest: &Manifest) -> Result<Vec<CaseFile>, Bui
         return Ok(Vec::new());
     }
     let paths = files_in(&folder, "json").map_err(|e| BuildError::file(&folder)(e))?;
-    paths.into_iter().map(|path| one(path, manifest)).collect()
+    let mut cases: Vec<CaseFile> = Vec::with_capacity(paths.len());
+    for path in paths {
+        let file = one(path, manifest)?;
+        if let Some(other) = cases.iter().find(|other| other.case.name == file.case.name) {
+            let (name, other) = (serin_core::printable(&file.case.name), files::shown_name(&other.path));
+            let why = format!("name: '{name}' is the name of {other}, too; valid: a name of its own");
+            return Err(BuildError::Case { path: file.path, why });
+        }
+        cases.push(file);
+    }
+    Ok(cases)
 }
 
 fn one(path: PathBuf, manifest: &Manifest) -> Result<CaseFile, BuildError> {

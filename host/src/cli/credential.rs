@@ -65,8 +65,10 @@ pub(super) enum TokenCommand {
         /// Whom it names
         #[arg(long, value_name = "NAME", value_parser = named)]
         name: String,
-        /// What it may do
-        #[arg(long, value_name = "ROLE", required = true, value_delimiter = ',', value_parser = role)]
+        #[arg(
+            long, value_name = "ROLE", required = true, value_delimiter = ',', value_parser = role,
+            help = format!("What it may do: {}", Role::written())
+        )]
         role: Vec<Role>,
         /// The decision points that its roles are limited to [default: all]
         #[arg(long, value_name = "POINT", value_delimiter = ',', value_parser = point)]

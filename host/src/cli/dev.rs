@@ -33,6 +33,18 @@ pub(super) struct Served {
     pub plugins: PathBuf,
 }
 
+/// Checks that a folder is a strategy's, before anything is served.
+pub(super) fn is_project(source: &Path) -> Result<(), String> {
+    match source.join("plugin.toml").is_file() {
+        true => Ok(()),
+        false => Err(format!(
+            "--source {}: has no plugin.toml in it; valid: a strategy's folder, as `serin plugin new` and `serin init` \
+             make it",
+            crate::files::shown(source)
+        )),
+    }
+}
+
 /// Watches a strategy's source from a thread of its own, until the host is gone.
 pub(super) fn watch(source: PathBuf, served: Served) -> std::io::Result<()> {
     std::thread::Builder::new()
@@ -83,7 +95,12 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
     let plugin = Plugin::link(engines, &bytes)?;
     let compiling = ended.elapsed();
     passes(engines, source, &plugin)?;
-    println!("dev: {} checked; {} cases pass", plugin.manifest().id(), plugin.contents.cases.len());
+    let passing = match plugin.contents.cases.len() as u64 {
+        0 => "there are no cases".to_owned(),
+        1 => "its case passes".to_owned(),
+        many => format!("{many} cases pass"),
+    };
+    println!("dev: {} checked; {passing}", plugin.manifest().id());
     let Some(reloader) = served.reloader.upgrade() else { return Ok(()) };
     let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
     let before = reloader.folder.active().get(&pin).cloned();

@@ -1,6 +1,7 @@
 //! `serin experiment`: a client of the admin listener.
 
 use serde_json::{Value, json};
+use serin_core::numbers::counted;
 
 use super::{AdminArgs, ChangeArgs, ExperimentCommand, Format, Outcome, WhyArgs, text};
 
@@ -81,10 +82,10 @@ fn affected(id: &str, arm: Option<&str>, admin: &AdminArgs) -> Result<(), Box<dy
             let decisions = list("decisions");
             let last = decisions.last().map(text).unwrap_or_default();
             println!(
-                "{:<24} {:<16} {:>4} decisions, the last {last}  {}",
+                "{:<24} {:<16} {:>14}, the last {last}  {}",
                 text(&unit["unit"]),
                 text(&unit["arm"]),
-                unit["decision_count"],
+                counted(unit["decision_count"].as_u64().unwrap_or(0), "decision"),
                 outcomes.join(" ")
             );
         }
@@ -143,6 +144,21 @@ fn inline_table(values: &Value) -> Option<String> {
     Some(serin_core::inert(&format!("{{ {} }}", values.join(", "))))
 }
 
+/// From which state to which; of a promotion, which leaves the state, to which coverage.
+fn what_changed(change: &Value, spec: &Value) -> String {
+    let (from, to) = (text(&change["from"]), text(&change["to"]));
+    if from != to {
+        return format!("{from} -> {to}");
+    }
+    let phase = change["phase"].as_u64().filter(|_| change["command"] == "promote");
+    let coverage =
+        phase.and_then(|phase| spec["ramp"][usize::try_from(phase.checked_sub(1)?).ok()?]["coverage"].as_f64());
+    match (phase, coverage) {
+        (Some(phase), Some(coverage)) => format!("{to}, phase {phase}: coverage {coverage}"),
+        _ => to,
+    }
+}
+
 fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Error>> {
     if format == Format::Json {
         println!("{}", serde_json::to_string_pretty(experiment)?);
@@ -190,11 +206,10 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
     }
     for change in experiment["history"].as_array().into_iter().flatten() {
         println!(
-            "{:<16} {}  {} -> {}, by {}: {}",
+            "{:<16} {}  {}, by {}: {}",
             text(&change["command"]),
             text(&change["at"]),
-            text(&change["from"]),
-            text(&change["to"]),
+            what_changed(change, &experiment["spec"]),
             text(&change["by"]),
             text(&change["reason"])
         );

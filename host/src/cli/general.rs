@@ -55,7 +55,15 @@ impl Domain {
     /// A template's text with this domain's names.
     pub fn fill(&self, template: &str) -> String {
         let (first, second) = (self.first(), self.actions.get(1).map_or(self.first(), String::as_str));
-        let lines: Vec<String> = self.actions.iter().map(|action| format!("{action} = {{}}")).collect();
+        let lines: Vec<String> = self
+            .actions
+            .iter()
+            .enumerate()
+            .map(|(at, action)| match at {
+                0 | 1 => format!("{action} = {{}}"),
+                _ => format!("# {action} = {{}}   # take the # away when the strategy answers it"),
+            })
+            .collect();
         let names: Vec<String> = self.actions.iter().map(|action| format!("\"{action}\"")).collect();
         [
             ("ACTION_LINES", lines.join("\n")),

@@ -109,6 +109,10 @@ fn next(dir: &Path, project: &Path, strategy: &str, domain: &Domain, entity: &st
     }
     println!("  serin check --config {config}");
     println!("  serin serve --config {config}");
+    println!(
+        "  curl -s http://127.0.0.1:8080/readyz       # at the first start, until the strategy is compiled, the fallback \
+         serves and this says so"
+    );
     let body =
         format!(r#"{{"decision_point":"{}","entities":{{"{entity}":"x-1"}},"context":{{"value":120}}}}"#, domain.point);
     println!("  curl -s http://127.0.0.1:8080/v1/decisions -H 'content-type: application/json' -d '{body}'");

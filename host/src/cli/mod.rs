@@ -132,10 +132,10 @@ struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Listen here instead of at server.listen
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Serve the admin listener here instead of at server.admin
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
     admin: Option<SocketAddr>,
     /// Let another artifact take a version's place without a new version number
     #[arg(long)]
@@ -206,10 +206,10 @@ struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The effect worth knowing, in the goals' own unit and direction
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = plan::positive)]
     effect: Option<f64>,
     /// New units a day, in the whole layer; in place of what the ledger says
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = plan::positive)]
     units_per_day: Option<f64>,
     /// A metric's mean without the experiment, and its standard deviation where it is no share;
     /// `failures` for the share of units with a failure; in place of what the ledger says
@@ -281,7 +281,7 @@ struct ReplayArgs {
     /// The deployment's serin.toml
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Only decisions made at this time or later: RFC 3339, or how long ago, like 1h
+    /// Only decisions made at this time or later: RFC 3339, how long ago, like 1h, or milliseconds since 1970
     #[arg(long, value_name = "T")]
     since: Option<String>,
     /// Only decisions made before this time
@@ -339,10 +339,10 @@ struct DemoArgs {
     #[arg(long)]
     once: bool,
     /// Where the demo's host listens
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
     /// Where its admin listener is
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8081", value_parser = address)]
     admin: SocketAddr,
 }
 
@@ -378,6 +378,11 @@ enum LogFormat {
 /// A value of an answer as a terminal may have it.
 fn text(value: &serde_json::Value) -> String {
     serin_core::inert(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+/// Reads where to listen.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "valid: IP:PORT, like 127.0.0.1:8080, or [::1]:8080".to_owned())
 }
 
 /// What a command comes to: done, or that what was checked failed.

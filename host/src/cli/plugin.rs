@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serin_core::manifest::{Manifest, OnMissing};
+use serin_core::numbers::counted;
 use serin_core::{bounds, message_to, printable, printable_to};
 
 use super::build::{BuildOptions, build};
@@ -55,15 +56,22 @@ pub(super) fn run(command: PluginCommand) -> Outcome {
         PluginCommand::Keygen { out, password } => signing::keygen(&out, password),
         PluginCommand::Sign { file, key, comment } => signing::sign(&file, &key, comment.as_deref()),
         PluginCommand::Verify { file, key } => signing::verify_file(&file, &key),
-        PluginCommand::Check { path, against: Some(old), format } => {
-            plugin_changes::run(&artifact(&path)?, &artifact(&old)?, format)
+        PluginCommand::Check { path, against: Some(old), format: Format::Json } => {
+            let new = artifact(&path)?;
+            let cases = cases_of(&new)?;
+            plugin_changes::as_json(&new, &artifact(&old)?, &cases)
         }
-        PluginCommand::Check { path, against: None, .. } => {
+        PluginCommand::Check { path, against, .. } => {
             // The source's types first, where the path is a project's in a language that builds without them.
             if let Some(language) = ScriptedLanguage::of(&path) {
                 language.check(&path)?;
             }
-            check(&artifact(&path)?, path.is_dir().then_some(&*path))
+            let new = artifact(&path)?;
+            let is_compatible = match &against {
+                Some(old) => plugin_changes::print(&new, &artifact(old)?)?,
+                None => true,
+            };
+            Ok(check(&new, path.is_dir().then_some(&*path))? && is_compatible)
         }
         PluginCommand::Inspect { file, key, format } => inspect(&file, key.as_deref(), format),
     }
@@ -93,6 +101,15 @@ fn project_of(file: &Path, manifest: &Manifest) -> Option<PathBuf> {
     let text = files::read_text(&project.join("plugin.toml"), files::MAX_TEXT_BYTES).ok()?;
     let is_same = Manifest::parse(&text).is_ok_and(|known| known.hash == manifest.hash);
     is_same.then(|| project.to_owned())
+}
+
+/// How an artifact's cases go: the names, and whether each passes.
+fn cases_of(file: &Path) -> Result<Vec<(String, bool)>, Box<dyn std::error::Error>> {
+    let bytes = read_file(file).map_err(|e| format!("{}: {e}", files::shown(file)))?;
+    let engines = Arc::new(caches::engines()?);
+    let plugin = link_within_patience(&engines, bytes).map_err(|e| format!("{}: {e}", files::shown(file)))?;
+    let results = plugin.contents.cases.iter().map(|case| plugin.run_case(case));
+    Ok(results.map(|result| (result.name, result.difference.is_none())).collect())
 }
 
 fn check(file: &Path, source: Option<&Path>) -> Outcome {
@@ -231,7 +248,7 @@ fn print(contents: &Contents, signed: &SignedBy) {
     println!("owner    {}", printable(&manifest.owner));
     println!("digest   {}", contents.digest);
     println!("wit      serin:decision@{}", contents.wit);
-    println!("size     {} bytes, {} cases", contents.size, contents.cases.len());
+    println!("size     {} bytes, {}", contents.size, counted(contents.cases.len() as u64, "case"));
     println!("signer   {signed}");
     for action in &manifest.actions {
         let parameters: Vec<String> = action.parameters.iter().map(|(name, t)| format!("{name}: {t}")).collect();

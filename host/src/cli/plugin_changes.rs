@@ -5,17 +5,45 @@ use std::path::Path;
 
 use serde_json::json;
 use serin_core::manifest_changes::{ManifestChange, manifest_changes};
+use serin_core::numbers::counted;
 use serin_core::printable_to;
 
-use super::{Format, Outcome};
+use super::Outcome;
 use crate::files;
 use crate::registry::{Contents, read, read_file};
 
 /// Characters of a change that are printed: a text in it may be long.
 const SHOWN: usize = 400;
 
-pub(super) fn run(new: &Path, old: &Path, format: Format) -> Outcome {
+/// Prints what has changed; says whether nothing of it breaks what refers to the old version.
+pub(super) fn print(new: &Path, old: &Path) -> Outcome {
     let (was, is) = (contents(old)?, contents(new)?);
+    let (changes, broken) = changes(&was, &is);
+    tell(&was, &is, &changes, broken);
+    Ok(broken == 0)
+}
+
+/// As [`print`], for programs, with how the new version's cases went.
+pub(super) fn as_json(new: &Path, old: &Path, cases: &[(String, bool)]) -> Outcome {
+    let (was, is) = (contents(old)?, contents(new)?);
+    let (changes, broken) = changes(&was, &is);
+    let side = |contents: &Contents| {
+        json!({
+            "name": &*contents.manifest.name, "version": contents.manifest.version.to_string(),
+            "digest": &*contents.digest, "wit": contents.wit,
+        })
+    };
+    let failed: Vec<&str> = cases.iter().filter(|(_, passes)| !passes).map(|(name, _)| &**name).collect();
+    let all = json!({
+        "old": side(&was), "new": side(&is), "compatible": broken == 0, "changes": changes,
+        "cases": { "run": cases.len(), "failed": failed },
+    });
+    println!("{}", serde_json::to_string_pretty(&all)?);
+    Ok(broken == 0 && failed.is_empty())
+}
+
+/// What has changed, and how many of the changes break something.
+fn changes(was: &Contents, is: &Contents) -> (Vec<ManifestChange>, usize) {
     let mut changes = manifest_changes(&was.manifest, &is.manifest);
     if was.wit != is.wit {
         // What this host cannot run was refused when it was read.
@@ -32,23 +60,10 @@ pub(super) fn run(new: &Path, old: &Path, format: Format) -> Outcome {
         });
     }
     let broken = changes.iter().filter(|change| !change.compatible).count();
-    match format {
-        Format::Json => {
-            let side = |contents: &Contents| {
-                json!({
-                    "name": &*contents.manifest.name, "version": contents.manifest.version.to_string(),
-                    "digest": &*contents.digest, "wit": contents.wit,
-                })
-            };
-            let all = json!({ "old": side(&was), "new": side(&is), "compatible": broken == 0, "changes": changes });
-            println!("{}", serde_json::to_string_pretty(&all)?);
-        }
-        Format::Text => print(&was, &is, &changes, broken),
-    }
-    Ok(broken == 0)
+    (changes, broken)
 }
 
-fn print(was: &Contents, is: &Contents, changes: &[ManifestChange], broken: usize) {
+fn tell(was: &Contents, is: &Contents, changes: &[ManifestChange], broken: usize) {
     println!("{} against {}", is.manifest.id(), was.manifest.id());
     for change in changes {
         let mark = if change.compatible { "ok" } else { "BREAKS" };
@@ -57,8 +72,13 @@ fn print(was: &Contents, is: &Contents, changes: &[ManifestChange], broken: usiz
     match (changes.len(), broken) {
         (0, _) => println!("nothing that is declared has changed"),
         (_, 0) => println!("compatible: what refers to {} means the same", was.manifest.id()),
-        (_, broken) => {
-            println!("not compatible: {broken} of {} changes break what refers to {}", changes.len(), was.manifest.id())
+        (many, broken) => {
+            println!(
+                "not compatible: {broken} of {} {} what refers to {}",
+                counted(many as u64, "change"),
+                if broken == 1 { "breaks" } else { "break" },
+                was.manifest.id()
+            )
         }
     }
 }

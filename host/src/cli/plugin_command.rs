@@ -153,7 +153,7 @@ pub(super) enum PluginCommand {
     Check {
         /// An artifact, or a plugin's folder whose artifact was built
         path: PathBuf,
-        /// Say what has changed since this version of the plugin, and whether what refers to it still means the same
+        /// Also say what has changed since this version of the plugin, and whether what refers to it still means the same
         #[arg(long, value_name = "OLD.wasm")]
         against: Option<PathBuf>,
         /// How to print what has changed

@@ -7,8 +7,9 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::value::RawValue;
 use serin_core::case::{Case, CaseCall};
 use serin_core::manifest::{CONTEXT_VIEW, Manifest};
+use serin_core::numbers::counted;
 use serin_core::printable;
-use serin_core::record::{FailureKind, Outcome as Came, Record};
+use serin_core::record::{FailureKind, Outcome as Came, Record, ServedBy};
 use serin_core::value::Value;
 
 use super::build::{BuildOptions, make};
@@ -81,7 +82,13 @@ fn once(engines: &Engines, dir: &Path, update: Update, junit: Option<&Path>) -> 
         cases.push(Ran { file, result, wrong });
     }
     let failed = cases.iter().filter(|ran| ran.wrong.is_some()).count();
-    println!("{}: {} cases, {failed} failed", plugin.manifest().id(), cases.len());
+    println!("{}: {}, {failed} failed", plugin.manifest().id(), counted(cases.len() as u64, "case"));
+    if cases.is_empty() {
+        eprintln!(
+            "warning: {}: no cases, so nothing was tested; valid: NAME.json files in it",
+            files::shown(&dir.join("cases"))
+        );
+    }
     if update != Update::None {
         // The artifact carries its cases: those that were written now, too.
         parts.package()?;
@@ -175,10 +182,24 @@ pub(super) fn cut(id: &str, dir: &Path, client: &Client) -> Outcome {
     Ok(true)
 }
 
+/// Who made a decision.
+fn made_by(record: &Record) -> String {
+    let ran: Vec<&str> = record.attempts.iter().map(|attempt| &*attempt.strategy.name).collect();
+    if !ran.is_empty() {
+        return format!("it was made by {}", ran.join(", "));
+    }
+    let served = match record.answer.served_by {
+        ServedBy::Constraint => "the decision point's exclude applied",
+        _ => "the fallback action served",
+    };
+    let why: Vec<&str> = record.answer.degraded.iter().filter_map(|why| why.rsplit(':').next()).collect();
+    let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
+    format!("{served}; no strategy ran{why}")
+}
+
 fn case_of(record: &Record, manifest: &Manifest) -> Result<Case, Failure> {
     let attempt = record.attempts.iter().find(|attempt| attempt.strategy.name == manifest.name).ok_or_else(|| {
-        let ran: Vec<&str> = record.attempts.iter().map(|attempt| &*attempt.strategy.name).collect();
-        format!("decision {} was not made by {}; it was made by: {}", record.decision_id, manifest.name, ran.join(", "))
+        format!("decision {} was not made by {}: {}", record.decision_id, manifest.name, made_by(record))
     })?;
     let (mut context, mut features) = (IndexMap::new(), IndexMap::<String, IndexMap<String, Value>>::new());
     for feature in &manifest.features {

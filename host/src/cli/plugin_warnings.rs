@@ -15,8 +15,9 @@ use serin_core::value::{Value, ValueType};
 
 use crate::registry::{CaseResult, Plugin, files_in};
 
-/// The share of a limit from which on it is near.
-const NEAR: f64 = 0.8;
+/// The share of a limit from which on it is near, of fuel and of memory. An interpreter holds most of its memory
+/// before it begins, and needs little more for a decision.
+const NEAR: [f64; 2] = [0.8, 0.9];
 /// Other values of a feature that are tried on each case.
 const MOST_TRIALS: usize = 12;
 /// An artifact that has grown by more than this against its last version.
@@ -146,12 +147,12 @@ fn limits(plugin: &Plugin, plain: &[CaseResult]) -> Vec<String> {
     let granted = plugin.manifest().limits.over(Limits::default());
     let most = |of: fn(&CaseResult) -> u64| plain.iter().map(of).max().unwrap_or(0);
     [
-        ("fuel", most(|result| result.fuel), granted.fuel),
-        ("memory_bytes", most(|result| result.memory_bytes), granted.memory_bytes),
+        ("fuel", most(|result| result.fuel), granted.fuel, NEAR[0]),
+        ("memory_bytes", most(|result| result.memory_bytes), granted.memory_bytes, NEAR[1]),
     ]
     .into_iter()
-    .filter(|(_, used, limit)| *used as f64 > NEAR * *limit as f64)
-    .map(|(key, used, limit)| format!("limits.{key}: a case uses {used} of {limit}"))
+    .filter(|(_, used, limit, near)| *used as f64 > near * *limit as f64)
+    .map(|(key, used, limit, _)| format!("limits.{key}: a case uses {used} of {limit}"))
     .collect()
 }
 

@@ -22,10 +22,11 @@ pub(super) enum Language {
 }
 
 /// What all languages have: the strategy is the same.
-const COMMON: [(&str, &str); 3] = [
+const COMMON: [(&str, &str); 4] = [
     ("plugin.toml", include_str!("../../templates/common/plugin.toml")),
     ("cases/a-little-late.json", include_str!("../../templates/common/cases/a-little-late.json")),
     ("cases/contacted-often.json", include_str!("../../templates/common/cases/contacted-often.json")),
+    ("cases/very-late.json", include_str!("../../templates/common/cases/very-late.json")),
 ];
 
 /// The same for any domain.

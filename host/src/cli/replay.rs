@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
+use serin_core::numbers::counted;
 use serin_core::record::{Outcome as Attempted, Record};
 
 use super::{Format, Outcome, ReplayArgs, progress};
@@ -162,8 +163,9 @@ fn verify(
             }
         }
         println!(
-            "{decisions} decisions: {identical} identical, {different} different, {not_replayable} not replayable; {} attempts ended by the environment were not run again",
-            count(&tally.environmental)
+            "{}: {identical} identical, {different} different, {not_replayable} not replayable; {} ended by the environment: not run again",
+            counted(decisions, "decision"),
+            counted(count(&tally.environmental), "attempt")
         );
         if unrecomputed > 0 {
             println!(
