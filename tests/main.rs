@@ -60,6 +60,7 @@ mod shadows;
 mod signatures;
 mod simulation;
 mod smoke;
+mod standing;
 mod steering;
 mod supply;
 mod support;
