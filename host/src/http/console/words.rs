@@ -5,6 +5,7 @@ pub use serin_core::numbers::{grouped, percent};
 use serin_core::record::ServedBy;
 use serin_core::value::Value;
 
+use crate::experiments::next_commands;
 pub use crate::http::addresses::encoded;
 
 /// Where a browser has what the JSON API says of something. The API's own address takes no session.
@@ -45,7 +46,17 @@ pub fn rounded(value: f64) -> u64 {
 
 /// "1 unit", "2 units".
 pub fn counted(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(n)) }
+    if n == 1 { format!("1 {what}") } else { format!("{} {}", grouped(n), several(what)) }
+}
+
+/// The plural of a noun: names of entities are people's own words.
+pub fn several(what: &str) -> String {
+    let is_consonant = |letter: char| !"aeiou".contains(letter);
+    match what.strip_suffix('y') {
+        Some(stem) if stem.ends_with(is_consonant) => format!("{stem}ies"),
+        _ if ["s", "x", "ch", "sh"].iter().any(|end| what.ends_with(end)) => format!("{what}es"),
+        _ => format!("{what}s"),
+    }
 }
 
 /// A signed number in percent, or in percentage points.
@@ -61,6 +72,17 @@ pub fn when(ms: u64) -> Markup {
         Some(at) => html! { time datetime=(at.to_string()) { (at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()) } },
         None => html! { "-" },
     }
+}
+
+/// A text about an experiment for a page, which has a button or a link where the text names a command to type.
+pub fn on_page(text: &str, id: &str) -> String {
+    text.replace(&format!("waits for: {}", next_commands::start(id)), "waits for its start")
+        .replace(
+            &format!("decide with: {}", next_commands::amend(id)),
+            "decide on it with \u{201c}Review the edit\u{2026}\u{201d}",
+        )
+        .replace(&format!("{} {id}", next_commands::APPROVE), "")
+        .replace(next_commands::APPROVE, "")
 }
 
 /// How long something lasted, to its largest unit.
@@ -116,6 +138,7 @@ mod tests {
     fn numbers_are_written_as_people_read_them() {
         assert_eq!(signed_percent(-0.021, " %"), "\u{2212}2.1 %");
         assert_eq!([0.0, 7.4, 99.0, 12_345.0, 219_216.0].map(rounded), [0, 7, 99, 12_000, 220_000]);
+        assert_eq!(["customer", "party", "box", "day"].map(several), ["customers", "parties", "boxes", "days"]);
         assert_eq!([1, 2000].map(|n| counted(n, "unit")), ["1 unit", "2,000 units"]);
         assert_eq!([86_400_000, 7_200_000, 59_000, 10].map(span), ["1 day", "2 hours", "59 seconds", "10 ms"]);
     }
