@@ -2,6 +2,7 @@
 
 mod archive;
 mod browser;
+mod changed;
 mod commands;
 mod escaping;
 mod links;
@@ -10,6 +11,7 @@ mod looks;
 mod masked;
 mod numbers;
 mod pages;
+mod reached;
 mod said;
 mod scale;
 mod sessions;

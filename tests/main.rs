@@ -61,6 +61,7 @@ mod signatures;
 mod simulation;
 mod slips;
 mod smoke;
+mod standing;
 mod steering;
 mod supply;
 mod support;

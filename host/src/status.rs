@@ -20,6 +20,8 @@ pub struct DeploymentStatus {
     pub archive_error: Option<String>,
     /// Why the experiments folder cannot be read.
     pub experiments_error: Option<String>,
+    /// Some key's signatures count.
+    pub has_trusted_keys: bool,
     /// The experiments.
     pub experiments: Vec<ExperimentStatus>,
     /// Experiments that have ended, and of which no file is left.

@@ -184,6 +184,7 @@ metrics! {
     placeholder_ids (Family<EventLabels, Counter>):
         "placeholder_ids", "Decisions about an id like undefined, null or NaN, by the kind of entity";
     degraded (Family<EventLabels, Counter>): "degraded", "What was not as it should be in answered decisions";
+    features_missing (Family<EventLabels, Counter>): "features_missing", "Columns without a value in answered decisions";
     not_enrolled (Family<EventLabels, Counter>): "not_enrolled", "Units in a slot that were not enrolled";
     records_dropped (Counter): "records_dropped", "Records lost at best_effort points";
     looks (Counter): "experiment_looks", "Looks at the experiments' units";

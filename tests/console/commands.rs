@@ -56,7 +56,7 @@ fn a_command_says_what_it_will_do_asks_for_a_reason_and_is_recorded() {
 /// The fields of a command's form, filled in by ann.
 fn form(browser: &Browser, command: &str, reason: &str) -> Vec<(&'static str, String)> {
     let page = browser.page(&format!("{AT}/{command}"));
-    let hidden = ["form_key", "generation"].map(|name| (name, super::hidden(&page, name).expect("a field")));
+    let hidden = ["form_key", "generation", "file"].map(|name| (name, super::hidden(&page, name).expect("a field")));
     hidden.into_iter().chain([("by", "ann".to_owned()), ("reason", reason.to_owned())]).collect()
 }
 
@@ -134,9 +134,11 @@ fn the_second_of_two_who_press_at_once_is_told_what_the_first_did() {
     let host = Host::start(&deployment).ready();
     let (first, second) = (Browser::of(&host), Browser::of(&host));
     let seen = second.page(&format!("{AT}/promote"));
-    let [key, generation] = ["form_key", "generation"].map(|name| super::hidden(&seen, name).expect("a field"));
+    let [key, generation, file] =
+        ["form_key", "generation", "file"].map(|name| super::hidden(&seen, name).expect("a field"));
     assert_eq!(first.submit(&format!("{AT}/pause"), &[("by", "ann"), ("reason", "strange calls")]).status, 303);
-    let fields = [("form_key", &*key), ("generation", &*generation), ("by", "bob"), ("reason", "all well")];
+    let typed = [("form_key", &*key), ("file", &*file), ("by", "bob"), ("reason", "all well")];
+    let fields = [&typed[..], &[("generation", &*generation)]].concat();
     let refused = second.send(&format!("{AT}/promote"), &fields);
     assert_eq!(refused.status, 412, "{}", refused.text);
     for said in ["Since you looked", "<b>pause</b> by <b>ann</b>", "strange calls", "all well"] {
@@ -145,7 +147,7 @@ fn the_second_of_two_who_press_at_once_is_told_what_the_first_did() {
     assert_eq!(state(&host), "paused");
     // The page that told of it can be sent.
     let generation = super::hidden(&refused.text, "generation").expect("a field");
-    let fields = [("form_key", &*key), ("generation", &*generation), ("by", "bob"), ("reason", "all well")];
+    let fields = [&typed[..], &[("generation", &*generation)]].concat();
     assert_eq!(second.send(&format!("{AT}/promote"), &fields).status, 303);
     assert_eq!(state(&host), "running");
 }

@@ -13,14 +13,14 @@ use super::{BOUND, Browser, admit, watched};
 use crate::support::{Deployment, Host, eventually};
 
 /// A stream of events, read on a thread of its own.
-struct Stream {
+pub(super) struct Stream {
     text: Arc<Mutex<String>>,
     ended: Arc<AtomicBool>,
     connection: TcpStream,
 }
 
 impl Stream {
-    fn open(address: &str, path: &str, cookie: Option<&str>) -> Self {
+    pub(super) fn open(address: &str, path: &str, cookie: Option<&str>) -> Self {
         let mut connection = TcpStream::connect(address).expect("connects");
         let cookie = cookie.map_or_else(String::new, |cookie| format!("cookie: {cookie}\r\n"));
         let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n{cookie}\r\n");
@@ -43,13 +43,13 @@ impl Stream {
     }
 
     /// Waits for a text; how long that took.
-    fn says(&self, what: &str) -> Duration {
+    pub(super) fn says(&self, what: &str) -> Duration {
         let begun = Instant::now();
         eventually(what, BOUND, || self.text.lock().contains(what).then_some(()));
         begun.elapsed()
     }
 
-    fn forget(&self) {
+    pub(super) fn forget(&self) {
         self.text.lock().clear();
     }
 

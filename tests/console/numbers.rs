@@ -32,7 +32,8 @@ fn what_a_feature_view_lacks_and_who_uses_a_version_is_on_its_page_and_in_its_js
     let deployment = collections();
     let host = Host::start(&deployment).ready();
     // Nothing is known of anybody: the manifests' defaults take the place of what is missing.
-    (0..8).for_each(|i| drop(host.decide(&super::outreach(&format!("b-{i}")))));
+    let decided: Vec<_> = (0..8).map(|i| host.decide(&super::outreach(&format!("b-{i}")))).collect();
+    let record = host.record(&decided[0]);
     let view = host.admin.get("/v1/features").json()["views"]
         .as_array()
         .and_then(|views| views.iter().find(|view| view["name"] == "servicing").cloned())
@@ -42,8 +43,14 @@ fn what_a_feature_view_lacks_and_who_uses_a_version_is_on_its_page_and_in_its_js
     assert_eq!(view["columns"]["contacts_7d"], "integer", "{view}");
     let browser = Browser::of(&host);
     let page = browser.page("/features");
-    assert!(page.contains("data-label=\"defaulted\">100 %<span class=\"small\"> "), "{page}");
-    assert!(page.contains("contacts_7d") && !page.contains("\"missing\""), "{page}");
+    // Every column that decisions asked for, those without a default included.
+    let asked = record["features"]["servicing"]["values"].as_object().expect("values");
+    assert!(asked.len() > view["defaulted"].as_object().expect("shares").len(), "{record}");
+    for (column, value) in asked {
+        assert_eq!((value, &view["missing"][column]), (&json!(null), &json!(1.0)), "{column}: {view}");
+        let row = format!("<code>{column}</code></th><td class=\"n\" data-label=\"missing\">100\u{a0}%</td>");
+        assert!(page.replace("100 %", "100\u{a0}%").contains(&row), "{row}: {page}");
+    }
 
     let plugins = host.admin.get("/v1/plugins").json()["plugins"].clone();
     let used_by = |name: &str| {

@@ -3,8 +3,16 @@
 use super::{BOUND, Browser, outreach, watched};
 use crate::support::{Host, eventually};
 
-const PAGES: [&str; 7] =
-    ["/", "/experiments", "/experiments/outreach-score", "/decisions", "/plugins", "/models", "/features"];
+const PAGES: [&str; 8] = [
+    "/",
+    "/attention",
+    "/experiments",
+    "/experiments/outreach-score",
+    "/decisions",
+    "/plugins",
+    "/models",
+    "/features",
+];
 
 #[test]
 fn every_page_is_there_and_loads_only_what_is_this_hosts_own() {

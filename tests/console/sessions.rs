@@ -174,8 +174,9 @@ fn a_form_of_another_origin_or_without_its_key_does_nothing() {
     let browser = Browser::of(&host);
     let path = format!("{AT}/pause");
     let page = browser.page(&path);
-    let [key, generation] = ["form_key", "generation"].map(|name| super::hidden(&page, name).expect("a field"));
-    let fields = [("form_key", &*key), ("generation", &*generation), ("by", "ann"), ("reason", "x")];
+    let [key, generation, file] =
+        ["form_key", "generation", "file"].map(|name| super::hidden(&page, name).expect("a field"));
+    let fields = [("form_key", &*key), ("generation", &*generation), ("file", &*file), ("by", "ann"), ("reason", "x")];
     let own = format!("http://{}", host.admin.address);
     for origin in ["http://evil.example", "null", "http://127.0.0.1:1"] {
         assert_eq!(browser.send_from(&path, &fields, &[("origin", origin)]).status, 403, "{origin}");

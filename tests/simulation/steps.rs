@@ -219,6 +219,9 @@ impl World {
                 for proposal in &proposals {
                     let known = self.model.statuses[&*proposal.spec.id].generation;
                     assert_eq!(proposal.judged, known, "{} was judged by an older status", proposal.spec.id);
+                    let goes_on = ["promote", "ship", "allocate"].contains(&proposal.command.as_str());
+                    let is_gone = self.files_read[&*proposal.spec.id] == File::Missing;
+                    assert!(!(goes_on && is_gone), "{} without its file: {:?}", proposal.spec.id, proposal.command);
                     let judged = self.model.judged.entry(proposal.spec.id.to_string()).or_default();
                     judged.insert((proposal.judged, proposal.command.as_str().to_owned()));
                 }

@@ -15,7 +15,17 @@ pub fn grouped(n: u64) -> String {
 
 /// "1 unit", "2 units".
 pub fn counted(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(n)) }
+    if n == 1 { format!("1 {what}") } else { format!("{} {}", grouped(n), several(what)) }
+}
+
+/// The plural of a noun: names of entities are people's own words.
+pub fn several(what: &str) -> String {
+    let is_consonant = |letter: char| !"aeiou".contains(letter);
+    match what.strip_suffix('y') {
+        Some(stem) if stem.ends_with(is_consonant) => format!("{stem}ies"),
+        _ if ["s", "x", "ch", "sh"].iter().any(|end| what.ends_with(end)) => format!("{what}es"),
+        _ => format!("{what}s"),
+    }
 }
 
 /// A share in percent, to what can be read at a glance.

@@ -16,7 +16,7 @@ use serin_core::Name;
 pub use control::{AccessControl, Refused};
 pub use limits::RefusalLimits;
 pub use role::{Role, Roles};
-pub use session::{SESSION_MS, Session, Sessions, is_form_key};
+pub use session::{SESSION_MS, Session, Sessions, is_form_key, masked};
 pub use token::{TOKEN_PREFIX, Token, TokenHash};
 
 /// Somebody whom a credential names.
@@ -144,10 +144,15 @@ impl Access {
         accept(found, now_ms)
     }
 
-    /// The names of those who have a role, in order.
-    pub fn with_role(&self, role: Role) -> Vec<Name> {
+    /// The names of those who have a role at a decision point, or at all of them, in order.
+    pub fn with_role(&self, role: Role, point: Option<&str>) -> Vec<Name> {
         let tokens = self.tokens.values().flatten().map(|(_, credential)| credential);
-        let all = tokens.chain(self.certificates.values()).filter(|credential| credential.identity.may(role));
+        let reaches = |identity: &Identity| match point {
+            Some(point) => identity.reaches(point),
+            None => identity.points().is_none(),
+        };
+        let all = tokens.chain(self.certificates.values());
+        let all = all.filter(|credential| credential.identity.may(role) && reaches(&credential.identity));
         let mut names: Vec<Name> = all.map(|credential| credential.identity.name.clone()).collect();
         names.sort();
         names.dedup();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::token::TOKEN_PREFIX;
 use super::{Access, Identity, Token, TokenHash};
 
 /// How long a session lasts, in milliseconds.
@@ -114,9 +115,29 @@ fn derived(what: &str, secret: &str) -> String {
     TokenHash::of(&format!("{secret} {what}")).to_hex()
 }
 
-/// Whether two form keys are equal, in a time that does not depend on where they differ.
+/// A form key as a page holds it: other letters on each page, so that the length of a compressed page, which holds what was
+/// searched for as well, tells nothing about the key. Empty where the system has no entropy; no form is accepted then.
+pub fn masked(key: &str) -> String {
+    let pad = Token::generate().ok().and_then(|pad| bytes(pad.as_str().strip_prefix(TOKEN_PREFIX)?));
+    let Some((pad, key)) = pad.zip(bytes(key)).filter(|(pad, key)| pad.len() == key.len()) else {
+        return String::new();
+    };
+    let hidden = pad.iter().zip(&key).map(|(pad, key)| pad ^ key);
+    pad.iter().copied().chain(hidden).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes of hexadecimal digits.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let digits = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len()).step_by(2).map(digits).collect()
+}
+
+/// Whether a form holds this key, [`masked`]. Keys are compared in a time that does not depend on where they differ.
 pub fn is_form_key(sent: &str, expected: &str) -> bool {
-    !expected.is_empty() && TokenHash::of(sent).is_same(&TokenHash::of(expected))
+    let Some(sent) = bytes(sent).filter(|sent| sent.len() == expected.len() && !sent.is_empty()) else { return false };
+    let (pad, hidden) = sent.split_at(sent.len() / 2);
+    let key: String = pad.iter().zip(hidden).map(|(pad, hidden)| format!("{:02x}", pad ^ hidden)).collect();
+    TokenHash::of(&key).is_same(&TokenHash::of(expected))
 }
 
 #[cfg(test)]
@@ -164,9 +185,12 @@ mod tests {
     #[test]
     fn a_form_key_is_of_its_session_and_of_its_process() {
         let (sessions, others) = (Sessions::default(), Sessions::default());
-        assert!(is_form_key(&sessions.form_key("ann"), &sessions.form_key("ann")));
-        assert!(!is_form_key(&sessions.form_key("ann"), &sessions.form_key("bob")));
-        assert!(!is_form_key(&others.form_key("ann"), &sessions.form_key("ann")));
-        assert!(!is_form_key("", ""));
+        let sent = || masked(&sessions.form_key("ann"));
+        assert!(is_form_key(&sent(), &sessions.form_key("ann")) && sent() != sent());
+        assert!(!is_form_key(&sent(), &sessions.form_key("bob")));
+        assert!(!is_form_key(&sent(), &others.form_key("ann")));
+        for other in ["", "00", "x", &sessions.form_key("ann"), &"\u{e9}".repeat(64), &"+f".repeat(64)] {
+            assert!(!is_form_key(other, &sessions.form_key("ann")) && !is_form_key(other, ""), "{other}");
+        }
     }
 }

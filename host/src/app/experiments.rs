@@ -16,7 +16,9 @@ use crate::decide::{
     self, BindTarget, RewardWindows, RoutedExperiment, RunningExperiment, ShadowArm, ShippedArm, batch_salt,
 };
 use crate::deployment::{PointSchema, PointSpec};
-use crate::experiments::{ExperimentState, ExperimentStatus, Life, PendingEdit, SpecCandidate, refusal, rule_changes};
+use crate::experiments::{
+    ExperimentState, ExperimentStatus, Life, PendingEdit, SpecCandidate, next_commands, refusal, rule_changes,
+};
 use crate::files;
 use crate::models::ModelSet;
 use crate::registry::{Unserved, VersionsByPin, absent};
@@ -83,6 +85,8 @@ struct Judged {
     error: Option<String>,
     /// The edit, if a person's decision is all that it lacks.
     pending: Option<PendingEdit>,
+    /// The file was edited after the experiment had ended.
+    is_over: bool,
 }
 
 /// What keeps an edit from being applied.
@@ -141,10 +145,12 @@ impl Binder<'_> {
             status.why = format!("the file has a mistake, and nothing was applied before: {error}");
             return status;
         };
-        let Judged { spec, text, life, status: now, verdict, error, pending } =
+        let Judged { spec, text, life, status: now, verdict, error, pending, is_over } =
             self.judge_edit(&candidate.path, spec, text, slots);
         status.pending = pending;
         status.error = error.or(status.error);
+        // A mistake in the file of what has ended keeps nothing from being in force.
+        let is_over = is_over || (now.state.is_ended() && status.error.take().is_some());
         status.id = spec.id.to_string();
         match verdict {
             Binding::Runs(running) => {
@@ -152,6 +158,9 @@ impl Binder<'_> {
                 status.stale = status.error.is_some();
                 let point = self.config.points.get(&spec.decision_point);
                 status.why = why(&spec, &now, life.lacks.as_deref(), point);
+                if is_over {
+                    status.why.push_str("; its file was edited since, which changes nothing any more");
+                }
                 if self.which == Statuses::Recorded && life.due != life.status {
                     let error = "what its file asks for could not be recorded, and is tried again".to_owned();
                     status.error = status.error.or(Some(error));
@@ -182,6 +191,13 @@ impl Binder<'_> {
         let edited =
             (self.before)(path, Some(&spec.id)).filter(|(old, _)| old.digest != spec.digest && old.id == spec.id);
         let (life, status) = self.life_of(&spec);
+        // What has ended stays as it was.
+        if let Some((old, text)) = edited.as_ref().filter(|_| life.status.state.is_ended()) {
+            let (spec, text) = (Arc::clone(old), text.clone());
+            let (life, status) = self.life_of(&spec);
+            let verdict = self.judge(slots, &spec, &status);
+            return Judged { spec, text, life, status, verdict, error: None, pending: None, is_over: true };
+        }
         let mut verdict = self.judge(slots, &spec, &status);
         let mut pending = None;
         if let (Binding::Runs(_), Some((old, _))) = (&verdict, &edited)
@@ -196,9 +212,9 @@ impl Binder<'_> {
         {
             let error = Some(format!("the edit is not applied: {why}"));
             let (life, status) = self.life_of(&old);
-            return Judged { spec: old, text: old_text, life, status, verdict: runs, error, pending };
+            return Judged { spec: old, text: old_text, life, status, verdict: runs, error, pending, is_over: false };
         }
-        Judged { spec, text, life, status, verdict, error: None, pending }
+        Judged { spec, text, life, status, verdict, error: None, pending, is_over: false }
     }
 
     /// Why an edit of a running experiment is not applied. A draft has no units, so everything may
@@ -298,10 +314,10 @@ fn why(spec: &Experiment, now: &Status, lacks: Option<&str>, point: Option<&Poin
         steps => format!(", step {} of {steps}", now.step + 1),
     };
     if let Some(lacks) = lacks {
-        return format!("applied; waits for approval: {lacks}; give it with serin experiment approve {}", spec.id);
+        return format!("applied; waits for approval: {lacks}{} {}", next_commands::APPROVE, spec.id);
     }
     match now.state {
-        State::Draft => format!("applied; waits for: serin experiment start {} --reason TEXT", spec.id),
+        State::Draft => format!("applied; waits for: {}", next_commands::start(&spec.id)),
         State::Running => format!("applied; coverage {} of its slot{}", percent(now.coverage(spec)), step()),
         State::Paused if now.withdrawn => {
             "the winner was taken back for harm: everybody is on the pinned strategy until somebody decides".to_owned()

@@ -134,6 +134,8 @@ fn not_applied(deployment: &Value, experiments: &Value, plugins: &Value) -> Vec<
         let wrong = list(of).filter_map(|item| Some(format!("{}: {}", named(item), item["error"].as_str()?)));
         all.extend(wrong);
     }
+    let gone = list(experiments).filter(|experiment| experiment["state"] == "spec_missing");
+    all.extend(gone.map(|experiment| format!("{}: {}", text(&experiment["file"]), text(&experiment["why"]))));
     all
 }
 

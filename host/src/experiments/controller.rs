@@ -14,6 +14,8 @@ use serin_core::experiment::{Command, Experiment, NotPossible, NotifyEvent, Stat
 use super::governance::{Governance, widens};
 use super::history::HistoryPoint;
 use super::hooks::Notifier;
+use super::next_commands::APPROVE;
+use super::stood::StoodTimes;
 use crate::clock::Clock;
 use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Reads, Transition};
 use crate::mutant::Mutant;
@@ -37,7 +39,7 @@ pub enum CommandError {
         now: u64,
     },
     /// It lacks approvals.
-    #[error("it needs the agreement of more people: {0}; give it with serin experiment approve")]
+    #[error("it needs the agreement of more people: {0}{APPROVE}")]
     NotApproved(String),
     /// Nobody's approval is required.
     #[error("nothing to approve: serin.toml has no [governance], so no command waits for an approval")]
@@ -121,6 +123,8 @@ pub struct Controller {
     kept: Mutex<BTreeMap<Name, Kept>>,
     /// What this process knows of specs, besides their statuses.
     known: Mutex<KnownSpecs>,
+    /// For how long ramps stood still.
+    pub stood: StoodTimes,
 }
 
 #[derive(Default)]
@@ -163,6 +167,7 @@ impl Controller {
             governance: Mutex::default(),
             kept: Mutex::default(),
             known: Mutex::new(KnownSpecs { with_final_report, ..KnownSpecs::default() }),
+            stood: StoodTimes::default(),
         })
     }
 
@@ -377,7 +382,7 @@ impl Controller {
             .into());
         }
         let is_replaced = self.known.lock().in_force.get(&spec.id).is_some_and(|digest| *digest != spec.digest);
-        if is_replaced {
+        if is_replaced || self.stood.stands_still(&spec.id) {
             return Err(CommandError::Changed { judged: from.generation, now: from.generation });
         }
         Ok(())

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use serin_core::experiment::{Command, Declared, Effect, Experiment, RuleChange, Status, between, described};
 
 use super::controller::{CommandError, Controller, HOST, Motive};
+use super::next_commands::amend;
 
 /// Bytes of a list of changes in a message.
 const MAX_DESCRIBED: usize = 2000;
@@ -33,12 +34,6 @@ pub fn rule_changes(old: &Experiment, new: &Experiment, status: &Status) -> Vec<
 
 /// Why an edit with these changes may not be applied; none if it may.
 pub fn refusal(spec: &Experiment, status: &Status, changes: &[RuleChange]) -> Option<String> {
-    if changes.is_empty() {
-        return None;
-    }
-    if status.state.is_ended() {
-        return Some(format!("the experiment has ended, and its results stay: {}; start another id", said(changes)));
-    }
     let mut loosens = changes.iter().filter(|change| change.effect == Effect::Loosens).peekable();
     loosens.peek()?;
     if status.amended.as_ref() == Some(&spec.digest) {
@@ -46,10 +41,9 @@ pub fn refusal(spec: &Experiment, status: &Status, changes: &[RuleChange]) -> Op
     }
     let loosens: Vec<RuleChange> = loosens.cloned().collect();
     Some(format!(
-        "units have entered, so the rule may only be tightened, and this needs a person's decision: {}; \
-         decide with: serin experiment amend {} --reason TEXT",
+        "units have entered, so the rule may only be tightened, and this needs a person's decision: {}; decide with: {}",
         said(&loosens),
-        spec.id
+        amend(&spec.id)
     ))
 }
 

@@ -6,7 +6,9 @@ mod edits;
 mod governance;
 mod history;
 mod hooks;
+pub mod next_commands;
 mod observer;
+mod stood;
 mod tick;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ pub use history::{Effect, HistoryPoint, counts};
 pub use hooks::Notifier;
 pub use observer::{AnalysisSubject, Followed, Observer, Seen, read_whole};
 use serin_core::experiment::{Experiment, Pin, State, Status};
+pub use stood::StoodTimes;
 pub use tick::{MAX_BATCHES, Proposal, carry_out, evidence, judge, tick};
 
 use crate::files;

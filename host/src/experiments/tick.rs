@@ -163,7 +163,7 @@ pub struct Proposal {
 /// Judges every experiment that takes units and whose units are known up to the ledger's end.
 pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<Proposal> {
     observer.each(|followed, in_force| {
-        let status = controller.status(&in_force.spec.id);
+        let status = controller.stood.as_held(&in_force.spec.id, controller.status(&in_force.spec.id), now_ms);
         let spec = Arc::clone(&in_force.spec);
         let course = Course::of(&status, &in_force.course.unit);
         if !status.state.takes_units() || !course.runs_as(&followed.subject.course) {
@@ -184,9 +184,11 @@ pub fn judge(controller: &Controller, observer: &Observer, now_ms: u64) -> Vec<P
         }
         let (command, motive) = follows(observed, analysis, &status, &in_force.pin, now_ms)?;
         // While the facts for an edited spec are still being read, the previous spec may only stop
-        // the experiment.
+        // the experiment. While its file is gone, nothing goes on.
         let protects = matches!(command, Command::Abort | Command::Pause | Command::Reopen | Command::Drop { .. });
-        (protects || !is_edited).then(|| Proposal { spec, command, motive, judged: status.generation })
+        let ends = matches!(command, Command::Conclude { .. }) && !is_edited;
+        let goes_on = !is_edited && !controller.stood.stands_still(&spec.id);
+        (protects || ends || goes_on).then(|| Proposal { spec, command, motive, judged: status.generation })
     })
 }
 

@@ -85,6 +85,7 @@ const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, "/v1/audit", Need::Audited(Role::Audit, "audit.read")),
     // The console's pages: as what they show and do.
     (Method::GET, "/", Need::Of(Role::Read)),
+    (Method::GET, "/attention", Need::Of(Role::Read)),
     (Method::GET, "/experiments", Need::Of(Role::Read)),
     (Method::GET, "/experiments/{id}", Need::Of(Role::Read)),
     (Method::GET, "/experiments/{id}/{command}", Need::Of(Role::Read)),
@@ -174,12 +175,10 @@ impl Caller {
 
     /// Refuses where the roles are limited to some decision points.
     pub(super) fn reaches_all(&self, what: &str) -> Result<(), Problem> {
-        match self.identity.as_ref().and_then(|identity| identity.points()) {
-            Some(_) => {
-                Err(forbidden(POINT, format!("{what} are no decision point's, and the roles of this credential are")))
-            }
-            None => Ok(()),
-        }
+        let Some(points) = self.identity.as_ref().and_then(|identity| identity.points()) else { return Ok(()) };
+        let points: Vec<&str> = points.iter().map(|point| &**point).collect();
+        let limited = "needs roles for all decision points, and those of this credential are limited to";
+        Err(forbidden(POINT, format!("{what} {limited} {}", points.join(", "))))
     }
 
     /// The kinds of entities at the decision points that the roles are limited to; none: all.

@@ -316,7 +316,7 @@ pub(super) async fn decisions(
     }
     match &query.point {
         Some(point) => caller.reaches(point)?,
-        None => caller.reaches_all("all decisions; name one with point")?,
+        None => caller.reaches_all("reading decisions without naming a point")?,
     }
     let filter = DecisionFilter { unit: query.unit, point: query.point, since_ms, until_ms: None };
     let of_point = undeclared(&service, &filter);

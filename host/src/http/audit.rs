@@ -105,7 +105,7 @@ pub(super) async fn list(
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|e| unfit_query(&e))?;
-    caller.reaches_all("entries of the audit")?;
+    caller.reaches_all("reading the audit")?;
     let limit = query.limit.unwrap_or(100);
     if !(1..=MAX_ENTRIES).contains(&limit) {
         return Err(Problem::invalid("limit", format!("limit: valid: 1 to {MAX_ENTRIES}")));

@@ -39,7 +39,7 @@ pub(super) async fn freeze(
 
 /// Pauses every running experiment; the ids of those that were.
 pub(super) async fn freeze_all(service: &Arc<Service>, caller: &Caller, motive: Motive) -> Result<Vec<Name>, Problem> {
-    caller.reaches_all("all experiments")?;
+    caller.reaches_all("freezing all experiments")?;
     let specs: Vec<_> =
         service.status.load().experiments.iter().filter_map(|experiment| experiment.spec.clone()).collect();
     let paused = blocking(service, move |service| {
@@ -68,7 +68,7 @@ pub(super) async fn confirm_clock(
     caller: Caller,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
-    caller.reaches_all("the host's clock and its readings")?;
+    caller.reaches_all("confirming the host's clock")?;
     let wire: WireCommand = body.parse()?;
     let motive = motive(&caller, wire.reason, wire.by)?;
     let confirmed = blocking(&service, move |service| service.clock_guard.confirm(&motive.by, &motive.reason)).await?;
@@ -130,7 +130,7 @@ pub(super) struct Order {
     pub(super) motive: Motive,
     /// The generation of the status that it was decided on.
     pub(super) judged: Option<u64>,
-    /// The digest of the file that the person has seen, where they approve it or decide on its edit.
+    /// The digest of the file that the person has seen: the one in force, or its edit where they approve or amend.
     pub(super) seen: Option<String>,
 }
 
@@ -153,7 +153,8 @@ pub(super) async fn carry_out(
     if let Some(why) = without_file(status.state, &status.why, request.name()) {
         return Err(Problem::new(StatusCode::CONFLICT, "not-possible", why));
     }
-    let of_file = status.pending.as_ref().map_or(&spec.digest, |pending| &pending.spec.digest);
+    let pending = status.pending.as_ref().filter(|_| matches!(request, Request::Approve | Request::Amend));
+    let of_file = pending.map_or(&spec.digest, |pending| &pending.spec.digest);
     if let Some(seen) = seen.filter(|seen| *seen != **of_file) {
         let detail = format!("the file has changed: it is {of_file} now, not {seen}; look at it again");
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "changed", detail));
@@ -170,6 +171,10 @@ pub(super) async fn carry_out(
             // What is approved is the file as it is.
             (Request::Approve, pending) => {
                 let spec = pending.map_or(spec, |pending| pending.spec);
+                // An edit that waits is in the archive only once it is in force. The approval counts all the same.
+                if let Err(error) = service.versions.keep_spec(&spec) {
+                    tracing::warn!(%error, experiment = %spec.id, "an approved file could not be archived");
+                }
                 service.controller.approve(&spec, motive.by, motive.reason)
             }
             (Request::Amend, Some(pending)) => {

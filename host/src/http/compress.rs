@@ -42,8 +42,11 @@ impl Coding {
 /// Compresses the answers of what it is laid around.
 pub(super) async fn compress(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
     let coding = wanted(request.headers());
+    // Pages about decisions hold what was searched for beside what is known of persons: the length of a page would tell
+    // about that. The keys of forms are masked anew on each page.
+    let is_about_persons = request.uri().path().starts_with("/decisions");
     let mut answer = next.run(request).await;
-    if !is_worth_it(&answer) {
+    if is_about_persons || !is_worth_it(&answer) {
         return answer;
     }
     answer.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
@@ -84,8 +87,6 @@ fn is_worth_it(answer: &Response) -> bool {
     length.is_some_and(|length| (LEAST..=MOST).contains(&length))
         && is_text
         && mime != "text/event-stream"
-        // Pages show what was searched for beside a form's key: their length would tell about the key.
-        && mime != "text/html"
         && !headers.contains_key(header::CONTENT_ENCODING)
 }
 

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serin_core::record::Record;
+use serin_core::record::{Record, RowStatus};
 use serin_core::{Name, identifier};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
@@ -367,6 +367,14 @@ pub(super) fn note(metrics: &Metrics, Decided { record, thread, .. }: &Decided) 
     }
     for degraded in &record.answer.degraded {
         Metrics::count(&metrics.degraded, degraded);
+    }
+    for (view, row) in &record.features {
+        for (column, value) in row.values.iter() {
+            let status = row.status_of(column);
+            if status == RowStatus::Missing || (status == RowStatus::Present && value.is_missing()) {
+                Metrics::count(&metrics.features_missing, &format!("{view}.{column}"));
+            }
+        }
     }
     for (kind, _) in record.entities.iter().filter(|(_, id)| identifier::is_placeholder(id)) {
         Metrics::count(&metrics.placeholder_ids, kind);

@@ -238,7 +238,7 @@ pub(super) async fn watermarks(
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    caller.reaches_all("watermarks").map_err(|p| service.refuse(p))?;
+    caller.reaches_all("posting watermarks").map_err(|p| service.refuse(p))?;
     let arrival = arrival(&service, &caller);
     let of = arrival.clone();
     let watermark = move |wire: WireWatermark| {

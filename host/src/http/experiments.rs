@@ -120,7 +120,7 @@ pub(super) fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Prob
 pub(super) fn reaches(caller: &Caller, status: &ExperimentStatus) -> Result<(), Problem> {
     match &status.spec {
         Some(spec) => caller.reaches(&spec.decision_point),
-        None => caller.reaches_all("files that are not applied"),
+        None => caller.reaches_all("what is about a file that is not applied"),
     }
 }
 
@@ -244,12 +244,21 @@ pub(super) fn report_of(
     let end = ledger.final_report(id)?;
     let end = end.map(|json| serde_json::from_str::<Report>(&json));
     let end = match end {
-        Some(Ok(end)) if !recompute => return Ok(end),
+        Some(Ok(end)) if !recompute => {
+            // Reports of older hosts did not say it.
+            let winner = end.winner.or_else(|| status.winner.as_ref().map(ToString::to_string));
+            return Ok(Report { winner, ..end });
+        }
         Some(Err(error)) if !recompute => return Err(unreadable(&error)),
         end => end.and_then(Result::ok),
     };
     let (mut context, now_ms) = (Some(ReportContext::of(ledger, id)?), service.clock.now_ms());
-    let mut report = |observed: &Observed| Report::new(observed, status, context.take().unwrap_or_default(), now_ms);
+    let held = service.controller.stood.as_held(id, status.clone(), now_ms);
+    let stands = service.controller.stood.stands_still(id);
+    let mut report = |observed: &Observed| {
+        let report = Report::new(observed, &held, context.take().unwrap_or_default(), now_ms);
+        if stands { report.standing_still() } else { report }
+    };
     match service.observer.with(id, |followed| report(&followed.observed))? {
         Seen::Whole(report) => Ok(report.as_shipped(ledger, status.shipped_ms)?),
         Seen::Reading => Err(Problem::new(

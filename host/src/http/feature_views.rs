@@ -7,7 +7,6 @@ use axum::Json;
 use axum::extract::State;
 use indexmap::IndexMap;
 use serde::Serialize;
-use serin_core::Name;
 use utoipa::ToSchema;
 
 use super::admin::rfc3339;
@@ -39,8 +38,10 @@ pub(super) struct WireView {
     pub(super) columns: IndexMap<String, String>,
     /// The decision points whose strategies, conditions or analyses read it.
     pub(super) decision_points: Vec<String>,
-    /// Decisions there within the window of their traffic, of which the shares below are.
+    /// Decisions there within the window of their traffic. The shares below are of those that asked for the column.
     pub(super) decisions: u64,
+    /// By column that decisions asked for: the share in which it had no value, whether or not a default took its place.
+    pub(super) missing: BTreeMap<String, f64>,
     /// By column: the share in which it was missing, and the default of a manifest took its place. Columns that never
     /// were are left out.
     pub(super) defaulted: BTreeMap<String, f64>,
@@ -61,10 +62,23 @@ impl WireView {
         let mut decision_points: Vec<String> =
             deployment.points.values().filter(reads).map(|point| point.name.to_string()).collect();
         decision_points.sort_unstable();
-        let decisions =
-            decision_points.iter().map(|name| served.points.get(name).map_or(0, |point| point.decisions)).sum();
+        let made = |point: &str| served.points.get(point).map_or(0, |point| point.decisions);
+        let decisions = decision_points.iter().map(|name| made(name)).sum();
+        let mut asked: BTreeMap<&str, u64> = BTreeMap::new();
+        for point in deployment.points.values() {
+            for read in point.union.iter().filter(|read| read.spec.name == spec.name) {
+                for column in read.columns.iter() {
+                    *asked.entry(column).or_default() += made(&point.name);
+                }
+            }
+        }
+        let missing = |(column, asked): (&&str, &u64)| {
+            let n = served.missing.get(&format!("{}.{column}", spec.name)).copied().unwrap_or_default();
+            ((*column).to_owned(), share(n, *asked))
+        };
+        let missing = asked.iter().filter(|(_, asked)| **asked > 0).map(missing).collect();
         let [defaulted, stale, error] =
-            ["defaulted", "stale", "error"].map(|kind| shares(&spec.name, kind, decisions, served));
+            ["defaulted", "stale", "error"].map(|kind| shares(&spec.name, kind, &asked, served));
         Self {
             name: spec.name.to_string(),
             entity: spec.entity.to_string(),
@@ -76,6 +90,7 @@ impl WireView {
             columns: spec.columns.iter().map(|(name, kind)| (name.to_string(), kind.to_string())).collect(),
             decision_points,
             decisions,
+            missing,
             defaulted,
             stale,
             error,
@@ -83,21 +98,26 @@ impl WireView {
     }
 }
 
-/// The columns of a view of which decisions lately said this, each with its share of these decisions.
-fn shares(view: &str, asked: &str, decisions: u64, served: &Served) -> BTreeMap<String, f64> {
-    let of_view = served.degraded.iter().filter_map(|(what, n)| {
-        let (column, kind) = what.strip_prefix("feature:")?.strip_prefix(view)?.strip_prefix('.')?.rsplit_once(':')?;
-        (kind == asked).then(|| (column.to_owned(), *n as f64 / decisions.max(1) as f64))
+/// A share of decisions. Counters are read one after the other, so it is bounded.
+fn share(n: u64, of: u64) -> f64 {
+    (n as f64 / of.max(1) as f64).min(1.0)
+}
+
+/// The columns of a view of which decisions lately said this, each with its share of the decisions that asked for it.
+fn shares(view: &str, what: &str, asked: &BTreeMap<&str, u64>, served: &Served) -> BTreeMap<String, f64> {
+    let of_view = served.degraded.iter().filter_map(|(said, n)| {
+        let (column, kind) = said.strip_prefix("feature:")?.strip_prefix(view)?.strip_prefix('.')?.rsplit_once(':')?;
+        let of = asked.get(column).copied().unwrap_or_default();
+        (kind == what).then(|| (column.to_owned(), share(*n, of)))
     });
     of_view.collect()
 }
 
-/// The views about these kinds of entities, or all, by name. To find the newest row, all of a view are read.
-pub(super) fn views(service: &Service, kinds: Option<&[Name]>) -> Result<Vec<WireView>, Problem> {
+/// The views by name. To find the newest row, all of a view are read.
+pub(super) fn views(service: &Service) -> Result<Vec<WireView>, Problem> {
     let (deployment, served) = (service.deployment.load(), service.traffic.served(&service.metrics));
     let now_ms = service.clock.now_ms();
     let mut specs: Vec<_> = deployment.views.values().collect();
-    specs.retain(|view| kinds.is_none_or(|kinds| kinds.contains(&view.entity)));
     specs.sort_by(|one, other| one.name.cmp(&other.name));
     let view = |spec: &Arc<ViewSpec>| {
         let newest_ms = service.store.newest(&spec.name).map_err(|error| failed(&error))?;
@@ -109,6 +129,6 @@ pub(super) fn views(service: &Service, kinds: Option<&[Name]>) -> Result<Vec<Wir
 /// Every feature view. A read of its own, because of its cost.
 pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Json<serde_json::Value>, Problem> {
     let shared = Arc::clone(&service);
-    let views = service.lanes.read(move |_| views(&shared, None)).await??;
+    let views = service.lanes.read(move |_| views(&shared)).await??;
     Ok(Json(serde_json::json!({ "views": views })))
 }

@@ -28,6 +28,7 @@ struct Counts {
 struct Counters {
     points: BTreeMap<String, Counts>,
     degraded: BTreeMap<String, u64>,
+    missing: BTreeMap<String, u64>,
 }
 
 /// What a decision point served within the window.
@@ -54,6 +55,8 @@ pub(super) struct Served {
     pub(super) points: BTreeMap<String, PointTraffic>,
     /// What was not as it should be in answered decisions, and how often.
     pub(super) degraded: BTreeMap<String, u64>,
+    /// The columns of feature views that had no value in answered decisions, and how often, as `view.column`.
+    pub(super) missing: BTreeMap<String, u64>,
 }
 
 /// Keeps counters for as long as the window.
@@ -96,11 +99,16 @@ impl Counters {
             let Some((name, rest)) = line.split_once('{') else { continue };
             let decision = name == "serin_decision_duration_seconds_count";
             let attempt = name == "serin_attempts_total";
-            if !decision && !attempt && name != "serin_degraded_total" {
+            let missing = name == "serin_features_missing_total";
+            if !decision && !attempt && !missing && name != "serin_degraded_total" {
                 continue;
             }
             let Some((labels, count)) = labels(rest) else { continue };
             let label = |name: &str| labels.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value);
+            if missing {
+                counters.missing.insert(label("reason").to_owned(), count);
+                continue;
+            }
             if !decision && !attempt {
                 counters.degraded.insert(label("reason").to_owned(), count);
                 continue;
@@ -137,12 +145,18 @@ impl Counters {
             };
             (name.clone(), traffic)
         };
-        let degraded = self.degraded.iter().map(|(what, n)| {
-            let old = before.degraded.get(what).copied().unwrap_or_default();
-            (what.clone(), n.saturating_sub(old))
-        });
-        Served { points: self.points.iter().map(point).collect(), degraded: degraded.filter(|(_, n)| *n > 0).collect() }
+        Served {
+            points: self.points.iter().map(point).collect(),
+            degraded: grown(&self.degraded, &before.degraded),
+            missing: grown(&self.missing, &before.missing),
+        }
     }
+}
+
+/// By how much counters have grown, of those that have.
+fn grown(now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let grown = now.iter().map(|(what, n)| (what, n.saturating_sub(before.get(what).copied().unwrap_or_default())));
+    grown.filter(|(_, n)| *n > 0).map(|(what, n)| (what.clone(), n)).collect()
 }
 
 /// The labels of a line and its value, from behind its opening brace.

@@ -196,6 +196,26 @@ pub trait Reads: source::Source {
         })
     }
 
+    /// The number of different units that a decision point decided about since `since_ms`, and when the first of those
+    /// decisions was made: of the newest `most` decisions of all points.
+    ///
+    /// # Errors
+    /// SQLite's error.
+    fn units_since(&self, point: &str, since_ms: u64, most: u32) -> Result<(u64, Option<u64>), LedgerError> {
+        self.with(|db, _| {
+            let mut statement = db.prepare_cached(
+                "SELECT count(DISTINCT unit), min(time_ms) FROM
+                   (SELECT point, unit, time_ms FROM decisions
+                    WHERE decision_id > ?1 ORDER BY decision_id DESC LIMIT ?2)
+                 WHERE point = ?3 AND unit IS NOT NULL",
+            )?;
+            let found = statement.query_row(params![first_id(since_ms), most, point], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?))
+            })?;
+            Ok((found.0 as u64, found.1.map(|ms| ms.max(0) as u64)))
+        })
+    }
+
     /// The answer kept under an idempotency key since `since_ms`.
     ///
     /// # Errors

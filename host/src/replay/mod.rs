@@ -15,7 +15,7 @@ use serin_core::experiment::Experiment;
 use serin_core::record::Record;
 
 use crate::decide::RoutingTable;
-use crate::registry::{Archive, Plugin};
+use crate::registry::{Archive, ArchiveError, Plugin};
 use crate::sandbox::Engines;
 
 /// Versions and specs by digest, from the archive, each compiled or parsed once.
@@ -42,6 +42,10 @@ struct ByDigest<T> {
 impl<T> ByDigest<T> {
     fn new(bytes: fn(&T) -> usize) -> Self {
         Self { known: Mutex::default(), bytes }
+    }
+
+    fn forget(&self, digest: &str) {
+        self.known.lock().remove(digest);
     }
 
     fn get(&self, digest: &str, make: impl FnOnce() -> Option<T>) -> Option<Arc<T>> {
@@ -71,6 +75,17 @@ impl ArchivedVersions {
     pub fn spec(&self, digest: &str) -> Option<Arc<Experiment>> {
         let parse = |bytes| Experiment::parse(&String::from_utf8(bytes).ok()?).ok();
         self.specs.get(digest, || self.archive.get(digest).and_then(parse))
+    }
+
+    /// Keeps the text of a spec by its digest, so that what is decided about it can be shown later.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep_spec(&self, spec: &Experiment) -> Result<(), ArchiveError> {
+        let digest = self.archive.put(spec.text.as_bytes())?;
+        // That it was not there may be known.
+        self.specs.forget(&digest);
+        Ok(())
     }
 
     /// What routing read, by its digest; none where the archive does not have it.

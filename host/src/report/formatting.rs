@@ -103,7 +103,10 @@ impl Report {
             })
         };
         let (change, state) = self.changes.iter().rev().find_map(|change| Some((change, words(&change)?)))?;
-        let how = format!("{} by {}: \u{201c}{}\u{201d}", minute(&change.at), line(&change.by), line(&change.reason));
+        let winner = self.winner.as_deref().filter(|_| matches!(state, "shipped" | "concluded"));
+        let winner = winner.map(|arm| format!("with arm '{}', ", line(arm))).unwrap_or_default();
+        let (at, by, reason) = (minute(&change.at), line(&change.by), line(&change.reason));
+        let how = format!("{winner}{at} by {by}: \u{201c}{reason}\u{201d}");
         let since = match state {
             "aborted" | "concluded" => "As of its end",
             _ if self.against_held_back && self.verdict.decision != "stop" => "As of then",

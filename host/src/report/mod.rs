@@ -73,6 +73,9 @@ pub struct Report {
     pub spec_text: String,
     /// The guardrail that the host stopped it for.
     pub stopped_by: Option<String>,
+    /// The arm that serves, or that was chosen at its end; none while there is none, and in reports of older hosts.
+    #[serde(default)]
+    pub winner: Option<String>,
     /// What happened, oldest first; the latest ones, where there are many.
     #[serde(default)]
     pub changes: Vec<Change>,
@@ -258,6 +261,11 @@ pub struct ReportedVerdict {
 }
 
 impl Units {
+    /// Units that entered and stayed in an arm by its draw.
+    pub fn in_arms(&self) -> u64 {
+        self.entered.saturating_sub(self.left_out.forced + self.left_out.moved)
+    }
+
     fn of(analysis: &Analysis, dropped: u64) -> Self {
         let (forced, moved) = (analysis.forced, analysis.moved);
         Self {
@@ -338,6 +346,7 @@ impl Report {
             spec_digest: spec.digest.to_string(),
             spec_text: spec.text.to_string(),
             stopped_by: stopped_by(&context.changes),
+            winner: status.winner.as_ref().map(ToString::to_string),
             changes,
             changes_before,
             allocations,

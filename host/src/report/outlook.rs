@@ -111,6 +111,16 @@ impl Outlook {
     }
 }
 
+impl super::Report {
+    /// This report where nobody enters, since the experiment's file is gone or does not fit the deployment.
+    pub fn standing_still(mut self) -> Self {
+        let what = "nothing by itself: its file is gone or not applied, so nobody enters, and its ramp stands still; put \
+                    the file back, or abort it";
+        self.outlook.next = Some(NextStep { what: what.to_owned(), when: None });
+        self
+    }
+}
+
 impl NextStep {
     fn of(spec: &Experiment, analysis: &Analysis, status: &Status, now_ms: u64) -> Option<Self> {
         let say = |what: String| Some(Self { what, when: None });

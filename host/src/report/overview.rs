@@ -13,6 +13,7 @@ use super::{Check, NextStep, Progress, Ramp, RampStep, Report, ReportedArmVerdic
 pub(super) enum Tone {
     Good,
     Bad,
+    Warn,
     Open,
 }
 
@@ -21,6 +22,7 @@ pub(super) fn badge(tone: Tone, words: &str) -> Markup {
     let (class, sign) = match tone {
         Tone::Good => ("badge good", "\u{2713}"),
         Tone::Bad => ("badge bad", "\u{2717}"),
+        Tone::Warn => ("badge warn", "!"),
         Tone::Open => ("badge open", "\u{25cb}"),
     };
     html! { span class=(class) { (sign) " " b { (words) } } }
@@ -124,7 +126,12 @@ impl Report {
             says: format!("sequential {}", formatting::p_is(Some(self.srm.sequential_p))),
         }];
         let checks = if self.outlook.checks.is_empty() { &old[..] } else { &self.outlook.checks };
-        let mark = |check: &Check| if check.ok { badge(Tone::Good, "ok") } else { badge(Tone::Bad, "not ok") };
+        let mark = |check: &Check| match (check.ok, check.name.as_str()) {
+            (true, _) => badge(Tone::Good, "ok"),
+            // As in lists of what needs a person: it is worth a look, and harms nobody.
+            (false, "feeds") => badge(Tone::Warn, "not ok"),
+            (false, _) => badge(Tone::Bad, "not ok"),
+        };
         html! {
             ul.plain id="checks" {
                 @for check in checks { li { b { (check.title()) } " " (mark(check)) " " (typeset(&check.says)) } }

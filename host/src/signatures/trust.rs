@@ -59,6 +59,11 @@ impl Trust {
         Self { keys, is_required, troubles, fingerprint }
     }
 
+    /// Whether no key is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// The keys that cannot be read, and why.
     pub fn troubles(&self) -> &[String] {
         &self.troubles

@@ -61,10 +61,10 @@ test("a page of another origin changes nothing, whatever it knows", async () => 
   await page.waitForURL(`${origin}/`);
   await page.goto(`${origin}${AT}/pause`);
   // The worst case: it has read the form, too.
-  const [form_key, generation] = await Promise.all(
-    ["form_key", "generation"].map((name) => page.locator(`form.command input[name=${name}]`).inputValue()),
+  const [form_key, generation, file] = await Promise.all(
+    ["form_key", "generation", "file"].map((name) => page.locator(`form.command input[name=${name}]`).inputValue()),
   );
-  const server = await elsewhere({ form_key, generation, reason: "win a prize" });
+  const server = await elsewhere({ form_key, generation, file, reason: "win a prize" });
   try {
     const other = `http://127.0.0.1:${server.address().port}/`;
     await page.goto(other);

@@ -11,6 +11,7 @@ const AT = "/experiments/outreach-score";
 /** The pages by the names of their pictures. */
 const PAGES = {
   overview: "/",
+  attention: "/attention",
   experiments: "/experiments",
   archive: "/experiments?state=ended",
   experiment: AT,

@@ -17,7 +17,7 @@ use crate::app::reach::{unreached, unread_views};
 use crate::app::subjects::{missing, subjects};
 use crate::config::Config;
 use crate::deployment::PointSpec;
-use crate::experiments::{AnalysisSubject, ExperimentState, SpecCandidate};
+use crate::experiments::{AnalysisSubject, ExperimentState, ExperimentStatus, SpecCandidate};
 use crate::ledger::Reads as _;
 use crate::mutant::Mutant;
 use crate::status::DeploymentStatus;
@@ -60,6 +60,7 @@ impl Reloader {
             experiments_error: files.experiments_error.clone(),
             tls_error: self.tls.as_ref().and_then(|tls| tls.error()),
             plugins_error: self.folder.trouble(),
+            has_trusted_keys: !files.trust.is_empty(),
             ..DeploymentStatus::default()
         };
         status.archive_error = keep_pending(&self.archive, &mut inner.unarchived).map(|error| error.to_string());
@@ -142,6 +143,9 @@ impl Reloader {
         let DeploymentProposal { built, mut status, .. } = proposal;
         status.experiments = built.experiments;
         status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
+        let is_served = |known: &ExperimentStatus| matches!(known.state, ExperimentState::Life(_));
+        let known = status.experiments.iter().map(|known| (known.id.as_str(), &known.status, is_served(known)));
+        self.controller.stood.note(known, self.clock.now_ms());
         status.archived = inner.archived.beside(&status.experiments, &self.controller, &self.archive);
         status.warnings = unreached(&inner.config, &status.experiments);
         status.warnings.extend(unread_views(&inner.config));

@@ -1,18 +1,22 @@
 //! Commands of people: a page that says what one will do and asks for a reason, and the form that it sends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
+use serin_core::experiment::Experiment;
 
 use super::difference;
+use super::door::holders;
 use super::experiment::{capital, said};
 use super::page::{Page, see};
 use super::preview::{Effect, effect};
 use super::visitor::{Form, Sent, Visitor};
-use super::words::{digest, encoded, lines, when};
+use super::words::{digest, encoded, lines, on_page, when};
+use crate::access::Role;
 use crate::experiments::ExperimentStatus;
 use crate::http::admin::read;
 use crate::http::commands::{MAX_TEXT, Order, carry_out, motive, parse, role_of};
@@ -27,6 +31,8 @@ struct Seen {
     effect: Effect,
     approvals: Vec<Approval>,
     lacks: Option<String>,
+    /// The file that was approved last before this one, where one was and the archive has it.
+    approved: Option<Arc<Experiment>>,
     /// The verdict in words, where it has begun.
     verdict: Option<String>,
     /// Changes since the page that was sent.
@@ -49,6 +55,10 @@ impl Seen {
             Some(spec) => service.controller.approvals(ledger, spec)?,
             None => Default::default(),
         };
+        let approved = match spec.filter(|_| is_of_file(name)) {
+            Some(spec) => approved_before(service, ledger, spec, &approvals)?,
+            None => None,
+        };
         let verdict = report_of(service, ledger, id, &experiment.status, false).ok();
         let verdict =
             verdict.map(|report| format!("{}: {}", report.verdict.decision.to_uppercase(), report.verdict.why));
@@ -57,13 +67,13 @@ impl Seen {
             None => Vec::new(),
         };
         since.retain(|change| judged.is_some_and(|judged| change.generation > judged));
-        Ok(Self { experiment, effect, approvals, lacks, verdict, since })
+        Ok(Self { experiment, effect, approvals, lacks, approved, verdict, since })
     }
 
-    /// The digest of the file that is decided on.
-    fn file(&self) -> Option<&str> {
-        let spec = self.experiment.pending.as_ref().map(|pending| &pending.spec).or(self.experiment.spec.as_ref());
-        spec.map(|spec| &*spec.digest)
+    /// The digest of the file that a command of this name is decided on.
+    fn file(&self, name: &str) -> Option<&str> {
+        let pending = self.experiment.pending.as_ref().filter(|_| is_of_file(name)).map(|pending| &pending.spec);
+        pending.or(self.experiment.spec.as_ref()).map(|spec| &*spec.digest)
     }
 }
 
@@ -86,12 +96,22 @@ pub async fn confirm(
     State(service): State<Arc<Service>>,
     visitor: Visitor,
     InPath((id, name)): InPath<(String, String)>,
+    Query(kept): Query<Kept>,
 ) -> Result<Response, Problem> {
     parse(&name, (name == "conclude").then(String::new))?;
     visitor.caller.has(role_of(&name))?;
     reaches(&visitor.caller, &find(&service, &id)?)?;
     let seen = seen(&service, &visitor, &id, &name, None).await?;
-    Ok(drawn(&visitor, &seen, &name, &Typed::default(), None, StatusCode::OK))
+    let typed = Typed { reason: kept.reason, ..Typed::default() };
+    Ok(drawn(&service, &visitor, &seen, &name, &typed, None))
+}
+
+/// What a person had typed into a form whose session had ended. They send it themselves.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// Why.
+    pub reason: String,
 }
 
 /// What a person had typed.
@@ -119,15 +139,9 @@ pub async fn carry(
     visitor.caller.has(role_of(&name))?;
     reaches(&visitor.caller, &find(&service, &id)?)?;
     let (typed, judged) = (Typed::of(&form), form.number("generation"));
-    let done = match judged {
-        Some(judged) => {
-            let result = order(&visitor, &name, &typed, judged, &form);
-            match result {
-                Ok(order) => carry_out(&service, &visitor.caller, id.clone(), order).await,
-                Err(problem) => Err(problem),
-            }
-        }
-        None => Err(Problem::invalid("generation", "generation: the form has to say which status it was decided on")),
+    let done = match order(&visitor, &name, &typed, &form) {
+        Ok(order) => carry_out(&service, &visitor.caller, id.clone(), order).await,
+        Err(problem) => Err(problem),
     };
     // Whoever sent it looks at it next.
     service.live.forget();
@@ -136,30 +150,38 @@ pub async fn carry(
         Err(problem) => problem,
     };
     let seen = seen(&service, &visitor, &id, &name, judged).await?;
-    let mut page = drawn(&visitor, &seen, &name, &typed, Some(&problem), problem.status());
+    let mut page = drawn(&service, &visitor, &seen, &name, &typed, Some(&problem));
     page.extensions_mut().insert(crate::http::error::ProblemType(problem.reason().to_owned()));
     Ok(page)
 }
 
-fn order(visitor: &Visitor, name: &str, typed: &Typed, judged: u64, form: &Form) -> Result<Order, Problem> {
+/// What a form asks for. It holds what its page showed: what has changed meanwhile is not decided on.
+fn order(visitor: &Visitor, name: &str, typed: &Typed, form: &Form) -> Result<Order, Problem> {
+    let judged = form.number("generation");
+    if judged.is_none() {
+        return Err(Problem::invalid("generation", "generation: the form has to say which status it was decided on"));
+    }
+    let seen = Some(form.text("file")).filter(|file| !file.is_empty()).map(str::to_owned);
+    if seen.is_none() {
+        return Err(Problem::invalid("file", "file: the form has to say which file it was decided on"));
+    }
     let winner = (name == "conclude").then(|| typed.winner.clone());
     let request = parse(name, winner)?;
     let by = Some(typed.by.clone()).filter(|by| !by.is_empty());
     let motive = motive(&visitor.caller, typed.reason.clone(), by)?;
-    let seen = matches!(name, "approve" | "amend").then(|| form.text("file").to_owned());
-    Ok(Order { request, motive, judged: Some(judged), seen })
+    Ok(Order { request, motive, judged, seen })
 }
 
 fn drawn(
+    service: &Service,
     visitor: &Visitor,
     seen: &Seen,
     name: &str,
     typed: &Typed,
     problem: Option<&Problem>,
-    status: StatusCode,
 ) -> Response {
+    let status = problem.map_or(StatusCode::OK, Problem::status);
     let (id, effect) = (&seen.experiment.id, &seen.effect);
-    let is_file = matches!(name, "approve" | "amend");
     let title = format!("{} {id}", capital(name));
     let body = html! {
         p { a href={ "/experiments/" (encoded(id)) } { "\u{2190} " (id) } }
@@ -168,8 +190,9 @@ fn drawn(
         // What is not possible has no form, and nothing is told of what it would do.
         @if let Some(why) = &effect.refused {
             @if problem.is_none_or(|problem| !problem.detail.contains(why.as_str())) {
-                p.refused role="alert" { b { "Not possible as it stands: " } (lines(why)) }
+                p.refused role="alert" { b { "Not possible as it stands: " } (lines(&on_page(why, id))) }
             }
+            @if seen.lacks.is_some() && !is_of_file(name) { (who_approves(service, visitor, seen)) }
             p { a.button href={ "/experiments/" (encoded(id)) } { "Back to the experiment" } }
         } @else {
             section.effect {
@@ -179,10 +202,15 @@ fn drawn(
                 @if let Some(lacks) = &seen.lacks { p { "Approvals: " (lacks) } }
             }
             (form(visitor, seen, name, typed))
-            @if is_file { (approvals(&seen.approvals)) (file(&seen.experiment)) }
+            @if is_of_file(name) { (approvals(&seen.approvals)) (file(seen)) }
         }
     };
     Page { status, title: &title, place: "/experiments", visitor, live: None, body }.answer()
+}
+
+/// Whether a command is about the file itself, and about its edit where one waits.
+fn is_of_file(name: &str) -> bool {
+    matches!(name, "approve" | "amend")
 }
 
 /// Why it was refused, in the words of the JSON API; or what has changed meanwhile, by whom.
@@ -196,9 +224,21 @@ fn refused(problem: &Problem, seen: &Seen) -> Markup {
                 p { "It is " b { (seen.experiment.state.as_str().replace('_', " ")) } " now."
                     @if seen.effect.refused.is_none() { " What yours would do now is below." } }
             } @else {
-                p { b { (problem.title) ": " } (lines(&problem.detail)) }
+                p { b { (problem.title) ": " } (lines(&on_page(&problem.detail, &seen.experiment.id))) }
+                @if problem.status == 412 && seen.effect.refused.is_none() { p { "Nothing was done. What yours would do now is below." } }
             }
         }
+    }
+}
+
+/// The way to the approval that is missing, or who has it.
+fn who_approves(service: &Service, visitor: &Visitor, seen: &Seen) -> Markup {
+    let id = encoded(&seen.experiment.id);
+    let point = seen.experiment.spec.as_ref().map(|spec| &*spec.decision_point);
+    html! {
+        @if visitor.caller.has(Role::Approve).is_ok() {
+            p { a.button.primary href={ "/experiments/" (id) "/approve" } { "Review and approve\u{2026}" } }
+        } @else { p { "It is approved with the role " b { (Role::Approve.as_str()) } ". " (holders(service, Role::Approve, point)) } }
     }
 }
 
@@ -209,7 +249,7 @@ fn form(visitor: &Visitor, seen: &Seen, name: &str, typed: &Typed) -> Markup {
         form.command method="post" action={ (path) "/" (name) } {
             input type="hidden" name="form_key" value=(visitor.form_key);
             input type="hidden" name="generation" value=(experiment.status.generation);
-            @if let Some(file) = seen.file() { input type="hidden" name="file" value=(file); }
+            @if let Some(file) = seen.file(name) { input type="hidden" name="file" value=(file); }
             @if name == "conclude" {
                 label { "Winner "
                     select name="winner" required {
@@ -248,10 +288,45 @@ fn approvals(approvals: &[Approval]) -> Markup {
     }
 }
 
-/// What differs in the file, or all of it where nothing is in force yet.
-fn file(experiment: &ExperimentStatus) -> Markup {
+/// The file that was approved last before this one: of those with enough approvals, or else with one.
+fn approved_before(
+    service: &Service,
+    ledger: &LedgerReader,
+    spec: &Experiment,
+    approvals: &[Approval],
+) -> Result<Option<Arc<Experiment>>, Problem> {
+    let mut seen = BTreeSet::from([&*spec.digest]);
+    let mut with_one = None;
+    for digest in approvals.iter().rev().map(|approval| approval.spec_digest.as_str()) {
+        if !seen.insert(digest) {
+            continue;
+        }
+        let Some(before) = service.versions.spec(digest) else { continue };
+        if service.controller.approvals(ledger, &before)?.1.is_none() {
+            return Ok(Some(before));
+        }
+        with_one = with_one.or(Some(before));
+    }
+    Ok(with_one)
+}
+
+/// What differs in the file, from the one that was approved last too; or all of it where there is none before it.
+fn file(seen: &Seen) -> Markup {
+    let experiment = &seen.experiment;
     let in_force = experiment.spec.as_ref();
+    let edited = experiment.pending.as_ref().map(|pending| &pending.spec).or(in_force);
+    // An edit that waits is compared with the file in force below.
+    let is_other = |before: &&Arc<Experiment>| {
+        experiment.pending.is_none() || in_force.is_none_or(|spec| spec.digest != before.digest)
+    };
+    let approved = seen.approved.as_ref().filter(is_other);
     html! {
+        @if let (Some(approved), Some(edited)) = (approved, edited) {
+            section {
+                h2 { "What differs from the file that was approved last, " (digest(&approved.digest)) }
+                (difference::drawn(&approved.text, &edited.text))
+            }
+        }
         section {
             @if let Some(pending) = &experiment.pending {
                 h2 { "What the edit changes" }

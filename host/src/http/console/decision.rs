@@ -241,7 +241,7 @@ fn proposed(record: &Record, candidates: &[Candidate], served: bool) -> Markup {
                 }
             }
         }
-        @if served { p.small { "The host drew one with recorded entropy, " (format!("{:.4}", record.entropy.unit())) " of 0 to 1." } }
+        @if served { p.small { "The host drew one with recorded entropy, " code { (format!("{:016x}", record.entropy.0)) } "." } }
     }
 }
 

@@ -71,7 +71,7 @@ pub async fn search(
         return if search.is_empty() { Ok(by_id_alone(&service, &visitor)) } else { Err(lacks) };
     }
     let points: Vec<String> = points(&service, &visitor);
-    if search.point.is_empty() && visitor.caller.reaches_all("all decisions; name one with point").is_err() {
+    if search.point.is_empty() && visitor.caller.reaches_all("reading decisions of all points").is_err() {
         search.point = points.first().cloned().unwrap_or_default();
     }
     if !search.point.is_empty() {
@@ -84,7 +84,7 @@ pub async fn search(
     };
     let body = html! {
         h1 { "Decisions" }
-        p { "Why was somebody called? Search for the decision's id, which every answer has, or for the unit: the borrower's id." }
+        p { "Why was it decided so? Search for the decision's id, which every answer has, or for the unit: the id of whom it is about." }
         (form(&search, &points))
         @if is_asked {
             p role="status" { (grouped(found.len() as u64)) @if next.is_some() { " newest" } @if found.len() == 1 { " decision" } @else { " decisions" } }
@@ -104,9 +104,9 @@ pub async fn search(
 fn by_id_alone(service: &Service, visitor: &Visitor) -> Response {
     let body = html! {
         h1 { "Decisions" }
-        p { "Why was somebody called? Open the decision by its id, which every answer has. Without the role "
+        p { "Why was it decided so? Open the decision by its id, which every answer has. Without the role "
             b { (Role::Audit.as_str()) } " it is shown masked, and decisions are not searched by unit: that there are any says \
-             something of a person. " (holders(service, Role::Audit)) }
+             something of a person. " (holders(service, Role::Audit, None)) }
         form.search method="get" action="/decisions" role="search" {
             label { "Decision id " input name="id" maxlength="64" spellcheck="false" required; }
             button.primary { "Open" }

@@ -3,8 +3,9 @@
 use maud::{Markup, html};
 use serin_core::experiment::{State, Status};
 
+use super::preview::{extrapolated, unit_of};
 use super::shelf::Part;
-use super::words::{self, counted, digest, grouped, percent, rounded, span, when};
+use super::words::{self, counted, digest, grouped, percent, rounded, when};
 use super::{listing, needs};
 use crate::experiments::{ExperimentState, ExperimentStatus};
 use crate::http::access::Caller;
@@ -16,8 +17,6 @@ use crate::http::summary::{Summary, summary};
 use crate::http::{Problem, Service};
 use crate::ledger::{LedgerReader, Reads as _, TransitionRow};
 
-/// A day, in milliseconds.
-const DAY_MS: u64 = 86_400_000;
 /// Changes that are listed.
 const MOST_CHANGES: usize = 100;
 
@@ -34,12 +33,18 @@ pub fn parts(service: &Service, ledger: &LedgerReader, id: &str, caller: &Caller
         true => at_its_end(ledger, id)?,
         false => summary(service, &experiment.id),
     };
+    let report = report_of(service, ledger, id, &experiment.status, false);
+    // All over the page they are as of the same moment.
+    let units = match &report {
+        Ok(report) => Some([report.units.in_arms(), report.units.mature]),
+        Err(_) => known.as_ref().map(|known| [known.units, known.mature]),
+    };
     let matters = attention::of_experiment(service, ledger, &experiment, known.as_ref(), &mut 0)?;
     let mut parts = vec![
-        Part::new("head", head(service, &experiment, known.as_ref(), &matters)),
+        Part::new("head", head(service, &experiment, (known.as_ref(), units), &matters)),
         Part::new("commands", commands(&experiment, lacks.is_some(), caller)),
     ];
-    match report_of(service, ledger, id, &experiment.status, false) {
+    match report {
         Ok(report) => parts.extend(report.sections().into_iter().map(|(name, drawn)| Part::new(name, drawn))),
         Err(problem) => parts.push(Part::new("verdict", not_reported(&experiment, &problem))),
     }
@@ -48,8 +53,13 @@ pub fn parts(service: &Service, ledger: &LedgerReader, id: &str, caller: &Caller
 }
 
 /// The name, the state, and what a reader has to know before the numbers.
-fn head(service: &Service, experiment: &ExperimentStatus, known: Option<&Summary>, matters: &[Matter]) -> Markup {
-    let (spec, why) = (experiment.spec.as_deref(), why(service, experiment));
+fn head(
+    service: &Service,
+    experiment: &ExperimentStatus,
+    (known, units): (Option<&Summary>, Option<[u64; 2]>),
+    matters: &[Matter],
+) -> Markup {
+    let (spec, why, unit) = (experiment.spec.as_deref(), why(service, experiment), unit_of(service, experiment));
     let is_said = experiment.error.as_ref().is_some_and(|error| why.contains(error.as_str()))
         || matters.iter().any(|matter| matter.says == why);
     html! {
@@ -60,9 +70,11 @@ fn head(service: &Service, experiment: &ExperimentStatus, known: Option<&Summary
                 span { "phase " b { (experiment.status.phase) } } " "
                 @if !experiment.status.state.is_ended() { span { b { (percent(experiment.status.applied)) } " of its slot" } " " }
             }
+            @if let Some([units, mature]) = units {
+                span { b { (counted(units, &unit)) } ", " (grouped(mature)) " mature" } " "
+            }
             @if let Some(known) = known {
-                span { b { (counted(known.units, "unit")) } ", " (grouped(known.mature)) " mature" } " "
-                @if let Some((about, of)) = pace(known) { span { "about " b { (about) } " a day" (of) } " " }
+                @if let Some((about, of)) = pace(known, &unit) { span { "about " b { (about) } " a day" (of) } " " }
             }
             @if let Some(started_ms) = experiment.status.started_ms { span { "started " (when(started_ms)) } " " }
             @if let Some(ended_ms) = experiment.status.ended_ms { span { "ended " (when(ended_ms)) } " " }
@@ -72,26 +84,25 @@ fn head(service: &Service, experiment: &ExperimentStatus, known: Option<&Summary
                 span { "file " (digest(&spec.digest)) }
             }
         }
-        @if !is_said { p { (words::lines(&why)) } }
+        @if !is_said { p { (words::lines(&words::on_page(&why, &experiment.id))) } }
         (needs::draw_here(matters))
-        @if let Some(says) = still_serves(experiment, known) { p.still-serves { b { (says) } } }
+        @if let Some(says) = still_serves(experiment, known, &unit) { p.still-serves { b { (says) } } }
     }
 }
 
 /// How many units enter a day, to what is known of it; and of what time that is, where it is less than a day.
-fn pace(known: &Summary) -> Option<(String, String)> {
-    let about = counted(rounded(known.units_per_day?), "new unit");
-    let of = known.paced_ms.filter(|ms| *ms < DAY_MS);
-    Some((about, of.map_or_else(String::new, |ms| format!(", extrapolated from the last {}", span(ms)))))
+fn pace(known: &Summary, unit: &str) -> Option<(String, String)> {
+    let about = counted(rounded(known.units_per_day?), &format!("new {unit}"));
+    Some((about, extrapolated(known.paced_ms)))
 }
 
 /// What a pause does not stop; none where nothing is served.
-fn still_serves(experiment: &ExperimentStatus, known: Option<&Summary>) -> Option<String> {
+fn still_serves(experiment: &ExperimentStatus, known: Option<&Summary>, unit: &str) -> Option<String> {
     let status = &experiment.status;
     let serves = status.state == State::Paused
         && status.applied > 0.0
         && experiment.state == ExperimentState::Life(State::Paused);
-    let enter = match known.and_then(pace) {
+    let enter = match known.and_then(|known| pace(known, unit)) {
         Some((about, of)) => format!(": about {about} a day enter{of}"),
         None => String::new(),
     };
@@ -120,8 +131,10 @@ fn commands(experiment: &ExperimentStatus, lacks: bool, caller: &Caller) -> Mark
             }
         }
         p.small {
-            a href=(words::json("experiments", &experiment.id, "")) { "as JSON" } ", "
-            a href=(words::json("experiments", &experiment.id, "/report?format=html")) { "the report alone" }
+            a href=(words::json("experiments", &experiment.id, "")) { "as JSON" }
+            @if experiment.status.started_ms.is_some() {
+                ", " a href=(words::json("experiments", &experiment.id, "/report?format=html")) { "the report alone" }
+            }
         }
     }
 }

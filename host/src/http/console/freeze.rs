@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::html;
 use serin_core::experiment::State as Life;
 
-use super::command_pages::who_and_why;
+use super::command_pages::{Kept, who_and_why};
 use super::page::{Page, see};
 use super::visitor::{Sent, Visitor};
 use super::words;
@@ -17,10 +17,14 @@ use crate::http::commands::{freeze_all, motive};
 use crate::http::{Problem, Service};
 
 /// `GET /freeze`.
-pub async fn confirm(State(service): State<Arc<Service>>, visitor: Visitor) -> Result<Response, Problem> {
+pub async fn confirm(
+    State(service): State<Arc<Service>>,
+    visitor: Visitor,
+    Query(kept): Query<Kept>,
+) -> Result<Response, Problem> {
     visitor.caller.has(Role::Operate)?;
-    visitor.caller.reaches_all("all experiments")?;
-    Ok(drawn(&service, &visitor, ["", ""], None))
+    visitor.caller.reaches_all("freezing all experiments")?;
+    Ok(drawn(&service, &visitor, ["", &kept.reason], None))
 }
 
 /// `POST /freeze`.

@@ -6,7 +6,6 @@ use maud::{Markup, html};
 
 use super::shelf::Part;
 use super::words::{self, Tone, badge, digest, grouped, percent, span, when};
-use crate::http::access::Caller;
 use crate::http::admin::{loaded, why as why_served};
 use crate::http::feature_views::{WireView, views};
 use crate::http::models::{LoadedModel, WireModel, models as known};
@@ -31,19 +30,19 @@ fn listed(users: &[WireUse]) -> Markup {
     }
 }
 
-/// Who signed something, by key and comment.
-fn signed(signer: Option<[&str; 2]>) -> Markup {
+/// Who signed something, by key and comment. Where no key is trusted, no signature is looked at.
+fn signed(service: &Service, signer: Option<[&str; 2]>) -> Markup {
+    let unsigned = if service.status.load().has_trusted_keys { "not signed by a trusted key" } else { "not signed" };
     html! {
         @match signer {
-            None => { span.small { "nobody who is trusted" } }
+            None => { span.small { (unsigned) } }
             Some([key, comment]) => { code { (key) } @if !comment.is_empty() { br; span.small { (comment) } } }
         }
     }
 }
 
 /// The plugins' parts.
-pub fn plugins(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem> {
-    caller.reaches_all("plugins")?;
+pub fn plugins(service: &Service) -> Vec<Part> {
     let (users, active) = (users(service), service.folder.active());
     let mut all = service.folder.statuses();
     let rank = |plugin: &ArtifactStatus| match plugin.state {
@@ -78,7 +77,7 @@ pub fn plugins(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem>
                 }
                 td data-label="used by" { (listed(name.and_then(|name| users.get(&name)).map_or(&[], Vec::as_slice))) }
                 td data-label="loaded" { (when(plugin.loaded_at_ms)) }
-                td data-label="signed by" { (signed(plugin.signer.as_ref().map(|signer| [&*signer.key, &*signer.comment]))) }
+                td data-label="signed by" { (signed(service, plugin.signer.as_ref().map(|signer| [&*signer.key, &*signer.comment]))) }
                 td data-label="digest" { (digest(&plugin.digest)) @if let Some(wit) = &plugin.wit { br; span.small { "wit " (wit) } } }
             }
         }
@@ -95,21 +94,20 @@ pub fn plugins(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem>
             } }
         }
     };
-    Ok(vec![Part::new("plugins", table)])
+    vec![Part::new("plugins", table)]
 }
 
 /// The models' parts.
-pub fn models(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem> {
-    caller.reaches_all("models")?;
+pub fn models(service: &Service) -> Vec<Part> {
     let models = known(service);
     let all = html! {
         @if models.is_empty() { p { "serin.toml declares no models." } }
-        @for known in &models { (model(known)) }
+        @for known in &models { (model(service, known)) }
     };
-    Ok(vec![Part::new("models", all)])
+    vec![Part::new("models", all)]
 }
 
-fn model(model: &WireModel) -> Markup {
+fn model(service: &Service, model: &WireModel) -> Markup {
     let tone = match model.state {
         "failed" => Tone::Bad,
         "from_archive" | "as_before" => Tone::Warn,
@@ -125,7 +123,7 @@ fn model(model: &WireModel) -> Markup {
             @if let Some(loaded) = &model.loaded { (in_force(loaded)) }
             p.facts {
                 @if let Some(found) = &model.digest { span { "digest " (digest(found)) } " " }
-                span { "signed by " (signed(signer)) }
+                span { "signed by " (signed(service, signer)) }
             }
             @if let Some(card) = model.loaded.as_ref().and_then(|loaded| loaded.card.as_deref()) {
                 details { summary { "Model card" } pre { (card) } }
@@ -148,42 +146,52 @@ fn in_force(model: &LoadedModel) -> Markup {
 }
 
 /// The feature views' parts.
-pub fn features(service: &Service, caller: &Caller) -> Result<Vec<Part>, Problem> {
-    let views = views(service, caller.kinds(service).as_deref())?;
+pub fn features(service: &Service) -> Result<Vec<Part>, Problem> {
+    let views = views(service)?;
     let table = html! {
         @if views.is_empty() { p { "serin.toml declares no feature views." } }
         @else {
             div.wide { table.cards.stack {
                 thead { tr {
                     th scope="col" { "view" } th scope="col" { "state" } th scope="col" { "newest value" }
-                    th scope="col" { "read by" } th scope="col" { "defaulted" } th scope="col" { "stale" }
-                    th scope="col" { "not read" } th scope="col" { "columns" }
+                    th scope="col" { "read by" } th.n scope="col" { "decisions" } th scope="col" { "columns" }
                 } }
                 tbody { @for view in &views { (view_row(view)) } }
             } }
+            @for view in views.iter().filter(|view| !view.missing.is_empty()) { (columns(view)) }
             p.small {
-                "Defaulted, stale and not read: shares of the decisions of the last minutes at the points that read the view. \
-                 Defaulted: the value was missing, and the default of a manifest took its place. A missing value that a \
-                 strategy takes as missing is in no share."
+                "Shares of the decisions of the last minutes that asked for the column. Missing: there was no value, whether or \
+                 not something took its place. Defaulted: the value was missing, and the default of a manifest took its place. \
+                 Stale: the value was older than the view or the manifest allows."
             }
         }
     };
     Ok(vec![Part::new("features", table)])
 }
 
-/// The columns that were most often so, each with its share of decisions.
-fn shares(view: &WireView, of: &BTreeMap<String, f64>) -> Markup {
-    let mut most: Vec<_> = of.iter().collect();
-    most.sort_by(|one, other| other.1.total_cmp(one.1));
+/// What was not as it should be of the columns that decisions asked for, those that were missing most often first.
+fn columns(view: &WireView) -> Markup {
+    let mut asked: Vec<(&String, &f64)> = view.missing.iter().collect();
+    asked.sort_by(|one, other| other.1.total_cmp(one.1));
+    let share = |of: &BTreeMap<String, f64>, column: &str| percent(of.get(column).copied().unwrap_or_default());
     html! {
-        @if view.decisions == 0 { "-" }
-        @else if most.is_empty() { "0\u{a0}%" }
-        @else {
-            @for (at, (column, share)) in most.iter().take(3).enumerate() {
-                @if at > 0 { br; }
-                (percent(**share)) span.small { " " (column) }
-            }
-            @if most.len() > 3 { br; span.small { "and " (grouped((most.len() - 3) as u64)) " more columns" } }
+        section {
+            h2 { (view.name) " in decisions" }
+            div.wide { table.cards.stack {
+                thead { tr {
+                    th scope="col" { "column" } th.n scope="col" { "missing" } th.n scope="col" { "defaulted" }
+                    th.n scope="col" { "stale" } th.n scope="col" { "not read" }
+                } }
+                tbody { @for (column, missing) in asked {
+                    tr {
+                        th scope="row" { code { (column) } }
+                        td.n data-label="missing" { (percent(*missing)) }
+                        td.n data-label="defaulted" { (share(&view.defaulted, column)) }
+                        td.n data-label="stale" { (share(&view.stale, column)) }
+                        td.n data-label="not read" { (share(&view.error, column)) }
+                    }
+                } }
+            } }
         }
     }
 }
@@ -209,9 +217,7 @@ fn view_row(view: &WireView) -> Markup {
                     (points, _) => { (points.join(", ")) }
                 }
             }
-            td data-label="defaulted" { (shares(view, &view.defaulted)) }
-            td data-label="stale" { (shares(view, &view.stale)) }
-            td data-label="not read" { (shares(view, &view.error)) }
+            td.n data-label="decisions" { (grouped(view.decisions)) }
             td data-label="columns" {
                 details {
                     summary { (grouped(view.columns.len() as u64)) }

@@ -18,8 +18,8 @@ use crate::http::{Problem, Service};
 use crate::ledger::LedgerReader;
 use crate::report::Scale;
 
-/// Rows of a page.
-const PAGE: usize = 50;
+/// Rows of a page, and of the overview.
+pub const PAGE: usize = 50;
 
 /// Which experiments to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
@@ -94,7 +94,7 @@ fn verdict(service: &Service, experiment: &ExperimentStatus, known: Option<&Summ
         Some(known) if known.stops() => (Tone::Bad, format!("stop: {}", known.verdict_why)),
         Some(known) if known.verdict == "ship" => (Tone::Good, format!("ship: {}", known.verdict_why)),
         Some(known) => (Tone::Open, format!("hold: {}", known.verdict_why)),
-        None => (Tone::Open, why(service, experiment)),
+        None => (Tone::Open, words::on_page(&why(service, experiment), &experiment.id)),
     }
 }
 

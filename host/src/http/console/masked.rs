@@ -27,7 +27,7 @@ pub fn page(service: &Service, visitor: &Visitor, decision: &MaskedDecision) -> 
         (head(decision))
         section.masked {
             p { (badge(Tone::Open, "masked")) " Ids, values, scores and candidates are left out. Who has the role "
-                b { (Role::Audit.as_str()) } " sees the whole record. " (holders(service, Role::Audit)) }
+                b { (Role::Audit.as_str()) } " sees the whole record. " (holders(service, Role::Audit, Some(&decision.decision_point))) }
         }
         (reasons(decision))
         (known(decision))

@@ -45,6 +45,7 @@ pub(super) fn routes(service: &Arc<Service>) -> Router<Arc<Service>> {
     }
     Router::new()
         .route("/", get(views::overview))
+        .route("/attention", get(views::attention))
         .route("/experiments", get(views::experiments))
         .route("/experiments/{id}", get(views::experiment))
         .route("/experiments/{id}/{command}", get(command_pages::confirm).post(command_pages::carry))

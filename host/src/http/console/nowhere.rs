@@ -25,7 +25,7 @@ pub async fn answer(State(service): State<Arc<Service>>, mut request: Request) -
     }
     let visitor = visitor(&service, request.into_parts().0.extensions);
     let shown = Problem { title: "Nothing here".to_owned(), detail: "no page has this address".to_owned(), ..problem };
-    let mut page = refused(&service, &visitor, &shown);
+    let mut page = refused(&service, &visitor, &shown, None);
     *page.extensions_mut() = shown.into_response().extensions().clone();
     page
 }
@@ -39,7 +39,7 @@ pub async fn pages(State(service): State<Arc<Service>>, request: Request, next: 
         return answer;
     };
     // Whoever sent it is not asked who they are: what another page sends may carry somebody's session.
-    let mut page = refused(&service, &visitor(&service, Extensions::new()), problem);
+    let mut page = refused(&service, &visitor(&service, Extensions::new()), problem, None);
     for (name, value) in answer.headers() {
         if ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(name) {
             page.headers_mut().entry(name).or_insert_with(|| value.clone());

@@ -18,6 +18,8 @@ use crate::ledger::LedgerReader;
 const MANY_FALLBACKS: f64 = 0.01;
 /// Kinds of trouble that are named at a time.
 const MOST_DEGRADED: usize = 8;
+/// Experiments that are named beside a decision point.
+const MOST_NAMED: usize = 5;
 
 /// Its parts.
 pub fn parts(service: &Service, ledger: &LedgerReader, caller: &Caller) -> Result<Vec<Part>, Problem> {
@@ -28,7 +30,7 @@ pub fn parts(service: &Service, ledger: &LedgerReader, caller: &Caller) -> Resul
     let reached = status.every_experiment().filter(|experiment| reaches(caller, experiment).is_ok());
     let (ended, mut current): (Vec<_>, Vec<_>) = reached.partition(|experiment| experiment.status.state.is_ended());
     listing::sort(&mut current, &matters);
-    let rows = listing::rows(service, &current, &known);
+    let rows = listing::rows(service, &current[..current.len().min(listing::PAGE)], &known);
     Ok(vec![
         Part::new("attention", needs::draw(&matters)),
         Part::new("points", points(service, caller, &served)),
@@ -40,6 +42,10 @@ pub fn parts(service: &Service, ledger: &LedgerReader, caller: &Caller) -> Resul
                     @if current.is_empty() {
                         p { "None runs. An experiment is a file in the experiments folder." }
                     } @else { (listing::table(&rows)) }
+                    @if rows.len() < current.len() {
+                        p { a href="/experiments?state=current" { "All " (grouped(current.len() as u64)) " experiments" }
+                            ": these are the first " (rows.len()) ", those that need somebody and those that run before the others." }
+                    }
                     @if !ended.is_empty() {
                         p { a href="/experiments?state=ended" { "Archive: " (grouped(ended.len() as u64)) " ended" } }
                     }
@@ -113,8 +119,12 @@ fn point_row(point: &Point, traffic: Option<&PointTraffic>) -> Markup {
                 td.n data-label="decisions / s" { "0" } td.n data-label="fallbacks" { "-" } td.n data-label="failures" { "-" }
             }
             td data-label="experiments" {
-                @for (at, running) in point.experiments.iter().enumerate() {
+                @for (at, running) in point.experiments.iter().take(MOST_NAMED).enumerate() {
                     @if at > 0 { ", " } (super::words::experiment(&running.routed.id))
+                }
+                @if point.experiments.len() > MOST_NAMED {
+                    " and " a href={ "/experiments?state=current&q=" (super::words::encoded(&point.name)) } {
+                        (grouped((point.experiments.len() - MOST_NAMED) as u64)) " more" }
                 }
                 @if point.experiments.is_empty() { "none" }
             }

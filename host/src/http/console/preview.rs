@@ -2,12 +2,19 @@
 
 use serin_core::experiment::{Experiment, Gate, Status};
 
-use super::words::{counted, percent, rounded, span};
+use super::words::{counted, percent, rounded, several, span};
 use crate::experiments::{CommandError, ExperimentStatus};
 use crate::http::commands::{Request, parse, without_file};
 use crate::http::summary::summary;
 use crate::http::{Problem, Service};
-use crate::ledger::LedgerReader;
+use crate::ledger::{LedgerReader, Reads as _};
+
+/// A day, in milliseconds.
+const DAY_MS: u64 = 86_400_000;
+/// The shortest time that a pace is computed from, in milliseconds.
+const LEAST_PACE_MS: u64 = 60_000;
+/// Decisions that are read for a pace.
+const MOST_READ: u32 = 20_000;
 
 /// What a command will do.
 pub struct Effect {
@@ -49,7 +56,9 @@ pub fn effect(
     let next = next.unwrap_or_else(|_| now.clone());
     let pin = pin(service, spec);
     let (headline, follows) = match name {
-        "start" => start(spec, &next, &pace),
+        "start" => {
+            start(spec, &next, &Pace { paced_ms: None, per_day: None, ..pace }, at_point(service, ledger, spec)?)
+        }
         "promote" => promote(spec, now, &next, &pace),
         "pause" => pause(spec, now, &pace),
         "resume" => resume(spec, now, &next, &pace),
@@ -80,19 +89,31 @@ struct Pace {
     unit: String,
     units: u64,
     per_day: Option<f64>,
+    /// The time that this is of.
+    paced_ms: Option<u64>,
+}
+
+/// What time a pace is of, where it is less than a day, as the end of a sentence.
+pub fn extrapolated(paced_ms: Option<u64>) -> String {
+    let of = paced_ms.filter(|ms| *ms < DAY_MS);
+    of.map_or_else(String::new, |ms| format!(", extrapolated from the last {}", span(ms)))
+}
+
+/// What the units of an experiment are called.
+pub fn unit_of(service: &Service, experiment: &ExperimentStatus) -> String {
+    let deployment = service.deployment.load();
+    let point = experiment.spec.as_ref().and_then(|spec| deployment.points.get(&spec.decision_point));
+    point.map_or_else(|| "unit".to_owned(), |point| point.routing.layer.unit.to_string())
 }
 
 impl Pace {
     fn of(service: &Service, experiment: &ExperimentStatus) -> Self {
-        let status = service.status.load();
-        let subject = status.subjects.iter().find(|subject| *subject.spec.id == *experiment.id);
-        let of_spec = experiment.spec.as_ref().and_then(|spec| spec.unit.as_ref());
-        let unit = subject.map(|subject| &subject.course.unit).or(of_spec).map_or("unit", |unit| unit);
         let known = summary(service, &experiment.id);
         Self {
-            unit: unit.to_owned(),
+            unit: unit_of(service, experiment),
             units: known.as_ref().map_or(0, |known| known.units),
-            per_day: known.and_then(|known| known.units_per_day),
+            per_day: known.as_ref().and_then(|known| known.units_per_day),
+            paced_ms: known.and_then(|known| known.paced_ms),
         }
     }
 
@@ -100,6 +121,11 @@ impl Pace {
     fn at(&self, from: f64, to: f64) -> Option<String> {
         let per_day = self.per_day.filter(|_| from > 0.0)? * to / from;
         Some(format!("about {} a day", counted(rounded(per_day), &self.unit)))
+    }
+
+    /// The same, with what time it is of.
+    fn at_with_time(&self, from: f64, to: f64) -> Option<String> {
+        Some(self.at(from, to)? + &extrapolated(self.paced_ms))
     }
 
     /// How many have entered, as the beginning of a sentence with this verb, in its forms for one and for several.
@@ -116,26 +142,42 @@ fn pin(service: &Service, spec: &Experiment) -> String {
         .map_or_else(|| "the pinned strategy".to_owned(), |point| point.pin.to_string())
 }
 
-fn start(spec: &Experiment, next: &Status, pace: &Pace) -> (String, Vec<String>) {
+/// The pace at which different units came to a decision point lately, by the day, and the time that it is of.
+fn at_point(service: &Service, ledger: &LedgerReader, spec: &Experiment) -> Result<Option<(f64, u64)>, Problem> {
+    let now_ms = service.clock.now_ms();
+    let (units, oldest_ms) = ledger.units_since(&spec.decision_point, now_ms.saturating_sub(DAY_MS), MOST_READ)?;
+    let Some(oldest_ms) = oldest_ms else { return Ok(None) };
+    let of_ms = now_ms.saturating_sub(oldest_ms).max(LEAST_PACE_MS);
+    Ok(Some((units as f64 * DAY_MS as f64 / of_ms as f64, of_ms)))
+}
+
+fn start(spec: &Experiment, next: &Status, pace: &Pace, came: Option<(f64, u64)>) -> (String, Vec<String>) {
     let slot = spec.slot[1] - spec.slot[0];
+    let about = came.map_or_else(String::new, |(per_day, of_ms)| {
+        let about = counted(rounded(per_day * slot * next.applied), &pace.unit);
+        // The first of them came some time after the day began.
+        let of_ms = Some(of_ms).filter(|of_ms| *of_ms < DAY_MS / 24 * 23);
+        let of_those = if spec.eligible.is_some() { " of whom those who are eligible enter" } else { "" };
+        format!(", about {about} a day{of_those}{}", extrapolated(of_ms))
+    });
     let arms: Vec<String> =
         spec.arms.iter().map(|arm| format!("{} ({}, {})", arm.name, arm.strategy, percent(arm.weight))).collect();
     let follows = vec![
         format!(
-            "{} of its slot, which is {} of the layer's {}s, enter from the next decision on.",
+            "{} of its slot, which is {} of the layer's {}, enter from the next decision on.",
             percent(next.applied),
             percent(slot),
-            pace.unit
+            several(&pace.unit)
         ),
         format!("Arms: {}.", arms.join(", ")),
         "From then on its unit, slot, salt, arms and weights are fixed.".to_owned(),
     ];
-    (format!("start: coverage {}", percent(next.applied)), follows)
+    (format!("start: coverage {}{about}", percent(next.applied)), follows)
 }
 
 fn promote(spec: &Experiment, now: &Status, next: &Status, pace: &Pace) -> (String, Vec<String>) {
     let mut headline = format!("promote: coverage {} to {}", percent(now.applied), percent(next.applied));
-    if let Some(about) = pace.at(now.applied, next.applied) {
+    if let Some(about) = pace.at_with_time(now.applied, next.applied) {
         headline += &format!(", {about}");
     }
     let mut follows = vec![format!(
@@ -190,7 +232,8 @@ fn resume(spec: &Experiment, now: &Status, next: &Status, pace: &Pace) -> (Strin
         true => "Its winner was taken back for harm: it runs again from the ramp's first step, and what was seen before does not count.".to_owned(),
         false => format!("Its ramp goes on from step {} of {}.", next.step + 1, spec.ramp.len()),
     }];
-    follows.extend(pace.at(now.applied, next.applied).map(|about| format!("At this coverage it is {about}.")));
+    follows
+        .extend(pace.at_with_time(now.applied, next.applied).map(|about| format!("At this coverage it is {about}.")));
     (format!("resume: the ramp goes on at {}", percent(next.applied)), follows)
 }
 
@@ -218,8 +261,10 @@ mod tests {
 
     #[test]
     fn a_pace_grows_with_coverage_and_is_no_exact_number() {
-        let pace = Pace { unit: "borrower".to_owned(), units: 1, per_day: Some(821.0) };
+        let pace = Pace { unit: "borrower".to_owned(), units: 1, per_day: Some(821.0), paced_ms: Some(120_000) };
         assert_eq!(pace.at(0.1, 0.5).as_deref(), Some("about 4,100 borrowers a day"));
+        let said = "about 4,100 borrowers a day, extrapolated from the last 2 minutes";
+        assert_eq!(pace.at_with_time(0.1, 0.5).as_deref(), Some(said));
         assert_eq!(pace.at(0.0, 0.5), None);
         assert_eq!(pace.entered(["has", "have"]), "1 borrower has");
     }

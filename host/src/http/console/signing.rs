@@ -10,7 +10,9 @@ use maud::html;
 use super::cookie::SessionCookie;
 use super::page::{Page, see};
 use super::visitor::{Form, Sent, Visitor};
+use super::words::encoded;
 use crate::http::access::{Caller, refuse};
+use crate::http::commands::MAX_TEXT;
 use crate::http::{Problem, Service};
 use crate::ledger::AuditEntry;
 
@@ -41,16 +43,33 @@ pub async fn form(State(service): State<Arc<Service>>, visitor: Visitor, Query(n
     }
     let said =
         (!next.ended.is_empty()).then_some("Your session has ended: its time was over, or its token was taken away.");
-    drawn(&visitor, &next.next, said, StatusCode::OK)
+    drawn(&visitor, (&next.next, ""), said, StatusCode::OK)
 }
 
-fn drawn(visitor: &Visitor, next: &str, said: Option<&str>, status: StatusCode) -> Response {
+/// The answer to a form whose session has ended. The way back leads to the form, with what was typed as the reason.
+pub fn ended(visitor: &Visitor, path: &str, reason: &str) -> Response {
+    let said = "Your session has ended, and nothing was done. Sign in to come back to the form; what you wrote is kept, \
+                and it is you who sends it.";
+    // A replay has no page of its own.
+    let next = path.strip_suffix("/replay").unwrap_or(path);
+    drawn(visitor, (next, reason), Some(said), StatusCode::UNAUTHORIZED)
+}
+
+/// Where to go after signing in, with what was typed there.
+fn back(next: &str, reason: &str) -> String {
+    let (next, reason) = (local(next), reason.chars().take(MAX_TEXT).collect::<String>());
+    let sign = if next.contains('?') { '&' } else { '?' };
+    if reason.is_empty() { next.to_owned() } else { format!("{next}{sign}reason={}", encoded(&reason)) }
+}
+
+fn drawn(visitor: &Visitor, (next, reason): (&str, &str), said: Option<&str>, status: StatusCode) -> Response {
     let body = html! {
         section.sign-in {
             h1 { "Sign in" }
             @if let Some(said) = said { p.refused role="alert" { (said) } }
             form method="post" action="/sign-in" {
                 input type="hidden" name="next" value=(local(next));
+                @if !reason.is_empty() { input type="hidden" name="reason" value=(reason); }
                 label { "Token " input type="password" name="token" required autofocus autocomplete="current-password" spellcheck="false" maxlength="200"; }
                 button.primary { "Sign in" }
             }
@@ -69,8 +88,8 @@ pub async fn sign_in(
 ) -> Result<Response, Problem> {
     let cookie = SessionCookie::of(&request);
     let form = Form::read(request, &service).await?;
-    let next = local(form.text("next"));
-    let Some(access) = service.access.current() else { return Ok(see(next)) };
+    let (next, reason) = (form.text("next"), form.text("reason"));
+    let Some(access) = service.access.current() else { return Ok(see(&back(next, reason))) };
     let (token, now_ms) = (form.text("token").trim(), service.clock.now_ms());
     let identity = match access.of_token(token, now_ms) {
         Ok(identity) => identity,
@@ -81,14 +100,14 @@ pub async fn sign_in(
                 return Err(problem);
             }
             let said = format!("The token is not accepted: {error}.");
-            return Ok(drawn(&visitor, next, Some(&said), StatusCode::UNAUTHORIZED));
+            return Ok(drawn(&visitor, (next, reason), Some(&said), StatusCode::UNAUTHORIZED));
         }
     };
     let id = service.sessions.open(token, &identity, now_ms).ok_or_else(|| {
         Problem::unavailable("no-entropy", "the system has no entropy for a session; try again in a moment")
     })?;
     note(&service, &visitor.caller, &identity.name, "access.sign_in").await?;
-    Ok(with_cookie(see(next), &cookie.opened(&id)))
+    Ok(with_cookie(see(&back(next, reason)), &cookie.opened(&id)))
 }
 
 /// `POST /sign-out`.

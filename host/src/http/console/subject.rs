@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::shelf::{Key, Part, Shown};
-use super::{experiment, inventory, listing, overview, words};
+use super::{experiment, inventory, listing, needs, overview, words};
 use crate::access::Role;
 use crate::clock::Budget;
 use crate::http::access::Caller;
@@ -15,6 +15,8 @@ use crate::http::{Problem, Service};
 pub enum Subject {
     /// `/`.
     Overview,
+    /// `/attention`.
+    Attention(needs::Query),
     /// `/experiments`.
     Experiments(listing::Query),
     /// `/experiments/{id}`.
@@ -39,6 +41,8 @@ pub struct Asked {
     #[serde(default)]
     state: String,
     #[serde(default)]
+    kind: String,
+    #[serde(default)]
     n: usize,
     /// The marks of the parts that the asker has.
     #[serde(default)]
@@ -50,6 +54,10 @@ impl Asked {
     pub fn subject(&self) -> Result<Subject, Problem> {
         Ok(match self.page.as_str() {
             "overview" => Subject::Overview,
+            "attention" => {
+                let Self { q, kind, n, .. } = self;
+                Subject::Attention(needs::Query { q: q.clone(), kind: kind.clone(), page: *n })
+            }
             "experiments" => {
                 let Self { q, state, n, .. } = self;
                 Subject::Experiments(listing::Query { q: q.clone(), state: state.clone(), page: *n })
@@ -59,7 +67,7 @@ impl Asked {
             "models" => Subject::Models,
             "features" => Subject::Features,
             _ => {
-                let valid = "page: valid: overview, experiments, experiment, plugins, models, features";
+                let valid = "page: valid: overview, attention, experiments, experiment, plugins, models, features";
                 return Err(Problem::invalid("page", valid));
             }
         })
@@ -71,6 +79,10 @@ impl Subject {
     pub fn address(&self) -> String {
         match self {
             Self::Overview => "/console/live?page=overview".to_owned(),
+            Self::Attention(needs::Query { q, kind, page }) => {
+                let (q, kind) = (words::encoded(q), words::encoded(kind));
+                format!("/console/live?page=attention&q={q}&kind={kind}&n={page}")
+            }
             Self::Experiments(listing::Query { q, state, page }) => {
                 let (q, state) = (words::encoded(q), words::encoded(state));
                 format!("/console/live?page=experiments&q={q}&state={state}&n={page}")
@@ -87,11 +99,12 @@ impl Subject {
         let drawn = service.ledger.bounded(budget, |ledger| {
             Ok(match self {
                 Self::Overview => overview::parts(service, ledger, caller),
+                Self::Attention(query) => needs::parts(service, ledger, query, caller),
                 Self::Experiments(query) => listing::parts(service, ledger, query, caller),
                 Self::Experiment(id) => experiment::parts(service, ledger, id, caller),
-                Self::Plugins => inventory::plugins(service, caller),
-                Self::Models => inventory::models(service, caller),
-                Self::Features => inventory::features(service, caller),
+                Self::Plugins => Ok(inventory::plugins(service)),
+                Self::Models => Ok(inventory::models(service)),
+                Self::Features => inventory::features(service),
             })
         });
         drawn?

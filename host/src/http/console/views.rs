@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::listing;
 use super::page::{Page, parts};
 use super::subject::Subject;
 use super::visitor::Visitor;
+use super::{listing, needs};
 use crate::http::wire::{InPath, unfit_query};
 use crate::http::{Problem, Service};
 
@@ -36,6 +36,17 @@ fn title(text: &str) -> Markup {
 pub async fn overview(State(service): State<Arc<Service>>, visitor: Visitor) -> Result<Response, Problem> {
     let above = html! { h1.hidden { "Overview" } };
     drawn(&service, &visitor, &Subject::Overview, ("Overview", "/"), above).await
+}
+
+/// `GET /attention`.
+pub async fn attention(
+    State(service): State<Arc<Service>>,
+    visitor: Visitor,
+    query: Result<Query<needs::Query>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|e| unfit_query(&e))?;
+    let above = html! { (title("What needs a person")) (needs::search(&query)) };
+    drawn(&service, &visitor, &Subject::Attention(query), ("What needs a person", "/"), above).await
 }
 
 /// `GET /experiments`.

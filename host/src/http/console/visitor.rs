@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serin_core::Name;
 
-use crate::access::{Role, is_form_key};
+use crate::access::{Role, is_form_key, masked};
 use crate::http::access::{Caller, SignedIn};
 use crate::http::{Problem, Service};
 
@@ -26,8 +26,10 @@ pub struct Visitor {
     pub is_open: bool,
     /// They signed in on a page.
     pub has_session: bool,
-    /// What their forms have to send.
+    /// What the forms of this page have to send: the key, masked.
     pub form_key: String,
+    /// The key itself.
+    key: String,
 }
 
 impl Visitor {
@@ -35,11 +37,12 @@ impl Visitor {
     pub fn of(service: &Service, parts: &Parts, caller: Caller) -> Self {
         let session = parts.extensions.get::<SignedIn>();
         let name = caller.name();
-        let form_key = match session {
+        let key = match session {
             Some(SignedIn(session)) => session.form_key.clone(),
             None => service.sessions.form_key(name.as_deref().unwrap_or_default()),
         };
-        Self { name, is_open: service.access.current().is_none(), has_session: session.is_some(), form_key, caller }
+        let (is_open, form_key) = (service.access.current().is_none(), masked(&key));
+        Self { name, is_open, has_session: session.is_some(), form_key, key, caller }
     }
 
     /// Whether they may give commands.
@@ -113,7 +116,7 @@ impl FromRequest<Arc<Service>> for Sent {
         let (mut parts, body) = request.into_parts();
         let visitor = Visitor::from_request_parts(&mut parts, service).await?;
         let form = Form::read(Request::from_parts(parts, body), service).await?;
-        if !is_form_key(form.text("form_key"), &visitor.form_key) {
+        if !is_form_key(form.text("form_key"), &visitor.key) {
             let detail = "the form is of another session, or from before the host's last start: load its page again, \
                           and nothing was done";
             return Err(Problem::new(StatusCode::FORBIDDEN, "form-expired", detail));

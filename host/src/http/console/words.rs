@@ -1,10 +1,11 @@
 //! Words, numbers and times as the pages write them.
 
 use maud::{Markup, html};
-pub use serin_core::numbers::{counted, grouped, percent};
+pub use serin_core::numbers::{counted, grouped, percent, several};
 use serin_core::record::ServedBy;
 use serin_core::value::Value;
 
+use crate::experiments::next_commands;
 pub use crate::http::addresses::encoded;
 
 /// Where a browser has what the JSON API says of something. The API's own address takes no session.
@@ -56,6 +57,17 @@ pub fn when(ms: u64) -> Markup {
         Some(at) => html! { time datetime=(at.to_string()) { (at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()) } },
         None => html! { "-" },
     }
+}
+
+/// A text about an experiment for a page, which has a button or a link where the text names a command to type.
+pub fn on_page(text: &str, id: &str) -> String {
+    text.replace(&format!("waits for: {}", next_commands::start(id)), "waits for its start")
+        .replace(
+            &format!("decide with: {}", next_commands::amend(id)),
+            "decide on it with \u{201c}Review the edit\u{2026}\u{201d}",
+        )
+        .replace(&format!("{} {id}", next_commands::APPROVE), "")
+        .replace(next_commands::APPROVE, "")
 }
 
 /// How long something lasted, to its largest unit.
@@ -111,6 +123,7 @@ mod tests {
     fn numbers_are_written_as_people_read_them() {
         assert_eq!(signed_percent(-0.021, " %"), "\u{2212}2.1 %");
         assert_eq!([0.0, 7.4, 99.0, 12_345.0, 219_216.0].map(rounded), [0, 7, 99, 12_000, 220_000]);
+        assert_eq!(["customer", "party", "box", "day"].map(several), ["customers", "parties", "boxes", "days"]);
         assert_eq!([1, 2000].map(|n| counted(n, "unit")), ["1 unit", "2,000 units"]);
         assert_eq!([86_400_000, 7_200_000, 59_000, 10].map(span), ["1 day", "2 hours", "59 seconds", "10 ms"]);
     }

@@ -33,6 +33,9 @@ pub(in crate::http) struct Report {
     /// The guardrail that the host stopped it for.
     #[schema(required)]
     stopped_by: Option<String>,
+    /// The arm that serves, or that was chosen at its end; null while there is none.
+    #[schema(required)]
+    winner: Option<String>,
     /// What happened, oldest first; the latest ones, where there are many.
     changes: Vec<ReportChange>,
     /// Changes before those that are listed.
