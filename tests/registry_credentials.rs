@@ -55,6 +55,11 @@ fn listener() -> (TcpListener, String) {
 
 /// A registry that wants credentials and keeps its blobs elsewhere; and what came to either.
 fn registry() -> (String, Seen, Seen) {
+    asking(|_| "Basic realm=\"here\"".to_owned())
+}
+
+/// As [`registry`], which asks for credentials as `asks` has it at the registry's address.
+fn asking(asks: impl Fn(&str) -> String) -> (String, Seen, Seen) {
     let ((front, address), (blobs, elsewhere)) = (listener(), listener());
     let artifact = outreach_rules();
     let (digest, size) = (serin_core::digest(&artifact), artifact.len());
@@ -65,8 +70,10 @@ fn registry() -> (String, Seen, Seen) {
         "layers":[{{"mediaType":"application/wasm","digest":"{digest}","size":{size}}}]}}"#
     );
     let of_blobs = serve(blobs, move |_, _| ("200 OK".to_owned(), artifact.clone()));
+    let asked = asks(&address);
     let of_front = serve(front, move |path, is_known| match path {
-        _ if !is_known => ("401 Unauthorized\r\nwww-authenticate: Basic realm=\"here\"".to_owned(), Vec::new()),
+        _ if !is_known => (format!("401 Unauthorized\r\nwww-authenticate: {asked}"), Vec::new()),
+        path if path.starts_with("/token?") => ("200 OK".to_owned(), TOKEN.to_vec()),
         "/v2/" => ("200 OK".to_owned(), Vec::new()),
         "/v2/s/rules/manifests/1.0.0" => (
             "200 OK\r\ncontent-type: application/vnd.oci.image.manifest.v1+json".to_owned(),
@@ -79,6 +86,9 @@ fn registry() -> (String, Seen, Seen) {
     });
     (address, of_front, of_blobs)
 }
+
+/// What a token server answers.
+const TOKEN: &[u8] = br#"{"token":"t-1","expires_in":60}"#;
 
 const USER: [(&str, &str); 2] = [("SERIN_REGISTRY_USER", "ann"), ("SERIN_REGISTRY_PASSWORD", "secret")];
 
@@ -134,4 +144,52 @@ fn credentials_that_belong_to_nobody_are_not_sent() {
     let pulled = pull(&address, into.path(), &USER[..1]);
     assert!(pulled.code == Some(1) && pulled.stderr.contains("valid: both, or none"), "{}", pulled.stderr);
     assert!(of_front.lock().expect("no panic").is_empty(), "nobody was asked");
+}
+
+#[test]
+fn a_token_server_gets_credentials_where_it_is_the_registrys_own_host_or_named() {
+    let into = tempfile::tempdir().expect("a folder");
+    let bearer = |realm: &str| format!("Bearer realm=\"{realm}\",service=\"here\"");
+    let basic = "Basic YW5uOnNlY3JldA==";
+
+    // Of another host, and of the same host at another port: neither is the registry.
+    let (other, server) = listener();
+    let of_server = serve(other, |_, _| ("200 OK".to_owned(), TOKEN.to_vec()));
+    let (address, of_front, _) = asking(|_| bearer(&format!("http://{server}/token")));
+    let variables = [&USER[..], &[("SERIN_REGISTRY", &address)]].concat();
+    let refused = pull(&address, into.path(), &variables);
+    let told = format!("SERIN_REGISTRY_TOKEN_SERVER={server}");
+    assert!(refused.code == Some(1) && refused.stderr.contains(&told), "{}", refused.stderr);
+    assert!(of_server.lock().expect("no panic").is_empty() && credentials(&of_front).is_empty());
+    // Named.
+    let variables = [&variables[..], &[("SERIN_REGISTRY_TOKEN_SERVER", &server)]].concat();
+    let pulled = pull(&address, into.path(), &variables);
+    assert_eq!(pulled.code, Some(0), "{}", pulled.stderr);
+    assert_eq!(credentials(&of_server), [basic]);
+    assert!(of_server.lock().expect("no panic")[0].0.contains("scope=repository%3As%2Frules%3Apull"));
+    assert!(credentials(&of_front).iter().all(|sent| sent == "Bearer t-1") && !credentials(&of_front).is_empty());
+
+    // Its own.
+    let (address, of_front, _) = asking(|address| bearer(&format!("http://{address}/token")));
+    let into = tempfile::tempdir().expect("a folder");
+    let pulled = pull(&address, into.path(), &[&USER[..], &[("SERIN_REGISTRY", &address)]].concat());
+    assert_eq!(pulled.code, Some(0), "{}", pulled.stderr);
+    let sent = of_front.lock().expect("no panic").clone();
+    let with_password = sent.iter().filter(|(_, credentials)| credentials.as_deref() == Some(basic));
+    assert!(with_password.clone().count() == 1 && with_password.clone().all(|(path, _)| path.starts_with("/token?")));
+}
+
+#[test]
+fn credentials_are_not_sent_without_tls() {
+    let into = tempfile::tempdir().expect("a folder");
+    let (address, of_front, _) = asking(|_| "Bearer realm=\"http://token.example/token\"".to_owned());
+    let named = [("SERIN_REGISTRY", &*address), ("SERIN_REGISTRY_TOKEN_SERVER", "token.example")];
+    let refused = pull(&address, into.path(), &[&USER[..], &named].concat());
+    assert!(refused.code == Some(1) && refused.stderr.contains("not sent without TLS"), "{}", refused.stderr);
+    assert!(credentials(&of_front).is_empty());
+    let reference = "registry.example/s/rules:1.0.0";
+    let into = into.path().to_str().expect("a path");
+    let variables = [&USER[..], &[("SERIN_REGISTRY", "registry.example")]].concat();
+    let refused = run_with(["plugin", "pull", reference, "--plain-http", "--into", into], &variables);
+    assert!(refused.code == Some(1) && refused.stderr.contains("not sent without TLS"), "{}", refused.stderr);
 }

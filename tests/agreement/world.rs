@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use serin::app::{Finding, Host, HostError, Looks, Options, check};
-use serin::clock::SystemClock;
+use serin::clock::{Clock, SystemClock};
 use serin::registry::{Awaited, Folder};
 use tokio::runtime::Runtime;
 
@@ -22,8 +23,29 @@ static RUNTIME: LazyLock<Runtime> =
 /// What people do between edits.
 const COMMANDS: [&str; 6] = ["start", "pause", "resume", "promote", "abort", "conclude"];
 
+/// The system's clock, on which the time that an edit has to be still is let pass.
+#[derive(Default)]
+struct HastenedClock {
+    ahead_ms: AtomicU64,
+}
+
+impl Clock for HastenedClock {
+    fn now_ms(&self) -> u64 {
+        SystemClock.now_ms()
+    }
+
+    fn uptime_ms(&self) -> u64 {
+        SystemClock.uptime_ms() + self.ahead_ms.load(Ordering::Relaxed)
+    }
+
+    fn entropy(&self) -> u64 {
+        SystemClock.entropy()
+    }
+}
+
 pub struct World {
     pub random: Random,
+    clock: Arc<HastenedClock>,
     /// Which text of each key is written.
     chosen: Vec<usize>,
     folder: Deployment,
@@ -35,7 +57,13 @@ impl World {
     /// Files of which most keys have their first text, and a host that is about to be started on them.
     pub fn new(seed: u64) -> Self {
         let random = Random::new(seed);
-        let mut world = Self { random, chosen: vec![0; KEYS.len()], folder: Deployment::new(""), host: None };
+        let mut world = Self {
+            random,
+            chosen: vec![0; KEYS.len()],
+            folder: Deployment::new(""),
+            host: None,
+            clock: Arc::default(),
+        };
         for (chosen, key) in world.chosen.iter_mut().zip(KEYS) {
             if world.random.one_in(12) {
                 *chosen = world.random.below(key.texts.len());
@@ -126,7 +154,7 @@ impl World {
         let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         let looks = Looks::WhenAsked;
         let options = Options { config: self.folder.config(), listen: any, admin: any, dev: false, looks };
-        self.host = Some(RUNTIME.block_on(Host::start(options, Arc::new(SystemClock)))?);
+        self.host = Some(RUNTIME.block_on(Host::start(options, Arc::<HastenedClock>::clone(&self.clock)))?);
         Ok(())
     }
 
@@ -145,7 +173,10 @@ impl World {
             self.write();
             self.start().unwrap_or_else(|error| panic!("it starts with valid files: {error}"));
         }
-        let said = Said::by(self.host.as_ref().expect("it runs"), self.folder.path());
+        let host = self.host.as_ref().expect("it runs");
+        host.reloader.reload();
+        self.clock.ahead_ms.fetch_add(1_000, Ordering::Relaxed);
+        let said = Said::by(host, self.folder.path());
         let findings = check(&config);
         said.agrees_with(&findings, self.folder.path());
     }

@@ -45,6 +45,35 @@ fn no_text_of_a_person_acts_on_a_terminal_or_on_what_follows_it() {
 }
 
 #[test]
+fn a_line_break_in_a_text_of_a_person_begins_no_line() {
+    let deployment = watched();
+    let host = Host::start(&deployment).ready();
+    let admin = format!("http://{}", host.admin.address);
+    let forged = "approved         2026-01-01T00:00:00Z  by chief-risk-officer: agreed";
+    for break_ in ["\n", "\r\n", "\u{2028}", "\u{85}"] {
+        let reason = format!("calm{break_}{forged}");
+        let paused =
+            run(["experiment", "pause", "outreach-score", "--reason", &reason, "--by", "ann", "--admin", &admin]);
+        assert_eq!(paused.code, Some(0), "{}", paused.stderr);
+        run(["experiment", "resume", "outreach-score", "--reason", "on", "--by", "ann", "--admin", &admin]);
+        for by in [format!("ann{break_}{forged}"), format!("{break_}bob")] {
+            let refused = host.admin.post("/v1/freeze", &json!({ "reason": "r", "by": by }));
+            assert_eq!((refused.status, &refused.json()["key"]), (422, &json!("by")), "{}", refused.text);
+        }
+    }
+    let printed = [
+        run(["experiment", "show", "outreach-score", "--admin", &admin]).stdout,
+        run(["report", "outreach-score", "--admin", &admin]).stdout,
+        run(["status", "--admin", &admin]).stdout,
+    ];
+    for text in &printed {
+        assert!(!text.contains(['\r', '\u{2028}', '\u{85}']), "{text:?}");
+        assert!(!text.lines().any(|line| line.trim_start().starts_with("approved")), "{text}");
+    }
+    assert!(printed[0].contains("calm\\napproved"), "{}", printed[0]);
+}
+
+#[test]
 fn a_decisions_page_says_in_a_sentence_why_another_version_decided() {
     let deployment = deployment(RUNNING, true);
     let host = Host::start(&deployment).ready();

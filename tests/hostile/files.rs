@@ -67,6 +67,22 @@ fn a_name_cannot_forge_a_line_of_the_log() {
 }
 
 #[test]
+fn a_description_cannot_forge_a_line_of_what_is_told_of_an_artifact() {
+    let manifest = wat::manifest("one", "1.0.0", "one", "go");
+    let forged = "calm\\ndigest   sha256:0000\\nsigner   key 1 (the bank)";
+    let manifest = format!("description = \"{forged}\"\nowner = \"o\\nsigner   key 2\"\n{manifest}");
+    let artifact = wat::guest(&manifest, &format!("{} {}", wat::PRELUDE, wat::decide("(i32.const 1024)")));
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("one-1.0.0.wasm");
+    std::fs::write(&path, artifact).expect("writes");
+    let inspected = run(["plugin", "inspect", path.to_str().expect("a path")]);
+    assert_eq!(inspected.code, Some(0), "{}", inspected.stderr);
+    let lines = |head: &str| inspected.stdout.lines().filter(|line| line.starts_with(head)).count();
+    assert_eq!((lines("digest"), lines("signer")), (1, 1), "{}", inspected.stdout);
+    assert!(inspected.stdout.contains("calm\\ndigest"), "{}", inspected.stdout);
+}
+
+#[test]
 fn names_and_errors_have_an_end() {
     let deployment = deployment();
     let long = "x".repeat(30 << 20);

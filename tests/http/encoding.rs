@@ -167,3 +167,21 @@ fn a_body_that_is_cut_off_is_told_as_that() {
     let answer = host.public.post_text("/v1/decisions", &large, &[]).expect("answers");
     assert!(problem(&answer, 413, "body-too-large").contains("server.max_body_bytes, which is 4194304"));
 }
+
+#[test]
+fn what_follows_a_bodys_gzip_is_told_as_that() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let body = outreach("b-1").to_string();
+    let send = |bytes: &[u8]| {
+        host.public.post_bytes("/v1/decisions", bytes, &[("content-encoding", "gzip")]).expect("answers")
+    };
+    for more in [&b"x"[..], b"\x1f", b"some more bytes than a header has", &[0; 600]] {
+        let answer = send(&[&gzip(body.as_bytes()), more].concat());
+        assert!(problem(&answer, 400, "malformed-body").contains("after the body's gzip"), "{}", answer.text);
+    }
+    let whole = gzip(body.as_bytes());
+    assert!(problem(&send(&whole[..whole.len() - 4]), 400, "malformed-body").contains("cut off"));
+    let (one, two) = body.split_at(20);
+    assert_eq!(send(&[gzip(one.as_bytes()), gzip(two.as_bytes())].concat()).status, 200, "a gzip may have members");
+}

@@ -16,6 +16,21 @@ fn with_large_answers(bytes: usize) -> Deployment {
 }
 
 #[test]
+fn a_page_begins_before_a_decision_and_before_nothing_else() {
+    let deployment = collections();
+    let host = Host::start(&deployment).ready();
+    let id = host.decide(&outreach("b-1"))["decision_id"].as_str().expect("an id").to_owned();
+    for path in ["/v1/decisions?", "/decisions?unit=b-1&"] {
+        assert_eq!(host.admin.get(&format!("{path}before={id}")).status, 200, "{path}");
+        for before in ["garbage", "~", &id.to_uppercase(), &id[..8]] {
+            let refused = host.admin.get(&format!("{path}before={before}"));
+            assert_eq!(refused.status, 422, "{path} {before}: {}", refused.text);
+            assert!(refused.text.contains("`next` of the page before"), "{}", refused.text);
+        }
+    }
+}
+
+#[test]
 fn a_list_of_decisions_comes_in_pages_that_are_bounded_in_bytes() {
     let deployment = with_large_answers(512 << 10);
     let host = Host::start(&deployment);

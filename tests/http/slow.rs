@@ -112,6 +112,19 @@ fn a_body_has_its_time_whole_and_from_byte_to_byte() {
 }
 
 #[test]
+fn a_body_that_says_that_it_is_too_large_is_refused_before_it_comes() {
+    let deployment = with("body_timeout = \"10m\"\nstall_timeout = \"10m\"");
+    let host = Host::start(&deployment).ready();
+    for expect in ["", "\r\nexpect: 100-continue"] {
+        let mut connection = Raw::connect(&host.public.address).expect("connects");
+        let head = "POST /v1/decisions HTTP/1.1\r\nhost: serin\r\ncontent-type: application/json";
+        assert!(connection.send(&format!("{head}{expect}\r\ncontent-length: 5000000000\r\n\r\n")));
+        let answer = connection.answer().expect("an answer");
+        assert!(problem(&answer, 413, "body-too-large").contains("max_body_bytes"), "{}", answer.text);
+    }
+}
+
+#[test]
 fn a_client_that_does_not_read_is_cut_off() {
     let deployment = with("stall_timeout = \"300ms\"");
     let host = Host::start(&deployment).ready();

@@ -30,7 +30,7 @@ pub mod unique;
 pub mod value;
 
 pub use guard::{DEFECT, caught, clipped, meet_defect};
-pub use secrets::without_tokens;
+pub use secrets::{without_bare_tokens, without_tokens};
 pub use similar::most_similar;
 pub use toml_errors::{toml_example, toml_message};
 
@@ -94,14 +94,33 @@ pub fn printable_to(text: &str, most: usize) -> String {
 /// A text of somebody's, whole and with its lines, of which nothing acts on what shows it: control characters, which
 /// terminals obey, and those that change the direction of what follows are escaped.
 pub fn inert(text: &str) -> String {
-    let acts = |c: char| {
-        let turns =
-            matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        turns || (c.is_control() && !matches!(c, '\n' | '\t'))
-    };
+    escaped(text, |c| acts(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// As [`inert`], on one line: a line break in somebody's text would begin a line that reads as the program's own.
+pub fn inert_line(text: &str) -> String {
+    escaped(text, |c| acts(c) || is_line_break(c))
+}
+
+/// Says whether a terminal begins another line for a character, or may.
+pub fn is_line_break(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Says whether a character acts on what shows it.
+fn acts(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || c.is_control()
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if acts(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+        match c {
+            '\n' | '\r' | '\t' if is_escaped(c) => shown.extend(c.escape_default()),
+            c if is_escaped(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
     }
     shown
 }

@@ -112,14 +112,16 @@ pub(super) fn watch_files(
     let (reloader, clock_guard) = (Arc::downgrade(reloader), Arc::downgrade(clock_guard));
     let mut is_tidy_for = Budget::new(Duration::ZERO);
     let spawned = std::thread::Builder::new().name("serin-reload".into()).spawn(move || {
+        let mut wait = RESCAN;
         loop {
-            match events.recv_timeout(RESCAN) {
+            match events.recv_timeout(wait) {
                 Err(crossbeam_channel::RecvTimeoutError::Disconnected) if has_events => return,
-                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => std::thread::sleep(RESCAN),
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
                 Ok(()) | Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
             }
             let (Some(reloader), Some(guard)) = (reloader.upgrade(), clock_guard.upgrade()) else { return };
             reloader.reload();
+            wait = reloader.due_in().map_or(RESCAN, |due| RESCAN.min(due));
             if is_tidy_for.left().is_zero() {
                 reloader.tidy_archive(guard.is_trusted());
                 is_tidy_for = Budget::new(TIDY_ARCHIVE);

@@ -2,6 +2,7 @@
 //! An invalid file leaves the applied one in force.
 
 mod in_use;
+mod settled;
 mod swap;
 
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use super::models::{ModelAdmission, Models};
 use super::windows::WindowsById;
 use crate::access::AccessControl;
 use crate::clock::Clock;
-use crate::config::{Config, Retain};
+use crate::config::{Config, ConfigError, Retain};
 use crate::decide::DeploymentSnapshot;
 use crate::experiments::{Controller, Observer, SpecFile, Specs};
 use crate::features::EmbeddedStore;
@@ -33,6 +34,7 @@ use crate::signatures::Trust;
 use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
+use settled::SettledText;
 
 /// How long a start waits for artifacts. A small folder is completely loaded when the host listens.
 /// A file that nothing names, or that is new and slow to compile, does not delay serving.
@@ -87,6 +89,8 @@ pub struct Reloader {
     access: Arc<AccessControl>,
     /// The open windows of units under adaptive allocation.
     windows: WindowsById,
+    /// The configuration's file.
+    file: Mutex<SettledText>,
     /// Held while artifacts and models are loaded, which takes seconds for one with an interpreter.
     loading: Mutex<()>,
     /// Whether the last scan ended in a panic.
@@ -133,6 +137,7 @@ impl Reloader {
             slots_per_version: 1,
         };
         access.set(config.access.clone());
+        let file = Mutex::new(SettledText::new(config.text.clone()));
         let specs = last_specs(&archive, &config, |id| controller.status(id));
         // An edit is tried by a restart as it is by a running host: against what was in force.
         let config = last_config(&archive, &config).unwrap_or(config);
@@ -153,6 +158,7 @@ impl Reloader {
             retain: watch::Sender::new(config.retain),
             access,
             windows: WindowsById::default(),
+            file,
             loading: Mutex::default(),
             is_broken: AtomicBool::new(false),
             inner: Mutex::new(Inner {
@@ -175,6 +181,15 @@ impl Reloader {
     /// The plugins folder.
     pub fn plugins(&self) -> PathBuf {
         self.inner().config.fixed.plugins.clone()
+    }
+
+    fn file(&self) -> std::sync::MutexGuard<'_, SettledText> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In how long an edit of the configuration may count that does not yet; none without one.
+    pub fn due_in(&self) -> Option<Duration> {
+        self.file().due_in(self.clock.uptime_ms())
     }
 
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -329,7 +344,9 @@ impl Reloader {
     /// Reads the files that people edit.
     fn read(&self, inner: &Inner) -> Files {
         let (mut config_error, mut restart_required) = (None, Vec::new());
-        let config = match Config::load(&inner.config.path) {
+        let path = &inner.config.path;
+        let text = self.file().read(path, self.clock.uptime_ms()).map_err(|error| ConfigError::of(path, &error));
+        let config = match text.and_then(|text| Config::parse(text, path)) {
             Ok(mut config) => {
                 restart_required = config.fixed.differences(&inner.config.fixed);
                 config.fixed = inner.config.fixed.clone();

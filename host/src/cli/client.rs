@@ -18,6 +18,12 @@ pub(super) enum ClientError {
         /// What happened.
         error: ureq::Error,
     },
+    /// The address has a user or a password.
+    #[error(
+        "a URL with a user or a password is not called; valid: HOST:PORT or http://HOST:PORT, and the token from \
+         --token-file FILE or the variable SERIN_TOKEN"
+    )]
+    UserInfo,
     /// A file that TLS needs.
     #[error(transparent)]
     File(#[from] TlsFileError),
@@ -55,6 +61,10 @@ impl Client {
 
     /// A client of the listener at `base`. Without a scheme it speaks TLS if an option says how.
     pub(super) fn over(base: &str, tls: &TlsArgs) -> Result<Self, ClientError> {
+        let authority = base.split_once("://").map_or(base, |(_, rest)| rest).split(['/', '?', '#']).next();
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            return Err(ClientError::UserInfo);
+        }
         Ok(Self::with(base, if tls.is_given() { "https" } else { "http" }, tls.config()?))
     }
 

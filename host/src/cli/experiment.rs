@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use serin_core::numbers::counted;
 
-use super::{AdminArgs, ChangeArgs, ExperimentCommand, Format, Outcome, WhyArgs, text};
+use super::{AdminArgs, ChangeArgs, ExperimentCommand, Format, Outcome, WhyArgs, message, text};
 
 pub(super) fn run(command: ExperimentCommand) -> Outcome {
     match command {
@@ -22,9 +22,9 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
                     text(&experiment["state"]),
                     text(&experiment["why"])
                 );
-                let error = experiment["error"].as_str().map(serin_core::inert).unwrap_or_default();
-                if !text(&experiment["why"]).contains(&error) {
-                    println!("  {}: {error}", text(&experiment["file"]));
+                let error = experiment["error"].as_str().unwrap_or_default();
+                if !experiment["why"].as_str().is_some_and(|why| why.contains(error)) {
+                    println!("  {}: {}", text(&experiment["file"]), message(error, 4));
                 }
                 for warning in experiment["warnings"].as_array().into_iter().flatten() {
                     println!("  warning: {}", text(warning));
@@ -141,7 +141,7 @@ fn how_to_pin(experiment: &Value) {
 fn inline_table(values: &Value) -> Option<String> {
     let values = values.as_object().filter(|values| !values.is_empty())?;
     let values: Vec<String> = values.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-    Some(serin_core::inert(&format!("{{ {} }}", values.join(", "))))
+    Some(serin_core::inert_line(&format!("{{ {} }}", values.join(", "))))
 }
 
 /// From which state to which; of a promotion, which leaves the state, to which coverage.
@@ -164,10 +164,13 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
         println!("{}", serde_json::to_string_pretty(experiment)?);
         return Ok(());
     }
-    for key in ["id", "state", "phase", "coverage", "generation", "why", "error"] {
+    for key in ["id", "state", "phase", "coverage", "generation", "why"] {
         if !experiment[key].is_null() {
             println!("{key:<16} {}", text(&experiment[key]));
         }
+    }
+    if let Some(error) = experiment["error"].as_str() {
+        println!("{:<16} {}", "error", message(error, 17));
     }
     for warning in experiment["warnings"].as_array().into_iter().flatten() {
         println!("{:<16} {}", "warning", text(warning));
@@ -197,7 +200,7 @@ fn show(experiment: &Value, format: Format) -> Result<(), Box<dyn std::error::Er
         );
     }
     for change in experiment["pending"]["changes"].as_array().into_iter().flatten() {
-        let value = |key: &str| serin_core::inert(change[key].as_str().unwrap_or("none"));
+        let value = |key: &str| serin_core::inert_line(change[key].as_str().unwrap_or("none"));
         let (key, effect) = (value("key"), value("effect"));
         println!("{:<16} {key} {} -> {} ({effect})", "pending", value("old"), value("new"));
     }

@@ -54,7 +54,7 @@ fn load(view: &str, file: &Path, config: &Path, null: Vec<String>) -> Outcome {
     })?;
     bar.finish_and_clear();
     for warning in &loaded.warnings {
-        eprintln!("warning: {}", serin_core::inert(warning));
+        eprintln!("warning: {}", serin_core::inert_line(warning));
     }
     if !loaded.without.is_empty() {
         let without: Vec<&str> = loaded.without.iter().map(|column| &**column).collect();

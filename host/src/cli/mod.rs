@@ -34,6 +34,7 @@ mod plugin_warnings;
 mod plugins_lock;
 mod progress;
 mod project;
+mod registry_credentials;
 mod replay;
 mod report;
 mod rows;
@@ -375,9 +376,14 @@ enum LogFormat {
     Json,
 }
 
-/// A value of an answer as a terminal may have it.
+/// A value of an answer as a terminal may have it, on one line.
 fn text(value: &serde_json::Value) -> String {
-    serin_core::inert(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    serin_core::inert_line(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+/// A message of the host, whose further lines are set under its first: none of them reads as a line of its own.
+fn message(text: &str, indent: usize) -> String {
+    serin_core::inert(text).replace('\n', &format!("\n{:indent$}", ""))
 }
 
 /// Reads where to listen.

@@ -21,6 +21,7 @@ use super::oci_registry::{
     ARTIFACT_DIGEST, COMPRESSED_LAYER, LAYER, Registry, block_on, reference, replace, with_cause,
 };
 use super::plugins_lock::{LOCK, Lock, Locked};
+use super::registry_credentials::Access;
 use super::signing::{signer, verify};
 use crate::clock::{Clock as _, SystemClock};
 use crate::files;
@@ -52,7 +53,7 @@ pub(super) fn push(file: &Path, to: &str, how: &Push<'_>) -> Outcome {
     let layers = [layer(&contents, bytes, how.compress)?];
     let (config, image) = image(&contents, &layers)?;
     let digest = block_on(async {
-        let registry = Registry::of(&reference, how.plain_http)?;
+        let registry = Registry::of(&reference, how.plain_http, Access::Push).await?;
         let (client, auth) = registry.client();
         let failed = |e| format!("{reference}: {}", with_cause(&e));
         client.push(&reference, &layers, config, auth, Some(image)).await.map_err(failed)?;
@@ -223,7 +224,7 @@ fn restore(locked: &Locked, pull: &Pull<'_>, key: Option<&PublicKey>) -> Result<
 /// The artifact of a reference with its signature, which verifies where a key is given.
 fn fetch(reference: &Reference, pull: &Pull<'_>, key: Option<&PublicKey>) -> Result<Pulled, Failure> {
     let (bytes, manifest, texts) = block_on(async {
-        let registry = Registry::of(reference, pull.plain_http)?;
+        let registry = Registry::of(reference, pull.plain_http, Access::Pull).await?;
         let (bytes, manifest) = registry.fetch(reference).await?;
         let texts = registry.signatures(reference, &manifest).await?;
         Ok((bytes, manifest, texts))

@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{
     ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest,
 };
@@ -18,10 +17,12 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use serde_json::json;
 
+pub(super) use super::registry_credentials::with_cause;
+use super::registry_credentials::{Access, auth};
 use crate::registry::{MAX_ARTIFACT_BYTES, check_size};
 use crate::signatures;
 
-type Failure = Box<dyn std::error::Error>;
+pub(super) type Failure = Box<dyn std::error::Error>;
 
 /// The media type of an artifact's layer.
 pub(super) const LAYER: &str = "application/wasm";
@@ -52,6 +53,10 @@ pub(super) struct Registry {
 /// What is wrong with it, and what would be valid.
 pub(super) fn reference(text: &str) -> Result<Reference, Failure> {
     let valid = "valid: HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:…";
+    if text.contains("://") {
+        // It may have a password in it.
+        return Err(format!("a URL is no reference; {valid}").into());
+    }
     let explicit = text.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
     if !explicit {
         return Err(format!("'{text}' names no registry; {valid}").into());
@@ -74,39 +79,20 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// The credentials for a registry: those of the environment, where they are this one's. Another registry,
-/// such as one that a `plugins.lock` names, never gets them.
-fn auth(registry: &str) -> Result<RegistryAuth, Failure> {
-    let of = |key| std::env::var(key).ok().filter(|value| !value.is_empty());
-    let (user, password, owner) = (of("SERIN_REGISTRY_USER"), of("SERIN_REGISTRY_PASSWORD"), of("SERIN_REGISTRY"));
-    match (user, password, owner) {
-        (None, None, _) => Ok(RegistryAuth::Anonymous),
-        (Some(user), Some(password), Some(owner)) if owner == registry => Ok(RegistryAuth::Basic(user, password)),
-        (Some(_), Some(_), Some(owner)) => {
-            eprintln!("{registry} is asked without credentials: those of the environment are for {owner}");
-            Ok(RegistryAuth::Anonymous)
-        }
-        (Some(_), Some(_), None) => Err(format!(
-            "SERIN_REGISTRY_USER and SERIN_REGISTRY_PASSWORD are set, and not for which registry; valid: SERIN_REGISTRY={registry}"
-        )
-        .into()),
-        _ => Err("of SERIN_REGISTRY_USER and SERIN_REGISTRY_PASSWORD one is set; valid: both, or none".into()),
-    }
-}
-
 impl Registry {
     /// The registry of a reference: on this machine without TLS, anywhere else with it, unless somebody says so.
     ///
     /// # Errors
-    /// That it is not clear whose the credentials are.
-    pub fn of(reference: &Reference, plain_http: bool) -> Result<Self, Failure> {
+    /// That it is not clear whose the credentials are, or that they would go where they may not.
+    pub async fn of(reference: &Reference, plain_http: bool, access: Access) -> Result<Self, Failure> {
         let host = reference.registry().split(':').next().unwrap_or_default();
         let is_here = matches!(host, "localhost" | "127.0.0.1" | "[");
-        let protocol = if plain_http || is_here { ClientProtocol::Http } else { ClientProtocol::Https };
+        let is_plain = plain_http || is_here;
+        let protocol = if is_plain { ClientProtocol::Http } else { ClientProtocol::Https };
         let seconds = |n| Some(std::time::Duration::from_secs(n));
         let (connect_timeout, read_timeout) = (seconds(10), seconds(60));
         let config = ClientConfig { protocol, connect_timeout, read_timeout, ..ClientConfig::default() };
-        Ok(Self { client: Client::new(config), auth: auth(reference.registry())? })
+        Ok(Self { client: Client::new(config), auth: auth(reference, is_plain, access).await? })
     }
 
     /// The client, and what it identifies itself with.
@@ -238,20 +224,6 @@ fn created(entry: &ImageIndexEntry) -> i64 {
     let written = entry.annotations.as_ref().and_then(|annotations| annotations.get(CREATED));
     let time: Option<jiff::Timestamp> = written.and_then(|text| text.parse().ok());
     time.map_or(i64::MIN, |time| time.as_millisecond())
-}
-
-/// An error with what caused it: a client of HTTP says "error sending request" of everything.
-pub(super) fn with_cause(error: &OciDistributionError) -> String {
-    let mut said = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let why = error.to_string();
-        if !said.contains(&why) {
-            said += &format!(": {why}");
-        }
-        cause = error.source();
-    }
-    said
 }
 
 /// The artifact in a compressed layer, within the bound of artifacts. Its digest has to be the one that the layer's

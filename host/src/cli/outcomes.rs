@@ -121,14 +121,14 @@ impl Tally {
     fn refuse(&mut self, line: u64, why: &str) {
         self.refused += 1;
         if self.refused <= SHOWN as u64 {
-            eprintln!("line {line}: {}", serin_core::inert(why));
+            eprintln!("line {line}: {}", serin_core::inert_line(why));
         }
     }
 
     /// A line that no parser can find the end of, and which is named in `why`.
     fn broken(&mut self, why: &str) {
         self.refused += 1;
-        eprintln!("{}; it and what follows was not read", serin_core::inert(why));
+        eprintln!("{}; it and what follows was not read", serin_core::inert_line(why));
     }
 
     /// Sends a batch; each outcome is answered for itself.
@@ -144,7 +144,7 @@ impl Tally {
         self.unknown += count("unknown_decisions");
         for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if self.warned.insert(warning.to_owned()) {
-                eprintln!("warning: {}", serin_core::inert(warning));
+                eprintln!("warning: {}", serin_core::inert_line(warning));
             }
         }
         for index in answer["unknown_at"].as_array().into_iter().flatten().filter_map(Value::as_u64) {
@@ -230,7 +230,7 @@ fn watermark(name: &str, time: &str, host: &HostArgs) -> Outcome {
     let body = json!({ "watermarks": [{ "name": name, "time": time }] });
     let answer = host.client()?.post("/v1/outcomes/watermarks", &body)?;
     if let Some(why) = answer["refused"][0]["why"].as_str() {
-        eprintln!("serin: {}", serin_core::inert(why));
+        eprintln!("serin: {}", serin_core::inert_line(why));
         return Ok(false);
     }
     for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {

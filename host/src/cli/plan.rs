@@ -272,7 +272,7 @@ fn print_plan(spec: &Experiment, traffic: &Traffic, effect: f64, plan: &Plan) {
         print_scenario(spec, effect, scenario);
     }
     for warning in &plan.warnings {
-        println!("\nwarning: {}", serin_core::inert(warning));
+        println!("\nwarning: {}", serin_core::inert_line(warning));
     }
 }
 

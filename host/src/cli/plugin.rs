@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serin_core::manifest::{Manifest, OnMissing};
 use serin_core::numbers::counted;
-use serin_core::{bounds, message_to, printable, printable_to};
+use serin_core::{bounds, printable, printable_to};
 
 use super::build::{BuildOptions, build};
 use super::build_scripted::ScriptedLanguage;
@@ -244,7 +244,7 @@ impl std::fmt::Display for SignedBy {
 fn print(contents: &Contents, signed: &SignedBy) {
     let manifest = &contents.manifest;
     println!("{} for decision point {}", manifest.id(), manifest.decision_point);
-    println!("{}", message_to(&manifest.description, bounds::DESCRIPTION_BYTES));
+    println!("{}", printable_to(&manifest.description, bounds::DESCRIPTION_BYTES));
     println!("owner    {}", printable(&manifest.owner));
     println!("digest   {}", contents.digest);
     println!("wit      serin:decision@{}", contents.wit);
@@ -264,7 +264,8 @@ fn print(contents: &Contents, signed: &SignedBy) {
         println!("model    {} (callable)", callable.model);
     }
     for parameter in &manifest.parameters {
-        println!("param    {}: {} = {}", parameter.name, parameter.value_type, parameter.default);
+        let default = printable(&parameter.default.to_string());
+        println!("param    {}: {} = {default}", parameter.name, parameter.value_type);
     }
     for reason in &manifest.reasons {
         println!("reason   {}: {}", reason.code, printable_to(&reason.text, bounds::REASON_BYTES));

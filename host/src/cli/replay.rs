@@ -158,7 +158,7 @@ fn verify(
             eprintln!("{id}");
             for difference in differences {
                 let [recorded, replayed] =
-                    [&difference.recorded, &difference.replayed].map(|text| serin_core::inert(text));
+                    [&difference.recorded, &difference.replayed].map(|text| serin_core::inert_line(text));
                 eprintln!("  {}: recorded {recorded}, replayed {replayed}", difference.field);
             }
         }
@@ -284,7 +284,7 @@ fn against(
         println!("{recorded:<20} {:<40} {n:>9}", format!("{candidate}{other}"));
     }
     for (why, n) in &reasons {
-        println!("not comparable: {}: {n}", serin_core::inert(why));
+        println!("not comparable: {}: {n}", serin_core::inert_line(why));
     }
     Ok(true)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AdminArgs, Format, Outcome, text};
+use super::{AdminArgs, Format, Outcome, message, text};
 
 pub(super) fn run(args: &AdminArgs) -> Outcome {
     let client = args.client()?;
@@ -30,7 +30,7 @@ pub(super) fn run(args: &AdminArgs) -> Outcome {
     show_views(&views);
     let troubles = not_applied(&deployment, &experiments, &plugins);
     println!("\nNOT APPLIED{}", if troubles.is_empty() { "\n  nothing: the files are in force" } else { "" });
-    troubles.iter().for_each(|trouble| println!("  {}", serin_core::inert(trouble)));
+    troubles.iter().for_each(|trouble| println!("  {}", message(trouble, 4)));
     let warnings = list(&deployment["warnings"]);
     let of_experiments = list(&experiments).flat_map(|experiment| {
         list(&experiment["warnings"]).map(|warning| format!("{}: {}", text(&experiment["id"]), text(warning)))
@@ -48,7 +48,7 @@ fn show_points(deployment: &Value) {
     for point in list(&deployment["decision_points"]) {
         let experiments: Vec<String> = list(&point["experiments"]).map(text).collect();
         let serves = match point["unready"].as_str() {
-            Some(why) => format!("the fallback action: {}", serin_core::inert(why)),
+            Some(why) => format!("the fallback action: {}", serin_core::inert_line(why)),
             None if experiments.is_empty() => "the pin".to_owned(),
             None => format!("the pin, and in {}", experiments.join(", ")),
         };
@@ -72,7 +72,7 @@ fn show_artifacts(deployment: &Value, plugins: &Value) {
             (Some(name), Some(version)) => format!("{name}@{version}"),
             _ => text(&plugin["file"]),
         };
-        let stale = plugin["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+        let stale = plugin["why"].as_str().map(|why| format!(": {}", serin_core::inert_line(why))).unwrap_or_default();
         println!("  {name:<38} {}{}{stale}", text(&plugin["state"]), signed_by(&plugin["signer"]));
     }
     for (i, model) in list(&deployment["models"]).enumerate() {
@@ -84,7 +84,7 @@ fn show_artifacts(deployment: &Value, plugins: &Value) {
             (false, true) => "the last good one serves",
             (false, false) => "active",
         };
-        let why = model["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+        let why = model["why"].as_str().map(|why| format!(": {}", serin_core::inert_line(why))).unwrap_or_default();
         println!("  {:<38} {state}{}{why}", text(&model["id"]), signed_by(&model["signer"]));
     }
 }

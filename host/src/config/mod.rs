@@ -42,6 +42,13 @@ pub struct ConfigError {
     pub why: String,
 }
 
+impl ConfigError {
+    /// A file that cannot be read.
+    pub fn of(path: &Path, error: &std::io::Error) -> Self {
+        Self { file: path.display().to_string(), why: error.to_string() }
+    }
+}
+
 /// How long rows of the ledger are kept; none: for ever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retain {
@@ -150,8 +157,7 @@ impl Config {
     /// # Errors
     /// The first mistake, with its key and what would be valid.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = files::read_text(path, files::MAX_TEXT_BYTES)
-            .map_err(|e| ConfigError { file: path.display().to_string(), why: e.to_string() })?;
+        let text = files::read_text(path, files::MAX_TEXT_BYTES).map_err(|e| ConfigError::of(path, &e))?;
         Self::parse(text, path)
     }
 

@@ -84,8 +84,11 @@ impl Life {
         now_ms: u64,
         lacks: impl FnOnce(&Command, &Status) -> Result<Option<String>, LedgerError>,
     ) -> Self {
-        let Some(command) = status.due(spec, pin) else { return Self { due: status.clone(), status, lacks: None } };
-        let lacks = lacks(&command, &status).unwrap_or_else(|error| Some(error.to_string()));
+        let due = status.due(spec, pin);
+        // What a person's command to start would be refused for is said before it is given.
+        let next = due.as_ref().or((status.state == State::Draft).then_some(&Command::Start));
+        let lacks = next.map_or(Ok(None), |next| lacks(next, &status)).unwrap_or_else(|error| Some(error.to_string()));
+        let Some(command) = due else { return Self { due: status.clone(), status, lacks } };
         let due = match lacks {
             None => status.after(&command, spec, now_ms).unwrap_or_else(|_| status.clone()),
             Some(_) => status.clone(),

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use serin_core::Name;
 
+use super::audit_target::{MAX_TARGET, target};
 use super::body::discard;
 use super::came_of::{CameOf, Unchanged};
 use super::error::ProblemType;
@@ -27,9 +28,6 @@ use crate::ledger::AuditEntry;
 
 /// Bytes of a credential; a token has 70.
 const MAX_CREDENTIAL: usize = 512;
-/// Bytes of what an audited request was about.
-const MAX_TARGET: usize = 1024;
-
 /// The commands on an experiment, as they are written.
 pub(super) const COMMANDS: [&str; 8] = ["start", "promote", "pause", "resume", "abort", "conclude", "approve", "amend"];
 
@@ -173,6 +171,29 @@ impl Caller {
         }
     }
 
+    /// Whether the roles are limited to some decision points.
+    pub(super) fn is_limited(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.points().is_some())
+    }
+
+    /// The answer about what is not there. Where the roles are limited it is the same as about what is another decision
+    /// point's, so that nobody learns what is there. `known` is what the caller may see of the kind.
+    pub(super) fn nowhere(&self, kind: &str, what: &str, known: &[&str]) -> Problem {
+        let listed = match known {
+            [] => String::new(),
+            known => format!("; known: {}", known.join(", ")),
+        };
+        match self.is_limited() {
+            true => forbidden(
+                POINT,
+                format!(
+                    "no {what}, or one that the roles of this credential are not for: they are for other decision points{listed}"
+                ),
+            ),
+            false => Problem::new(StatusCode::NOT_FOUND, kind, format!("no such {what}{listed}")),
+        }
+    }
+
     /// Refuses where the roles are limited to some decision points.
     pub(super) fn reaches_all(&self, what: &str) -> Result<(), Problem> {
         let Some(points) = self.identity.as_ref().and_then(|identity| identity.points()) else { return Ok(()) };
@@ -198,16 +219,6 @@ impl Caller {
     }
 }
 
-/// Refuses what is about a kind of entity that no decision point of the caller's has.
-pub(super) fn reaches_kind(service: &Service, caller: &Caller, kind: &str) -> Result<(), Problem> {
-    match caller.kinds(service) {
-        Some(kinds) if !kinds.iter().any(|known| **known == *kind) => {
-            Err(forbidden(POINT, "the roles of this credential are for decision points about other entities"))
-        }
-        _ => Ok(()),
-    }
-}
-
 impl FromRequestParts<Arc<Service>> for Caller {
     type Rejection = Problem;
 
@@ -219,10 +230,7 @@ impl FromRequestParts<Arc<Service>> for Caller {
 
 /// Lets a request through to its handler, or refuses it.
 pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
-    let need = {
-        let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-        Need::of(request.method(), route)
-    };
+    let need = need_of(&request);
     let begun = BegunTrace::of(&service.traces, &request);
     if let Some(begun) = begun {
         request.extensions_mut().insert(begun);
@@ -237,11 +245,7 @@ pub(super) async fn authorize(State(service): State<Arc<Service>>, mut request: 
 /// The answer to a request that may be asked; to another one, why it may not.
 async fn admitted(service: &Arc<Service>, need: Option<Need>, mut request: Request, next: Next) -> Response {
     let address = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
-    let asked = Asked {
-        method: request.method().clone(),
-        route: request.extensions().get::<MatchedPath>().cloned(),
-        role: need.and_then(|need| need.role(request.uri().path())),
-    };
+    let asked = Asked::of(&request, need.and_then(|need| need.role(request.uri().path())));
     let is_vouched_for = is_vouched_for(&request);
     let admission = match is_vouched_for {
         true => admit(service, need, address, &asked, &request),
@@ -334,32 +338,6 @@ fn failed() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the host failed on this request")
 }
 
-/// What a request is about, in the words of its sender: decoded, so that it is found however it was
-/// written, and without what looks like a token. None where it is too long.
-fn target(uri: &Uri) -> Option<String> {
-    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
-    if path.len() + query.len() > MAX_TARGET {
-        return None;
-    }
-    let mut target = percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned();
-    for (at, (key, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
-        target += &format!("{}{key}={value}", if at == 0 { '?' } else { '&' });
-    }
-    Some(shown_target(&target))
-}
-
-/// The text of an entry's target: on one line, bounded, and without what looks like a token.
-pub(super) fn shown_target(text: &str) -> String {
-    serin_core::printable_to(&without_tokens(text), 2 * MAX_TARGET)
-}
-
-/// A text with nothing in the place of what looks like a token.
-fn without_tokens(text: &str) -> String {
-    let mut parts = text.split(TOKEN_PREFIX);
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| text + TOKEN_PREFIX + part.trim_start_matches(|c: char| c.is_ascii_hexdigit()))
-}
-
 /// A session of the console, as an extension of a request. Nothing but the console's own routes puts it
 /// there, so a cookie is no credential of the JSON API.
 #[derive(Debug, Clone)]
@@ -399,6 +377,16 @@ pub(super) fn named_now(service: &Service, request: &Request) -> Option<Option<A
         None => Some(None),
         Some(access) => named(&access, service.clock.now_ms(), request).ok().map(Some),
     }
+}
+
+/// What a request needs; none where it has no route.
+fn need_of(request: &Request) -> Option<Need> {
+    Need::of(request.method(), request.extensions().get::<MatchedPath>()?.as_str())
+}
+
+/// Whether a request is one that needs no credential.
+pub(super) fn asks_nobody(request: &Request) -> bool {
+    need_of(request) == Some(Need::Nothing)
 }
 
 /// Whom a request's credential names, if that one may ask for this.

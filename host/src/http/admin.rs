@@ -236,8 +236,14 @@ pub fn parse_time(text: &str, now_ms: u64) -> Option<u64> {
 }
 
 /// The record's JSON, where it is what was stored and its row says the same.
+/// With whose credential asked for the decision, which its digest does not cover.
 fn raw(record: &StoredRecord) -> Result<Box<RawValue>, RecordError> {
-    RawValue::from_string(record.json()?).map_err(|e| RecordError::Altered(e.to_string()))
+    let altered = |e: serde_json::Error| RecordError::Altered(e.to_string());
+    let (mut json, identity) = (record.json()?, serde_json::to_string(&record.identity()).map_err(altered)?);
+    if let Some(end) = json.rfind('}') {
+        json.insert_str(end, &format!(",\"identity\":{identity}"));
+    }
+    RawValue::from_string(json).map_err(altered)
 }
 
 /// A record that cannot be given out, in its place in a list.
@@ -296,6 +302,15 @@ impl DecisionPage {
     }
 }
 
+/// The decision before which a page begins, where one is named.
+pub(super) fn older_than(before: Option<String>) -> Result<Option<String>, Problem> {
+    let is_id = |id: &String| uuid::Uuid::try_parse(id).is_ok_and(|parsed| parsed.to_string() == *id);
+    match before.as_ref().is_none_or(is_id) {
+        true => Ok(before),
+        false => Err(Problem::invalid("before", "before: valid: `next` of the page before")),
+    }
+}
+
 /// The newest decisions that match.
 pub(super) async fn decisions(
     State(service): State<Arc<Service>>,
@@ -318,11 +333,12 @@ pub(super) async fn decisions(
         Some(point) => caller.reaches(point)?,
         None => caller.reaches_all("reading decisions without naming a point")?,
     }
+    let before = older_than(query.before)?;
     let filter = DecisionFilter { unit: query.unit, point: query.point, since_ms, until_ms: None };
     let of_point = undeclared(&service, &filter);
     let page = read(&service, move |service, budget| {
         service.ledger.bounded(budget, |ledger| {
-            let page = DecisionPage::read(ledger, &filter, query.before.as_deref(), limit)?;
+            let page = DecisionPage::read(ledger, &filter, before.as_deref(), limit)?;
             // A point that was taken out of serin.toml still has its records.
             let is_unknown = match of_point.filter(|_| page.decisions.is_empty()) {
                 Some(any) => DecisionPage::read(ledger, &any, None, 1)?.decisions.is_empty(),
@@ -394,11 +410,8 @@ pub(super) fn sent(service: &Service, bytes: Vec<u8>, content_type: &'static str
 /// The stored record of a decision that the caller may read.
 pub(super) async fn find(service: &Arc<Service>, caller: &Caller, id: String) -> Result<StoredRecord, Problem> {
     let found = read(service, move |service, budget| service.ledger.bounded(budget, |ledger| ledger.decision(&id)));
-    let found = found
-        .await??
-        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "unknown-decision", "no decision of this id is recorded"))?;
-    caller.reaches(found.point())?;
-    Ok(found)
+    let found = found.await??.filter(|found| caller.reaches(found.point()).is_ok());
+    found.ok_or_else(|| caller.nowhere("unknown-decision", "decision of this id is recorded", &[]))
 }
 
 /// The whole record of a decision.

@@ -25,6 +25,10 @@ const READ_ON: usize = 8;
 const DISCARDED: usize = 64 << 10;
 /// How long that may take.
 const DISCARD_TIME: Duration = Duration::from_secs(1);
+/// How long a body that is too large is waited for where nothing of it comes.
+const IDLE: Duration = Duration::from_millis(200);
+/// What is wrong where something follows a body's gzip.
+const MORE: &str = "more than gzip";
 
 /// Reads the body of a request that is refused for its headers, within bounds. A connection that
 /// closes on a client that is still sending is reset, and the client does not get to read why.
@@ -51,24 +55,45 @@ enum Encoding {
 
 /// Reads a body whose request arrived at `arrived`, and holds its bytes among those in flight.
 pub(super) async fn read(
-    request: Request,
+    request: &mut Request,
     service: &Arc<Service>,
     arrived: Instant,
 ) -> Result<(Bytes, HeldBytes), Problem> {
     let encoding = match declared(request.headers()) {
         Ok(encoding) => encoding,
         Err(problem) => {
-            discard(request.into_body()).await;
+            discard(std::mem::take(request.body_mut())).await;
             return Err(problem);
         }
     };
+    refuse_declared(request, service.settings.max_body_bytes).await?;
     let mut held = service.bytes.nothing();
-    let bytes = collect(request.into_body(), service, arrived, &mut held).await?;
+    let bytes = collect(std::mem::take(request.body_mut()), service, arrived, &mut held).await?;
     if encoding == Encoding::Identity {
         return Ok((bytes, held));
     }
     let limit = service.settings.max_body_bytes;
     service.lanes.compute(move || decompress(encoding, &bytes, limit, held)).await?
+}
+
+/// Refuses a body that says that it is too large. What a client is sending already is thrown away for a moment.
+async fn refuse_declared(request: &mut Request, limit: usize) -> Result<(), Problem> {
+    let headers = request.headers();
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_none_or(|declared| declared <= limit as u64) {
+        return Ok(());
+    }
+    // Who asks first has sent nothing.
+    if !headers.contains_key(header::EXPECT) {
+        let (mut body, mut read, end) = (std::mem::take(request.body_mut()), 0_usize, Instant::now() + DISCARD_TIME);
+        while read / READ_ON <= limit
+            && let until = end.min(Instant::now() + IDLE)
+            && let Ok(Some(Ok(frame))) = tokio::time::timeout_at(until.into(), body.frame()).await
+        {
+            read += frame.data_ref().map_or(0, Bytes::len);
+        }
+    }
+    Err(too_large("", limit))
 }
 
 /// The encoding that the headers declare, where they say that the body is JSON.
@@ -178,6 +203,28 @@ async fn collect(mut body: Body, service: &Service, arrived: Instant, held: &mut
     Ok(if rest.is_empty() { first } else { rest.into() })
 }
 
+/// The members of a gzip, one after the other.
+struct GzipMembers<'b>(Option<flate2::bufread::GzDecoder<&'b [u8]>>);
+
+impl Read for GzipMembers<'_> {
+    fn read(&mut self, part: &mut [u8]) -> std::io::Result<usize> {
+        const MAGIC: [u8; 2] = [0x1f, 0x8b];
+        while let Some(member) = &mut self.0 {
+            let read = member.read(part)?;
+            if read > 0 {
+                return Ok(read);
+            }
+            let rest = self.0.take().map_or(&[][..], flate2::bufread::GzDecoder::into_inner);
+            if rest.starts_with(&MAGIC) {
+                self.0 = Some(flate2::bufread::GzDecoder::new(rest));
+            } else if !rest.is_empty() {
+                return Err(std::io::Error::other(MORE));
+            }
+        }
+        Ok(0)
+    }
+}
+
 /// Decompresses within the body's bound, and holds what comes of it instead of what was sent.
 fn decompress(
     encoding: Encoding,
@@ -189,13 +236,14 @@ fn decompress(
     let malformed = |error: std::io::Error| {
         let detail = match error.kind() {
             std::io::ErrorKind::UnexpectedEof => format!("the body is cut off: its {name} ends too early"),
+            _ if error.to_string() == MORE => "after the body's gzip come bytes that are none".to_owned(),
             _ => format!("not {name}, as content-encoding says"),
         };
         Problem::new(StatusCode::BAD_REQUEST, "malformed-body", detail)
     };
     let mut reader: Box<dyn Read + '_> = match encoding {
         Encoding::Identity => Box::new(bytes),
-        Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+        Encoding::Gzip => Box::new(GzipMembers(Some(flate2::bufread::GzDecoder::new(bytes)))),
         Encoding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(malformed)?;
             decoder.window_log_max(ZSTD_WINDOW).map_err(malformed)?;

@@ -14,7 +14,7 @@ use serin_core::experiment::Command;
 use super::access::{COMMANDS, Caller};
 use super::admin::{blocking, rfc3339};
 use super::came_of::CameOf;
-use super::experiments::{find, reaches, whole};
+use super::experiments::{find, whole};
 use super::wire::{Body, InPath};
 use super::{Problem, Service};
 use crate::access::Role;
@@ -98,6 +98,14 @@ pub(super) fn motive(caller: &Caller, reason: String, by: Option<String>) -> Res
         if text.trim().is_empty() || text.chars().count() > MAX_TEXT {
             return Err(Problem::invalid(key, format!("{key}: 1 to {MAX_TEXT} characters of text are needed")));
         }
+        if serin_core::without_tokens(text) != text.as_str() {
+            let detail =
+                format!("{key}: has a token in it, and would be read by many; say it without, and replace the token");
+            return Err(Problem::invalid(key, detail));
+        }
+    }
+    if by.chars().any(serin_core::is_line_break) {
+        return Err(Problem::invalid("by", "by: has a line break; valid: one line"));
     }
     Ok(Motive { by, reason, evidence: Value::Null })
 }
@@ -141,8 +149,7 @@ pub(super) async fn carry_out(
     id: String,
     Order { request, motive, judged, seen }: Order,
 ) -> Result<Value, Problem> {
-    let status = find(service, &id)?;
-    reaches(caller, &status)?;
+    let status = find(service, caller, &id)?;
     let Some(spec) = status.spec else {
         return Err(Problem::new(
             StatusCode::CONFLICT,

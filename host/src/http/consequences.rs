@@ -45,6 +45,9 @@ pub(super) struct WireConsequence {
     /// The id of the outcome that it takes back.
     #[schema(required)]
     reverses: Option<String>,
+    /// Whose credential posted it; null without `[access]`.
+    #[schema(required)]
+    identity: Option<String>,
     /// What is wrong with its row.
     #[schema(required)]
     error: Option<String>,
@@ -52,8 +55,8 @@ pub(super) struct WireConsequence {
 
 impl From<Consequence> for WireConsequence {
     fn from(found: Consequence) -> Self {
-        let Consequence { id, name, value, at_ms, entity, reverses, error } = found;
-        Self { id, name, value, at: at_ms.map(rfc3339), entity, reverses, error }
+        let Consequence { id, name, value, at_ms, entity, reverses, identity, error } = found;
+        Self { id, name, value, at: at_ms.map(rfc3339), entity, reverses, identity, error }
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use super::access::{self, Caller};
+use super::audit_target::shown_target;
 use super::error::BodyRefusal;
 use super::idempotency::{HeldKey, KeyLookup, look_up};
 use super::trace::{self, BegunTrace, RequestTrace};
@@ -106,7 +107,7 @@ fn to_audit(request: &WireRequest, is_admin: bool) -> Option<((String, bool), St
     if let Some(WireForce { experiment, arm }) = force {
         target += &format!(" {experiment}/{arm}");
     }
-    is_admin.then(|| ((what.to_owned(), is_read), access::shown_target(&target)))
+    is_admin.then(|| ((what.to_owned(), is_read), shown_target(&target)))
 }
 
 async fn decided(

@@ -126,7 +126,7 @@ pub(super) async fn outcomes(
     let plain = move |wire: WireOutcomes| wire.outcomes.into_iter().map(|wire| outcome(wire)).collect();
     let event = move |event: CloudEvent<OutcomeData>| one(WireOutcome::from(event));
     let events = body.read(&service, plain, OUTCOME, event).await.map_err(|p| service.refuse(p))?;
-    answer(&service, store(&service, events, arrival).await?, written)
+    answer(&service, store(&service, &caller, events, arrival).await?, written)
 }
 
 /// Stores exposures.
@@ -153,7 +153,7 @@ pub(super) async fn exposures(
         exposure_of(WireExposure { decision_id, at: time }, Some(id), &of_event)
     };
     let events = body.read(&service, plain, EXPOSURE, event).await.map_err(|p| service.refuse(p))?;
-    answer(&service, store(&service, events, arrival).await?, written)
+    answer(&service, store(&service, &caller, events, arrival).await?, written)
 }
 
 /// An exposure, and the id of its event where it came as one.
@@ -247,7 +247,8 @@ pub(super) async fn watermarks(
     };
     let events = move |wire: WireWatermarks| wire.watermarks.into_iter().map(watermark).collect();
     let events = body.parse_then(&service, events).await.map_err(|p| service.refuse(p))?;
-    let WireEventsAnswer { stored, not_newer, refused, warnings, .. } = store(&service, events, arrival).await?;
+    let answer = store(&service, &caller, events, arrival).await?;
+    let WireEventsAnswer { stored, not_newer, refused, warnings, .. } = answer;
     Ok((StatusCode::OK, Json(WireWatermarksAnswer { stored, not_newer, refused, warnings })).into_response())
 }
 
@@ -365,6 +366,7 @@ impl Kinds {
 
 async fn store(
     service: &Service,
+    caller: &Caller,
     events: Vec<Result<Event, String>>,
     arrival: Arrival,
 ) -> Result<WireEventsAnswer, Problem> {
@@ -383,7 +385,7 @@ async fn store(
             Err(why) => answer.refused.push(WireRefusedEvent { index, why }),
         }
     }
-    answer.warnings = unread(&Known::of(&service.deployment.load(), &service.status.load()), &valid);
+    answer.warnings = unread(&Known::of(&service.deployment.load(), &service.status.load(), caller), &valid);
     let done = service.ledger.events(valid, arrival)?;
     let results = tokio::time::timeout(STORE_WAIT, done).await.map_err(|_| {
         service.ledger.suspect();

@@ -104,16 +104,22 @@ pub(super) fn warnings(service: &Service, status: &ExperimentStatus) -> Vec<Stri
     warnings
 }
 
-pub(super) fn find(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
+/// An experiment that the caller may see.
+pub(super) fn find(service: &Service, caller: &Caller, id: &str) -> Result<ExperimentStatus, Problem> {
     let status = service.status.load();
-    status.every_experiment().find(|status| status.id == id).cloned().ok_or_else(|| {
-        let known: Vec<&str> = status.experiments.iter().map(|e| e.id.as_str()).collect();
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "unknown-experiment",
-            format!("no such experiment; known: {}", known.join(", ")),
-        )
-    })
+    let is_seen = |status: &&ExperimentStatus| reaches(caller, status).is_ok();
+    if let Some(found) = status.every_experiment().find(|status| status.id == id).filter(is_seen) {
+        return Ok(found.clone());
+    }
+    let known: Vec<&str> = status.experiments.iter().filter(is_seen).map(|status| status.id.as_str()).collect();
+    Err(caller.nowhere("unknown-experiment", "experiment", &known))
+}
+
+/// An experiment that was found before.
+pub(super) fn found(service: &Service, id: &str) -> Result<ExperimentStatus, Problem> {
+    let status = service.status.load();
+    let found = status.every_experiment().find(|status| status.id == id).cloned();
+    found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "unknown-experiment", "no such experiment any more"))
 }
 
 /// Refuses an experiment at a decision point that the caller's roles are not for.
@@ -140,7 +146,7 @@ pub(super) async fn show(
     caller: Caller,
     InPath(id): InPath<String>,
 ) -> Result<Response, Problem> {
-    reaches(&caller, &find(&service, &id)?)?;
+    find(&service, &caller, &id)?;
     let shown =
         read(&service, move |service, budget| service.ledger.bounded(budget, |ledger| Ok(whole(service, ledger, &id))));
     let shown = shown.await???;
@@ -149,7 +155,7 @@ pub(super) async fn show(
 
 /// An experiment with its history and approvals. Reads the ledger, so not on an async worker.
 pub(super) fn whole(service: &Service, ledger: &impl Reads, id: &str) -> Result<Value, Problem> {
-    let status = find(service, id)?;
+    let status = found(service, id)?;
     let approvals = status.spec.as_ref().map(|spec| service.controller.approvals(ledger, spec)).transpose()?;
     let (approvals, lacks) = approvals.unwrap_or_default();
     let mut shown = as_json(service, &status, summary(service, id).as_ref());
@@ -218,9 +224,7 @@ pub(super) async fn report(
     query: Result<Query<ReportQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|e| unfit_query(&e))?;
-    let status = find(&service, &id)?;
-    reaches(&caller, &status)?;
-    let status = status.status;
+    let status = find(&service, &caller, &id)?.status;
     let drawn = read(&service, move |service, budget| {
         let report = |ledger: &LedgerReader| Ok(report_of(service, ledger, &id, &status, query.recompute));
         service.ledger.bounded(budget, report).map(|report| report.map(|report| query.format.draw(&report)))
@@ -319,8 +323,7 @@ pub(super) async fn affected(
     if !(1..=MAX_AFFECTED).contains(&limit) {
         return Err(Problem::invalid("limit", format!("limit: valid: 1 to {MAX_AFFECTED}")));
     }
-    let status = find(&service, &id)?;
-    reaches(&caller, &status)?;
+    let status = find(&service, &caller, &id)?;
     if let (Some(arm), Some(spec)) = (&query.arm, &status.spec)
         && !spec.arms.iter().any(|known| *known.name == **arm)
     {

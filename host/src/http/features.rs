@@ -11,7 +11,7 @@ use serin_core::unique;
 use serin_core::value::Value;
 use utoipa::ToSchema;
 
-use super::access::{Caller, reaches_kind};
+use super::access::Caller;
 use super::error::BodyRefusal;
 use super::wire::{Body, InPath, Object, WireValue};
 use super::{Problem, Service};
@@ -53,14 +53,16 @@ pub struct WireUpserted {
     older: u64,
 }
 
-fn view_of(service: &Service, view: &str) -> Result<Arc<ViewSpec>, Problem> {
-    let deployment = service.deployment.load();
-    deployment.views.get(view).cloned().ok_or_else(|| {
-        let mut known: Vec<&str> = deployment.views.keys().map(|v| &**v).collect();
-        known.sort_unstable();
-        let detail = format!("no such feature view; known: {}", known.join(", "));
-        service.refuse(Problem::new(StatusCode::NOT_FOUND, "unknown-feature-view", detail))
-    })
+/// A view of entities that the caller's decision points have.
+fn view_of(service: &Service, caller: &Caller, view: &str) -> Result<Arc<ViewSpec>, Problem> {
+    let (deployment, kinds) = (service.deployment.load(), caller.kinds(service));
+    let is_seen = |spec: &&Arc<ViewSpec>| kinds.as_ref().is_none_or(|kinds| kinds.contains(&spec.entity));
+    if let Some(found) = deployment.views.get(view).filter(is_seen) {
+        return Ok(Arc::clone(found));
+    }
+    let mut known: Vec<&str> = deployment.views.values().filter(is_seen).map(|spec| &*spec.name).collect();
+    known.sort_unstable();
+    Err(service.refuse(caller.nowhere("unknown-feature-view", "feature view", &known)))
 }
 
 pub(super) fn failed(error: &StoreError) -> Problem {
@@ -81,8 +83,7 @@ pub(super) async fn push(
     InPath(view): InPath<String>,
     body: Body,
 ) -> Result<Json<WireUpserted>, Problem> {
-    let spec = view_of(&service, &view)?;
-    reaches_kind(&service, &caller, &spec.entity).map_err(|p| service.refuse(p))?;
+    let spec = view_of(&service, &caller, &view)?;
     let wire: WireRows = body.parse_then(&service, |rows| rows).await.map_err(|p| service.refuse(p))?;
     if wire.rows.len() > MAX_PUSH_ROWS {
         return Err(service
@@ -139,8 +140,7 @@ pub(super) async fn show(
     caller: Caller,
     InPath((view, entity)): InPath<(String, String)>,
 ) -> Result<Json<WireFeatures>, Problem> {
-    let spec = view_of(&service, &view)?;
-    reaches_kind(&service, &caller, &spec.entity)?;
+    let spec = view_of(&service, &caller, &view)?;
     let columns: Arc<[serin_core::Name]> = spec.columns.keys().cloned().collect();
     let (shared, name, key) = (Arc::clone(&service), spec.name.clone(), entity.clone());
     let rows = service.lanes.read(move |_| shared.store.read(&[(&name, &key, &columns)]));

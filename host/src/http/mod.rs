@@ -7,6 +7,7 @@ mod admin_openapi;
 mod at_its_end;
 mod attention;
 mod audit;
+mod audit_target;
 mod batch;
 mod body;
 mod bytes;

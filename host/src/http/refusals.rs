@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
-use axum::extract::MatchedPath;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
 use serin_core::Name;
 
+use super::access::{Caller, asks_nobody};
+use super::console::asks_now;
 use super::error::ProblemType;
 use super::{Problem, Service};
 use crate::access::{Refused, Role};
@@ -19,6 +21,8 @@ pub(super) const UNVOUCHED: &str = "certificate-not-trusted";
 pub(super) const ROLE: &str = "forbidden-role";
 /// The reason of metrics where the roles are for other decision points.
 pub(super) const POINT: &str = "forbidden-point";
+/// The reason of metrics where a credential was accepted before the request's body was read, and is not any more.
+pub(super) const CHANGED: &str = "credential-changed";
 
 /// What was asked for.
 pub(super) struct Asked {
@@ -30,6 +34,11 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// What a request asks for.
+    pub(super) fn of(request: &Request, role: Option<Role>) -> Self {
+        Self { method: request.method().clone(), route: request.extensions().get::<MatchedPath>().cloned(), role }
+    }
+
     /// As the audit names it: by the route and not by the path, so that a stranger who tries many paths fills no disk.
     fn named(&self) -> String {
         let Some(route) = &self.route else { return String::new() };
@@ -94,6 +103,20 @@ pub(super) fn refuse_one(service: &Service, refused: Refused, problem: Problem) 
         }
         None => problem,
     }
+}
+
+/// Refuses a request whose credential is not the one any more that it was let through for: a body may take longer to
+/// arrive than it takes to revoke a token.
+pub(super) fn still_accepted(service: &Service, request: &Request) -> Result<(), Problem> {
+    let Some(caller) = request.extensions().get::<Caller>() else { return Ok(()) };
+    let now = asks_now(service, request);
+    if asks_nobody(request) || now.as_ref().is_some_and(|identity| identity.as_deref() == caller.identity.as_deref()) {
+        return Ok(());
+    }
+    let detail = "the credential was taken away or changed while the request arrived; nothing was done";
+    let (asked, who) = (Asked::of(request, None), caller.identity.as_ref().map(|identity| &*identity.name));
+    let refused = refused(CHANGED, caller.address, who, &asked);
+    Err(refuse_one(service, refused, unauthorized(CHANGED, detail).problem()))
 }
 
 /// Counts a refusal at the console's sign-in.

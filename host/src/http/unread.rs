@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serin_core::experiment::{Experiment, Quantity, Source};
 use serin_core::{most_similar, printable};
 
+use super::access::Caller;
 use crate::decide::DeploymentSnapshot;
 use crate::ledger::{Event, OutcomeSubject};
 use crate::status::DeploymentStatus;
@@ -22,9 +23,12 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn of(deployment: &DeploymentSnapshot, status: &DeploymentStatus) -> Self {
+    /// Of those, what a caller may see.
+    pub(super) fn of(deployment: &DeploymentSnapshot, status: &DeploymentStatus, caller: &Caller) -> Self {
         let specs = status.experiments.iter().filter_map(|experiment| experiment.spec.as_deref());
-        let entities = deployment.points.values().flat_map(|point| &point.entities);
+        let specs = specs.filter(|spec| caller.reaches(&spec.decision_point).is_ok());
+        let points = deployment.points.values().filter(|point| caller.reaches(&point.name).is_ok());
+        let entities = points.flat_map(|point| &point.entities);
         Self { names: specs.flat_map(names).collect(), kinds: entities.map(ToString::to_string).collect() }
     }
 }

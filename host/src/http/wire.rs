@@ -24,6 +24,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
 use super::bytes::HeldBytes;
+use super::refusals::still_accepted;
 use super::{Problem, Service};
 use crate::decide::{DecisionRequest, Force, MAX_OFFSET};
 
@@ -281,11 +282,12 @@ pub struct Body {
 impl FromRequest<Arc<Service>> for Body {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
+    async fn from_request(mut request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
         let arrived = Instant::now();
         let place = service.enter()?;
-        let read = super::body::read(request, service, arrived).await;
+        let read = super::body::read(&mut request, service, arrived).await;
         let (bytes, held) = read.map_err(|problem| service.refuse(problem))?;
+        still_accepted(service, &request)?;
         Ok(Self { bytes, arrived, _held: held, _place: place })
     }
 }

@@ -35,6 +35,8 @@ pub struct Consequence {
     pub entity: Option<String>,
     /// The outcome that it takes back.
     pub reverses: Option<String>,
+    /// Whose credential posted it.
+    pub identity: Option<String>,
     /// What is wrong with its row.
     pub error: Option<String>,
 }
@@ -45,7 +47,7 @@ impl Consequence {
         let error = value.as_ref().err().or(at_ms.as_ref().err()).and_then(fault);
         let (value, at_ms) = (value.ok(), at_ms.ok());
         let (id, name) = (shown(row, 0)?, shown(row, 1)?);
-        Ok(Self { id, name, value, at_ms, entity: row.get(4)?, reverses: row.get(5)?, error })
+        Ok(Self { id, name, value, at_ms, entity: row.get(4)?, reverses: row.get(5)?, identity: row.get(6)?, error })
     }
 }
 
@@ -68,7 +70,7 @@ impl LedgerReader {
         let mut found = Consequences { exposed_ms: exposed, ..Consequences::default() };
         let columns = "id, name, value, at_ms";
         let of_decision = format!(
-            "SELECT {columns}, NULL, reverses FROM outcomes WHERE decision_id = ?1 ORDER BY at_ms LIMIT {}",
+            "SELECT {columns}, NULL, reverses, identity FROM outcomes WHERE decision_id = ?1 ORDER BY at_ms LIMIT {}",
             MOST_LISTED + 1
         );
         let mut statement = db.prepare_cached(&of_decision)?;
@@ -76,7 +78,7 @@ impl LedgerReader {
             found.outcomes.push(outcome?);
         }
         let of_entity = format!(
-            "SELECT {columns}, entity_kind, reverses FROM outcomes
+            "SELECT {columns}, entity_kind, reverses, identity FROM outcomes
              WHERE entity_kind = ?1 AND entity = ?2 AND at_ms >= ?3 ORDER BY at_ms LIMIT {}",
             MOST_LISTED + 1
         );

@@ -40,6 +40,8 @@ struct Stored {
     digest: String,
     /// The row's other columns.
     beside: Beside,
+    /// Whose credential asked for it.
+    identity: Option<String>,
 }
 
 /// The columns of a decision's row that are derived from its record. Analyses read them, and lists
@@ -78,14 +80,15 @@ impl From<DecisionRow> for StoredRecord {
             batch: row.batch,
             attributes: row.attributes,
         };
-        let stored = Stored { packed: row.record, dictionary, digest: row.digest, beside };
+        let identity = row.identity.map(|name| name.to_string());
+        let stored = Stored { packed: row.record, dictionary, digest: row.digest, beside, identity };
         Self { decision_id: row.decision_id, row: Ok(stored) }
     }
 }
 
 /// The columns of a [`StoredRecord`].
 pub(super) const COLUMNS: &str = "decision_id, digest, record, dictionary, time_ms, point, unit, experiment, arm, served_by, \
-                                  outcome, action, took_us, forced, batch, attributes";
+                                  outcome, action, took_us, forced, batch, attributes, identity";
 
 impl StoredRecord {
     /// From a row of [`COLUMNS`]. A row that was altered so that it cannot be read is a record that
@@ -128,6 +131,11 @@ impl StoredRecord {
         self.row.as_ref().map_or("", |row| &row.beside.point)
     }
 
+    /// Whose credential asked for it; none without `[access]`.
+    pub fn identity(&self) -> Option<&str> {
+        self.row.as_ref().ok()?.identity.as_deref()
+    }
+
     fn readable(&self) -> Result<&Stored, RecordError> {
         self.row.as_ref().map_err(|why| RecordError::Altered(why.clone()))
     }
@@ -156,6 +164,7 @@ impl Stored {
                 batch: row.get(14)?,
                 attributes: row.get(15)?,
             },
+            identity: row.get(16)?,
         })
     }
 

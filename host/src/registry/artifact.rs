@@ -103,6 +103,9 @@ pub enum ArtifactError {
         /// This machine had no time or no room for it: it may pass next time.
         is_passing: bool,
     },
+    /// The machine had no room to run its cases: it may pass next time.
+    #[error("its cases could not be run on this machine now: {0}")]
+    NoRoom(String),
     /// It was not loaded within the time that a command waits for an artifact.
     #[error(
         "takes longer than {0} s to load, and was left; if the machine is busy, try again when it is idle: the file may be fine"
@@ -116,7 +119,12 @@ pub enum ArtifactError {
 impl ArtifactError {
     /// Says whether the machine's state caused it: then the file may be fine.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::CaseFailed { is_passing: true, .. })
+        self.is_of_the_system() || matches!(self, Self::CaseFailed { is_passing: true, .. })
+    }
+
+    /// Says whether the machine lacked something, such as file descriptors or memory.
+    pub fn is_of_the_system(&self) -> bool {
+        matches!(self, Self::Unread(_) | Self::NoRoom(_) | Self::Link(LinkError::System(_)))
     }
 }
 
@@ -220,7 +228,7 @@ pub fn peek(bytes: &[u8]) -> Option<Pin> {
     None
 }
 
-/// Notes the version of the interface that an import or export is of. Within `0.y` all are compatible.
+/// Notes the version of the interface that an import or export is of. Within `0.y` older ones are compatible.
 ///
 /// # Errors
 /// That it is one that this host does not have.
@@ -228,8 +236,10 @@ fn interface(name: &str, wit: &mut Option<String>) -> Result<(), ArtifactError> 
     let Some((_, found)) = name.strip_prefix("serin:decision/").and_then(|name| name.split_once('@')) else {
         return Ok(());
     };
-    let parsed = |version: &str| semver::Version::parse(version).ok().map(|v| (v.major, v.minor));
-    if parsed(found) != parsed(WIT) {
+    let parsed = |version: &str| semver::Version::parse(version).ok().map(|v| ((v.major, v.minor), v.patch));
+    let is_served =
+        parsed(found).zip(parsed(WIT)).is_some_and(|((of, patch), (ours, most))| of == ours && patch <= most);
+    if !is_served {
         return Err(ArtifactError::OtherInterface { found: printable(found) });
     }
     wit.get_or_insert_with(|| printable(found));
@@ -327,16 +337,16 @@ impl Plugin {
                 return Err(failed(format!("those before it took more than {} s", CASES.as_secs()), true));
             }
             let result = cases::run_case(&self.linked, self.manifest(), case, fuel);
+            if let Outcome::Failure { kind: FailureKind::Overloaded, detail } = result.outcome {
+                return Err(ArtifactError::NoRoom(detail));
+            }
             fuel = fuel.saturating_sub(result.fuel);
             if fuel == 0 {
                 let why = format!("all cases together used more than {} units of fuel", most);
                 return Err(failed(why, false));
             }
             if let Some(why) = result.difference {
-                let is_passing = matches!(
-                    result.outcome,
-                    Outcome::Failure { kind: FailureKind::Deadline | FailureKind::Overloaded, .. }
-                );
+                let is_passing = matches!(result.outcome, Outcome::Failure { kind: FailureKind::Deadline, .. });
                 return Err(failed(why, is_passing));
             }
         }

@@ -9,11 +9,11 @@ use serin_core::{bounds, message_to};
 
 use super::AGAIN_MS;
 use super::admission::{Grounds, judge};
-use super::artifact::{Plugin, read_file};
+use super::artifact::{ArtifactError, Plugin, read_file};
 use super::folder::{ArtifactState, Broken, Folder, Inner, NotLoaded, pin_of};
 use super::loading::{Awaited, Job, PATIENCE, Source};
 use crate::clock::Budget;
-use crate::signatures::Judged;
+use crate::signatures::{Judged, SignatureError};
 
 /// How long the end of a load that nobody named waits to be told, where others follow.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -79,7 +79,7 @@ impl Folder {
 
     fn load(&self, job: &Job) -> Result<Loaded, NotLoaded> {
         let bytes = match &job.source {
-            Source::File { path, .. } => read_file(path).map_err(NotLoaded::for_good)?,
+            Source::File { path, .. } => read_file(path).map_err(|error| self.not_loaded(job, error))?,
             Source::Archive => self
                 .archive
                 .get(&job.digest)
@@ -92,14 +92,12 @@ impl Folder {
         let (path, admission) = (job.source.path(), self.inner().admission.clone());
         let grounds = admission.of(path, job.pin.as_ref());
         let of = (job.pin.as_ref(), &*job.digest, &bytes[..]);
-        let judged =
-            judge(&admission.trust, Some(&self.archive), of, path, grounds.is_in_force).map_err(NotLoaded::for_good)?;
-        let plugin = Plugin::load(&self.engines, &bytes).map_err(|error| match error.is_passing() {
-            true => {
-                NotLoaded { again_after_ms: Some(self.inner().busy_with(&job.digest)), ..NotLoaded::for_good(error) }
-            }
-            false => NotLoaded::for_good(error),
+        let judged = judge(&admission.trust, Some(&self.archive), of, path, grounds.is_in_force);
+        let judged = judged.map_err(|error| match error {
+            SignatureError::Unread(_) => NotLoaded::for_now(error),
+            error => NotLoaded::for_good(error),
         })?;
+        let plugin = Plugin::load(&self.engines, &bytes).map_err(|error| self.not_loaded(job, error))?;
         let pin = pin_of(&plugin);
         if matches!(job.source, Source::File { .. }) {
             let unkept = |why| NotLoaded::for_now(format!("it could not be archived: {why}"));
@@ -113,6 +111,17 @@ impl Folder {
             self.archive.apply("plugin", &pin.to_string(), &[&job.digest]).map_err(unkept)?;
         }
         Ok(Loaded { pin, plugin, judged, grounds })
+    }
+
+    /// What keeps an artifact from being loaded, and whether it is tried again.
+    fn not_loaded(&self, job: &Job, error: ArtifactError) -> NotLoaded {
+        if error.is_of_the_system() {
+            NotLoaded::for_now(error)
+        } else if error.is_passing() {
+            NotLoaded { again_after_ms: Some(self.inner().busy_with(&job.digest)), ..NotLoaded::for_good(error) }
+        } else {
+            NotLoaded::for_good(error)
+        }
     }
 
     /// Notes what came of a load, and tells those who wait.

@@ -53,7 +53,8 @@ pub(super) fn minute(at: &str) -> String {
 
 /// User text on one line.
 pub(super) fn line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    let breaks = |letter: char| letter.is_control() || serin_core::is_line_break(letter);
+    text.chars().map(|letter| if breaks(letter) { ' ' } else { letter }).collect()
 }
 
 /// Counts with their names, those that are zero left out.

@@ -63,6 +63,9 @@ pub enum LinkError {
     /// The engine could not be made.
     #[error("engine: {0}")]
     Engine(String),
+    /// The machine lacks something, such as file descriptors or memory: the component may be fine.
+    #[error("this machine could not compile it now: {0}")]
+    System(String),
 }
 
 /// What a run is given.
@@ -230,8 +233,8 @@ impl Linked {
 
 /// Compiles a component, and links it to the imports that it may have.
 fn link(engines: &Engines, size: Size, component: &[u8]) -> Result<LinkedCode, LinkError> {
-    let engine = engines.get(size).map_err(|e| LinkError::Engine(e.to_string()))?;
-    let compiled = engines.compile(engine, component).map_err(|e| LinkError::Invalid(message(&e)))?;
+    let engine = engines.get(size).map_err(|e| unless_of_the_system(&e, LinkError::Engine))?;
+    let compiled = engines.compile(engine, component).map_err(|e| unless_of_the_system(&e, LinkError::Invalid))?;
     for (import, item) in compiled.component_type().imports(engine) {
         let ours = import
             .strip_prefix(PACKAGE)
@@ -244,9 +247,23 @@ fn link(engines: &Engines, size: Size, component: &[u8]) -> Result<LinkedCode, L
     let mut linker: Linker<State> = Linker::new(engine);
     bindings::Strategy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
         .map_err(|e| LinkError::Engine(format!("{e:#}")))?;
-    let pre =
-        linker.instantiate_pre(&compiled).and_then(StrategyPre::new).map_err(|e| LinkError::WrongWorld(message(&e)))?;
+    let pre = linker.instantiate_pre(&compiled).and_then(StrategyPre::new);
+    let pre = pre.map_err(|e| unless_of_the_system(&e, LinkError::WrongWorld))?;
     Ok(LinkedCode { engine: engine.clone(), pre, turns: engines.turns() })
+}
+
+/// Whether the operating system refused something, such as a file descriptor or memory. A guest has no call that
+/// reaches the system, so it caused none of it.
+fn is_of_the_system(error: &wasmtime::Error) -> bool {
+    let is_refused = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<std::io::Error>() || cause.is::<rustix::io::Errno>() || cause.is::<wasmtime::OutOfMemory>()
+    };
+    error.chain().any(is_refused)
+}
+
+/// The error of a component, unless the machine caused it.
+fn unless_of_the_system(error: &wasmtime::Error, otherwise: fn(String) -> LinkError) -> LinkError {
+    if is_of_the_system(error) { LinkError::System(message(error)) } else { otherwise(message(error)) }
 }
 
 /// What the engine says of a component, which may quote its names.
@@ -285,6 +302,8 @@ fn failure(error: &wasmtime::Error) -> Outcome {
         (kind, trap.to_string())
     } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {
         (FailureKind::Overloaded, "no pooled instance is free".to_owned())
+    } else if is_of_the_system(error) {
+        (FailureKind::Overloaded, format!("the machine has no room for a run: {}", error.root_cause()))
     } else {
         // What is left comes from reading the guest's data. wasmtime has no type for the bound
         // on that data, only this sentence; a test notices if it changes.

@@ -228,6 +228,11 @@ impl ResourceLimiter for State {
         Ok(true)
     }
 
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        // The machine has no memory for it. A guest that is told so would decide by that, and no replay would.
+        if super::is_of_the_system(&error) { Err(error) } else { Ok(()) }
+    }
+
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         if maximum.is_some_and(|maximum| maximum < POOLED_TABLE && desired > maximum) {
             return Ok(false);

@@ -163,7 +163,7 @@ pub enum FailureKind {
     FeatureMissing,
     /// A score without a fallback is missing.
     ScoreMissing,
-    /// No slot was free for this version.
+    /// No slot was free for this version, or the machine had no room for a run.
     Overloaded,
     /// The version's breaker is open: its last runs all ended without fuel or time.
     BreakerOpen,

@@ -20,7 +20,7 @@ use crate::access::Role;
 use crate::experiments::ExperimentStatus;
 use crate::http::admin::read;
 use crate::http::commands::{MAX_TEXT, Order, carry_out, motive, parse, role_of};
-use crate::http::experiments::{find, reaches, report_of};
+use crate::http::experiments::{find, found, report_of};
 use crate::http::wire::InPath;
 use crate::http::{Problem, Service};
 use crate::ledger::{Approval, LedgerReader, Reads as _, TransitionRow};
@@ -48,7 +48,7 @@ impl Seen {
         name: &str,
         (by, judged): (Option<&str>, Option<u64>),
     ) -> Result<Self, Problem> {
-        let experiment = find(service, id)?;
+        let experiment = found(service, id)?;
         let effect = effect(service, ledger, &experiment, name, by)?;
         let spec = experiment.pending.as_ref().map(|pending| &pending.spec).or(experiment.spec.as_ref());
         let (approvals, lacks) = match spec {
@@ -100,7 +100,7 @@ pub async fn confirm(
 ) -> Result<Response, Problem> {
     parse(&name, (name == "conclude").then(String::new))?;
     visitor.caller.has(role_of(&name))?;
-    reaches(&visitor.caller, &find(&service, &id)?)?;
+    find(&service, &visitor.caller, &id)?;
     let seen = seen(&service, &visitor, &id, &name, None).await?;
     let typed = Typed { reason: kept.reason, ..Typed::default() };
     Ok(drawn(&service, &visitor, &seen, &name, &typed, None))
@@ -137,7 +137,7 @@ pub async fn carry(
 ) -> Result<Response, Problem> {
     // By the name as it is carried out: a path can be written in several ways.
     visitor.caller.has(role_of(&name))?;
-    reaches(&visitor.caller, &find(&service, &id)?)?;
+    find(&service, &visitor.caller, &id)?;
     let (typed, judged) = (Typed::of(&form), form.number("generation"));
     let done = match order(&visitor, &name, &typed, &form) {
         Ok(order) => carry_out(&service, &visitor.caller, id.clone(), order).await,

@@ -15,7 +15,7 @@ use super::page::{Page, see};
 use super::visitor::{Sent, Visitor};
 use super::words::{self, Tone, badge, encoded, grouped, served_by, when};
 use crate::access::Role;
-use crate::http::admin::{TIMES, find, parse_time, read, run_again};
+use crate::http::admin::{TIMES, find, older_than, parse_time, read, run_again};
 use crate::http::consequences::consequences;
 use crate::http::masked::masked;
 use crate::http::wire::{InPath, unfit_query};
@@ -133,7 +133,7 @@ async fn newest(service: &Arc<Service>, search: &Search) -> Result<(Vec<Read>, O
     };
     let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let filter = DecisionFilter { unit: text(&search.unit), point: text(&search.point), since_ms, until_ms: None };
-    let before = text(&search.before);
+    let before = older_than(text(&search.before))?;
     page(service, filter, before, PAGE).await
 }
 

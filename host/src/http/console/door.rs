@@ -17,7 +17,7 @@ use super::visitor::{Form, Visitor};
 use super::words::{encoded, lines};
 use crate::access::{Identity, Role, Session};
 use crate::http::access::{Caller, SignedIn, is_vouched_for, named_now};
-use crate::http::experiments::find;
+use crate::http::experiments::found;
 use crate::http::{Peer, Problem, Service};
 
 /// The session that a request's cookie names, while it is accepted: its token is looked up again.
@@ -59,7 +59,8 @@ pub async fn door(State(service): State<Arc<Service>>, mut request: Request, nex
     let (typed, request) = match !has_credential && is_nobodys_form(&service, &request) {
         true => {
             let (parts, body) = request.into_parts();
-            let form = Form::read(Request::from_parts(parts.clone(), body), &service).await.ok();
+            let mut sent = Request::from_parts(parts.clone(), body);
+            let form = Form::read(&mut sent, &service).await.ok();
             (form, Request::from_parts(parts, Body::empty()))
         }
         false => (None, request),
@@ -106,7 +107,7 @@ fn point_of(service: &Service, uri: &Uri) -> Option<Name> {
     let mut parts = uri.path().trim_start_matches('/').split('/');
     if parts.next() == Some("experiments") {
         let id = percent_encoding::percent_decode_str(parts.next()?).decode_utf8().ok()?;
-        return Some(find(service, &id).ok()?.spec?.decision_point.clone());
+        return Some(found(service, &id).ok()?.spec?.decision_point.clone());
     }
     let mut pairs = form_urlencoded::parse(uri.query()?.as_bytes());
     pairs.find(|(key, value)| key == "point" && !value.is_empty()).map(|(_, point)| Name::from(&*point))

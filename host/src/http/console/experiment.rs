@@ -12,7 +12,7 @@ use crate::http::access::Caller;
 use crate::http::at_its_end::at_its_end;
 use crate::http::attention::{self, Matter};
 use crate::http::commands::without_file;
-use crate::http::experiments::{find, reaches, report_of, why};
+use crate::http::experiments::{find, report_of, why};
 use crate::http::summary::{Summary, summary};
 use crate::http::{Problem, Service};
 use crate::ledger::{LedgerReader, Reads as _, TransitionRow};
@@ -22,8 +22,7 @@ const MOST_CHANGES: usize = 100;
 
 /// The page's parts.
 pub fn parts(service: &Service, ledger: &LedgerReader, id: &str, caller: &Caller) -> Result<Vec<Part>, Problem> {
-    let experiment = find(service, id)?;
-    reaches(caller, &experiment)?;
+    let experiment = find(service, caller, id)?;
     let lacks = match &experiment.spec {
         Some(spec) => service.controller.approvals(ledger, spec)?.1,
         None => None,

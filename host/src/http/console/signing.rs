@@ -84,10 +84,10 @@ fn drawn(visitor: &Visitor, (next, reason): (&str, &str), said: Option<&str>, st
 pub async fn sign_in(
     State(service): State<Arc<Service>>,
     visitor: Visitor,
-    request: Request,
+    mut request: Request,
 ) -> Result<Response, Problem> {
     let cookie = SessionCookie::of(&request);
-    let form = Form::read(request, &service).await?;
+    let form = Form::read(&mut request, &service).await?;
     let (next, reason) = (form.text("next"), form.text("reason"));
     let Some(access) = service.access.current() else { return Ok(see(&back(next, reason))) };
     let (token, now_ms) = (form.text("token").trim(), service.clock.now_ms());

@@ -10,6 +10,7 @@ use serin_core::Name;
 
 use crate::access::{Role, is_form_key, masked};
 use crate::http::access::{Caller, SignedIn};
+use crate::http::refusals::still_accepted;
 use crate::http::{Problem, Service};
 
 /// Bytes of a form. A reason has at most a thousand.
@@ -66,14 +67,14 @@ pub struct Form(BTreeMap<String, String>);
 
 impl Form {
     /// Reads a form, whoever it is from.
-    pub async fn read(request: Request, service: &Service) -> Result<Self, Problem> {
+    pub async fn read(request: &mut Request, service: &Service) -> Result<Self, Problem> {
         let mime = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let mime = mime.and_then(|mime| mime.split(';').next()).unwrap_or_default().trim();
         if !mime.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             let detail = "pages take forms; for JSON see GET /openapi.json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
         }
-        let read = axum::body::to_bytes(request.into_body(), MAX_FORM);
+        let read = axum::body::to_bytes(std::mem::take(request.body_mut()), MAX_FORM);
         let bytes = match tokio::time::timeout(service.settings.body_timeout, read).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(_)) => {
@@ -115,7 +116,9 @@ impl FromRequest<Arc<Service>> for Sent {
     async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let visitor = Visitor::from_request_parts(&mut parts, service).await?;
-        let form = Form::read(Request::from_parts(parts, body), service).await?;
+        let mut request = Request::from_parts(parts, body);
+        let form = Form::read(&mut request, service).await?;
+        still_accepted(service, &request)?;
         if !is_form_key(form.text("form_key"), &visitor.key) {
             let detail = "the form is of another session, or from before the host's last start: load its page again, \
                           and nothing was done";

@@ -71,6 +71,9 @@ pub(in crate::http) struct DecisionRecord {
     answer: RecordedAnswer,
     /// Microseconds by stage.
     timings_us: HashMap<String, u64>,
+    /// Whose credential asked for it; null without `[access]`.
+    #[schema(required)]
+    identity: Option<String>,
 }
 
 /// The row of a feature view as it was read for this decision.
