@@ -87,9 +87,9 @@ fn a_report_names_the_arm_that_a_person_chose() {
     let report = |query: &str| host.admin.get(&format!("/v1/experiments/e/report?format={query}"));
     for query in ["text", "html", "text&recompute=true"] {
         let text = report(query).text;
-        assert!(text.contains("with arm 'next', ") || text.contains("with arm &#39;next&#39;, "), "{query}: {text}");
+        assert!(text.contains("with arm 'next': ") || text.contains("with arm &#39;next&#39;: "), "{query}: {text}");
     }
     assert_eq!(report("json").json()["winner"], "next");
     let admin = format!("http://{}", host.admin.address);
-    assert!(run(["report", "e", "--admin", &admin]).stdout.contains("with arm 'next', "));
+    assert!(run(["report", "e", "--admin", &admin]).stdout.contains("with arm 'next': "));
 }

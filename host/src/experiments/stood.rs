@@ -31,8 +31,9 @@ impl StoodTimes {
     /// Notes which experiments are served, as the files are now: their ids and statuses, and whether they are.
     pub fn note<'e>(&self, experiments: impl Iterator<Item = (&'e str, &'e Status, bool)>, now_ms: u64) {
         let mut times = self.0.lock();
-        let running = experiments.filter(|(_, status, _)| status.state == State::Running);
-        *times = running
+        // Others are kept, too: one that is resumed does not wait for the next look at the files.
+        let current = experiments.filter(|(_, status, _)| !status.state.is_ended());
+        *times = current
             .map(|(id, status, is_served)| {
                 let (id, step_ms) = (Name::from(id), status.since_ms);
                 let before = times.get(&id).filter(|before| before.step_ms == step_ms);

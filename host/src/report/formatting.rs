@@ -105,9 +105,9 @@ impl Report {
         };
         let (change, state) = self.changes.iter().rev().find_map(|change| Some((change, words(&change)?)))?;
         let winner = self.winner.as_deref().filter(|_| matches!(state, "shipped" | "concluded"));
-        let winner = winner.map(|arm| format!("with arm '{}', ", line(arm))).unwrap_or_default();
+        let winner = winner.map(|arm| format!(" with arm '{}'", line(arm))).unwrap_or_default();
         let (at, by, reason) = (minute(&change.at), line(&change.by), line(&change.reason));
-        let how = format!("{winner}{at} by {by}: \u{201c}{reason}\u{201d}");
+        let how = format!("{at} by {by}{winner}: \u{201c}{reason}\u{201d}");
         let since = match state {
             "aborted" | "concluded" => "As of its end",
             _ if self.against_held_back && self.verdict.decision != "stop" => "As of then",
