@@ -255,7 +255,11 @@ impl Said {
         let both = || format!("the host: {self:#?}\ncheck: {findings:#?}");
         if let Some(error) = &self.config_error {
             // A running experiment that it would not fit is a mistake of that experiment's file to `check`.
-            let same = errors(findings, "").any(|why| error.contains(why));
+            let without_line = |why: &str| match why.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
+                Some((_, why)) => error.contains(why),
+                None => error.contains(why),
+            };
+            let same = errors(findings, "").any(without_line);
             assert!(same, "serin.toml is refused: {error}\n{}", both());
             return;
         }
