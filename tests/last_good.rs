@@ -301,7 +301,11 @@ fn why_a_point_is_not_ready_is_what_is_wrong_now() {
     };
     not_ready("is not there");
     assert_eq!(host.decide(&request())["served_by"], "fallback_action");
+    let generation = || host.admin.get("/v1/deployment").json()["generation"].clone();
+    let before = generation();
     deployment.edit("serin.toml", "\"hardship_offer\"]", "\"offer\"]");
+    // An edit that takes away what serves would not be applied.
+    eventually("the edit is in force", BOUND, || (generation() != before).then_some(()));
     deployment.write(RULES, outreach_rules());
     not_ready("action 'hardship_offer' is not of 'collections-outreach'");
     deployment.edit("serin.toml", "\"offer\"]", "\"hardship_offer\"]");

@@ -106,6 +106,11 @@ pub fn decision_id(clock: &dyn Clock, now_ms: u64) -> String {
     uuid::Builder::from_unix_timestamp_millis(now_ms, &random).into_uuid().to_string()
 }
 
+/// Whether a text is a decision's id as [`decision_id`] writes it.
+pub fn is_decision_id(text: &str) -> bool {
+    uuid::Uuid::try_parse(text).is_ok_and(|parsed| parsed.to_string() == *text)
+}
+
 /// What is left of a decision's time. Wall time of the machine, apart from [`Clock`]: how
 /// long something took is never part of what a decision depends on.
 #[derive(Debug, Clone, Copy)]

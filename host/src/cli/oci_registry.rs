@@ -22,7 +22,7 @@ use super::registry_credentials::{Access, auth};
 use crate::registry::{MAX_ARTIFACT_BYTES, check_size};
 use crate::signatures;
 
-pub(super) type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error>;
 
 /// The media type of an artifact's layer.
 pub(super) const LAYER: &str = "application/wasm";

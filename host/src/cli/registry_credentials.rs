@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
-use super::oci_registry::Failure;
+type Failure = Box<dyn std::error::Error>;
 
 /// The variable that names a token server on another host than the registry's.
 const TOKEN_SERVER: &str = "SERIN_REGISTRY_TOKEN_SERVER";

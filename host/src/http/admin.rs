@@ -20,7 +20,7 @@ use super::decisions::internal;
 use super::usage::{WireUse, users};
 use super::wire::{InPath, unfit_query};
 use super::{Problem, Service};
-use crate::clock::Budget;
+use crate::clock::{Budget, is_decision_id};
 use crate::ledger::{DecisionFilter, Durability, LedgerError, LedgerReader, Reads as _, RecordError, StoredRecord};
 use crate::registry::{ArtifactStatus, COMPILING, LoadProgress, Plugin, VersionsByPin};
 use crate::replay::{FieldDifference, ReplayResult};
@@ -304,8 +304,7 @@ impl DecisionPage {
 
 /// The decision before which a page begins, where one is named.
 pub(super) fn older_than(before: Option<String>) -> Result<Option<String>, Problem> {
-    let is_id = |id: &String| uuid::Uuid::try_parse(id).is_ok_and(|parsed| parsed.to_string() == *id);
-    match before.as_ref().is_none_or(is_id) {
+    match before.as_deref().is_none_or(is_decision_id) {
         true => Ok(before),
         false => Err(Problem::invalid("before", "before: valid: `next` of the page before")),
     }

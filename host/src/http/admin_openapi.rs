@@ -71,7 +71,12 @@ struct Command {
     #[schema(min_length = 1, max_length = 1024, pattern = "\\S", example = "looks well")]
     reason: String,
     /// Who; it is recorded. Needed without `[access]`; with it, whom the credential names is recorded.
-    #[schema(min_length = 1, max_length = 1024, pattern = "\\S", example = "ann")]
+    #[schema(
+        min_length = 1,
+        max_length = 1024,
+        pattern = "^[^\\n\\r\\x0b\\x0c\\x85\\u2028\\u2029]*[^\\s\\n\\r\\x0b\\x0c\\x85\\u2028\\u2029][^\\n\\r\\x0b\\x0c\\x85\\u2028\\u2029]*$",
+        example = "ann"
+    )]
     by: String,
     /// The arm that won; for `conclude` alone.
     winner: Option<String>,
@@ -108,7 +113,7 @@ struct Decisions {
     #[param(minimum = 1, maximum = 1000, nullable = false)]
     limit: Option<u32>,
     /// `next` of the page before.
-    #[param(nullable = false)]
+    #[param(nullable = false, pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
     before: Option<String>,
 }
 

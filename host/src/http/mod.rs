@@ -35,6 +35,7 @@ mod ofrep;
 mod openapi;
 mod openapi_access;
 mod refusals;
+mod rejudged;
 mod resolution;
 mod schemas;
 mod service;

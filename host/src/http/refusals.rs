@@ -8,8 +8,6 @@ use axum::response::Response;
 
 use serin_core::Name;
 
-use super::access::{Caller, asks_nobody};
-use super::console::asks_now;
 use super::error::ProblemType;
 use super::{Problem, Service};
 use crate::access::{Refused, Role};
@@ -103,20 +101,6 @@ pub(super) fn refuse_one(service: &Service, refused: Refused, problem: Problem) 
         }
         None => problem,
     }
-}
-
-/// Refuses a request whose credential is not the one any more that it was let through for: a body may take longer to
-/// arrive than it takes to revoke a token.
-pub(super) fn still_accepted(service: &Service, request: &Request) -> Result<(), Problem> {
-    let Some(caller) = request.extensions().get::<Caller>() else { return Ok(()) };
-    let now = asks_now(service, request);
-    if asks_nobody(request) || now.as_ref().is_some_and(|identity| identity.as_deref() == caller.identity.as_deref()) {
-        return Ok(());
-    }
-    let detail = "the credential was taken away or changed while the request arrived; nothing was done";
-    let (asked, who) = (Asked::of(request, None), caller.identity.as_ref().map(|identity| &*identity.name));
-    let refused = refused(CHANGED, caller.address, who, &asked);
-    Err(refuse_one(service, refused, unauthorized(CHANGED, detail).problem()))
 }
 
 /// Counts a refusal at the console's sign-in.

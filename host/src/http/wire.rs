@@ -24,7 +24,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
 use super::bytes::HeldBytes;
-use super::refusals::still_accepted;
+use super::rejudged::still_accepted;
 use super::{Problem, Service};
 use crate::decide::{DecisionRequest, Force, MAX_OFFSET};
 

@@ -18,6 +18,7 @@ use super::words::{encoded, lines};
 use crate::access::{Identity, Role, Session};
 use crate::http::access::{Caller, SignedIn, is_vouched_for, named_now};
 use crate::http::experiments::found;
+use crate::http::rejudged::KnownBy;
 use crate::http::{Peer, Problem, Service};
 
 /// The session that a request's cookie names, while it is accepted: its token is looked up again.
@@ -54,6 +55,7 @@ pub async fn door(State(service): State<Arc<Service>>, mut request: Request, nex
     let had_session = SessionCookie::of(&request).id(headers).is_some();
     if !has_credential && let Some(session) = session(&service, &request) {
         request.extensions_mut().insert(SignedIn(session));
+        request.extensions_mut().insert(KnownBy(asks_now));
     }
     let (method, uri, extensions) = (request.method().clone(), request.uri().clone(), request.extensions().clone());
     let (typed, request) = match !has_credential && is_nobodys_form(&service, &request) {

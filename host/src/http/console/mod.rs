@@ -32,7 +32,6 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
-pub(super) use door::asks_now;
 pub(super) use nowhere::{answer as nowhere, pages};
 pub(super) use shelf::Live;
 

@@ -10,7 +10,7 @@ use serin_core::Name;
 
 use crate::access::{Role, is_form_key, masked};
 use crate::http::access::{Caller, SignedIn};
-use crate::http::refusals::still_accepted;
+use crate::http::rejudged::still_accepted;
 use crate::http::{Problem, Service};
 
 /// Bytes of a form. A reason has at most a thousand.
