@@ -43,7 +43,7 @@ fn a_unit_with_very_many_decisions_is_a_bounded_item_of_those_affected() {
     );
     assert_eq!(listed("outcomes")[999]["at"], "2286-11-20T17:46:42.5Z");
     let shown = run(["experiment", "affected", "e", "--admin", &format!("http://{}", host.admin.address)]).stdout;
-    assert!(shown.contains("2501 decisions"), "{shown}");
+    assert!(shown.contains("2,501 decisions"), "{shown}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Forms of pages that are out of date: of another file, and of a session that has ended.
 
+use serde_json::json;
+
 use super::{BOUND, Browser, admit, outreach, state, watched};
 use crate::support::{Deployment, Host, eventually};
 
@@ -53,7 +55,7 @@ fn an_approval_shows_what_differs_from_the_file_that_was_approved_last() {
     // Everything that is told of a draft names what a page has, and no command to type.
     let start = format!("{AT}/start");
     for (path, says) in
-        [("/", "0 of 1 approvals"), ("/experiments", "waits for its start"), (AT, "0 of 1"), (&start, "0 of 1")]
+        [("/", "0 of 1 approvals"), ("/experiments", "waits for approval"), (AT, "0 of 1"), (&start, "0 of 1")]
     {
         let page = eventually("its versions are loaded", BOUND, || {
             Some(browser.page(path)).filter(|page| page.contains(says))
@@ -128,6 +130,8 @@ fn a_start_says_how_many_enter_and_of_what_time_that_is() {
     // 20 different ones in what counts as a minute, and a fifth of the slot.
     let said = "borrowers a day";
     assert!(page.contains(said) && page.contains("extrapolated from the last 1 minute"), "{page}");
+    let told = host.admin.get("/v1/experiments/outreach-score").json();
+    assert_eq!(told["at_point"], json!({ "units_per_day": 28_800.0, "paced_ms": 60_000 }), "as the page computes it");
     assert_eq!(state(&host), "draft");
     assert_eq!(browser.submit(&format!("{AT}/start"), &[("by", "ann"), ("reason", "go")]).status, 303);
     // All of a page is as of one moment.

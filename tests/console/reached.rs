@@ -41,7 +41,7 @@ fn who_is_limited_to_points_sees_what_the_api_shows_and_is_sent_to_whom_may_help
     let refused = browser.get("/freeze").text;
     assert!(refused.contains("<b>everywhere</b>") && !refused.contains("<b>olga</b>"), "{refused}");
     let limited = host.admin.bearing(&near).get("/v1/experiments/nowhere");
-    assert_eq!(limited.status, 404);
+    assert_eq!(limited.status, 403, "as what is another decision point's");
 }
 
 #[test]

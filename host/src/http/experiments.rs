@@ -9,12 +9,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serin_core::analysis::Observed;
-use serin_core::experiment::{Experiment, Pin, Status};
+use serin_core::experiment::{self, Experiment, Pin, Status};
 
 use super::access::Caller;
 use super::admin::{MAX_LIST_BYTES, answer, read, rfc3339, sent, with_progress, within_bytes};
 use super::decisions::internal;
-use super::summary::{Summary, summaries, summary};
+use super::summary::{Summary, at_point, summaries, summary};
 use super::wire::{InPath, unfit_query};
 use super::{Problem, Service};
 use crate::experiments::{ExperimentState, ExperimentStatus, Seen, read_whole};
@@ -163,6 +163,12 @@ pub(super) fn whole(service: &Service, ledger: &impl Reads, id: &str) -> Result<
         |a: Approval| json!({ "at": rfc3339(a.time_ms), "by": a.by, "reason": a.reason, "spec_digest": a.spec_digest });
     shown["approvals"] = approvals.into_iter().map(approval).collect();
     shown["lacks"] = json!(lacks);
+    if let (experiment::State::Draft, Some(spec)) = (status.status.state, &status.spec) {
+        shown["at_point"] = match at_point(service, ledger, spec)? {
+            Some((units_per_day, paced_ms)) => json!({ "units_per_day": units_per_day, "paced_ms": paced_ms }),
+            None => Value::Null,
+        };
+    }
     let history = ledger.transitions(id)?.into_iter().rev().map(|change| {
         json!({
             "at": rfc3339(change.time_ms), "command": change.command, "from": change.from, "to": change.to,

@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serin_core::Name;
 use serin_core::analysis::{Analysis, Decide, GuardrailResult, HarmStatus, NeverPosted, Observed, SRM_ALPHA};
-use serin_core::experiment::Role;
+use serin_core::experiment::{Experiment, Role};
 use utoipa::ToSchema;
 
-use super::Service;
+use super::{Problem, Service};
+use crate::ledger::Reads;
 use crate::report::is_share;
 
 /// A day, in milliseconds.
 const DAY_MS: u64 = 86_400_000;
 /// The shortest time that a pace is computed from, in milliseconds.
 const LEAST_PACE_MS: u64 = 60_000;
+/// Decisions that are read for the pace at a decision point.
+const MOST_READ: u32 = 20_000;
 
 /// How an experiment stands.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -199,4 +202,17 @@ pub(super) fn summary(service: &Service, id: &str) -> Option<Summary> {
     let now_ms = service.clock.now_ms();
     let found = service.observer.each_analysed(Some(id), |observed, analysis| Summary::of(observed, analysis, now_ms));
     found.into_iter().next()
+}
+
+/// The pace at which different units came to a decision point lately, by the day, and the time that it is of.
+pub(super) fn at_point(
+    service: &Service,
+    ledger: &impl Reads,
+    spec: &Experiment,
+) -> Result<Option<(f64, u64)>, Problem> {
+    let now_ms = service.clock.now_ms();
+    let (units, oldest_ms) = ledger.units_since(&spec.decision_point, now_ms.saturating_sub(DAY_MS), MOST_READ)?;
+    let Some(oldest_ms) = oldest_ms else { return Ok(None) };
+    let of_ms = now_ms.saturating_sub(oldest_ms).max(LEAST_PACE_MS);
+    Ok(Some((units as f64 * DAY_MS as f64 / of_ms as f64, of_ms)))
 }

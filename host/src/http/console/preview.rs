@@ -5,16 +5,12 @@ use serin_core::experiment::{Experiment, Gate, Status};
 use super::words::{counted, percent, rounded, several, span};
 use crate::experiments::{CommandError, ExperimentStatus};
 use crate::http::commands::{Request, parse, without_file};
-use crate::http::summary::summary;
+use crate::http::summary::{at_point, summary};
 use crate::http::{Problem, Service};
-use crate::ledger::{LedgerReader, Reads as _};
+use crate::ledger::LedgerReader;
 
 /// A day, in milliseconds.
 const DAY_MS: u64 = 86_400_000;
-/// The shortest time that a pace is computed from, in milliseconds.
-const LEAST_PACE_MS: u64 = 60_000;
-/// Decisions that are read for a pace.
-const MOST_READ: u32 = 20_000;
 
 /// What a command will do.
 pub struct Effect {
@@ -140,15 +136,6 @@ fn pin(service: &Service, spec: &Experiment) -> String {
         .points
         .get(&spec.decision_point)
         .map_or_else(|| "the pinned strategy".to_owned(), |point| point.pin.to_string())
-}
-
-/// The pace at which different units came to a decision point lately, by the day, and the time that it is of.
-fn at_point(service: &Service, ledger: &LedgerReader, spec: &Experiment) -> Result<Option<(f64, u64)>, Problem> {
-    let now_ms = service.clock.now_ms();
-    let (units, oldest_ms) = ledger.units_since(&spec.decision_point, now_ms.saturating_sub(DAY_MS), MOST_READ)?;
-    let Some(oldest_ms) = oldest_ms else { return Ok(None) };
-    let of_ms = now_ms.saturating_sub(oldest_ms).max(LEAST_PACE_MS);
-    Ok(Some((units as f64 * DAY_MS as f64 / of_ms as f64, of_ms)))
 }
 
 fn start(spec: &Experiment, next: &Status, pace: &Pace, came: Option<(f64, u64)>) -> (String, Vec<String>) {

@@ -196,6 +196,17 @@ pub(in crate::http) struct Experiment {
     /// Older changes that the answer has no room for; of one experiment alone.
     #[schema(nullable = false)]
     history_left_out: Option<u64>,
+    /// How many came to its decision point lately; of one draft alone, and null where nobody did.
+    at_point: Option<PointPace>,
+}
+
+/// At which pace units come to a decision point.
+#[derive(ToSchema)]
+struct PointPace {
+    /// Different units a day.
+    units_per_day: f64,
+    /// The time that it is computed from, at most a day.
+    paced_ms: u64,
 }
 
 /// An edit that waits for a person.
