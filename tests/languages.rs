@@ -138,7 +138,7 @@ fn one_strategy_in_three_languages_decides_a_thousand_cases_alike() {
     for project in [python, javascript] {
         copy_cases(&rust, &project);
         let said = passes(&project, &[]);
-        assert!(said.ends_with("alike@0.1.0: 1000 cases, 0 failed\n"), "{said}");
+        assert!(said.ends_with("alike@0.1.0: 1,000 cases, 0 failed\n"), "{said}");
     }
 }
 
