@@ -84,7 +84,7 @@ fn a_change_is_told_within_two_seconds_and_what_is_known_is_not_sent_again() {
         stream.forget();
     }
     pause(&host, "strange calls");
-    // Under a machine that does much else, some times that.
+    // More on a busy machine.
     for stream in &streams {
         let took = stream.says("paused");
         assert!(took < Duration::from_secs(10), "{took:?}");

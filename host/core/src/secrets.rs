@@ -9,7 +9,7 @@ const DIGITS: usize = 8;
 
 /// Hexadecimal digits of a token.
 const WHOLE: usize = 64;
-/// What a digest begins with, which has as many digits as a token.
+/// The prefix of a digest. A digest has as many digits as a token.
 const DIGEST_PREFIX: &str = "sha256:";
 
 /// The text, with what looks like a token cut off after its prefix, in whatever case that is written.

@@ -1,5 +1,4 @@
-//! What is wrong with the syntax of an expression, in words for who wrote it. The parser's own words are those of its
-//! grammar.
+//! Syntax errors of expressions in plain words: the parser names the tokens of its grammar.
 
 use cel::parser::ParseErrors;
 

@@ -34,10 +34,11 @@ impl SettledText {
     /// Reads the file; the text that counts.
     ///
     /// # Errors
-    /// What keeps the file from being read. It says nothing of an edit.
+    /// What keeps the file from being read.
     pub fn read(&mut self, path: &Path, uptime_ms: u64) -> Result<String> {
         let stamp = Stamp::of(path);
-        let text = files::read_text(path, files::MAX_TEXT_BYTES)?;
+        // An edit of a file that is gone again is none, or it would be due for ever.
+        let text = files::read_text(path, files::MAX_TEXT_BYTES).inspect_err(|_| self.edit = None)?;
         if text == self.text {
             self.edit = None;
             return Ok(text);
@@ -87,5 +88,8 @@ mod tests {
         assert_eq!(settled.read(&path, 9_100).expect("reads"), "half and the rest");
         write("another");
         assert_eq!(settled.read(&path, 10_050).expect("reads"), "half and the rest", "seen anew");
+        std::fs::remove_file(&path).expect("removes");
+        assert!(settled.read(&path, 10_100).is_err());
+        assert_eq!(settled.due_in(20_000), None, "nothing is waited for");
     }
 }
