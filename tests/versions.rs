@@ -9,7 +9,7 @@ use serin_core::manifest::Manifest;
 use crate::experiments::decide;
 use crate::support::{Deployment, Host, artifact, eventually, root, wat};
 
-const BOUND: Duration = Duration::from_secs(120);
+const BOUND: Duration = Duration::from_secs(240);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A version of `name` for the decision point `p`, with the code that answers `number`, and a case of it.
@@ -129,11 +129,15 @@ fn python_in_and_out(rounds: u32, versions: u32) {
         in_and_out(&deployment, &host, &(0..versions).map(named).collect::<Vec<_>>());
         seen.push(held(&host));
     }
-    let (warm, last) = (seen[rounds as usize / 2 - 1], seen[rounds as usize - 1]);
     println!("{} came and went; resident KiB and mappings: {seen:?}", rounds * versions);
-    // One whose code stayed would be some 30 MiB, and half of them have come and gone since.
+    let (first, second) = seen.split_at(rounds as usize / 2);
+    let (warm, last) = (first[first.len() - 1], second[second.len() - 1]);
     assert!(last.1 <= warm.1 + 12, "mappings: {seen:?}");
-    assert!(last.0 <= warm.0 + 30_000, "KiB resident: {seen:?}");
+    // What one look finds depends on what the allocator has given back by then; a code that stays, of
+    // some 30 MiB, is in each of them. Half of them have come and gone since.
+    let most = first.iter().map(|held| held.0).max().expect("rounds");
+    let least = second.iter().map(|held| held.0).min().expect("rounds");
+    assert!(least <= most + 30_000, "KiB resident: {seen:?}");
     assert_eq!(decide(&host, "b-1")["parameters"]["n"], 7);
     assert_eq!(host.stop(), Some(0));
 }
@@ -184,10 +188,16 @@ fn a_thousand_versions_hold_up_neither_a_start_nor_the_next_version() {
 
     // From what was compiled: the version that serves is not behind the others.
     let host = Host::start(&deployment).ready();
-    let before = host.metric("serin_artifacts{state=\"active\"}");
     assert_eq!(decide(&host, "b-1")["parameters"]["n"], 7);
     wait_for_active(&host, MANY);
-    assert!(before < MANY as f64, "it served while others were still loaded: {before}");
+    // By the host's own order, since a slow test would see it serve with all of them.
+    let log = host.log();
+    let loaded: Vec<_> = log.lines().filter(|line| line.contains("artifact loaded")).collect();
+    let place = loaded.iter().position(|line| line.contains("p@1.0.0"));
+    assert!(place.is_some_and(|place| place < MANY / 10), "what is pinned is loaded first: {place:?}");
+    let ahead = log.lines().take_while(|line| !line.contains("deployment applied"));
+    let ahead = ahead.filter(|line| line.contains("artifact loaded")).count();
+    assert!(ahead < MANY / 2, "and serves while others are still loaded: {ahead}");
     deployment.write("plugins/r-1.0.0.wasm", version("r", "1.0.0", 9));
     wait_for_active(&host, MANY + 1);
     // An edit that names what is not there is told in a sentence.
