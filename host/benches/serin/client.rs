@@ -65,11 +65,35 @@ pub struct Load {
     pub failed: u64,
     /// How long it lasted.
     pub took: Duration,
+    /// When the answers that took [`STALL`] or longer were due, and until when they took.
+    late: Vec<(Instant, Instant)>,
 }
+
+/// From here on, an answer that is due waits for something that stands still.
+pub const STALL: Duration = Duration::from_millis(25);
 
 impl Load {
     fn new() -> Result<Self, Failure> {
-        Ok(Self { latency: Histogram::new_with_bounds(1, 60_000_000, 3)?, failed: 0, took: Duration::ZERO })
+        Ok(Self {
+            latency: Histogram::new_with_bounds(1, 60_000_000, 3)?,
+            failed: 0,
+            took: Duration::ZERO,
+            late: Vec::new(),
+        })
+    }
+
+    /// From when to when answers were late, one span for all that were late at once.
+    pub fn stalls(&self) -> Vec<(Instant, Instant)> {
+        let mut late = self.late.clone();
+        late.sort_unstable();
+        let mut stalls: Vec<(Instant, Instant)> = Vec::new();
+        for (from, until) in late {
+            match stalls.last_mut() {
+                Some(stall) if from <= stall.1 => stall.1 = stall.1.max(until),
+                _ => stalls.push((from, until)),
+            }
+        }
+        stalls
     }
 
     /// Answers a second.
@@ -83,13 +107,18 @@ impl Load {
     }
 
     fn note(&mut self, since: Instant, ok: bool) {
-        self.latency.saturating_record(since.elapsed().as_micros() as u64);
+        let took = since.elapsed();
+        self.latency.saturating_record(took.as_micros() as u64);
+        if took >= STALL {
+            self.late.push((since, since + took));
+        }
         self.failed += u64::from(!ok);
     }
 
     fn add(&mut self, other: &Self) -> Result<(), Failure> {
         self.latency.add(&other.latency)?;
         self.failed += other.failed;
+        self.late.extend_from_slice(&other.late);
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use serin_core::record::ServedBy;
 use crate::bare_http;
 use crate::client::{Load, Requests, closed, open};
 use crate::cpu::{Cpu, with_cpu};
+use crate::disk;
 use crate::inprocess::Parts;
 use crate::measure::median;
 use crate::process::{Server, cpu_by_threads, resident_mb};
@@ -93,7 +94,8 @@ pub fn measure(
         Ok::<_, Failure>(with_cpu(server, || open(&server.addresses[0], &requests, OPEN, at, lasts))?.0)
     };
     let floor = paced(&bare_server, lasts / 4)?;
-    let load = paced(&host, lasts)?;
+    let (load, disk) = disk::beside(&folders.path("data"), || paced(&host, lasts))?;
+    let load = load?;
     let percentile =
         |p: f64| Row::new(format!("open loop: p{p}"), load.ms(p), "ms").against("bare axum route", floor.ms(p));
     table.section(
@@ -110,6 +112,7 @@ pub fn measure(
             percentile(99.9).at_most(25.0),
         ],
     );
+    disk.tabulate(&load.stalls(), lasts, table);
     table.section("the host's CPU time a request, by threads", by_threads);
     memory(table, idle, resident_mb(host.pid()));
     table.note(format!(

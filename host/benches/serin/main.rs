@@ -2,8 +2,8 @@
 //! measured in the same run. Prints one table, and writes it as JSON beside the build.
 //!
 //! `SERIN_BENCH_SECONDS` shortens the run: how long the open loop lasts, 60 by default.
-//! `SERIN_BENCH_ONLY` is `decisions`, `http`, `neighbours`, `versions`, `flags`, `doors`, `consoles`, `languages` or `looks`
-//! where a part of it will do; `http` is the first half of `decisions`.
+//! `SERIN_BENCH_ONLY` is `decisions`, `http`, `neighbours`, `versions`, `flags`, `doors`, `consoles`, `languages`, `looks` or
+//! `resets` where a part of it will do; `http` is the first half of `decisions`.
 
 // A measurement is told in one function, however long it is.
 #![allow(clippy::too_many_lines)]
@@ -13,6 +13,7 @@ mod client;
 mod commits;
 mod consoles;
 mod cpu;
+mod disk;
 mod doors;
 mod experiments;
 mod flags;
@@ -26,6 +27,7 @@ mod models;
 mod neighbours;
 mod process;
 mod replay;
+mod resets;
 mod table;
 mod versions;
 mod world;
@@ -76,6 +78,8 @@ fn run() -> Result<(), Failure> {
             in_languages(&folders, bodies, lasts, &mut table)?;
             progress("looks at a hundred experiments");
             looks::measure(&mut table)?;
+            progress("memories given back");
+            resets::measure(&mut table)?;
         }
         Ok(part @ ("decisions" | "http")) => drop(decisions(&folders, lasts, &mut table, part == "decisions")?),
         Ok("neighbours") => neighbours::measure(lasts, &mut table)?,
@@ -85,8 +89,9 @@ fn run() -> Result<(), Failure> {
         Ok("flags") => flags::measure(lasts, &mut table)?,
         Ok("languages") => in_languages(&folders, World::open(&folders)?.bodies(), lasts, &mut table)?,
         Ok("looks") => looks::measure(&mut table)?,
+        Ok("resets") => resets::measure(&mut table)?,
         Ok(other) => {
-            let valid = "decisions, http, neighbours, versions, flags, doors, consoles, languages, looks";
+            let valid = "decisions, http, neighbours, versions, flags, doors, consoles, languages, looks, resets";
             return Err(format!("SERIN_BENCH_ONLY={other}; valid: {valid}").into());
         }
     }
