@@ -220,6 +220,14 @@ fn an_experiment_starts_and_widens_only_when_enough_people_agree_to_it_as_it_is(
         shown["why"].as_str().is_some_and(|why| why.contains("0 of 2 approvals")).then_some(())
     });
     assert_eq!(taken(&host), first, "what was agreed to goes on");
+    // A pause is to contain, and brings nothing in that waits.
+    for (name, state) in [("pause", "paused"), ("resume", "running")] {
+        assert_eq!(command(&host, name, why()).0, 200);
+        is(&host, state);
+        assert_eq!(taken(&host), first, "{name}");
+        let shown = host.admin.get("/v1/experiments/e").json();
+        assert!(shown["why"].as_str().is_some_and(|why| why.contains("0 of 2 approvals")), "{shown}");
+    }
     assert_eq!([approve("cy"), approve("ann")], [200, 200]);
     eventually("it widens", Duration::from_secs(10), || (taken(&host).len() == 100).then_some(()));
     // To stop what does harm nobody has to be asked.

@@ -86,6 +86,40 @@ fn an_arm_that_does_harm_is_dropped_alone_and_its_units_have_controls_strategy()
     assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
 }
 
+/// Beside what drops an arm, an outcome that pauses the experiment for good.
+const PAUSED: &str = r#"
+[[metrics]]
+name = "lawsuit"
+role = "guardrail"
+outcome = "lawsuit"
+window = "90d"
+
+[[guardrails]]
+metric = "lawsuit"
+max_count = 0
+on_breach = "pause"
+"#;
+
+#[test]
+fn what_pauses_an_experiment_hides_no_arm_that_does_harm_and_no_end() {
+    let deployment = deployment(&format!("{THREE}{PAUSED}"), true);
+    let host = Host::start(&deployment).ready();
+    let mut asked = (0..100).map(|i| decide(&host, &format!("c-{i}")));
+    let of_third = asked.find(|answer| answer["experiment"]["arm"] == "third").expect("one of many");
+    let lawsuit = json!({ "id": "l-1", "name": "lawsuit", "value": 1, "decision_id": of_third["decision_id"] });
+    let posted = host.public.post("/v1/outcomes", &json!({ "outcomes": [lawsuit] }));
+    assert!(posted.status == 200 && posted.json()["refused"] == json!([]), "{}", posted.text);
+    let shown = || host.admin.get("/v1/experiments/e").json();
+    eventually("it is paused", BOUND, || (shown()["state"] == "paused").then_some(()));
+    (0..120).for_each(|i| drop(decide(&host, &format!("b-{i}"))));
+    eventually("the arm is dropped", BOUND, || {
+        shown()["history"].as_array()?.iter().find(|change| change["command"] == "drop").cloned()
+    });
+    assert_eq!(shown()["state"], "paused");
+    deployment.edit("experiments/e.toml", "id = \"e\"", "id = \"e\"\nmax_duration = \"1s\"");
+    eventually("it ends in time", BOUND, || (shown()["state"] == "concluded").then_some(()));
+}
+
 const NEVER: &str = two_arms!(
     "",
     r#"

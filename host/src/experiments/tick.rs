@@ -58,7 +58,9 @@ struct Harm {
     evidence: Value,
 }
 
-fn harm(observed: &Observed, analysis: &Analysis) -> Option<Harm> {
+/// The harm that something follows from. What pauses has done all that it does once the experiment is
+/// paused, and must not hide what drops an arm.
+fn harm(observed: &Observed, analysis: &Analysis, state: State) -> Option<Harm> {
     let spec = &observed.spec;
     let rails = analysis.guardrails.iter().filter(|g| g.status == HarmStatus::Harm);
     let rails = rails.map(|g| Harm {
@@ -75,7 +77,8 @@ fn harm(observed: &Observed, analysis: &Analysis) -> Option<Harm> {
         evidence: unfair(f, observed),
     });
     // What aborts comes before what pauses, and that before what drops an arm.
-    rails.chain(fair).min_by_key(|harm| harm.on_breach)
+    let is_done = |harm: &Harm| harm.on_breach == OnBreach::Pause && state == State::Paused;
+    rails.chain(fair).filter(|harm| !is_done(harm)).min_by_key(|harm| harm.on_breach)
 }
 
 /// The command that follows from an analysis, with its motive.
@@ -93,22 +96,20 @@ fn follows(
         // It takes no units, and a person decides what follows.
         return None;
     }
-    if let Some(Harm { on_breach, arm, why, evidence }) = harm(observed, analysis) {
+    if let Some(Harm { on_breach, arm, why, evidence }) = harm(observed, analysis, status.state) {
         let is_only =
             spec.arms.iter().all(|a| a.name == arm || a.name == spec.control || status.dropped.contains(&a.name));
-        return match (on_breach, status.state) {
+        return match on_breach {
             _ if shipped => say(Command::Reopen, why, evidence),
-            (OnBreach::Pause, State::Paused) => None,
-            (OnBreach::Pause, _) => say(Command::Pause, why, evidence),
+            OnBreach::Pause => say(Command::Pause, why, evidence),
             // Without another arm nothing is left to compare.
-            (OnBreach::DropArm, _) if !is_only => say(Command::Drop { arm }, why, evidence),
-            (OnBreach::Abort | OnBreach::DropArm, _) => say(Command::Abort, why, evidence),
+            OnBreach::DropArm if !is_only => say(Command::Drop { arm }, why, evidence),
+            OnBreach::Abort | OnBreach::DropArm => say(Command::Abort, why, evidence),
         };
     }
-    if analysis.srm_sequential_p < SRM_ALPHA {
+    if analysis.srm_sequential_p < SRM_ALPHA && status.state == State::Running {
         let evidence = json!({ "srm": { "counts": analysis.counts, "sequential_p": analysis.srm_sequential_p } });
-        let running = status.state == State::Running;
-        return if running { say(Command::Pause, analysis.verdict.why.clone(), evidence) } else { None };
+        return say(Command::Pause, analysis.verdict.why.clone(), evidence);
     }
     if shipped {
         return None;

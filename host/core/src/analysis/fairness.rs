@@ -46,7 +46,8 @@ pub struct FairnessResult {
     pub why: Option<String>,
 }
 
-/// Every group of every fairness guardrail, in every arm.
+/// Every group of every fairness guardrail, in every arm that was not dropped: the units of those are
+/// treated by control's strategy.
 pub(super) fn judge(observed: &Observed, now_ms: u64) -> Vec<FairnessResult> {
     (0..observed.spec.fairness.len()).flat_map(|at| judge_one(observed, at, now_ms)).collect()
 }
@@ -62,7 +63,7 @@ fn judge_one(observed: &Observed, at: usize, now_ms: u64) -> Vec<FairnessResult>
     let control = spec.control_at();
     let mut results = Vec::new();
     for (rate, counts) in rates {
-        for (arm, of_arm) in counts.iter().enumerate() {
+        for (arm, of_arm) in counts.iter().enumerate().filter(|(arm, _)| !observed.is_dropped(*arm)) {
             for (group, counts) in of_arm.iter().enumerate().filter(|(group, _)| *group != reference) {
                 let base = of_arm[reference];
                 // Half of alpha for each of the two rates.

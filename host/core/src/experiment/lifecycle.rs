@@ -342,7 +342,18 @@ impl Status {
                 possible: self.possible_words(spec),
             }),
         };
-        next.map(|next| Self { applied: next.coverage(spec), ..next })
+        next.map(|next| Self { applied: self.applied_after(command, &next, spec), ..next })
+    }
+
+    /// The share in use after a command. Only what people agree to, or what lowers it, brings in that of an
+    /// edited file: a pause, or an arm that is dropped, must not widen what it is to contain.
+    fn applied_after(&self, command: &Command, next: &Self, spec: &Experiment) -> f64 {
+        let coverage = next.coverage(spec);
+        match command {
+            Command::Start | Command::Promote | Command::Edit | Command::Ship { .. } => coverage,
+            Command::Resume if self.withdrawn => coverage,
+            _ => coverage.min(self.applied),
+        }
     }
 
     /// The status after an edit of the rule, or a decision on one. The ramp, the coverage and the time of

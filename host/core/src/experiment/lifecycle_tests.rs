@@ -118,6 +118,24 @@ fn another_batch_has_other_shares_and_moves_no_ramp() {
 }
 
 #[test]
+fn only_what_is_agreed_to_brings_in_an_edited_coverage() {
+    let (status, mut wide) = (started(), spec());
+    wide.ramp[0].coverage = 0.9;
+    let dropped = Command::Drop { arm: "b".into() };
+    let batch = Command::Allocate { weights: vec![0.2, 0.8] };
+    let mut at = status;
+    for command in [dropped, batch, Command::Pause, Command::Resume] {
+        at = at.after(&command, &wide, 2000).expect("is possible");
+        assert_eq!((at.applied, at.due(&wide, "")), (0.1, Some(Command::Edit)), "{command:?}");
+    }
+    assert_eq!(at.after(&Command::Edit, &wide, 3000).expect("is agreed to").applied, 0.9);
+    let mut narrow = spec();
+    narrow.ramp[0].coverage = 0.05;
+    assert_eq!(at.after(&Command::Pause, &narrow, 3000).expect("pauses").applied, 0.05);
+    assert_eq!(at.after(&Command::Abort, &wide, 3000).expect("aborts").applied, 0.0);
+}
+
+#[test]
 fn a_clock_that_goes_back_undoes_nothing() {
     let paused = started().after(&Command::Pause, &spec(), 10).expect("pauses");
     assert_eq!(paused.since_ms, 1000);
