@@ -235,6 +235,54 @@ fn an_experiment_starts_and_widens_only_when_enough_people_agree_to_it_as_it_is(
 }
 
 #[test]
+fn another_id_in_the_file_of_an_experiment_takes_neither_its_place_nor_its_slot() {
+    let windowed =
+        RUNNING.to_owned() + "\n[[metrics]]\nname = \"m\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"1d\"\n";
+    let deployment = deployment(&windowed, false);
+    let host = Host::start(&deployment).ready();
+    let first = taken(&host);
+    assert!(!first.is_empty());
+    deployment.edit("experiments/e.toml", "id = \"e\"", "id = \"f\"");
+    let shown = |host: &Host, id: &str| host.admin.get(&format!("/v1/experiments/{id}")).json();
+    let refused = |host: &Host, id: &str, words: &str| {
+        eventually(words, Duration::from_secs(10), || {
+            shown(host, id)["error"].as_str().filter(|error| error.contains(words)).map(str::to_owned)
+        });
+    };
+    refused(&host, "e", "id = \"f\" in the file of 'e', which takes units");
+    let checked = run(["check", "--config", deployment.config().to_str().expect("a path")]);
+    assert!(checked.code != Some(0) && checked.stderr.contains("in the file of 'e'"), "{}", checked.stderr);
+    host.kill();
+    let host = Host::start(&deployment).ready();
+    assert_eq!((taken(&host), &shown(&host, "e")["state"]), (first, &json!("running")));
+
+    // Once it has ended, its file may be another one's, and its units keep their slot for a day.
+    assert_eq!(command(&host, "abort", why()).0, 200);
+    refused(&host, "f", "overlaps that of 'e'");
+    assert_eq!(taken(&host), []);
+    assert_eq!(host.stop(), Some(0));
+    let checked = run(["check", "--config", deployment.config().to_str().expect("a path")]);
+    assert!(checked.code != Some(0) && checked.stderr.contains("overlaps that of 'e'"), "{}", checked.stderr);
+    let host = Host::start(&deployment).ready();
+    refused(&host, "f", "overlaps that of 'e'");
+    assert_eq!((taken(&host), &shown(&host, "e")["state"]), (vec![], &json!("aborted")));
+}
+
+#[test]
+fn a_decision_point_does_not_go_while_an_experiment_runs_there() {
+    let deployment = deployment(RUNNING, false);
+    let whole = deployment.read("serin.toml");
+    let host = Host::start(&deployment).ready();
+    let first = taken(&host);
+    deployment.write("serin.toml", whole.replace("decision_points.p]", "decision_points.q]"));
+    let error = eventually("the edit waits", Duration::from_secs(10), || {
+        host.admin.get("/v1/deployment").json()["config_error"].as_str().map(str::to_owned)
+    });
+    assert!(error.contains("decision_points.p is gone, and 'e' runs there"), "{error}");
+    assert_eq!(taken(&host), first);
+}
+
+#[test]
 fn a_command_is_in_force_at_once_while_an_artifact_is_slow_to_load() {
     let deployment = deployment(RUNNING, false);
     let host = Host::start(&deployment).ready();

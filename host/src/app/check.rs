@@ -51,8 +51,8 @@ pub fn check(path: &Path) -> Vec<Finding> {
     };
     let recorded = Recorded::of(&config);
     let (files, unreadable) = read_experiments(&config);
-    let candidates = recorded.specs.candidates(&files);
-    let moved = recorded.moved(&config, &files).map(|why| format!("the edit is not applied: {why}"));
+    let candidates = recorded.candidates(&files);
+    let moved = recorded.moved(&config, &candidates).map(|why| format!("the edit is not applied: {why}"));
     let mut findings = vec![finding(path, "configuration", moved)];
     findings.extend(unreadable);
     surroundings::check(&config, &recorded, &mut findings);
@@ -73,11 +73,12 @@ pub fn check(path: &Path) -> Vec<Finding> {
             findings.push(finding(path, "", Some(format!("{line}{}", unfit(name, pin, &why)))));
         }
     }
-    let statuses = check_experiments(&config, (&versions, &unserved), &models, &recorded, (&files, candidates));
+    let gone = recorded.gone(&candidates);
+    let statuses = check_experiments(&config, (&versions, &unserved), &models, &recorded, candidates);
     findings[0].warnings = unreached(&config, &statuses);
     findings[0].warnings.extend(unread_views(&config));
     findings.extend(statuses.into_iter().map(|status| of_experiment(&config, &recorded, status)));
-    findings.extend(recorded.gone(&files).into_iter().filter_map(|(path, spec, status)| {
+    findings.extend(gone.into_iter().filter_map(|(path, spec, status)| {
         // One that ended, or never began, leaves nothing behind.
         (status.started_ms.is_some() && !status.state.is_ended()).then(|| Finding {
             warnings: vec![format!(
@@ -114,10 +115,11 @@ fn check_experiments(
     (versions, unserved): (&VersionsByPin, &Unserved),
     models: &Arc<ModelSet>,
     recorded: &Recorded,
-    (files, candidates): (&[SpecFile], Vec<SpecCandidate>),
+    candidates: Vec<SpecCandidate>,
 ) -> Vec<ExperimentStatus> {
     let now_ms = SystemClock.now_ms();
-    let gone: Vec<_> = recorded.gone(files).into_iter().map(|(_, spec, status)| (spec, status)).collect();
+    let gone = recorded.gone(&candidates).into_iter().map(|(_, spec, status)| (spec, status));
+    let gone: Vec<_> = gone.chain(recorded.ended(&candidates)).collect();
     let binder = Binder {
         config,
         versions,

@@ -24,8 +24,14 @@ pub(super) fn moved<'s>(
     }
     experiments.filter(|spec| status(&spec.id).state.takes_units()).find_map(|spec| {
         let point = &spec.decision_point;
-        // Removing a point is taken to be deliberate.
-        let (now_point, next_point) = (now.points.get(point)?, next.points.get(point)?);
+        let now_point = now.points.get(point)?;
+        let Some(next_point) = next.points.get(point) else {
+            return Some(format!(
+                "decision_points.{point} is gone, and '{}' runs there: its units would be dropped; conclude or abort it \
+                 first, and the edit is applied then",
+                spec.id
+            ));
+        };
         let (key, effect) = of_layer(now_point, next_point)
             .or_else(|| of_holdout(now, next, now_point, next_point))
             .or_else(|| of_views(now, next, now_point, spec))?;

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use serin_core::Name;
 use serin_core::experiment::{Experiment, Status};
 
+use super::archived::last_spec;
 use super::in_force::{last_config, last_specs};
 use super::moved::moved;
 use crate::config::Config;
-use crate::experiments::{Life, SpecFile, Specs, lacks};
+use crate::experiments::{Life, SpecCandidate, SpecFile, Specs, lacks};
 use crate::ledger::{LedgerError, LedgerReader, Reads as _};
 use crate::registry::Archive;
 
@@ -66,15 +67,28 @@ impl Recorded {
         self.ledger.as_ref().is_some_and(|ledger| ledger.has_entered(id).unwrap_or(true))
     }
 
+    /// The specs of the files, and those that stay in force in place of them.
+    pub(super) fn candidates(&self, files: &[SpecFile]) -> Vec<SpecCandidate> {
+        self.specs.candidates(files, |id| self.status(id).state.takes_units())
+    }
+
+    /// Experiments that have ended and that no file has any more: they may hold their slots.
+    pub(super) fn ended(&self, candidates: &[SpecCandidate]) -> Vec<(Arc<Experiment>, Status)> {
+        let (Some(ledger), Some(archive)) = (&self.ledger, &self.archive) else { return Vec::new() };
+        let is_there = |id: &str| candidates.iter().any(|c| c.spec.as_ref().is_some_and(|(spec, _)| *spec.id == *id));
+        let ended = self.statuses.iter().filter(|(id, status)| status.state.is_ended() && !is_there(id));
+        ended.filter_map(|(id, status)| Some((last_spec(id, ledger, archive)?.0, status.clone()))).collect()
+    }
+
     /// The experiments in force whose files are gone.
-    pub(super) fn gone(&self, files: &[SpecFile]) -> Vec<(PathBuf, Arc<Experiment>, Status)> {
-        let gone = self.specs.missing(files).into_iter();
+    pub(super) fn gone(&self, candidates: &[SpecCandidate]) -> Vec<(PathBuf, Arc<Experiment>, Status)> {
+        let gone = self.specs.missing(candidates).into_iter();
         gone.map(|(path, spec)| (path, Arc::clone(&spec), self.status(&spec.id))).collect()
     }
 
     /// Why `serve` would not apply this configuration to the experiments that run.
-    pub(super) fn moved(&self, config: &Config, files: &[SpecFile]) -> Option<String> {
-        let gone = self.specs.missing(files);
+    pub(super) fn moved(&self, config: &Config, candidates: &[SpecCandidate]) -> Option<String> {
+        let gone = self.specs.missing(candidates);
         let goes_on = self.specs.in_force().filter(|spec| !gone.iter().any(|(_, gone)| gone.id == spec.id));
         moved(self.config.as_ref()?, config, goes_on, |id| self.status(id))
     }

@@ -25,7 +25,7 @@ use crate::access::AccessControl;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Retain};
 use crate::decide::DeploymentSnapshot;
-use crate::experiments::{Controller, Observer, SpecFile, Specs};
+use crate::experiments::{Controller, Observer, SpecCandidate, SpecFile, Specs};
 use crate::features::EmbeddedStore;
 use crate::ledger::AuditEntry;
 use crate::models::Runtime;
@@ -282,13 +282,18 @@ impl Reloader {
         self.look();
     }
 
+    /// The specs of the files, and those that stay in force in place of them.
+    fn candidates(&self, inner: &Inner, files: &Files) -> Vec<SpecCandidate> {
+        inner.specs.candidates(&files.specs, |id| self.controller.status(id).state.takes_units())
+    }
+
     /// The versions that are named, in the current files or in what is in force; those in force alone;
     /// and who is trusted.
     fn pins(&self) -> (Vec<Pin>, Vec<Pin>, Arc<Trust>) {
         let inner = self.inner();
         let files = self.read(&inner);
         let in_force: Vec<Pin> = wanted(&inner.config, &[]).into_iter().chain(inner.specs.pins()).collect();
-        let named = wanted(&files.config, &inner.specs.candidates(&files.specs)).into_iter();
+        let named = wanted(&files.config, &self.candidates(&inner, &files)).into_iter();
         (named.chain(in_force.iter().cloned()).collect(), in_force, files.trust)
     }
 

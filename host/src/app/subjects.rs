@@ -8,18 +8,12 @@ use serin_core::analysis::Course;
 use serin_core::experiment::Experiment;
 
 use crate::config::Config;
-use crate::experiments::{AnalysisSubject, Controller, ExperimentState, ExperimentStatus, SpecFile, Specs};
+use crate::experiments::{AnalysisSubject, Controller, ExperimentState, ExperimentStatus, SpecCandidate, Specs};
 use crate::files;
 
 /// The experiments whose file is gone. A renamed file is not gone.
-pub(super) fn missing(
-    specs: &Specs,
-    files: &[SpecFile],
-    known: &[ExperimentStatus],
-    controller: &Controller,
-) -> Vec<ExperimentStatus> {
-    let gone = specs.missing(files).into_iter().filter(|(_, spec)| !known.iter().any(|status| *status.id == *spec.id));
-    gone.map(|(path, spec)| without_file(&path, spec, controller)).collect()
+pub(super) fn missing(specs: &Specs, candidates: &[SpecCandidate], controller: &Controller) -> Vec<ExperimentStatus> {
+    specs.missing(candidates).into_iter().map(|(path, spec)| without_file(&path, spec, controller)).collect()
 }
 
 /// An experiment whose file is gone. One that has ended has no need of it.

@@ -11,7 +11,7 @@ mod observer;
 mod stood;
 mod tick;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -115,8 +115,30 @@ impl Specs {
             .collect()
     }
 
-    /// Parses files. The last valid spec replaces an invalid one.
-    pub fn candidates(&self, files: &[SpecFile]) -> Vec<SpecCandidate> {
+    /// Parses files. The last valid spec replaces an invalid one, and one whose experiment `takes_units`
+    /// replaces that of another id.
+    pub fn candidates(&self, files: &[SpecFile], takes_units: impl Fn(&str) -> bool) -> Vec<SpecCandidate> {
+        let mut candidates = self.parsed(files);
+        let ids: BTreeSet<serin_core::Name> =
+            candidates.iter().filter_map(|candidate| Some(candidate.spec.as_ref()?.0.id.clone())).collect();
+        for candidate in &mut candidates {
+            let Some((next, _)) = &candidate.spec else { continue };
+            let Some(before) = self.applied.get(&candidate.path).filter(|(before, _)| !ids.contains(&before.id)) else {
+                continue;
+            };
+            let (old, new) = (&before.0.id, &next.id);
+            if takes_units(old) {
+                candidate.error = Some(format!(
+                    "the edit is not applied: id = \"{new}\" in the file of '{old}', which takes units; end it first \
+                     (serin experiment conclude {old} or abort {old}), or put '{new}' into a file of its own"
+                ));
+                candidate.spec = Some(before.clone());
+            }
+        }
+        candidates
+    }
+
+    fn parsed(&self, files: &[SpecFile]) -> Vec<SpecCandidate> {
         let mut ids: BTreeMap<String, String> = BTreeMap::new();
         files
             .iter()
@@ -184,11 +206,13 @@ impl Specs {
         self.applied.insert(path, (spec, text));
     }
 
-    /// The files whose spec was in force and that no longer exist.
-    pub fn missing(&self, files: &[SpecFile]) -> Vec<(PathBuf, Arc<Experiment>)> {
+    /// The specs that were in force and that no file has any more.
+    pub fn missing(&self, candidates: &[SpecCandidate]) -> Vec<(PathBuf, Arc<Experiment>)> {
+        let has =
+            |candidate: &SpecCandidate, id: &str| candidate.spec.as_ref().is_some_and(|(spec, _)| *spec.id == *id);
         self.applied
             .iter()
-            .filter(|(path, _)| !files.iter().any(|file| file.path == **path))
+            .filter(|(_, (spec, _))| !candidates.iter().any(|candidate| has(candidate, &spec.id)))
             .map(|(path, (spec, _))| (path.clone(), Arc::clone(spec)))
             .collect()
     }

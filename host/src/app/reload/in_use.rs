@@ -50,7 +50,7 @@ impl Reloader {
         pins.extend(specs.pins());
         let mut models: Vec<String> = config.models.keys().map(ToString::to_string).collect();
         if let Some(files) = &inner.judged {
-            pins.extend(wanted(&files.config, &specs.candidates(&files.specs)));
+            pins.extend(wanted(&files.config, &self.candidates(&inner, files)));
             models.extend(files.config.models.keys().map(ToString::to_string));
         }
         used.extend(pins.iter().filter_map(|pin| self.archive.published(pin)));

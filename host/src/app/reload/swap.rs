@@ -64,11 +64,16 @@ impl Reloader {
             ..DeploymentStatus::default()
         };
         status.archive_error = keep_pending(&self.archive, &mut inner.unarchived).map(|error| error.to_string());
-        let candidates = inner.specs.candidates(&files.specs);
-        let gone: Vec<_> = inner.specs.missing(&files.specs).into_iter().map(|(_, spec)| spec).collect();
+        let candidates = self.candidates(inner, files);
+        let gone: Vec<_> = inner.specs.missing(&candidates).into_iter().map(|(_, spec)| spec).collect();
         let goes_on = inner.specs.in_force().filter(|spec| !gone.iter().any(|gone| gone.id == spec.id));
         let moved = moved(&inner.config, &files.config, goes_on, |id| self.controller.status(id));
-        let gone: Vec<_> = gone.into_iter().map(|spec| (Arc::clone(&spec), self.controller.status(&spec.id))).collect();
+        let gone = gone.into_iter().map(|spec| (Arc::clone(&spec), self.controller.status(&spec.id)));
+        // Until the effects of what has ended have passed it holds its slot, whatever its file has now.
+        let is_there = |id: &str| candidates.iter().any(|c| c.spec.as_ref().is_some_and(|(spec, _)| *spec.id == *id));
+        let ended = inner.archived.beside(is_there, &self.controller, &self.archive).into_iter();
+        let ended = ended.filter_map(|known| Some((Arc::clone(known.spec.as_ref()?), known.status.clone())));
+        let gone: Vec<_> = gone.chain(ended).collect();
         let config = files.config.clone();
         let built = self.build(inner, &config, candidates.clone(), &gone, Statuses::Due, &mut status);
         let mut proposal = DeploymentProposal { config, candidates, gone, built, status };
@@ -140,13 +145,14 @@ impl Reloader {
 
     /// Swaps the deployment where it is another one, and publishes the status of the files.
     fn put_in_force(&self, inner: &mut Inner, files: Arc<Files>, proposal: DeploymentProposal) {
-        let DeploymentProposal { built, mut status, .. } = proposal;
+        let DeploymentProposal { built, mut status, candidates, .. } = proposal;
         status.experiments = built.experiments;
-        status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
+        status.experiments.extend(missing(&inner.specs, &candidates, &self.controller));
         let is_served = |known: &ExperimentStatus| matches!(known.state, ExperimentState::Life(_));
         let known = status.experiments.iter().map(|known| (known.id.as_str(), &known.status, is_served(known)));
         self.controller.stood.note(known, self.clock.now_ms());
-        status.archived = inner.archived.beside(&status.experiments, &self.controller, &self.archive);
+        let is_shown = |id: &str| status.experiments.iter().any(|shown| shown.id == id);
+        status.archived = inner.archived.beside(is_shown, &self.controller, &self.archive);
         status.warnings = unreached(&inner.config, &status.experiments);
         status.warnings.extend(unread_views(&inner.config));
         status.warnings.extend(self.tls.as_ref().and_then(|tls| tls.warning(self.clock.now_ms())));
@@ -222,7 +228,7 @@ impl Reloader {
     }
 
     /// What the deployment in force can do and this one cannot: serve a point's strategy, or
-    /// continue a running experiment. Removing a point or a file is taken to be deliberate.
+    /// continue a running experiment. Removing a file is taken to be deliberate, and so is a point without one.
     fn lost(&self, built: &Built) -> Option<String> {
         let now = self.deployment.load();
         // A new point without a strategy would make a host that is ready unready.
