@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serin_core::experiment::{self, Experiment};
 
@@ -123,7 +124,19 @@ impl Reloader {
         }
         inner.config = proposal.config.clone();
         self.controller.govern(inner.config.governance.clone());
+        let retain = inner.config.retain;
+        let before = *self.retain.borrow();
         self.retain.send_if_modified(|retain| std::mem::replace(retain, inner.config.retain) != inner.config.retain);
+        let is_shorter = |before: Option<Duration>, now: Option<Duration>| {
+            now.is_some_and(|now| before.is_none_or(|before| now < before))
+        };
+        if !inner.fingerprint.is_empty() && is_shorter(before.decisions, retain.decisions) {
+            tracing::warn!(
+                before = before.decisions.map(|before| before.as_secs()),
+                now = retain.decisions.map(|now| now.as_secs()),
+                "ledger.retain is shorter, in seconds: older decisions are deleted now, and for good"
+            );
+        }
         for (path, spec, text) in std::mem::take(&mut proposal.built.applied) {
             let before = inner.specs.applied(&path, Some(&spec.id)).cloned();
             if let Some((old, _)) = before.filter(|(old, _)| old.digest != spec.digest)
