@@ -382,8 +382,7 @@ pub(super) fn note(metrics: &Metrics, Decided { record, thread, .. }: &Decided) 
     }
     if let Some(not) = &record.routing.not_enrolled {
         // Other texts than these have no bound, and a label must have one.
-        let known = not.why == "not_eligible" || not.why.starts_with("missing: ");
-        let why = if known { &not.why } else { "error" };
+        let why = if not.is_evaluated() { &not.why } else { "error" };
         Metrics::count(&metrics.not_enrolled, &format!("{}: {why}", not.experiment));
     }
 }
