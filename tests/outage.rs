@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::experiments::{RAMP, command, why};
 use crate::support::{Deployment, Host, eventually, misbehaving};
 
 /// Another program holds the database's write lock until this is dropped or rolled back.
@@ -70,4 +71,29 @@ fn who_sends_a_key_again_is_told_in_time_that_the_ledger_is_down() {
     eventually("it is answered", Duration::from_secs(20), || (send().status == 200).then_some(()));
     let of = host.admin.get("/v1/decisions?unit=b-1").json()["decisions"].clone();
     assert_eq!(of.as_array().map(Vec::len), Some(1), "decided once: {of}");
+}
+
+#[test]
+fn a_command_that_waits_for_the_disk_keeps_nobody_waiting() {
+    let deployment = crate::experiments::deployment(RAMP, false);
+    let host = Host::start(&deployment).ready();
+    assert_eq!(command(&host, "start", why()).0, 200);
+    let ledger = held(&deployment);
+    std::thread::scope(|scope| {
+        let pause = scope.spawn(|| command(&host, "pause", why()).0);
+        let looks = || {
+            let began = Instant::now();
+            // More than a second, so that the command has come as far as to its commit.
+            while began.elapsed() < Duration::from_secs(2) {
+                let listed = host.admin.get("/v1/experiments").json();
+                assert_eq!(listed["experiments"][0]["state"], "running", "{listed}");
+                assert_eq!(host.public.get("/healthz").status, 200);
+            }
+        };
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(looks)).collect();
+        all.into_iter().for_each(|looks| looks.join().expect("is answered"));
+        assert!(!pause.is_finished(), "they waited until the command was done");
+        ledger.execute_batch("ROLLBACK").expect("unlocks");
+        assert_eq!(pause.join().expect("answers"), 200);
+    });
 }
