@@ -8,7 +8,7 @@ use serin::registry::Archive;
 use serin::replay::{ArchivedVersions, ReplayResult, replay};
 use serin::sandbox::Engines;
 use serin_core::record::binary::{self, Words};
-use serin_core::record::{Record, SCHEMA};
+use serin_core::record::{NotEnrolled, Record, SCHEMA};
 
 use crate::support::root;
 
@@ -72,6 +72,26 @@ fn a_record_of_every_schema_replays_on_its_archived_artifact() {
             other => panic!("an altered feature went unnoticed: {other:?}"),
         }
     }
+}
+
+#[test]
+fn an_old_record_may_name_in_degraded_what_could_not_be_evaluated_or_not() {
+    let folder = root().join("tests/data/records/v1");
+    let read = |name: &str| std::fs::read(folder.join(name)).expect("kept");
+    let mut record = Record::parse(&read("record.json")).expect("readable");
+    let dir = tempfile::tempdir().expect("a folder");
+    let archive = Archive::open(dir.path()).expect("an archive");
+    archive.put(&read("artifact.wasm")).expect("archived");
+    let versions = ArchivedVersions::new(Arc::new(Engines::new(2).expect("engines")), archive);
+    record.routing.assignment = None;
+    record.routing.not_enrolled =
+        Some(NotEnrolled { experiment: "outreach-score".into(), why: "a division by zero".to_owned() });
+    let is_identical = |record: &Record| matches!(versions.replay(record), ReplayResult::Identical { .. });
+    assert!(is_identical(&record), "hosts did not name it once");
+    record.answer.degraded.push("eligible:outreach-score:error".to_owned());
+    assert!(is_identical(&record), "and later they did");
+    record.answer.degraded.push("eligible:another:error".to_owned());
+    assert!(!is_identical(&record));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serin::ledger::{DecisionFilter, LedgerReader, Reads as _};
 use serin_core::record::{Record, ServedBy};
 use serin_core::value::Value as Feature;
 
-use crate::support::{Cli, Deployment, Host, collections, misbehave, misbehaving, root, run};
+use crate::support::{Cli, Deployment, Host, collections, misbehave, misbehaving, root, run, wat};
 
 const DECISIONS: usize = 10_000;
 const BATCH: usize = 1_000;
@@ -24,9 +24,48 @@ fn counts(replay: &Cli) -> [u64; 5] {
         .map(|name| report[name].as_u64().unwrap_or_else(|| panic!("no {name}: {report}")))
 }
 
-/// The demo's deployment, with the decision point `misbehave` beside it.
+/// A decision point `doubt` at which a score can be missing without a fallback, of an arm and of the point's own
+/// strategy, and where `eligible` cannot be evaluated if the context's `n` is 0.
+fn put_doubt(deployment: &Deployment) {
+    let point = "\n[layers.doubt]\nunit = \"borrower\"\nsalt = \"doubt-1\"\n\n[decision_points.doubt]\n\
+                 strategy = \"doubt@1.0.0\"\nlayer = \"doubt\"\nentities = [\"borrower\"]\n\
+                 context = { n = \"integer\", income = \"number?\" }\nactions = [\"go\", \"none\"]\n\
+                 deadline = \"5s\"\nfallback = { action = \"none\" }\n";
+    deployment.write("serin.toml", format!("{}{point}", deployment.read("serin.toml")));
+    let golden: Value = serde_json::from_str(&deployment.read("models/default-risk.golden.json")).expect("JSON");
+    let names = golden["inputs"].as_array().expect("inputs").iter().filter_map(Value::as_str);
+    let inputs: String = names.map(|name| format!("{name} = \"context.income\"\n")).collect();
+    let model = "[[models]]\nname = \"default-risk\"\nversion = \"1.0.0\"";
+    for (name, fallback) in [("doubt", ""), ("surer", ""), ("sure", "fallback = 0.05\n")] {
+        let manifest = wat::manifest(name, "1.0.0", "doubt", "go");
+        let feature = "[[features]]\nview = \"context\"\nname = \"income\"\ntype = \"number\"\n";
+        let manifest = format!("{manifest}\n{feature}\n{model}\n{fallback}\n[models.inputs]\n{inputs}");
+        let artifact = wat::guest(&manifest, &format!("{} {}", wat::PRELUDE, wat::decide("(i32.const 1024)")));
+        deployment.write(&format!("plugins/{name}-1.0.0.wasm"), artifact);
+    }
+    let arm = |name: &str, version: &str| {
+        format!("[[arms]]\nname = \"{name}\"\nstrategy = \"{version}@1.0.0\"\nweight = 0.5\n")
+    };
+    let keys = "id = \"doubtful\"\ndecision_point = \"doubt\"\nunit = \"borrower\"\nslot = [0.0, 1.0]\n\
+                eligible = \"10 / context.n > 2\"\ncoverage = 1.0\ncontrol = \"control\"\n";
+    let spec = format!("{keys}\n{}\n{}", arm("control", "surer"), arm("sure", "sure"));
+    deployment.write("experiments/doubtful.toml", spec);
+}
+
+/// The `i`th decision at `doubt`: each has a score or none, and is eligible, not, or nobody knows.
+fn doubtful(i: usize) -> Value {
+    let n = [0, 1, 9][i % 3];
+    let mut context = json!({ "n": n });
+    if i / 3 % 2 == 0 {
+        context["income"] = json!(1.0);
+    }
+    json!({ "decision_point": "doubt", "entities": { "borrower": format!("d-{i}") }, "context": context })
+}
+
+/// The demo's deployment, with the decision points `misbehave` and `doubt` beside it.
 fn both() -> Deployment {
     let deployment = collections();
+    put_doubt(&deployment);
     let other = misbehaving().read("serin.toml");
     let point = &other[other.find("[decision_points").expect("a point")..];
     deployment.write("serin.toml", format!("{}\n{point}", deployment.read("serin.toml")));
@@ -48,6 +87,7 @@ fn request(i: usize) -> Value {
         15..18 => "explore",
         18 => "recurse",
         19 => "long_text",
+        20..23 => return doubtful(i),
         _ => {
             return json!({
                 "decision_point": "collections-outreach",
@@ -170,6 +210,35 @@ fn altered_record_is_found(deployment: &Deployment, database: &Connection) {
         set(&packed, &digest, dictionary);
         assert_eq!(replay(deployment, &window).code, Some(0));
     }
+}
+
+#[test]
+fn what_could_not_be_scored_or_evaluated_comes_again() {
+    let deployment = collections();
+    put_doubt(&deployment);
+    let host = Host::start(&deployment).ready();
+    let mut seen = std::collections::BTreeSet::new();
+    for i in 0..36 {
+        let answer = host.decide(&doubtful(i));
+        seen.insert(format!("{} {}", answer["served_by"].as_str().expect("one"), answer["degraded"]));
+        let id = answer["decision_id"].as_str().expect("an id");
+        let replayed = host.admin.post(&format!("/v1/decisions/{id}/replay"), &json!({})).json();
+        assert_eq!(replayed["identical"], true, "{answer}: {replayed}");
+    }
+    let missing = |version: &str| format!("\"model:default-risk:input_missing\",\"strategy:{version}:score_missing\"");
+    let (arm, own) = (missing("surer@1.0.0"), missing("doubt@1.0.0"));
+    for expected in [
+        "arm []".to_owned(),
+        "arm [\"model:default-risk:input_missing\"]".to_owned(),
+        "strategy []".to_owned(),
+        "strategy [\"eligible:doubtful:error\"]".to_owned(),
+        format!("fallback_action [{arm},{own}]"),
+        format!("fallback_action [{own}]"),
+        format!("fallback_action [{own},\"eligible:doubtful:error\"]"),
+    ] {
+        assert!(seen.remove(&expected), "no {expected} among {seen:?}");
+    }
+    assert!(seen.is_empty(), "{seen:?}");
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Thread {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotBrief;
 
-/// An attempt, and what was degraded in it.
+/// An attempt, and what is degraded in its answer, if it gave one.
 pub(super) struct Attempted {
     pub attempt: Attempt,
     pub degraded: Vec<String>,
@@ -119,13 +119,13 @@ pub(super) fn attempt(
         return Err(NotBrief);
     }
     let mut attempt = unstarted(arm, role);
-    let fail = |mut attempt: Attempt, degraded, (kind, detail), score_us| {
+    let fail = |mut attempt: Attempt, (kind, detail), score_us| {
         attempt.outcome = Outcome::Failure { kind, detail };
-        Ok(Attempted { attempt, degraded, score_us, run_us: 0 })
+        Ok(Attempted { attempt, degraded: Vec::new(), score_us, run_us: 0 })
     };
     let inputs = match projection::features(record, manifest) {
         Ok(inputs) => inputs,
-        Err(unfit) => return fail(attempt, Vec::new(), unfit, 0),
+        Err(unfit) => return fail(attempt, unfit, 0),
     };
     attempt.defaulted = inputs.defaulted;
     let mut degraded = inputs.degraded;
@@ -140,11 +140,7 @@ pub(super) fn attempt(
             degraded.extend(trouble);
             scores
         }
-        Err(unfit) => {
-            let missing = attempt.scores.iter().filter_map(|score| Some((&score.model.name, score.error.as_deref()?)));
-            degraded = missing.map(|(model, why)| format!("model:{model}:{why}")).collect();
-            return fail(attempt, degraded, unfit, score_us);
-        }
+        Err(unfit) => return fail(attempt, unfit, score_us),
     };
     if budget.left().is_zero() {
         return Ok(Attempted { attempt, degraded, score_us, run_us: 0 });
@@ -153,7 +149,7 @@ pub(super) fn attempt(
     let ran = match run(deployment, record, arm, (role, thread), budget, &run_on) {
         Ok(ran) => ran,
         Err(NotRun::NotBrief) => return Err(NotBrief),
-        Err(NotRun::Refused(kind, detail)) => return fail(attempt, degraded, (kind, detail), score_us),
+        Err(NotRun::Refused(kind, detail)) => return fail(attempt, (kind, detail), score_us),
     };
     attempt.normalized_from = ran.normalized_from;
     attempt.transcript = ran.transcript;

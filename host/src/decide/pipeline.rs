@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serin_core::answer::{draw, serve};
 use serin_core::experiment::Attribute;
-use serin_core::record::{Answer, Entropy, FailureKind, Outcome, Record, Role, Routing, SCHEMA, ServedBy};
+use serin_core::record::{Answer, Entropy, NotEnrolled, Outcome, Record, Role, Routing, SCHEMA, ServedBy};
 use serin_core::{Name, NameMap};
 
 use super::attempt::{Attempted, NotBrief, Thread, attempt};
@@ -112,7 +112,8 @@ pub fn decide(
         let plan = plan(&point, arm, for_arm, for_strategy);
         answer(thread, deployment, &point, &mut record, plan, &mut timings)?
     };
-    record.answer.degraded.extend(not_evaluated(&record.routing));
+    let not_enrolled = record.routing.not_enrolled.as_ref();
+    record.answer.degraded.extend(not_enrolled.and_then(NotEnrolled::trouble));
     record.timings_us = timings.0;
     let attributes = experiment.filter(|e| !e.attributes.is_empty()).map(|e| Arc::clone(&e.attributes));
     let shadowed = experiment.and_then(|e| sampled(deployment, &point, e, &record.decision_id));
@@ -129,14 +130,6 @@ fn fallback(point: &Point, served_by: ServedBy, degraded: Vec<String>) -> Answer
         served_by,
         degraded,
     }
-}
-
-/// The entry in `degraded` for an experiment whose `eligible` could not be evaluated. A value that is
-/// missing, and nothing else, means that the unit is not eligible.
-fn not_evaluated(routing: &Routing) -> Option<String> {
-    let not_enrolled = routing.not_enrolled.as_ref()?;
-    let is_answer = not_enrolled.why == "not_eligible" || not_enrolled.why.starts_with("missing: ");
-    (!is_answer).then(|| format!("eligible:{}:error", not_enrolled.experiment))
 }
 
 /// The entry in `degraded` for a constraint that could not be evaluated, and therefore excludes.
@@ -195,9 +188,7 @@ fn answer(
                 Some(serve(candidate, arm.plugin.manifest(), attempt.strategy.clone(), served_by, degraded))
             }
             _ => {
-                if matches!(attempt.outcome, Outcome::Failure { kind: FailureKind::ScoreMissing, .. }) {
-                    failed.extend(degraded);
-                }
+                failed.extend(attempt.missing_scores());
                 failed.push(attempt.trouble());
                 None
             }

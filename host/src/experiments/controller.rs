@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::json;
 use serin_core::Name;
@@ -119,7 +120,10 @@ pub struct Controller {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     notifier: Notifier,
-    statuses: Mutex<BTreeMap<Name, Status>>,
+    /// As they are committed. Whoever reads them waits for nobody; whoever changes one holds `changing`.
+    statuses: ArcSwap<BTreeMap<Name, Status>>,
+    /// Held during a commit, which takes as long as the disk does.
+    changing: Mutex<()>,
     verdicts: Mutex<BTreeMap<Name, Decide>>,
     warnings: Mutex<BTreeMap<Name, Vec<String>>>,
     governance: Mutex<Option<Governance>>,
@@ -157,7 +161,7 @@ impl Controller {
     /// # Errors
     /// The ledger's error.
     pub fn open(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, LedgerError> {
-        let statuses = Mutex::new(ledger.statuses()?.into_iter().collect());
+        let statuses = ArcSwap::from_pointee(ledger.statuses()?.into_iter().collect());
         let with_final_report = ledger.with_final_report()?.into_iter().collect();
         Ok(Self {
             ledger,
@@ -165,6 +169,7 @@ impl Controller {
             metrics,
             notifier: Notifier::default(),
             statuses,
+            changing: Mutex::default(),
             verdicts: Mutex::default(),
             warnings: Mutex::default(),
             governance: Mutex::default(),
@@ -247,12 +252,12 @@ impl Controller {
 
     /// The status of an experiment; a draft if it is unknown.
     pub fn status(&self, id: &str) -> Status {
-        self.statuses.lock().get(id).cloned().unwrap_or_default()
+        self.statuses.load().get(id).cloned().unwrap_or_default()
     }
 
     /// The experiments that have ended, with their statuses.
     pub fn ended(&self) -> Vec<(Name, Status)> {
-        let statuses = self.statuses.lock();
+        let statuses = self.statuses.load();
         let ended = statuses.iter().filter(|(_, status)| status.state.is_ended());
         ended.map(|(id, status)| (id.clone(), status.clone())).collect()
     }
@@ -318,8 +323,8 @@ impl Controller {
         judged: Option<u64>,
     ) -> Result<Status, CommandError> {
         // Held during the commit, so commands of one host are serialized.
-        let mut statuses = self.statuses.lock();
-        let from = statuses.get(&spec.id).cloned().unwrap_or_default();
+        let changing = self.changing.lock();
+        let from = self.status(&spec.id);
         let is_checked = motive.by != HOST || !Mutant::StaleCommand.is_on();
         if let Some(judged) = judged.filter(|judged| *judged != from.generation && is_checked) {
             return Err(CommandError::Changed { judged, now: from.generation });
@@ -348,17 +353,19 @@ impl Controller {
         if !matches!(recorded, Ok(true)) {
             // The ledger's status is authoritative.
             if let Ok(known) = self.ledger.statuses() {
-                *statuses = known.into_iter().collect();
+                self.statuses.store(Arc::new(known.into_iter().collect()));
             }
             recorded?;
-            let now = statuses.get(&spec.id).map_or(0, |status| status.generation);
+            let now = self.status(&spec.id).generation;
             return Err(CommandError::Changed { judged: from.generation, now });
         }
+        let mut statuses = BTreeMap::clone(&self.statuses.load());
         statuses.insert(spec.id.clone(), to.clone());
+        self.statuses.store(Arc::new(statuses));
         if *command == Command::Start {
             self.known.lock().started.insert(spec.id.clone());
         }
-        drop(statuses);
+        drop(changing);
         let Motive { by, reason, .. } = &motive;
         tracing::info!(experiment = %spec.id, command = command.as_str(), by, reason, state = to.state.as_str(), "experiment");
         Metrics::count(&self.metrics.transitions, command.as_str());

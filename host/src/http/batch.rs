@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
@@ -20,6 +20,7 @@ use super::bytes::{HeldBytes, counted};
 use super::decisions::{DecisionTook, deadline_of, guard, internal, json, keep, keeps_keys, note, record, row, stored};
 use super::error::BodyRefusal;
 use super::idempotency::{KeyLookup, look_up};
+use super::service::COMMIT_WAIT;
 use super::trace::{self, BegunTrace, RequestTrace};
 use super::wire::{Body, Object, WireDecision, WireRequest};
 use super::{Problem, Service};
@@ -120,7 +121,9 @@ async fn batch(
             format!("requests: {} items; at most {MAX_BATCH}", batch.requests.len()),
         )));
     }
-    let known = look_up(&service, &caller, &headers, "/v1/decisions/batch", &body.bytes).await.map_err(refuse)?;
+    let end = commit_end(&service, &batch, deadline, body.arrived);
+    let known = look_up(&service, &caller, &headers, "/v1/decisions/batch", (&body.bytes, end)).await;
+    let known = known.map_err(refuse)?;
     let (held, mut results) = match known {
         KeyLookup::None => (None, Vec::new()),
         KeyLookup::New(held) => (Some(held), Vec::new()),
@@ -167,6 +170,16 @@ async fn batch(
     let held =
         std::mem::replace(&mut *run.held.lock().unwrap_or_else(PoisonError::into_inner), service.bytes.nothing());
     Ok(json(StatusCode::OK, counted(answer, held)))
+}
+
+/// Until when a batch that arrived then is committed, if all is well.
+fn commit_end(service: &Service, batch: &WireBatch, deadline: Option<Duration>, arrived: Instant) -> Instant {
+    let deployment = service.deployment.load();
+    let points = batch.requests.iter().filter_map(|request| deployment.points.get(request.decision_point.as_str()));
+    let longest = points.map(|point| point.deadline).max().unwrap_or_default();
+    let all = longest * batch.requests.len().div_ceil(LANES) as u32;
+    // What is begun just before the batch's deadline has its own.
+    arrived + deadline.map_or(all, |deadline| all.min(deadline + longest)) + COMMIT_WAIT
 }
 
 /// The items of a kept answer, without those that are to be decided again; none where all stand.

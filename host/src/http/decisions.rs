@@ -16,8 +16,9 @@ use tracing::Instrument as _;
 
 use super::access::{self, Caller};
 use super::audit_target::shown_target;
-use super::error::BodyRefusal;
+use super::error::{BodyRefusal, uncommitted};
 use super::idempotency::{HeldKey, KeyLookup, look_up};
+use super::service::COMMIT_WAIT;
 use super::trace::{self, BegunTrace, RequestTrace};
 use super::wire::{Body, WireDecision, WireForce, WireRequest};
 use super::{Problem, Service};
@@ -26,10 +27,6 @@ use crate::decide::{Decided, DecisionRequest, Refused, Shadowed};
 use crate::ledger::{Commit, DecisionRow, IdempotentAnswer};
 use crate::telemetry::{AttemptLabels, DecisionLabels, Metrics, StageLabels, ThreadLabels};
 use crate::traces::DecisionTrace;
-
-/// How long an answer waits for its record. A commit takes milliseconds; beyond this the
-/// ledger is down, and 503 says so.
-const COMMIT_WAIT: Duration = Duration::from_secs(3);
 
 /// Decides.
 #[utoipa::path(post, path = "/v1/decisions", tag = "decisions", request_body = WireRequest,
@@ -123,7 +120,9 @@ async fn decided(
     if headers.contains_key("idempotency-key") {
         keeps_keys(&service, &request.decision_point).map_err(refuse)?;
     }
-    let held = match look_up(&service, &caller, &headers, "/v1/decisions", &body.bytes).await.map_err(refuse)? {
+    let end = commit_end(&service, &request.decision_point, arrived);
+    let known = look_up(&service, &caller, &headers, "/v1/decisions", (&body.bytes, end)).await;
+    let held = match known.map_err(refuse)? {
         KeyLookup::None => None,
         KeyLookup::New(held) => Some(held),
         KeyLookup::Answered(_, status, body) => return Ok(stored(status, body.into())),
@@ -155,7 +154,7 @@ where
     W: FnOnce(&Record) -> Option<Vec<u8>> + Send + 'static,
 {
     let Asked { request, deadline, arrived, mut trace, identity, held } = asked;
-    let own = service.deployment.load().points.get(request.decision_point.as_str()).map(|point| point.deadline);
+    let end = commit_end(service, &request.decision_point, arrived);
     let (reply, wait) = oneshot::channel();
     let handed = Arc::<AtomicBool>::default();
     let (of, flag, dry_run) = (Arc::clone(service), Arc::clone(&handed), request.dry_run);
@@ -163,7 +162,6 @@ where
     let finish = Finish { service: of, identity, held, dry_run, arrived, trace, reply, handed: flag };
     let then = Box::new(move |decided| finish.run(decided, write));
     service.pool.decide_then(request, deadline, arrived, trace_id, then)?;
-    let end = arrived + own.unwrap_or_default() + COMMIT_WAIT;
     let answered = tokio::time::timeout_at(end.into(), wait).await.map_err(|_| {
         if !handed.load(Ordering::Relaxed) {
             return Problem::from(Refused::NotBegun);
@@ -382,8 +380,7 @@ pub(super) fn note(metrics: &Metrics, Decided { record, thread, .. }: &Decided) 
     }
     if let Some(not) = &record.routing.not_enrolled {
         // Other texts than these have no bound, and a label must have one.
-        let known = not.why == "not_eligible" || not.why.starts_with("missing: ");
-        let why = if known { &not.why } else { "error" };
+        let why = if not.is_evaluated() { &not.why } else { "error" };
         Metrics::count(&metrics.not_enrolled, &format!("{}: {why}", not.experiment));
     }
 }
@@ -404,15 +401,17 @@ pub(super) fn keep(service: &Service, held: &HeldKey, status: u16, body: &[u8]) 
     }
 }
 
+/// Until when the answer to a request waits for its record.
+fn commit_end(service: &Service, point: &str, arrived: Instant) -> Instant {
+    let own = service.deployment.load().points.get(point).map(|point| point.deadline);
+    arrived + own.unwrap_or_default() + COMMIT_WAIT
+}
+
 fn unwaited(service: &Service, commit: Commit) {
     let records = commit.decisions.len() as u64;
     if service.ledger.commit_unwaited(commit).is_err() {
         service.metrics.records_dropped.inc_by(records);
     }
-}
-
-fn uncommitted() -> Problem {
-    Problem::unavailable("ledger-unavailable", "the ledger did not commit in time")
 }
 
 fn stopping() -> Problem {

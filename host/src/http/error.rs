@@ -147,6 +147,11 @@ impl From<LedgerError> for Problem {
     }
 }
 
+/// Of an answer whose record is not committed in time.
+pub(super) fn uncommitted() -> Problem {
+    Problem::unavailable("ledger-unavailable", "the ledger did not commit in time")
+}
+
 /// A read of the admin listener took too long.
 pub(super) fn read_timed_out() -> Problem {
     let detail = "the read took longer than server.admin_timeout; narrow it with since, unit, point, arm or limit";

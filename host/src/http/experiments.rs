@@ -132,11 +132,12 @@ pub(super) fn reaches(caller: &Caller, status: &ExperimentStatus) -> Result<(), 
 
 /// Every experiment.
 pub(super) async fn list(State(service): State<Arc<Service>>, caller: Caller) -> Result<Response, Problem> {
-    let status = service.status.load_full();
-    let known = read(&service, |service, _| summaries(service)).await?;
-    let reached = status.every_experiment().filter(|status| reaches(&caller, status).is_ok());
-    let (experiments, left_out) =
-        within_bytes(reached.map(|status| as_json(&service, status, known.get(&*status.id))))?;
+    let listed = read(&service, move |service, _| {
+        let (status, known) = (service.status.load(), summaries(service));
+        let reached = status.every_experiment().filter(|status| reaches(&caller, status).is_ok());
+        within_bytes(reached.map(|status| as_json(service, status, known.get(&*status.id))))
+    });
+    let (experiments, left_out) = listed.await??;
     answer(&service, json!({ "experiments": experiments, "left_out": left_out })).await
 }
 

@@ -1,12 +1,15 @@
 //! `Idempotency-Key`: the same request sent twice is decided once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use tokio::sync::OwnedMutexGuard;
 
 use super::access::Caller;
+use super::error::uncommitted;
+use super::service::COMMIT_WAIT;
 use super::{Problem, Service};
 use crate::ledger::Reads as _;
 
@@ -33,16 +36,17 @@ pub enum KeyLookup {
     Answered(HeldKey, u16, Vec<u8>),
 }
 
-/// Looks up the request's key.
+/// Looks up the request's key. Waits until `end` for the answer to the same request, sent before.
 ///
 /// # Errors
-/// 409 where the key was used for another body, 422 where it is not a key.
+/// 409 where the key was used for another body, 422 where it is not a key, 503 where that answer is not
+/// committed in time.
 pub async fn look_up(
     service: &Arc<Service>,
     caller: &Caller,
     headers: &HeaderMap,
     path: &'static str,
-    body: &Bytes,
+    (body, end): (&Bytes, Instant),
 ) -> Result<KeyLookup, Problem> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(KeyLookup::None);
@@ -56,7 +60,8 @@ pub async fn look_up(
         })?;
     // A key is its sender's: nobody gets the answer to another's request by guessing it.
     let key = caller.name().map_or_else(|| key.to_owned(), |name| format!("{name} {key}"));
-    let guard = service.keys.lock(&key).await;
+    let in_vain = || !service.ledger.is_healthy();
+    let guard = service.keys.lock(&key, end, COMMIT_WAIT, in_vain).await.ok_or_else(uncommitted)?;
     let since = service.clock.now_ms().saturating_sub(KEPT_MS);
     let (shared, owned, body) = (Arc::clone(service), key.clone(), body.clone());
     // The digest, too: a large body takes a while.

@@ -1,6 +1,7 @@
 //! What the handlers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::extract::State;
@@ -26,6 +27,9 @@ use crate::status::DeploymentStatus;
 use crate::telemetry::Metrics;
 use crate::traces::Traces;
 
+/// How long an answer waits for its record. A commit takes milliseconds; beyond this the
+/// ledger is down, and 503 says so.
+pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(3);
 /// Replays that the admin listener runs at once.
 const MAX_REPLAYS: usize = 2;
 

@@ -33,16 +33,19 @@ pub(super) struct Grounds {
     pub is_in_force: bool,
 }
 
-impl Admission {
-    /// The grounds for a file, whatever is in it.
-    pub fn of_file(&self, path: Option<&Path>) -> Grounds {
+impl Grounds {
+    /// The grounds for a file, whatever is in it. Asks the file system, so not with the folder's lock held.
+    pub fn of_file(trust: &Trust, path: Option<&Path>) -> Self {
         let signature = path.and_then(|path| Stamp::of(&signatures::path_of(path)));
-        Grounds { signature, trust: self.trust.fingerprint().to_owned(), is_in_force: false }
+        Self { signature, trust: trust.fingerprint().to_owned(), is_in_force: false }
     }
+}
 
-    /// The grounds for a version.
+impl Admission {
+    /// The grounds for a version. Asks the file system, too.
     pub fn of(&self, path: Option<&Path>, pin: Option<&Pin>) -> Grounds {
-        Grounds { is_in_force: pin.is_some_and(|pin| self.in_force.contains(pin)), ..self.of_file(path) }
+        let is_in_force = pin.is_some_and(|pin| self.in_force.contains(pin));
+        Grounds { is_in_force, ..Grounds::of_file(&self.trust, path) }
     }
 }
 

@@ -126,6 +126,7 @@ pub struct Folder {
     pub(super) engines: Arc<Engines>,
     pub(super) archive: Archive,
     pub(super) dev: bool,
+    /// Listeners wait for this lock: it is not held while a file is read or looked at.
     inner: Mutex<Inner>,
     /// Signalled when something was loaded, or could not be.
     pub(super) ended: Condvar,
@@ -278,9 +279,10 @@ impl Folder {
             inner.note_unread(path, &why, now_ms);
             return None;
         };
-        let grounds = {
+        let trust = Arc::clone(&self.inner().admission.trust);
+        let grounds = Grounds::of_file(&trust, Some(path));
+        {
             let inner = &mut *self.inner();
-            let grounds = inner.admission.of_file(Some(path));
             if let Some(seen) = inner.seen.get(path)
                 && (seen.stamp, &seen.grounds) == (stamp, &grounds)
                 && seen.again_ms.is_none_or(|again_ms| now_ms < again_ms)
@@ -288,8 +290,7 @@ impl Folder {
                 inner.statuses.remove(&unread);
                 return Some(seen.digest.clone());
             }
-            grounds
-        };
+        }
         let bytes = match read_file(path) {
             Ok(bytes) => bytes,
             Err(error) => return self.inner().note_unread(path, &error.to_string(), now_ms),
@@ -319,19 +320,24 @@ impl Folder {
 
     /// Has wanted versions loaded from the archive that are not there.
     fn recover(&self, wanted: &[Pin], now_ms: u64) {
+        let active = self.active();
+        let lacking = wanted.iter().filter(|pin| !active.contains_key(pin));
+        let archived: Vec<_> = lacking.filter_map(|pin| Some((pin, self.archive.published(pin)?))).collect();
+        // So that it changes in place, and is not copied.
+        drop(active);
         let inner = &mut *self.inner();
+        let trust = Arc::clone(&inner.admission.trust);
         let mut tried = HashSet::new();
-        for pin in wanted {
+        for (pin, digest) in archived {
             if inner.active.contains_key(pin) {
                 continue;
             }
-            let Some(digest) = self.archive.published(pin) else { continue };
             tried.insert(digest.clone());
             let broken = inner.broken.get(&digest);
             let is_due = |broken: &Broken| broken.again_ms.is_some_and(|again_ms| now_ms >= again_ms);
             if broken.is_none_or(is_due) {
                 let told = broken.map(|broken| broken.why.clone());
-                let (pin, source, grounds) = (Some(pin.clone()), Source::Archive, inner.admission.of_file(None));
+                let (pin, source, grounds) = (Some(pin.clone()), Source::Archive, Grounds::of_file(&trust, None));
                 inner.enqueue(Job { digest, pin, source, is_wanted: true, is_known: true, told, grounds }, now_ms);
             }
         }

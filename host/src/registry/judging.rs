@@ -26,11 +26,22 @@ impl Folder {
 
     /// Judges what is loaded again, where its grounds have changed. What may not go on is taken away.
     pub(super) fn judge_again(&self, now_ms: u64) {
-        let (due, trust) = {
+        let (loaded, admission) = {
             let inner = &mut *self.inner();
             inner.judged.retain(|digest, _| inner.statuses.contains_key(digest));
-            (inner.due(), Arc::clone(&inner.admission.trust))
+            (inner.loaded_files(), inner.admission.clone())
         };
+        let with_grounds = |(digest, pin, files)| {
+            let path = signed_of(files);
+            let grounds = admission.of(path.as_deref(), Some(&pin));
+            (digest, pin, path, grounds)
+        };
+        let mut due: Vec<(String, Pin, Option<PathBuf>, Grounds)> = loaded.into_iter().map(with_grounds).collect();
+        {
+            let inner = self.inner();
+            due.retain(|(digest, _, _, grounds)| inner.judged.get(digest) != Some(grounds));
+        }
+        let trust = admission.trust;
         for (digest, pin, path, grounds) in due {
             let Some(bytes) = self.archive.get(&digest) else { continue };
             let of = (Some(&pin), &*digest, &bytes[..]);
@@ -50,31 +61,26 @@ impl Folder {
     }
 }
 
-impl Inner {
-    /// Where a file of each digest is. Of copies, one that has a signature.
-    fn files_by_digest(&self) -> HashMap<&str, &PathBuf> {
-        let mut files = HashMap::with_capacity(self.seen.len());
-        for (path, seen) in &self.seen {
-            let known = files.entry(&*seen.digest).or_insert(path);
-            if *known != path && !signatures::path_of(known).exists() {
-                *known = path;
-            }
-        }
-        files
-    }
+/// Of a version's files, which are copies, one that has a signature.
+fn signed_of(mut files: Vec<PathBuf>) -> Option<PathBuf> {
+    let is_signed = |path: &PathBuf| signatures::path_of(path).exists();
+    let at = if files.len() > 1 { files.iter().position(is_signed).unwrap_or(0) } else { 0 };
+    (at < files.len()).then(|| files.swap_remove(at))
+}
 
-    /// The loaded versions whose grounds have changed.
-    fn due(&self) -> Vec<(String, Pin, Option<PathBuf>, Grounds)> {
-        let files = self.files_by_digest();
+impl Inner {
+    /// The loaded versions, each with the files that it is in.
+    fn loaded_files(&self) -> Vec<(String, Pin, Vec<PathBuf>)> {
+        let mut files: HashMap<&str, Vec<PathBuf>> = HashMap::with_capacity(self.seen.len());
+        for (path, seen) in &self.seen {
+            files.entry(&seen.digest).or_default().push(path.clone());
+        }
         let active = self.statuses.values().filter(|status| status.state == ArtifactState::Active);
-        active
-            .filter_map(|status| {
-                let (pin, path) = (status.pin.as_ref()?, files.get(&*status.digest).copied());
-                let grounds = self.admission.of(path.map(PathBuf::as_path), Some(pin));
-                let is_due = self.judged.get(&status.digest) != Some(&grounds);
-                is_due.then(|| (status.digest.clone(), pin.clone(), path.cloned(), grounds))
-            })
-            .collect()
+        let loaded = active.filter_map(|status| {
+            let pin = status.pin.clone()?;
+            Some((status.digest.clone(), pin, files.remove(&*status.digest).unwrap_or_default()))
+        });
+        loaded.collect()
     }
 
     /// Notes what was found of a loaded version's signature, and tells what is wrong with it.

@@ -8,7 +8,9 @@ use serin_core::answer::{before_normalizing, draw, serve};
 use serin_core::experiment::Experiment;
 use serin_core::manifest::ModelId;
 use serin_core::projection;
-use serin_core::record::{Answer, Attempt, CallError, FailureKind, ModelCall, Outcome, Record, Role, ServedBy};
+use serin_core::record::{
+    Answer, Attempt, CallError, FailureKind, ModelCall, NotEnrolled, Outcome, Record, Role, ServedBy,
+};
 use serin_core::value::Value;
 
 use crate::clock::Budget;
@@ -101,7 +103,10 @@ pub fn replay(
         };
         match &recorded.outcome {
             Outcome::Candidates(_) => served = Some((index, plugin, degraded)),
-            _ => failed.push(recorded.trouble()),
+            _ => {
+                failed.extend(recorded.missing_scores().filter(|entry| is_named(record, entry)));
+                failed.push(recorded.trouble());
+            }
         }
     }
     let answer = answer_again(record, served, failed);
@@ -160,6 +165,12 @@ fn route_again(
         }
     }
     Ok(differences)
+}
+
+/// Whether an answer names this cause in `degraded`: one of the scores that an attempt lacked, or an eligibility
+/// that could not be evaluated. Every host that writes schema 3 names them, and of the older ones some.
+fn is_named(record: &Record, cause: &String) -> bool {
+    record.schema >= 3 || record.answer.degraded.contains(cause)
 }
 
 fn is_environmental(outcome: &Outcome) -> bool {
@@ -235,6 +246,8 @@ fn run_again(record: &Record, recorded: &Attempt, plugin: &Plugin) -> (Attempt, 
 /// The answer that follows from the attempts' outcomes and the recorded entropy.
 fn answer_again(record: &Record, served: Option<(usize, Arc<Plugin>, Vec<String>)>, failed: Vec<String>) -> Answer {
     let excluded = record.routing.excluded.is_some();
+    let not_enrolled = record.routing.not_enrolled.as_ref().and_then(NotEnrolled::trouble);
+    let not_enrolled = not_enrolled.filter(|entry| is_named(record, entry));
     if let (false, Some((index, plugin, degraded))) = (excluded, served) {
         let attempt = &record.attempts[index];
         if let Outcome::Candidates(candidates) = &attempt.outcome {
@@ -245,10 +258,14 @@ fn answer_again(record: &Record, served: Option<(usize, Arc<Plugin>, Vec<String>
                 Role::Shadow | Role::FallbackStrategy => ServedBy::FallbackStrategy,
             };
             let candidate = &candidates[draw(candidates, record.entropy)];
-            let degraded = failed.into_iter().chain(degraded).collect();
+            let degraded = failed.into_iter().chain(degraded).chain(not_enrolled).collect();
             return serve(candidate, plugin.manifest(), attempt.strategy.clone(), served_by, degraded);
         }
     }
+    let degraded = match excluded || record.attempts.is_empty() {
+        true => record.answer.degraded.clone(),
+        false => failed.into_iter().chain(not_enrolled).collect(),
+    };
     // The fallback action is the configuration's, and the record holds it.
     Answer {
         action: record.answer.action.clone(),
@@ -257,7 +274,7 @@ fn answer_again(record: &Record, served: Option<(usize, Arc<Plugin>, Vec<String>
         strategy: None,
         propensity: 1.0,
         served_by: if excluded { ServedBy::Constraint } else { ServedBy::FallbackAction },
-        degraded: if excluded || record.attempts.is_empty() { record.answer.degraded.clone() } else { failed },
+        degraded,
     }
 }
 

@@ -60,7 +60,14 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The entry in `degraded` for an attempt without an answer.
+    /// The entries in `degraded` for the scores that an attempt lacked, where it could not begin without them.
+    pub fn missing_scores(&self) -> impl Iterator<Item = String> {
+        let is_why = matches!(self.outcome, Outcome::Failure { kind: FailureKind::ScoreMissing, .. });
+        let lacking = self.scores.iter().filter(move |_| is_why);
+        lacking.filter_map(|score| Some(format!("model:{}:{}", score.model.name, score.error.as_deref()?)))
+    }
+
+    /// The entry in `degraded` for an attempt without an answer, after those of [`Self::missing_scores`].
     pub fn trouble(&self) -> String {
         format!("strategy:{}@{}:{}", self.strategy.name, self.strategy.version, self.outcome.label())
     }

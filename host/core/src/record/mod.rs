@@ -198,6 +198,19 @@ pub struct NotEnrolled {
     pub why: String,
 }
 
+impl NotEnrolled {
+    /// Whether eligibility was evaluated. A value that is missing, and nothing else, means that the unit is
+    /// not eligible.
+    pub fn is_evaluated(&self) -> bool {
+        self.why == "not_eligible" || self.why.starts_with("missing: ")
+    }
+
+    /// The entry in `degraded` for an eligibility that could not be evaluated.
+    pub fn trouble(&self) -> Option<String> {
+        (!self.is_evaluated()).then(|| format!("eligible:{}:error", self.experiment))
+    }
+}
+
 /// An assignment. It precedes execution, and a failed run does not change it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
