@@ -345,10 +345,15 @@ fn with_a_clock_that_is_far_ahead_nothing_expires_and_no_experiment_changes() {
     assert_eq!((decisions(), state()), (100, json!("running")));
 
     let admin = format!("http://{}", host.admin.address);
+    assert_eq!(of_start.now_ms(), before_ms + DAY_MS, "it goes on from what was believed");
     let confirm = ["clock", "confirm", "--reason", "it was in the store", "--by", "ann", "--admin", &admin];
+    assert_eq!(restarted.now_ms(), before_ms, "of what passed between two hosts nothing is known");
+    let happening = [of_start.happening_ms(), restarted.happening_ms()];
+    assert_eq!(happening, [before_ms + DAY_MS, clock.now_ms()], "a clock that did not leap may be right");
     let confirmed = run(confirm);
     assert_eq!(confirmed.code, Some(0), "{}", confirmed.stderr);
     assert_eq!((doubt(), host.metric("serin_clock_doubted")), (Value::Null, 0.0));
+    assert_eq!(restarted.now_ms(), clock.now_ms());
     eventually("the experiment ends", Duration::from_secs(20), || (state() == json!("concluded")).then_some(()));
     eventually("what is old goes", Duration::from_secs(20), || (decisions() < 100).then_some(()));
     let again = run(confirm);

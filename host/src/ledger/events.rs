@@ -125,8 +125,12 @@ impl EventResult {
 /// When an event arrived, from whom, and how far clocks may differ.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    /// Milliseconds since the Unix epoch.
+    /// Milliseconds since the Unix epoch, by a clock that is trusted: feeds are noted by it.
     pub now_ms: u64,
+    /// When what says no time of its own happened, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The latest time at which an event may have happened, in milliseconds since the Unix epoch.
+    pub latest_ms: u64,
     /// By how much an event may precede the decision that it names.
     pub tolerance_ms: u64,
     /// Who sent it; none without `[access]`.
@@ -138,7 +142,8 @@ pub struct Arrival {
 impl Arrival {
     /// An arrival at a time, from nobody in particular.
     pub fn at(now_ms: u64, tolerance_ms: u64) -> Self {
-        Self { now_ms, tolerance_ms, identity: None, points: None }
+        let latest_ms = now_ms.saturating_add(tolerance_ms);
+        Self { now_ms, at_ms: now_ms, latest_ms, tolerance_ms, identity: None, points: None }
     }
 }
 
@@ -227,7 +232,8 @@ struct Decided {
 
 impl Time {
     /// What follows from a decision is not before it: a sender's clock that is behind a little is
-    /// put right, and an event that is longer before it is refused.
+    /// put right, and an event that is longer before it is refused. A decision that lies ahead of now was made by a clock
+    /// that is doubted, and refuses nothing.
     fn of(
         db: &Connection,
         at_ms: u64,
@@ -313,14 +319,14 @@ fn store_outcome<'e>(
         Some(Err(refused)) => return Ok(stored_as(db, outcome)?.unwrap_or(refused)),
         None => Time { at_ms: outcome.at_ms as i64, sent_ms: None, decision: None },
     };
+    // The decision may expire before it.
+    let [unit, unit_kind] = [0, 1].map(|at| time.decision.as_ref().map(|decided| &decided.unit[at]));
     let written = db
         .prepare_cached(
             "INSERT OR IGNORE INTO outcomes
              (rowid, id, name, value, at_ms, sent_ms, received_ms, decision_id, entity_kind, entity, after_seq,
               identity, unit, unit_kind)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-    // The decision may expire before it.
-    let [unit, unit_kind] = [0, 1].map(|at| time.decision.as_ref().map(|decided| &decided.unit[at]));
         )?
         .execute(params![
             positions.outcomes + 1,

@@ -145,7 +145,7 @@ impl Reloader {
         status.experiments.extend(missing(&inner.specs, &files.specs, &status.experiments, &self.controller));
         let is_served = |known: &ExperimentStatus| matches!(known.state, ExperimentState::Life(_));
         let known = status.experiments.iter().map(|known| (known.id.as_str(), &known.status, is_served(known)));
-        self.controller.stood.note(known, self.clock.now_ms());
+        self.controller.stood.note(known, self.steady.now_ms());
         status.archived = inner.archived.beside(&status.experiments, &self.controller, &self.archive);
         status.warnings = unreached(&inner.config, &status.experiments);
         status.warnings.extend(unread_views(&inner.config));
@@ -204,9 +204,9 @@ impl Reloader {
             has_entered: &|id| self.controller.ledger().has_entered(id).unwrap_or(true),
             gone,
             which: statuses,
-            now_ms: self.clock.now_ms(),
+            now_ms: self.steady.now_ms(),
             windows: &|spec: &Experiment, status: &experiment::Status| {
-                self.windows.of(self.controller.ledger(), spec, status, self.clock.now_ms())
+                self.windows.of(self.controller.ledger(), spec, status, self.steady.now_ms())
             },
         };
         build(&binder, candidates, inner.generation + 1, Arc::clone(&self.store))
