@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use serin::app::{Looks, Options};
 use serin::clock::{Clock, SimulatedClock};
 
-use crate::experiments::{RUNNING, deployment};
+use crate::experiments::{RUNNING, deployment, why};
 use crate::support::{Client, Deployment, Host, run, two_arms};
 
 const BEGIN_MS: u64 = 1_793_577_600_000;
@@ -257,6 +257,63 @@ fn a_watermark_lets_units_mature_of_whom_nothing_is_told() {
     watermark(&days, days.clock.now_ms());
     let found = days.report();
     assert!(sums(&found, 1).0 > waiting && sums(&found, 1).0 >= sums(&found, 0).0, "{found}");
+    days.stop();
+}
+
+#[test]
+fn a_clock_that_is_wrong_for_a_while_leaves_feeds_and_ramps_as_they_are() {
+    const LEAP: Duration = Duration::from_secs(400 * 86_400);
+    let mut days = Days::start(SPEC);
+    (0..5).for_each(|_| days.day(|_| true));
+    let before_ms = days.clock.now_ms();
+    let command = |days: &Days, command: &str| {
+        let answer = days.admin.post(&format!("/v1/{command}"), &why());
+        assert_eq!(answer.status, 200, "{command}: {}", answer.text);
+    };
+    let stored = |days: &Days, sql: &str| -> i64 {
+        let ledger = rusqlite::Connection::open(days.deployment.path().join("data/serin.db")).expect("the ledger");
+        ledger.query_row(sql, [], |row| row.get(0)).expect("a row")
+    };
+
+    days.clock.leap(LEAP);
+    let request = json!({ "decision_point": "p", "entities": { "borrower": "b-late" } });
+    let decided = days.public.post("/v1/decisions", &request).json();
+    days.send(&[
+        json!({ "id": "n-1", "name": "complaint", "value": 1.0, "entity": { "borrower": "b-4-1" } }),
+        json!({ "id": "n-2", "name": "cured", "value": 1.0, "decision_id": decided["decision_id"] }),
+        days.post("cured", "n-3", "b-4-3", before_ms),
+    ]);
+    let ahead = jiff::Timestamp::from_millisecond(days.clock.now_ms() as i64).expect("a time").to_string();
+    let promise = json!({ "watermarks": [{ "name": "complaint", "time": ahead }] });
+    let refused = days.public.post("/v1/outcomes/watermarks", &promise).json();
+    assert_eq!((&refused["stored"], &refused["refused"][0]["index"]), (&json!(0), &json!(0)), "{refused}");
+    command(&days, "experiments/e/pause");
+    command(&days, "experiments/e/resume");
+    days.clock.set_back(LEAP);
+    command(&days, "clock/confirm");
+
+    for (what, sql) in [
+        ("a feed was heard of", "SELECT max(last_ms) FROM outcome_names"),
+        ("an outcome came", "SELECT max(received_ms) FROM outcomes"),
+        ("what has no time happened", "SELECT at_ms FROM outcomes WHERE id = 'n-1'"),
+        ("a person commanded", "SELECT status ->> 'since_ms' FROM experiments"),
+    ] {
+        assert_eq!(stored(&days, sql), before_ms as i64, "when {what}");
+    }
+    assert_eq!(stored(&days, "SELECT count(*) FROM outages"), 0);
+    // Its ramp goes on two weeks after the resume, and a feed that dies is found.
+    (0..13).for_each(|_| days.day(|_| true));
+    assert_eq!(days.coverage(), json!(0.9));
+    (0..2).for_each(|_| days.day(|_| true));
+    assert_eq!(days.coverage(), json!(1.0));
+    (0..6).for_each(|_| days.day(|name| name == "cured"));
+    assert_eq!(feed(&days.report(), "complaint")["state"], "silent");
+
+    // What ends meanwhile has ended by the time that was believed, and so its slot is free in time.
+    let before_ms = days.clock.now_ms();
+    days.clock.leap(LEAP);
+    command(&days, "experiments/e/abort");
+    assert_eq!(stored(&days, "SELECT status ->> 'ended_ms' FROM experiments"), before_ms as i64);
     days.stop();
 }
 

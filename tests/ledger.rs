@@ -130,6 +130,9 @@ fn a_unit_is_found_in_all_of_a_long_ledger_also_in_one_of_the_first_schema() {
         .expect("names");
     let known = [("", "paid"), ("borrower", "cured")].map(|(kind, name)| (kind.to_owned(), name.to_owned()));
     assert_eq!(names, known, "those of before are known");
+    let about = "SELECT unit FROM outcomes WHERE id = 'o-3'";
+    let about: String = database(&deployment).query_row(about, [], |row| row.get(0)).expect("a unit");
+    assert_eq!(about, "b-7", "whose decision it names");
     let before = ids.len();
     assert_eq!(found(&host, ""), newest_first(&ids), "nothing is lost on the way");
     ids.extend(decide(&host, 7));

@@ -6,6 +6,7 @@
 
 mod access;
 mod agreement;
+mod attributed;
 mod audit;
 mod author;
 mod author_docs;

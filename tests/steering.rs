@@ -33,18 +33,18 @@ window = "1h"
 );
 
 /// A ledger, and those who steer by it.
-struct Loop {
+pub(crate) struct Loop {
     _dir: tempfile::TempDir,
-    path: std::path::PathBuf,
-    clock: Arc<SimulatedClock>,
-    ledger: Arc<Ledger>,
-    controller: Controller,
-    observer: Observer,
+    pub(crate) path: std::path::PathBuf,
+    pub(crate) clock: Arc<SimulatedClock>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) controller: Controller,
+    pub(crate) observer: Observer,
     spec: Arc<Experiment>,
 }
 
 impl Loop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("serin.db");
         let metrics = Arc::new(Metrics::default());
@@ -59,7 +59,7 @@ impl Loop {
         steering
     }
 
-    fn subject(&self) -> AnalysisSubject {
+    pub(crate) fn subject(&self) -> AnalysisSubject {
         let course = Course::of(&self.controller.status("e"), &"borrower".into());
         AnalysisSubject { spec: Arc::clone(&self.spec), course, pin: "p@1.0.0".to_owned() }
     }
@@ -73,13 +73,19 @@ impl Loop {
         self.controller.command(&self.spec, command, motive, None).expect("possible");
     }
 
-    fn decision(&self, id: &str, unit: &str, arm: &str) {
-        let row = DecisionRow {
+    pub(crate) fn decision(&self, id: &str, unit: &str, arm: &str) {
+        self.commit(self.row(id, unit, arm));
+    }
+
+    /// A decision in the experiment.
+    pub(crate) fn row(&self, id: &str, unit: &str, arm: &str) -> DecisionRow {
+        DecisionRow {
             identity: None,
             decision_id: id.to_owned(),
             time_ms: self.clock.now_ms(),
             point: "p".into(),
             unit: Some(unit.to_owned()),
+            unit_kind: Some("borrower".into()),
             assignment: Some(("e".to_owned(), arm.to_owned())),
             served_by: "arm",
             outcome: Some("answer"),
@@ -91,28 +97,31 @@ impl Loop {
             record: b"{}".to_vec(),
             dictionary: None,
             digest: String::new(),
-        };
+        }
+    }
+
+    pub(crate) fn commit(&self, row: DecisionRow) {
         let commit = Commit { decisions: vec![row], ..Commit::default() };
         self.ledger.commit(commit).expect("queued").blocking_recv().expect("answered").expect("committed");
     }
 
-    fn event(&self, event: Event) {
+    pub(crate) fn event(&self, event: Event) {
         let arrival = Arrival::at(self.clock.now_ms(), 5 * 60 * 1000);
         let done = self.ledger.events(vec![event], arrival).expect("queued");
         done.blocking_recv().expect("answered").expect("stored");
     }
 
-    fn outcome(&self, id: &str, subject: About, value: f64) {
+    pub(crate) fn outcome(&self, id: &str, subject: About, value: f64) {
         let at_ms = self.clock.now_ms();
         self.event(Event::Outcome(OutcomeInput { id: id.to_owned(), name: "cured".to_owned(), value, at_ms, subject }));
     }
 
-    fn of_unit(unit: &str) -> About {
+    pub(crate) fn of_unit(unit: &str) -> About {
         About::Entity("borrower".to_owned(), unit.to_owned())
     }
 
     /// Compares what a host knows that has followed all along with what the ledger says as a whole.
-    fn agree(&self) {
+    pub(crate) fn agree(&self) {
         self.observer.read().expect("reads");
         let now_ms = self.clock.now_ms() + 10_000_000;
         let shown = |observed: &Observed, analysis: &Analysis| {

@@ -81,6 +81,48 @@ fn whatever_is_written_waits_while_another_program_holds_the_lock() {
 }
 
 #[test]
+fn a_job_that_meets_an_altered_row_fails_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = open(&folder).expect("opens");
+    let other = Connection::open(folder.path().join("serin.db")).expect("opens");
+    let exposure = |id: &str| {
+        let input = ExposureInput { id: Some(id.to_owned()), decision_id: "d".to_owned(), at_ms: 1 };
+        ledger.events(vec![Event::Exposure(input)], Arrival::at(1, 0)).expect("queued")
+    };
+    exposure("e-1").blocking_recv().expect("answered").expect("stored");
+    other.execute("UPDATE exposure_ids SET decision_id = x'00'", []).expect("alters it");
+    // While somebody holds the lock, what comes is queued, and is committed together afterwards.
+    other.execute_batch("BEGIN IMMEDIATE").expect("locks");
+    let before = ledger.commit(keep("k-1", 1)).expect("queued");
+    let (again, after) = (exposure("e-1"), ledger.commit(keep("k-2", 1)).expect("queued"));
+    other.execute_batch("ROLLBACK").expect("unlocks");
+    before.blocking_recv().expect("answered").expect("committed");
+    after.blocking_recv().expect("answered").expect("committed, whatever it was grouped with");
+    assert!(again.blocking_recv().expect("answered").is_err());
+    assert!(exposure("e-1").blocking_recv().expect("answered").is_err(), "alone it fails, too");
+    assert!(ledger.is_healthy(), "and keeps no decision from being committed");
+
+    // Expiry comes to a row that it cannot read.
+    other
+        .execute_batch(
+            "INSERT INTO decisions (decision_id, time_ms, point, served_by, action, took_us, forced, digest, record)
+             VALUES ('0', 0, 'p', 'strategy', 'go', 1, 0, '', x'00');
+             UPDATE decisions SET experiment = x'00'",
+        )
+        .expect("alters it");
+    let retention = Retention {
+        clock: ClockState::Trusted(100 * DAY_MS),
+        keep_ms: Some(DAY_MS),
+        keep_keys_ms: DAY_MS,
+        keep_audit_ms: None,
+        experiments: Default::default(),
+    };
+    let expired = ledger.expire(retention).expect("queued").blocking_recv().expect("answered");
+    assert!(expired.is_err(), "{expired:?}");
+    assert!(ledger.is_healthy());
+}
+
+#[test]
 fn a_host_that_has_stopped_has_closed_its_ledger() {
     let deployment = wat::points(&[("p", wat::go("p", "", "(i32.const 1024)"))]);
     let any = "127.0.0.1:0".parse().ok();
@@ -303,10 +345,15 @@ fn a_clock_that_leaps_is_not_believed_until_somebody_confirms_it() {
     assert_eq!(ledger.last_seen().expect("reads").seen_ms, Some(before_ms), "what it showed is not taken over");
     clock.advance(Duration::from_millis(DAY_MS));
     assert!(!of_start.is_trusted(), "time alone does not make it right");
+    assert_eq!(of_start.now_ms(), before_ms + DAY_MS, "it goes on from what was believed");
     let restarted = guard(&ledger, &clock, keep);
+    assert_eq!(restarted.now_ms(), before_ms, "of what passed between two hosts nothing is known");
+    let happening = [of_start.happening_ms(), restarted.happening_ms()];
+    assert_eq!(happening, [before_ms + DAY_MS, clock.now_ms()], "a clock that did not leap may be right");
     assert!(restarted.why_doubted().is_some_and(|why| why.contains("was last in use at")), "nor a restart");
     restarted.confirm("ann", "the host was stopped for a year").expect("confirmed");
     assert!(restarted.is_trusted() && guard(&ledger, &clock, keep).is_trusted());
+    assert_eq!(restarted.now_ms(), clock.now_ms());
 
     // A leap that is too short to be told from a stop is remembered.
     let running = guard(&ledger, &clock, keep);

@@ -1,5 +1,5 @@
-//! Errors of the ledger, as SQLite itself reports them: rows that it refuses, transactions that fail
-//! whole, tables that cannot be read, and a queue that is full.
+//! Errors of the ledger, as SQLite itself reports them: rows that it refuses, statements that fail,
+//! tables that cannot be read, and a queue that is full.
 
 use std::path::Path;
 
@@ -18,8 +18,8 @@ const READ: [(&str, &str); 4] =
 pub enum Fault {
     /// A row in one table is refused; what else is in its transaction is tried again.
     Row(usize),
-    /// A transaction with a row in one table fails.
-    Transaction(usize),
+    /// A row in one table fails for no constraint of it; what else is in its transaction is tried again, too.
+    Statement(usize),
     /// A table can be neither read nor written: a column has another name. What is read before it is
     /// read.
     Unreadable(usize),
@@ -28,7 +28,7 @@ pub enum Fault {
 impl Fault {
     /// Every fault that there is.
     pub fn all() -> impl Iterator<Item = Self> {
-        let written = (0..WRITTEN.len()).flat_map(|table| [Self::Row(table), Self::Transaction(table)]);
+        let written = (0..WRITTEN.len()).flat_map(|table| [Self::Row(table), Self::Statement(table)]);
         written.chain((0..READ.len()).map(Self::Unreadable))
     }
 }
@@ -53,8 +53,7 @@ impl Faults {
                 )
             };
             db.execute_batch(&trigger("row", "SELECT RAISE(ABORT, 'refused')")).expect("creates");
-            // No constraint, and so nothing that the writer would try again.
-            db.execute_batch(&trigger("transaction", "SELECT json('{')")).expect("creates");
+            db.execute_batch(&trigger("statement", "SELECT json('{')")).expect("creates");
         }
         Self { db, on: None }
     }
@@ -72,7 +71,7 @@ impl Faults {
         let insert = |name: String| self.db.execute("INSERT INTO fault VALUES (?1)", [name]).expect("inserts");
         match fault {
             Fault::Row(table) => drop(insert(format!("row_{}", WRITTEN[table]))),
-            Fault::Transaction(table) => drop(insert(format!("transaction_{}", WRITTEN[table]))),
+            Fault::Statement(table) => drop(insert(format!("statement_{}", WRITTEN[table]))),
             Fault::Unreadable(at) => {
                 let (table, column) = READ[at];
                 let hide = format!("ALTER TABLE {table} RENAME COLUMN {column} TO hidden");

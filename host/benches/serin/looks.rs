@@ -54,6 +54,7 @@ pub fn measure(table: &mut Table) -> Result<(), Failure> {
             time_ms: clock.now_ms(),
             point: "p".into(),
             unit: Some(format!("u-{unit}")),
+            unit_kind: Some("borrower".into()),
             assignment: Some((format!("e{experiment}"), ["control", "next"][unit as usize % 2].to_owned())),
             served_by: "arm",
             outcome: Some("answer"),

@@ -298,7 +298,8 @@ impl Parts {
             config.retain.decisions,
             Arc::clone(&metrics),
         )?);
-        let controller = Arc::new(Controller::open(Arc::clone(&ledger), Arc::clone(&clock), Arc::clone(&metrics))?);
+        let steady: Arc<dyn Clock> = Arc::<ClockGuard>::clone(&clock_guard);
+        let controller = Arc::new(Controller::open(Arc::clone(&ledger), steady, Arc::clone(&metrics))?);
         let observer = Arc::new(Observer::new(Arc::clone(&ledger)));
         let folder = Arc::new(Folder::new(fixed.plugins.clone(), Arc::clone(&engines), archive.clone(), is_dev));
         let access = Arc::default();
@@ -326,6 +327,7 @@ impl Parts {
             store: Arc::clone(&self.store),
             runtime: self.runtime.take(),
             clock: Arc::clone(&self.clock),
+            steady: Arc::<ClockGuard>::clone(&self.clock_guard),
             metrics: Arc::clone(&self.metrics),
             controller: Arc::clone(&self.controller),
             observer: Arc::clone(&self.observer),

@@ -81,6 +81,7 @@ pub struct Reloader {
     store: Arc<EmbeddedStore>,
     models: Models,
     clock: Arc<dyn Clock>,
+    steady: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     controller: Arc<Controller>,
     observer: Arc<Observer>,
@@ -110,6 +111,8 @@ pub struct ReloaderParts {
     pub runtime: Option<Runtime>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// The time that experiments go by, whatever the clock is set to meanwhile.
+    pub steady: Arc<dyn Clock>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// The statuses of the experiments.
@@ -125,8 +128,8 @@ pub struct ReloaderParts {
 impl Reloader {
     /// A reloader over a configuration, with nothing loaded yet.
     pub fn new(config: Config, parts: ReloaderParts) -> Self {
-        let ReloaderParts { folder, archive, store, runtime, clock, metrics, controller, observer, access, tls } =
-            parts;
+        let ReloaderParts { folder, archive, store, runtime, clock, steady, .. } = parts;
+        let ReloaderParts { metrics, controller, observer, access, tls, .. } = parts;
         let generation = archive.last_generation();
         let empty = DeploymentSnapshot {
             generation,
@@ -151,6 +154,7 @@ impl Reloader {
             archive,
             store,
             clock,
+            steady,
             metrics,
             controller,
             observer,

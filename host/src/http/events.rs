@@ -23,6 +23,7 @@ use super::event_bodies::{
 use super::unread::{Known, unread};
 use super::wire::{Body, Object};
 use super::{Problem, Service};
+use crate::clock::Clock as _;
 use crate::ledger::{
     Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput, WatermarkInput,
 };
@@ -239,7 +240,9 @@ pub(super) async fn watermarks(
     body: Body,
 ) -> Result<Response, Problem> {
     caller.reaches_all("posting watermarks").map_err(|p| service.refuse(p))?;
-    let arrival = arrival(&service, &caller);
+    let mut arrival = arrival(&service, &caller);
+    // A promise that lies ahead would be the newest one for as long, whatever the clock shows.
+    arrival.latest_ms = arrival.now_ms.saturating_add(arrival.tolerance_ms);
     let of = arrival.clone();
     let watermark = move |wire: WireWatermark| {
         let name = outcome_name(Some(wire.name))?;
@@ -255,7 +258,10 @@ pub(super) async fn watermarks(
 fn arrival(service: &Service, caller: &Caller) -> Arrival {
     let tolerance_ms = service.settings.clock_tolerance.as_millis() as u64;
     let points = caller.identity.as_ref().and_then(|identity| identity.points()).map(Arc::from);
-    Arrival { now_ms: service.clock.now_ms(), tolerance_ms, identity: caller.name(), points }
+    let (now_ms, at_ms) = (service.clock_guard.now_ms(), service.clock_guard.happening_ms());
+    // A clock that is doubted may be right, and a sender's too.
+    let latest_ms = now_ms.max(service.clock.now_ms()).saturating_add(tolerance_ms);
+    Arrival { now_ms, at_ms, latest_ms, tolerance_ms, identity: caller.name(), points }
 }
 
 /// The largest value of an outcome, and of its opposite: sums of any number of them stay exact enough.
@@ -323,14 +329,14 @@ fn outcome_name(name: Option<String>) -> Result<String, String> {
 
 /// When an event happened; now if that is left out.
 fn at(at: Option<&str>, arrival: &Arrival) -> Result<u64, String> {
-    at.map_or(Ok(arrival.now_ms), |text| time("at", text, arrival))
+    at.map_or(Ok(arrival.at_ms), |text| time("at", text, arrival))
 }
 
-fn time(key: &str, text: &str, Arrival { now_ms, tolerance_ms, .. }: &Arrival) -> Result<u64, String> {
+fn time(key: &str, text: &str, Arrival { latest_ms, tolerance_ms, .. }: &Arrival) -> Result<u64, String> {
     let time: jiff::Timestamp =
         text.parse().map_err(|_| format!("{key}: not a time; valid: RFC 3339, like 2026-11-23T07:00:00Z"))?;
     match u64::try_from(time.as_millisecond()) {
-        Ok(ms) if ms <= now_ms.saturating_add(*tolerance_ms) => Ok(ms),
+        Ok(ms) if ms <= *latest_ms => Ok(ms),
         Ok(_) => {
             let most = humantime::format_duration(Duration::from_millis(*tolerance_ms));
             Err(format!(

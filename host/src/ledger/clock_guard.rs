@@ -30,7 +30,9 @@ pub enum ConfirmError {
     Ledger(#[from] LedgerError),
 }
 
-/// Compares the clock with the time that has passed since it was last trusted.
+/// Compares the clock with the time that has passed since it was last trusted. It is a clock itself: while the
+/// machine's is doubted, its time is the one that was trusted last, and what has passed since. What is noted for later
+/// goes by it: a time far ahead would be the newest one for as long.
 pub struct ClockGuard {
     clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
@@ -39,9 +41,37 @@ pub struct ClockGuard {
 }
 
 struct State {
-    /// The clock when it was last trusted, and the uptime then, in milliseconds.
+    /// The clock when it was last trusted, and the uptime then, in milliseconds. Of a clock that is doubted from the start
+    /// on, when the ledger was last in use, and the uptime at the start.
     believed: [u64; 2],
     doubt: Option<String>,
+    /// It is doubted for what it was set to meanwhile.
+    leapt: bool,
+}
+
+impl State {
+    /// The time by what has passed since the clock was last trusted.
+    fn expected_ms(&self, uptime_ms: u64) -> u64 {
+        let [then_ms, then_uptime_ms] = self.believed;
+        then_ms.saturating_add(uptime_ms.saturating_sub(then_uptime_ms))
+    }
+}
+
+impl Clock for ClockGuard {
+    fn now_ms(&self) -> u64 {
+        match self.look() {
+            ClockState::Trusted(now_ms) => now_ms,
+            ClockState::Doubted(_) => self.state.lock().expected_ms(self.clock.uptime_ms()),
+        }
+    }
+
+    fn uptime_ms(&self) -> u64 {
+        self.clock.uptime_ms()
+    }
+
+    fn entropy(&self) -> u64 {
+        self.clock.entropy()
+    }
 }
 
 impl ClockGuard {
@@ -58,8 +88,10 @@ impl ClockGuard {
     ) -> Result<Self, LedgerError> {
         let now_ms = clock.now_ms();
         let seen = ledger.last_seen()?;
+        let seen_ms = seen.seen_ms.unwrap_or(now_ms);
         let doubt = doubt_at_start(&ledger, seen, now_ms, keep)?;
-        let state = Mutex::new(State { believed: [now_ms, clock.uptime_ms()], doubt: None });
+        let believed_ms = if doubt.is_some() { seen_ms } else { now_ms };
+        let state = Mutex::new(State { believed: [believed_ms, clock.uptime_ms()], doubt: None, leapt: false });
         let guard = Self { clock, ledger, metrics, state };
         if let Some(why) = doubt {
             guard.doubt(&mut guard.state.lock(), why);
@@ -73,8 +105,7 @@ impl ClockGuard {
         let (now_ms, uptime_ms) = (self.clock.now_ms(), self.clock.uptime_ms());
         let mut state = self.state.lock();
         let [then_ms, then_uptime_ms] = state.believed;
-        let expected_ms = then_ms.saturating_add(uptime_ms.saturating_sub(then_uptime_ms));
-        let is_near = now_ms.abs_diff(expected_ms) <= LEAP_MS;
+        let is_near = now_ms.abs_diff(state.expected_ms(uptime_ms)) <= LEAP_MS;
         match (&state.doubt, is_near) {
             (None, true) => {
                 state.believed = [now_ms, uptime_ms];
@@ -84,10 +115,18 @@ impl ClockGuard {
                 let passed = Duration::from_millis(uptime_ms.saturating_sub(then_uptime_ms)).as_secs();
                 let why = format!("the clock leapt from {} to {} within {passed} s", shown(then_ms), shown(now_ms));
                 self.doubt(&mut state, why.clone());
+                state.leapt = true;
                 ClockState::Doubted(why)
             }
             (Some(why), _) => ClockState::Doubted(why.clone()),
         }
+    }
+
+    /// The time of an event that happens now. A clock that is doubted from the start on may well be right, and the
+    /// decisions since go by it.
+    pub fn happening_ms(&self) -> u64 {
+        let now_ms = self.now_ms();
+        if self.state.lock().leapt { now_ms } else { self.clock.now_ms() }
     }
 
     /// Says whether the clock is trusted.
@@ -116,7 +155,7 @@ impl ClockGuard {
         self.ledger.note_clock(ClockState::Trusted(now_ms))?;
         let mut state = self.state.lock();
         tracing::warn!(by, reason, clock = shown(now_ms), "the clock was confirmed; expiry and experiments go on");
-        *state = State { believed: [now_ms, uptime_ms], doubt: None };
+        *state = State { believed: [now_ms, uptime_ms], doubt: None, leapt: false };
         self.metrics.clock_doubted.set(0);
         Ok(now_ms)
     }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 use serin_core::Name;
 
@@ -124,8 +125,12 @@ impl EventResult {
 /// When an event arrived, from whom, and how far clocks may differ.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    /// Milliseconds since the Unix epoch.
+    /// Milliseconds since the Unix epoch, by a clock that is trusted: feeds are noted by it.
     pub now_ms: u64,
+    /// When what says no time of its own happened, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The latest time at which an event may have happened, in milliseconds since the Unix epoch.
+    pub latest_ms: u64,
     /// By how much an event may precede the decision that it names.
     pub tolerance_ms: u64,
     /// Who sent it; none without `[access]`.
@@ -137,7 +142,8 @@ pub struct Arrival {
 impl Arrival {
     /// An arrival at a time, from nobody in particular.
     pub fn at(now_ms: u64, tolerance_ms: u64) -> Self {
-        Self { now_ms, tolerance_ms, identity: None, points: None }
+        let latest_ms = now_ms.saturating_add(tolerance_ms);
+        Self { now_ms, at_ms: now_ms, latest_ms, tolerance_ms, identity: None, points: None }
     }
 }
 
@@ -211,13 +217,23 @@ struct Time {
     at_ms: i64,
     /// As it was sent, where that was before the decision.
     sent_ms: Option<i64>,
-    /// The decision is known.
-    is_known: bool,
+    /// The decision, if it is known.
+    decision: Option<Decided>,
+}
+
+/// What an event has of the decision that it names.
+struct Decided {
+    /// None where the row was altered: nothing is before it then.
+    time_ms: Option<u64>,
+    is_reached: bool,
+    /// The unit's id and kind as they are in the row, altered or not.
+    unit: [Value; 2],
 }
 
 impl Time {
     /// What follows from a decision is not before it: a sender's clock that is behind a little is
-    /// put right, and an event that is longer before it is refused.
+    /// put right, and an event that is longer before it is refused. A decision that lies ahead of now was made by a clock
+    /// that is doubted, and refuses nothing.
     fn of(
         db: &Connection,
         at_ms: u64,
@@ -228,27 +244,29 @@ impl Time {
             None => true,
             Some(points) => text(row, 1).is_ok_and(|of| points.iter().any(|point| **point == *of)),
         };
-        let decided = db
-            .prepare_cached("SELECT time_ms, point FROM decisions WHERE decision_id = ?1")?
-            // The time of a row that was altered is unknown, and nothing is before it.
-            .query_row([decision_id], |row| Ok((unsigned(row, 0).ok(), reaches(row))))
+        let decision = db
+            .prepare_cached("SELECT time_ms, point, unit, unit_kind FROM decisions WHERE decision_id = ?1")?
+            .query_row([decision_id], |row| {
+                let unit = [row.get(2)?, row.get(3)?];
+                Ok(Decided { time_ms: unsigned(row, 0).ok(), is_reached: reaches(row), unit })
+            })
             .optional()?;
-        if decided.is_some_and(|(_, is_reached)| !is_reached) {
+        if decision.as_ref().is_some_and(|decided| !decided.is_reached) {
             return Ok(Err(EventResult::Forbidden));
         }
-        let decided = decided.map(|(decided_ms, _)| decided_ms);
-        let (sent_ms, is_known) = (at_ms as i64, decided.is_some());
-        Ok(match decided.flatten().filter(|decided_ms| at_ms < *decided_ms) {
-            None => Ok(Self { at_ms: sent_ms, sent_ms: None, is_known }),
-            Some(decided_ms) if decided_ms - at_ms <= arrival.tolerance_ms => {
-                Ok(Self { at_ms: decided_ms as i64, sent_ms: Some(sent_ms), is_known })
+        let sent_ms = at_ms as i64;
+        let decided_ms = decision.as_ref().and_then(|decided| decided.time_ms);
+        Ok(match decided_ms.filter(|decided_ms| at_ms < *decided_ms) {
+            None => Ok(Self { at_ms: sent_ms, sent_ms: None, decision }),
+            Some(decided_ms) if decided_ms - at_ms <= arrival.tolerance_ms || decided_ms > arrival.at_ms => {
+                Ok(Self { at_ms: decided_ms as i64, sent_ms: Some(sent_ms), decision })
             }
             Some(decided_ms) => Err(EventResult::BeforeDecision { sent_ms: at_ms, decided_ms }),
         })
     }
 
     fn stored(&self) -> EventResult {
-        if self.is_known { EventResult::Stored } else { EventResult::UnknownDecision }
+        if self.decision.is_some() { EventResult::Stored } else { EventResult::UnknownDecision }
     }
 }
 
@@ -295,21 +313,20 @@ fn store_outcome<'e>(
     arrival: &Arrival,
 ) -> Result<EventResult, rusqlite::Error> {
     let (decision_id, kind, entity) = outcome.subject.columns();
-    let time = match decision_id {
-        Some(id) => Time::of(db, outcome.at_ms, id, arrival)?,
-        None => Ok(Time { at_ms: outcome.at_ms as i64, sent_ms: None, is_known: true }),
-    };
-    let time = match time {
-        Ok(time) => time,
+    let time = match decision_id.map(|id| Time::of(db, outcome.at_ms, id, arrival)).transpose()? {
+        Some(Ok(time)) => time,
         // One that is stored already is told as such, whatever the tolerance was then.
-        Err(refused) => return Ok(stored_as(db, outcome)?.unwrap_or(refused)),
+        Some(Err(refused)) => return Ok(stored_as(db, outcome)?.unwrap_or(refused)),
+        None => Time { at_ms: outcome.at_ms as i64, sent_ms: None, decision: None },
     };
+    // The decision may expire before it.
+    let [unit, unit_kind] = [0, 1].map(|at| time.decision.as_ref().map(|decided| &decided.unit[at]));
     let written = db
         .prepare_cached(
             "INSERT OR IGNORE INTO outcomes
              (rowid, id, name, value, at_ms, sent_ms, received_ms, decision_id, entity_kind, entity, after_seq,
-              identity)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+              identity, unit, unit_kind)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             positions.outcomes + 1,
@@ -323,15 +340,18 @@ fn store_outcome<'e>(
             kind,
             entity,
             positions.decisions,
-            arrival.identity
+            arrival.identity,
+            unit,
+            unit_kind
         ])?;
     positions.outcomes += written as i64;
     if written == 1 {
         let of = (kind.unwrap_or_default(), &*outcome.name);
-        if time.is_known && noted.insert(of) {
+        let result = if decision_id.is_some() { time.stored() } else { EventResult::Stored };
+        if result == EventResult::Stored && noted.insert(of) {
             store_name(db, of.0, of.1, arrival.now_ms)?;
         }
-        return Ok(time.stored());
+        return Ok(result);
     }
     Ok(stored_as(db, outcome)?.unwrap_or(EventResult::Conflict))
 }

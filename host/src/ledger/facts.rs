@@ -51,7 +51,8 @@ pub struct OutcomeFact<'r> {
     pub value: f64,
     /// When it happened.
     pub at_ms: u64,
-    /// The kind of entity; none if it is about a decision, whose unit it is then.
+    /// The kind of entity; of an outcome about a decision, of its unit. None if it is about a decision of before kinds
+    /// were kept.
     pub kind: Option<&'r str>,
     /// The entity's or the unit's id.
     pub unit: &'r str,
@@ -323,16 +324,15 @@ ORDER BY seq";
 /// A row is an outcome or a reversal. If the outcome was reported before its reversal arrived, the
 /// reversal is emitted as a separate fact. An outcome that was reversed before it arrived is never
 /// emitted, and neither is a second reversal. The decision that a row names must be known when it
-/// is stored.
+/// is stored: its unit is stored with the row, for the decision may expire before it.
 const OUTCOMES: &str = "
-SELECT x.rowid, t.name, t.value, t.at_ms, t.entity_kind, coalesce(t.entity, d.unit), t.after_seq,
+SELECT x.rowid, t.name, t.value, t.at_ms, coalesce(t.entity_kind, t.unit_kind), coalesce(t.entity, t.unit), t.after_seq,
        x.reverses IS NOT NULL, x.received_ms, t.received_ms
 FROM outcomes x
 JOIN outcomes t ON t.id = coalesce(x.reverses, x.id)
-LEFT JOIN decisions d ON d.decision_id = t.decision_id AND d.seq <= t.after_seq
 WHERE x.rowid > ?1 AND x.rowid <= ?2
   AND (x.reverses IS NULL OR t.rowid < x.rowid)
-  AND coalesce(t.entity, d.unit) IS NOT NULL
+  AND coalesce(t.entity, t.unit) IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM outcomes s WHERE s.reverses = t.id AND s.rowid < x.rowid)
 ORDER BY x.rowid";
 

@@ -22,6 +22,8 @@ pub struct DecisionRow {
     pub point: String,
     /// The unit's id.
     pub unit: Option<String>,
+    /// The kind of entity that the unit is.
+    pub unit_kind: Option<Name>,
     /// The experiment and arm.
     pub assignment: Option<(String, String)>,
     /// Who served.
@@ -60,6 +62,7 @@ impl DecisionRow {
             time_ms: record.time_ms,
             point: record.decision_point.to_string(),
             unit: record.unit().map(|unit| unit.id.clone()),
+            unit_kind: record.unit().map(|unit| unit.kind.clone()),
             assignment: record.routing.assignment.as_ref().map(|a| (a.experiment.to_string(), a.arm.to_string())),
             served_by: record.answer.served_by.as_str(),
             outcome: record.attempts.first().map(|attempt| attempt.outcome.label()),

@@ -247,6 +247,15 @@ CREATE TABLE exposure_ids (
 );
 CREATE INDEX exposure_ids_by_time ON exposure_ids (received_ms);
 ",
+    // Whom an outcome that names a decision is about, as of when it was stored: its decision may expire before it. Of
+    // decisions before this the kind of unit is not known.
+    "
+ALTER TABLE decisions ADD COLUMN unit_kind TEXT;
+ALTER TABLE outcomes ADD COLUMN unit TEXT;
+ALTER TABLE outcomes ADD COLUMN unit_kind TEXT;
+UPDATE outcomes SET unit = d.unit FROM decisions d
+WHERE d.decision_id = outcomes.decision_id AND d.seq <= outcomes.after_seq;
+",
 ];
 
 /// The newest version of the schema that this program knows.

@@ -17,8 +17,8 @@ pub(super) fn store_commit(
         let mut statement = transaction.prepare_cached(
             "INSERT INTO decisions
              (seq, decision_id, time_ms, point, unit, experiment, arm, served_by, outcome, action, took_us, forced,
-              batch, attributes, digest, dictionary, record, identity)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+              batch, attributes, digest, dictionary, record, identity, unit_kind)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?;
         for row in &commit.decisions {
             if let Some(dictionary) = &row.dictionary {
@@ -43,7 +43,8 @@ pub(super) fn store_commit(
                 row.digest,
                 row.dictionary.as_ref().map(|dictionary| dictionary.id),
                 row.record,
-                row.identity
+                row.identity,
+                row.unit_kind
             ])?;
             positions.decisions += 1;
         }

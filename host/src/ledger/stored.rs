@@ -51,6 +51,8 @@ struct Beside {
     time_ms: u64,
     point: String,
     unit: Option<String>,
+    /// None also in a row of before it was kept.
+    unit_kind: Option<String>,
     experiment: Option<String>,
     arm: Option<String>,
     served_by: String,
@@ -70,6 +72,7 @@ impl From<DecisionRow> for StoredRecord {
             time_ms: row.time_ms,
             point: row.point,
             unit: row.unit,
+            unit_kind: row.unit_kind.map(|kind| kind.to_string()),
             experiment,
             arm,
             served_by: row.served_by.to_owned(),
@@ -88,7 +91,7 @@ impl From<DecisionRow> for StoredRecord {
 
 /// The columns of a [`StoredRecord`].
 pub(super) const COLUMNS: &str = "decision_id, digest, record, dictionary, time_ms, point, unit, experiment, arm, served_by, \
-                                  outcome, action, took_us, forced, batch, attributes, identity";
+                                  outcome, action, took_us, forced, batch, attributes, identity, unit_kind";
 
 impl StoredRecord {
     /// From a row of [`COLUMNS`]. A row that was altered so that it cannot be read is a record that
@@ -154,6 +157,7 @@ impl Stored {
                 time_ms: cells::unsigned(row, 4)?,
                 point: row.get(5)?,
                 unit: row.get(6)?,
+                unit_kind: row.get(17)?,
                 experiment: row.get(7)?,
                 arm: row.get(8)?,
                 served_by: row.get(9)?,
@@ -210,8 +214,15 @@ impl Beside {
             ),
         ];
         let plain = pairs.into_iter().find(|(_, row, record)| row != record);
-        let (column, row, record) = plain.or_else(|| self.attribute_that_differs(record))?;
+        let others = || self.kind_that_differs(record).or_else(|| self.attribute_that_differs(record));
+        let (column, row, record) = plain.or_else(others)?;
         Some(format!("the row and its record differ: {column} is {row} in the row, and {record} in the record"))
+    }
+
+    /// The unit's kind, if it is kept and differs from the record.
+    fn kind_that_differs(&self, record: &Record) -> Option<(&'static str, String, String)> {
+        let (kept, recorded) = (self.unit_kind.as_deref()?, record.unit().map_or("none", |unit| &unit.kind));
+        (kept != recorded).then(|| ("unit_kind", kept.to_owned(), recorded.to_owned()))
     }
 
     /// An attribute that differs from the record.

@@ -59,6 +59,10 @@ impl Job {
         if let Self::Commit(commit, _) = self { commit.decisions.len() } else { 0 }
     }
 
+    fn decides(&self) -> bool {
+        matches!(self, Self::Commit(..))
+    }
+
     /// Status changes, approvals and clock confirmations must survive a power cut, whatever the
     /// durability of decisions: an acknowledged abort must not be undone.
     fn has_to_be_on_disk(&self) -> bool {
@@ -137,8 +141,8 @@ impl Writer {
         }
     }
 
-    /// One transaction for all jobs. If a job violates a constraint, each is retried in its own
-    /// transaction, so that the others succeed. A full disk or a lock would only fail again.
+    /// One transaction for all jobs. If a job fails, as by a constraint or a row that was altered, each is retried in its
+    /// own transaction, so that the others succeed. A full disk or a lock would only fail again.
     fn commit_group(&mut self, jobs: Vec<Job>) {
         if jobs.is_empty() {
             return;
@@ -155,7 +159,7 @@ impl Writer {
                     answer(job, Ok(result));
                 }
             }
-            Err(error) if jobs.len() > 1 && is_constraint(&error) => {
+            Err(error) if jobs.len() > 1 && !is_everybodys(&error) => {
                 log_limited!(warn, %error, "a group did not commit; each of its jobs is tried alone");
                 self.forget();
                 for job in jobs {
@@ -163,7 +167,10 @@ impl Writer {
                 }
             }
             Err(error) => {
-                self.healthy.store(false, Ordering::Relaxed);
+                // What is amiss with the rows that one job meets keeps no decision from being committed.
+                if is_everybodys(&error) || jobs.iter().any(Job::decides) {
+                    self.healthy.store(false, Ordering::Relaxed);
+                }
                 self.forget();
                 log_limited!(error, %error, records, "the ledger did not commit");
                 for job in jobs {
@@ -217,8 +224,14 @@ impl Writer {
     }
 }
 
-fn is_constraint(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+/// Says whether an error is the disk's or a lock's: whatever is written, it fails again.
+fn is_everybodys(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, NotADatabase, OutOfMemory, ReadOnly, SystemIoFailure,
+    };
+    let of_disk =
+        [DiskFull, SystemIoFailure, DatabaseBusy, DatabaseLocked, ReadOnly, CannotOpen, OutOfMemory, NotADatabase];
+    error.sqlite_error_code().is_some_and(|code| of_disk.contains(&code))
 }
 
 /// SQLite's number of `synchronous = FULL`: a commit waits for the disk.

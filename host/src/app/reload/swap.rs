@@ -163,7 +163,7 @@ impl Reloader {
         status.experiments.extend(missing(&inner.specs, &candidates, &self.controller));
         let is_served = |known: &ExperimentStatus| matches!(known.state, ExperimentState::Life(_));
         let known = status.experiments.iter().map(|known| (known.id.as_str(), &known.status, is_served(known)));
-        self.controller.stood.note(known, self.clock.now_ms());
+        self.controller.stood.note(known, self.steady.now_ms());
         let is_shown = |id: &str| status.experiments.iter().any(|shown| shown.id == id);
         status.archived = inner.archived.beside(is_shown, &self.controller, &self.archive);
         status.warnings = unreached(&inner.config, &status.experiments);
@@ -223,9 +223,9 @@ impl Reloader {
             has_entered: &|id| self.controller.ledger().has_entered(id).unwrap_or(true),
             gone,
             which: statuses,
-            now_ms: self.clock.now_ms(),
+            now_ms: self.steady.now_ms(),
             windows: &|spec: &Experiment, status: &experiment::Status| {
-                self.windows.of(self.controller.ledger(), spec, status, self.clock.now_ms())
+                self.windows.of(self.controller.ledger(), spec, status, self.steady.now_ms())
             },
         };
         build(&binder, candidates, inner.generation + 1, Arc::clone(&self.store))
