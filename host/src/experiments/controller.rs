@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::json;
 use serin_core::Name;
@@ -16,6 +15,7 @@ use super::governance::{Governance, widens};
 use super::history::HistoryPoint;
 use super::hooks::Notifier;
 use super::next_commands::APPROVE;
+use super::statuses::Statuses;
 use super::stood::StoodTimes;
 use crate::clock::Clock;
 use crate::ledger::{Approval, FinalReport, Ledger, LedgerError, Note, Reads, Transition};
@@ -120,10 +120,7 @@ pub struct Controller {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     notifier: Notifier,
-    /// As they are committed. Whoever reads them waits for nobody; whoever changes one holds `changing`.
-    statuses: ArcSwap<BTreeMap<Name, Status>>,
-    /// Held during a commit, which takes as long as the disk does.
-    changing: Mutex<()>,
+    statuses: Statuses,
     verdicts: Mutex<BTreeMap<Name, Decide>>,
     warnings: Mutex<BTreeMap<Name, Vec<String>>>,
     governance: Mutex<Option<Governance>>,
@@ -161,7 +158,7 @@ impl Controller {
     /// # Errors
     /// The ledger's error.
     pub fn open(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, LedgerError> {
-        let statuses = ArcSwap::from_pointee(ledger.statuses()?.into_iter().collect());
+        let statuses = Statuses::new(ledger.statuses()?);
         let with_final_report = ledger.with_final_report()?.into_iter().collect();
         Ok(Self {
             ledger,
@@ -169,7 +166,6 @@ impl Controller {
             metrics,
             notifier: Notifier::default(),
             statuses,
-            changing: Mutex::default(),
             verdicts: Mutex::default(),
             warnings: Mutex::default(),
             governance: Mutex::default(),
@@ -252,14 +248,12 @@ impl Controller {
 
     /// The status of an experiment; a draft if it is unknown.
     pub fn status(&self, id: &str) -> Status {
-        self.statuses.load().get(id).cloned().unwrap_or_default()
+        self.statuses.get(id)
     }
 
     /// The experiments that have ended, with their statuses.
     pub fn ended(&self) -> Vec<(Name, Status)> {
-        let statuses = self.statuses.load();
-        let ended = statuses.iter().filter(|(_, status)| status.state.is_ended());
-        ended.map(|(id, status)| (id.clone(), status.clone())).collect()
+        self.statuses.ended()
     }
 
     /// Carries out the command that follows from a spec in force at a decision point pinned to
@@ -323,7 +317,7 @@ impl Controller {
         judged: Option<u64>,
     ) -> Result<Status, CommandError> {
         // Held during the commit, so commands of one host are serialized.
-        let changing = self.changing.lock();
+        let change = self.statuses.change();
         let from = self.status(&spec.id);
         let is_checked = motive.by != HOST || !Mutant::StaleCommand.is_on();
         if let Some(judged) = judged.filter(|judged| *judged != from.generation && is_checked) {
@@ -353,19 +347,17 @@ impl Controller {
         if !matches!(recorded, Ok(true)) {
             // The ledger's status is authoritative.
             if let Ok(known) = self.ledger.statuses() {
-                self.statuses.store(Arc::new(known.into_iter().collect()));
+                change.known(known);
             }
             recorded?;
             let now = self.status(&spec.id).generation;
             return Err(CommandError::Changed { judged: from.generation, now });
         }
-        let mut statuses = BTreeMap::clone(&self.statuses.load());
-        statuses.insert(spec.id.clone(), to.clone());
-        self.statuses.store(Arc::new(statuses));
+        change.committed(spec.id.clone(), to.clone());
         if *command == Command::Start {
             self.known.lock().started.insert(spec.id.clone());
         }
-        drop(changing);
+        drop(change);
         let Motive { by, reason, .. } = &motive;
         tracing::info!(experiment = %spec.id, command = command.as_str(), by, reason, state = to.state.as_str(), "experiment");
         Metrics::count(&self.metrics.transitions, command.as_str());

@@ -8,6 +8,7 @@ mod history;
 mod hooks;
 pub mod next_commands;
 mod observer;
+mod statuses;
 mod stood;
 mod tick;
 
