@@ -1,7 +1,7 @@
 //! Backups: taken while a host decides, restored elsewhere, and refused where they are not whole.
 
 use std::collections::{BTreeMap, HashSet};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use serin::ledger::{LedgerReader, Reads as _};
 use serin::registry::{Archive, Dropped};
 
 use crate::experiments::{RUNNING, command, decide, deployment, why};
-use crate::support::{self, Cli, Deployment, Host, collections, eventually, run};
+use crate::support::{self, Cli, Deployment, Host, collections, eventually, misbehaving, run};
 
 fn serin(command: &str, file: &Path, deployment: &Deployment, more: &[&str]) -> Cli {
     let config = deployment.config();
@@ -365,4 +365,103 @@ fn without_a_ledger_there_is_nothing_to_back_up() {
     let file = deployment.path().join("the.backup");
     refused(&serin("backup", &file, &deployment, &[]), "data/serin.db: is not there: no host has served");
     assert!(!file.exists());
+}
+
+/// A deployment that a host has decided with once, and the artifact that its record needs.
+fn decided() -> (Deployment, PathBuf) {
+    let deployment = misbehaving();
+    let host = Host::start(&deployment).ready();
+    let decision = host.decide(&json!({ "decision_point": "misbehave", "entities": { "borrower": "b-1" } }));
+    let digest = decision["strategy"]["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
+    let blob = deployment.path().join("data/archive/blobs").join(digest.expect("a digest"));
+    assert_eq!(host.stop(), Some(0));
+    (deployment, blob)
+}
+
+#[test]
+fn a_backup_is_written_over_nothing_but_an_earlier_one() {
+    let (deployment, _) = decided();
+    let at = |name: &str| deployment.path().join(name);
+    deployment.write("notes.txt", "not to be lost");
+    symlink(at("data/serin.db"), at("link-to-the-ledger")).expect("links");
+    symlink(at("data"), at("link-to-the-data")).expect("links");
+    symlink(at("serin.toml"), at("link-to-serin.toml")).expect("links");
+    symlink(at("nowhere"), at("link-to-nowhere")).expect("links");
+    symlink("/dev/null", at("link-to-a-device")).expect("links");
+    let before = files(deployment.path());
+    for (name, what) in [
+        ("data/serin.db", "is the ledger of this deployment"),
+        ("data/serin.db-wal", "is the ledger of this deployment"),
+        ("data/features.db", "is the feature store of this deployment"),
+        ("data/new.backup", "is in the data folder"),
+        ("data/archive/new.backup", "is in the data folder"),
+        ("plugins/../data/serin.db", "is the ledger of this deployment"),
+        ("link-to-the-ledger", "is the ledger of this deployment"),
+        ("link-to-the-data/new.backup", "is in the data folder"),
+        ("serin.toml", "is the configuration file"),
+        ("plugins/../serin.toml", "is the configuration file"),
+        ("link-to-serin.toml", "is the configuration file"),
+        ("plugins/new.backup", "is in the plugins folder"),
+        ("plugins/misbehave-1.0.0.wasm", "is in the plugins folder"),
+        ("experiments/new.backup", "is in the experiments folder"),
+        ("models/default-risk.onnx", "is a file of model default-risk@1.0.0"),
+        ("models/new.backup", "is in the folder of model default-risk@1.0.0"),
+        ("notes.txt", "is no backup, but another file"),
+        ("data", "is no backup, but a folder"),
+        ("link-to-nowhere", "is a link to what is not there"),
+        ("link-to-a-device", "is not a regular file"),
+    ] {
+        let refusal = serin("backup", &at(name), &deployment, &[]);
+        refused(&refusal, what);
+        refused(&refusal, "; valid: a new file, or an earlier backup");
+    }
+    assert_eq!(files(deployment.path()), before, "nothing has changed");
+    let copy = at("copy.db");
+    std::fs::copy(at("data/serin.db"), &copy).expect("copies");
+    refused(&serin("backup", &copy, &deployment, &[]), "is no backup, but a SQLite database");
+
+    let file = at("the.backup");
+    std::fs::write(&file, "").expect("as mktemp makes it");
+    for _ in 0..2 {
+        done(&serin("backup", &file, &deployment, &[]));
+    }
+    // Half of one is a backup that was cut off while it was copied.
+    let bytes = std::fs::read(&file).expect("reads");
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("cuts");
+    done(&serin("backup", &file, &deployment, &[]));
+    done(&serin("restore", &file, &elsewhere(&deployment), &[]));
+}
+
+#[test]
+fn a_backup_says_what_its_records_need_and_it_does_not_have() {
+    let (deployment, blob) = decided();
+    let file = deployment.path().join("the.backup");
+    let replayed = || {
+        let config = deployment.config();
+        run(["replay", "--verify", "--config", config.to_str().expect("a path")])
+    };
+    std::fs::write(&blob, "altered").expect("writes");
+    let written = serin("backup", &file, &deployment, &[]);
+    assert_eq!(written.code, Some(1), "{}", written.stderr);
+    let says = |text: &str, needles: &[&str]| assert!(needles.iter().all(|needle| text.contains(needle)), "{text}");
+    says(
+        &written.stderr,
+        &["is not what its digest says", "warning: artifact misbehave@1.0.0 (sha256:", "records need it"],
+    );
+    says(&written.stdout, &["without artifact misbehave@1.0.0 (sha256:", "records that need them cannot be replayed"]);
+    let replay = replayed();
+    assert_eq!(replay.code, Some(1), "{}", replay.stdout);
+    says(&replay.stderr, &["artifact: artifact sha256:", "(misbehave@1.0.0) was altered in the archive"]);
+    assert!(!replay.stderr.contains("replayed"), "it was not: {}", replay.stderr);
+
+    std::fs::remove_file(&blob).expect("removes");
+    let written = serin("backup", &file, &deployment, &[]);
+    assert_eq!(written.code, Some(1), "{}", written.stderr);
+    says(&written.stderr, &["warning: artifact misbehave@1.0.0 (sha256:", "records need it"]);
+    let replay = replayed();
+    assert_eq!(replay.code, Some(1), "{}", replay.stdout);
+    says(&replay.stderr, &["(misbehave@1.0.0) is not in the archive"]);
+    assert!(!replay.stderr.contains("replayed"), "it was not: {}", replay.stderr);
+    // It is written all the same: what it has is worth more than nothing.
+    done(&serin("restore", &file, &elsewhere(&deployment), &[]));
 }

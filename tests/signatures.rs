@@ -421,8 +421,9 @@ fn after_a_restore_a_pin_goes_back_to_a_version_whose_file_is_gone() {
     std::fs::write(signature.expect("a signature"), "no signature").expect("writes");
     let backed_up = run(["backup", text(&file), "--config", text(&config)]);
     let said = "its signature is malformed or cut off";
-    assert!(backed_up.code == Some(0) && backed_up.stderr.contains(said), "{}", backed_up.stderr);
+    assert!(backed_up.code == Some(1) && backed_up.stderr.contains(said), "{}", backed_up.stderr);
     assert!(backed_up.stderr.contains("it is not in the backup"), "{}", backed_up.stderr);
+    assert!(backed_up.stdout.contains("without 1 that it has damaged"), "{}", backed_up.stdout);
 }
 
 #[test]

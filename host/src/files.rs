@@ -7,7 +7,7 @@ use std::io::{Error, ErrorKind, Read as _, Result};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags, access};
 
 /// The largest text file that is read: `serin.toml`, `plugin.toml`, an experiment, a case.
 pub const MAX_TEXT_BYTES: u64 = 1 << 20;
@@ -119,6 +119,18 @@ pub fn create_private_dir(path: &Path) -> Result<()> {
 /// What the system says.
 pub fn open_private(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Why a database that is there cannot be opened, where it is the system that says so: SQLite makes files beside one even
+/// to read it, and tells of that only that it cannot.
+pub fn why_unopened(database: &Path) -> Option<String> {
+    let folder = database.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let needed =
+        [(database, Access::READ_OK | Access::WRITE_OK, "read and written"), (folder, Access::WRITE_OK, "written")];
+    needed.into_iter().find_map(|(path, mode, what)| {
+        let error = Error::from(access(path, mode).err()?);
+        Some(format!("{} cannot be {what}: {error}; SQLite needs that even to read", shown(path)))
+    })
 }
 
 /// Who can do more with what the host keeps than its own user should let them.

@@ -1,6 +1,8 @@
 //! Serin: a host for decision strategies compiled to WebAssembly.
 // Forbidden but for one function of `sandbox::cache`, which says why.
 #![deny(unsafe_code)]
+// They panic where nothing can be written: `cli::output` has macros in their place.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod access;
 pub mod app;

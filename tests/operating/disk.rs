@@ -41,7 +41,8 @@ fn a_full_disk_costs_a_strict_point_its_answers_and_a_loose_one_its_records() {
     eventually("each is counted", BOUND, || (lost() >= before + 20.0).then_some(()));
     assert_eq!(lost(), before + 20.0, "and once");
     let outcome = json!({ "id": "o-1", "name": "paid", "value": 1, "entity": { "borrower": "b-1" } });
-    assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": [outcome] })).status, 503);
+    let refused = host.public.post("/v1/outcomes", &json!({ "outcomes": [outcome] }));
+    assert!(refused.status == 503 && !refused.text.contains("decision"), "an outcome is none: {}", refused.text);
     assert_eq!(host.public.get("/readyz").status, 503);
     assert_eq!(host.public.get("/healthz").status, 200);
 
@@ -104,6 +105,14 @@ fn on_a_read_only_disk_a_host_does_not_start_and_says_which_file() {
     };
     let (code, said) = started_on(command, &deployment);
     assert!(code == Some(1) && said.contains("serin.lock") && said.contains("Read-only"), "{code:?}: {said}");
+    let (config, file) = (deployment.config(), deployment.path().join("the.backup"));
+    for args in [&["replay"][..], &["backup", file.to_str().expect("a path")]] {
+        let mut command = read_only(&deployment.path().join("data")).expect("as above");
+        let ended = command.args(args).arg("--config").arg(&config).output().expect("runs");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("serin.db") && said.contains("Read-only file system"), "{args:?}: {said}");
+    }
     let host = Host::start(&deployment).ready();
     host.decide(&request("strict"));
     assert_eq!(host.stop(), Some(0));

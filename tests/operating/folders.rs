@@ -1,11 +1,12 @@
 //! Folders that are unmounted while a host runs, and mounted again.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{deployment, replays, request};
+use super::{deployment, recorded, replays, request};
 use crate::support::{Deployment, Host, eventually, two_arms, wat};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -85,5 +86,52 @@ fn an_experiments_folder_that_cannot_be_read_ends_no_experiment() {
     eventually("it is read again", BOUND, || error(&host, "experiments_error").is_none().then_some(()));
     assert_eq!((&experiment()["generation"], arm(&host)), (&before["generation"], of_before));
     assert_eq!(host.stop(), Some(0));
+    replays(&deployment);
+}
+
+#[test]
+fn a_data_folder_that_is_gone_costs_a_strict_point_its_answers_until_it_is_back() {
+    let deployment = deployment();
+    let host = Host::start(&deployment).ready();
+    host.decide(&request("strict"));
+    eventually("it is recorded", BOUND, || (recorded(&deployment) == 1).then_some(()));
+    let (folder, elsewhere) = moved(&deployment, "data");
+    let answered = Cell::new(1);
+    let strict = || {
+        let answer = host.public.post("/v1/decisions", &request("strict"));
+        answered.set(answered.get() + i64::from(answer.status == 200));
+        answer
+    };
+    for is_replaced in [false, true] {
+        std::fs::rename(&folder, &elsewhere).expect("moves");
+        if is_replaced {
+            std::fs::create_dir(&folder).expect("makes");
+            std::fs::write(folder.join("serin.db"), "another file").expect("writes");
+        }
+        let refused = eventually("it is noticed", BOUND, || Some(strict()).filter(|answer| answer.status != 200));
+        assert_eq!((refused.status, &refused.json()["type"]), (503, &json!("urn:serin:problem:ledger-unavailable")));
+        assert!(refused.headers.contains_key("retry-after"), "{:?}", refused.headers);
+        let lost = host.metric("serin_records_dropped_total");
+        host.decide(&request("loose"));
+        eventually("it is served, and counted", BOUND, || {
+            (host.metric("serin_records_dropped_total") == lost + 1.0).then_some(())
+        });
+        let outcome = json!({ "id": "o-1", "name": "paid", "value": 1, "entity": { "borrower": "b-1" } });
+        let refused = host.public.post("/v1/outcomes", &json!({ "outcomes": [outcome] }));
+        assert!(refused.status == 503 && !refused.text.contains("decision"), "{}", refused.text);
+        let ready = host.public.get("/readyz");
+        assert!(ready.status == 503 && ready.text.contains("file was moved or removed"), "{}", ready.text);
+        assert!(error(&host, "ledger_error").is_some_and(|error| error.contains("put it back")));
+        assert!(host.admin.get("/v1/attention").text.contains("its file was moved or removed"));
+        assert!(host.log().contains("the ledger's file was moved or removed"), "{}", host.log());
+        if is_replaced {
+            std::fs::remove_dir_all(&folder).expect("removes");
+        }
+        std::fs::rename(&elsewhere, &folder).expect("moves back");
+        eventually("it goes on by itself", BOUND, || (strict().status == 200).then_some(()));
+        assert_eq!((host.public.get("/readyz").status, error(&host, "ledger_error")), (200, None));
+    }
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(recorded(&deployment), answered.get(), "what was answered, and nothing else");
     replays(&deployment);
 }

@@ -13,7 +13,7 @@ use super::in_force::{last_config, last_specs};
 use super::moved::moved;
 use crate::config::Config;
 use crate::experiments::{Life, SpecCandidate, SpecFile, Specs, lacks};
-use crate::ledger::{LedgerError, LedgerReader, Reads as _};
+use crate::ledger::{LedgerError, LedgerReader, Reads as _, SCHEMA, schema_version};
 use crate::registry::Archive;
 
 /// The recorded past of a deployment; nothing where no host has served it yet.
@@ -22,8 +22,10 @@ pub(super) struct Recorded {
     pub archive: Option<Archive>,
     /// The specs in force.
     pub specs: Specs,
-    /// Why the ledger cannot be read, where it is there.
+    /// Why the ledger cannot be read, where it is there: a host does not start on it.
     pub trouble: Option<String>,
+    /// The ledger's schema, where it is older than this program's: a host migrates it.
+    pub older: Option<i64>,
     ledger: Option<LedgerReader>,
     statuses: HashMap<Name, Status>,
     /// The configuration in force.
@@ -34,12 +36,14 @@ impl Recorded {
     pub(super) fn of(config: &Config) -> Self {
         let mut recorded = Self { archive: Archive::at(&config.fixed.data_dir().join("archive")), ..Self::default() };
         if config.fixed.ledger.exists() {
-            match read(config) {
-                Ok((ledger, statuses)) => {
+            match schema_version(&config.fixed.ledger).map(|version| (version, read(config, version))) {
+                Ok((_, Ok((ledger, statuses)))) => {
                     recorded.ledger = Some(ledger);
                     recorded.statuses = statuses;
                 }
-                Err(error) => recorded.trouble = Some(error.to_string()),
+                // It may lack what is read.
+                Ok((version, Err(_))) if version < SCHEMA => recorded.older = Some(version),
+                Ok((_, Err(error))) | Err(error) => recorded.trouble = Some(error.to_string()),
             }
         }
         if let (Some(archive), Some(_)) = (&recorded.archive, &recorded.ledger) {
@@ -94,8 +98,13 @@ impl Recorded {
     }
 }
 
-fn read(config: &Config) -> Result<(LedgerReader, HashMap<Name, Status>), LedgerError> {
+fn read(config: &Config, version: i64) -> Result<(LedgerReader, HashMap<Name, Status>), LedgerError> {
     let ledger = LedgerReader::open(&config.fixed.ledger)?;
     let statuses = ledger.statuses()?.into_iter().collect();
+    if version == SCHEMA {
+        // What a start reads, too.
+        ledger.last_seen()?;
+        ledger.with_final_report()?;
+    }
     Ok((ledger, statuses))
 }

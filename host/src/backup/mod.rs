@@ -4,11 +4,13 @@
 mod contents;
 mod read;
 mod restore;
+mod target;
 mod write;
 
 use std::path::{Path, PathBuf};
 
 pub use restore::{Restored, is_unfinished, restore};
+pub use target::{Kept, may_be_written};
 pub use write::{Written, write};
 
 use crate::files;

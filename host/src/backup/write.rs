@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::contents::{ARCHIVE, CONTENTS, Contents, FEATURES, FORMAT, LEDGER, Part};
 use super::{BackupError, Places, at};
 use crate::digest::Hasher;
+use crate::ledger::LedgerReader;
 use crate::registry::Archive;
 use crate::signatures::{self, Signature, SignatureError};
 use crate::{files, ledger, snapshot};
@@ -21,6 +22,15 @@ pub struct Written {
     pub archived: usize,
     /// Files of the archive that were damaged and are not in it, and what is wrong with each.
     pub damaged: Vec<String>,
+    /// What records need and is not in it, since the archive does not have it as it was, each by its name and digest.
+    pub missing: Vec<String>,
+}
+
+impl Written {
+    /// Says whether every record in it comes with what it refers to, and every file as it was.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.missing.is_empty()
+    }
 }
 
 /// A file that goes into a backup.
@@ -62,6 +72,9 @@ pub fn write(
         inputs.push(database(&places.features, stage.path(), FEATURES, progress)?);
     }
     let (archived, damaged) = of_archive(&places.archive)?;
+    // What an earlier version of this program has written is read once a host has migrated it.
+    let is_known = ledger_schema == ledger::SCHEMA;
+    let missing = if is_known { missing(&stage.path().join(LEDGER), &archived) } else { Vec::new() };
     let count = archived.len();
     inputs.extend(archived);
     let made = jiff::Timestamp::from_millisecond(now_ms as i64).map_err(|e| BackupError::of(file, e))?.to_string();
@@ -79,13 +92,29 @@ pub fn write(
     part.persist(file).map_err(|e| BackupError::of(file, e.error))?;
     // The name is the folder's: without this a power cut could take it back.
     File::open(beside).and_then(|dir| dir.sync_all()).map_err(at(beside))?;
-    Ok(Written { bytes, archived: count, damaged })
+    Ok(Written { bytes, archived: count, damaged, missing })
 }
 
 fn database(from: &Path, stage: &Path, name: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<Input, BackupError> {
     let copy = stage.join(name);
-    snapshot::copy_database(from, &copy, progress).map_err(|e| BackupError::of(from, e))?;
+    snapshot::copy_database(from, &copy, progress).map_err(|error| match files::why_unopened(from) {
+        Some(why) => BackupError::of(from, format!("{error}: {why}")),
+        None => BackupError::of(from, error),
+    })?;
     of_file(copy.clone(), name.to_owned()).map_err(at(&copy))
+}
+
+/// What the records of a ledger refer to and is not among the archive's files.
+fn missing(ledger: &Path, archived: &[Input]) -> Vec<String> {
+    let packed: HashSet<&str> =
+        archived.iter().filter(|input| input.part.path.contains("/blobs/")).map(|input| &*input.part.digest).collect();
+    let needed = LedgerReader::open(ledger).and_then(|reader| reader.references());
+    let mut needed = match needed {
+        Ok(needed) => needed,
+        Err(error) => return vec![format!("what records that cannot be read refer to ({error})")],
+    };
+    needed.retain(|digest, _| !packed.contains(&**digest));
+    needed.into_iter().map(|(digest, what)| format!("{what} ({digest})")).collect()
 }
 
 /// The archive's files. Pointers are read before blobs: what one points to was there before it. A signature follows its

@@ -89,7 +89,7 @@ fn run(source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>>
 fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
     let built = build(source, BuildOptions { quiet: true, ..BuildOptions::default() })?;
-    println!("dev: built {} in {:.1} s", built.path.display(), began.elapsed().as_secs_f64());
+    said!("dev: built {} in {:.1} s", built.path.display(), began.elapsed().as_secs_f64());
     let bytes = read_file(&built.path)?;
     let ended = Instant::now();
     let plugin = Plugin::link(engines, &bytes)?;
@@ -100,7 +100,7 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
         1 => "its case passes".to_owned(),
         many => format!("{many} cases pass"),
     };
-    println!("dev: {} checked; {passing}", plugin.manifest().id());
+    said!("dev: {} checked; {passing}", plugin.manifest().id());
     let Some(reloader) = served.reloader.upgrade() else { return Ok(()) };
     let pin = Pin { name: plugin.id.name.clone(), version: plugin.manifest().version.clone() };
     let before = reloader.folder.active().get(&pin).cloned();
@@ -122,14 +122,14 @@ fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn
         reloader.reload();
         std::thread::sleep(Duration::from_millis(20));
     }
-    println!(
+    said!(
         "dev: {pin} {} {:.2} s after the build's end, {:.2} of them for machine code",
         if unserved(&reloader, &plugin, &pin).is_none() { "served" } else { "loaded" },
         ended.elapsed().as_secs_f64(),
         compiling.as_secs_f64(),
     );
     if let Some(why) = unserved(&reloader, &plugin, &pin) {
-        println!("dev: {why}");
+        said!("dev: {why}");
     }
     // The first build is often of what is served already.
     let before = before.filter(|before| before.id.digest != plugin.id.digest);
@@ -192,9 +192,9 @@ fn difference(ledger: &Arc<Ledger>, before: &Plugin, after: &Plugin) -> Result<(
         }
     }
     let changed: u32 = other.values().sum();
-    println!("dev: of the last {} comparable decisions {same} would be the same, {changed} not", same + changed);
+    said!("dev: of the last {} comparable decisions {same} would be the same, {changed} not", same + changed);
     for ((was, is), n) in other {
-        println!("dev:   {was} -> {is}: {n}");
+        said!("dev:   {was} -> {is}: {n}");
     }
     Ok(())
 }

@@ -1,5 +1,9 @@
 //! The command line.
 
+// First: its macros are those of all commands.
+#[macro_use]
+mod output;
+
 mod audit;
 mod backup;
 mod build;
@@ -396,8 +400,19 @@ type Outcome = Result<bool, Box<dyn std::error::Error>>;
 
 /// Runs the program. 0: done; 1: what was checked failed; 2: wrong usage.
 pub fn main() -> ExitCode {
-    end_quietly_with_the_reader();
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    match output::whole(|| run(command)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("serin: {}", serin_core::inert(&error.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
         Command::Serve(args) => serve::run(args),
         Command::Init(args) => init::run(args),
         Command::Check { config, format } => check::run(&config, format),
@@ -417,27 +432,7 @@ pub fn main() -> ExitCode {
         Command::Outcomes(command) => outcomes::run(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Openapi { admin } => openapi(admin),
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("serin: {}", serin_core::inert(&error.to_string()));
-            ExitCode::FAILURE
-        }
     }
-}
-
-/// Whoever reads the output may have seen enough, as `head` has: that is no defect.
-fn end_quietly_with_the_reader() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let is_closed = |text: &str| text.starts_with("failed printing to stdout: Broken pipe");
-        if panic.payload_as_str().is_some_and(is_closed) {
-            std::process::exit(0);
-        }
-        usual(panic);
-    }));
 }
 
 fn openapi(admin: bool) -> Outcome {

@@ -25,6 +25,11 @@ const AT_ONCE: usize = 64;
 /// Such batches that wait for a worker.
 const QUEUE: usize = 16;
 
+/// What a record that cannot be replayed is listed with.
+const ARTIFACT: &str = "artifact";
+/// What a record that was altered is listed with.
+const RECORD: &str = "record";
+
 #[derive(Default)]
 struct Tally {
     identical: AtomicU64,
@@ -157,9 +162,7 @@ fn verify(
         for (id, differences) in &shown {
             eprintln!("{id}");
             for difference in differences {
-                let [recorded, replayed] =
-                    [&difference.recorded, &difference.replayed].map(|text| serin_core::inert_line(text));
-                eprintln!("  {}: recorded {recorded}, replayed {replayed}", difference.field);
+                eprintln!("  {}", said(difference));
             }
         }
         println!(
@@ -186,13 +189,26 @@ fn verify(
     Ok(!args.verify || (different == 0 && not_replayable == 0))
 }
 
+/// What is wrong with a record, on one line.
+fn said(FieldDifference { field, recorded, replayed }: &FieldDifference) -> String {
+    let [was, is] = [recorded, replayed].map(|text| match text.is_empty() {
+        true => "nothing".to_owned(),
+        false => serin_core::inert_line(text),
+    });
+    match field.as_str() {
+        // These were not run again.
+        ARTIFACT | RECORD => format!("{field}: {was}"),
+        _ => format!("{field}: recorded {was}, replayed {is}"),
+    }
+}
+
 /// Replays a stored record; none where only its row is left.
 fn replayed(stored: &StoredRecord, versions: &ArchivedVersions) -> Option<ReplayResult> {
     match stored.parse() {
         Ok(record) => Some(versions.replay(&record)),
         Err(RecordError::Expired) => None,
         Err(RecordError::Altered(why)) => Some(ReplayResult::Different(vec![FieldDifference {
-            field: "record".to_owned(),
+            field: RECORD.to_owned(),
             recorded: why,
             replayed: String::new(),
         }])),
@@ -223,7 +239,7 @@ impl Tally {
             }
             Some(ReplayResult::NotReplayable(why)) => {
                 add(&self.not_replayable, 1);
-                note(vec![FieldDifference { field: "artifact".to_owned(), recorded: why, replayed: String::new() }]);
+                note(vec![FieldDifference { field: ARTIFACT.to_owned(), recorded: why, replayed: String::new() }]);
             }
         }
     }

@@ -10,6 +10,7 @@ use super::{Outcome, ReportArgs, ReportFormat};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::experiments::{AnalysisSubject, read_whole, recorded};
+use crate::files;
 use crate::ledger::{LedgerReader, Reads as _};
 use crate::registry::Archive;
 use crate::report::{Report, ReportContext, shadows};
@@ -38,7 +39,9 @@ pub(super) fn run(args: &ReportArgs) -> Outcome {
 /// Analyses the ledger of a host that is not running, by the spec that was in force.
 fn of_ledger(config: &Path, id: &str, recompute: bool) -> Result<Report, Failure> {
     let config = Config::load(config)?;
-    let archive = Archive::open(&config.fixed.data_dir().join("archive"))?;
+    let root = config.fixed.data_dir().join("archive");
+    let archive =
+        Archive::at(&root).ok_or_else(|| format!("{}: is not there; no host has served yet", files::shown(&root)))?;
     let archived = |digest: &str| String::from_utf8(archive.get(digest)?).ok();
     let specs: Vec<(Experiment, String)> = archive
         .names("experiment")

@@ -1,12 +1,13 @@
 //! `serin serve`.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+use super::output::try_print;
 use super::{LogFormat, Outcome, ServeArgs, dev};
 use crate::app::{Host, Looks, Options};
 use crate::clock::SystemClock;
@@ -25,8 +26,11 @@ pub(super) fn run(args: ServeArgs) -> Outcome {
         let host = Host::start(options, Arc::new(SystemClock)).await?;
         // Scripts wait for this line; it names the ports where 0 was asked for.
         let scheme = host.scheme;
-        println!("serin listens on {scheme}://{}, admin on {scheme}://{}", host.listen, host.admin);
-        std::io::stdout().flush()?;
+        let line = format!("serin listens on {scheme}://{}, admin on {scheme}://{}", host.listen, host.admin);
+        // It serves whether anybody reads that or not.
+        if let Err(error) = try_print(format_args!("{line}\n")) {
+            tracing::warn!(%error, "{line}: standard output cannot be written");
+        }
         for unready in host.reloader.deployment.load().unready() {
             tracing::warn!("{unready}; until it is loaded, the fallback action serves");
         }

@@ -115,7 +115,15 @@ fn show_views(views: &Value) {
 
 /// What of the files is not in force, and why.
 fn not_applied(deployment: &Value, experiments: &Value, plugins: &Value) -> Vec<String> {
-    let keys = ["config_error", "tls_error", "plugins_error", "experiments_error", "archive_error", "clock_doubt"];
+    let keys = [
+        "config_error",
+        "tls_error",
+        "plugins_error",
+        "experiments_error",
+        "archive_error",
+        "ledger_error",
+        "clock_doubt",
+    ];
     let mut all: Vec<String> = keys
         .iter()
         .filter_map(|key| Some(format!("{}: {}", key.split('_').next()?, deployment[key].as_str()?)))

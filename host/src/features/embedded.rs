@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serin_core::{Name, NameMap};
 
 use self::cache::RowCache;
@@ -97,6 +97,24 @@ impl EmbeddedStore {
             age: Budget::new(Duration::ZERO),
             looked_us: AtomicU64::new(0),
         })
+    }
+
+    /// Whether a host could open the database at `path`, which is there and may be in use. Nothing is written.
+    ///
+    /// # Errors
+    /// SQLite's error, or that it is of a newer version.
+    pub fn check(path: &Path) -> Result<(), StoreError> {
+        // Not read-only: a reader of a write-ahead log needs its shared-memory file.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(path, flags)?;
+        reader.busy_timeout(BUSY)?;
+        reader.pragma_update(None, "query_only", true)?;
+        let found = schema_of(&reader)?;
+        if found > VERSION {
+            return Err(StoreError::Newer { found, known: VERSION });
+        }
+        // What the version alone does not show: that its tables can be read.
+        Ok(reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?)
     }
 
     /// Forgets all rows where another process has written. Mostly it is not time to look.
@@ -250,6 +268,11 @@ fn version_of(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
+/// The version of the schema, as the file has it.
+fn schema_of(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
 /// Called by SQLite while another connection writes; says whether to go on waiting.
 fn wait_for_the_writer(looks: i32) -> bool {
     std::thread::sleep(LOOK);
@@ -259,14 +282,13 @@ fn wait_for_the_writer(looks: i32) -> bool {
 /// Brings a database to the current schema. A row of the first one has its only event time for
 /// each of its values, and so nothing of it has to be rewritten.
 fn migrate(writer: &mut Connection) -> Result<(), StoreError> {
-    let version = |c: &Connection| c.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
-    let found = version(writer)?;
+    let found = schema_of(writer)?;
     if found == VERSION {
         return Ok(());
     }
     let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have done it meanwhile.
-    let found = version(&transaction)?;
+    let found = schema_of(&transaction)?;
     if found > VERSION {
         return Err(StoreError::Newer { found, known: VERSION });
     }

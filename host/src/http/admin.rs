@@ -172,6 +172,7 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Result<Js
         "plugins_error": status.plugins_error,
         "experiments_error": status.experiments_error,
         "archive_error": status.archive_error,
+        "ledger_error": service.ledger.trouble().map(|trouble| trouble.to_string()),
         "warnings": status.warnings,
         "clock_doubt": service.clock_guard.why_doubted(),
         "durability": durability(service.ledger.durability()),

@@ -18,7 +18,7 @@ use super::experiments::{reaches, warnings};
 use super::summary::{RailSummary, Summary, summaries};
 use super::{Problem, Service};
 use crate::experiments::{ExperimentState, ExperimentStatus, HOST};
-use crate::ledger::{LedgerReader, Reads as _, TransitionRow};
+use crate::ledger::{LedgerReader, Reads as _, TransitionRow, Trouble};
 
 /// How long an abort by the host is shown as one, in milliseconds.
 const RECENT_MS: u64 = 24 * 60 * 60 * 1000;
@@ -161,8 +161,16 @@ fn host(service: &Service, caller: &Caller) -> Vec<Matter> {
         .into_iter()
         .filter_map(|(kind, error, about)| Some(Matter::new(Urgency::Urgent, kind, about, error.as_deref()?)));
     let mut found: Vec<Matter> = errors.collect();
-    if !service.ledger.is_healthy() {
-        let says = "the last commit failed: decisions at must_log points are refused until one succeeds";
+    if let Some(trouble) = service.ledger.trouble() {
+        let says = match trouble {
+            Trouble::CommitFailed => {
+                "the last commit failed: decisions at must_log points are refused until one succeeds"
+            }
+            Trouble::Moved => {
+                "its file was moved or removed: decisions at must_log points are refused until it is back in its place, \
+                 or the host is started again"
+            }
+        };
         found.insert(0, Matter::new(Urgency::Urgent, "not recording", "the ledger", says));
     }
     let doubt = service.clock_guard.why_doubted();

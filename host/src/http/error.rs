@@ -141,7 +141,7 @@ impl From<LedgerError> for Problem {
             LedgerError::Altered(why) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ledger-altered", why),
             _ => Self::unavailable(
                 "ledger-unavailable",
-                "the ledger can be neither read nor written now, and no decision leaves unrecorded; the host's log says why",
+                "the ledger cannot be used now, and what it has to record is refused; the host's log says why",
             ),
         }
     }

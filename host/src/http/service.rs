@@ -200,9 +200,7 @@ pub(super) async fn readyz(State(service): State<Arc<Service>>) -> Result<&'stat
     if service.deployment.load().points.is_empty() {
         missing.extend(service.status.load().archive_error.clone());
     }
-    if !service.ledger.is_healthy() {
-        missing.push("the ledger's last commit failed".to_owned());
-    }
+    missing.extend(service.ledger.trouble().map(|trouble| trouble.to_string()));
     match missing.is_empty() {
         true => Ok("ready\n"),
         // Whoever may probe is asked for no credential, and where others are, learns nothing more.

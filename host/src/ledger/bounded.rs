@@ -32,7 +32,7 @@ impl Ledger {
         let free = self.bounded.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut reader = match free {
             Some(reader) => reader,
-            None => LedgerReader::open(&self.path)?,
+            None => self.place.check().and_then(|()| LedgerReader::open(&self.path))?,
         };
         reader.connection.progress_handler(STEPS, Some(move || budget.left().is_zero()))?;
         let answer = read(&reader);

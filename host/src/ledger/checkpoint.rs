@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use rustix::fs::{Advice, fadvise};
 
 use super::log_readers::{beside, readers};
+use super::place::Place;
 use crate::clock::Stopwatch;
 use crate::telemetry::{Metrics, log_limited};
 
@@ -56,9 +57,10 @@ pub(super) struct Moved {
 }
 
 /// Runs until the writer, the sender of `nudges`, is gone. `finish` requests the last [`round`]
-/// from the writer.
-pub(super) fn run(connection: &Connection, log: &mut Log, nudges: &Receiver<()>, finish: &AtomicBool) {
+/// from the writer. It looks after the ledger's place, too.
+pub(super) fn run(connection: &Connection, log: &mut Log, nudges: &Receiver<()>, finish: &AtomicBool, place: &Place) {
     while nudges.recv_timeout(EVERY) != Err(RecvTimeoutError::Disconnected) {
+        place.look();
         match rounds(connection) {
             Ok(moved) => {
                 log.hold_ready(moved.pages);

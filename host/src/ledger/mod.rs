@@ -21,8 +21,11 @@ mod log_readers;
 mod pace;
 mod packed;
 mod packing;
+mod place;
 mod positions;
 mod read;
+mod reader;
+mod references;
 mod rows;
 mod schema;
 mod shadows;
@@ -35,11 +38,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::RwLock;
-use rusqlite::{Connection, OpenFlags};
+use reader::reader;
+use rusqlite::Connection;
 use serin_core::Name;
 use serin_core::experiment::Attribute;
 use serin_core::record::binary::EncodeError;
@@ -60,7 +63,9 @@ pub use feeds::WatermarkInput;
 pub use final_reports::{FinalReport, ship_report};
 pub use last_seen::{ClockState, LastSeen};
 pub use packing::{Dictionary, PackedAttempt, Packer};
+pub use place::Trouble;
 pub use read::{DecisionFilter, Reads, StoredAnswer};
+pub use reader::{LedgerReader, lock, schema_version};
 pub use rows::{Commit, DecisionRow, IdempotentAnswer, Note};
 pub use schema::SCHEMA;
 pub use shadows::{ShadowAttempt, ShadowCount, ShadowLatency, ShadowRow};
@@ -128,6 +133,11 @@ pub enum LedgerError {
     /// Another host has opened the ledger.
     #[error("ledger {0}: another host is running on it; stop that one, or give this one a ledger of its own")]
     Locked(String),
+    /// Its file was moved or removed while it was open.
+    #[error(
+        "ledger {0}: its file was moved or removed, and what is written to it would be lost; put it back, or start the host again"
+    )]
+    Moved(String),
     /// It was written by a newer version.
     #[error("ledger: schema {found} is newer than this program knows ({known}); use a newer serin")]
     TooNew {
@@ -151,6 +161,7 @@ impl From<rusqlite::Error> for LedgerError {
 /// The ledger of a host. [`Ledger::close`] or dropping it commits what is queued.
 pub struct Ledger {
     path: PathBuf,
+    place: Arc<place::Place>,
     durability: Durability,
     /// None once it is closed. A job that is offered meanwhile is committed or returned.
     jobs: ArcSwapOption<mpsc::SyncSender<Job>>,
@@ -188,9 +199,11 @@ impl Ledger {
         let (nudge, nudges) = mpsc::sync_channel(1);
         let asked = Arc::clone(&finish);
         let mut log = checkpoint::Log::of(path, Arc::clone(&metrics));
+        let place = Arc::new(place::Place::of(path));
+        let looked_at = Arc::clone(&place);
         let checkpoints = std::thread::Builder::new()
             .name("serin-checkpoint".into())
-            .spawn(move || checkpoint::run(&beside, &mut log, &nudges, &asked))
+            .spawn(move || checkpoint::run(&beside, &mut log, &nudges, &asked, &looked_at))
             .map_err(failed)?;
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
         let healthy = Arc::new(AtomicBool::new(true));
@@ -202,11 +215,13 @@ impl Ledger {
             .map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
+            place,
             durability,
             jobs: ArcSwapOption::from_pointee(jobs),
             threads: RwLock::new(vec![writer, checkpoints]),
             readers: Mutex::new(Vec::new()),
-            bounded: Mutex::default(),
+            // Open from the start: where the file was moved, what it has can still be shown.
+            bounded: Mutex::new(vec![LedgerReader::open(path)?]),
             packer: Packer::default(),
             dictionaries: packed::Dictionaries::default(),
             healthy,
@@ -227,6 +242,7 @@ impl Ledger {
             let _ = thread.join();
         }
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.bounded.lock().unwrap_or_else(PoisonError::into_inner).clear();
         // Closing the file releases the lock.
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -236,12 +252,20 @@ impl Ledger {
         self.durability
     }
 
-    /// Says whether the last commit succeeded, and the writer is there for the next one.
+    /// Says whether the last commit succeeded, and the next one can.
     pub fn is_healthy(&self) -> bool {
+        self.trouble().is_none()
+    }
+
+    /// Why nothing is recorded; none where the last commit succeeded, and the writer is there for the next one.
+    pub fn trouble(&self) -> Option<Trouble> {
+        if self.place.is_lost() {
+            return Some(Trouble::Moved);
+        }
         // Locked while it is being closed.
         let is_running =
             || self.threads.try_read().is_some_and(|threads| threads.first().is_some_and(|t| !t.is_finished()));
-        self.healthy.load(Ordering::Relaxed) && is_running()
+        (!self.healthy.load(Ordering::Relaxed) || !is_running()).then_some(Trouble::CommitFailed)
     }
 
     /// Notes that a commit timed out or failed. The next successful one clears it.
@@ -260,6 +284,9 @@ impl Ledger {
 
     /// Queues a job. A job that was not accepted is returned with the reason.
     fn offer(&self, job: Job) -> Option<(Job, LedgerError)> {
+        if let Err(error) = self.place.check() {
+            return Some((job, error));
+        }
         let jobs = self.jobs.load();
         let Some(jobs) = &*jobs else {
             return Some((job, LedgerError::Closed));
@@ -399,7 +426,8 @@ impl Ledger {
         let free = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = match free {
             Some(reader) => reader,
-            None => reader(&self.path)?,
+            // At its path there may be another one.
+            None => self.place.check().and_then(|()| reader(&self.path))?,
         };
         let answer = read(&reader);
         let mut free = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -408,55 +436,6 @@ impl Ledger {
         }
         answer
     }
-}
-
-/// Takes the ledger at `path` for this process, as its one host does, until the result is dropped. The folder has to be
-/// there.
-///
-/// # Errors
-/// That a host is running on it.
-pub fn lock(path: &Path) -> Result<File, LedgerError> {
-    let beside = path.with_extension("lock");
-    let lock = files::open_private(&beside).map_err(|e| LedgerError::Database(format!("{}: {e}", beside.display())))?;
-    lock.try_lock().map_err(|_| LedgerError::Locked(path.display().to_string()))?;
-    Ok(lock)
-}
-
-/// The version of the schema of the ledger at `path`, which this program knows.
-///
-/// # Errors
-/// SQLite's error, or that the schema is newer.
-pub fn schema_version(path: &Path) -> Result<i64, LedgerError> {
-    schema::check_version(&reader(path)?)
-}
-
-/// A reader of a ledger, of a stopped or a running host.
-pub struct LedgerReader {
-    connection: Connection,
-    dictionaries: packed::Dictionaries,
-}
-
-impl LedgerReader {
-    /// Opens the ledger at `path` for reading.
-    ///
-    /// # Errors
-    /// SQLite's error, or that the schema is newer.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let connection = reader(path)?;
-        schema::check_version(&connection)?;
-        Ok(Self { connection, dictionaries: packed::Dictionaries::default() })
-    }
-}
-
-fn reader(path: &Path) -> Result<Connection, LedgerError> {
-    // Not read-only: a reader of a write-ahead log needs its shared-memory file, and creates it if
-    // the host has stopped.
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(|e| LedgerError::Database(format!("{}: {e}", path.display())))?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.pragma_update(None, "query_only", true)?;
-    Ok(connection)
 }
 
 impl Drop for Ledger {

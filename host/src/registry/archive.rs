@@ -82,6 +82,11 @@ impl Archive {
         (crate::digest::digest(&bytes) == digest).then_some(bytes)
     }
 
+    /// Says whether there is a file of a digest, and not what the digest says.
+    pub fn is_altered(&self, digest: &str) -> bool {
+        self.get(digest).is_none() && self.blob(digest).exists()
+    }
+
     /// Keeps the valid signature of a blob beside it, under the name that `minisign` looks for.
     ///
     /// # Errors

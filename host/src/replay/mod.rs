@@ -25,6 +25,8 @@ pub struct ArchivedVersions {
     plugins: ByDigest<Plugin>,
     specs: ByDigest<Experiment>,
     tables: ByDigest<RoutingTable>,
+    /// What the archive has and is not what its digest says.
+    altered: ByDigest<bool>,
 }
 
 /// What is kept of a kind; a ledger with more is read with the rest made again.
@@ -68,7 +70,8 @@ impl ArchivedVersions {
     /// Versions from an archive.
     pub fn new(engines: Arc<Engines>, archive: Archive) -> Self {
         let plugins = ByDigest::new(|plugin: &Plugin| plugin.contents.size);
-        Self { engines, archive, plugins, specs: ByDigest::new(|_| 0), tables: ByDigest::new(|_| 0) }
+        let (specs, tables, altered) = (ByDigest::new(|_| 0), ByDigest::new(|_| 0), ByDigest::new(|_| 0));
+        Self { engines, archive, plugins, specs, tables, altered }
     }
 
     /// The experiment spec with this digest; none where the archive does not have it.
@@ -95,7 +98,30 @@ impl ArchivedVersions {
 
     /// Replays a record on what the archive has.
     pub fn replay(&self, record: &Record) -> ReplayResult {
-        replay(record, |digest| self.get(digest), |digest| self.spec(digest), |digest| self.routing(digest))
+        let found =
+            replay(record, |digest| self.get(digest), |digest| self.spec(digest), |digest| self.routing(digest));
+        match found {
+            ReplayResult::NotReplayable(why) => ReplayResult::NotReplayable(self.altered(record, why)),
+            found => found,
+        }
+    }
+
+    /// Why a record cannot be replayed, where the archive has what it lacks, and not as it was.
+    fn altered(&self, record: &Record, why: String) -> String {
+        let assignment = record.routing.assignment.as_ref();
+        let digests = record.attempts.iter().map(|attempt| &*attempt.strategy.digest);
+        let mut digests = digests.chain(assignment.map(|of| &*of.spec_digest)).chain(record.deployment.as_deref());
+        let is_altered = |digest: &str| {
+            let altered = self.altered.get(digest, || Some(self.archive.is_altered(digest)));
+            altered.is_some_and(|altered| *altered)
+        };
+        match why.split_once(" is not in the archive") {
+            Some((what, _)) if digests.any(|digest| what.contains(digest) && is_altered(digest)) => {
+                let what = what.trim_end_matches(',');
+                format!("{what} was altered in the archive: its file is not what its digest says any more")
+            }
+            _ => why,
+        }
     }
 
     /// The version with this digest; none where the archive does not have it.

@@ -72,6 +72,9 @@ pub(in crate::http) struct Deployment {
     /// Why nothing new is in force: it could not be archived.
     #[schema(required)]
     archive_error: Option<String>,
+    /// Why nothing can be recorded now: decisions at `must_log` points are refused.
+    #[schema(required)]
+    ledger_error: Option<String>,
     /// Settings in force that are probably mistakes.
     warnings: Vec<String>,
     /// Why the clock is not trusted.
