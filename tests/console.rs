@@ -15,6 +15,7 @@ mod reached;
 mod said;
 mod scale;
 mod sessions;
+mod taken_back;
 
 use std::time::Duration;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::experiments::{RUNNING, command, decide, deployment, report, why};
+use crate::experiments::{RUNNING, command, decide, deployment, heard, report, state, why};
 use crate::support::{Deployment, Host, eventually, run};
 
 const IN_TIME: Duration = Duration::from_secs(20);
@@ -70,4 +70,98 @@ fn a_kept_report_that_cannot_be_read_is_an_error_and_not_another_report() {
     assert_eq!((now.status, &now.json()["state"]), (200, &json!("aborted")));
     let admin = format!("http://{}", host.admin.address);
     assert_eq!(run(["report", "e", "--admin", &admin, "--recompute"]).code, Some(0));
+}
+
+#[test]
+fn what_comes_right_after_the_end_is_no_part_of_the_report_as_of_it() {
+    let metric = "\n[[metrics]]\nname = \"cured\"\nrole = \"goal\"\noutcome = \"cured\"\nwindow = \"1s\"\n";
+    let deployment = deployment(&format!("{RUNNING}{metric}"), false);
+    let host = Host::start(&deployment).ready();
+    let post =
+        |rows: Vec<Value>| host.public.post("/v1/outcomes", &json!({ "outcomes": rows })).json()["stored"].clone();
+    let outcome = |id: String, unit: u32, name: &str| json!({ "id": id, "name": name, "value": 1, "entity": { "borrower": format!("b-{unit}") } });
+    for unit in 0..40 {
+        decide(&host, &format!("b-{unit}"));
+        assert_eq!(post(vec![outcome(format!("c-{unit}"), unit, "cured")]), 1);
+    }
+    let found = eventually("all are mature", IN_TIME, || {
+        heard(&host, &["cured"]);
+        Some(report(&host)).filter(|found| found["units"]["mature"] == 40)
+    });
+    // Nobody knows yet of those who enter now.
+    (40..60).for_each(|unit| drop(decide(&host, &format!("b-{unit}"))));
+    let admin = format!("http://{}", host.admin.address);
+    assert_eq!(command(&host, "conclude", json!({ "by": "ann", "reason": "done", "winner": "next" })).0, 200);
+    assert_eq!(
+        post((0..20).map(|unit| json!({ "id": format!("r-{unit}"), "reverses": format!("c-{unit}") })).collect()),
+        20
+    );
+    heard(&host, &["cured"]);
+    let ended_at = host.admin.get("/v1/experiments/e").json()["ended_at"].clone();
+    let kept = || {
+        let count = "SELECT count(*) FROM final_reports";
+        ledger(&deployment).query_row(count, [], |row| row.get::<_, i64>(0)).expect("a count")
+    };
+    // Before it is kept it is as of the end, too.
+    for _ in 0..2 {
+        let end = report(&host);
+        assert_eq!((&end["as_of"], &end["units"]["mature"]), (&ended_at, &json!(40)), "{end}");
+        assert_eq!(end["metrics"][0]["arms"], found["metrics"][0]["arms"], "{end}");
+        eventually("it is kept", IN_TIME, || (kept() == 1).then_some(()));
+    }
+    let text = run(["report", "e", "--admin", &admin]).stdout;
+    assert!(text.contains("\nAs of its end: ") && !text.contains("Computed anew"), "{text}");
+    let text = run(["report", "e", "--recompute", "--admin", &admin]).stdout;
+    assert!(
+        text.contains("\nComputed anew, with what came after its end: ") && !text.contains("As of its end"),
+        "{text}"
+    );
+    let now = host.admin.get("/v1/experiments/e/report?recompute=true").json();
+    let differences = now["since_end"]["differences"].as_array().expect("differences");
+    assert!(differences.iter().any(|found| found["what"] == "metrics.cured.arms.next.mean"), "{differences:?}");
+}
+
+#[test]
+fn what_has_ended_asks_for_no_approval_and_takes_none() {
+    let deployment = deployment(RUNNING, false);
+    let host = Host::start(&deployment).ready();
+    assert_eq!(decide(&host, "b-1")["experiment"]["id"], "e");
+    let governance = "[governance]\napprovals = 2\n\n";
+    deployment.write("serin.toml", format!("{governance}{}", deployment.read("serin.toml")));
+    let lacks = || host.admin.get("/v1/experiments/e").json()["lacks"].clone();
+    let needed = eventually("it needs approvals", IN_TIME, || Some(lacks()).filter(Value::is_string));
+    assert!(needed.as_str().is_some_and(|lacks| lacks.starts_with("0 of 2 approvals")), "{needed}");
+    assert_eq!(command(&host, "conclude", json!({ "by": "ann", "reason": "done", "winner": "next" })).0, 200);
+    assert_eq!(lacks(), Value::Null);
+    let (status, refused) = command(&host, "approve", why());
+    let said = refused["detail"].as_str().is_some_and(|why| why.contains("is concluded: nothing of it waits"));
+    assert!(status == 409 && said, "{refused}");
+    assert_eq!(host.admin.get("/v1/experiments/e").json()["approvals"], json!([]));
+    let page = host.admin.get_with("/experiments/e", &[("accept", "text/html")]).text;
+    assert!(page.contains("concluded") && !page.contains("Review and approve"), "{page}");
+    let page = host.admin.get_with("/experiments/e/approve", &[("accept", "text/html")]).text;
+    assert!(page.contains("Not possible as it stands") && page.contains("nothing of it waits"), "{page}");
+}
+
+#[test]
+fn commands_say_that_the_host_has_stopped_it_and_what_a_promotion_that_resumes_widens() {
+    let ramp = "ramp = [{ coverage = 0.5, hold = \"1d\" }, { coverage = 1.0 }]";
+    let metric = "\n[[metrics]]\nname = \"complaints\"\nrole = \"guardrail\"\noutcome = \"complaint\"\nwindow = \"1h\"\n\
+                  [[guardrails]]\nmetric = \"complaints\"\nmax_count = 0\non_breach = \"pause\"\n";
+    let deployment = deployment(&format!("{}{metric}", RUNNING.replace("coverage = 1.0", ramp)), false);
+    let host = Host::start(&deployment).ready();
+    let admin = format!("http://{}", host.admin.address);
+    let said = || ["experiment list", "status"].map(|of| run(of.split(' ').chain(["--admin", &*admin])).stdout);
+    assert_eq!(command(&host, "pause", why()).0, 200);
+    assert!(said().iter().all(|text| text.contains("its ramp stands still") && !text.contains("by the host")));
+    let promoted = run(["experiment", "promote", "e", "--by", "ann", "--reason", "on", "--admin", &admin]).stdout;
+    assert!(promoted.contains("paused -> running, phase 2: coverage 1, by ann: on"), "{promoted}");
+    let harmed = (0..100).find(|unit| decide(&host, &format!("b-{unit}"))["experiment"]["arm"] == "next");
+    let unit = format!("b-{}", harmed.expect("a unit"));
+    let outcome = json!({ "id": "o", "name": "complaint", "value": 1, "entity": { "borrower": unit } });
+    assert_eq!(host.public.post("/v1/outcomes", &json!({ "outcomes": [outcome] })).json()["stored"], 1);
+    eventually("the host pauses it", IN_TIME, || (state(&host) == "paused").then_some(()));
+    for text in said() {
+        assert!(text.contains("paused by the host: ") && text.contains("'complaints'"), "{text}");
+    }
 }

@@ -480,3 +480,30 @@ fn a_report_stays_as_of_the_end_and_shows_what_came_late_when_asked() {
     let host = Host::start(&deployment).ready();
     assert_eq!(host.admin.get("/v1/experiments/e/report").json(), end);
 }
+
+#[test]
+fn what_comes_after_the_end_is_left_out_even_where_it_was_read_before_the_end_was_known() {
+    for is_read in [false, true] {
+        let steering = Loop::new();
+        for i in 0..10 {
+            steering.decision(&format!("d-{i}"), &format!("b-{i}"), ["control", "next"][i % 2]);
+            steering.outcome(&format!("o-{i}"), Loop::of_unit(&format!("b-{i}")), 1.0);
+        }
+        let at_ms = steering.clock.now_ms() + 10_000_000;
+        let seen = || steering.observer.each(|followed, _| Some(format!("{:?}", followed.analysis(at_ms).1)));
+        steering.agree();
+        let before = seen();
+        steering.person(&Command::Conclude { winner: "next".into() });
+        steering.clock.advance(Duration::from_millis(1));
+        steering.decision("d-late", "b-late", "next");
+        steering.event(Event::Reversal(ReversalInput { id: "r-1".to_owned(), reverses: "o-1".to_owned(), at_ms }));
+        steering.outcome("o-late", Loop::of_unit("b-2"), 1.0);
+        if is_read {
+            steering.observer.read().expect("reads");
+            assert_ne!(seen(), before);
+        }
+        steering.follow();
+        steering.agree();
+        assert_eq!(seen(), before);
+    }
+}

@@ -73,6 +73,30 @@ fn what_is_another_points_is_answered_as_what_is_not_there() {
 }
 
 #[test]
+fn a_credential_of_one_point_takes_back_what_it_has_sent_and_is_told_so() {
+    let deployment = collections();
+    deployment.write("plugins/misbehave-1.0.0.wasm", misbehave());
+    deployment.write("serin.toml", deployment.read("serin.toml") + POINT);
+    let only = admit(&deployment, "only", "ingest", &["--point", "misbehave"]);
+    let all = admit(&deployment, "all", "ingest", &[]);
+    let host = Host::start(&deployment).ready();
+    let post =
+        |token: &str, row: Value| host.public.bearing(token).post("/v1/outcomes", &json!({ "outcomes": [row] })).json();
+    let outcome = |id: &str| json!({ "id": id, "name": "cured", "value": 1, "entity": { "payer": "p" } });
+    let reversal = |of: &str| json!({ "id": format!("r-{of}"), "reverses": of });
+    assert_eq!(post(&all, outcome("others"))["stored"], 1);
+    // What is not there yet may become another's, and is answered as what is another's.
+    let told = ["ahead", "others"].map(|id| post(&only, reversal(id))["refused"][0]["why"].clone());
+    assert_eq!(told[0], told[1]);
+    let why = told[0].as_str().unwrap_or_default();
+    assert!(why.contains("has sent no outcome of that id") && why.contains("before its reversal"), "{why}");
+    assert_eq!(post(&only, outcome("ahead"))["stored"], 1);
+    assert_eq!(post(&only, reversal("ahead"))["stored"], 1);
+    // Whose roles are for all points may send it ahead.
+    assert_eq!(post(&all, reversal("later"))["stored"], 1);
+}
+
+#[test]
 fn answers_say_whose_credential_asked_and_posted() {
     let deployment = collections();
     let app = admit(&deployment, "app", "decide", &[]);

@@ -8,11 +8,14 @@ use super::{AdminArgs, ChangeArgs, ExperimentCommand, Format, Outcome, WhyArgs, 
 pub(super) fn run(command: ExperimentCommand) -> Outcome {
     match command {
         ExperimentCommand::List(args) => {
-            let answer = args.client()?.get("/v1/experiments")?;
+            let client = args.client()?;
+            let answer = client.get("/v1/experiments")?;
             if args.format == Format::Json {
                 println!("{}", serde_json::to_string_pretty(&answer)?);
                 return Ok(true);
             }
+            // A host of an earlier version has none.
+            let matters = client.get("/v1/attention").unwrap_or_default();
             println!("{:<28} {:<13} {:>8}  WHY", "ID", "STATE", "COVERAGE");
             for experiment in answer["experiments"].as_array().into_iter().flatten() {
                 let coverage = experiment["coverage"].as_f64().map_or_else(|| "-".to_owned(), |c| c.to_string());
@@ -22,6 +25,9 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
                     text(&experiment["state"]),
                     text(&experiment["why"])
                 );
+                if let Some(stopped) = stopped_by_host(&matters, &experiment["id"]) {
+                    println!("  {stopped}");
+                }
                 let error = experiment["error"].as_str().unwrap_or_default();
                 if !experiment["why"].as_str().is_some_and(|why| why.contains(error)) {
                     println!("  {}: {}", text(&experiment["file"]), message(error, 4));
@@ -47,6 +53,13 @@ pub(super) fn run(command: ExperimentCommand) -> Outcome {
         ExperimentCommand::Conclude { winner, change } => send(&change, "conclude", Some(winner))?,
     }
     Ok(true)
+}
+
+/// That the host itself has stopped an experiment, and why, from what needs a person.
+pub(super) fn stopped_by_host(attention: &Value, id: &Value) -> Option<String> {
+    let matters = attention["matters"].as_array()?.iter().filter(|matter| matter["experiment"] == *id);
+    let mut stops = matters.filter(|matter| matter["kind"].as_str().is_some_and(|kind| kind.ends_with(" by the host")));
+    stops.next().map(|stop| format!("{}: {}", text(&stop["kind"]), text(&stop["says"])))
 }
 
 pub(super) fn freeze(why: &WhyArgs) -> Outcome {
@@ -77,8 +90,7 @@ fn affected(id: &str, arm: Option<&str>, admin: &AdminArgs) -> Result<(), Box<dy
                 continue;
             }
             let list = |key: &str| unit[key].as_array().cloned().unwrap_or_default();
-            let outcomes: Vec<String> =
-                list("outcomes").iter().map(|o| format!("{}={}", text(&o["name"]), o["value"])).collect();
+            let outcomes: Vec<String> = list("outcomes").iter().map(affected_outcome).collect();
             let decisions = list("decisions");
             let last = decisions.last().map(text).unwrap_or_default();
             println!(
@@ -94,6 +106,15 @@ fn affected(id: &str, arm: Option<&str>, admin: &AdminArgs) -> Result<(), Box<dy
             None => return Ok(()),
         }
     }
+}
+
+/// An outcome, and whether it still stands.
+fn affected_outcome(outcome: &Value) -> String {
+    let taken_back = match outcome["taken_back_by"].as_str() {
+        Some(by) => format!("(taken back by {})", serin_core::inert_line(by)),
+        None => String::new(),
+    };
+    format!("{}={}{taken_back}", text(&outcome["name"]), outcome["value"])
 }
 
 /// A query's value: what could end it is written as its bytes.
@@ -144,18 +165,16 @@ fn inline_table(values: &Value) -> Option<String> {
     Some(serin_core::inert_line(&format!("{{ {} }}", values.join(", "))))
 }
 
-/// From which state to which; of a promotion, which leaves the state, to which coverage.
+/// From which state to which; of a promotion, to which coverage.
 fn what_changed(change: &Value, spec: &Value) -> String {
     let (from, to) = (text(&change["from"]), text(&change["to"]));
-    if from != to {
-        return format!("{from} -> {to}");
-    }
+    let state = if from == to { to } else { format!("{from} -> {to}") };
     let phase = change["phase"].as_u64().filter(|_| change["command"] == "promote");
     let coverage =
         phase.and_then(|phase| spec["ramp"][usize::try_from(phase.checked_sub(1)?).ok()?]["coverage"].as_f64());
     match (phase, coverage) {
-        (Some(phase), Some(coverage)) => format!("{to}, phase {phase}: coverage {coverage}"),
-        _ => to,
+        (Some(phase), Some(coverage)) => format!("{state}, phase {phase}: coverage {coverage}"),
+        _ => state,
     }
 }
 

@@ -73,13 +73,15 @@ fn of_ledger(config: &Path, id: &str, recompute: bool) -> Result<Report, Failure
         end => end.and_then(Result::ok),
     };
     let subject = AnalysisSubject { spec, course, pin: point.strategy.to_string() };
+    let subject = if recompute { subject.without_end() } else { subject };
+    let as_of_ms = status.ended_ms.filter(|_| !recompute).unwrap_or_else(|| SystemClock.now_ms());
     let observed = read_whole(&ledger, &subject)?;
     let context = ReportContext {
         changes: ledger.transitions(id)?,
         history: ledger.history(id)?,
         shadows: shadows(ledger.shadow_counts(id)?, |arm| ledger.shadow_latency(id, arm))?,
     };
-    let report = Report::new(&observed, &status, context, SystemClock.now_ms());
+    let report = Report::new(&observed, &status, context, as_of_ms);
     let report = report.as_shipped(&ledger, status.shipped_ms)?;
     Ok(match end {
         Some(end) => report.compared_with(&end),

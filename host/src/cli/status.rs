@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::experiment::stopped_by_host;
 use super::{AdminArgs, Format, Outcome, message, text};
 
 pub(super) fn run(args: &AdminArgs) -> Outcome {
@@ -9,6 +10,7 @@ pub(super) fn run(args: &AdminArgs) -> Outcome {
     let (ready, why) = client.get_any("/readyz")?;
     let deployment = client.get("/v1/deployment")?;
     let experiments = client.get("/v1/experiments")?["experiments"].take();
+    let attention = client.get("/v1/attention").unwrap_or_default();
     let plugins = client.get("/v1/plugins")?["plugins"].take();
     let views = client.get("/v1/features")?["views"].take();
     let why_not = (ready != 200).then(|| text(&why["detail"]));
@@ -25,7 +27,7 @@ pub(super) fn run(args: &AdminArgs) -> Outcome {
         Some(why) => println!("NOT READY: {why}"),
     }
     show_points(&deployment);
-    show_experiments(&experiments);
+    show_experiments(&experiments, &attention);
     show_artifacts(&deployment, &plugins);
     show_views(&views);
     let troubles = not_applied(&deployment, &experiments, &plugins);
@@ -56,12 +58,15 @@ fn show_points(deployment: &Value) {
     }
 }
 
-fn show_experiments(experiments: &Value) {
+fn show_experiments(experiments: &Value, attention: &Value) {
     println!("\n{:<28} {:<13} {:>8}  WHY", "EXPERIMENT", "STATE", "COVERAGE");
     for experiment in list(experiments) {
         let coverage = experiment["coverage"].as_f64().map_or_else(|| "-".to_owned(), |c| c.to_string());
         let [id, state, why] = ["id", "state", "why"].map(|key| text(&experiment[key]));
         println!("  {id:<26} {state:<13} {coverage:>8}  {why}");
+        if let Some(stopped) = stopped_by_host(attention, &experiment["id"]) {
+            println!("    {stopped}");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serin_core::Name;
-use serin_core::analysis::{Analysis, Course, Decision, Happened, KeptAnalysis, Observed};
+use serin_core::analysis::{Analysis, Course, Decision, Happened, KeptAnalysis, NeverPosted, Observed};
 use serin_core::experiment::{Experiment, Metric};
 
 use crate::ledger::{Cursor, ExposureFact, Fact, Ledger, LedgerError, LedgerReader, OutcomeFact, Snapshot};
@@ -35,6 +35,11 @@ pub struct AnalysisSubject {
 }
 
 impl AnalysisSubject {
+    /// The same, with what came after its end.
+    pub fn without_end(self) -> Self {
+        Self { course: self.course.without_end(), ..self }
+    }
+
     fn is_analysed_as(&self, other: &Self) -> bool {
         self.spec.digest == other.spec.digest && self.course == other.course
     }
@@ -80,7 +85,8 @@ impl Followed {
     fn look_for_feeds(&mut self, snapshot: &Snapshot<'_>) -> Result<(), LedgerError> {
         let names: BTreeSet<&str> =
             self.observed.spec.metrics.iter().flat_map(Metric::outcomes).map(|name| &**name).collect();
-        let feeds = snapshot.feeds(&self.subject.course.unit, names)?;
+        let course = &self.subject.course;
+        let feeds = snapshot.feeds(&course.unit, names, course.ended_ms)?;
         if self.observed.set_feeds(feeds) {
             // A watermark may have named one that nobody had posted.
             self.names_as_of = None;
@@ -98,11 +104,25 @@ impl Followed {
         let names = spec.metrics.iter().flat_map(Metric::needed_outcomes).map(|name| &**name);
         let course = &self.subject.course;
         let since_ms = course.started_ms.unwrap_or_default();
-        let (never_posted, all_posted) = snapshot.never_posted(&course.unit, since_ms, names)?;
+        let (mut never_posted, all_posted) = snapshot.never_posted(&course.unit, since_ms, names)?;
         self.all_posted = all_posted;
+        if course.ended_ms.is_some() {
+            never_posted.extend(self.unheard_at_end(&never_posted));
+        }
         self.observed.set_never_posted(never_posted);
         self.names_as_of = Some(end);
         Ok(())
+    }
+
+    /// The outcomes that nobody had posted when it ended, beside those that nobody has posted since.
+    fn unheard_at_end(&self, known: &[NeverPosted]) -> Vec<NeverPosted> {
+        let is_known = |name: &str| known.iter().any(|never| *never.name == *name);
+        let needed = self.observed.spec.metrics.iter().flat_map(Metric::needed_outcomes);
+        let needed: BTreeSet<&str> = needed.map(|name| &**name).filter(|name| !is_known(name)).collect();
+        let feeds = self.observed.feeds(0).into_iter().map(|found| found.feed);
+        let unheard = feeds.filter(|feed| feed.heard_ms.is_none() && feed.watermark_ms.is_none());
+        let unheard = unheard.filter(|feed| needed.contains(&*feed.name));
+        unheard.map(|feed| NeverPosted { name: feed.name, similar: None, was_posted_before: false }).collect()
     }
 
     fn outcome(&mut self, fact: &OutcomeFact<'_>) {

@@ -13,6 +13,7 @@ use serin_core::experiment::Command;
 
 use super::access::{COMMANDS, Caller};
 use super::admin::{blocking, rfc3339};
+use super::agreement::nothing_left;
 use super::came_of::CameOf;
 use super::experiments::{find, whole};
 use super::wire::{Body, InPath};
@@ -158,6 +159,9 @@ pub(super) async fn carry_out(
         ));
     };
     if let Some(why) = without_file(status.state, &status.why, request.name()) {
+        return Err(Problem::new(StatusCode::CONFLICT, "not-possible", why));
+    }
+    if let (Request::Approve, Some(why)) = (&request, nothing_left(&status.status)) {
         return Err(Problem::new(StatusCode::CONFLICT, "not-possible", why));
     }
     let pending = status.pending.as_ref().filter(|_| matches!(request, Request::Approve | Request::Amend));

@@ -20,20 +20,20 @@ pub(super) struct WireConsequences {
     /// When its result was seen; null if nobody said so.
     #[schema(required)]
     exposed_at: Option<String>,
-    /// What was posted about it, and about its entities since it was made, oldest first.
+    /// What was posted about it, and about its entities since it was made, and what took that back, oldest first.
     outcomes: Vec<WireConsequence>,
     /// More was posted than is listed.
     is_cut: bool,
 }
 
-/// An outcome.
+/// An outcome, or the reversal of one.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WireConsequence {
     /// The sender's id for it.
     id: String,
-    /// What happened.
+    /// What happened; of a reversal, what is taken back.
     name: String,
-    /// How much; null where its row was altered.
+    /// How much; null of a reversal, and where its row was altered.
     #[schema(required)]
     value: Option<f64>,
     /// When it happened; null where its row was altered.
@@ -45,6 +45,12 @@ pub(super) struct WireConsequence {
     /// The id of the outcome that it takes back.
     #[schema(required)]
     reverses: Option<String>,
+    /// The id of the reversal that took it back: it counts for nothing. Null where it stands.
+    #[schema(required)]
+    taken_back_by: Option<String>,
+    /// When that was.
+    #[schema(required)]
+    taken_back_at: Option<String>,
     /// Whose credential posted it; null without `[access]`.
     #[schema(required)]
     identity: Option<String>,
@@ -55,8 +61,10 @@ pub(super) struct WireConsequence {
 
 impl From<Consequence> for WireConsequence {
     fn from(found: Consequence) -> Self {
-        let Consequence { id, name, value, at_ms, entity, reverses, identity, error } = found;
-        Self { id, name, value, at: at_ms.map(rfc3339), entity, reverses, identity, error }
+        let Consequence { id, name, value, at_ms, entity, reverses, taken_back, identity, error } = found;
+        let (by, taken_back_at) = taken_back.map(|taken| (taken.by, taken.at_ms.map(rfc3339))).unzip();
+        let (taken_back_by, taken_back_at, at) = (by, taken_back_at.flatten(), at_ms.map(rfc3339));
+        Self { id, name, value, at, entity, reverses, taken_back_by, taken_back_at, identity, error }
     }
 }
 

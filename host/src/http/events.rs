@@ -84,6 +84,8 @@ impl WireEventsAnswer {
                 ));
             }
             EventResult::Forbidden => refuse(FORBIDDEN.to_owned()),
+            EventResult::NotItsOwn => refuse(NOT_ITS_OWN.to_owned()),
+            EventResult::OfReversal => refuse(OF_REVERSAL.to_owned()),
             EventResult::Conflict => refuse("id: taken by an outcome that says something else".to_owned()),
             EventResult::OtherDecision => refuse("id: taken by an exposure of another decision".to_owned()),
         }
@@ -349,6 +351,13 @@ fn time(key: &str, text: &str, Arrival { latest_ms, tolerance_ms, .. }: &Arrival
 
 /// What is said of an event about another decision point's decisions.
 const FORBIDDEN: &str = "the roles of this credential are for other decision points";
+
+/// What is said of a reversal that a credential for some decision points may not send, or not yet.
+const NOT_ITS_OWN: &str = "reverses: this credential has sent no outcome of that id; valid with roles for some decision points: \
+                           an outcome that it has sent itself, and before its reversal";
+/// What is said of a reversal of a reversal.
+const OF_REVERSAL: &str =
+    "reverses: names a reversal; valid: the id of an outcome. To count one again, send it with a new id";
 
 /// The kinds of entities that a caller's outcomes may be about; none: all.
 struct Kinds(Option<Vec<Name>>);

@@ -13,6 +13,7 @@ use serin_core::experiment::{self, Experiment, Pin, Status};
 
 use super::access::Caller;
 use super::admin::{MAX_LIST_BYTES, answer, read, rfc3339, sent, with_progress, within_bytes};
+use super::agreement::approvals;
 use super::decisions::internal;
 use super::summary::{Summary, at_point, summaries, summary};
 use super::wire::{InPath, unfit_query};
@@ -157,7 +158,8 @@ pub(super) async fn show(
 /// An experiment with its history and approvals. Reads the ledger, so not on an async worker.
 pub(super) fn whole(service: &Service, ledger: &impl Reads, id: &str) -> Result<Value, Problem> {
     let status = found(service, id)?;
-    let approvals = status.spec.as_ref().map(|spec| service.controller.approvals(ledger, spec)).transpose()?;
+    let spec = status.spec.as_ref();
+    let approvals = spec.map(|spec| approvals(service, ledger, (spec, &status.status))).transpose()?;
     let (approvals, lacks) = approvals.unwrap_or_default();
     let mut shown = as_json(service, &status, summary(service, id).as_ref());
     let approval =
@@ -264,25 +266,33 @@ pub(super) fn report_of(
         end => end.and_then(Result::ok),
     };
     let (mut context, now_ms) = (Some(ReportContext::of(ledger, id)?), service.clock.now_ms());
+    // What has ended and is not kept yet is as of its end, too.
+    let as_of_ms = status.ended_ms.filter(|_| !recompute).unwrap_or(now_ms);
     let held = service.controller.stood.as_held(id, status.clone(), now_ms);
     let stands = service.controller.stood.stands_still(id);
     let mut report = |observed: &Observed| {
-        let report = Report::new(observed, &held, context.take().unwrap_or_default(), now_ms);
+        let report = Report::new(observed, &held, context.take().unwrap_or_default(), as_of_ms);
         if stands { report.standing_still() } else { report }
     };
-    match service.observer.with(id, |followed| report(&followed.observed))? {
+    let seen = match status.ended_ms {
+        // What is followed until it is kept lacks what came later.
+        Some(_) if recompute => Seen::Unknown,
+        _ => service.observer.with(id, |followed| report(&followed.observed))?,
+    };
+    match seen {
         Seen::Whole(report) => Ok(report.as_shipped(ledger, status.shipped_ms)?),
-        Seen::Reading => Err(Problem::new(
+        Seen::Reading if status.ended_ms.is_none() => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "reading",
             "its units are being read from the ledger, since its file was edited; try again in a second",
         )),
-        // It has ended, and is not followed any more.
-        Seen::Unknown => {
+        // It has ended, and is not followed any more, or is read again without what came later.
+        Seen::Unknown | Seen::Reading => {
             let shown = service.status.load();
             let subject = shown.subjects.iter().find(|subject| *subject.spec.id == *id);
             let subject = subject.ok_or_else(|| if status.started_ms.is_none() { not_begun() } else { no_file() })?;
-            let report = report(&read_whole(ledger, subject)?);
+            let subject = if recompute { subject.clone().without_end() } else { subject.clone() };
+            let report = report(&read_whole(ledger, &subject)?);
             Ok(match end {
                 Some(end) => report.compared_with(&end),
                 None => report,
@@ -316,6 +326,18 @@ pub(super) struct AffectedQuery {
     arm: Option<String>,
     after: Option<String>,
     limit: Option<u32>,
+}
+
+fn affected_outcome(outcome: AffectedOutcome) -> Value {
+    let (by, at) = outcome.taken_back.map(|taken| (taken.by, taken.at_ms.map(rfc3339))).unzip();
+    let mut shown = json!({
+        "name": outcome.name, "value": outcome.value, "at": outcome.at_ms.map(rfc3339),
+        "taken_back_by": by, "taken_back_at": at.flatten(),
+    });
+    if let Some(error) = outcome.error {
+        shown["error"] = error.into();
+    }
+    shown
 }
 
 /// Whom an experiment touched, with decisions and outcomes.
@@ -355,13 +377,7 @@ pub(super) async fn affected(
     let listed: Vec<Value> = units
         .into_iter()
         .map(|unit| {
-            let outcome = |o: AffectedOutcome| match o.error {
-                None => json!({ "name": o.name, "value": o.value, "at": o.at_ms.map(rfc3339) }),
-                Some(error) => {
-                    json!({ "name": o.name, "value": o.value, "at": o.at_ms.map(rfc3339), "error": error })
-                }
-            };
-            let outcomes: Vec<Value> = unit.outcomes.into_iter().map(outcome).collect();
+            let outcomes: Vec<Value> = unit.outcomes.into_iter().map(affected_outcome).collect();
             json!({
                 "unit": unit.unit, "arm": unit.arm, "decisions": unit.decisions, "decision_count": unit.decision_count,
                 "outcomes": outcomes, "outcome_count": unit.outcome_count,

@@ -48,7 +48,7 @@ pub(super) struct MaskedDecision {
     /// When its result was seen; null if nobody said so.
     #[schema(required)]
     exposed_at: Option<String>,
-    /// What was posted about it, and about its entities since it was made, oldest first.
+    /// What was posted about it, and about its entities since it was made, and what took that back, oldest first.
     pub(super) outcomes: Vec<MaskedOutcome>,
     /// More was posted than is listed.
     pub(super) is_cut: bool,
@@ -187,6 +187,13 @@ pub(super) struct MaskedOutcome {
     pub(super) entity: Option<String>,
     /// It takes back another one.
     pub(super) takes_back: bool,
+    /// Another one has taken it back: it counts for nothing.
+    pub(super) is_taken_back: bool,
+    #[serde(skip)]
+    pub(super) taken_back_ms: Option<u64>,
+    /// When that was; null where it stands.
+    #[schema(required)]
+    taken_back_at: Option<String>,
 }
 
 impl MaskedDecision {
@@ -320,12 +327,16 @@ impl MaskedAnswer {
 
 impl MaskedOutcome {
     fn of(outcome: Consequence) -> Self {
+        let taken_back_ms = outcome.taken_back.as_ref().and_then(|taken| taken.at_ms);
         Self {
             name: outcome.name,
             at_ms: outcome.at_ms,
             at: outcome.at_ms.map(rfc3339),
             entity: outcome.entity,
             takes_back: outcome.reverses.is_some(),
+            is_taken_back: outcome.taken_back.is_some(),
+            taken_back_ms,
+            taken_back_at: taken_back_ms.map(rfc3339),
         }
     }
 }

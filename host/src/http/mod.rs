@@ -4,6 +4,7 @@ mod access;
 mod addresses;
 mod admin;
 mod admin_openapi;
+mod agreement;
 mod at_its_end;
 mod attention;
 mod audit;

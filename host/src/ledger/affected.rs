@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::LedgerError;
 use super::cells::{fault, finite, shown, unsigned};
+use super::consequences::{TAKEN_BACK, TakenBack};
 use super::schema::OF_UNIT;
 
 /// Decisions and outcomes of one unit that are listed; of more, the newest.
@@ -23,7 +24,7 @@ pub struct AffectedUnit {
     pub decision_count: u64,
     /// What was posted about it, or about one of its decisions, since its first one: the newest.
     pub outcomes: Vec<AffectedOutcome>,
-    /// All that was posted so.
+    /// All that was posted so, and was not taken back.
     pub outcome_count: u64,
 }
 
@@ -36,17 +37,20 @@ pub struct AffectedOutcome {
     pub value: Option<f64>,
     /// When, in milliseconds since the Unix epoch; null where its row was altered.
     pub at_ms: Option<u64>,
+    /// What took it back; null where it stands.
+    pub taken_back: Option<TakenBack>,
     /// What is wrong with its row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 impl AffectedOutcome {
-    /// From a row of name, value, and time. What was altered hides none of the others.
+    /// From a row of name, value, time, and the reversal. What was altered hides none of the others.
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let (value, at_ms) = (finite(row, 1), unsigned(row, 2));
         let error = value.as_ref().err().or(at_ms.as_ref().err()).and_then(fault);
-        Ok(Self { name: shown(row, 0)?, value: value.ok(), at_ms: at_ms.ok(), error })
+        let (name, taken_back) = (shown(row, 0)?, TakenBack::read(row, 3)?);
+        Ok(Self { name, value: value.ok(), at_ms: at_ms.ok(), taken_back, error })
     }
 }
 
@@ -118,10 +122,10 @@ fn add_outcomes(
         ),
     };
     let sql = format!(
-        "SELECT name, value, at_ms, count(*) OVER () FROM
-           (SELECT name, value, at_ms FROM outcomes WHERE entity_kind = ?1 AND entity = ?2 AND at_ms >= ?3
-            UNION ALL SELECT o.name, o.value, o.at_ms FROM {by_decision})
-         ORDER BY at_ms DESC LIMIT {MOST_LISTED}"
+        "SELECT o.name, o.value, o.at_ms, r.id, r.at_ms, sum(r.id IS NULL) OVER () FROM
+           (SELECT id, name, value, at_ms FROM outcomes WHERE entity_kind = ?1 AND entity = ?2 AND at_ms >= ?3
+            UNION ALL SELECT o.id, o.name, o.value, o.at_ms FROM {by_decision}) o {TAKEN_BACK}
+         ORDER BY o.at_ms DESC LIMIT {MOST_LISTED}"
     );
     let decisions =
         if is_listed { serde_json::Value::from(unit.decisions.clone()).to_string() } else { "[]".to_owned() };
@@ -138,7 +142,7 @@ fn add_outcomes(
     }
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
-        count = row.get(3)?;
+        count = row.get(5)?;
         unit.outcomes.push(AffectedOutcome::read(row)?);
     }
     unit.outcomes.reverse();

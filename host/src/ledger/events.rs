@@ -98,6 +98,10 @@ pub enum EventResult {
     NotNewer,
     /// It names a decision at a point that its sender's roles are not for.
     Forbidden,
+    /// It reverses what its sender, whose roles are for some points, has not sent before.
+    NotItsOwn,
+    /// It reverses a reversal.
+    OfReversal,
     /// It happened longer before the decision that it names than clocks may differ.
     BeforeDecision {
         /// When it happened, as it was sent, in milliseconds since the Unix epoch.
@@ -113,10 +117,10 @@ impl EventResult {
         match self {
             Self::Stored => "stored",
             Self::Duplicate => "duplicate",
-            Self::Conflict | Self::OtherDecision => "conflict",
+            Self::Conflict | Self::OtherDecision | Self::OfReversal => "conflict",
             Self::UnknownDecision => "unknown_decision",
             Self::NotNewer => "not_newer",
-            Self::Forbidden => "forbidden",
+            Self::Forbidden | Self::NotItsOwn => "forbidden",
             Self::BeforeDecision { .. } => "before_decision",
         }
     }
@@ -278,11 +282,18 @@ fn store_reversal(
 ) -> Result<EventResult, rusqlite::Error> {
     let ReversalInput { id, reverses, at_ms } = reversal;
     if arrival.points.is_some() {
-        // It takes back what it sent itself, and nothing of others.
+        // It takes back what it sent itself, and nothing of others. Where nothing is sent yet, nobody knows whose
+        // it will be.
         let own = "SELECT 1 FROM outcomes WHERE id = ?1 AND identity = ?2";
         if !db.prepare_cached(own)?.exists(params![reverses, arrival.identity])? {
-            return Ok(EventResult::Forbidden);
+            return Ok(EventResult::NotItsOwn);
         }
+    }
+    // Nothing would follow from it. One that came before what it reverses is stored, and stays a duplicate.
+    let of_reversal = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM outcomes WHERE id = ?2)
+                       AND (?1 = ?2 OR EXISTS (SELECT 1 FROM outcomes WHERE id = ?1 AND reverses IS NOT NULL))";
+    if db.prepare_cached(of_reversal)?.exists([reverses, id])? {
+        return Ok(EventResult::OfReversal);
     }
     let written = db
         .prepare_cached(

@@ -9,6 +9,7 @@ use serin_core::analysis::{Feed, NeverPosted};
 
 use super::cells::{finite, optional_text, text, unsigned};
 use super::feeds::feed;
+use super::feeds_as_of::feed_as_of;
 use super::positions::Positions;
 use super::{Ledger, LedgerError, LedgerReader, cells};
 use crate::mutant::Mutant;
@@ -223,13 +224,22 @@ impl<'c> Snapshot<'c> {
         Ok(*cursor == self.end)
     }
 
-    /// The feeds of outcomes of these names, about this kind of entity or about a decision.
+    /// The feeds of outcomes of these names, about this kind of entity or about a decision; of an experiment
+    /// that has ended, as of then.
     ///
     /// # Errors
     /// SQLite's error.
-    pub fn feeds<'n>(&self, kind: &str, names: impl IntoIterator<Item = &'n str>) -> Result<Vec<Feed>, LedgerError> {
-        let feeds = names.into_iter().map(|name| feed(&self.db, kind, name)).collect::<rusqlite::Result<_>>()?;
-        Ok(feeds)
+    pub fn feeds<'n>(
+        &self,
+        kind: &str,
+        names: impl IntoIterator<Item = &'n str>,
+        ended_ms: Option<u64>,
+    ) -> Result<Vec<Feed>, LedgerError> {
+        let feed = |name| match ended_ms {
+            Some(ended_ms) => feed_as_of(&self.db, kind, name, ended_ms),
+            None => feed(&self.db, kind, name),
+        };
+        Ok(names.into_iter().map(feed).collect::<rusqlite::Result<_>>()?)
     }
 
     /// Which of `names` were never posted as outcomes of this kind of entity, or of a decision; nor

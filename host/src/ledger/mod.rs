@@ -14,6 +14,7 @@ mod events;
 mod expiry;
 mod facts;
 mod feeds;
+mod feeds_as_of;
 mod final_reports;
 mod history;
 mod last_seen;
@@ -53,7 +54,7 @@ pub use affected::{AffectedOutcome, AffectedUnit};
 pub use approvals::Approval;
 pub use audit::{AuditEntry, AuditFilter, StoredAuditEntry};
 pub use clock_guard::{ClockGuard, ConfirmError};
-pub use consequences::{Consequence, Consequences};
+pub use consequences::{Consequence, Consequences, TakenBack};
 pub use events::{Arrival, Event, EventResult, ExposureInput, OutcomeInput, OutcomeSubject, ReversalInput};
 pub use expiry::{Retention, RowsNeeded};
 pub use facts::{

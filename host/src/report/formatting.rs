@@ -109,11 +109,18 @@ impl Report {
         let (at, by, reason) = (minute(&change.at), line(&change.by), line(&change.reason));
         let how = format!("{at} by {by}{winner}: \u{201c}{reason}\u{201d}");
         let since = match state {
+            "aborted" | "concluded" if self.is_after(&change.at) => "Computed anew, with what came after its end",
             "aborted" | "concluded" => "As of its end",
             _ if self.against_held_back && self.verdict.decision != "stop" => "As of then",
             _ => "As it stands now",
         };
         Some(Happened { state, how, since })
+    }
+
+    /// Whether it is of a later time than its end: then it was computed anew.
+    fn is_after(&self, ended_at: &str) -> bool {
+        let [ended, as_of] = [ended_at, &*self.as_of].map(|at| at.parse::<jiff::Timestamp>().ok());
+        self.since_end.is_some() || ended.zip(as_of).is_some_and(|(ended, as_of)| ended < as_of)
     }
 
     /// One word for the page's title.

@@ -21,6 +21,9 @@ pub struct Course {
     pub shipped: Option<Name>,
     /// When that arm was shipped, in milliseconds since the Unix epoch; 0 if none was.
     pub shipped_ms: u64,
+    /// When it ended, in milliseconds since the Unix epoch: what came later is no part of its results.
+    /// None while it goes on, and where its results are asked for with what came later.
+    pub ended_ms: Option<u64>,
     /// Units that entered before are in no arm's results, in milliseconds since the Unix epoch. It is
     /// when a person resumed the experiment after its winner was withdrawn.
     pub from_ms: u64,
@@ -39,9 +42,15 @@ impl Course {
             shipped: status.served.clone(),
             // A status of an earlier version lacks the time; while it is shipped, it has not changed since.
             shipped_ms: status.served.as_ref().map_or(0, |_| status.shipped_ms.unwrap_or(status.since_ms)),
+            ended_ms: status.ended_ms,
             from_ms: status.resumed_ms.unwrap_or(0),
             declared: status.declared.clone(),
         }
+    }
+
+    /// The same course, with what came after its end.
+    pub fn without_end(self) -> Self {
+        Self { ended_ms: None, ..self }
     }
 
     /// Whether the experiment was run as in another course, whatever was declared.

@@ -150,13 +150,15 @@ impl Facts {
         }
     }
 
-    /// Updates the course if only batches were added or arms were dropped, and says whether that was
-    /// the case. If not, nothing is changed, and the experiment's facts have to be read from the
+    /// Updates the course if only batches were added, arms were dropped or it has ended, and says whether
+    /// that was the case. If not, nothing is changed, and the experiment's facts have to be read from the
     /// ledger again.
     pub fn continue_with(&mut self, course: &Course) -> bool {
         let before = self.course.batches.len();
         let (batches, dropped) = (self.course.batches.clone(), self.course.dropped.clone());
-        let same_but_those = Course { batches, dropped, ..course.clone() } == self.course;
+        let ended_ms = self.course.ended_ms;
+        let same_but_those = Course { batches, dropped, ended_ms, ..course.clone() } == self.course
+            && (ended_ms.is_none() || ended_ms == course.ended_ms);
         if !same_but_those || !course.batches.starts_with(&self.course.batches) {
             return false;
         }

@@ -83,6 +83,13 @@ impl Feed {
         self.heard_ms.max(self.watermark_ms)
     }
 
+    /// The feed as it was at `at_ms`, when it had last been heard of at `heard_ms`. A watermark that was given
+    /// later, as far as is known, promises nothing beyond then; and no outage that ended later was over.
+    pub fn as_of(mut self, at_ms: u64, heard_ms: Option<u64>) -> Self {
+        self.outages.retain(|outage| outage.to_ms <= at_ms);
+        Self { heard_ms, watermark_ms: self.watermark_ms.map(|until_ms| until_ms.min(at_ms)), ..self }
+    }
+
     /// Up to when units can mature if the feed's silence means nothing.
     fn known_until(&self, lag_ms: u64) -> u64 {
         let promised = self.watermark_ms.map(|watermark| watermark.saturating_add(lag_ms));

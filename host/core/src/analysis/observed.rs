@@ -28,6 +28,8 @@ pub struct Observed {
     at_ship: Option<Box<Observed>>,
     /// When the outcomes, exposures and exclusions that are added now were stored.
     stored_ms: u64,
+    /// The newest time of what was added: of decisions when they were made, of all else when it was stored.
+    newest_ms: u64,
 }
 
 impl Deref for Observed {
@@ -55,7 +57,7 @@ impl Observed {
         let before = Course { shipped: None, shipped_ms: 0, ..course.clone() };
         let facts = Facts::over(Arc::clone(&spec), course);
         let at_ship = facts.is_against_held_back().then(|| Box::new(Self::over(spec, before)));
-        Self { facts, blocks: RefCell::default(), at_ship, stored_ms: 0 }
+        Self { facts, blocks: RefCell::default(), at_ship, stored_ms: 0, newest_ms: 0 }
     }
 
     /// The units that entered before the winner shipped, as of then, and when that was, in milliseconds
@@ -77,8 +79,26 @@ impl Observed {
         self.at_ship.as_deref_mut().filter(|_| time_ms < shipped_ms)
     }
 
+    /// Updates the course: see [`Facts::continue_with`]. Once facts were added that came after its end, they
+    /// have to be read again without them.
+    pub fn continue_with(&mut self, course: &Course) -> bool {
+        let has_more = course.ended_ms.is_some_and(|ended_ms| ended_ms < self.newest_ms);
+        !has_more && self.facts.continue_with(course)
+    }
+
+    /// Whether a fact of this time is to be added: one that came after the end is no part of the results,
+    /// whenever they are computed. What came in the same millisecond may be what it was ended for.
+    fn takes(&mut self, time_ms: u64) -> bool {
+        let is_after = self.facts.course.ended_ms.is_some_and(|ended_ms| ended_ms < time_ms);
+        self.newest_ms = if is_after { self.newest_ms } else { self.newest_ms.max(time_ms) };
+        !is_after
+    }
+
     /// Adds a decision: see [`Facts::decision`].
     pub fn decision(&mut self, decision: &Decision<'_>) {
+        if !self.takes(decision.time_ms) {
+            return;
+        }
         let Some(before) = self.at_ship.as_deref_mut().filter(|_| !self.facts.has_seen(decision.unit)) else {
             return self.facts.decision(decision);
         };
@@ -97,6 +117,9 @@ impl Observed {
 
     /// Adds a decision that was excluded: see [`Facts::exclusion`].
     pub fn exclusion(&mut self, unit: &str) {
+        if !self.takes(self.stored_ms) {
+            return;
+        }
         if let Some(before) = self.before_ship(self.stored_ms) {
             before.exclusion(unit);
         }
@@ -105,6 +128,9 @@ impl Observed {
 
     /// Adds an outcome: see [`Facts::outcome`].
     pub fn outcome(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
+        if !self.takes(self.stored_ms) {
+            return;
+        }
         if let Some(before) = self.before_ship(self.stored_ms) {
             before.outcome(happened, name, value);
         }
@@ -113,6 +139,9 @@ impl Observed {
 
     /// Removes an outcome: see [`Facts::reversal`].
     pub fn reversal(&mut self, happened: &Happened<'_>, name: &str, value: f64) {
+        if !self.takes(self.stored_ms) {
+            return;
+        }
         if let Some(before) = self.before_ship(self.stored_ms) {
             before.reversal(happened, name, value);
         }
@@ -121,6 +150,9 @@ impl Observed {
 
     /// Adds an exposure: see [`Facts::exposure`].
     pub fn exposure(&mut self, happened: &Happened<'_>) {
+        if !self.takes(self.stored_ms) {
+            return;
+        }
         if let Some(before) = self.before_ship(self.stored_ms) {
             before.exposure(happened);
         }

@@ -19,6 +19,7 @@ use super::words::{digest, encoded, lines, on_page, when};
 use crate::access::Role;
 use crate::experiments::ExperimentStatus;
 use crate::http::admin::read;
+use crate::http::agreement::approvals as agreement;
 use crate::http::commands::{MAX_TEXT, Order, carry_out, motive, parse, role_of};
 use crate::http::experiments::{find, found, report_of};
 use crate::http::wire::InPath;
@@ -52,7 +53,7 @@ impl Seen {
         let effect = effect(service, ledger, &experiment, name, by)?;
         let spec = experiment.pending.as_ref().map(|pending| &pending.spec).or(experiment.spec.as_ref());
         let (approvals, lacks) = match spec {
-            Some(spec) => service.controller.approvals(ledger, spec)?,
+            Some(spec) => agreement(service, ledger, (spec, &experiment.status))?,
             None => Default::default(),
         };
         let approved = match spec.filter(|_| is_of_file(name)) {

@@ -265,6 +265,11 @@ pub fn replayed(result: &Result<WireReplay, Problem>) -> Markup {
     }
 }
 
+/// That an outcome counts for nothing any more.
+pub fn taken_back(at_ms: Option<u64>) -> Markup {
+    html! { (badge(Tone::Warn, "taken back")) @if let Some(at_ms) = at_ms { " on " (when(at_ms)) } }
+}
+
 fn consequences(found: &Consequences) -> Markup {
     html! {
         section {
@@ -277,8 +282,16 @@ fn consequences(found: &Consequences) -> Markup {
                     tbody {
                         @for outcome in &found.outcomes {
                             tr {
-                                th scope="row" { (outcome.name) @if let Some(taken) = &outcome.reverses { " " (badge(Tone::Warn, "takes back")) " " (taken) } }
-                                td.n data-label="value" { @if let Some(value) = outcome.value { (value) } @else { "-" } }
+                                th scope="row" { (outcome.name)
+                                    @if let Some(taken) = &outcome.reverses { " " (badge(Tone::Warn, "takes back")) " " (taken) }
+                                    @if let Some(taken) = &outcome.taken_back { " " (taken_back(taken.at_ms)) " by " (taken.by) } }
+                                td.n data-label="value" {
+                                    @match (outcome.value, &outcome.taken_back) {
+                                        (Some(value), None) => { (value) }
+                                        (Some(value), Some(_)) => { del { (value) } }
+                                        (None, _) => { "-" }
+                                    }
+                                }
                                 td data-label="when" { @if let Some(at_ms) = outcome.at_ms { (when(at_ms)) } @else { "-" } }
                                 td data-label="about" { (outcome.entity.as_deref().unwrap_or("this decision")) @if let Some(error) = &outcome.error { " " (error) } }
                             }

@@ -9,6 +9,7 @@ use super::words::{self, counted, digest, grouped, percent, rounded, when};
 use super::{listing, needs};
 use crate::experiments::{ExperimentState, ExperimentStatus};
 use crate::http::access::Caller;
+use crate::http::agreement::approvals;
 use crate::http::at_its_end::at_its_end;
 use crate::http::attention::{self, Matter};
 use crate::http::commands::without_file;
@@ -24,7 +25,7 @@ const MOST_CHANGES: usize = 100;
 pub fn parts(service: &Service, ledger: &LedgerReader, id: &str, caller: &Caller) -> Result<Vec<Part>, Problem> {
     let experiment = find(service, caller, id)?;
     let lacks = match &experiment.spec {
-        Some(spec) => service.controller.approvals(ledger, spec)?.1,
+        Some(spec) => approvals(service, ledger, (spec, &experiment.status))?.1,
         None => None,
     };
     let changes = ledger.transitions(id)?;

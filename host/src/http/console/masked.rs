@@ -6,7 +6,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serin_core::record::RowStatus;
 
-use super::decision::{assigned, held_out, instead, role, row_status};
+use super::decision::{assigned, held_out, instead, role, row_status, taken_back};
 use super::door::holders;
 use super::page::Page;
 use super::visitor::Visitor;
@@ -161,7 +161,8 @@ fn outcomes(decision: &MaskedDecision) -> Markup {
                     tbody {
                         @for outcome in &decision.outcomes {
                             tr {
-                                th scope="row" { (outcome.name) @if outcome.takes_back { " " (badge(Tone::Warn, "takes another back")) } }
+                                th scope="row" { (outcome.name) @if outcome.takes_back { " " (badge(Tone::Warn, "takes another back")) }
+                                    @if outcome.is_taken_back { " " (taken_back(outcome.taken_back_ms)) } }
                                 td.n data-label="value" { (MASK) }
                                 td data-label="when" { @if let Some(at_ms) = outcome.at_ms { (when(at_ms)) } @else { "-" } }
                                 td data-label="about" { (outcome.entity.as_deref().unwrap_or("this decision")) }

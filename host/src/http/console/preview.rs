@@ -4,6 +4,7 @@ use serin_core::experiment::{Experiment, Gate, Status};
 
 use super::words::{counted, percent, rounded, several, span};
 use crate::experiments::{CommandError, ExperimentStatus};
+use crate::http::agreement::nothing_left;
 use crate::http::commands::{Request, parse, without_file};
 use crate::http::summary::{at_point, summary};
 use crate::http::{Problem, Service};
@@ -67,7 +68,8 @@ pub fn effect(
 /// What an approval, or a decision on an edit, will do.
 fn of_file(service: &Service, experiment: &ExperimentStatus, name: &str, by: Option<&str>) -> Effect {
     if name == "approve" {
-        let refused = service.controller.may_approve(by).err().map(|error| error.to_string());
+        let refused = || service.controller.may_approve(by).err().map(|error| error.to_string());
+        let refused = nothing_left(&experiment.status).or_else(refused);
         let follows = "Your approval is of exactly the file below: an edit of it needs new ones. Once there are enough, what \
                        waits for them is carried out.";
         return Effect { headline: "approve this file".to_owned(), follows: vec![follows.to_owned()], refused };

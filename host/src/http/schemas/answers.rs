@@ -336,6 +336,7 @@ struct AffectedUnit {
     decision_count: u64,
     /// The newest outcomes.
     outcomes: Vec<AffectedOutcome>,
+    /// All outcomes that were not taken back.
     outcome_count: u64,
 }
 
@@ -347,6 +348,12 @@ struct AffectedOutcome {
     value: Option<f64>,
     #[schema(required)]
     at: Option<String>,
+    /// The id of the reversal that took it back: it counts for nothing. Null where it stands.
+    #[schema(required)]
+    taken_back_by: Option<String>,
+    /// When that was.
+    #[schema(required)]
+    taken_back_at: Option<String>,
     /// What is wrong with its row.
     #[schema(nullable = false)]
     error: Option<String>,
