@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use serin::clock::{Clock as _, decision_id};
+use serin::ledger::{ClockState, Cursor, Fact, FinalReport, Retention, RowsNeeded};
+use serin_core::experiment::Command;
 
 use crate::experiments::{RUNNING, command, decide, deployment, heard, report, state, why};
+use crate::steering::Loop;
 use crate::support::{Deployment, Host, eventually, run};
 
 const IN_TIME: Duration = Duration::from_secs(20);
@@ -164,4 +168,50 @@ fn commands_say_that_the_host_has_stopped_it_and_what_a_promotion_that_resumes_w
     for text in said() {
         assert!(text.contains("paused by the host: ") && text.contains("'complaints'"), "{text}");
     }
+}
+
+#[test]
+fn rows_after_an_expiry_get_positions_of_their_own() {
+    let steering = Loop::new();
+    let facts = || {
+        let mut places = Vec::new();
+        let read = steering.ledger.snapshot(|snapshot| {
+            snapshot.read(&mut Cursor::default(), 1_000, |fact| {
+                if let Fact::Decision(decision) = fact {
+                    places.push(decision.place);
+                }
+            })
+        });
+        read.expect("reads");
+        places
+    };
+    (0..20).for_each(|i| {
+        steering.decision(&decision_id(&*steering.clock, steering.clock.now_ms()), &format!("b-{i}"), "control")
+    });
+    steering.agree();
+    let before = facts();
+    steering.clock.advance(Duration::from_secs(100));
+    // Nothing needs them any more, and they go.
+    steering.person(&Command::Abort);
+    let (experiment, time_ms) = ("e".into(), steering.clock.now_ms());
+    let report = FinalReport { experiment, generation: 2, time_ms, report: "{}".to_owned() };
+    steering.controller.keep_final_report(report).expect("stored");
+    let retention = Retention {
+        clock: ClockState::Trusted(steering.clock.now_ms()),
+        keep_ms: Some(1),
+        keep_keys_ms: 1,
+        keep_audit_ms: None,
+        experiments: [("e".into(), RowsNeeded { point: "p".into(), after_end_ms: 0 })].into(),
+    };
+    while steering
+        .ledger
+        .expire(retention.clone())
+        .expect("queued")
+        .blocking_recv()
+        .expect("answered")
+        .expect("deletes")
+    {}
+    assert!(facts().is_empty());
+    steering.decision("later", "b-20", "next");
+    assert_eq!(facts(), [before.last().expect("some") + 1], "who has read up to the last one reads this one, too");
 }

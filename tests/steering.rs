@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use serin::clock::{Budget, Clock as _, SimulatedClock, decision_id};
+use serin::clock::{Budget, Clock as _, SimulatedClock};
 use serin::experiments::{AnalysisSubject, Controller, Followed, Motive, Observer, carry_out, judge, read_whole, tick};
 use serin::ledger::{
-    Arrival, ClockState, Commit, Cursor, DecisionRow, Durability, Event, ExposureInput, Fact, FinalReport, Ledger,
-    LedgerError, OutcomeInput, OutcomeSubject as About, Retention, ReversalInput, RowsNeeded, WatermarkInput,
+    Arrival, Commit, DecisionRow, Durability, Event, ExposureInput, Ledger, LedgerError, OutcomeInput,
+    OutcomeSubject as About, ReversalInput, WatermarkInput,
 };
 use serin::telemetry::Metrics;
 use serin_core::analysis::{Analysis, Course, FeedState, Observed, analyse, warnings};
@@ -68,7 +68,7 @@ impl Loop {
         self.observer.follow(&[self.subject()], |id| self.controller.has_started(id));
     }
 
-    fn person(&self, command: &Command) {
+    pub(crate) fn person(&self, command: &Command) {
         let motive = Motive { by: "ann".into(), reason: "a test".into(), evidence: json!(null) };
         self.controller.command(&self.spec, command, motive, None).expect("possible");
     }
@@ -335,52 +335,6 @@ fn a_row_that_cannot_be_read_hides_no_other_and_is_told() {
     let why =
         "1 row of the ledger cannot be read; the first: row 3 of decisions: the row was altered: its time_ms is a text";
     assert_eq!(known, [(20, true, why.to_owned())]);
-}
-
-#[test]
-fn rows_after_an_expiry_get_positions_of_their_own() {
-    let steering = Loop::new();
-    let facts = || {
-        let mut places = Vec::new();
-        let read = steering.ledger.snapshot(|snapshot| {
-            snapshot.read(&mut Cursor::default(), 1_000, |fact| {
-                if let Fact::Decision(decision) = fact {
-                    places.push(decision.place);
-                }
-            })
-        });
-        read.expect("reads");
-        places
-    };
-    (0..20).for_each(|i| {
-        steering.decision(&decision_id(&*steering.clock, steering.clock.now_ms()), &format!("b-{i}"), "control")
-    });
-    steering.agree();
-    let before = facts();
-    steering.clock.advance(Duration::from_secs(100));
-    // Nothing needs them any more, and they go.
-    steering.person(&Command::Abort);
-    let (experiment, time_ms) = ("e".into(), steering.clock.now_ms());
-    let report = FinalReport { experiment, generation: 2, time_ms, report: "{}".to_owned() };
-    steering.controller.keep_final_report(report).expect("stored");
-    let retention = Retention {
-        clock: ClockState::Trusted(steering.clock.now_ms()),
-        keep_ms: Some(1),
-        keep_keys_ms: 1,
-        keep_audit_ms: None,
-        experiments: [("e".into(), RowsNeeded { point: "p".into(), after_end_ms: 0 })].into(),
-    };
-    while steering
-        .ledger
-        .expire(retention.clone())
-        .expect("queued")
-        .blocking_recv()
-        .expect("answered")
-        .expect("deletes")
-    {}
-    assert!(facts().is_empty());
-    steering.decision("later", "b-20", "next");
-    assert_eq!(facts(), [before.last().expect("some") + 1], "who has read up to the last one reads this one, too");
 }
 
 #[test]

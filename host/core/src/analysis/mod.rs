@@ -221,6 +221,8 @@ impl Analysis {
 }
 
 #[cfg(test)]
+mod dropped_tests;
+#[cfg(test)]
 mod feed_tests;
 #[cfg(test)]
 mod golden_tests;

@@ -345,15 +345,11 @@ impl Status {
         next.map(|next| Self { applied: self.applied_after(command, &next, spec), ..next })
     }
 
-    /// The share in use after a command. Only what people agree to, or what lowers it, brings in that of an
-    /// edited file: a pause, or an arm that is dropped, must not widen what it is to contain.
+    /// The share in use after a command. A pause, or an arm that is dropped, widens nothing.
     fn applied_after(&self, command: &Command, next: &Self, spec: &Experiment) -> f64 {
-        let coverage = next.coverage(spec);
-        match command {
-            Command::Start | Command::Promote | Command::Edit | Command::Ship { .. } => coverage,
-            Command::Resume if self.withdrawn => coverage,
-            _ => coverage.min(self.applied),
-        }
+        let is_agreed_to = matches!(command, Command::Start | Command::Promote | Command::Edit | Command::Ship { .. });
+        let most = if is_agreed_to || self.withdrawn { 1.0 } else { self.applied };
+        next.coverage(spec).min(most)
     }
 
     /// The status after an edit of the rule, or a decision on one. The ramp, the coverage and the time of
