@@ -383,12 +383,17 @@ fn a_backup_is_written_over_nothing_but_an_earlier_one() {
     let (deployment, _) = decided();
     let at = |name: &str| deployment.path().join(name);
     deployment.write("notes.txt", "not to be lost");
+    std::fs::create_dir(at("folder")).expect("a folder");
     symlink(at("data/serin.db"), at("link-to-the-ledger")).expect("links");
     symlink(at("data"), at("link-to-the-data")).expect("links");
     symlink(at("serin.toml"), at("link-to-serin.toml")).expect("links");
     symlink(at("nowhere"), at("link-to-nowhere")).expect("links");
     symlink("/dev/null", at("link-to-a-device")).expect("links");
-    let before = files(deployment.path());
+    let all = || {
+        let folders = ["data", "plugins", "experiments", "models"].map(|folder| files(&at(folder)));
+        (folders, deployment.read("serin.toml"), deployment.read("notes.txt"))
+    };
+    let before = all();
     for (name, what) in [
         ("data/serin.db", "is the ledger of this deployment"),
         ("data/serin.db-wal", "is the ledger of this deployment"),
@@ -407,7 +412,8 @@ fn a_backup_is_written_over_nothing_but_an_earlier_one() {
         ("models/default-risk.onnx", "is a file of model default-risk@1.0.0"),
         ("models/new.backup", "is in the folder of model default-risk@1.0.0"),
         ("notes.txt", "is no backup, but another file"),
-        ("data", "is no backup, but a folder"),
+        ("data", "is in the data folder"),
+        ("folder", "is no backup, but a folder"),
         ("link-to-nowhere", "is a link to what is not there"),
         ("link-to-a-device", "is not a regular file"),
     ] {
@@ -415,7 +421,7 @@ fn a_backup_is_written_over_nothing_but_an_earlier_one() {
         refused(&refusal, what);
         refused(&refusal, "; valid: a new file, or an earlier backup");
     }
-    assert_eq!(files(deployment.path()), before, "nothing has changed");
+    assert_eq!(all(), before, "nothing has changed");
     let copy = at("copy.db");
     std::fs::copy(at("data/serin.db"), &copy).expect("copies");
     refused(&serin("backup", &copy, &deployment, &[]), "is no backup, but a SQLite database");
