@@ -84,6 +84,8 @@ ALTER TABLE exposures DROP COLUMN identity;
 DROP TABLE audit;
 DROP TABLE audit_expiry;
 DROP TABLE exposure_ids;
+ALTER TABLE outcomes DROP COLUMN unit;
+ALTER TABLE outcomes DROP COLUMN unit_kind;
 PRAGMA user_version = 1;";
 
 #[test]
@@ -281,7 +283,7 @@ fn decisions_are_kept_as_long_as_the_file_says() {
     let copy = |new_id: &str, days: i64| {
         let insert = "INSERT INTO decisions \
                       SELECT NULL, ?1, time_ms - ?2, point, unit, experiment, arm, served_by, outcome, action, took_us, forced, batch, \
-                      attributes, digest, dictionary, record, identity \
+                      attributes, digest, dictionary, record, identity, unit_kind \
                       FROM decisions WHERE decision_id = ?3";
         database(&deployment).execute(insert, params![new_id, days * DAY, id]).expect("inserts");
     };
