@@ -56,7 +56,7 @@ fn put_doubt(deployment: &Deployment) {
 fn doubtful(i: usize) -> Value {
     let n = [0, 1, 9][i % 3];
     let mut context = json!({ "n": n });
-    if i / 3 % 2 == 0 {
+    if (i / 3).is_multiple_of(2) {
         context["income"] = json!(1.0);
     }
     json!({ "decision_point": "doubt", "entities": { "borrower": format!("d-{i}") }, "context": context })
