@@ -292,8 +292,7 @@ fn key_of<'t>(error: &toml::de::Error, text: &'t str) -> Option<&'t str> {
     let before = text.get(..error.span()?.start)?;
     let (key, _) = before.rsplit('\n').next()?.rsplit_once('=')?;
     let key = key.trim_end().trim_end_matches('"');
-    let start = key.rfind(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).map_or(0, |at| at + 1);
-    Some(&key[start..]).filter(|key| !key.is_empty())
+    key.rsplit(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).next().filter(|key| !key.is_empty())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod embedded;
 mod file_rows;
 mod load;
 mod parquet_file;
+mod parquet_pages;
 mod quotes;
 
 use indexmap::IndexMap;

@@ -14,6 +14,7 @@ use serin_core::value::{Value, ValueType};
 
 use super::cells;
 use super::file_rows::{Columns, FileRow, LoadOptions, RowError};
+use super::parquet_pages::CheckedFile;
 use crate::deployment::ViewSpec;
 
 pub(super) struct ParquetRows<'a> {
@@ -49,7 +50,8 @@ impl<'a> ParquetRows<'a> {
         let schema = reader.metadata().file_metadata().schema_descr().root_schema_ptr();
         let checked = Columns::check(spec, schema.get_fields().iter().map(|field| field.name()))?;
         let columns = schema.get_fields().iter().map(|field| column(spec, field)).collect::<Result<_, _>>()?;
-        Ok((Self { rows: reader.into_iter(), columns, options }, checked))
+        let rows = RowIter::from_file_into(Box::new(CheckedFile(reader)));
+        Ok((Self { rows, columns, options }, checked))
     }
 
     fn row(&self, row: &parquet::record::Row) -> Result<FileRow, String> {
