@@ -8,6 +8,7 @@ mod host_readers;
 #[path = "../../../readers.rs"]
 mod readers;
 
+use std::io::ErrorKind::Interrupted;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -54,8 +55,15 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     host_readers::request(input, |path, body| {
         let served = SERVED.get_or_init(start);
         let url = format!("http://{}{path}", served.host.listen);
-        let sent = served.agent.post(&url).header("content-type", "application/json").send(body);
-        let mut answer = sent.expect("an answer");
-        (answer.status().as_u16(), answer.body_mut().read_to_string().expect("text"))
+        // libFuzzer's timer interrupts whoever waits for an answer, once in a while.
+        let is_interrupted = |error: &ureq::Error| matches!(error, ureq::Error::Io(io) if io.kind() == Interrupted);
+        loop {
+            let sent = served.agent.post(&url).header("content-type", "application/json").send(body);
+            let text = sent.and_then(|mut answer| Ok((answer.status().as_u16(), answer.body_mut().read_to_string()?)));
+            match text {
+                Err(error) if is_interrupted(&error) => {}
+                answer => return answer.expect("an answer"),
+            }
+        }
     });
 });
