@@ -1,4 +1,4 @@
-//! What it costs to give a small guest's memory back: wasmtime finds the written pages in the kernel's page
+//! The cost of giving a small guest's memory back: wasmtime finds the written pages in the kernel's page
 //! map, or copies the image over everything that stays resident. Copying is for memories that are resident
 //! as a whole: 64 KiB. Rust's linker gives a guest 1,088 KiB, nearly all of it stack.
 

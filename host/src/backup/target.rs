@@ -9,7 +9,7 @@ use super::contents::CONTENTS;
 use super::{BackupError, Places};
 use crate::files;
 
-/// What a deployment is made of and a backup never takes the place of, each with what it is.
+/// The files and folders of a deployment, each with its description. A backup replaces none of them.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
     /// Files, there or not.

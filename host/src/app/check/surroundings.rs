@@ -29,7 +29,7 @@ pub(super) fn check(config: &Config, recorded: &Recorded, findings: &mut Vec<Fin
     databases(config, recorded, findings);
 }
 
-/// What a start opens in the data folder.
+/// The files that a start opens in the data folder.
 fn databases(config: &Config, recorded: &Recorded, findings: &mut Vec<Finding>) {
     let (data, ledger) = (config.fixed.data_dir(), &config.fixed.ledger);
     let valid = "valid: a file that serin has written, as 'serin restore' puts it there from a backup, or none";

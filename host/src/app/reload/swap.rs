@@ -241,7 +241,7 @@ impl Reloader {
     }
 
     /// What the deployment in force can do and this one cannot: serve a point's strategy, or
-    /// continue a running experiment. Removing a file is taken to be deliberate, and so is a point without one.
+    /// continue a running experiment. Removing a file is deliberate; so is removing a point where nothing runs.
     fn lost(&self, built: &Built) -> Option<String> {
         let now = self.deployment.load();
         // A new point without a strategy would make a host that is ready unready.
