@@ -91,6 +91,18 @@ fn check_knows_what_the_ledger_knows() {
 }
 
 #[test]
+fn a_shorter_retention_is_told_of_as_it_begins_to_delete() {
+    let deployment = deployment(RUNNING, false);
+    let host = Host::start(&deployment).ready();
+    let whole = deployment.read("serin.toml");
+    let words = ["WARN", "ledger.retain is shorter"];
+    for (retain, times) in [("400d", 1), ("30d", 2)] {
+        deployment.write("serin.toml", format!("[ledger]\nretain = \"{retain}\"\n\n{whole}"));
+        eventually(retain, IN_TIME, || (logged(&host, &words) == times).then_some(()));
+    }
+}
+
+#[test]
 fn a_pin_that_is_not_control_is_told_of() {
     let deployment = deployment(NEXT, false);
     assert!(!check(&deployment).stderr.contains("reaches"));
