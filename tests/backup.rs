@@ -431,6 +431,9 @@ fn a_backup_is_written_over_nothing_but_an_earlier_one() {
     for _ in 0..2 {
         done(&serin("backup", &file, &deployment, &[]));
     }
+    std::fs::create_dir(at("models/backups")).expect("a folder");
+    done(&serin("backup", &at("models/backups/the.backup"), &deployment, &[]));
+    std::fs::remove_dir_all(at("models/backups")).expect("removes");
     // Half of one is a backup that was cut off while it was copied.
     let bytes = std::fs::read(&file).expect("reads");
     std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("cuts");
@@ -470,4 +473,27 @@ fn a_backup_says_what_its_records_need_and_it_does_not_have() {
     assert!(!replay.stderr.contains("replayed"), "it was not: {}", replay.stderr);
     // It is written all the same: what it has is worth more than nothing.
     done(&serin("restore", &file, &elsewhere(&deployment), &[]));
+}
+
+#[test]
+fn a_ledger_of_an_earlier_version_is_backed_up_restored_and_read_once_a_host_has_been_there() {
+    let deployment = deployment(RUNNING, false);
+    let host = Host::start(&deployment).ready();
+    (0..3).for_each(|i| drop(decide(&host, &format!("b-{i}"))));
+    assert_eq!(host.stop(), Some(0));
+    let older = "ALTER TABLE decisions DROP COLUMN unit_kind; ALTER TABLE outcomes DROP COLUMN unit_kind;
+                 ALTER TABLE outcomes DROP COLUMN unit; PRAGMA user_version = 10;";
+    let ledger = rusqlite::Connection::open(deployment.path().join("data/serin.db")).expect("opens");
+    ledger.execute_batch(older).expect("takes back what schema 11 has added");
+    drop(ledger);
+    let file = deployment.path().join("the.backup");
+    assert!(done(&serin("backup", &file, &deployment, &[])).contains("of schema 10, so what its records need was not"));
+    let other = elsewhere(&deployment);
+    let restored = serin("restore", &file, &other, &[]);
+    assert!(done(&restored).contains("its ledger is of schema 10; serin serve"), "{}", restored.stdout);
+    let config = other.config();
+    let replay = || run(["replay", "--verify", "--config", config.to_str().expect("a path")]);
+    refused(&replay(), "schema 10 is older than what this program reads (11); serin serve brings it to 11");
+    assert_eq!(Host::start(&other).ready().stop(), Some(0));
+    done(&replay());
 }

@@ -1,5 +1,6 @@
 //! How an experiment ends: it ships, is taken back, runs out of time, or waits for people to agree.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -266,6 +267,43 @@ fn another_id_in_the_file_of_an_experiment_takes_neither_its_place_nor_its_slot(
     let host = Host::start(&deployment).ready();
     refused(&host, "f", "overlaps that of 'e'");
     assert_eq!((taken(&host), &shown(&host, "e")["state"]), (vec![], &json!("aborted")));
+}
+
+#[test]
+fn what_takes_the_name_of_a_file_that_is_gone_brings_its_experiment_back_no_more_than_itself() {
+    let deployment = deployment(RUNNING, false);
+    let host = Host::start(&deployment).ready();
+    let first = taken(&host);
+    assert!(!first.is_empty());
+    let whole = deployment.read("experiments/e.toml");
+    let file = deployment.path().join("experiments/e.toml");
+    let states = |host: &Host| {
+        let shown = host.admin.get("/v1/experiments").json();
+        let text = |shown: &Value, key: &str| shown[key].as_str().unwrap_or_default().to_owned();
+        let state = |shown: &Value| (text(shown, "id"), text(shown, "state"));
+        shown["experiments"].as_array().expect("a list").iter().map(state).collect::<BTreeSet<_>>()
+    };
+    let are = |host: &Host, expected: &[(&str, &str)]| {
+        let expected: BTreeSet<_> =
+            expected.iter().map(|(id, state)| ((*id).to_owned(), (*state).to_owned())).collect();
+        eventually("the experiments", Duration::from_secs(10), || (states(host) == expected).then_some(()));
+        assert_eq!(taken(host), [], "{expected:?}");
+    };
+    std::fs::remove_file(&file).expect("removes");
+    are(&host, &[("e", "spec_missing")]);
+    // Neither another experiment there nor a mistake is the file that is missed.
+    deployment.write("experiments/e.toml", whole.replace("id = \"e\"", "id = \"f\""));
+    are(&host, &[("e", "invalid"), ("e", "spec_missing")]);
+    let error = host.admin.get("/v1/experiments").json().to_string();
+    assert!(error.contains("in what was the file of 'e', which takes units"), "{error}");
+    host.kill();
+    let host = Host::start(&deployment).ready();
+    are(&host, &[("e", "invalid"), ("e", "spec_missing")]);
+    deployment.write("experiments/e.toml", "id = ");
+    are(&host, &[("e", "invalid"), ("e", "spec_missing")]);
+    deployment.write("experiments/e.toml", whole);
+    eventually("it goes on", Duration::from_secs(10), || (taken(&host) == first).then_some(()));
+    assert_eq!(states(&host), BTreeSet::from([("e".to_owned(), "running".to_owned())]));
 }
 
 #[test]

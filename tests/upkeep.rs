@@ -339,18 +339,19 @@ fn a_clock_that_leaps_is_not_believed_until_somebody_confirms_it() {
     tell(of_start.look());
     let before_ms = clock.now_ms();
     clock.leap(Duration::from_millis(401 * DAY_MS));
-    let doubt = of_start.why_doubted().expect("no uptime explains it");
+    let doubt = of_start.doubt().expect("no uptime explains it");
     assert!(doubt.contains("leapt from"), "{doubt}");
     tell(of_start.look());
     assert_eq!(ledger.last_seen().expect("reads").seen_ms, Some(before_ms), "what it showed is not taken over");
     clock.advance(Duration::from_millis(DAY_MS));
     assert!(!of_start.is_trusted(), "time alone does not make it right");
     assert_eq!(of_start.now_ms(), before_ms + DAY_MS, "it goes on from what was believed");
+    tell(of_start.look());
     let restarted = guard(&ledger, &clock, keep);
-    assert_eq!(restarted.now_ms(), before_ms, "of what passed between two hosts nothing is known");
+    assert_eq!(restarted.now_ms(), before_ms + DAY_MS, "what passed by uptime is known to the next host");
     let happening = [of_start.happening_ms(), restarted.happening_ms()];
     assert_eq!(happening, [before_ms + DAY_MS, clock.now_ms()], "a clock that did not leap may be right");
-    assert!(restarted.why_doubted().is_some_and(|why| why.contains("was last in use at")), "nor a restart");
+    assert!(restarted.doubt().is_some_and(|why| why.contains("was last in use at")), "nor a restart");
     restarted.confirm("ann", "the host was stopped for a year").expect("confirmed");
     assert!(restarted.is_trusted() && guard(&ledger, &clock, keep).is_trusted());
     assert_eq!(restarted.now_ms(), clock.now_ms());
@@ -360,6 +361,11 @@ fn a_clock_that_leaps_is_not_believed_until_somebody_confirms_it() {
     clock.leap(Duration::from_secs(3 * 3600));
     tell(running.look());
     assert!(!guard(&ledger, &clock, keep).is_trusted());
+    // Nor is it the clock's fault for ever: set right, however long after, it is trusted by the next host.
+    clock.advance(Duration::from_millis(30 * DAY_MS));
+    tell(running.look());
+    clock.set_back(Duration::from_secs(3 * 3600));
+    assert!(guard(&ledger, &clock, keep).is_trusted());
 }
 
 #[test]
@@ -390,12 +396,21 @@ fn with_a_clock_that_is_far_ahead_nothing_expires_and_no_experiment_changes() {
         database(&deployment).query_row(doubt, [], |row| row.get::<_, Option<String>>(0)).expect("reads")
     });
     assert_eq!((decisions(), state()), (100, json!("running")));
+    // Nor is what a file asks for dated by a time that may be long ago.
+    let later = RUNNING.replace("id = \"e\"", "id = \"later\"").replace("[0.0, 0.5]", "[0.5, 1.0]");
+    deployment.write("experiments/later.toml", later);
+    let later = || host.admin.get("/v1/experiments/later").json();
+    eventually("a draft waits", Duration::from_secs(20), || {
+        later()["why"].as_str().is_some_and(|why| why.contains("until the clock is trusted")).then_some(())
+    });
+    assert_eq!(later()["state"], "draft");
 
     let admin = format!("http://{}", host.admin.address);
     let confirm = ["clock", "confirm", "--reason", "it was in the store", "--by", "ann", "--admin", &admin];
     let confirmed = run(confirm);
     assert_eq!(confirmed.code, Some(0), "{}", confirmed.stderr);
     assert_eq!((doubt(), host.metric("serin_clock_doubted")), (Value::Null, 0.0));
+    eventually("the draft starts", Duration::from_secs(20), || (later()["state"] == "running").then_some(()));
     eventually("the experiment ends", Duration::from_secs(20), || (state() == json!("concluded")).then_some(()));
     eventually("what is old goes", Duration::from_secs(20), || (decisions() < 100).then_some(()));
     let again = run(confirm);

@@ -12,6 +12,10 @@ pub trait Clock: Send + Sync + 'static {
     fn uptime_ms(&self) -> u64;
     /// Random bits, one draw a call.
     fn entropy(&self) -> u64;
+    /// Why nothing may follow from this time alone; none if it is trusted.
+    fn doubt(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Draws that one call of the operating system yields.

@@ -76,6 +76,8 @@ pub struct Model {
     pub tokens: [bool; 2],
     /// The spec in force, with the name of its file.
     applied: Option<(&'static str, Spec)>,
+    /// The applied file was gone, and nothing was applied since.
+    is_gone: bool,
     pub experiments: Vec<Listed>,
 }
 
@@ -93,6 +95,7 @@ impl Model {
             pin: "p@1.0.0",
             tokens: [true, false],
             applied: None,
+            is_gone: false,
             experiments: Vec::new(),
         };
         model.settle();
@@ -181,6 +184,8 @@ impl Model {
 
     fn experiment(&mut self) {
         self.experiments.clear();
+        let is_there = |name: &str| self.spec.is_some_and(|(file, _)| file == name);
+        self.is_gone |= self.applied.is_some_and(|(name, _)| !is_there(name));
         let fits = ARMS.iter().all(|pin| self.active.contains_key(pin));
         let mut is_known = false;
         match self.spec {
@@ -191,11 +196,12 @@ impl Model {
                 if fits {
                     let in_force = if is_moved { self.applied.map_or(spec, |(_, before)| before) } else { spec };
                     self.applied = Some((file, in_force));
+                    self.is_gone = false;
                 }
                 self.experiments.push((file.to_owned(), if fits { "running" } else { "waiting" }, fits && is_moved));
             }
             Some((file, Spec::Broken)) => {
-                is_known = self.applied.is_some_and(|(name, _)| name == file);
+                is_known = !self.is_gone && self.applied.is_some_and(|(name, _)| name == file);
                 self.experiments.push((file.to_owned(), if is_known { "running" } else { "invalid" }, true));
             }
         }

@@ -92,6 +92,8 @@ fn an_experiments_folder_that_cannot_be_read_ends_no_experiment() {
 #[test]
 fn a_data_folder_that_is_gone_costs_a_strict_point_its_answers_until_it_is_back() {
     let deployment = deployment();
+    let view = "\n[features.v]\nentity = \"borrower\"\ncolumns = { n = \"integer\" }\n";
+    deployment.write("serin.toml", deployment.read("serin.toml") + view);
     let host = Host::start(&deployment).ready();
     host.decide(&request("strict"));
     eventually("it is recorded", BOUND, || (recorded(&deployment) == 1).then_some(()));
@@ -119,6 +121,9 @@ fn a_data_folder_that_is_gone_costs_a_strict_point_its_answers_until_it_is_back(
         let outcome = json!({ "id": "o-1", "name": "paid", "value": 1, "entity": { "borrower": "b-1" } });
         let refused = host.public.post("/v1/outcomes", &json!({ "outcomes": [outcome] }));
         assert!(refused.status == 503 && !refused.text.contains("decision"), "{}", refused.text);
+        let row = json!({ "entity": "b-1", "event_time": "2026-01-01T00:00:00Z", "values": { "n": 1 } });
+        let refused = host.public.post("/v1/features/v", &json!({ "rows": [row] }));
+        assert_eq!(refused.status, 503, "{}", refused.text);
         let ready = host.public.get("/readyz");
         assert!(ready.status == 503 && ready.text.contains("file was moved or removed"), "{}", ready.text);
         assert!(error(&host, "ledger_error").is_some_and(|error| error.contains("put it back")));

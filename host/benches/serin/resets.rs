@@ -44,7 +44,7 @@ fn way(what: &'static str, pages: usize, scan: Enabled) -> Result<Way, Failure> 
     let mut config = Config::new();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     let engine = Engine::new(&config)?;
-    let module = Module::new(&engine, guest(pages))?;
+    let module = Module::new(&engine, wat::parse_str(guest(pages))?)?;
     Ok(Way { what, start: Linker::new(&engine).instantiate_pre(&module)? })
 }
 

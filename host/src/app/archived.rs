@@ -25,8 +25,15 @@ impl ArchivedExperiments {
     ) -> Vec<Arc<ExperimentStatus>> {
         let ended = controller.ended().into_iter().filter(|(id, _)| !is_shown(id));
         let of = |(id, status): (Name, Status)| {
-            let known = self.0.entry(id).or_insert_with_key(|id| Arc::new(read(id, status, controller, archive)));
-            Arc::clone(known)
+            if let Some(known) = self.0.get(&id) {
+                return Arc::clone(known);
+            }
+            let known = Arc::new(read(&id, status, controller, archive));
+            // What could not be read now is read again at the next look: its slot is held by its spec.
+            if known.spec.is_some() {
+                self.0.insert(id, Arc::clone(&known));
+            }
+            known
         };
         ended.map(of).collect()
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serin_core::experiment::Experiment;
 
+use super::in_force::GONE;
 use crate::config::Config;
 use crate::decide::DeploymentSnapshot;
 use crate::registry::{Archive, ArchiveError};
@@ -119,6 +120,15 @@ pub(super) fn forget_applied(archive: &Archive, path: &Path) {
     let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if let Err(error) = archive.withdraw("experiment", &file) {
         log_limited!(error, %error, file, "that a spec's file was renamed could not be noted");
+    }
+}
+
+/// Notes that the file of a spec in force is gone, or is there again: a restart finds it as it was left.
+pub(super) fn keep_gone(archive: &Archive, path: &Path, is_gone: bool) {
+    let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let kept = if is_gone { archive.apply(GONE, &file, &[]) } else { archive.withdraw(GONE, &file) };
+    if let Err(error) = kept {
+        log_limited!(error, %error, file, is_gone, "that a spec's file is gone could not be noted");
     }
 }
 

@@ -157,7 +157,7 @@ impl Binder<'_> {
                 status.state = ExperimentState::Life(now.state);
                 status.stale = status.error.is_some();
                 let point = self.config.points.get(&spec.decision_point);
-                status.why = why(&spec, &now, life.lacks.as_deref(), point);
+                status.why = why(&spec, &now, &life, point);
                 if is_over {
                     status.why.push_str("; its file was edited since, which changes nothing any more");
                 }
@@ -308,12 +308,15 @@ impl Binder<'_> {
     }
 }
 
-fn why(spec: &Experiment, now: &Status, lacks: Option<&str>, point: Option<&PointSpec>) -> String {
+fn why(spec: &Experiment, now: &Status, life: &Life, point: Option<&PointSpec>) -> String {
     let step = || match spec.ramp.len() {
         1 => String::new(),
         steps => format!(", step {} of {steps}", now.step + 1),
     };
-    if let Some(lacks) = lacks {
+    if let Some(doubt) = &life.doubt {
+        return format!("applied; waits until the clock is trusted (serin clock confirm --reason TEXT): {doubt}");
+    }
+    if let Some(lacks) = &life.lacks {
         return format!("applied; waits for approval: {lacks}{} {}", next_commands::APPROVE, spec.id);
     }
     match now.state {

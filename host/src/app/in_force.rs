@@ -7,6 +7,9 @@ use crate::config::Config;
 use crate::experiments::{Specs, recorded};
 use crate::registry::Archive;
 
+/// The kind under which the archive has applied specs whose files are gone.
+pub(super) const GONE: &str = "gone";
+
 /// The configuration of that generation.
 pub(super) fn last_config(archive: &Archive, now: &Config) -> Option<Config> {
     let digests = archive.applied("generation", &archive.last_generation().to_string())?;
@@ -28,6 +31,9 @@ pub(super) fn last_specs(archive: &Archive, config: &Config, status: impl Fn(&st
             let (spec, text) = recorded(&status, (spec, text), archived);
             specs.apply(config.fixed.experiments.join(&name), std::sync::Arc::new(spec), text);
         }
+    }
+    for name in archive.names(GONE) {
+        specs.lose(config.fixed.experiments.join(&name));
     }
     specs
 }

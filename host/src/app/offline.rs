@@ -99,7 +99,7 @@ impl Recorded {
 }
 
 fn read(config: &Config, version: i64) -> Result<(LedgerReader, HashMap<Name, Status>), LedgerError> {
-    let ledger = LedgerReader::open(&config.fixed.ledger)?;
+    let ledger = LedgerReader::open_older(&config.fixed.ledger)?;
     let statuses = ledger.statuses()?.into_iter().collect();
     if version == SCHEMA {
         // What a start reads, too.

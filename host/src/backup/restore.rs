@@ -21,6 +21,8 @@ pub struct Restored {
     pub serin: String,
     /// Where what was there before is now; none where nothing was.
     pub aside: Option<PathBuf>,
+    /// The schema of the restored ledger.
+    pub ledger_schema: i64,
 }
 
 /// Says whether a restore into this folder was cut off while files took their places.
@@ -59,7 +61,7 @@ pub fn restore(
     })?;
     let aside = (!before.is_empty()).then(|| data.join(format!("before-restore-{now_ms}")));
     swap(places, stage.path(), aside.as_deref(), &before)?;
-    Ok(Restored { made: contents.made, serin: contents.serin, aside })
+    Ok(Restored { made: contents.made, serin: contents.serin, aside, ledger_schema: contents.ledger_schema })
 }
 
 /// What of a host's data is there.

@@ -16,6 +16,8 @@ pub struct Kept {
     pub files: Vec<(PathBuf, String)>,
     /// Folders, with everything in them.
     pub folders: Vec<(PathBuf, String)>,
+    /// Folders that hold such files, without the folders in them.
+    pub holding: Vec<(PathBuf, String)>,
 }
 
 impl Kept {
@@ -53,11 +55,16 @@ pub fn may_be_written(file: &Path, places: &Places, config: &Path, kept: Kept) -
         return refused(format!("is {what}"));
     }
     let config = named_and_meant(config);
-    for (folder, what) in &kept.folders {
+    let deep = kept.folders.iter().map(|folder| (folder, true));
+    for ((folder, what), is_deep) in deep.chain(kept.holding.iter().map(|folder| (folder, false))) {
         let Ok(folder) = folder.canonicalize() else { continue };
+        let is_in = |target: &PathBuf| match is_deep {
+            true => target.starts_with(&folder),
+            false => target.parent() == Some(&*folder),
+        };
         // The folder that serin.toml is in is the user's, whatever else is kept there.
         let is_users = config.iter().any(|config| config.parent().is_some_and(|dir| dir.starts_with(&folder)));
-        if !is_users && targets.iter().any(|target| target.starts_with(&folder)) {
+        if !is_users && targets.iter().any(is_in) {
             return refused(format!("is in {what}"));
         }
     }

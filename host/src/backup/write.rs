@@ -24,6 +24,8 @@ pub struct Written {
     pub damaged: Vec<String>,
     /// What records need and is not in it, since the archive does not have it as it was, each by its name and digest.
     pub missing: Vec<String>,
+    /// The ledger's schema, where it is an older one, of which it is not known what its records need.
+    pub older: Option<i64>,
 }
 
 impl Written {
@@ -75,6 +77,7 @@ pub fn write(
     // What an earlier version of this program has written is read once a host has migrated it.
     let is_known = ledger_schema == ledger::SCHEMA;
     let missing = if is_known { missing(&stage.path().join(LEDGER), &archived) } else { Vec::new() };
+    let older = (!is_known).then_some(ledger_schema);
     let count = archived.len();
     inputs.extend(archived);
     let made = jiff::Timestamp::from_millisecond(now_ms as i64).map_err(|e| BackupError::of(file, e))?.to_string();
@@ -92,7 +95,7 @@ pub fn write(
     part.persist(file).map_err(|e| BackupError::of(file, e.error))?;
     // The name is the folder's: without this a power cut could take it back.
     File::open(beside).and_then(|dir| dir.sync_all()).map_err(at(beside))?;
-    Ok(Written { bytes, archived: count, damaged, missing })
+    Ok(Written { bytes, archived: count, damaged, missing, older })
 }
 
 fn database(from: &Path, stage: &Path, name: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<Input, BackupError> {

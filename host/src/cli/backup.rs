@@ -8,6 +8,7 @@ use super::{Outcome, progress};
 use crate::backup::{self, Kept, Places};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
+use crate::ledger::SCHEMA;
 use crate::models::golden_path;
 use crate::{files, signatures};
 
@@ -70,6 +71,11 @@ pub(super) fn back_up(args: &BackupArgs) -> Outcome {
         "{shown}: {} bytes: the ledger, the features, {} files of the archive{without}",
         written.bytes, written.archived
     );
+    if let Some(older) = written.older {
+        println!(
+            "the ledger is of schema {older}, so what its records need was not looked for; serin serve brings it to {SCHEMA}"
+        );
+    }
     Ok(written.is_whole())
 }
 
@@ -91,7 +97,7 @@ fn kept(config: &Config) -> Kept {
             file(&path, format!("a file of model {id}"));
         }
         let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        kept.folders.push((folder.to_owned(), format!("the folder of model {id}")));
+        kept.holding.push((folder.to_owned(), format!("the folder of model {id}")));
     }
     let folders = [
         (&fixed.plugins, "the plugins folder"),
@@ -116,6 +122,13 @@ pub(super) fn restore(args: &RestoreArgs) -> Outcome {
         println!("what was there is in {}", files::shown(aside));
     }
     println!("restored as of {}, backed up by serin {}", restored.made, restored.serin);
-    println!("look at it: serin replay --verify --config {}", files::shown(&args.config));
+    let config = files::shown(&args.config);
+    if restored.ledger_schema < SCHEMA {
+        println!(
+            "its ledger is of schema {}; serin serve --config {config} brings it to {SCHEMA}",
+            restored.ledger_schema
+        );
+    }
+    println!("look at it: serin replay --verify --config {config}");
     Ok(true)
 }

@@ -11,9 +11,10 @@ use serin_core::Name;
 use serin_core::analysis::{Analysis, Decide, Observed, Verdict};
 use serin_core::experiment::{Command, Experiment, NotPossible, NotifyEvent, State, Status};
 
-use super::governance::{Governance, widens};
+use super::governance::Governance;
 use super::history::HistoryPoint;
 use super::hooks::Notifier;
+use super::life::{Life, agreement, lacks};
 use super::next_commands::APPROVE;
 use super::statuses::Statuses;
 use super::stood::StoodTimes;
@@ -42,6 +43,9 @@ pub enum CommandError {
     /// It lacks approvals.
     #[error("it needs the agreement of more people: {0}{APPROVE}")]
     NotApproved(String),
+    /// The host would date it by a clock that is not trusted.
+    #[error("the clock is doubted: {0}")]
+    ClockDoubted(String),
     /// Nobody's approval is required.
     #[error("nothing to approve: serin.toml has no [governance], so no command waits for an approval")]
     NothingToApprove,
@@ -62,56 +66,6 @@ pub struct Motive {
     pub reason: String,
     /// The evidence.
     pub evidence: serde_json::Value,
-}
-
-/// The status of a spec.
-#[derive(Debug, Clone, Default)]
-pub struct Life {
-    /// Its recorded status.
-    pub status: Status,
-    /// Its status once the commands that follow from its file are recorded.
-    pub due: Status,
-    /// What keeps it from starting or widening.
-    pub lacks: Option<String>,
-}
-
-impl Life {
-    /// The status of a spec at a decision point pinned to `pin`, now and once the command that follows
-    /// from its file is carried out. `lacks` says what that command still lacks.
-    pub fn of(
-        status: Status,
-        spec: &Experiment,
-        pin: &str,
-        now_ms: u64,
-        lacks: impl FnOnce(&Command, &Status) -> Result<Option<String>, LedgerError>,
-    ) -> Self {
-        let due = status.due(spec, pin);
-        // What a person's command to start would be refused for is said before it is given.
-        let next = due.as_ref().or((status.state == State::Draft).then_some(&Command::Start));
-        let lacks = next.map_or(Ok(None), |next| lacks(next, &status)).unwrap_or_else(|error| Some(error.to_string()));
-        let Some(command) = due else { return Self { due: status.clone(), status, lacks } };
-        let due = match lacks {
-            None => status.after(&command, spec, now_ms).unwrap_or_else(|_| status.clone()),
-            Some(_) => status.clone(),
-        };
-        Self { status, due, lacks }
-    }
-}
-
-/// What a command still lacks by these rules.
-///
-/// # Errors
-/// The ledger's error.
-pub fn lacks(
-    ledger: &impl Reads,
-    (spec, command, status): (&Experiment, &Command, &Status),
-    governance: Option<&Governance>,
-    now_ms: u64,
-) -> Result<Option<String>, LedgerError> {
-    if governance.is_none() || !widens(command, status, spec, now_ms) {
-        return Ok(None);
-    }
-    Ok(agreement(ledger, spec, governance)?.1)
 }
 
 /// The statuses of a ledger's experiments.
@@ -244,6 +198,7 @@ impl Controller {
         Life::of(self.status(&spec.id), spec, pin, now_ms, |command, status| {
             lacks(&*self.ledger, (spec, command, status), governance, now_ms)
         })
+        .doubting(self.clock.doubt())
     }
 
     /// The status of an experiment; a draft if it is unknown.
@@ -272,8 +227,8 @@ impl Controller {
         let motive = Motive { by: HOST.to_owned(), reason, evidence: serde_json::Value::Null };
         match self.command(spec, &command, motive, Some(status.generation)) {
             Ok(_) => true,
-            // The missing approvals are shown.
-            Err(CommandError::NotApproved(_)) => false,
+            // What is missing is shown.
+            Err(CommandError::NotApproved(_) | CommandError::ClockDoubted(_)) => false,
             // Retried at the next scan.
             Err(error) => {
                 tracing::error!(%error, experiment = %spec.id, "what its file says could not be recorded");
@@ -365,10 +320,13 @@ impl Controller {
         Ok(to)
     }
 
-    /// Whether the host may do this by itself. After a person's pause it may only stop an
+    /// Whether the host may do this by itself. With a clock that is doubted it may do nothing. After a person's pause it may only stop an
     /// experiment, never widen, resume or ship it. The same holds for a spec that has been
     /// replaced.
     fn check_own(&self, spec: &Experiment, command: &Command, from: &Status) -> Result<(), CommandError> {
+        if let Some(why) = self.clock.doubt() {
+            return Err(CommandError::ClockDoubted(why));
+        }
         let goes_on =
             matches!(command, Command::Promote | Command::Resume | Command::Ship { .. } | Command::Allocate { .. });
         if !goes_on {
@@ -484,15 +442,4 @@ impl Controller {
             self.notifier.send(spec, NotifyEvent::Verdict, &message, &self.metrics, &self.clock);
         }
     }
-}
-
-/// Who agreed to a spec's experiment, and what the spec still lacks.
-fn agreement(
-    ledger: &impl Reads,
-    spec: &Experiment,
-    governance: Option<&Governance>,
-) -> Result<(Vec<Approval>, Option<String>), LedgerError> {
-    let approvals = ledger.approvals(&spec.id)?;
-    let lacks = governance.and_then(|governance| governance.lacks(spec, &approvals));
-    Ok((approvals, lacks))
 }

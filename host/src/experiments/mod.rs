@@ -6,6 +6,7 @@ mod edits;
 mod governance;
 mod history;
 mod hooks;
+mod life;
 pub mod next_commands;
 mod observer;
 mod statuses;
@@ -13,14 +14,15 @@ mod stood;
 mod tick;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use controller::{CommandError, Controller, HOST, Life, Motive, lacks};
+pub use controller::{CommandError, Controller, HOST, Motive};
 pub use edits::{PendingEdit, recorded, refusal, rule_changes};
 pub use governance::Governance;
 pub use history::{Effect, HistoryPoint, counts};
 pub use hooks::Notifier;
+pub use life::{Life, lacks};
 pub use observer::{AnalysisSubject, Followed, Observer, Seen, read_whole};
 use serin_core::experiment::{Experiment, Pin, State, Status};
 pub use stood::StoodTimes;
@@ -102,6 +104,8 @@ pub struct SpecCandidate {
 #[derive(Debug, Default)]
 pub struct Specs {
     applied: BTreeMap<PathBuf, (Arc<Experiment>, String)>,
+    /// Applied files that were found gone since: whatever comes back there, only the experiment itself goes on.
+    gone: BTreeSet<PathBuf>,
 }
 
 impl Specs {
@@ -117,7 +121,7 @@ impl Specs {
     }
 
     /// Parses files. The last valid spec replaces an invalid one, and one whose experiment `takes_units`
-    /// replaces that of another id.
+    /// replaces that of another id, unless the file was gone meanwhile.
     pub fn candidates(&self, files: &[SpecFile], takes_units: impl Fn(&str) -> bool) -> Vec<SpecCandidate> {
         let mut candidates = self.parsed(files);
         let ids: BTreeSet<serin_core::Name> =
@@ -128,10 +132,20 @@ impl Specs {
                 continue;
             };
             let (old, new) = (&before.0.id, &next.id);
-            if takes_units(old) {
+            if !takes_units(old) {
+                continue;
+            }
+            let ends = format!("serin experiment conclude {old} or abort {old}");
+            if self.gone.contains(&candidate.path) {
+                candidate.error = Some(format!(
+                    "id = \"{new}\" in what was the file of '{old}', which takes units although it is gone; end it first \
+                     ({ends}), or put '{new}' into a file of its own"
+                ));
+                candidate.spec = None;
+            } else {
                 candidate.error = Some(format!(
                     "the edit is not applied: id = \"{new}\" in the file of '{old}', which takes units; end it first \
-                     (serin experiment conclude {old} or abort {old}), or put '{new}' into a file of its own"
+                     ({ends}), or put '{new}' into a file of its own"
                 ));
                 candidate.spec = Some(before.clone());
             }
@@ -161,7 +175,8 @@ impl Specs {
                         SpecCandidate { path: file.path.clone(), spec: Some((spec, text)), error: None }
                     }
                     Err(error) => {
-                        let spec = self.applied.get(&file.path).cloned();
+                        let is_there = !self.gone.contains(&file.path);
+                        let spec = self.applied.get(&file.path).filter(|_| is_there).cloned();
                         SpecCandidate { path: file.path.clone(), spec, error: Some(error) }
                     }
                 }
@@ -201,8 +216,28 @@ impl Specs {
         others.map(|(other, _)| other.clone()).collect()
     }
 
+    /// Notes which files are there. Gives those that are found gone now.
+    pub fn look(&mut self, files: &[SpecFile]) -> Vec<PathBuf> {
+        let is_there = |path: &PathBuf| files.iter().any(|file| file.path == *path);
+        let gone: Vec<PathBuf> =
+            self.applied.keys().filter(|path| !is_there(path) && !self.gone.contains(*path)).cloned().collect();
+        self.gone.extend(gone.iter().cloned());
+        gone
+    }
+
+    /// Says whether an applied file was found gone, and its experiment has not been in force since.
+    pub fn is_gone(&self, path: &Path) -> bool {
+        self.gone.contains(path)
+    }
+
+    /// Notes that a file was found gone.
+    pub fn lose(&mut self, path: PathBuf) {
+        self.gone.insert(path);
+    }
+
     /// Notes that a spec is in force, from this file only.
     pub fn apply(&mut self, path: PathBuf, spec: Arc<Experiment>, text: String) {
+        self.gone.remove(&path);
         self.applied.retain(|other, (known, _)| *other == path || known.id != spec.id);
         self.applied.insert(path, (spec, text));
     }

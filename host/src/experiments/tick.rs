@@ -200,8 +200,13 @@ pub fn carry_out(controller: &Controller, proposals: Vec<Proposal>) -> bool {
         match controller.command(&spec, &command, motive, Some(judged)) {
             Ok(_) => changed = true,
             // A person changed the status first: it is judged again at the next tick. Or approvals
-            // are missing, which is shown.
-            Err(CommandError::Changed { .. } | CommandError::NotPossible(_) | CommandError::NotApproved(_)) => {}
+            // or a confirmed clock are missing, which is shown.
+            Err(
+                CommandError::Changed { .. }
+                | CommandError::NotPossible(_)
+                | CommandError::NotApproved(_)
+                | CommandError::ClockDoubted(_),
+            ) => {}
             Err(error) => {
                 tracing::error!(%error, experiment = %spec.id, command = command.as_str(), "it could not be recorded");
             }

@@ -20,7 +20,7 @@ use super::decisions::internal;
 use super::usage::{WireUse, users};
 use super::wire::{InPath, unfit_query};
 use super::{Problem, Service};
-use crate::clock::{Budget, is_decision_id};
+use crate::clock::{Budget, Clock as _, is_decision_id};
 use crate::ledger::{DecisionFilter, Durability, LedgerError, LedgerReader, Reads as _, RecordError, StoredRecord};
 use crate::registry::{ArtifactStatus, COMPILING, LoadProgress, Plugin, VersionsByPin};
 use crate::replay::{FieldDifference, ReplayResult};
@@ -174,7 +174,7 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Result<Js
         "archive_error": status.archive_error,
         "ledger_error": service.ledger.trouble().map(|trouble| trouble.to_string()),
         "warnings": status.warnings,
-        "clock_doubt": service.clock_guard.why_doubted(),
+        "clock_doubt": service.clock_guard.doubt(),
         "durability": durability(service.ledger.durability()),
         "decision_points": points.iter().map(|point| json!({
             "name": &*point.name,

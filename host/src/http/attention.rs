@@ -17,6 +17,7 @@ use super::admin::{answer, read, with_progress, within_bytes};
 use super::experiments::{reaches, warnings};
 use super::summary::{RailSummary, Summary, summaries};
 use super::{Problem, Service};
+use crate::clock::Clock as _;
 use crate::experiments::{ExperimentState, ExperimentStatus, HOST};
 use crate::ledger::{LedgerReader, Reads as _, TransitionRow, Trouble};
 
@@ -167,13 +168,13 @@ fn host(service: &Service, caller: &Caller) -> Vec<Matter> {
                 "the last commit failed: decisions at must_log points are refused until one succeeds"
             }
             Trouble::Moved => {
-                "its file was moved or removed: decisions at must_log points are refused until it is back in its place, \
-                 or the host is started again"
+                "its file was moved or removed: decisions at must_log points are refused until it is back in its place; a \
+                 start without it begins an empty ledger, in which experiments that have ended begin anew"
             }
         };
         found.insert(0, Matter::new(Urgency::Urgent, "not recording", "the ledger", says));
     }
-    let doubt = service.clock_guard.why_doubted();
+    let doubt = service.clock_guard.doubt();
     found.extend(doubt.map(|why| Matter::new(Urgency::Urgent, "clock doubted", "the clock", why.to_string())));
     if !status.restart_required.is_empty() {
         let keys = format!("changed and not in force before a restart: {}", status.restart_required.join(", "));

@@ -59,7 +59,9 @@ fn refused(error: CommandError) -> Problem {
         CommandError::NoApprover(_) => Problem::new(StatusCode::CONFLICT, "not-approved", text),
         CommandError::NotApproved(_) => Problem::new(StatusCode::CONFLICT, "not-approved", text),
         CommandError::Changed { .. } => Problem::new(StatusCode::PRECONDITION_FAILED, "changed", text),
-        CommandError::NotPossible(_) => Problem::new(StatusCode::CONFLICT, "not-possible", text),
+        CommandError::NotPossible(_) | CommandError::ClockDoubted(_) => {
+            Problem::new(StatusCode::CONFLICT, "not-possible", text)
+        }
     }
 }
 

@@ -93,6 +93,8 @@ pub(super) async fn push(
     let shared = Arc::clone(&service);
     let identity = caller.name();
     let write = move || {
+        // Its folder is the ledger's, and what is written where nobody finds it is lost.
+        shared.ledger.check_place()?;
         let admit = |(i, row): (usize, WireRow)| {
             let admitted = spec.admit(row.entity, &row.event_time, row.values, now_ms);
             admitted

@@ -61,7 +61,7 @@ impl Clock for ClockGuard {
     fn now_ms(&self) -> u64 {
         match self.look() {
             ClockState::Trusted(now_ms) => now_ms,
-            ClockState::Doubted(_) => self.state.lock().expected_ms(self.clock.uptime_ms()),
+            ClockState::Doubted { steady_ms, .. } => steady_ms,
         }
     }
 
@@ -71,6 +71,13 @@ impl Clock for ClockGuard {
 
     fn entropy(&self) -> u64 {
         self.clock.entropy()
+    }
+
+    fn doubt(&self) -> Option<String> {
+        match self.look() {
+            ClockState::Trusted(_) => None,
+            ClockState::Doubted { why, .. } => Some(why),
+        }
     }
 }
 
@@ -94,7 +101,7 @@ impl ClockGuard {
         let state = Mutex::new(State { believed: [believed_ms, clock.uptime_ms()], doubt: None, leapt: false });
         let guard = Self { clock, ledger, metrics, state };
         if let Some(why) = doubt {
-            guard.doubt(&mut guard.state.lock(), why);
+            guard.note_doubt(&mut guard.state.lock(), why);
         }
         Ok(guard)
     }
@@ -105,8 +112,9 @@ impl ClockGuard {
         let (now_ms, uptime_ms) = (self.clock.now_ms(), self.clock.uptime_ms());
         let mut state = self.state.lock();
         let [then_ms, then_uptime_ms] = state.believed;
-        let is_near = now_ms.abs_diff(state.expected_ms(uptime_ms)) <= LEAP_MS;
-        match (&state.doubt, is_near) {
+        let steady_ms = state.expected_ms(uptime_ms);
+        let doubted = |why: String| ClockState::Doubted { why, steady_ms };
+        match (&state.doubt, now_ms.abs_diff(steady_ms) <= LEAP_MS) {
             (None, true) => {
                 state.believed = [now_ms, uptime_ms];
                 ClockState::Trusted(now_ms)
@@ -114,11 +122,11 @@ impl ClockGuard {
             (None, false) => {
                 let passed = Duration::from_millis(uptime_ms.saturating_sub(then_uptime_ms)).as_secs();
                 let why = format!("the clock leapt from {} to {} within {passed} s", shown(then_ms), shown(now_ms));
-                self.doubt(&mut state, why.clone());
+                self.note_doubt(&mut state, why.clone());
                 state.leapt = true;
-                ClockState::Doubted(why)
+                doubted(why)
             }
-            (Some(why), _) => ClockState::Doubted(why.clone()),
+            (Some(why), _) => doubted(why.clone()),
         }
     }
 
@@ -132,14 +140,6 @@ impl ClockGuard {
     /// Says whether the clock is trusted.
     pub fn is_trusted(&self) -> bool {
         matches!(self.look(), ClockState::Trusted(_))
-    }
-
-    /// Why the clock is not trusted; none if it is.
-    pub fn why_doubted(&self) -> Option<String> {
-        match self.look() {
-            ClockState::Trusted(_) => None,
-            ClockState::Doubted(why) => Some(why),
-        }
     }
 
     /// Trusts the clock as it is, on a person's confirmation. It waits for the ledger, so do not
@@ -160,7 +160,7 @@ impl ClockGuard {
         Ok(now_ms)
     }
 
-    fn doubt(&self, state: &mut State, why: String) {
+    fn note_doubt(&self, state: &mut State, why: String) {
         tracing::warn!(
             why,
             "nothing is expired, and no experiment is changed by the host, until somebody confirms the clock: \

@@ -10,15 +10,20 @@ use super::schema::first_id;
 pub enum ClockState {
     /// It is trusted, and this is the time.
     Trusted(u64),
-    /// It is not trusted, with the reason.
-    Doubted(String),
+    /// It is not trusted.
+    Doubted {
+        /// The reason.
+        why: String,
+        /// The time that was trusted last, and what has passed since by uptime.
+        steady_ms: u64,
+    },
 }
 
 /// The clock of a ledger's host, as last recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LastSeen {
-    /// The last recorded time of a trusted clock, up to a minute before the host ended; none if no
-    /// host has opened this ledger.
+    /// The last recorded time of a trusted clock, with what has passed since by the host's uptime, up to a minute
+    /// before it ended; none if no host has opened this ledger.
     pub seen_ms: Option<u64>,
     /// Why the clock was not trusted, if nobody has confirmed it since.
     pub doubt: Option<String>,
@@ -36,8 +41,10 @@ pub(super) fn store(db: &Connection, clock: &ClockState) -> rusqlite::Result<()>
         ClockState::Trusted(now_ms) => {
             db.prepare_cached("UPDATE clock SET seen_ms = ?1, doubt = NULL")?.execute([*now_ms as i64])?
         }
-        // The last trusted time stays, for comparison at the next start.
-        ClockState::Doubted(why) => db.prepare_cached("UPDATE clock SET doubt = ?1")?.execute([why])?,
+        // What the clock shows is not taken over: the next start compares with what is known to have passed.
+        ClockState::Doubted { why, steady_ms } => db
+            .prepare_cached("UPDATE clock SET doubt = ?1, seen_ms = max(coalesce(seen_ms, ?2), ?2)")?
+            .execute(params![why, *steady_ms as i64])?,
     };
     Ok(())
 }

@@ -136,9 +136,17 @@ pub enum LedgerError {
     Locked(String),
     /// Its file was moved or removed while it was open.
     #[error(
-        "ledger {0}: its file was moved or removed, and what is written to it would be lost; put it back, or start the host again"
+        "ledger {0}: its file was moved or removed, and what is written to it would be lost; put it back, or restore a backup before a start"
     )]
     Moved(String),
+    /// It was written by an earlier version.
+    #[error("ledger: schema {found} is older than what this program reads ({known}); serin serve brings it to {known}")]
+    TooOld {
+        /// The schema found.
+        found: i64,
+        /// The one that is read.
+        known: i64,
+    },
     /// It was written by a newer version.
     #[error("ledger: schema {found} is newer than this program knows ({known}); use a newer serin")]
     TooNew {
@@ -267,6 +275,14 @@ impl Ledger {
         let is_running =
             || self.threads.try_read().is_some_and(|threads| threads.first().is_some_and(|t| !t.is_finished()));
         (!self.healthy.load(Ordering::Relaxed) || !is_running()).then_some(Trouble::CommitFailed)
+    }
+
+    /// Refuses what would be written into a data folder that is gone.
+    ///
+    /// # Errors
+    /// That the ledger's file was moved or removed.
+    pub fn check_place(&self) -> Result<(), LedgerError> {
+        self.place.check()
     }
 
     /// Notes that a commit timed out or failed. The next successful one clears it.

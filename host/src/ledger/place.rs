@@ -18,7 +18,7 @@ pub enum Trouble {
     #[error("the ledger's last commit failed")]
     CommitFailed,
     /// Until it is back.
-    #[error("the ledger's file was moved or removed: put it back, or start the host again")]
+    #[error("the ledger's file was moved or removed: put it back; a start without it begins an empty ledger")]
     Moved,
 }
 
@@ -50,7 +50,8 @@ impl Place {
                 ledger,
                 is = if found.is_some() { "another file" } else { "not there" },
                 "the ledger's file was moved or removed: nothing is recorded, and decisions at must_log points are \
-                 refused, until it is back in its place or the host is started again"
+                 refused, until it is back in its place; a start without it begins an empty ledger, in which experiments \
+                 that have ended begin anew"
             ),
             false => tracing::info!(ledger, "the ledger's file is back in its place: recording goes on"),
         }

@@ -49,8 +49,20 @@ impl LedgerReader {
     /// Opens the ledger at `path` for reading.
     ///
     /// # Errors
-    /// SQLite's error, or that the schema is newer.
+    /// SQLite's error, or that the schema is an older or a newer one.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let (connection, found) = known(path)?;
+        if found < schema::SCHEMA {
+            return Err(LedgerError::TooOld { found, known: schema::SCHEMA });
+        }
+        Ok(Self { connection, dictionaries: Dictionaries::default() })
+    }
+
+    /// As [`LedgerReader::open`], where what is read has been there for long. What has not is SQLite's error.
+    ///
+    /// # Errors
+    /// SQLite's error, or that the schema is newer.
+    pub fn open_older(path: &Path) -> Result<Self, LedgerError> {
         let (connection, _) = known(path)?;
         Ok(Self { connection, dictionaries: Dictionaries::default() })
     }

@@ -31,7 +31,8 @@ impl ReportedFeed {
             name: feed.name.to_string(),
             state: found.state.as_str().to_owned(),
             last_heard: feed.heard_ms.map(rfc3339),
-            watermark: feed.watermark_ms.map(rfc3339),
+            // As of an end, the newest before it may not be known.
+            watermark: feed.watermark_ms.filter(|until_ms| *until_ms > 0).map(rfc3339),
             usual_gap_ms: was_heard.then_some(feed.usual_gap_ms),
             silent_from: found.silent_from_ms.map(rfc3339),
         }

@@ -68,6 +68,18 @@ fn mature(observed: &Observed, now_ms: u64) -> u64 {
 }
 
 #[test]
+fn a_watermark_of_after_an_end_promises_nothing_of_before_it() {
+    let mut observed = twenty_days(SPEC);
+    let mut as_of_the_end = |watermark_ms| {
+        let given = feed("cured", Some(10 * DAY), Some(watermark_ms), DAY);
+        observed.set_feeds(vec![given.as_of(20 * DAY, Some(10 * DAY))]);
+        mature(&observed, 20 * DAY)
+    };
+    assert_eq!(as_of_the_end(21 * DAY), 8, "as many as by what was heard");
+    assert!(as_of_the_end(15 * DAY) > 8, "one of before the end counts");
+}
+
+#[test]
 fn units_whose_feed_died_are_left_out_and_nothing_ships_or_widens() {
     let mut observed = twenty_days(SPEC);
     observed.set_feeds(vec![feed("cured", Some(10 * DAY), None, DAY)]);

@@ -83,11 +83,17 @@ impl Feed {
         self.heard_ms.max(self.watermark_ms)
     }
 
-    /// The feed as it was at `at_ms`, when it had last been heard of at `heard_ms`. A watermark that was given
-    /// later, as far as is known, promises nothing beyond then; and no outage that ended later was over.
+    /// The feed as it was at `at_ms`, when it had last been heard of at `heard_ms`. Only the newest watermark is known. One
+    /// of a later time was given later, together with outcomes that do not count, so it promises nothing of the time
+    /// before; and no outage that ended later was over.
     pub fn as_of(mut self, at_ms: u64, heard_ms: Option<u64>) -> Self {
         self.outages.retain(|outage| outage.to_ms <= at_ms);
-        Self { heard_ms, watermark_ms: self.watermark_ms.map(|until_ms| until_ms.min(at_ms)), ..self }
+        let watermark_ms = match self.watermark_ms {
+            // What was promised by then is not known, only that something was.
+            Some(until_ms) if until_ms > at_ms => heard_ms.map(|_| 0),
+            known => known,
+        };
+        Self { heard_ms, watermark_ms, ..self }
     }
 
     /// Up to when units can mature if the feed's silence means nothing.

@@ -9,7 +9,7 @@ use serin_core::experiment::{self, Experiment};
 
 use super::{Files, Inner, Reloader};
 use crate::app::archiving::{
-    Generation, archive_specs, digests_of, fingerprint_of, forget_applied, keep_applied, keep_pending,
+    Generation, archive_specs, digests_of, fingerprint_of, forget_applied, keep_applied, keep_gone, keep_pending,
 };
 use crate::app::build::{Built, build, unfit};
 use crate::app::experiments::{Binder, Statuses};
@@ -152,6 +152,9 @@ impl Reloader {
             for before in inner.specs.before(&path, &spec.id) {
                 forget_applied(&self.archive, &before);
             }
+            if inner.specs.is_gone(&path) {
+                keep_gone(&self.archive, &path, false);
+            }
             inner.specs.apply(path, spec, text);
         }
     }
@@ -172,6 +175,9 @@ impl Reloader {
         status.subjects = subjects(&inner.config, &status.experiments);
         self.say_experiments(&status);
         self.follow(&status);
+        for gone in inner.specs.look(&files.specs) {
+            keep_gone(&self.archive, &gone, true);
+        }
         inner.judged = Some(files);
         let fingerprint = fingerprint_of(&inner.config, &built.deployment);
         if fingerprint != inner.fingerprint {
