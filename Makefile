@@ -25,10 +25,10 @@ build: setup
 	@for plugin in $(PLUGINS); do $(SERIN) plugin build --quiet $$plugin || exit 1; done
 	@cp plugins/outreach-rules/dist/outreach-rules-1.0.0.wasm plugins/outreach-score/dist/outreach-score-1.1.0.wasm host/demo/plugins/
 
-# The optimised host, for production and for measuring, and what it is built from as CycloneDX JSON.
+# The optimised host, for production and for measuring, its code laid out by a profile where llvm-bolt is to be had;
+# and what it is built from as CycloneDX JSON.
 release: setup
-	cargo build --release --locked -p serin
-	@ln -sfn release/serin $(SERIN)
+	@.ci/release
 	@$(TARGET)/supply-venv/bin/python .ci/sbom.py serin $(TARGET)/serin.cdx.json
 
 # Plays the demo; the host stays up until Ctrl-C.
@@ -78,9 +78,9 @@ screenshots: setup
 	@mkdir -p host/demo/screenshots
 	@for page in overview experiment; do cp $(TARGET)/screenshots/readme-$$page.png host/demo/screenshots/$$page.png || exit 1; done
 
-# One table, and the same as JSON in $(TARGET)/bench.json.
-bench: setup
-	cargo bench --locked -p serin --bench serin
+# One table, and the same as JSON in $(TARGET)/bench.json. What is served is the optimised host.
+bench: release
+	SERIN_BENCH_PROGRAM=$(abspath $(SERIN)) cargo bench --locked -p serin --bench serin
 
 # The same decision in other engines, which are compiled here and nowhere else. As JSON in $(TARGET)/bench-peers.json.
 bench-peers: release

@@ -37,9 +37,9 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The program that is measured.
-pub fn serin() -> &'static str {
-    env!("CARGO_BIN_EXE_serin")
+/// The program that is measured: `SERIN_BENCH_PROGRAM`, or else the one that was built with this.
+pub fn serin() -> String {
+    std::env::var("SERIN_BENCH_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_serin").to_owned())
 }
 
 /// The folder of a deployment. Removed when it is dropped.
