@@ -293,14 +293,14 @@ fn what_takes_the_name_of_a_file_that_is_gone_brings_its_experiment_back_no_more
     are(&host, &[("e", "spec_missing")]);
     // Neither another experiment there nor a mistake is the file that is missed.
     deployment.write("experiments/e.toml", whole.replace("id = \"e\"", "id = \"f\""));
-    are(&host, &[("e", "invalid"), ("e", "spec_missing")]);
+    are(&host, &[("e", "spec_missing"), ("e.toml", "invalid")]);
     let error = host.admin.get("/v1/experiments").json().to_string();
-    assert!(error.contains("in what was the file of 'e', which takes units"), "{error}");
+    assert!(error.contains("in what was the file of 'e', which has not ended"), "{error}");
     host.kill();
     let host = Host::start(&deployment).ready();
-    are(&host, &[("e", "invalid"), ("e", "spec_missing")]);
+    are(&host, &[("e", "spec_missing"), ("e.toml", "invalid")]);
     deployment.write("experiments/e.toml", "id = ");
-    are(&host, &[("e", "invalid"), ("e", "spec_missing")]);
+    are(&host, &[("e", "spec_missing"), ("e.toml", "invalid")]);
     deployment.write("experiments/e.toml", whole);
     eventually("it goes on", Duration::from_secs(10), || (taken(&host) == first).then_some(()));
     assert_eq!(states(&host), BTreeSet::from([("e".to_owned(), "running".to_owned())]));

@@ -404,6 +404,16 @@ fn with_a_clock_that_is_far_ahead_nothing_expires_and_no_experiment_changes() {
         later()["why"].as_str().is_some_and(|why| why.contains("until the clock is trusted")).then_some(())
     });
     assert_eq!(later()["state"], "draft");
+    // To contain what runs nobody has to wait.
+    deployment.edit("experiments/e.toml", "coverage = 1.0", "coverage = 0.4");
+    let coverage = || host.admin.get("/v1/experiments/e").json()["coverage"].as_f64();
+    eventually("it is narrower", Duration::from_secs(20), || (coverage() == Some(0.4)).then_some(()));
+    deployment.edit("experiments/e.toml", "coverage = 0.4", "coverage = 0.9");
+    eventually("wider waits", Duration::from_secs(20), || {
+        let shown = host.admin.get("/v1/experiments/e").json();
+        shown["why"].as_str().is_some_and(|why| why.contains("until the clock is trusted")).then_some(())
+    });
+    assert_eq!(coverage(), Some(0.4));
 
     let admin = format!("http://{}", host.admin.address);
     let confirm = ["clock", "confirm", "--reason", "it was in the store", "--by", "ann", "--admin", &admin];

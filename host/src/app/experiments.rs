@@ -142,7 +142,7 @@ impl Binder<'_> {
         };
         let Some((spec, text)) = candidate.spec else {
             let error = status.error.as_deref().unwrap_or_default();
-            status.why = format!("the file has a mistake, and nothing was applied before: {error}");
+            status.why = format!("the file has a mistake, and nothing is in force by it: {error}");
             return status;
         };
         let Judged { spec, text, life, status: now, verdict, error, pending, is_over } =

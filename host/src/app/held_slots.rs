@@ -40,7 +40,7 @@ impl HeldSlot {
             }
             // An experiment that never enrolled a unit has no effects.
             None if is_gone && now.started_ms.is_none() => return None,
-            None if is_gone => "; its file is gone, and it has not ended: put the file back and abort it, \
+            None if is_gone => "; its file is gone, and it has not ended: abort it, put the file back, \
                                 or say reuse_slot = true"
                 .to_owned(),
             None => String::new(),

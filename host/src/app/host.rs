@@ -19,7 +19,7 @@ use crate::experiments::{Controller, Observer};
 use crate::features::{EmbeddedStore, StoreError};
 use crate::files;
 use crate::http::{self, Drain, Listener, Service, ServiceParts};
-use crate::ledger::{ClockGuard, Ledger, LedgerError};
+use crate::ledger::{ClockGuard, Ledger, LedgerError, Note};
 use crate::models::{Runtime, RuntimeError};
 use crate::registry::{Archive, ArchiveError, Folder, Watcher};
 use crate::replay::ArchivedVersions;
@@ -245,8 +245,13 @@ impl Host {
         // Stops the evaluation of experiments.
         drop((self.reloader, self.controller, self.observer));
         // Other threads may hold it a little longer, but can no longer record anything.
-        let ledger = self.ledger;
-        if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
+        let (ledger, clock_guard) = (self.ledger, self.clock_guard);
+        let close = move || {
+            // The next start goes on from here, also if nobody has confirmed the clock.
+            let _ = ledger.note(Note::Clock(clock_guard.look()));
+            ledger.close()
+        };
+        if tokio::task::spawn_blocking(close).await.is_err() {
             tracing::error!("the ledger was not closed");
         }
         // A panic there was reported.
@@ -283,6 +288,9 @@ impl Parts {
         Exposed::of(config).iter().for_each(Exposed::close);
         let metrics = Arc::new(Metrics::default());
         let traces = Traces::start(Arc::clone(&clock), Arc::clone(&metrics)).map_err(HostError::Traces)?;
+        if !fixed.ledger.exists() {
+            tracing::info!(ledger = %files::shown(&fixed.ledger), "an empty ledger is begun: nothing was decided here before");
+        }
         let ledger = Arc::new(Ledger::open(&fixed.ledger, fixed.durability, Arc::clone(&metrics))?);
         let store = Arc::new(EmbeddedStore::open(&data.join("features.db"))?);
         let archive = Archive::open(&data.join("archive"))?;

@@ -23,7 +23,7 @@ fn without_file(path: &Path, spec: Arc<Experiment>, controller: &Controller) -> 
         true => (ExperimentState::Life(status.state), "ended; its file is gone, and is not needed any more"),
         false => (
             ExperimentState::SpecMissing,
-            "its file is gone: new decisions are on the pinned strategy; put the file back to go on",
+            "its file is gone: new decisions are on the pinned strategy; put the file back to go on, or abort it",
         ),
     };
     ExperimentStatus {
@@ -37,6 +37,18 @@ fn without_file(path: &Path, spec: Arc<Experiment>, controller: &Controller) -> 
         source: None,
         pending: None,
         stale: false,
+    }
+}
+
+/// Names files without a valid spec by their whole names, where their names without `.toml` are ids of experiments:
+/// `is_known` says so of those that have no file.
+pub(super) fn name_by_file(experiments: &mut [ExperimentStatus], is_known: impl Fn(&str) -> bool) {
+    let with_spec = |status: &&ExperimentStatus| status.spec.is_some();
+    let ids: Vec<String> = experiments.iter().filter(with_spec).map(|status| status.id.clone()).collect();
+    for status in experiments.iter_mut().filter(|status| status.spec.is_none()) {
+        if ids.contains(&status.id) || is_known(&status.id) {
+            status.id = status.file.clone();
+        }
     }
 }
 

@@ -45,7 +45,7 @@ impl Kept {
 pub fn may_be_written(file: &Path, places: &Places, config: &Path, kept: Kept) -> Result<(), BackupError> {
     let kept = kept.with(places);
     let valid = format!(
-        "valid: a new file, or an earlier backup, in a folder that holds nothing of this deployment, and not {}",
+        "valid: a new file, or an earlier backup, outside of the folders that serin.toml names and of {}",
         files::shown(&places.data)
     );
     let refused = |what: String| Err(BackupError::of(file, format!("{what}; {valid}")));

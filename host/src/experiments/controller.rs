@@ -11,7 +11,7 @@ use serin_core::Name;
 use serin_core::analysis::{Analysis, Decide, Observed, Verdict};
 use serin_core::experiment::{Command, Experiment, NotPossible, NotifyEvent, State, Status};
 
-use super::governance::Governance;
+use super::governance::{Governance, widens};
 use super::history::HistoryPoint;
 use super::hooks::Notifier;
 use super::life::{Life, agreement, lacks};
@@ -194,11 +194,13 @@ impl Controller {
     /// The status of a spec at a decision point pinned to `pin`, now and once the commands that
     /// follow from its file are carried out. `governance` is that of the configuration under test.
     pub fn life(&self, spec: &Experiment, pin: &str, governance: Option<&Governance>) -> Life {
-        let now_ms = self.clock.now_ms();
-        Life::of(self.status(&spec.id), spec, pin, now_ms, |command, status| {
-            lacks(&*self.ledger, (spec, command, status), governance, now_ms)
-        })
-        .doubting(self.clock.doubt())
+        let (now_ms, status) = (self.clock.now_ms(), self.status(&spec.id));
+        let widening = status.due(spec, pin).filter(|command| widens(command, &status, spec, now_ms));
+        // It would be dated by a time that may be long ago, and what it waits for would have passed already.
+        let doubt = widening.and_then(|_| self.clock.doubt());
+        let lacks =
+            |command: &Command, status: &Status| lacks(&*self.ledger, (spec, command, status), governance, now_ms);
+        Life::of(status, spec, pin, now_ms, lacks).doubting(doubt)
     }
 
     /// The status of an experiment; a draft if it is unknown.
@@ -320,11 +322,11 @@ impl Controller {
         Ok(to)
     }
 
-    /// Whether the host may do this by itself. With a clock that is doubted it may do nothing. After a person's pause it may only stop an
+    /// Whether the host may do this by itself. With a clock that is doubted it starts and widens nothing. After a person's pause it may only stop an
     /// experiment, never widen, resume or ship it. The same holds for a spec that has been
     /// replaced.
     fn check_own(&self, spec: &Experiment, command: &Command, from: &Status) -> Result<(), CommandError> {
-        if let Some(why) = self.clock.doubt() {
+        if let Some(why) = self.clock.doubt().filter(|_| widens(command, from, spec, self.clock.now_ms())) {
             return Err(CommandError::ClockDoubted(why));
         }
         let goes_on =

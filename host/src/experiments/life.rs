@@ -14,7 +14,7 @@ pub struct Life {
     pub due: Status,
     /// What keeps it from starting or widening.
     pub lacks: Option<String>,
-    /// Why the clock is doubted, if its file asks for a command that waits for that.
+    /// Why the clock is doubted, if its file asks for a command that starts or widens.
     pub doubt: Option<String>,
 }
 
@@ -40,9 +40,9 @@ impl Life {
         Self { status, due, lacks, doubt: None }
     }
 
-    /// Leaves the status as it is if the clock is doubted: a command would be dated by a time that is none.
+    /// Leaves the status as it is where what is due waits until the clock is trusted.
     pub(super) fn doubting(self, doubt: Option<String>) -> Self {
-        if doubt.is_none() || self.due == self.status {
+        if doubt.is_none() {
             return self;
         }
         Self { due: self.status.clone(), doubt, ..self }

@@ -37,7 +37,7 @@ pub enum ExperimentState {
     Life(State),
     /// It waits for an artifact that is not loaded yet.
     Waiting,
-    /// The file is invalid, and nothing was applied before it.
+    /// The file is invalid, and nothing is in force by it.
     Invalid,
     /// The file is gone; new decisions use the pinned strategy.
     SpecMissing,
@@ -138,7 +138,7 @@ impl Specs {
             let ends = format!("serin experiment conclude {old} or abort {old}");
             if self.gone.contains(&candidate.path) {
                 candidate.error = Some(format!(
-                    "id = \"{new}\" in what was the file of '{old}', which takes units although it is gone; end it first \
+                    "id = \"{new}\" in what was the file of '{old}', which has not ended: put its text back, or end it first \
                      ({ends}), or put '{new}' into a file of its own"
                 ));
                 candidate.spec = None;
@@ -153,10 +153,13 @@ impl Specs {
         candidates
     }
 
+    /// Each file, parsed. One that is in force keeps its id: a copy of it must not take that by its name.
     fn parsed(&self, files: &[SpecFile]) -> Vec<SpecCandidate> {
         let mut ids: BTreeMap<String, String> = BTreeMap::new();
+        let mut files: Vec<&SpecFile> = files.iter().collect();
+        files.sort_by_key(|file| !self.applied.contains_key(&file.path) || self.gone.contains(&file.path));
         files
-            .iter()
+            .into_iter()
             .map(|file| {
                 let name = files::shown_name(&file.path);
                 let parse = |text: &str| {

@@ -175,7 +175,13 @@ fn host(service: &Service, caller: &Caller) -> Vec<Matter> {
         found.insert(0, Matter::new(Urgency::Urgent, "not recording", "the ledger", says));
     }
     let doubt = service.clock_guard.doubt();
-    found.extend(doubt.map(|why| Matter::new(Urgency::Urgent, "clock doubted", "the clock", why.to_string())));
+    found.extend(doubt.map(|why| {
+        let says = format!(
+            "{why}; until it is trusted the host starts, widens and ends no experiment by itself, and deletes nothing: \
+             serin clock confirm --reason TEXT"
+        );
+        Matter::new(Urgency::Urgent, "clock doubted", "the clock", says)
+    }));
     if !status.restart_required.is_empty() {
         let keys = format!("changed and not in force before a restart: {}", status.restart_required.join(", "));
         found.push(Matter::new(Urgency::Look, "restart required", file, keys));

@@ -15,7 +15,7 @@ use crate::app::build::{Built, build, unfit};
 use crate::app::experiments::{Binder, Statuses};
 use crate::app::moved::moved;
 use crate::app::reach::{unreached, unread_views};
-use crate::app::subjects::{missing, subjects};
+use crate::app::subjects::{missing, name_by_file, subjects};
 use crate::config::Config;
 use crate::deployment::PointSpec;
 use crate::experiments::{AnalysisSubject, ExperimentState, ExperimentStatus, SpecCandidate};
@@ -164,6 +164,7 @@ impl Reloader {
         let DeploymentProposal { built, mut status, candidates, .. } = proposal;
         status.experiments = built.experiments;
         status.experiments.extend(missing(&inner.specs, &candidates, &self.controller));
+        name_by_file(&mut status.experiments, |id| self.controller.status(id).started_ms.is_some());
         let is_served = |known: &ExperimentStatus| matches!(known.state, ExperimentState::Life(_));
         let known = status.experiments.iter().map(|known| (known.id.as_str(), &known.status, is_served(known)));
         self.controller.stood.note(known, self.steady.now_ms());
