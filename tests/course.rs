@@ -270,6 +270,24 @@ fn another_id_in_the_file_of_an_experiment_takes_neither_its_place_nor_its_slot(
 }
 
 #[test]
+fn a_copy_of_an_experiments_file_does_not_take_it_over() {
+    let deployment = deployment(RUNNING, false);
+    let host = Host::start(&deployment).ready();
+    deployment.write("experiments/a.toml", deployment.read("experiments/e.toml"));
+    let refused = |host: &Host| {
+        eventually("the copy is refused", Duration::from_secs(10), || {
+            let shown = host.admin.get("/v1/experiments").json().to_string();
+            shown.contains("id \\\"e\\\" is taken by e.toml").then_some(())
+        });
+        let shown = host.admin.get("/v1/experiments/e").json();
+        assert_eq!((&shown["state"], &shown["file"]), (&json!("running"), &json!("e.toml")));
+    };
+    refused(&host);
+    assert_eq!(host.stop(), Some(0));
+    refused(&Host::start(&deployment).ready());
+}
+
+#[test]
 fn what_takes_the_name_of_a_file_that_is_gone_brings_its_experiment_back_no_more_than_itself() {
     let deployment = deployment(RUNNING, false);
     let host = Host::start(&deployment).ready();

@@ -369,6 +369,20 @@ fn a_clock_that_leaps_is_not_believed_until_somebody_confirms_it() {
 }
 
 #[test]
+fn a_host_that_stops_notes_until_when_it_ran() {
+    let deployment = deployment(RUNNING, false);
+    let host = Host::start(&deployment).ready();
+    let seen = || -> i64 {
+        database(&deployment).query_row("SELECT coalesce(seen_ms, 0) FROM clock", [], |row| row.get(0)).expect("reads")
+    };
+    eventually("it has noted the time once", Duration::from_secs(20), || (seen() > 0).then_some(()));
+    database(&deployment).execute("UPDATE clock SET seen_ms = seen_ms - 30000", []).expect("as half a minute ago");
+    let before = seen();
+    assert_eq!(host.stop(), Some(0));
+    assert!(seen() >= before + 30_000, "{before} and {}", seen());
+}
+
+#[test]
 fn with_a_clock_that_is_far_ahead_nothing_expires_and_no_experiment_changes() {
     const ENDS: &str = "max_duration = \"100d\"\n";
     let deployment = deployment(&RUNNING.replace("coverage = 1.0\n", &format!("coverage = 1.0\n{ENDS}")), false);

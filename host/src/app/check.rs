@@ -8,7 +8,7 @@ mod tls;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serin_core::experiment::Pin;
+use serin_core::experiment::{Experiment, Pin, Status};
 use serin_core::manifest::ModelId;
 
 use super::build::{build_pinned, unfit, wanted};
@@ -78,18 +78,27 @@ pub fn check(path: &Path) -> Vec<Finding> {
     findings[0].warnings = unreached(&config, &statuses);
     findings[0].warnings.extend(unread_views(&config));
     findings.extend(statuses.into_iter().map(|status| of_experiment(&config, &recorded, status)));
-    findings.extend(gone.into_iter().filter_map(|(path, spec, status)| {
-        // One that ended, or never began, leaves nothing behind.
-        (status.started_ms.is_some() && !status.state.is_ended()).then(|| Finding {
-            warnings: vec![format!(
-                "its file is gone, and by this ledger it is {}: new decisions are on the pinned strategy; put the file \
-                 back to go on",
-                status.state.as_str()
-            )],
-            ..finding(&path, format!("experiment {}", spec.id), None)
-        })
-    }));
+    add_gone(&mut findings, gone);
     findings
+}
+
+/// Adds the experiments whose files are gone: to what was found in their place, where there is something.
+fn add_gone(findings: &mut Vec<Finding>, gone: Vec<(PathBuf, Arc<Experiment>, Status)>) {
+    // One that ended, or never began, leaves nothing behind.
+    let goes_on = |status: &Status| status.started_ms.is_some() && !status.state.is_ended();
+    for (path, spec, status) in gone.into_iter().filter(|(_, _, status)| goes_on(status)) {
+        let warning = format!(
+            "its file is gone, and by this ledger it is {}: new decisions are on the pinned strategy; put the file back to \
+             go on, or abort it",
+            status.state.as_str()
+        );
+        let of_its_own = finding(&path, format!("experiment {}", spec.id), None);
+        let is_there = |found: &&mut Finding| found.file == of_its_own.file && found.what.starts_with("experiment ");
+        match findings.iter_mut().find(is_there) {
+            Some(found) => found.warnings.push(warning),
+            None => findings.push(Finding { warnings: vec![warning], ..of_its_own }),
+        }
+    }
 }
 
 /// The line of a file that says `text` in quotes.

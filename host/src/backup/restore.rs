@@ -42,6 +42,8 @@ pub fn restore(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Restored, BackupError> {
     let data = &places.data;
+    // Before what is there is asked about: with another name nothing of it would have to go.
+    File::open(file).map_err(at(file))?;
     // Where nothing is, nobody runs.
     let locked = data.is_dir().then(|| ledger::lock(&places.ledger)).transpose()?;
     let before = there(places);

@@ -60,6 +60,9 @@ pub fn write(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Written, BackupError> {
     let beside = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !beside.is_dir() {
+        return Err(BackupError::of(file, format!("there is no folder {}", files::shown(beside))));
+    }
     if !places.ledger.is_file() {
         return Err(BackupError::of(&places.ledger, "is not there: no host has served this deployment yet"));
     }

@@ -290,7 +290,10 @@ pub(super) fn report_of(
         Seen::Unknown | Seen::Reading => {
             let shown = service.status.load();
             let subject = shown.subjects.iter().find(|subject| *subject.spec.id == *id);
-            let subject = subject.ok_or_else(|| if status.started_ms.is_none() { not_begun() } else { no_file() })?;
+            let subject = subject.ok_or_else(|| match status.started_ms {
+                None => not_begun(),
+                Some(_) => no_file(recompute),
+            })?;
             let subject = if recompute { subject.clone().without_end() } else { subject.clone() };
             let report = report(&read_whole(ledger, &subject)?);
             Ok(match end {
@@ -313,9 +316,17 @@ fn not_begun() -> Problem {
 }
 
 /// An experiment of which no file is left, and no report as of its end, or not that one was asked for.
-fn no_file() -> Problem {
-    let detail = "its file is gone, so its report as of its end is all that can be shown of it, and none was kept; put \
-                  the file back, or ask without recompute";
+fn no_file(recompute: bool) -> Problem {
+    let detail = match recompute {
+        true => {
+            "its file is gone, so its report as of its end is all that can be shown of it; ask without recompute, or put \
+             the file back"
+        }
+        false => {
+            "its file is gone, and its report as of its end is not there; where it has just ended, that is made within a \
+             minute: ask again, or put the file back"
+        }
+    };
     Problem::new(StatusCode::CONFLICT, "no-file", detail)
 }
 
