@@ -76,7 +76,7 @@ pub struct Model {
     pub tokens: [bool; 2],
     /// The spec in force, with the name of its file.
     applied: Option<(&'static str, Spec)>,
-    /// The applied file was gone, and nothing was applied since.
+    /// The applied file was gone, and has not been valid since.
     is_gone: bool,
     pub experiments: Vec<Listed>,
 }
@@ -196,8 +196,8 @@ impl Model {
                 if fits {
                     let in_force = if is_moved { self.applied.map_or(spec, |(_, before)| before) } else { spec };
                     self.applied = Some((file, in_force));
-                    self.is_gone = false;
                 }
+                self.is_gone &= self.applied.is_some_and(|(name, _)| name != file);
                 self.experiments.push((file.to_owned(), if fits { "running" } else { "waiting" }, fits && is_moved));
             }
             Some((file, Spec::Broken)) => {

@@ -59,7 +59,7 @@ fn deployment(world: &World) {
     }
     for id in IDS {
         let status = &world.model.statuses[id];
-        let is_due = status.takes_units() && world.files_read[id] != File::Missing;
+        let is_due = status.takes_units() && world.files_read[id] != File::Missing && !world.gone.contains(id);
         let running = in_force.get(id);
         assert_eq!(running.is_some(), is_due, "whether {id} is in force; it is {status:?}");
         if let Some(running) = running {

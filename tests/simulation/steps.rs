@@ -203,7 +203,7 @@ impl World {
             Step::ReloadWithFullQueue => {
                 let host = self.host();
                 self.faults.with_full_queue(&host.ledger, || host.reloader.reload());
-                self.files_read = self.files.clone();
+                self.note_read();
                 self.is_settled = true;
             }
             Step::Read => {

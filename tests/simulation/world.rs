@@ -1,7 +1,7 @@
 //! The host's parts, put together as a host puts them together, but for its threads: who does what
 //! next is a step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -132,6 +132,8 @@ pub struct World {
     /// The files as they are, and as the host has read them.
     pub files: BTreeMap<&'static str, File>,
     pub files_read: BTreeMap<&'static str, File>,
+    /// Whose files were gone, and have not been valid since.
+    pub gone: BTreeSet<&'static str>,
     /// What was recorded last is in force: nobody commanded anything since.
     pub is_settled: bool,
     /// Ids of outcomes so far, stored or not.
@@ -171,6 +173,7 @@ impl World {
             decided: Vec::new(),
             proposals: Vec::new(),
             files_read: files.clone(),
+            gone: BTreeSet::new(),
             files,
             is_settled: true,
             outcomes: Vec::new(),
@@ -197,7 +200,7 @@ impl World {
         self.decided.clear();
         self.proposals.clear();
         self.parts = Some(Parts::start(&self.folder, Arc::clone(&self.clock), Arc::clone(&self.interrupted)));
-        self.files_read = self.files.clone();
+        self.note_read();
         self.is_settled = true;
     }
 
@@ -211,16 +214,28 @@ impl World {
             self.interrupted.left.store(readings, Ordering::SeqCst);
         }
         self.host().reloader.reload();
-        self.files_read = self.files.clone();
+        self.note_read();
         self.interrupted.left.store(usize::MAX, Ordering::SeqCst);
         let was_left = self.interrupted.act.lock().expect("nobody panicked").take().is_some();
         self.is_settled = !is_interrupted || was_left;
     }
 
+    /// The host has read the files.
+    pub fn note_read(&mut self) {
+        self.files_read = self.files.clone();
+        for (id, file) in &self.files_read {
+            match file {
+                File::Spec(_) => drop(self.gone.remove(id)),
+                File::Missing => drop(self.gone.insert(id)),
+                File::Broken => {}
+            }
+        }
+    }
+
     /// Has what was commanded put in force.
     pub fn apply(&mut self) {
         self.host().reloader.apply();
-        self.files_read = self.files.clone();
+        self.note_read();
         self.is_settled = true;
     }
 

@@ -14,7 +14,7 @@ mod stood;
 mod tick;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use controller::{CommandError, Controller, HOST, Motive};
@@ -219,18 +219,20 @@ impl Specs {
         others.map(|(other, _)| other.clone()).collect()
     }
 
-    /// Notes which files are there. Gives those that are found gone now.
-    pub fn look(&mut self, files: &[SpecFile]) -> Vec<PathBuf> {
-        let is_there = |path: &PathBuf| files.iter().any(|file| file.path == *path);
-        let gone: Vec<PathBuf> =
-            self.applied.keys().filter(|path| !is_there(path) && !self.gone.contains(*path)).cloned().collect();
-        self.gone.extend(gone.iter().cloned());
-        gone
-    }
-
-    /// Says whether an applied file was found gone, and its experiment has not been in force since.
-    pub fn is_gone(&self, path: &Path) -> bool {
-        self.gone.contains(path)
+    /// Notes which applied files are there, with their own experiment. Gives those that have gone or come back since,
+    /// and whether they are gone.
+    pub fn look(&mut self, candidates: &[SpecCandidate]) -> Vec<(PathBuf, bool)> {
+        let mut changed = Vec::new();
+        for (path, (applied, _)) in &self.applied {
+            let found = candidates.iter().find(|candidate| candidate.path == *path);
+            let is_its_own = |found: &SpecCandidate| found.spec.as_ref().is_some_and(|(spec, _)| spec.id == applied.id);
+            match found {
+                None if self.gone.insert(path.clone()) => changed.push((path.clone(), true)),
+                Some(found) if is_its_own(found) && self.gone.remove(path) => changed.push((path.clone(), false)),
+                _ => {}
+            }
+        }
+        changed
     }
 
     /// Notes that a file was found gone.
@@ -238,11 +240,12 @@ impl Specs {
         self.gone.insert(path);
     }
 
-    /// Notes that a spec is in force, from this file only.
-    pub fn apply(&mut self, path: PathBuf, spec: Arc<Experiment>, text: String) {
-        self.gone.remove(&path);
+    /// Notes that a spec is in force, from this file only. Says whether the file had been found gone.
+    pub fn apply(&mut self, path: PathBuf, spec: Arc<Experiment>, text: String) -> bool {
+        let was_gone = self.gone.remove(&path);
         self.applied.retain(|other, (known, _)| *other == path || known.id != spec.id);
         self.applied.insert(path, (spec, text));
+        was_gone
     }
 
     /// The specs that were in force and that no file has any more.

@@ -39,6 +39,9 @@ impl Reloader {
     /// Builds a deployment from the files, and puts it in force if it differs.
     pub(super) fn swap(&self, inner: &mut Inner, files: Arc<Files>) {
         let mut proposal = self.propose(inner, &files);
+        for (path, is_gone) in inner.specs.look(&proposal.candidates) {
+            keep_gone(&self.archive, &path, is_gone);
+        }
         self.leave_out_unarchived(inner, &mut proposal);
         let can_be_explained = self.archive_generation(inner, &mut proposal);
         self.say(&proposal.status);
@@ -152,10 +155,9 @@ impl Reloader {
             for before in inner.specs.before(&path, &spec.id) {
                 forget_applied(&self.archive, &before);
             }
-            if inner.specs.is_gone(&path) {
+            if inner.specs.apply(path.clone(), spec, text) {
                 keep_gone(&self.archive, &path, false);
             }
-            inner.specs.apply(path, spec, text);
         }
     }
 
@@ -176,9 +178,6 @@ impl Reloader {
         status.subjects = subjects(&inner.config, &status.experiments);
         self.say_experiments(&status);
         self.follow(&status);
-        for gone in inner.specs.look(&files.specs) {
-            keep_gone(&self.archive, &gone, true);
-        }
         inner.judged = Some(files);
         let fingerprint = fingerprint_of(&inner.config, &built.deployment);
         if fingerprint != inner.fingerprint {
