@@ -94,6 +94,10 @@ pub fn measure(
         Ok::<_, Failure>(with_cpu(server, || open(&server.addresses[0], &requests, OPEN, at, lasts))?.0)
     };
     let floor = paced(&bare_server, lasts / 4)?;
+    let lasts = match std::env::var("SERIN_BENCH_OPEN_SECONDS") {
+        Ok(text) => Duration::from_secs(text.parse()?),
+        Err(_) => lasts,
+    };
     let (load, disk) = disk::beside(&folders.path("data"), || paced(&host, lasts))?;
     let load = load?;
     let percentile =
