@@ -95,7 +95,10 @@ pub fn measure(
     };
     let floor = paced(&bare_server, lasts / 4)?;
     let lasts = match std::env::var("SERIN_BENCH_OPEN_SECONDS") {
-        Ok(text) => Duration::from_secs(text.parse()?),
+        Ok(text) => {
+            let seconds = text.parse().map_err(|_| "SERIN_BENCH_OPEN_SECONDS: a whole number is needed")?;
+            Duration::from_secs(seconds)
+        }
         Err(_) => lasts,
     };
     let (load, disk) = disk::beside(&folders.path("data"), || paced(&host, lasts))?;

@@ -29,7 +29,7 @@ impl ArchivedExperiments {
                 return Arc::clone(known);
             }
             let known = Arc::new(read(&id, status, controller, archive));
-            // What could not be read now is read again at the next look: its slot is held by its spec.
+            // A failed read is repeated at the next look: without its spec the experiment does not hold its slot.
             if known.spec.is_some() {
                 self.0.insert(id, Arc::clone(&known));
             }

@@ -229,7 +229,7 @@ impl Controller {
         let motive = Motive { by: HOST.to_owned(), reason, evidence: serde_json::Value::Null };
         match self.command(spec, &command, motive, Some(status.generation)) {
             Ok(_) => true,
-            // What is missing is shown.
+            // The experiment's page shows what is missing.
             Err(CommandError::NotApproved(_) | CommandError::ClockDoubted(_)) => false,
             // Retried at the next scan.
             Err(error) => {

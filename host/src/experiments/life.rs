@@ -12,7 +12,7 @@ pub struct Life {
     pub status: Status,
     /// Its status once the commands that follow from its file are recorded.
     pub due: Status,
-    /// What keeps it from starting or widening.
+    /// The approvals that are missing before it may start or widen; none if it may.
     pub lacks: Option<String>,
     /// Why the clock is doubted, if its file asks for a command that starts or widens.
     pub doubt: Option<String>,
@@ -29,7 +29,7 @@ impl Life {
         lacks: impl FnOnce(&Command, &Status) -> Result<Option<String>, LedgerError>,
     ) -> Self {
         let due = status.due(spec, pin);
-        // What a person's command to start would be refused for is said before it is given.
+        // A draft shows which approvals a person's `start` would be refused for.
         let next = due.as_ref().or((status.state == State::Draft).then_some(&Command::Start));
         let lacks = next.map_or(Ok(None), |next| lacks(next, &status)).unwrap_or_else(|error| Some(error.to_string()));
         let Some(command) = due else { return Self { due: status.clone(), status, lacks, doubt: None } };
@@ -49,7 +49,7 @@ impl Life {
     }
 }
 
-/// What a command still lacks by these rules.
+/// The approvals that a command still lacks under these rules; none if it may be carried out.
 ///
 /// # Errors
 /// The ledger's error.
@@ -65,7 +65,7 @@ pub fn lacks(
     Ok(agreement(ledger, spec, governance)?.1)
 }
 
-/// Who agreed to a spec's experiment, and what the spec still lacks.
+/// The approvals of an experiment's specs, and those that this spec still lacks.
 pub(super) fn agreement(
     ledger: &impl Reads,
     spec: &Experiment,

@@ -41,7 +41,7 @@ pub(super) fn store(db: &Connection, clock: &ClockState) -> rusqlite::Result<()>
         ClockState::Trusted(now_ms) => {
             db.prepare_cached("UPDATE clock SET seen_ms = ?1, doubt = NULL")?.execute([*now_ms as i64])?
         }
-        // What the clock shows is not taken over: the next start compares with what is known to have passed.
+        // The doubted time is not stored: the next start compares its clock with the time measured by uptime.
         ClockState::Doubted { why, steady_ms } => db
             .prepare_cached("UPDATE clock SET doubt = ?1, seen_ms = max(coalesce(seen_ms, ?2), ?2)")?
             .execute(params![why, *steady_ms as i64])?,

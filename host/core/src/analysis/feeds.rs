@@ -89,7 +89,7 @@ impl Feed {
     pub fn as_of(mut self, at_ms: u64, heard_ms: Option<u64>) -> Self {
         self.outages.retain(|outage| outage.to_ms <= at_ms);
         let watermark_ms = match self.watermark_ms {
-            // What was promised by then is not known, only that something was.
+            // An earlier watermark may have been given before `at_ms`, but only the newest is stored.
             Some(until_ms) if until_ms > at_ms => heard_ms.map(|_| 0),
             known => known,
         };
