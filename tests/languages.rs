@@ -108,6 +108,20 @@ fn passes(project: &Path, args: &[&str]) -> String {
     ran.stdout
 }
 
+/// All cases pass on a draft, which only Python has.
+fn drafted_passes(project: &Path) {
+    if !project.join("strategy.py").exists() {
+        return;
+    }
+    let built = plugin(project, &["build", "--draft", "."]);
+    assert_eq!(built.code, Some(0), "{}", built.stderr);
+    let (file, _) = built.stdout.split_once(" (").expect("a path");
+    assert!(file.contains("dist/.draft/"), "{}{}", built.stdout, built.stderr);
+    let checked = plugin(project, &["check", file]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr.lines().take(60).collect::<Vec<_>>().join("\n"));
+    assert!(checked.stdout.contains("is a draft"), "{}", checked.stdout);
+}
+
 #[test]
 fn one_strategy_in_three_languages_decides_a_thousand_cases_alike() {
     let (_rust, rust) = alike("rust", "strategy.rs", "src/lib.rs");
@@ -137,6 +151,7 @@ fn one_strategy_in_three_languages_decides_a_thousand_cases_alike() {
     let (_javascript, javascript) = alike("javascript", "strategy.js", "strategy.js");
     for project in [python, javascript] {
         copy_cases(&rust, &project);
+        drafted_passes(&project);
         let said = passes(&project, &[]);
         assert!(said.ends_with("alike@0.1.0: 1,000 cases, 0 failed\n"), "{said}");
     }

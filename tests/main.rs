@@ -24,6 +24,7 @@ mod crash;
 mod defects;
 mod demo;
 mod docs;
+mod drafts;
 mod edits;
 mod excluded;
 mod experiments;

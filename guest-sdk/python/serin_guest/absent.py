@@ -137,8 +137,11 @@ def close() -> None:
     """Takes away what is there only while the component is built: files."""
     import builtins
     import io
+    from importlib.machinery import SourceFileLoader
 
     refuse = _refuses(_FILES, NoFile)
+    # Tracebacks ask it for lines of source.
+    setattr(SourceFileLoader, "get_data", refuse)
     for module, names in [(builtins, ["open"]), (io, ["open"]), (os, ["stat", "open", "listdir", "scandir"])]:
         for name in names:
             setattr(module, name, refuse)

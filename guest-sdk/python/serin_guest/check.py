@@ -31,7 +31,7 @@ def check(folder: Path) -> None:
     path = os.pathsep.join(filter(None, [here, os.environ.get("MYPYPATH")]))
     tests = sorted(path.name for path in folder.glob("*.py") if re.fullmatch(r"test_.*|.*_test", path.stem))
     files = ["strategy.py", *tests]
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *files]
+    command = [sys.executable, "-P", "-m", "mypy", "--strict", "--no-error-summary", *files]
     found = subprocess.run(
         command, cwd=folder, env={**os.environ, "MYPYPATH": path}, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )

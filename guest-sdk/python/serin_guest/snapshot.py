@@ -29,7 +29,7 @@ _ROOM = 1 << 20
 # What the allocator adds to a block, and what `bytes` adds to its content.
 _ADDED, _HEAD = 4, 17
 # So often a function runs until the interpreter has adapted its code.
-_ROUNDS = 8
+ROUNDS = 8
 # It keeps fewer objects of a kind at hand for the next.
 _AT_HAND = 100
 
@@ -216,7 +216,7 @@ def prepare(rehearse: Callable[[], None], sdk: Modules, authors: Modules, packag
     gc.freeze()
     moved = [*(function for function in _functions(sdk) if function.__code__ in ran), *_functions(authors)]
     replaced = _move(moved)
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         rehearse()
     # What would be freed from here on would be where the next objects of its kind go.
     return marked, filled, ran, sdk, authors, packages, moved, replaced, _used_up()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import MANIFEST, Project
 from serin_guest import build as builds
+from serin_guest import stage
 from serin_guest.__main__ import main
 
 WIT = Path(__file__).parents[3] / "wit"
@@ -42,7 +43,7 @@ def test_only_the_strategy_is_staged(project: Project, app: Path) -> None:
     for aside in ["cases/a.json", "dist/a.wasm", ".git/x", "venv/pyvenv.cfg", "tables/rates.json"]:
         (folder / aside).parent.mkdir()
         (folder / aside).write_text("{}")
-    builds._stage(folder, app)
+    stage.lay_out(folder, app)
     staged = sorted(str(path.relative_to(app)) for path in app.rglob("*") if path.is_file())
     own = [name for name in staged if not name.startswith("serin_guest/")]
     assert own == ["helper.py", "plugin.toml", "strategy.py", "tables/rates.json"]
@@ -51,15 +52,15 @@ def test_only_the_strategy_is_staged(project: Project, app: Path) -> None:
 
 def test_what_functions_import_is_asked_for(project: Project, app: Path) -> None:
     late = "import csv\ndef decide(i):\n    import json\n    from os import path\n    from datetime import datetime\n"
-    builds._stage(project(strategy=late + "    datetime.strptime\n"), app)
-    builds._ask(app, None)
+    stage.lay_out(project(strategy=late + "    datetime.strptime\n"), app)
+    stage.ask(app, None)
     asked = (app / "serin_guest" / "asked.py").read_text()
     assert "DATES: bool = True" in asked
     assert "= ('_strptime', 'datetime', 'datetime.datetime', 'json', 'os', 'os.path')" in asked
 
 
 def test_the_world_imports_what_is_used(tmp_path: Path) -> None:
-    builds._narrow(WIT, tmp_path / "wit", ["log"])
+    stage.narrow(WIT, tmp_path / "wit", ["log"])
     world = (tmp_path / "wit" / "world.wit").read_text()
     assert "import log;" in world and "import models;" not in world and "export decide" in world
 

@@ -28,6 +28,8 @@ pub const CASES_SECTION: &str = "serin:cases";
 /// Core-module custom section in which the SDK stores the 32 bytes of [`Manifest::hash`] of the
 /// manifest that the code was compiled against.
 pub const HASH_SECTION: &str = "serin:manifest-hash";
+/// The custom section of an artifact that was made to be tried, and not to be deployed: see `serin plugin build --draft`.
+pub const DRAFT_SECTION: &str = "serin:draft";
 
 /// A validated manifest.
 #[derive(Debug, Clone)]

@@ -6,16 +6,18 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest};
+use serin_core::manifest::{CASES_SECTION, DRAFT_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest};
 use wasm_encoder::{ComponentSection as _, CustomSection};
 
 use super::build_error::BuildError;
 use super::build_scripted::ScriptedLanguage;
 use super::caches;
 use super::case_files;
+use super::draft::Drafts;
 use super::progress::waiting;
 use super::toolchain::Toolchain;
 use crate::files;
+use crate::sandbox::Engines;
 
 /// How to build.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +31,7 @@ pub struct BuildOptions {
 /// What was built.
 #[derive(Debug, Clone)]
 pub struct BuiltArtifact {
-    /// `DIR/dist/NAME-VERSION.wasm`.
+    /// `DIR/dist/NAME-VERSION.wasm`; of a draft, below `DIR/dist/.draft`.
     pub path: PathBuf,
     /// The artifact's digest.
     pub digest: String,
@@ -51,6 +53,7 @@ pub(super) struct Parts {
     manifest: Manifest,
     manifest_text: String,
     component: Vec<u8>,
+    is_draft: bool,
 }
 
 impl Parts {
@@ -63,7 +66,13 @@ impl Parts {
         // Each case's text is kept as it is.
         let texts: Vec<&str> = cases.iter().map(|file| file.text.trim()).collect();
         let cases = format!("[{}]", texts.join(","));
-        package(&self.dir, &self.manifest, &self.manifest_text, &cases, self.component.clone())
+        let mut artifact = embed(&self.manifest_text, &cases, self.component.clone());
+        if self.is_draft {
+            CustomSection { name: DRAFT_SECTION.into(), data: (&[][..]).into() }.append_to_component(&mut artifact);
+        }
+        // Nobody takes a draft for the artifact that is there to be deployed.
+        let folder = self.dir.join(if self.is_draft { "dist/.draft" } else { "dist" });
+        write(&folder, &format!("{}-{}.wasm", self.manifest.name, self.manifest.version), &artifact)
     }
 }
 
@@ -72,6 +81,28 @@ impl Parts {
 /// # Errors
 /// What stands in the way, and where.
 pub(super) fn make(dir: &Path, options: BuildOptions) -> Result<Parts, BuildError> {
+    make_by(dir, options, |_, _| Ok(None))
+}
+
+/// The same while somebody waits for it: a draft, where the language has some.
+///
+/// # Errors
+/// As [`make`].
+pub(super) fn draft(
+    dir: &Path,
+    options: BuildOptions,
+    engines: &Engines,
+    drafts: &mut Drafts,
+) -> Result<Parts, BuildError> {
+    make_by(dir, options, |dir, manifest| drafts.component(engines, dir, manifest))
+}
+
+/// The same by `quicker`, where it gives a component.
+fn make_by(
+    dir: &Path,
+    options: BuildOptions,
+    quicker: impl FnOnce(&Path, &Manifest) -> Result<Option<Vec<u8>>, BuildError>,
+) -> Result<Parts, BuildError> {
     let dir = dir.canonicalize().map_err(BuildError::file(dir))?;
     let path = dir.join("plugin.toml");
     let manifest_text = files::read_text(&path, files::MAX_TEXT_BYTES).map_err(BuildError::file(&path))?;
@@ -80,11 +111,19 @@ pub(super) fn make(dir: &Path, options: BuildOptions) -> Result<Parts, BuildErro
     // A mistake in a case is told before a minute is spent on compiling.
     case_files::read(&dir, &manifest)?;
     let _waiting = waiting(&format!("building {}@{}", manifest.name, manifest.version), options.quiet);
-    let component = match ScriptedLanguage::of(&dir) {
-        Some(language) => language.component(&dir)?,
-        None => compile(&dir, options, &manifest)?,
+    let (component, is_draft) = match (quicker(&dir, &manifest)?, ScriptedLanguage::of(&dir)) {
+        (Some(component), _) => (of_manifest(component, &manifest), true),
+        (None, Some(language)) => (language.component(&dir)?, false),
+        (None, None) => (compile(&dir, options, &manifest)?, false),
     };
-    Ok(Parts { dir, manifest, manifest_text, component })
+    Ok(Parts { dir, manifest, manifest_text, component, is_draft })
+}
+
+/// The component with the hash of the manifest that it was made for.
+fn of_manifest(mut component: Vec<u8>, manifest: &Manifest) -> Vec<u8> {
+    let section = CustomSection { name: HASH_SECTION.into(), data: manifest.hash[..].into() };
+    section.append_to_component(&mut component);
+    component
 }
 
 /// Checks that each reason has words. Artifacts that were built before are served without them.
@@ -114,26 +153,15 @@ fn embed(manifest_text: &str, cases: &str, mut component: Vec<u8>) -> Vec<u8> {
     component
 }
 
-/// Embeds manifest and cases in `component`, and writes the artifact, whole or not at all.
-///
-/// # Errors
-/// What can't be written.
-pub fn package(
-    dir: &Path,
-    manifest: &Manifest,
-    manifest_text: &str,
-    cases: &str,
-    component: Vec<u8>,
-) -> Result<BuiltArtifact, BuildError> {
-    let component = embed(manifest_text, cases, component);
-    let dist = dir.join("dist");
-    std::fs::create_dir_all(&dist).map_err(BuildError::file(&dist))?;
-    let path = dist.join(format!("{}-{}.wasm", manifest.name, manifest.version));
+/// Writes an artifact, whole or not at all.
+fn write(folder: &Path, name: &str, artifact: &[u8]) -> Result<BuiltArtifact, BuildError> {
+    std::fs::create_dir_all(folder).map_err(BuildError::file(folder))?;
+    let path = folder.join(name);
     // A host may be watching the folder: what it finds under the final name is complete.
-    let partial = dist.join(format!(".{}-{}.{}.partial", manifest.name, manifest.version, std::process::id()));
-    std::fs::write(&partial, &component).map_err(BuildError::file(&partial))?;
+    let partial = folder.join(format!(".{name}.{}.partial", std::process::id()));
+    std::fs::write(&partial, artifact).map_err(BuildError::file(&partial))?;
     std::fs::rename(&partial, &path).map_err(BuildError::file(&path))?;
-    Ok(BuiltArtifact { path, digest: crate::digest::digest(&component), size_bytes: component.len() as u64 })
+    Ok(BuiltArtifact { path, digest: crate::digest::digest(artifact), size_bytes: artifact.len() as u64 })
 }
 
 /// The component of a crate.

@@ -62,6 +62,8 @@ pub enum BuildError {
         tool: &'static str,
         /// The plugin's folder.
         dir: PathBuf,
+        /// What it exited with.
+        status: Option<i32>,
         /// What it said.
         why: String,
     },

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use indexmap::IndexMap;
+
 use super::build_error::BuildError;
 use super::merge::merge;
 use super::sdk;
@@ -15,6 +17,9 @@ const WIT: [(&str, &str); 4] = [
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("world.wit", include_str!("../../../wit/world.wit")),
 ];
+
+/// What the SDK's `draft` exits with where only a build will do.
+const NO_DRAFT: i32 = 3;
 
 /// A language whose SDK has a build of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +83,8 @@ impl ScriptedLanguage {
         command.stdin(Stdio::null());
         match (self, sdk) {
             (Self::Python, sdk) => {
-                command.args(["-m", "serin_guest"]);
+                // Not from the author's folder, where a file may have the name of one of the library's modules.
+                command.args(["-P", "-m", "serin_guest"]);
                 // Else the one that is installed.
                 if let Some(sdk) = sdk {
                     command.env("PYTHONPATH", sdk);
@@ -124,6 +130,7 @@ impl ScriptedLanguage {
         Err(BuildError::Tool {
             tool: self.folder(),
             dir: dir.to_owned(),
+            status: output.status.code(),
             why: format!("{}; what it said is above", output.status),
         })
     }
@@ -146,27 +153,59 @@ impl ScriptedLanguage {
     /// The bare component of the strategy in `dir`. What the tool says goes to standard error, in
     /// the author's own file and line.
     pub(super) fn component(self, dir: &Path) -> Result<Vec<u8>, BuildError> {
+        let (component, _) = self.written(dir, "build", |_| {})?;
+        Ok(merged(component))
+    }
+
+    /// The files of the strategy in `dir` for a component that has its interpreter already, which the SDK keeps in
+    /// `cache`; none where only a build will do.
+    pub(super) fn draft(self, dir: &Path, cache: &Path) -> Result<Option<DraftFiles>, BuildError> {
+        let in_cache = |command: &mut Command| {
+            command.arg("--cache").arg(cache);
+        };
+        let (text, printed) = match self.written(dir, "draft", in_cache) {
+            Err(BuildError::Tool { status: Some(NO_DRAFT), .. }) => return Ok(None),
+            written => written?,
+        };
+        let bad = |why: serde_json::Error| BuildError::Missing(format!("the SDK in Python writes other files: {why}"));
+        let files: IndexMap<String, Option<String>> = serde_json::from_slice(&text).map_err(bad)?;
+        let text = |(path, text): (String, Option<String>)| text.map_or(path.clone(), |text| format!("{path}\n{text}"));
+        let texts = files.into_iter().map(text).chain([String::new()]).collect();
+        Ok(Some(DraftFiles { base: printed.trim_end().into(), texts }))
+    }
+
+    /// What the SDK's command `name` writes for the strategy in `dir`, and what it prints.
+    fn written(self, dir: &Path, name: &str, more: impl FnOnce(&mut Command)) -> Result<(Vec<u8>, String), BuildError> {
         let part = |what: &str| dir.join("dist").join(format!(".{what}.{}.partial", std::process::id()));
-        let (wit, out) = (part("wit"), part("component"));
+        let (wit, out) = (part("wit"), part(name));
         std::fs::create_dir_all(&wit).map_err(BuildError::file(&wit))?;
         for (name, text) in WIT {
             let path = wit.join(name);
             std::fs::write(&path, text).map_err(BuildError::file(&path))?;
         }
-        let built = self
+        let written = self
             .command(dir)
             .and_then(|mut command| {
-                self.run(dir, command.arg("build").arg(dir).arg("--wit").arg(&wit).arg("--out").arg(&out))
+                more(command.arg(name).arg(dir).arg("--wit").arg(&wit).arg("--out").arg(&out));
+                self.run(dir, &mut command)
             })
-            .and_then(|_| std::fs::read(&out).map_err(BuildError::file(&out)));
+            .and_then(|printed| Ok((std::fs::read(&out).map_err(BuildError::file(&out))?, printed)));
         // Where one is not there, what went wrong has been said.
         let _ = (std::fs::remove_dir_all(&wit), std::fs::remove_file(&out));
-        built.map(merged)
+        written
     }
 }
 
+/// A strategy's files, and the component that they are loaded into.
+pub(super) struct DraftFiles {
+    /// The component's path.
+    pub base: PathBuf,
+    /// What it is told of each of them, and at the end, with nothing, to load the strategy.
+    pub texts: Vec<String>,
+}
+
 /// The component with its core modules merged; as it is where the linker does not know its shape, or has a defect.
-fn merged(component: Vec<u8>) -> Vec<u8> {
+pub(super) fn merged(component: Vec<u8>) -> Vec<u8> {
     let tried = serin_core::caught(|| {
         serin_core::meet_defect(&component);
         merge(&component).map_err(|why| why.to_string())

@@ -10,8 +10,9 @@ use serin_core::answer::draw;
 use serin_core::experiment::Pin;
 use serin_core::record::{Outcome, Record};
 
-use super::build::{BuildOptions, build};
+use super::build::{BuildOptions, draft};
 use super::case_report::CaseReport;
+use super::draft::Drafts;
 use super::sources::sources;
 use crate::app::Reloader;
 use crate::ledger::{DecisionFilter, Ledger, Reads as _};
@@ -66,13 +67,13 @@ fn run(source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>>
         // A wake that is waiting already covers this change, too.
         let _ = wake.try_send(());
     })?;
-    let mut last = None;
+    let (mut last, mut drafts) = (None, Drafts::default());
     loop {
         let stamp = sources(source);
         // What the build writes into the folder is no change of the source.
         if last.as_ref() != Some(&stamp) {
             last = Some(stamp);
-            if let Err(error) = once(&engines, source, served) {
+            if let Err(error) = once(&engines, &mut drafts, source, served) {
                 eprintln!("dev: {error}");
             }
         }
@@ -86,9 +87,15 @@ fn run(source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>>
     }
 }
 
-fn once(engines: &Engines, source: &Path, served: &Served) -> Result<(), Box<dyn std::error::Error>> {
+fn once(
+    engines: &Engines,
+    drafts: &mut Drafts,
+    source: &Path,
+    served: &Served,
+) -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
-    let built = build(source, BuildOptions { quiet: true, ..BuildOptions::default() })?;
+    let options = BuildOptions { quiet: true, ..BuildOptions::default() };
+    let built = draft(source, options, engines, drafts)?.package()?;
     said!("dev: built {} in {:.1} s", built.path.display(), began.elapsed().as_secs_f64());
     let bytes = read_file(&built.path)?;
     let ended = Instant::now();

@@ -19,6 +19,7 @@ mod clock;
 mod credential;
 mod demo;
 mod dev;
+mod draft;
 mod experiment;
 mod features;
 mod general;

@@ -47,6 +47,9 @@ const LEVEL: i32 = 12;
 pub(super) fn push(file: &Path, to: &str, how: &Push<'_>) -> Outcome {
     let bytes = read_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let contents = read(&bytes).map_err(|e| format!("{}: {e}", file.display()))?;
+    if let Some(warning) = contents.draft_warning() {
+        return Err(format!("{}: {warning}; nothing is pushed", files::shown(file)).into());
+    }
     let (signature, signed) = signature(file, &bytes, how.verify)?;
     let reference = reference(to)?;
     let id = contents.manifest.id();

@@ -7,9 +7,10 @@ use serin_core::manifest::{Manifest, OnMissing};
 use serin_core::numbers::counted;
 use serin_core::{bounds, printable, printable_to};
 
-use super::build::{BuildOptions, build};
+use super::build::{BuildOptions, build, draft};
 use super::build_scripted::ScriptedLanguage;
 use super::case_report::CaseReport;
+use super::draft::Drafts;
 use super::general::Domain;
 use super::plugin_command::PluginCommand;
 use super::plugin_test::Update;
@@ -23,8 +24,12 @@ use crate::signatures::{self, PublicKey, Signature, Signer};
 
 pub(super) fn run(command: PluginCommand) -> Outcome {
     match command {
-        PluginCommand::Build { dir, quiet } => {
-            let built = build(&dir, BuildOptions { quiet, ..BuildOptions::default() })?;
+        PluginCommand::Build { dir, quiet, draft: is_draft } => {
+            let options = BuildOptions { quiet, ..BuildOptions::default() };
+            let built = match is_draft {
+                false => build(&dir, options)?,
+                true => draft(&dir, options, &caches::engines()?.drafting(), &mut Drafts::default())?.package()?,
+            };
             println!("{} ({} bytes, {})", built.path.display(), built.size_bytes, built.digest);
             Ok(true)
         }

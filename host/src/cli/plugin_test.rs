@@ -12,15 +12,19 @@ use serin_core::printable;
 use serin_core::record::{FailureKind, Outcome as Came, Record, ServedBy};
 use serin_core::value::Value;
 
-use super::build::{BuildOptions, make};
+use super::build::{BuildOptions, Parts, draft, make};
+use super::build_scripted::ScriptedLanguage;
 use super::case_files::{self, CaseFile};
 use super::case_report::{CaseReport, expectation};
 use super::client::Client;
+use super::draft::Drafts;
 use super::progress::waiting;
 use super::{Outcome, caches};
 use crate::files;
 use crate::registry::{CaseResult, Plugin, Watcher, read_file};
 use crate::sandbox::Engines;
+
+const OPTIONS: BuildOptions = BuildOptions { quiet: true, log_panics: false };
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -38,8 +42,11 @@ pub(super) enum Update {
 pub(super) fn run(dir: &Path, update: Update, watch: bool, junit: Option<&Path>) -> Outcome {
     let engines = caches::engines()?;
     if !watch {
-        return once(&engines, dir, update, junit);
+        return once(&engines, dir, &make(dir, OPTIONS)?, update, junit);
     }
+    // Which has more to compile than a machine does in a second.
+    let is_drafted = ScriptedLanguage::of(dir) == Some(ScriptedLanguage::Python);
+    let (engines, mut drafts) = (if is_drafted { engines.drafting() } else { engines }, Drafts::default());
     let (wake, events) = crossbeam_channel::bounded::<()>(1);
     let folders: Vec<PathBuf> =
         ["", "src", "cases"].iter().map(|folder| dir.join(folder)).filter(|folder| folder.is_dir()).collect();
@@ -48,7 +55,8 @@ pub(super) fn run(dir: &Path, update: Update, watch: bool, junit: Option<&Path>)
         let _ = wake.try_send(());
     })?;
     loop {
-        if let Err(error) = once(&engines, dir, Update::None, junit) {
+        let parts = draft(dir, OPTIONS, &engines, &mut drafts).map_err(Failure::from);
+        if let Err(error) = parts.and_then(|parts| once(&engines, dir, &parts, Update::None, junit)) {
             eprintln!("{error}");
         }
         println!("-- waits for a change; Ctrl-C ends it");
@@ -66,8 +74,7 @@ struct Ran {
     wrong: Option<String>,
 }
 
-fn once(engines: &Engines, dir: &Path, update: Update, junit: Option<&Path>) -> Outcome {
-    let parts = make(dir, BuildOptions { quiet: true, ..BuildOptions::default() })?;
+fn once(engines: &Engines, dir: &Path, parts: &Parts, update: Update, junit: Option<&Path>) -> Outcome {
     let built = parts.package()?;
     let bytes = read_file(&built.path).map_err(|e| format!("{}: {e}", built.path.display()))?;
     let plugin = {

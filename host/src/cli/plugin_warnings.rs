@@ -27,7 +27,7 @@ const GROWN: f64 = 1.25;
 pub(super) fn of(plugin: &Plugin, file: &Path) -> Vec<String> {
     let manifest = plugin.manifest();
     let cases = &plugin.contents.cases;
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = plugin.contents.draft_warning().into_iter().collect();
     let plain: Vec<CaseResult> = cases.iter().map(|case| plugin.run_case(case)).collect();
     // Where no case comes to an end, nothing follows from what they come to.
     if plain.iter().any(|result| !matches!(result.outcome, Outcome::Failure { .. })) {

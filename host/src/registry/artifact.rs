@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use serin_core::case::Case;
 use serin_core::experiment::Pin;
-use serin_core::manifest::{CASES_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest, ManifestError};
+use serin_core::manifest::{CASES_SECTION, DRAFT_SECTION, HASH_SECTION, MANIFEST_SECTION, Manifest, ManifestError};
 use serin_core::record::{FailureKind, Outcome, StrategyId};
 use serin_core::{Name, bounds, message_to, printable};
 use wasmparser::{BinaryReader, CustomSectionReader, Encoding, Parser, Payload, WasmFeatures};
@@ -141,8 +141,23 @@ pub struct Contents {
     pub wit: String,
     /// Bytes of the file.
     pub size: usize,
+    /// Whether it was made to be tried, and not to be deployed.
+    pub is_draft: bool,
     /// The manifest hash that the code carries.
     code_hash: Option<Vec<u8>>,
+}
+
+impl Contents {
+    /// Why a draft is not deployed.
+    pub fn draft_warning(&self) -> Option<String> {
+        let Self { manifest, is_draft, .. } = self;
+        is_draft.then(|| {
+            format!(
+                "{} is a draft, made to be tried; valid: the artifact that 'serin plugin build' makes, or --dev",
+                manifest.id()
+            )
+        })
+    }
 }
 
 /// Reads an artifact without running or compiling anything.
@@ -162,7 +177,8 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
     wasmparser::Validator::new_with_features(WasmFeatures::default() | WasmFeatures::COMPONENT_MODEL)
         .validate_all(bytes)
         .map_err(broken)?;
-    let (mut manifest, mut cases, mut code_hash, mut wit, mut depth) = (None, None, None, None::<String>, 0_u32);
+    let (mut manifest, mut cases, mut code_hash, mut draft) = (None, None, None, None);
+    let (mut wit, mut depth) = (None::<String>, 0_u32);
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(broken)? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(ArtifactError::CoreModule),
@@ -172,6 +188,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
                 MANIFEST_SECTION if depth == 0 => once(&mut manifest, &section)?,
                 CASES_SECTION if depth == 0 => once(&mut cases, &section)?,
                 HASH_SECTION => once(&mut code_hash, &section)?,
+                DRAFT_SECTION if depth == 0 => once(&mut draft, &section)?,
                 _ => {}
             },
             Payload::ComponentImportSection(imports) if depth == 0 => {
@@ -198,6 +215,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
         digest: crate::digest::digest(bytes).into(),
         wit: wit.unwrap_or_else(|| WIT.to_owned()),
         size: bytes.len(),
+        is_draft: draft.is_some(),
         code_hash: code_hash.map(<[u8]>::to_vec),
     })
 }

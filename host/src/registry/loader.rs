@@ -99,6 +99,9 @@ impl Folder {
         })?;
         let plugin = Plugin::load(&self.engines, &bytes).map_err(|error| self.not_loaded(job, error))?;
         let pin = pin_of(&plugin);
+        if let Some(why) = plugin.contents.draft_warning().filter(|_| !self.dev) {
+            return Err(NotLoaded::for_good(why));
+        }
         if matches!(job.source, Source::File { .. }) {
             let unkept = |why| NotLoaded::for_now(format!("it could not be archived: {why}"));
             if !self.dev {
@@ -108,7 +111,10 @@ impl Folder {
             if let Some(text) = &judged.text {
                 self.archive.put_signature(&job.digest, text).map_err(unkept)?;
             }
-            self.archive.apply("plugin", &pin.to_string(), &[&job.digest]).map_err(unkept)?;
+            // A draft is no version that anybody has published.
+            if !plugin.contents.is_draft {
+                self.archive.apply("plugin", &pin.to_string(), &[&job.digest]).map_err(unkept)?;
+            }
         }
         Ok(Loaded { pin, plugin, judged, grounds })
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use wasmtime::component::Component;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
+    Config, Enabled, Engine, InstanceAllocationStrategy, Module, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
 };
 
 use super::cache::Cache;
@@ -21,6 +21,10 @@ use super::turns::Turns;
 pub const STACK_BYTES: usize = 4 << 20;
 /// The part of it that a guest gets.
 const WASM_STACK_BYTES: usize = 512 << 10;
+/// The same where code is drafted, whose frames are larger.
+const DRAFTED_STACK_BYTES: usize = 1 << 20;
+/// The part that a guest gets which loads a strategy.
+pub(super) const LOADING_STACK_BYTES: usize = 16 << 20;
 
 /// How often epochs tick; the wall clock's resolution for guests.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -134,7 +138,7 @@ impl Engines {
     }
 
     /// The same, with slower code for large guests that is compiled in half the time: for who
-    /// waits for it at every change. What it does, and its fuel, are the same; its stack is deeper.
+    /// waits for it at every change. What it does, and its fuel, are the same; its frames are larger, and so is its stack.
     #[must_use]
     pub fn drafting(mut self) -> Self {
         self.settings.draft = true;
@@ -165,6 +169,31 @@ impl Engines {
         Ok(compiled)
     }
 
+    /// An engine for an interpreter that loads a strategy: with a deeper stack than a decision has, since it compiles
+    /// the strategy's source. Its code is the large one's.
+    ///
+    /// # Errors
+    /// What wasmtime refuses of the settings.
+    pub(super) fn for_loading(&self) -> wasmtime::Result<Engine> {
+        let mut config = configured(&self.settings, Some(&self.functions))?;
+        config.max_wasm_stack(LOADING_STACK_BYTES).async_stack_size(LOADING_STACK_BYTES + STACK_BYTES);
+        let engine = Engine::new(&config)?;
+        self.ticking.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(engine.clone());
+        Ok(engine)
+    }
+
+    /// A core module's code; functions that were compiled before are not compiled again.
+    ///
+    /// # Errors
+    /// That it is not a valid module.
+    pub(super) fn compile_module(&self, engine: &Engine, module: &[u8]) -> wasmtime::Result<Module> {
+        let compile = || on_all_cores(self.niceness, || Module::new(engine, module));
+        match &self.cache {
+            Some(cache) => self.functions.with(cache, compile),
+            None => compile(),
+        }
+    }
+
     /// The engine for guests of `size`; the large one is made when it is first needed.
     ///
     /// # Errors
@@ -190,19 +219,23 @@ fn give_way(niceness: i32) {
     }
 }
 
-/// Compiles on all cores, on threads of its own: an interpreter takes seconds of each.
-fn translate(engine: &Engine, component: &[u8], niceness: i32) -> wasmtime::Result<Component> {
+/// Compiles on threads of its own: an interpreter takes seconds of each core.
+fn on_all_cores<T: Send>(niceness: i32, compile: impl FnOnce() -> T + Send) -> T {
     let pool = rayon::ThreadPoolBuilder::new()
         .thread_name(|n| format!("serin-compile-{n}"))
         .start_handler(move |_| give_way(niceness))
         .build();
     match pool {
-        Ok(pool) => pool.install(|| Component::new(engine, component)),
+        Ok(pool) => pool.install(compile),
         Err(error) => {
             tracing::warn!(%error, "no threads to compile on; decisions may wait meanwhile");
-            Component::new(engine, component)
+            compile()
         }
     }
+}
+
+fn translate(engine: &Engine, component: &[u8], niceness: i32) -> wasmtime::Result<Component> {
+    on_all_cores(niceness, || Component::new(engine, component))
 }
 
 /// Ticks from a thread of its own: a task on an async runtime stops ticking exactly when a
@@ -247,6 +280,24 @@ struct Settings {
     unmetered: bool,
 }
 
+/// What an engine's code follows from.
+fn configured(settings: &Settings, functions: Option<&Arc<FunctionCache>>) -> wasmtime::Result<Config> {
+    let mut config = deterministic();
+    if let Some(functions) = functions {
+        config.enable_incremental_compilation(Arc::<FunctionCache>::clone(functions))?;
+    }
+    if settings.unmetered {
+        config.consume_fuel(false).epoch_interruption(false);
+    }
+    if settings.draft {
+        config
+            .cranelift_opt_level(OptLevel::None)
+            .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass)
+            .max_wasm_stack(DRAFTED_STACK_BYTES);
+    }
+    Ok(config)
+}
+
 fn build(size: Size, settings: &Settings, functions: Option<&Arc<FunctionCache>>) -> wasmtime::Result<Engine> {
     let slots = settings.slots;
     let mut pool = PoolingAllocationConfig::new();
@@ -274,20 +325,7 @@ fn build(size: Size, settings: &Settings, functions: Option<&Arc<FunctionCache>>
         .linear_memory_keep_resident(resident)
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
-    let base = || -> wasmtime::Result<Config> {
-        let mut config = deterministic();
-        if let Some(functions) = functions {
-            config.enable_incremental_compilation(Arc::<FunctionCache>::clone(functions))?;
-        }
-        if settings.unmetered {
-            config.consume_fuel(false).epoch_interruption(false);
-        }
-        if settings.draft {
-            config.cranelift_opt_level(OptLevel::None).cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
-        }
-        Ok(config)
-    };
-    let mut config = base()?;
+    let mut config = configured(settings, functions)?;
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     match Engine::new(&config) {
         Ok(engine) => Ok(engine),
@@ -295,7 +333,7 @@ fn build(size: Size, settings: &Settings, functions: Option<&Arc<FunctionCache>>
             // Containers with little address space cannot reserve the pool. Slower is better
             // than not at all, and the operator is told.
             tracing::warn!(%error, "no pooled memory here; instances are allocated on demand, which is slower");
-            Engine::new(&base()?)
+            Engine::new(&configured(settings, functions)?)
         }
     }
 }

@@ -7,6 +7,7 @@ mod cache;
 mod code;
 mod engine;
 mod functions;
+mod interpreter;
 mod state;
 mod turns;
 
@@ -25,6 +26,7 @@ use wasmtime::{Store, Trap};
 #[doc(hidden)]
 pub use bare::Bare;
 pub use engine::{Engines, STACK_BYTES, Size, TICK};
+pub use interpreter::{CoreExports, Interpreter, LoadError, Loaded};
 pub use state::{Reached, Scored, Scorer};
 
 use bindings::StrategyPre;

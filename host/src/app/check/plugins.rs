@@ -113,8 +113,13 @@ fn load(
     let judged = judge(scan.trust, archive, (pin.as_ref(), &digest, &bytes), Some(file), is_in_force);
     let judged = judged.map_err(|error| (pin.clone(), error.to_string()))?;
     let mut watch = Stopwatch::new();
-    let plugin = load_within_patience(engines, bytes).map_err(|error| (pin, error.to_string()))?;
-    Ok((plugin, judged.why.into_iter().chain(late(Duration::from_micros(watch.lap_us()))).collect()))
+    let plugin = load_within_patience(engines, bytes).map_err(|error| (pin.clone(), error.to_string()))?;
+    if let Some(why) = plugin.contents.draft_warning() {
+        return Err((pin, why));
+    }
+    let late = late(Duration::from_micros(watch.lap_us()));
+    let warnings = judged.why.into_iter().chain(late).collect();
+    Ok((plugin, warnings))
 }
 
 fn from_archive(dir: &Path, pin: &Pin, is_refused: bool) -> Finding {

@@ -174,7 +174,7 @@ fn check_nested(payload: &Payload<'_>) -> Result<(), NotMerged> {
 }
 
 /// The sections of the component itself, without those of what is nested in it.
-pub(super) fn sections(component: &[u8]) -> Result<Vec<Payload<'_>>, NotMerged> {
+pub(in crate::cli) fn sections(component: &[u8]) -> Result<Vec<Payload<'_>>, NotMerged> {
     let mut depth = 0_usize;
     let mut found = Vec::new();
     for payload in Parser::new(0).parse_all(component) {

@@ -21,8 +21,10 @@ mod tables;
 mod valid;
 mod values;
 
+pub(super) use component::sections;
+pub(super) use not_merged::NotMerged;
+
 use component::CorePart;
-use not_merged::NotMerged;
 use reach::Reached;
 use symbols::Symbols;
 use tables::Tables;
@@ -44,6 +46,12 @@ pub(super) fn merge(component: &[u8]) -> Result<Vec<u8>, NotMerged> {
     let component = output::component(component, &symbols, &merged)?;
     valid::check(&component)?;
     Ok(component)
+}
+
+/// The data of a module whose memory is to start with `bytes`.
+pub(super) fn data(mut bytes: Vec<u8>) -> wasm_encoder::DataSection {
+    lasting::settle(&mut bytes);
+    memory::Memory(bytes).section()
 }
 
 #[cfg(test)]

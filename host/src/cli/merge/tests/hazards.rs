@@ -328,7 +328,7 @@ fn the_world_around_stays_with_its_custom_sections_and_nested_names() {
     let after = merge(&before).expect("merges");
     let own = |component: &[u8]| {
         let mut kept = Vec::new();
-        for payload in component::sections(component).expect("sections") {
+        for payload in sections(component).expect("sections") {
             match payload {
                 wasmparser::Payload::CustomSection(section) if section.name() != "component-name" => {
                     kept.push(format!("{} {:?}", section.name(), section.data()));

@@ -54,7 +54,7 @@ fn merged(text: &str) -> Result<String, NotMerged> {
 fn shown(component: &[u8]) -> String {
     use wasmparser::Payload;
     let mut lines = Vec::new();
-    for payload in component::sections(component).expect("a component") {
+    for payload in sections(component).expect("a component") {
         match payload {
             Payload::ModuleSection { unchecked_range, .. } => {
                 let module = core_module::CoreModule::parse(&component[unchecked_range]).expect("a module");
