@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 use serin::registry::Plugin;
 use serin::sandbox::Engines;
 
 use crate::author::{edit, new, plugin};
-use crate::support::{Client, collections, run, serin};
+use crate::support::{Client, Host, collections, eventually, run, serin};
+
+/// An interpreter is compiled within it, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Builds a draft, which has to be one.
 fn draft(project: &Path) -> PathBuf {
@@ -136,7 +140,7 @@ fn what_no_draft_can_be_made_of_is_built() {
 }
 
 #[test]
-fn a_draft_is_told_where_artifacts_are_deployed() {
+fn a_draft_is_not_pushed_and_not_served_but_with_dev() {
     let (_dir, project) = new("quick", "python");
     let drafted = draft(&project);
     let file = drafted.to_str().expect("a path");
@@ -144,11 +148,31 @@ fn a_draft_is_told_where_artifacts_are_deployed() {
     assert!(pushed.code != Some(0) && pushed.stderr.contains("is a draft"), "{}", pushed.stderr);
     assert!(pushed.stderr.contains("nothing is pushed"), "{}", pushed.stderr);
     let deployment = collections();
-    deployment.write("plugins/quick-0.1.0.wasm", std::fs::read(&drafted).expect("reads"));
+    deployment.shares_compiled_code();
+    let place = "plugins/quick-0.1.0.wasm";
+    deployment.write(place, std::fs::read(&drafted).expect("reads"));
     let config = deployment.config();
-    let checked = Command::new(serin()).args(["check", "--config"]).arg(&config).output().expect("serin runs");
-    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
-    assert!(said.contains("quick@0.1.0 is a draft"), "{said}");
+    let checked = run(["check", "--config", config.to_str().expect("a path")]);
+    let said = checked.stdout + &checked.stderr;
+    assert!(checked.code == Some(1) && said.contains("quick@0.1.0 is a draft"), "{said}");
+    let quick = |host: &Host| {
+        let plugins = host.admin.get("/v1/plugins").json();
+        let plugins = plugins["plugins"].as_array().expect("plugins");
+        plugins.iter().find(|plugin| plugin["name"] == "quick").cloned().unwrap_or_default()
+    };
+    let host = Host::start_with(&config, &["--dev"]).ready();
+    eventually("the draft is served", PATIENCE, || (quick(&host)["state"] == "active").then_some(()));
+    assert_eq!(host.stop(), Some(0));
+    let host = Host::start(&deployment).ready();
+    eventually("the draft is refused", PATIENCE, || {
+        quick(&host)["error"].as_str().is_some_and(|error| error.contains("is a draft")).then_some(())
+    });
+    // What was served with --dev is no version that was published: what is built of it is accepted.
+    let built = plugin(&project, &["build", "--quiet", "."]);
+    assert_eq!(built.code, Some(0), "{}", built.stderr);
+    deployment.write(place, std::fs::read(project.join("dist/quick-0.1.0.wasm")).expect("reads"));
+    eventually("the build is served", PATIENCE, || (quick(&host)["state"] == "active").then_some(()));
+    assert_eq!(host.stop(), Some(0));
 }
 
 #[test]

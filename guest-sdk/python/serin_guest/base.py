@@ -209,7 +209,8 @@ def _told(error: BaseException, files: _Files) -> str | None:
         is_authors = file.startswith(("/0/", "/1/")) and not file.startswith("/0/serin_guest/")
         if is_authors:
             lines.append(f'  File "{file}", line {at.tb_lineno}, in {code.co_name}')
-            source = files.get_data(file).decode(errors="replace").splitlines()[at.tb_lineno - 1 : at.tb_lineno]
+            text = files.files.get(file) or ""
+            source = [] if text.startswith("\0") else text.splitlines()[at.tb_lineno - 1 : at.tb_lineno]
             lines += [f"    {line.strip()}" for line in source]
         at = at.tb_next
     if may_be_ours or has_more or files.left_out or not is_authors:

@@ -25,7 +25,7 @@ use super::registry_credentials::Access;
 use super::signing::{signer, verify};
 use crate::clock::{Clock as _, SystemClock};
 use crate::files;
-use crate::registry::{Contents, read, read_file};
+use crate::registry::{Contents, read, read_file, refused_draft};
 use crate::signatures::{self, PublicKey, Signature, SignatureError};
 
 type Failure = Box<dyn std::error::Error>;
@@ -47,8 +47,8 @@ const LEVEL: i32 = 12;
 pub(super) fn push(file: &Path, to: &str, how: &Push<'_>) -> Outcome {
     let bytes = read_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let contents = read(&bytes).map_err(|e| format!("{}: {e}", file.display()))?;
-    if let Some(warning) = contents.draft_warning() {
-        return Err(format!("{}: {warning}; nothing is pushed", files::shown(file)).into());
+    if let Some(why) = refused_draft(&bytes) {
+        return Err(format!("{}: {why}; nothing is pushed", files::shown(file)).into());
     }
     let (signature, signed) = signature(file, &bytes, how.verify)?;
     let reference = reference(to)?;

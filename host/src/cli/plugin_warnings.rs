@@ -27,7 +27,12 @@ const GROWN: f64 = 1.25;
 pub(super) fn of(plugin: &Plugin, file: &Path) -> Vec<String> {
     let manifest = plugin.manifest();
     let cases = &plugin.contents.cases;
-    let mut warnings: Vec<String> = plugin.contents.draft_warning().into_iter().collect();
+    let mut warnings = Vec::new();
+    if plugin.contents.is_draft {
+        warnings.push(
+            "it is a draft, which only a host with --dev serves; 'serin plugin build' makes the artifact".to_owned(),
+        );
+    }
     let plain: Vec<CaseResult> = cases.iter().map(|case| plugin.run_case(case)).collect();
     // Where no case comes to an end, nothing follows from what they come to.
     if plain.iter().any(|result| !matches!(result.outcome, Outcome::Failure { .. })) {

@@ -147,19 +147,6 @@ pub struct Contents {
     code_hash: Option<Vec<u8>>,
 }
 
-impl Contents {
-    /// Why a draft is not deployed.
-    pub fn draft_warning(&self) -> Option<String> {
-        let Self { manifest, is_draft, .. } = self;
-        is_draft.then(|| {
-            format!(
-                "{} is a draft, made to be tried; valid: the artifact that 'serin plugin build' makes, or --dev",
-                manifest.id()
-            )
-        })
-    }
-}
-
 /// Reads an artifact without running or compiling anything.
 ///
 /// # Errors
@@ -177,8 +164,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
     wasmparser::Validator::new_with_features(WasmFeatures::default() | WasmFeatures::COMPONENT_MODEL)
         .validate_all(bytes)
         .map_err(broken)?;
-    let (mut manifest, mut cases, mut code_hash, mut draft) = (None, None, None, None);
-    let (mut wit, mut depth) = (None::<String>, 0_u32);
+    let (mut manifest, mut cases, mut code_hash, mut wit, mut depth) = (None, None, None, None::<String>, 0_u32);
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(broken)? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(ArtifactError::CoreModule),
@@ -188,7 +174,6 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
                 MANIFEST_SECTION if depth == 0 => once(&mut manifest, &section)?,
                 CASES_SECTION if depth == 0 => once(&mut cases, &section)?,
                 HASH_SECTION => once(&mut code_hash, &section)?,
-                DRAFT_SECTION if depth == 0 => once(&mut draft, &section)?,
                 _ => {}
             },
             Payload::ComponentImportSection(imports) if depth == 0 => {
@@ -215,7 +200,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, ArtifactError> {
         digest: crate::digest::digest(bytes).into(),
         wit: wit.unwrap_or_else(|| WIT.to_owned()),
         size: bytes.len(),
-        is_draft: draft.is_some(),
+        is_draft: custom(bytes, DRAFT_SECTION).is_some(),
         code_hash: code_hash.map(<[u8]>::to_vec),
     })
 }
@@ -230,6 +215,19 @@ fn read_cases(json: &[u8], manifest: &Manifest) -> Result<Vec<Case>, String> {
 /// The version that an artifact's manifest names, without a look at anything else of it; none where
 /// it cannot be read.
 pub fn peek(bytes: &[u8]) -> Option<Pin> {
+    let manifest = Manifest::parse(std::str::from_utf8(custom(bytes, MANIFEST_SECTION)?).ok()?).ok()?;
+    Some(Pin { name: manifest.name, version: manifest.version })
+}
+
+/// Says why an artifact is not deployed where it is a draft, without compiling anything of it.
+pub fn refused_draft(bytes: &[u8]) -> Option<String> {
+    custom(bytes, DRAFT_SECTION)?;
+    let pin = peek(bytes).map_or_else(|| "this".to_owned(), |pin| pin.to_string());
+    Some(format!("{pin} is a draft, made to be tried; valid: the artifact that 'serin plugin build' makes, or --dev"))
+}
+
+/// The component's own custom section of this name.
+fn custom<'a>(bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
     const HEAD: usize = 8;
     const CUSTOM: u8 = 0;
     let mut reader = BinaryReader::new(bytes.get(HEAD..)?, 0);
@@ -237,10 +235,8 @@ pub fn peek(bytes: &[u8]) -> Option<Pin> {
         let id = reader.read_u8().ok()?;
         let length = reader.read_var_u32().ok()? as usize;
         let mut section = BinaryReader::new(reader.read_bytes(length).ok()?, 0);
-        if id == CUSTOM && section.read_string().ok()? == MANIFEST_SECTION {
-            let text = section.read_bytes(section.bytes_remaining()).ok()?;
-            let manifest = Manifest::parse(std::str::from_utf8(text).ok()?).ok()?;
-            return Some(Pin { name: manifest.name, version: manifest.version });
+        if id == CUSTOM && section.read_string().ok()? == name {
+            return section.read_bytes(section.bytes_remaining()).ok();
         }
     }
     None

@@ -9,7 +9,7 @@ use serin_core::{bounds, message_to};
 
 use super::AGAIN_MS;
 use super::admission::{Grounds, judge};
-use super::artifact::{ArtifactError, Plugin, read_file};
+use super::artifact::{ArtifactError, Plugin, read_file, refused_draft};
 use super::folder::{ArtifactState, Broken, Folder, Inner, NotLoaded, pin_of};
 use super::loading::{Awaited, Job, PATIENCE, Source};
 use crate::clock::Budget;
@@ -97,11 +97,11 @@ impl Folder {
             SignatureError::Unread(_) => NotLoaded::for_now(error),
             error => NotLoaded::for_good(error),
         })?;
-        let plugin = Plugin::load(&self.engines, &bytes).map_err(|error| self.not_loaded(job, error))?;
-        let pin = pin_of(&plugin);
-        if let Some(why) = plugin.contents.draft_warning().filter(|_| !self.dev) {
+        if let Some(why) = refused_draft(&bytes).filter(|_| !self.dev) {
             return Err(NotLoaded::for_good(why));
         }
+        let plugin = Plugin::load(&self.engines, &bytes).map_err(|error| self.not_loaded(job, error))?;
+        let pin = pin_of(&plugin);
         if matches!(job.source, Source::File { .. }) {
             let unkept = |why| NotLoaded::for_now(format!("it could not be archived: {why}"));
             if !self.dev {

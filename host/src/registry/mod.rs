@@ -25,7 +25,7 @@ pub use absent::{COMPILING, Unserved, absent};
 pub use admission::{Scan, judge};
 pub use archive::{Archive, ArchiveError, Dropped};
 pub use artifact::{
-    ArtifactError, Contents, MAX_BYTES as MAX_ARTIFACT_BYTES, Plugin, check_size, peek, read, read_file,
+    ArtifactError, Contents, MAX_BYTES as MAX_ARTIFACT_BYTES, Plugin, check_size, peek, read, read_file, refused_draft,
 };
 pub use cases::{CaseResult, check_case};
 pub use folder::{ArtifactState, ArtifactStatus, Folder};

@@ -12,6 +12,7 @@ use wasmtime::{
 
 use super::cache::Cache;
 use super::code::SharedCode;
+use super::drafted::{Drafted, LastInterpreter};
 use super::functions::FunctionCache;
 use super::state::POOLED_TABLE;
 use super::turns::Turns;
@@ -66,6 +67,7 @@ pub struct Engines {
     settings: Settings,
     cache: Option<Cache>,
     in_memory: SharedCode,
+    last_interpreter: LastInterpreter,
     turns: Arc<Turns>,
     functions: Arc<FunctionCache>,
     niceness: i32,
@@ -100,6 +102,7 @@ impl Engines {
             settings,
             cache: None,
             in_memory: SharedCode::default(),
+            last_interpreter: LastInterpreter::default(),
             turns: Arc::new(Turns::on_half_of_the_processors()),
             functions: Arc::default(),
             niceness: 0,
@@ -148,6 +151,17 @@ impl Engines {
     /// The code of the versions that are in memory.
     pub(super) fn in_memory(&self) -> &SharedCode {
         &self.in_memory
+    }
+
+    /// A draft's code, where code is drafted; none of another component.
+    ///
+    /// # Errors
+    /// What wasmtime says.
+    pub(super) fn compile_draft(&self, engine: &Engine, component: &[u8]) -> wasmtime::Result<Option<Drafted>> {
+        if !self.settings.draft {
+            return Ok(None);
+        }
+        self.last_interpreter.compile(engine, component, |module| self.compile_module(engine, module))
     }
 
     /// The turns of runs that take long.

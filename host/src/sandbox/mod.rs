@@ -5,6 +5,7 @@ mod bare;
 mod bindings;
 mod cache;
 mod code;
+mod drafted;
 mod engine;
 mod functions;
 mod interpreter;
@@ -32,6 +33,7 @@ pub use state::{Reached, Scored, Scorer};
 use bindings::StrategyPre;
 use bindings::serin::decision::types;
 use code::LinkedCode;
+use drafted::INTERPRETER;
 use state::{State, from_guest, on_tick, to_guest};
 use turns::Part;
 
@@ -236,8 +238,17 @@ impl Linked {
 /// Compiles a component, and links it to the imports that it may have.
 fn link(engines: &Engines, size: Size, component: &[u8]) -> Result<LinkedCode, LinkError> {
     let engine = engines.get(size).map_err(|e| unless_of_the_system(&e, LinkError::Engine))?;
-    let compiled = engines.compile(engine, component).map_err(|e| unless_of_the_system(&e, LinkError::Invalid))?;
+    let invalid = |e: wasmtime::Error| unless_of_the_system(&e, LinkError::Invalid);
+    // What is wrong with a draft is told of it as a whole.
+    let drafted = engines.compile_draft(engine, component).unwrap_or_default();
+    let (compiled, interpreter) = match drafted {
+        Some(drafted) => (drafted.component, Some(drafted.interpreter)),
+        None => (engines.compile(engine, component).map_err(invalid)?, None),
+    };
     for (import, item) in compiled.component_type().imports(engine) {
+        if interpreter.is_some() && import == INTERPRETER {
+            continue;
+        }
         let ours = import
             .strip_prefix(PACKAGE)
             .and_then(|rest| rest.split_once('@'))
@@ -249,6 +260,10 @@ fn link(engines: &Engines, size: Size, component: &[u8]) -> Result<LinkedCode, L
     let mut linker: Linker<State> = Linker::new(engine);
     bindings::Strategy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
         .map_err(|e| LinkError::Engine(format!("{e:#}")))?;
+    if let Some(interpreter) = interpreter {
+        let defined = linker.root().module(INTERPRETER, &interpreter);
+        defined.map_err(|e| LinkError::Engine(format!("{e:#}")))?;
+    }
     let pre = linker.instantiate_pre(&compiled).and_then(StrategyPre::new);
     let pre = pre.map_err(|e| unless_of_the_system(&e, LinkError::WrongWorld))?;
     Ok(LinkedCode { engine: engine.clone(), pre, turns: engines.turns() })

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::files::shown_name;
 use crate::registry::{
     Archive, Plugin, Scan, Unserved, VersionsByPin, files_in, judge, late, load_within_patience, peek, read_file,
+    refused_draft,
 };
 use crate::sandbox::Engines;
 
@@ -113,10 +114,10 @@ fn load(
     let judged = judge(scan.trust, archive, (pin.as_ref(), &digest, &bytes), Some(file), is_in_force);
     let judged = judged.map_err(|error| (pin.clone(), error.to_string()))?;
     let mut watch = Stopwatch::new();
-    let plugin = load_within_patience(engines, bytes).map_err(|error| (pin.clone(), error.to_string()))?;
-    if let Some(why) = plugin.contents.draft_warning() {
+    if let Some(why) = refused_draft(&bytes) {
         return Err((pin, why));
     }
+    let plugin = load_within_patience(engines, bytes).map_err(|error| (pin, error.to_string()))?;
     let late = late(Duration::from_micros(watch.lap_us()));
     let warnings = judged.why.into_iter().chain(late).collect();
     Ok((plugin, warnings))

@@ -215,3 +215,55 @@ fn number(of: ValType, bits: u64) -> Option<ConstExpr> {
 fn odd<E: std::fmt::Display>(error: E) -> NotMerged {
     NotMerged::unknown(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module with globals of each kind, of which three change.
+    const MODULE: &str = r#"(module
+        (memory (export "memory") 1 9)
+        (global $fixed i32 (i32.const 5))
+        (global $small (mut i32) (i32.const 0))
+        (global $large (mut i64) (i64.const 0))
+        (global $real (mut f64) (f64.const 0))
+        (func (export "0") (result i32)
+            (i32.add (global.get $fixed) (i32.add (global.get $small) (i32.load (i32.const 70000)))))
+        (data (i32.const 8) "before"))"#;
+
+    #[test]
+    fn a_module_starts_with_the_memory_and_the_globals_that_were_left() {
+        let core = wat::parse_str(MODULE).expect("a module");
+        let (exporting, names) = with_globals(&core).expect("reads");
+        assert_eq!(names, ["global 1", "global 2", "global 3"]);
+        wasmparser::Validator::new().validate_all(&exporting).expect("is valid");
+        let mut memory = vec![0; 2 * PAGE];
+        memory[70_000..70_004].copy_from_slice(&30_u32.to_le_bytes());
+        let globals = vec![u64::from(-2_i32 as u32), u64::MAX, 0.5_f64.to_bits()];
+        let restarted = restarted(&core, Loaded { memory, globals }).expect("writes");
+        let (mut pages, mut values, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
+        let first = |expression: &wasmparser::ConstExpr<'_>| {
+            format!("{:?}", expression.get_operators_reader().read().expect("a number"))
+        };
+        for payload in Parser::new(0).parse_all(&restarted) {
+            match payload.expect("is whole") {
+                Payload::MemorySection(all) => pages.extend(all.into_iter().map(|m| m.map(|m| (m.initial, m.maximum)))),
+                Payload::GlobalSection(all) => {
+                    values.extend(all.into_iter().map(|global| first(&global.expect("a global").init_expr)));
+                }
+                Payload::DataSection(all) => {
+                    for piece in all {
+                        let piece = piece.expect("a piece");
+                        let wasmparser::DataKind::Active { offset_expr, .. } = &piece.kind else { panic!("is active") };
+                        pieces.push((first(offset_expr), piece.data.to_vec()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(pages.into_iter().collect::<Result<Vec<_>, _>>().expect("memories"), [(2, Some(9))]);
+        let half = format!("F64Const {{ value: Ieee64({}) }}", 0.5_f64.to_bits());
+        assert_eq!(values, ["I32Const { value: 5 }", "I32Const { value: -2 }", "I64Const { value: -1 }", &half]);
+        assert_eq!(pieces, [("I32Const { value: 70000 }".to_owned(), vec![30])], "what was there before is gone");
+    }
+}
