@@ -212,3 +212,27 @@ fn what_is_saved_in_python_is_served_as_a_draft() {
     child.kill().expect("kills");
     child.wait().expect("ends");
 }
+
+#[test]
+fn what_is_saved_is_tested_again() {
+    use std::io::{BufRead as _, BufReader};
+    let (_dir, project) = new("quick", "python");
+    let mut child = Command::new(serin())
+        .args(["plugin", "test", "--watch"])
+        .arg(&project)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("serin runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("a line"));
+    let mut until =
+        |needle: &str| lines.find(|line| line.contains(needle)).unwrap_or_else(|| panic!("never said: {needle}"));
+    until(", 0 failed");
+    // Also what is saved before it waits.
+    edit(&project.join("strategy.py"), "Reason.EARLY, 0.7", "Reason.EARLY, 0.8");
+    until(", 1 failed");
+    until("waits for a change");
+    edit(&project.join("strategy.py"), "Reason.EARLY, 0.8", "Reason.EARLY, 0.7");
+    until(", 0 failed");
+    child.kill().expect("kills");
+    child.wait().expect("ends");
+}

@@ -153,6 +153,9 @@ fn unserved(reloader: &Reloader, plugin: &Plugin, pin: &Pin) -> Option<String> {
     let Some(point) = deployment.points.get(name) else {
         return Some(format!("nobody is served by it: serin.toml has no decision point '{name}'"));
     };
+    if let (true, Some(why)) = (point.pin == *pin, &point.unready) {
+        return Some(format!("nobody is served by it: {why}"));
+    }
     let is_arm = point.experiments.iter().flat_map(|experiment| &experiment.arms).any(|arm| {
         let manifest = arm.plugin.manifest();
         manifest.name == pin.name && manifest.version == pin.version

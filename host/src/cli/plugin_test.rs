@@ -19,6 +19,7 @@ use super::case_report::{CaseReport, expectation};
 use super::client::Client;
 use super::draft::Drafts;
 use super::progress::waiting;
+use super::sources::sources;
 use super::{Outcome, caches};
 use crate::files;
 use crate::registry::{CaseResult, Plugin, Watcher, read_file};
@@ -54,15 +55,20 @@ pub(super) fn run(dir: &Path, update: Update, watch: bool, junit: Option<&Path>)
     let _watcher = Watcher::new(&folders, move || {
         let _ = wake.try_send(());
     })?;
+    let mut last = None;
     loop {
+        let stamp = sources(dir);
+        // What is saved during a build is built, and what the build itself wrote is no change.
+        if last.as_ref() == Some(&stamp) {
+            events.recv()?;
+            continue;
+        }
+        last = Some(stamp);
         let parts = draft(dir, OPTIONS, &engines, &mut drafts).map_err(Failure::from);
         if let Err(error) = parts.and_then(|parts| once(&engines, dir, &parts, Update::None, junit)) {
             eprintln!("{error}");
         }
         println!("-- waits for a change; Ctrl-C ends it");
-        // What the build itself wrote is no change.
-        while events.try_recv().is_ok() {}
-        events.recv()?;
     }
 }
 

@@ -152,7 +152,7 @@ fn ended(error: wasmtime::Error) -> LoadError {
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => LoadError::TooSlow(PATIENCE.as_secs()),
         Some(Trap::UnreachableCodeReached) => {
-            unusable("while it is loaded, it asks for what only a build has, such as an output or a folder's list")
+            unusable("while it is loaded, it asks for what only a build has, such as printing or a folder's list")
         }
         _ => LoadError::Unusable(error),
     }

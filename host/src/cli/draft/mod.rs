@@ -65,7 +65,7 @@ impl Drafts {
                 eprintln!("{}", in_folder(&message, dir));
                 Err(mistake("the strategy does not load; what it said is above".to_owned()))
             }
-            Err(error @ LoadError::TooSlow(_)) => Err(mistake(format!("{error}; valid: what is ready sooner"))),
+            Err(error @ LoadError::TooSlow(_)) => Err(mistake(format!("{error}; does a module of it never end?"))),
             Err(why) => {
                 let why = in_folder(&why.to_string(), dir);
                 eprintln!("note: no draft is made, but a build, which takes longer: {why}");
