@@ -62,7 +62,7 @@ pub enum BuildError {
         tool: &'static str,
         /// The plugin's folder.
         dir: PathBuf,
-        /// What it exited with.
+        /// Its exit status.
         status: Option<i32>,
         /// What it said.
         why: String,

@@ -18,7 +18,7 @@ const WIT: [(&str, &str); 4] = [
     ("world.wit", include_str!("../../../wit/world.wit")),
 ];
 
-/// What the SDK's `draft` exits with where only a build will do.
+/// The exit status of the SDK's `draft` where a build is needed.
 const NO_DRAFT: i32 = 3;
 
 /// A language whose SDK has a build of its own.
@@ -174,7 +174,7 @@ impl ScriptedLanguage {
         Ok(Some(DraftFiles { base: printed.trim_end().into(), texts }))
     }
 
-    /// What the SDK's command `name` writes for the strategy in `dir`, and what it prints.
+    /// Runs the SDK's command `name` on the strategy in `dir`: the file that it writes, and what it prints.
     fn written(self, dir: &Path, name: &str, more: impl FnOnce(&mut Command)) -> Result<(Vec<u8>, String), BuildError> {
         let part = |what: &str| dir.join("dist").join(format!(".{what}.{}.partial", std::process::id()));
         let (wit, out) = (part("wit"), part(name));
@@ -200,7 +200,7 @@ impl ScriptedLanguage {
 pub(super) struct DraftFiles {
     /// The component's path.
     pub base: PathBuf,
-    /// What it is told of each of them, and at the end, with nothing, to load the strategy.
+    /// A text for each of them, and an empty one at the end, which has the strategy loaded.
     pub texts: Vec<String>,
 }
 

@@ -18,7 +18,7 @@ pub(super) enum PluginCommand {
         /// Print the compiler's warnings and errors only
         #[arg(long)]
         quiet: bool,
-        /// Of Python: in a second or two, as DIR/dist/.draft/NAME-VERSION.wasm, which decides alike, takes more time and
+        /// Of Python: a draft, which is there sooner, as DIR/dist/.draft/NAME-VERSION.wasm, which decides alike, takes more time and
         /// memory, and is served with --dev alone
         #[arg(long)]
         draft: bool,

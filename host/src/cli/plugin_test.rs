@@ -58,7 +58,7 @@ pub(super) fn run(dir: &Path, update: Update, watch: bool, junit: Option<&Path>)
     let mut last = None;
     loop {
         let stamp = sources(dir);
-        // What is saved during a build is built, and what the build itself wrote is no change.
+        // Builds again after an edit during the build, but not for files that the build itself wrote.
         if last.as_ref() == Some(&stamp) {
             events.recv()?;
             continue;

@@ -19,7 +19,7 @@ use wasmparser::{BinaryReader, DataKind, ExternalKind, FuncType, MemoryType, Ope
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
-/// What the core module is imported as.
+/// The name under which the core module is imported.
 pub(super) const INTERPRETER: &str = "interpreter";
 
 /// Sections of a component by their numbers.

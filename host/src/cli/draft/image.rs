@@ -33,7 +33,7 @@ impl Image {
     /// Reads a component as `merge` makes it.
     ///
     /// # Errors
-    /// What of its shape is another.
+    /// The part of its shape that is not as expected.
     pub fn of(component: Vec<u8>) -> Result<Self, NotMerged> {
         let (mut place, mut functions) = (None, Functions::default());
         for payload in sections(&component)? {
