@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{meanwhile, misbehave, occupy, outreach, problem, spinning, waiting};
-use crate::support::{Answer, Client, Host, collections, eventually, misbehaving};
+use crate::support::{Answer, Client, Host, Raw, collections, eventually, misbehaving};
 
 const BOUND: Duration = Duration::from_secs(10);
 
@@ -75,6 +75,16 @@ fn requests_in_flight_are_bounded_on_every_path_that_works() {
     assert_eq!(refused.headers["retry-after"], "1");
     for path in ["/v1/decisions", "/v1/decisions/batch", "/v1/exposures", "/v1/features/none"] {
         problem(&empty(path), 503, "overloaded");
+    }
+    // A client reads why though its body comes after the refusal.
+    let mut late = Raw::connect(&host.public.address).expect("connects");
+    for _ in 0..3 {
+        let head = "POST /v1/outcomes HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n";
+        assert!(late.send(head));
+        assert_eq!(host.admin.get("/healthz").status, 200, "time for an answer that does not wait");
+        assert!(late.send("{}"));
+        let answer = late.answer().expect("answers");
+        assert_eq!((answer.status, answer.headers.get("connection")), (503, None), "{}", answer.text);
     }
     assert_eq!(host.public.get("/readyz").status, 200, "an operator still gets through");
     assert_eq!(host.admin.get("/metrics").status, 200);

@@ -82,14 +82,16 @@ fn who_is_refused_reads_why_though_the_body_comes_late() {
     let deployment = collections();
     let host = Host::start(&deployment).ready();
     let refused = [
-        (&host.admin.address, "origin: http://evil.example\r\ncontent-type: application/json", 403),
-        (&host.admin.address, "content-type: text/plain", 415),
-        (&host.public.address, "content-type: text/plain", 415),
-        (&host.public.address, "content-type: application/json\r\ncontent-encoding: br", 415),
+        (&host.admin.address, "/v1/decisions", "origin: http://evil.example\r\ncontent-type: application/json", 403),
+        (&host.admin.address, "/v1/decisions", "content-type: text/plain", 415),
+        (&host.public.address, "/v1/decisions", "content-type: text/plain", 415),
+        (&host.public.address, "/v1/decisions", "content-type: application/json\r\ncontent-encoding: br", 415),
+        (&host.public.address, "/v1/decision", "content-type: application/json", 404),
+        (&host.public.address, "/healthz", "content-type: application/json", 405),
     ];
-    for (address, header, status) in refused {
+    for (address, path, header, status) in refused {
         let mut client = Raw::connect(address).expect("connects");
-        let head = format!("POST /v1/decisions HTTP/1.1\r\nhost: {address}\r\n{header}\r\ncontent-length: 9\r\n\r\n");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\n{header}\r\ncontent-length: 9\r\n\r\n");
         for _ in 0..3 {
             // The connection goes on: nothing of the refused body is taken for the next request.
             assert!(client.send(&head), "{header}");

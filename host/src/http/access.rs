@@ -14,7 +14,6 @@ use axum::response::{IntoResponse as _, Response};
 use serin_core::Name;
 
 use super::audit_target::{MAX_TARGET, target};
-use super::body::discard;
 use super::came_of::{CameOf, Unchanged};
 use super::error::ProblemType;
 pub(super) use super::refusals::refuse;
@@ -254,7 +253,6 @@ async fn admitted(service: &Arc<Service>, need: Option<Need>, mut request: Reque
     let caller = match admission {
         Ok(caller) => caller,
         Err(problem) => {
-            discard(request.into_body()).await;
             let mut answer = problem.into_response();
             if !is_vouched_for {
                 // A client that connects again shows the certificate that it has now.

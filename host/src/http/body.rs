@@ -20,30 +20,12 @@ const ZSTD_WINDOW: u32 = 23;
 /// A body that is too large is read on, and thrown away, up to so many times its bound. A client
 /// that is still sending when the connection closes would not get to read why.
 const READ_ON: usize = 8;
-
-/// Bytes of a refused request's body that are read and thrown away.
-const DISCARDED: usize = 64 << 10;
 /// How long that may take.
-const DISCARD_TIME: Duration = Duration::from_secs(1);
+const READ_ON_TIME: Duration = Duration::from_secs(1);
 /// How long a body that is too large is waited for where nothing of it comes.
 const IDLE: Duration = Duration::from_millis(200);
 /// What is wrong where something follows a body's gzip.
 const MORE: &str = "more than gzip";
-
-/// Reads the body of a request that is refused for its headers, within bounds. A connection that
-/// closes on a client that is still sending is reset, and the client does not get to read why.
-pub(super) async fn discard(mut body: Body) {
-    let read = async {
-        let mut read = 0;
-        while read <= DISCARDED
-            && let Some(Ok(frame)) = body.frame().await
-        {
-            read += frame.data_ref().map_or(0, Bytes::len);
-        }
-    };
-    // What is still to come after that is not waited for.
-    let _ = tokio::time::timeout(DISCARD_TIME, read).await;
-}
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +41,7 @@ pub(super) async fn read(
     service: &Arc<Service>,
     arrived: Instant,
 ) -> Result<(Bytes, HeldBytes), Problem> {
-    let encoding = match declared(request.headers()) {
-        Ok(encoding) => encoding,
-        Err(problem) => {
-            discard(std::mem::take(request.body_mut())).await;
-            return Err(problem);
-        }
-    };
+    let encoding = declared(request.headers())?;
     refuse_declared(request, service.settings.max_body_bytes).await?;
     let mut held = service.bytes.nothing();
     let bytes = collect(std::mem::take(request.body_mut()), service, arrived, &mut held).await?;
@@ -85,7 +61,7 @@ async fn refuse_declared(request: &mut Request, limit: usize) -> Result<(), Prob
     }
     // Who asks first has sent nothing.
     if !headers.contains_key(header::EXPECT) {
-        let (mut body, mut read, end) = (std::mem::take(request.body_mut()), 0_usize, Instant::now() + DISCARD_TIME);
+        let (mut body, mut read, end) = (std::mem::take(request.body_mut()), 0_usize, Instant::now() + READ_ON_TIME);
         while read / READ_ON <= limit
             && let until = end.min(Instant::now() + IDLE)
             && let Ok(Some(Ok(frame))) = tokio::time::timeout_at(until.into(), body.frame()).await

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::body::{discard, is_json};
+use super::body::is_json;
 use super::cloudevents::{MEDIA_TYPES, is_cloudevents};
 use super::{Problem, Service};
 
@@ -108,10 +108,7 @@ pub(super) async fn guard_public(
     };
     match checked {
         Ok(()) => next.run(request).await,
-        Err(problem) => {
-            discard(request.into_body()).await;
-            service.refuse(problem).into_response()
-        }
+        Err(problem) => service.refuse(problem).into_response(),
     }
 }
 
@@ -121,7 +118,6 @@ pub(super) async fn guard(State(guard): State<Arc<HostNames>>, request: Request,
         Ok(()) => next.run(request).await,
         Err(problem) => {
             tracing::debug!(reason = problem.reason(), "refused on the admin listener");
-            discard(request.into_body()).await;
             problem.into_response()
         }
     };

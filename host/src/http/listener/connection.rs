@@ -22,6 +22,7 @@ use tower_service::Service as _;
 
 use super::drain::Drain;
 use super::exchange::{Answer, Exchange};
+use super::leftover::lend;
 use super::peer::{EndsConnection, Peer, TrustedProxies};
 use super::progress::{Overdue, Progress, Timeouts};
 use super::timed::Timed;
@@ -154,13 +155,14 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let service = service_fn(move |request: Request<Incoming>| {
         let exchange = Exchange::begin(&tracked);
         let (progress, context) = (Arc::clone(&tracked), Arc::clone(&shared));
-        let mut request = request.map(Body::new);
+        let (mut request, leftover) = lend(request);
         let address = context.proxies.origin(peer.address, request.headers());
         let is_encrypted = peer.is_encrypted || context.proxies.is_encrypted(peer.address, request.headers());
         request.extensions_mut().insert(Peer { address, is_encrypted, ..peer.clone() });
         let answer = context.router.clone().call(request);
         async move {
             let mut answer: Response<Body> = answer.await?;
+            leftover.discard().await;
             let is_over = answer.extensions().get::<EndsConnection>().is_some();
             if is_over || context.drain.is_leaving() {
                 match progress.is_multiplexed() {

@@ -4,6 +4,7 @@
 mod connection;
 mod drain;
 mod exchange;
+mod leftover;
 mod peer;
 mod peers;
 mod progress;
