@@ -23,8 +23,6 @@ use crate::ledger::{LedgerReader, Reads as _, TransitionRow, Trouble};
 
 /// How long an abort by the host is shown as one, in milliseconds.
 const RECENT_MS: u64 = 24 * 60 * 60 * 1000;
-/// Experiments whose changes are read from the ledger for it.
-const MOST_READ: usize = 50;
 
 /// How urgent something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
@@ -112,11 +110,11 @@ pub(super) fn matters(
     let mut found = host(service, caller);
     found.extend(points(service, caller));
     let status = service.status.load();
-    let (now_ms, mut looked) = (service.clock.now_ms(), 0);
+    let now_ms = service.clock.now_ms();
     for experiment in status.experiments.iter().filter(|experiment| reaches(caller, experiment).is_ok()) {
         let is_recent = experiment.status.ended_ms.is_some_and(|ended_ms| now_ms < ended_ms.saturating_add(RECENT_MS));
         if !experiment.status.state.is_ended() || is_recent {
-            found.extend(of_experiment(service, ledger, experiment, known.get(&*experiment.id), &mut looked)?);
+            found.extend(of_experiment(service, ledger, experiment, known.get(&*experiment.id))?);
         }
     }
     if caller.reaches_all("plugins").is_ok() {
@@ -127,17 +125,16 @@ pub(super) fn matters(
     Ok(found)
 }
 
-/// What of one experiment needs a person. `looked` counts the experiments that the ledger was read for.
+/// What of one experiment needs a person.
 pub(super) fn of_experiment(
     service: &Service,
     ledger: &LedgerReader,
     experiment: &ExperimentStatus,
     known: Option<&Summary>,
-    looked: &mut usize,
 ) -> Result<Vec<Matter>, Problem> {
-    let stop = last_stop(ledger, experiment, looked)?;
+    let stop = last_stop(ledger, experiment)?;
     let mut found: Vec<Matter> = stop.iter().map(|stop| stopped(experiment, stop)).collect();
-    found.extend(waits(service, ledger, experiment, looked)?);
+    found.extend(waits(service, ledger, experiment)?);
     if !experiment.status.state.is_ended() {
         found.extend(evidence(service, experiment, known, stop.as_ref()));
     }
@@ -202,15 +199,10 @@ fn points(service: &Service, caller: &Caller) -> Vec<Matter> {
 }
 
 /// The change by which the host itself stopped an experiment, while it stands.
-fn last_stop(
-    ledger: &LedgerReader,
-    experiment: &ExperimentStatus,
-    looked: &mut usize,
-) -> Result<Option<TransitionRow>, Problem> {
-    if !matches!(experiment.status.state, State::Paused | State::Aborted) || *looked >= MOST_READ {
+fn last_stop(ledger: &LedgerReader, experiment: &ExperimentStatus) -> Result<Option<TransitionRow>, Problem> {
+    if !matches!(experiment.status.state, State::Paused | State::Aborted) {
         return Ok(None);
     }
-    *looked += 1;
     let changes = ledger.transitions(&experiment.id)?.into_iter().rev();
     let mut stops = changes.filter(|change| matches!(change.command.as_str(), "pause" | "abort" | "reopen"));
     Ok(stops.next().filter(|last| last.by == HOST))
@@ -225,12 +217,7 @@ fn stopped(experiment: &ExperimentStatus, stop: &TransitionRow) -> Matter {
 }
 
 /// What waits for a person's word.
-fn waits(
-    service: &Service,
-    ledger: &LedgerReader,
-    experiment: &ExperimentStatus,
-    looked: &mut usize,
-) -> Result<Vec<Matter>, Problem> {
+fn waits(service: &Service, ledger: &LedgerReader, experiment: &ExperimentStatus) -> Result<Vec<Matter>, Problem> {
     let mut found = Vec::new();
     let link = |command: &str, text: &str| {
         Some(NextPage { page: format!("{}/{command}", page_of(&experiment.id)), text: text.to_owned() })
@@ -255,8 +242,7 @@ fn waits(
         found.push(Matter::of(experiment, Urgency::Urgent, kind, &*experiment.why));
     }
     let is_draft = experiment.status.state == State::Draft && experiment.pending.is_none();
-    let Some(spec) = experiment.spec.as_ref().filter(|_| is_draft && *looked < MOST_READ) else { return Ok(found) };
-    *looked += 1;
+    let Some(spec) = experiment.spec.as_ref().filter(|_| is_draft) else { return Ok(found) };
     match service.controller.approvals(ledger, spec)?.1 {
         Some(lacks) => {
             let matter = Matter::of(experiment, Urgency::Look, "waits for approval", lacks);

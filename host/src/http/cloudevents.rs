@@ -4,6 +4,7 @@
 //! others of its batch, and has to say why; the crate reads a batch as a whole. It would bring `chrono`, `snafu` and
 //! `delegate-attr` along.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -203,9 +204,9 @@ impl Form {
             _ => {}
         }
         let attribute = |name: &str| {
-            let value = headers.get(name)?.as_bytes();
+            let value = unquoted(headers.get(name)?.as_bytes());
             // A header that is not text is one that cannot be valid.
-            Some(percent_encoding::percent_decode(value).decode_utf8_lossy().into_owned())
+            Some(percent_encoding::percent_decode(&value).decode_utf8_lossy().into_owned())
         };
         let attributes = Attributes {
             specversion: attribute("ce-specversion"),
@@ -221,6 +222,20 @@ impl Form {
             false => Self::Plain,
         }
     }
+}
+
+/// A header's value without the quotes that HTTP allows around one, which the binding has taken away before
+/// percent-encoding is (CloudEvents 1.0, HTTP binding, 3.1.3.2).
+fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
+    let Some(inner) = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
+        return Cow::Borrowed(value);
+    };
+    let mut plain = Vec::with_capacity(inner.len());
+    let mut bytes = inner.iter();
+    while let Some(&byte) = bytes.next() {
+        plain.push(if byte == b'\\' { bytes.next().copied().unwrap_or(byte) } else { byte });
+    }
+    Cow::Owned(plain)
 }
 
 fn parse<D: DeserializeOwned>(text: &RawValue, kind: &str) -> Result<CloudEvent<D>, String> {

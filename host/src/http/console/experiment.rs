@@ -39,7 +39,7 @@ pub fn parts(service: &Service, ledger: &LedgerReader, id: &str, caller: &Caller
         Ok(report) => Some([report.units.in_arms(), report.units.mature]),
         Err(_) => known.as_ref().map(|known| [known.units, known.mature]),
     };
-    let matters = attention::of_experiment(service, ledger, &experiment, known.as_ref(), &mut 0)?;
+    let matters = attention::of_experiment(service, ledger, &experiment, known.as_ref())?;
     let mut parts = vec![
         Part::new("head", head(service, &experiment, (known.as_ref(), units), &matters)),
         Part::new("commands", commands(&experiment, lacks.is_some(), caller)),

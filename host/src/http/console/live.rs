@@ -97,9 +97,8 @@ struct Follow {
 
 impl Follow {
     async fn run(mut self, first: Arc<Shown>) {
-        let hello = event("hello", &json!({ "version": assets::version() }));
-        let mut next = Some(hello + &self.changed(&first));
-        let (mut pause, mut last) = (LOOK.max(first.pause()), Instant::now());
+        let mut next = Some(hello() + &self.changed(&first));
+        let (mut pause, mut last, mut is_troubled) = (LOOK.max(first.pause()), Instant::now(), false);
         loop {
             if let Some(text) = next.take() {
                 last = Instant::now();
@@ -124,10 +123,15 @@ impl Follow {
             let text = match self.subject.shown(&service, &self.caller).await {
                 Ok(shown) => {
                     pause = LOOK.max(shown.pause());
-                    self.changed(&shown)
+                    // The page says that it is live again, though nothing on it has changed.
+                    let well = if std::mem::take(&mut is_troubled) { hello() } else { String::new() };
+                    well + &self.changed(&shown)
                 }
-                // It is gone, or cannot be read now: what is shown stays, and the page says since when.
-                Err(problem) => event("trouble", &json!({ "detail": problem.detail })),
+                // It is gone, or cannot be read now: what is shown stays, and the page says why.
+                Err(problem) => {
+                    is_troubled = true;
+                    event("trouble", &json!({ "detail": problem.detail }))
+                }
             };
             let is_silent = text.is_empty() && last.elapsed() >= self.beat;
             next = if is_silent { Some(": beat\n\n".to_owned()) } else { Some(text).filter(|text| !text.is_empty()) };
@@ -152,6 +156,11 @@ impl Follow {
         self.sent = shown.parts.iter().map(|part| (part.name.to_owned(), part.mark.clone())).collect();
         text
     }
+}
+
+/// The page is kept up to date, by a host of this version.
+fn hello() -> String {
+    event("hello", &json!({ "version": assets::version() }))
 }
 
 /// An event. Its data is JSON, which has no line breaks.
