@@ -46,6 +46,8 @@ fn a_command_is_of_the_file_that_its_page_showed() {
 fn an_approval_shows_what_differs_from_the_file_that_was_approved_last() {
     let deployment = watched();
     deployment.edit(FILE, "id = \"outreach-score\"", "id = \"outreach-score\"\nstart = \"manual\"");
+    let hook = "\n[[notify]]\nurl = \"https://hooks.example/services/T0-secret\"\nevents = [\"breach\"]\n";
+    deployment.write(FILE, deployment.read(FILE) + hook);
     let governance = "\n[governance]\napprovals = 1\napprovers = [\"ann\"]\n";
     deployment.write("serin.toml", deployment.read("serin.toml") + governance);
     let token = admit(&deployment, "ann", "read,approve,operate", &[]);
@@ -66,6 +68,10 @@ fn an_approval_shows_what_differs_from_the_file_that_was_approved_last() {
     assert!(start.contains(&format!("href=\"{AT}/approve\"")), "{start}");
     let first = browser.page(&format!("{AT}/approve"));
     assert!(first.contains("<pre>") && !first.contains("approved last"), "there is none before it: {first}");
+    // Who knows a webhook's address is taken for its sender.
+    for page in [first, browser.page(AT)] {
+        assert!(page.contains("https://hooks.example/\u{2026}") && !page.contains("T0-secret"), "{page}");
+    }
     for command in ["approve", "start"] {
         assert_eq!(browser.submit(&format!("{AT}/{command}"), &[("reason", "agreed")]).status, 303, "{command}");
     }

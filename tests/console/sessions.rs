@@ -216,3 +216,35 @@ fn a_form_of_another_origin_or_without_its_key_does_nothing() {
     assert_eq!(state(&host), "paused");
     drop(outreach("b-1"));
 }
+
+#[test]
+fn a_session_outlives_the_host_and_not_its_sign_out() {
+    let deployment = watched();
+    let token = admit(&deployment, "ann", "read,operate", &[]);
+    let host = Host::start(&deployment).ready();
+    let (mut stays, mut leaves) = (Browser::of(&host), Browser::of(&host));
+    for browser in [&mut stays, &mut leaves] {
+        assert_eq!(browser.sign_in(&token).status, 303);
+    }
+    let key = super::hidden(&leaves.page("/"), "form_key").expect("a key");
+    assert_eq!(leaves.send("/sign-out", &[("form_key", &key)]).status, 303);
+    assert_eq!(host.stop(), Some(0));
+
+    let host = Host::start(&deployment).ready();
+    let again = |before: &Browser| {
+        // The port is in the cookie's name, and a host of a test has another each time.
+        let id = before.cookie.as_deref().and_then(|cookie| cookie.split_once('=')).expect("a cookie").1;
+        let port = host.admin.address.rsplit_once(':').expect("a port").1;
+        let mut browser = Browser::of(&host);
+        browser.cookie = Some(format!("serin_session_{port}={id}"));
+        browser
+    };
+    let stays = again(&stays);
+    assert!(stays.page(AT).contains("as <b>ann</b>"));
+    assert_eq!(again(&leaves).get(AT).status, 303, "it leads to signing in");
+    // Its forms are those of the same session.
+    let form = stays.page(&format!("{AT}/pause"));
+    assert!(super::hidden(&form, "form_key").is_some(), "{form}");
+    let file = std::fs::metadata(deployment.path().join("data/sessions.json")).expect("is there");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o777, 0o600);
+}

@@ -16,7 +16,7 @@ use serin_core::Name;
 pub use control::{AccessControl, Refused};
 pub use limits::RefusalLimits;
 pub use role::{Role, Roles};
-pub use session::{SESSION_MS, Session, Sessions, is_form_key, masked};
+pub use session::{KeptSession, SESSION_MS, Session, Sessions, is_form_key, masked};
 pub use token::{TOKEN_PREFIX, Token, TokenHash};
 
 /// Somebody whom a credential names.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use super::token::TOKEN_PREFIX;
 use super::{Access, Identity, Token, TokenHash};
@@ -23,6 +24,20 @@ pub struct Session {
     pub identity: Arc<Identity>,
     /// What a form has to send, so that no other page's form acts for this person.
     pub form_key: String,
+}
+
+/// An open session as it is kept while no host runs. Of what gives access it has hashes alone.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptSession {
+    /// SHA-256 of its id, in hexadecimal digits.
+    pub id: String,
+    /// SHA-256 of its token.
+    pub token: String,
+    /// Whom it names.
+    pub identity: String,
+    /// When it was opened, in milliseconds of Unix time.
+    pub opened_ms: u64,
 }
 
 #[derive(Debug)]
@@ -47,6 +62,28 @@ impl Default for Sessions {
 }
 
 impl Sessions {
+    /// Those that were kept, and whose time is not over.
+    pub fn of(kept: Vec<KeptSession>, now_ms: u64) -> Self {
+        let open = kept.into_iter().filter_map(|kept| {
+            let (id, token) = (TokenHash::parse(&kept.id)?, TokenHash::parse(&kept.token)?);
+            let session = Open { token, identity: kept.identity.as_str().into(), opened_ms: kept.opened_ms };
+            session.is_current(now_ms).then_some((id, session))
+        });
+        Self { open: Mutex::new(open.take(MOST).collect()), ..Self::default() }
+    }
+
+    /// Those that are open, to be kept.
+    pub fn kept(&self) -> Vec<KeptSession> {
+        let open = self.open.lock();
+        let kept = open.iter().map(|(id, session)| KeptSession {
+            id: id.to_hex(),
+            token: session.token.to_hex(),
+            identity: session.identity.to_string(),
+            opened_ms: session.opened_ms,
+        });
+        kept.collect()
+    }
+
     /// Opens a session for a token that was accepted; its id, which only the browser keeps. None where the
     /// system has no entropy.
     pub fn open(&self, token: &str, identity: &Identity, now_ms: u64) -> Option<String> {

@@ -369,6 +369,7 @@ impl Parts {
             max_concurrent: fixed.max_concurrent,
             settings: fixed.server.clone(),
             access: Arc::clone(&self.access),
+            session_file: fixed.data_dir().join("sessions.json"),
             drain: Arc::clone(drain),
             controller: Arc::clone(&self.controller),
             observer: Arc::clone(&self.observer),

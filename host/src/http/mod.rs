@@ -40,6 +40,7 @@ mod rejudged;
 mod resolution;
 mod schemas;
 mod service;
+mod session_file;
 mod summary;
 mod trace;
 mod traffic;

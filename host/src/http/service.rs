@@ -1,5 +1,6 @@
 //! What the handlers share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::bytes::ByteBudget;
 use super::console::Live;
 use super::key_locks::KeyLocks;
 use super::lanes::Lanes;
+use super::session_file::SessionFile;
 use super::traffic::Traffic;
 use super::{Drain, Problem, ServerSettings};
 use crate::access::{AccessControl, Sessions};
@@ -61,6 +63,8 @@ pub struct ServiceParts {
     pub settings: ServerSettings,
     /// Who may do what.
     pub access: Arc<AccessControl>,
+    /// Where the console's sessions are kept.
+    pub session_file: PathBuf,
     /// How far the host has stopped.
     pub drain: Arc<Drain>,
     /// Statuses of experiments.
@@ -98,6 +102,7 @@ pub struct Service {
     pub(super) traces: Arc<Traces>,
     pub(super) traffic: Traffic,
     pub(super) sessions: Sessions,
+    pub(super) session_file: SessionFile,
     pub(super) live: Live,
     shadows: Shadows,
     /// Replays under way: they take instances and cores from decisions.
@@ -110,6 +115,7 @@ pub struct Service {
 impl Service {
     /// A service that takes requests.
     pub fn new(parts: ServiceParts) -> Arc<Self> {
+        let (session_file, sessions) = SessionFile::open(parts.session_file, parts.clock.now_ms());
         Arc::new(Self {
             deployment: parts.deployment,
             pool: parts.pool,
@@ -131,7 +137,8 @@ impl Service {
             shadows: parts.shadows,
             traces: parts.traces,
             traffic: Traffic::default(),
-            sessions: Sessions::default(),
+            sessions,
+            session_file,
             live: Live::default(),
             keys: KeyLocks::default(),
             replays: Semaphore::new(MAX_REPLAYS),

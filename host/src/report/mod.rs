@@ -39,7 +39,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serin_core::analysis::{Analysis, ArmVerdict, Decide, GuardrailResult, Observed, analyse, by_segment, warnings};
-use serin_core::experiment::{Experiment, Status, Watched};
+use serin_core::experiment::{Experiment, Status, Watched, without_addresses};
 
 use metrics::metric;
 
@@ -68,7 +68,7 @@ pub struct Report {
     pub as_of: String,
     /// SHA-256 of the spec that it was analysed by.
     pub spec_digest: String,
-    /// The text of that spec; empty in reports of older hosts.
+    /// The text of that spec, without the paths of its webhooks' addresses; empty in reports of older hosts.
     #[serde(default)]
     pub spec_text: String,
     /// The guardrail that the host stopped it for.
@@ -344,7 +344,7 @@ impl Report {
             versions: Version::all(spec),
             as_of: rfc3339(now_ms),
             spec_digest: spec.digest.to_string(),
-            spec_text: spec.text.to_string(),
+            spec_text: without_addresses(&spec.text),
             stopped_by: stopped_by(&context.changes),
             winner: status.winner.as_ref().map(ToString::to_string),
             changes,

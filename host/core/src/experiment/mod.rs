@@ -1,5 +1,6 @@
 //! Experiment files: parsing and validation, and the validated types.
 
+mod addresses;
 mod advice;
 mod amendment;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod possible;
 mod ramp;
 mod raw;
 
+pub use addresses::without_addresses;
 pub use amendment::{Declared, Effect, RuleChange, between, described, fairness_keys, guardrail_keys};
 pub use arms::{Allocation, Arm, Pin, Shadow};
 pub use attribute::Attribute;

@@ -7,7 +7,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
-use serin_core::experiment::Experiment;
+use serin_core::experiment::{Experiment, without_addresses};
 
 use super::difference;
 use super::door::holders;
@@ -351,7 +351,7 @@ fn file(seen: &Seen) -> Markup {
                 @if !spec.guardrails.is_empty() {
                     ul { @for rail in &spec.guardrails { li { b { (rail.name) } ": " (rail.meaning(spec)) } } }
                 }
-                pre { (spec.text) }
+                pre { (without_addresses(&spec.text)) }
             }
         }
     }

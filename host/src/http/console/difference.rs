@@ -1,8 +1,7 @@
 //! The difference of two files, line by line.
 
-use std::borrow::Cow;
-
 use maud::{Markup, html};
+use serin_core::experiment::without_addresses;
 use similar::{ChangeTag, TextDiff};
 
 /// Lines around a change.
@@ -29,7 +28,7 @@ pub fn drawn(old: &str, new: &str) -> Markup {
                             };
                             tr class=(class) {
                                 td.n { (number(change.old_index())) } td.n { (number(change.new_index())) }
-                                td.sign { (sign) } td { code { (shown(change.value().trim_end_matches(['\n', '\r']))) } }
+                                td.sign { (sign) } td { code { (without_addresses(change.value().trim_end_matches(['\n', '\r']))) } }
                             }
                         }
                     }
@@ -37,18 +36,6 @@ pub fn drawn(old: &str, new: &str) -> Markup {
             }
         }
     }
-}
-
-/// A line without the paths of webhooks' addresses: many services take whoever knows one for the sender.
-fn shown(line: &str) -> Cow<'_, str> {
-    let Some((before, rest)) = line.split_once("://").filter(|(before, _)| before.contains("url")) else {
-        return Cow::Borrowed(line);
-    };
-    let end = rest.find(['"', '\'']).unwrap_or(rest.len());
-    let (address, after) = rest.split_at(end);
-    let host = address.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = host.rsplit('@').next().unwrap_or_default();
-    Cow::Owned(format!("{before}://{host}/\u{2026}{}", shown(after)))
 }
 
 fn number(index: Option<usize>) -> String {

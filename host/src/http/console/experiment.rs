@@ -1,7 +1,7 @@
 //! An experiment: its report, in the report's order, with what can be done.
 
 use maud::{Markup, html};
-use serin_core::experiment::{State, Status};
+use serin_core::experiment::{State, Status, without_addresses};
 
 use super::preview::{extrapolated, unit_of};
 use super::shelf::Part;
@@ -159,7 +159,7 @@ fn not_reported(experiment: &ExperimentStatus, problem: &Problem) -> Markup {
         section id="verdict" {
             p { @if is_draft { "It has not begun: there is nothing to report yet." } @else { (words::lines(&problem.detail)) } }
             @if let Some(source) = &experiment.source {
-                details open { summary { h2 { "Experiment file" } } pre { (source) } }
+                details open { summary { h2 { "Experiment file" } } pre { (without_addresses(source)) } }
             }
         }
     }

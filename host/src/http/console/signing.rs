@@ -107,6 +107,7 @@ pub async fn sign_in(
         Problem::unavailable("no-entropy", "the system has no entropy for a session; try again in a moment")
     })?;
     note(&service, &visitor.caller, &identity.name, "access.sign_in").await?;
+    keep(&service).await?;
     Ok(with_cookie(see(&back(next, reason)), &cookie.opened(&id)))
 }
 
@@ -120,6 +121,7 @@ pub async fn sign_out(State(service): State<Arc<Service>>, request: Request) -> 
     if let Some(session) = known {
         let Sent { visitor, .. } = Sent::from_request(request, &service).await?;
         service.sessions.end(&id);
+        keep(&service).await?;
         note(&service, &visitor.caller, &session.identity.name, "access.sign_out").await?;
     }
     Ok(with_cookie(see("/sign-in"), &cookie.ended()))
@@ -130,6 +132,12 @@ fn with_cookie(mut answer: Response, cookie: &str) -> Response {
         answer.headers_mut().insert(header::SET_COOKIE, value);
     }
     answer
+}
+
+/// Keeps the open sessions for a host that starts after this one.
+async fn keep(service: &Arc<Service>) -> Result<(), Problem> {
+    let shared = Arc::clone(service);
+    service.lanes.command(move || shared.session_file.keep(&shared.sessions)).await
 }
 
 /// Writes into the audit that somebody came or went.

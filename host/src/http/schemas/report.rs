@@ -28,7 +28,7 @@ pub(in crate::http) struct Report {
     as_of: String,
     /// SHA-256 of the spec that it was analysed by.
     spec_digest: String,
-    /// The text of that spec; empty in reports of older hosts.
+    /// The text of that spec, without the paths of its webhooks' addresses; empty in reports of older hosts.
     spec_text: String,
     /// The guardrail that the host stopped it for.
     #[schema(required)]

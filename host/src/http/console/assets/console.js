@@ -73,26 +73,33 @@
     source = null;
   };
 
-  const again = () => {
+  const again = (why) => {
     close();
     if (over || document.hidden) return;
-    say("connection lost, trying again", true);
+    say(why + ", trying again", true);
     timer = setTimeout(open, wait + Math.random() * 500);
     wait = Math.min(wait * 2, 15000);
   };
 
-  // A refusal has no words in an event source, so they are asked for.
+  const finish = (why) => {
+    over = true;
+    close();
+    say(why, true);
+  };
+
+  // A refusal has no words in an event source, so it is asked for.
   const ended = async () => {
+    const address = source && source.url;
+    close();
+    let status = 0;
     try {
-      const answer = await fetch(location.href, { method: "HEAD", redirect: "manual", cache: "no-store" });
-      if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) {
-        over = true;
-        close();
-        say("signed out: load the page again", true);
-        return;
-      }
+      if (address) ({ status } = await fetch(address, { method: "HEAD", cache: "no-store" }));
     } catch {}
-    again();
+    if (source) return;
+    if (status === 401 || status === 403) finish("signed out: load the page again");
+    else if (status === 404) finish("what this page shows is gone");
+    else if (status === 503) again("too many open pages, not kept up to date");
+    else again("connection lost");
   };
 
   const open = () => {
@@ -110,11 +117,7 @@
       say("live", false);
     });
     source.addEventListener("trouble", (event) => say(JSON.parse(event.data).detail, true));
-    source.addEventListener("end", () => {
-      over = true;
-      close();
-      say("signed out: load the page again", true);
-    });
+    source.addEventListener("end", () => finish("signed out: load the page again"));
     source.onerror = ended;
   };
 
