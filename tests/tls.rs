@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::{Value, json};
 
 use crate::support::{Deployment, Host, collections};
-use authority::{Authority, Pair, Until};
+pub(crate) use authority::{Authority, Pair, Until};
 
 /// A request of the demo's decision point.
 fn outreach(borrower: &str) -> Value {

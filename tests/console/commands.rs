@@ -79,6 +79,10 @@ fn what_is_not_possible_has_no_form_and_is_not_named() {
     assert!(page("promote").contains("once this step has lasted 1 day; a person"), "{}", page("promote"));
     is_refused(&page("approve"), "nothing to approve: serin.toml has no [governance]");
     is_refused(&page("amend"), "no edit of its file waits");
+    // Who decides sees what it rests on.
+    for shown in ["The evidence now: HOLD", "Split (SRM)", "id=\"scorecard\"", "failures"] {
+        assert!(page("pause").contains(shown), "{shown}: {}", page("pause"));
+    }
     let body = json!({ "reason": "a look", "by": "ann" });
     let send = |command: &str| host.admin.post(&format!("/v1{AT}/{command}"), &body);
     assert_eq!(send("promote").status, 200);

@@ -13,7 +13,8 @@ fn who_is_limited_to_points_sees_what_the_api_shows_and_is_sent_to_whom_may_help
     let deployment = watched();
     let near = admit(&deployment, "near", "read", &["--point", "collections-outreach"]);
     admit(&deployment, "olga", "read,operate", &["--point", "collections-outreach"]);
-    admit(&deployment, "everywhere", "read,operate", &[]);
+    let everywhere = admit(&deployment, "everywhere", "read,operate", &[]);
+    let decider = admit(&deployment, "app", "decide", &[]);
     admit(&deployment, "elsewhere", "read,operate,audit", &["--point", "other"]);
     deployment.write("serin.toml", deployment.read("serin.toml") + OTHER_POINT);
     // The other point is not served: the strategy is made for this one.
@@ -28,6 +29,18 @@ fn who_is_limited_to_points_sees_what_the_api_shows_and_is_sent_to_whom_may_help
         let api = app.get(&format!("/v1/{kind}"));
         assert_eq!((browser.get(&format!("/{kind}")).status, api.status), (200, 200), "{kind}");
     }
+    // What is counted over all points is not for whom one of them is.
+    let (whole, part) = (host.admin.bearing(&everywhere), app.get("/v1/deployment").json());
+    let points = part["decision_points"].as_array().expect("points");
+    assert_eq!((points.len(), &points[0]["name"]), (1, &json!("collections-outreach")), "{part}");
+    host.public.bearing(&decider).post("/v1/decisions", &outreach("b-1"));
+    let degraded = |page: &str| page.contains("<b>Degraded</b>");
+    let mut all = Browser::of(&host);
+    assert_eq!(all.sign_in(&everywhere).status, 303);
+    eventually("what was degraded is counted", BOUND, || degraded(&all.page("/")).then_some(()));
+    assert!(!degraded(&browser.page("/")));
+    let counted = [&whole, &app].map(|client| client.get("/v1/deployment").json()["degraded"].is_object());
+    assert_eq!(counted, [true, false]);
     let page = browser.page("/plugins");
     assert!(page.contains("outreach-rules@1.0.0") && page.contains("not signed"), "{page}");
     assert!(!page.contains("trusted"), "this host trusts no key: {page}");

@@ -1,6 +1,7 @@
 //! Traces of decisions, as a collector gets them that decodes with OpenTelemetry's own messages.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::python;
 use crate::experiments;
 use crate::support::{Client, Host, collections, eventually, run, run_with};
+use crate::tls::{Authority, Until};
 
 /// A collector. It prints what it gets.
 struct Collector {
@@ -19,12 +21,16 @@ struct Collector {
 
 impl Collector {
     fn start() -> Self {
+        Self::speaking("http", &[])
+    }
+
+    fn speaking(scheme: &str, pair: &[PathBuf]) -> Self {
         let mut child =
-            python("otlp_receiver.py").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+            python("otlp_receiver.py").args(pair).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
         let mut port = String::new();
         lines.read_line(&mut port).expect("a port");
-        Self { child, lines, url: format!("http://127.0.0.1:{}", port.trim()) }
+        Self { child, lines, url: format!("{scheme}://localhost:{}", port.trim()) }
     }
 
     /// All that it got.
@@ -312,19 +318,55 @@ fn a_collector_that_is_down_costs_traces_and_no_decision() {
 }
 
 #[test]
+fn traces_leave_compressed_and_by_tls_with_a_ca_that_is_named() {
+    let deployment = collections();
+    let ca = Authority::new("Lender");
+    let pair = ca.issue("localhost", Until::Later);
+    for (name, text) in [("ca.pem", &ca.pem), ("collector.pem", &pair.cert), ("collector.key", &pair.key)] {
+        deployment.write(name, text);
+    }
+    let file = |name: &str| deployment.path().join(name);
+    let collector = Collector::speaking("https", &[file("collector.pem"), file("collector.key")]);
+    let (url, named) = (collector.url.clone(), file("ca.pem"));
+    let named = named.to_str().expect("a path");
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", named),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ];
+    let host = Host::start_in(&deployment, &variables).ready();
+    decided(&host, "b-1", None);
+    assert_eq!(host.stop(), Some(0));
+    // Without the CA nobody is trusted.
+    let host = Host::start_in(&deployment, &variables[..1]).ready();
+    decided(&host, "b-2", None);
+    assert_eq!(host.stop(), Some(0));
+    let got = collector.ended();
+    assert!(!got.is_empty() && got.iter().all(|got| got["headers"]["content-encoding"] == "gzip"), "{got:?}");
+}
+
+#[test]
 fn a_variable_that_is_not_valid_keeps_the_host_from_starting_and_says_what_is() {
     let deployment = collections();
     let config = deployment.config();
     let serve =
         ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", config.to_str().expect("a path")];
     for (name, value, says) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector 4318", "valid: a URL"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "valid: http/protobuf"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "valid: always_on"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "valid: a whole number from 1"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "valid: a whole number from 1"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "valid: gzip, none"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "No such file"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "key.pem", "OTEL_EXPORTER_OTLP_HEADERS"),
         ("OTEL_TRACES_EXPORTER", "zipkin", "valid: otlp, none"),
     ] {
-        let refused = run_with(serve, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"), (name, value)]);
+        let mut variables = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"), (name, value)];
+        if name == "OTEL_EXPORTER_OTLP_ENDPOINT" {
+            variables.remove(0);
+        }
+        let refused = run_with(serve, &variables);
         assert_eq!(refused.code, Some(1), "{}", refused.stderr);
         assert!(refused.stderr.contains(name) && refused.stderr.contains(says), "{}", refused.stderr);
     }

@@ -156,10 +156,13 @@ pub(super) fn within_bytes<T: Serialize>(
     Ok((shown, left_out))
 }
 
-/// The deployment in force, and what of the files is not.
-pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Result<Json<serde_json::Value>, Problem> {
+/// The deployment in force, and what of the files is not. Of decision points, those that the caller may see.
+pub(super) async fn deployment(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+) -> Result<Json<serde_json::Value>, Problem> {
     let (deployment, status) = (service.deployment.load(), service.status.load());
-    let mut points: Vec<_> = deployment.points.values().collect();
+    let mut points: Vec<_> = deployment.points.values().filter(|point| caller.reaches(&point.name).is_ok()).collect();
     points.sort_by_key(|point| point.name.clone());
     let loading = service.folder.loading();
     let shared = Arc::clone(&service);
@@ -188,7 +191,8 @@ pub(super) async fn deployment(State(service): State<Arc<Service>>) -> Result<Js
             "id": model.id, "digest": model.digest, "error": model.error, "stale": model.stale,
             "signer": model.signer, "why": model.unsigned,
         })).collect::<Vec<_>>(),
-        "degraded": served.degraded,
+        // Counted over all points.
+        "degraded": (!caller.is_limited()).then_some(&served.degraded),
         "requests_in_flight": service.in_flight(),
         "waiting_decisions": service.pool.waiting(),
     })))

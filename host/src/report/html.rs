@@ -58,6 +58,11 @@ impl Report {
         ]
     }
 
+    /// What somebody has to see before they decide: the verdict with its checks, and the scorecard.
+    pub fn evidence(&self) -> Markup {
+        html! { (self.verdict_section()) (self.scorecard()) }
+    }
+
     fn head(&self) -> Markup {
         html! {
             head {

@@ -1,6 +1,7 @@
 //! The thread that sends traces.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,13 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanExporter as _;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::settings::Settings;
 use super::spans::spans;
 use super::{DecisionTrace, Incoming};
 use crate::clock::Clock;
+use crate::files;
 use crate::telemetry::Metrics;
 
 /// Bytes of a collector's answer that are read.
@@ -30,17 +33,18 @@ pub(super) fn start(
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 ) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("traces: {error}"))?;
     let mut exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Client::new(settings.timeout))
+        .with_http_client(Client::new(&settings)?)
         .with_protocol(Protocol::HttpBinary)
         .with_timeout(settings.timeout)
         .build()
         .map_err(|error| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}; valid: a URL, like http://127.0.0.1:4318"))?;
     exporter.set_resource(&resource());
     let scope = InstrumentationScope::builder("serin").with_version(env!("CARGO_PKG_VERSION")).build();
+    // The last that may fail: a runtime must not be dropped where another one waits.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("traces: {error}"))?;
     let sender = Sending { settings, incoming, clock, metrics, runtime, exporter, scope };
     let thread = std::thread::Builder::new().name("serin-traces".into()).spawn(move || sender.run());
     thread.map(drop).map_err(|error| format!("no thread for traces: {error}"))
@@ -128,13 +132,21 @@ impl Sending {
 struct Client(ureq::Agent);
 
 impl Client {
-    fn new(timeout: Duration) -> Self {
+    fn new(settings: &Settings) -> Result<Self, String> {
+        let mut tls = TlsConfig::builder();
+        if let Some(ca) = &settings.ca {
+            let found = certificates(ca).map_err(|why| {
+                format!("OTEL_EXPORTER_OTLP_CERTIFICATE = \"{}\": {why}; valid: certificates in PEM", files::shown(ca))
+            })?;
+            tls = tls.root_certs(RootCerts::from(found));
+        }
         let config = ureq::Agent::config_builder()
-            .timeout_global(Some(timeout))
+            .timeout_global(Some(settings.timeout))
             .max_redirects(0)
             .http_status_as_error(false)
+            .tls_config(tls.build())
             .build();
-        Self(config.into())
+        Ok(Self(config.into()))
     }
 
     fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
@@ -156,4 +168,16 @@ impl HttpClient for Client {
     {
         Box::pin(std::future::ready(self.send(request)))
     }
+}
+
+/// The certificates of a file.
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let pem = files::read_bounded(path, files::MAX_TEXT_BYTES).map_err(|error| error.to_string())?;
+    let mut found = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| error.to_string())? {
+            found.push(certificate);
+        }
+    }
+    if found.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(found) }
 }

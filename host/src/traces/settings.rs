@@ -1,6 +1,7 @@
-//! What the environment says of traces, in OpenTelemetry's own variables. The exporter reads headers and the resource's
-//! attributes itself.
+//! What the environment says of traces, in OpenTelemetry's own variables. The exporter reads headers, the compression
+//! and the resource's attributes itself.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::TraceContext;
@@ -24,6 +25,8 @@ pub(super) struct Settings {
     pub batch: usize,
     pub delay: Duration,
     pub timeout: Duration,
+    /// The CA of the collector's certificate; without it, the public CAs.
+    pub ca: Option<PathBuf>,
 }
 
 /// Which traces are sent.
@@ -104,8 +107,14 @@ impl Settings {
             None | Some("http/protobuf") => {}
             Some(other) => return Err(format!("OTEL_EXPORTER_OTLP_PROTOCOL = \"{other}\"; valid: http/protobuf")),
         }
-        if let Some(coding) = otlp("COMPRESSION").filter(|coding| coding != "none") {
-            return Err(format!("OTEL_EXPORTER_OTLP_COMPRESSION = \"{coding}\"; valid: none"));
+        if let Some(coding) = otlp("COMPRESSION").filter(|coding| !["gzip", "none"].contains(&&**coding)) {
+            return Err(format!("OTEL_EXPORTER_OTLP_COMPRESSION = \"{coding}\"; valid: gzip, none"));
+        }
+        // Whoever sets these expects mutual TLS, and would not see that it is missing.
+        if let Some(name) = ["CLIENT_KEY", "CLIENT_CERTIFICATE"].into_iter().find(|name| otlp(name).is_some()) {
+            return Err(format!(
+                "OTEL_EXPORTER_OTLP_{name}: not supported; valid: a credential in OTEL_EXPORTER_OTLP_HEADERS"
+            ));
         }
         let sampler = variable("OTEL_TRACES_SAMPLER").unwrap_or_else(|| "parentbased_always_on".to_owned());
         let milliseconds = |name: &str, written, default: Duration| {
@@ -119,6 +128,7 @@ impl Settings {
             batch: size("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH)?.min(queue),
             delay: milliseconds("OTEL_BSP_SCHEDULE_DELAY", variable("OTEL_BSP_SCHEDULE_DELAY"), DELAY)?,
             timeout: milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT", otlp("TIMEOUT"), TIMEOUT)?,
+            ca: otlp("CERTIFICATE").map(PathBuf::from),
         }))
     }
 }

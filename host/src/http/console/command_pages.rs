@@ -34,8 +34,8 @@ struct Seen {
     lacks: Option<String>,
     /// The file that was approved last before this one, where one was and the archive has it.
     approved: Option<Arc<Experiment>>,
-    /// The verdict in words, where it has begun.
-    verdict: Option<String>,
+    /// The verdict in words, where it has begun, and what it rests on.
+    evidence: Option<(String, Markup)>,
     /// Changes since the page that was sent.
     since: Vec<TransitionRow>,
 }
@@ -60,15 +60,17 @@ impl Seen {
             Some(spec) => approved_before(service, ledger, spec, &approvals)?,
             None => None,
         };
-        let verdict = report_of(service, ledger, id, &experiment.status, false).ok();
-        let verdict =
-            verdict.map(|report| format!("{}: {}", report.verdict.decision.to_uppercase(), report.verdict.why));
+        let report = report_of(service, ledger, id, &experiment.status, false).ok();
+        let evidence = report.map(|report| {
+            let verdict = format!("{}: {}", report.verdict.decision.to_uppercase(), report.verdict.why);
+            (verdict, report.evidence())
+        });
         let mut since = match judged {
             Some(_) => ledger.transitions(id)?,
             None => Vec::new(),
         };
         since.retain(|change| judged.is_some_and(|judged| change.generation > judged));
-        Ok(Self { experiment, effect, approvals, lacks, approved, verdict, since })
+        Ok(Self { experiment, effect, approvals, lacks, approved, evidence, since })
     }
 
     /// The digest of the file that a command of this name is decided on.
@@ -199,11 +201,12 @@ fn drawn(
             section.effect {
                 p.headline { (effect.headline) }
                 ul { @for line in &effect.follows { li { (line) } } }
-                @if let Some(verdict) = &seen.verdict { p { "The evidence now: " (verdict) } }
+                @if let Some((verdict, _)) = &seen.evidence { p { "The evidence now: " (verdict) } }
                 @if let Some(lacks) = &seen.lacks { p { "Approvals: " (lacks) } }
             }
             (form(visitor, seen, name, typed))
             @if is_of_file(name) { (approvals(&seen.approvals)) (file(seen)) }
+            @if let Some((_, evidence)) = &seen.evidence { (evidence) }
         }
     };
     Page { status, title: &title, place: "/experiments", visitor, live: None, body }.answer()

@@ -248,13 +248,14 @@ async fn drawn(
     let others = match record.unit() {
         None => Vec::new(),
         Some(unit) => {
-            // Of this decision point, which the reader may read.
-            let point = Some(record.decision_point.to_string());
+            // Of this decision point alone where the reader may not read all.
+            let point = visitor.caller.is_limited().then(|| record.decision_point.to_string());
             let filter = DecisionFilter { unit: Some(unit.id.clone()), point, since_ms: None, until_ms: None };
             page(service, filter, None, OTHERS + 1).await?.0
         }
     };
     let others: Vec<Read> = others.into_iter().filter(|(id, _)| *id != record.decision_id).take(OTHERS).collect();
+    let is_limited = visitor.caller.is_limited();
     let replay = html! {
         form.inline method="post" action={ "/decisions/" (encoded(&record.decision_id)) "/replay" } {
             input type="hidden" name="form_key" value=(visitor.form_key);
@@ -267,9 +268,9 @@ async fn drawn(
         (decision::drawn(&record, &replay, &came_of_it))
         @if let Some(unit) = record.unit() {
             section {
-                h2 { "Other decisions about " (unit.kind) " " (unit.id) " here" }
+                h2 { "Other decisions about " (unit.kind) " " (unit.id) @if is_limited { " here" } }
                 @if others.is_empty() { p { "None is recorded." } } @else { (list(&others)) }
-                p { a href={ "/decisions?unit=" (encoded(&unit.id)) "&point=" (encoded(&record.decision_point)) } { "All of them" } }
+                p { a href={ "/decisions?unit=" (encoded(&unit.id)) @if is_limited { "&point=" (encoded(&record.decision_point)) } } { "All of them" } }
             }
         }
     };

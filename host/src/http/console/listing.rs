@@ -195,7 +195,12 @@ fn picture(goal: &GoalSummary, scale: Scale) -> Markup {
     };
     html! {
         span.small { (goal.metric) " " b { (said) } @if goal.state != "open" && goal.state != said { ", " (goal.state) } }
-        @if let Some(ends) = goal.relative_interval { (scale.draw(ends, goal.relative, &[0.0])) }
+        @match (goal.relative_interval, goal.interval) {
+            (Some(ends), _) => { (scale.draw(ends, goal.relative, &[0.0])) }
+            // A lift needs a mean of control that is surely not 0.
+            (None, Some(ends)) => { (Scale::of_lifts(&[ends]).draw(ends, goal.difference, &[0.0])) " " span.small { "on a scale of its own" } }
+            (None, None) => {}
+        }
     }
 }
 

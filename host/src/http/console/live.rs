@@ -98,7 +98,7 @@ struct Follow {
 impl Follow {
     async fn run(mut self, first: Arc<Shown>) {
         let mut next = Some(hello() + &self.changed(&first));
-        let (mut pause, mut last, mut is_troubled) = (LOOK.max(first.pause()), Instant::now(), false);
+        let (mut last, mut is_troubled) = (Instant::now(), false);
         loop {
             if let Some(text) = next.take() {
                 last = Instant::now();
@@ -108,7 +108,7 @@ impl Follow {
             }
             tokio::select! {
                 () = self.sender.closed() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(LOOK) => {}
             }
             let Some(service) = self.service.upgrade() else { return };
             if service.drain.is_leaving() {
@@ -122,7 +122,6 @@ impl Follow {
             }
             let text = match self.subject.shown(&service, &self.caller).await {
                 Ok(shown) => {
-                    pause = LOOK.max(shown.pause());
                     // The page says that it is live again, though nothing on it has changed.
                     let well = if std::mem::take(&mut is_troubled) { hello() } else { String::new() };
                     well + &self.changed(&shown)

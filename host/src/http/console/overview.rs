@@ -75,7 +75,8 @@ fn points(service: &Service, caller: &Caller, served: &Served) -> Markup {
                     }
                 }
                 (window(served))
-                (degraded(served))
+                // Counted over all points, which not everybody may see.
+                @if !caller.is_limited() { (degraded(served)) }
             }
         }
     }

@@ -48,6 +48,8 @@ impl Part {
 pub struct Shown {
     /// Its parts.
     pub parts: Vec<Part>,
+    /// What it was drawn from: another state is drawn at once.
+    state: u64,
     at: Instant,
     took: Duration,
 }
@@ -90,34 +92,32 @@ impl Drop for Place {
 }
 
 impl Shown {
-    fn is_fresh(&self) -> bool {
-        self.at.elapsed() < self.pause()
-    }
-
-    /// How long it is shown before it is drawn anew.
-    pub fn pause(&self) -> Duration {
-        FRESH.max(self.took * COST)
+    /// Whether it is shown once more. In one state of the host only figures change, which may take their time.
+    fn is_fresh(&self, state: u64) -> bool {
+        let pause = if self.state == state { FRESH.max(self.took * COST) } else { FRESH };
+        self.at.elapsed() < pause
     }
 }
 
 impl Live {
-    /// A page, drawn now or a moment ago. Of many who ask at once, one draws.
+    /// A page, drawn now or a moment ago from this state. Of many who ask at once, one draws.
     ///
     /// # Errors
     /// Why it cannot be drawn.
     pub async fn get<F: Future<Output = Result<Vec<Part>, Problem>>>(
         &self,
         key: Key,
+        state: u64,
         draw: impl FnOnce() -> F,
     ) -> Result<Arc<Shown>, Problem> {
         let slot = self.slot(key);
         let mut slot = slot.lock().await;
-        if let Some(shown) = slot.as_ref().filter(|shown| shown.is_fresh()) {
+        if let Some(shown) = slot.as_ref().filter(|shown| shown.is_fresh(state)) {
             return Ok(Arc::clone(shown));
         }
         let begun = Instant::now();
         let parts = draw().await?;
-        let shown = Arc::new(Shown { parts, at: Instant::now(), took: begun.elapsed() });
+        let shown = Arc::new(Shown { parts, state, at: Instant::now(), took: begun.elapsed() });
         *slot = Some(Arc::clone(&shown));
         Ok(shown)
     }
@@ -176,13 +176,26 @@ mod tests {
             Ok(vec![Part::new("one", maud::html! { p { "text" } })])
         };
         for _ in 0..10 {
-            let shown = live.get(key.clone(), draw).await.expect("is drawn");
+            let shown = live.get(key.clone(), 1, draw).await.expect("is drawn");
             assert_eq!(shown.parts[0].html, "<p>text</p>");
         }
         assert_eq!(*drawn.lock(), 1);
         live.forget();
-        live.get(key, draw).await.expect("is drawn");
+        live.get(key, 1, draw).await.expect("is drawn");
         assert_eq!(*drawn.lock(), 2);
+    }
+
+    #[test]
+    fn what_takes_long_is_drawn_seldom_but_at_once_in_another_state() {
+        let drawn = |ago_ms: u64, took_ms: u64| Shown {
+            parts: Vec::new(),
+            state: 1,
+            at: Instant::now().checked_sub(Duration::from_millis(ago_ms)).expect("since the start"),
+            took: Duration::from_millis(took_ms),
+        };
+        assert!(drawn(100, 1).is_fresh(1) && drawn(100, 1).is_fresh(2), "many who ask at once share one");
+        assert!(!drawn(1_000, 1).is_fresh(1));
+        assert!(drawn(1_000, 1_000).is_fresh(1) && !drawn(1_000, 1_000).is_fresh(2));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The pages that change while somebody looks at them, and what draws them.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::shelf::{Key, Part, Shown};
@@ -117,8 +118,20 @@ impl Subject {
             let (subject, caller) = (self.clone(), caller.clone());
             read(service, move |service, budget| subject.draw(service, budget, &caller)).await?
         };
-        service.live.get(key, draw).await
+        service.live.get(key, state(service), draw).await
     }
+}
+
+/// Equal while nobody did anything and no file was applied or refused: what is then different on a page is figures.
+fn state(service: &Service) -> u64 {
+    let (status, mut hasher) = (service.status.load(), DefaultHasher::new());
+    service.deployment.load().generation.hash(&mut hasher);
+    (&status.config_error, &status.plugins_error, &status.experiments_error, &status.archive_error).hash(&mut hasher);
+    for experiment in &status.experiments {
+        (&experiment.id, experiment.status.generation, experiment.state.as_str()).hash(&mut hasher);
+        (&experiment.error, experiment.pending.is_some()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// What a caller may see, as a text: those with the same see the same.

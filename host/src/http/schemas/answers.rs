@@ -81,10 +81,13 @@ pub(in crate::http) struct Deployment {
     #[schema(required)]
     clock_doubt: Option<String>,
     durability: Durability,
+    /// Those that the caller may see.
     decision_points: Vec<DecisionPoint>,
     models: Vec<Model>,
-    /// What was not as it should be in decisions lately, and how often.
-    degraded: HashMap<String, u64>,
+    /// What was not as it should be in decisions lately, and how often; null for roles that are limited to decision points,
+    /// since it is counted over all of them.
+    #[schema(required)]
+    degraded: Option<HashMap<String, u64>>,
     requests_in_flight: u64,
     /// Decisions that wait for a thread.
     waiting_decisions: u64,
