@@ -278,11 +278,16 @@ fn an_answer_that_a_key_had_before_is_a_span_of_its_own() {
 }
 
 #[test]
-fn without_a_collector_nothing_is_made_up_and_with_a_sampler_less_is_sent() {
+fn a_record_has_a_trace_without_a_collector_and_with_a_sampler_less_is_sent() {
     let deployment = collections();
     let host = Host::start(&deployment).ready();
     let record = host.record(&decided(&host, "b-1", None));
-    assert_eq!(record.get("trace_id"), None, "{record}");
+    let other = host.record(&decided(&host, "b-1", None));
+    for record in [&record, &other] {
+        let id = record["trace_id"].as_str().expect("an id");
+        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{record}");
+    }
+    assert_ne!(record["trace_id"], other["trace_id"]);
     assert_eq!(host.stop(), Some(0));
     let collector = Collector::start();
     let url = format!("{}/v1/traces", collector.url);

@@ -100,7 +100,7 @@ pub(super) async fn decide_batch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let trace = RequestTrace::of(begun, &headers, "batch");
+    let trace = RequestTrace::of(begun, &headers, "batch", &*service.clock);
     let span = trace.span.clone();
     batch(service, caller, headers, body, trace).instrument(span).await
 }

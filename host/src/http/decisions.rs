@@ -47,7 +47,7 @@ pub(super) async fn decide_public(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let trace = RequestTrace::of(begun, &headers, "decide");
+    let trace = RequestTrace::of(begun, &headers, "decide", &*service.clock);
     let span = trace.span.clone();
     one(service, caller, headers, body, false, trace).instrument(span).await
 }
@@ -60,7 +60,7 @@ pub(super) async fn decide_admin(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let trace = RequestTrace::of(begun, &headers, "decide");
+    let trace = RequestTrace::of(begun, &headers, "decide", &*service.clock);
     let span = trace.span.clone();
     one(service, caller, headers, body, true, trace).instrument(span).await
 }

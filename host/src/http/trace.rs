@@ -11,7 +11,8 @@ use serin_core::record::{Attempt, Outcome, Record, Role};
 use super::Problem;
 use super::error::ProblemType;
 use super::resolution::resolution;
-use crate::traces::{DecisionTrace, Evaluation, Stage, StrategyRun, TraceContext, Traces};
+use crate::clock::Clock;
+use crate::traces::{DecisionTrace, Evaluation, Stage, StrategyRun, TraceContext, Traces, new_id};
 
 /// Ids from a `traceparent` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +129,7 @@ fn refused(
 pub struct RequestTrace {
     /// Its span in the log, in the caller's trace.
     pub span: tracing::Span,
-    /// The trace's id, as the record has it; none where the caller sent none and tracing is off.
+    /// The trace's id, as the record has it: the caller's, or one that is made here.
     pub trace_id: Option<String>,
     /// The trace that is sent; none while tracing is off, or where it is not sampled.
     sent: Option<(TraceContext, &'static str)>,
@@ -136,21 +137,27 @@ pub struct RequestTrace {
 
 impl RequestTrace {
     /// The trace of a request: `operation` in the log, and what was begun of it to be sent.
-    pub fn of(begun: Option<Extension<BegunTrace>>, headers: &HeaderMap, operation: &'static str) -> Self {
+    pub fn of(
+        begun: Option<Extension<BegunTrace>>,
+        headers: &HeaderMap,
+        operation: &'static str,
+        clock: &dyn Clock,
+    ) -> Self {
         let begun = begun.map(|Extension(begun)| begun);
         let sent = begun.filter(|begun| begun.context.is_sampled).map(|begun| (begun.context, begun.operation));
-        match (TraceParent::of(headers), begun) {
-            (Some(TraceParent { trace_id, parent_id, .. }), _) => {
+        let (trace_id, span) = match TraceParent::of(headers) {
+            Some(TraceParent { trace_id, parent_id, .. }) => {
                 let span = tracing::info_span!("request", operation, trace_id, parent_id);
-                Self { span, trace_id: Some(trace_id), sent }
+                (trace_id, span)
             }
-            (None, Some(begun)) => {
-                let trace_id = format!("{:032x}", u128::from_be_bytes(begun.context.trace_id));
+            None => {
+                let id = begun.map_or_else(|| new_id(clock), |begun| begun.context.trace_id);
+                let trace_id = format!("{:032x}", u128::from_be_bytes(id));
                 let span = tracing::info_span!("request", operation, trace_id);
-                Self { span, trace_id: Some(trace_id), sent }
+                (trace_id, span)
             }
-            (None, None) => Self { span: tracing::info_span!("request", operation), trace_id: None, sent: None },
-        }
+        };
+        Self { span, trace_id: Some(trace_id), sent }
     }
 
     /// What is to be sent of an item of a batch that was refused.

@@ -170,7 +170,7 @@ impl Traces {
 }
 
 /// A trace's id: random, and not all zeros.
-fn new_id(clock: &dyn Clock) -> [u8; 16] {
+pub fn new_id(clock: &dyn Clock) -> [u8; 16] {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&clock.entropy().to_be_bytes());
     id[8..].copy_from_slice(&(clock.entropy() | 1).to_be_bytes());

@@ -50,7 +50,7 @@ pub(super) async fn evaluate(
     headers: HeaderMap,
     body: Result<Body, Problem>,
 ) -> Response {
-    let trace = RequestTrace::of(begun, &headers, "ofrep");
+    let trace = RequestTrace::of(begun, &headers, "ofrep", &*service.clock);
     let span = trace.span.clone();
     let answer = one(&service, &caller, &key, &headers, body, trace).instrument(span).await;
     answer.unwrap_or_else(|fault| fault.of_flag(&key))
@@ -117,7 +117,7 @@ pub(super) async fn evaluate_all(
     headers: HeaderMap,
     body: Result<Body, Problem>,
 ) -> Response {
-    let trace = RequestTrace::of(begun, &headers, "ofrep-bulk");
+    let trace = RequestTrace::of(begun, &headers, "ofrep-bulk", &*service.clock);
     let span = trace.span.clone();
     let answer = all(&service, &caller, &headers, body, &trace).instrument(span).await;
     answer.unwrap_or_else(Fault::of_all)
