@@ -49,6 +49,7 @@ fn a_redirect_is_no_delivery_and_is_not_followed() {
     let (address, other) = (hook.local_addr().expect("bound"), elsewhere.local_addr().expect("bound"));
     let deployment = with_hook(&format!("url = \"http://{address}/services/T0-hidden?token=hidden\""));
     let host = Host::start(&deployment).ready();
+    let mut ids = std::collections::BTreeSet::new();
     for status in
         ["302 Found", "308 Permanent Redirect", "303 See Other", "301 Moved Permanently", "307 Temporary Redirect"]
     {
@@ -56,7 +57,10 @@ fn a_redirect_is_no_delivery_and_is_not_followed() {
         let request = received(&hook, &answer);
         assert!(request.starts_with("POST /services/T0-hidden"), "{request}");
         assert!(!request.contains("serin-signature"), "no secret, no signature");
+        let of = |name: &str| request.lines().find_map(|line| line.strip_prefix(name)).expect("an id").to_owned();
+        ids.extend([of("ce-id: "), of("webhook-id: ")]);
     }
+    assert_eq!(ids.len(), 1, "by which a receiver knows a repetition: {ids:?}");
     let failed = || host.metric("serin_notifications_total{reason=\"failed\"}") >= 1.0;
     eventually("it is given up", Duration::from_secs(10), || failed().then_some(()));
     assert_eq!(host.metric("serin_notifications_total{reason=\"delivered\"}"), 0.0);

@@ -35,11 +35,14 @@ fn markup_in_every_field_stays_text() {
     let body = json!({ "reason": plain, "by": plain });
     assert_eq!(host.admin.post("/v1/experiments/outreach-score/pause", &body).status, 200);
     deployment.write("experiments/b.toml", "id = \"b\"\n\"<img src=x onerror=alert(1)>\" = 1\n");
+    // What is a name has no markup in it, and whoever tried reads that as text.
+    let arm = deployment.read(path).replace("id = \"outreach-score\"", "id = \"c\"");
+    deployment.write("experiments/c.toml", arm.replace("name = \"control\"", &format!("name = \"{MARKUP}\"")));
     deployment.write("plugins/<img src=x onerror=alert(1)>.wasm", b"not wasm");
     let browser = Browser::of(&host);
     eventually("all of it is shown", BOUND, || {
         let page = browser.page("/");
-        (page.contains("plugin failed") && page.contains("b.toml")).then_some(())
+        (page.contains("plugin failed") && page.contains("b.toml") && page.contains("c.toml: line")).then_some(())
     });
     let query = form_urlencoded::byte_serialize(plain.as_bytes()).collect::<String>();
     for path in [
@@ -50,6 +53,7 @@ fn markup_in_every_field_stays_text() {
         "/experiments/outreach-score/resume",
         "/experiments/outreach-score/approve",
         "/experiments/b",
+        "/experiments/c",
         &format!("/experiments/{query}"),
         &format!("/decisions/{id}"),
         &format!("/decisions?unit={query}"),
