@@ -79,6 +79,14 @@ fn what_is_not_possible_has_no_form_and_is_not_named() {
     assert!(page("promote").contains("once this step has lasted 1 day; a person"), "{}", page("promote"));
     is_refused(&page("approve"), "nothing to approve: serin.toml has no [governance]");
     is_refused(&page("amend"), "no edit of its file waits");
+    // The same as JSON, and nothing is done.
+    let told = host.admin.get(&format!("/v1{AT}/promote")).json();
+    assert!(told["refused"].is_null() && told["headline"] == "promote: coverage 20 % to 100 %", "{told}");
+    assert!(page("promote").contains("promote: coverage 20 % to 100 %"));
+    let told = host.admin.get(&format!("/v1{AT}/amend")).json();
+    assert!(told["refused"].as_str().is_some_and(|why| why.starts_with("no edit of its file waits")), "{told}");
+    assert_eq!(host.admin.get(&format!("/v1{AT}/restart")).status, 404);
+    assert_eq!(state(&host), "running");
     // Who decides sees what it rests on.
     for shown in ["The evidence now: HOLD", "Split (SRM)", "id=\"scorecard\"", "failures"] {
         assert!(page("pause").contains(shown), "{shown}: {}", page("pause"));

@@ -126,7 +126,7 @@ def before_call(context, case, kwargs):
     elif case.path == "/v1/decisions/batch":
         for request in case.body["requests"]:
             decidable(request)
-    elif case.path in ("/v1/experiments/{id}/{command}", "/v1/freeze", "/v1/clock/confirm"):
+    elif case.method.upper() == "POST" and case.path in ("/v1/experiments/{id}/{command}", "/v1/freeze", "/v1/clock/confirm"):
         commandable(case)
     elif case.path == "/v1/experiments/{id}/affected" and "arm" in (case.query or {}):
         case.query["arm"] = "score"

@@ -63,6 +63,7 @@ const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, "/v1/experiments", Need::Of(Role::Read)),
     (Method::GET, "/v1/experiments/{id}", Need::Of(Role::Read)),
     (Method::GET, "/v1/experiments/{id}/report", Need::Of(Role::Read)),
+    (Method::GET, "/v1/experiments/{id}/{command}", Need::Of(Role::Read)),
     (Method::GET, "/v1/deployment", Need::Of(Role::Read)),
     (Method::GET, "/v1/attention", Need::Of(Role::Read)),
     (Method::GET, "/v1/models", Need::Of(Role::Read)),

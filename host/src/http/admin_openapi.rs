@@ -7,6 +7,7 @@
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::consequences::WireConsequences;
+use super::console::Effect;
 use super::error::{BodyRefusal, ReadRefusal};
 use super::masked::MaskedDecision;
 use super::openapi_access::Credentials;
@@ -31,6 +32,7 @@ use super::{Problem, events, features, service, wire};
         confirm_clock,
         affected,
         report,
+        preview,
         command,
         deployment,
         attention,
@@ -197,6 +199,14 @@ fn show_experiment() {}
         (status = 412, description = "The status has another generation", body = Problem, content_type = "application/problem+json"),
         BodyRefusal))]
 fn command() {}
+
+/// What a command would do now, and whether it would be refused. Nothing is done.
+#[utoipa::path(get, path = "/v1/experiments/{id}/{command}", tag = "experiments",
+    params(("id" = String, Path), ("command" = inline(CommandName), Path)), responses(
+    (status = 200, description = "What would follow", body = Effect),
+    (status = 404, description = "No such experiment or command", body = Problem, content_type = "application/problem+json"),
+    ReadRefusal))]
+fn preview() {}
 
 /// What an experiment has shown, and what follows.
 #[utoipa::path(get, path = "/v1/experiments/{id}/report", tag = "experiments", params(("id" = String, Path), Form), responses(

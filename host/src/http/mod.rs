@@ -97,7 +97,7 @@ pub fn admin(service: Arc<Service>, bound: IpAddr) -> Router {
         .route("/v1/clock/confirm", post(commands::confirm_clock))
         .route("/v1/experiments/{id}/affected", get(experiments::affected))
         .route("/v1/experiments/{id}/report", get(experiments::report))
-        .route("/v1/experiments/{id}/{command}", post(commands::command))
+        .route("/v1/experiments/{id}/{command}", get(console::preview).post(commands::command))
         .route("/v1/deployment", get(admin::deployment))
         .route("/v1/attention", get(attention::list))
         .route("/v1/models", get(models::list))

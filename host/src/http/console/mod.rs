@@ -33,6 +33,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 pub(super) use nowhere::{answer as nowhere, pages};
+pub(super) use preview::{Effect, show as preview};
 pub(super) use shelf::Live;
 
 use super::access::authorize;

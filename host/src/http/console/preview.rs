@@ -1,12 +1,22 @@
 //! What a command will do, before it is given: in words and numbers.
 
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
 use serin_core::experiment::{Experiment, Gate, Status};
+use utoipa::ToSchema;
 
 use super::words::{counted, percent, rounded, several, span};
 use crate::experiments::{CommandError, ExperimentStatus};
+use crate::http::access::Caller;
+use crate::http::admin::read;
 use crate::http::agreement::nothing_left;
 use crate::http::commands::{Request, parse, without_file};
+use crate::http::experiments::find;
 use crate::http::summary::{at_point, summary};
+use crate::http::wire::InPath;
 use crate::http::{Problem, Service};
 use crate::ledger::LedgerReader;
 
@@ -14,13 +24,30 @@ use crate::ledger::LedgerReader;
 const DAY_MS: u64 = 86_400_000;
 
 /// What a command will do.
+#[derive(Serialize, ToSchema)]
 pub struct Effect {
     /// It in a few words, like "promote: coverage 10 % to 50 %".
     pub headline: String,
     /// What follows, in sentences.
     pub follows: Vec<String>,
     /// Why it will be refused as things are; none where nothing speaks against it.
+    #[schema(required)]
     pub refused: Option<String>,
+}
+
+/// `GET /v1/experiments/{id}/{command}`.
+pub async fn show(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    InPath((id, name)): InPath<(String, String)>,
+) -> Result<Json<Effect>, Problem> {
+    parse(&name, (name == "conclude").then(String::new))?;
+    let experiment = find(&service, &caller, &id)?;
+    let effect = read(&service, move |service, budget| {
+        let by = caller.name();
+        service.ledger.bounded(budget, |ledger| Ok(effect(service, ledger, &experiment, &name, by.as_deref())))
+    });
+    Ok(Json(effect.await???))
 }
 
 /// What a command of this name will do, given by somebody. A winner is chosen later, so control stands in its place.
