@@ -72,6 +72,20 @@ fn a_redirect_is_no_delivery_and_is_not_followed() {
 }
 
 #[test]
+fn what_a_host_that_stops_has_not_delivered_is_told() {
+    let hook = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let deployment = with_hook(&format!("url = \"http://{}/hook\"", hook.local_addr().expect("bound")));
+    let host = Host::start(&deployment).ready();
+    received(&hook, "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
+    // Whoever is there hears it again: nobody answers any more.
+    drop(hook);
+    host.signal("TERM");
+    let told = "were not delivered before the host stopped";
+    eventually("that is told", Duration::from_secs(20), || host.log().contains(told).then_some(()));
+    assert_eq!(host.ended(), Some(0));
+}
+
+#[test]
 fn a_message_is_signed_or_the_file_is_refused() {
     let hook = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("url = \"http://{}/hook\"", hook.local_addr().expect("bound"));

@@ -228,6 +228,14 @@ fn a_body_that_is_no_event_is_refused_as_a_whole() {
     // In quotes, which HTTP's headers may have, they are the same.
     let quoted = [("ce-specversion", "\"1.0\""), valid[1], ("ce-source", "\"/\\p\""), ("ce-id", "\"%31\"")];
     assert_eq!(binary(&quoted).json()["duplicates"], 1, "{}", binary(&quoted).text);
+    for (name, value) in [("ce-id", "%ff"), ("ce-source", "/%C3"), ("ce-type", "serin.outcome.v1%fe")] {
+        let mut headers = valid.to_vec();
+        headers.iter_mut().filter(|header| header.0 == name).for_each(|header| header.1 = value);
+        let answer = binary(&headers);
+        assert!(answer.status == 422 && answer.text.contains(&format!("{name}: not UTF-8")), "{}", answer.text);
+    }
+    let twice = binary(&[&valid[..], &[("ce-id", "2")]].concat());
+    assert!(twice.status == 422 && twice.text.contains("ce-id: there are two"), "{}", twice.text);
     for left_out in 0..valid.len() {
         let mut headers = valid.to_vec();
         let (name, _) = headers.remove(left_out);

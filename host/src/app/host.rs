@@ -242,6 +242,9 @@ impl Host {
         // The last refusals, before the ledger is closed. A panic there was reported.
         let _ = self.refusals.await;
         drop(self.service);
+        let controller = Arc::clone(&self.controller);
+        // A panic there was reported.
+        let _ = tokio::task::spawn_blocking(move || controller.stop_messages()).await;
         // Stops the evaluation of experiments.
         drop((self.reloader, self.controller, self.observer));
         // Other threads may hold it a little longer, but can no longer record anything.

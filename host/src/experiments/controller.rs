@@ -139,6 +139,11 @@ impl Controller {
         *self.governance.lock() = governance;
     }
 
+    /// Gives messages to webhooks a moment when the host stops. This waits.
+    pub fn stop_messages(&self) {
+        self.notifier.stop();
+    }
+
     /// The approvals of an experiment's specs, and what this spec still lacks.
     ///
     /// # Errors

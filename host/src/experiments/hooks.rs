@@ -1,6 +1,7 @@
 //! Webhooks: notifications of changes of an experiment, as CloudEvents in binary mode, signed as Standard Webhooks has
 //! it. Nothing waits for them: a hook that hangs or is down affects only its own messages.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ const WORKERS: usize = 4;
 const TRIES: u32 = 5;
 /// The first pause.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often it is looked whether the last messages are sent when the host stops: for two seconds, enough for two attempts.
+const LOOKS: u32 = 100;
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(20);
 /// The timeout of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The timeout for resolving a name, and for connecting.
@@ -40,6 +45,8 @@ struct Message {
 #[derive(Default)]
 pub struct Notifier {
     queue: OnceLock<crossbeam_channel::Sender<Message>>,
+    /// Messages that wait or are being sent.
+    under_way: Arc<AtomicUsize>,
 }
 
 impl Notifier {
@@ -67,12 +74,29 @@ impl Notifier {
                 attributes: Arc::clone(&attributes),
                 id: id.clone(),
             };
-            let queue = self.queue.get_or_init(|| start(metrics, clock));
+            let queue = self.queue.get_or_init(|| start(metrics, clock, &self.under_way));
+            self.under_way.fetch_add(1, Ordering::SeqCst);
             if queue.try_send(message).is_err() {
+                self.under_way.fetch_sub(1, Ordering::SeqCst);
                 Metrics::count(&metrics.notifications, "dropped");
                 let hook = redacted(&hook.url);
                 tracing::warn!(hook, experiment = %spec.id, "too many messages wait; this one is dropped");
             }
+        }
+    }
+
+    /// Gives what is under way a moment when the host stops, and says what was not delivered by then.
+    pub fn stop(&self) {
+        let count = || self.under_way.load(Ordering::SeqCst);
+        for _ in (0..LOOKS).take_while(|_| count() > 0) {
+            std::thread::sleep(LOOK);
+        }
+        let lost = count();
+        if lost > 0 {
+            tracing::warn!(
+                messages = lost,
+                "messages to webhooks were not delivered before the host stopped, and are lost"
+            );
         }
     }
 }
@@ -92,11 +116,21 @@ fn attributes(spec: &Experiment, event: NotifyEvent, id: &str, now_ms: u64) -> V
 }
 
 /// The workers end with the sender.
-fn start(metrics: &Arc<Metrics>, clock: &Arc<dyn Clock>) -> crossbeam_channel::Sender<Message> {
+fn start(
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+    under_way: &Arc<AtomicUsize>,
+) -> crossbeam_channel::Sender<Message> {
     let (sender, receiver) = crossbeam_channel::bounded::<Message>(QUEUE);
     for _ in 0..WORKERS {
         let (receiver, metrics, clock) = (receiver.clone(), Arc::clone(metrics), Arc::clone(clock));
-        let work = move || receiver.iter().for_each(|message| deliver(&message, &metrics, &*clock));
+        let under_way = Arc::clone(under_way);
+        let work = move || {
+            for message in receiver {
+                deliver(&message, &metrics, &*clock);
+                under_way.fetch_sub(1, Ordering::SeqCst);
+            }
+        };
         if let Err(error) = std::thread::Builder::new().name("serin-notify".into()).spawn(work) {
             tracing::error!(%error, "no thread for messages");
         }

@@ -88,7 +88,7 @@ impl FromRequest<Arc<Service>> for EventBody {
     type Rejection = Problem;
 
     async fn from_request(mut request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
-        let form = Form::of(request.headers());
+        let form = Form::of(request.headers()).map_err(|problem| service.refuse(problem))?;
         // SDKs leave the type of the data out in binary mode where it is JSON.
         let says_nothing = matches!(form, Form::Binary(_)) && !request.headers().contains_key(header::CONTENT_TYPE);
         if says_nothing || matches!(form, Form::Structured | Form::Batched) {
@@ -197,30 +197,37 @@ fn media_type(headers: &HeaderMap) -> String {
 }
 
 impl Form {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         match &*media_type(headers) {
-            STRUCTURED => return Self::Structured,
-            BATCHED => return Self::Batched,
+            STRUCTURED => return Ok(Self::Structured),
+            BATCHED => return Ok(Self::Batched),
             _ => {}
         }
-        let attribute = |name: &str| {
-            let value = unquoted(headers.get(name)?.as_bytes());
-            // A header that is not text is one that cannot be valid.
-            Some(percent_encoding::percent_decode(&value).decode_utf8_lossy().into_owned())
+        let attribute = |name: &'static str| {
+            let mut values = headers.get_all(name).iter();
+            let Some(value) = values.next() else { return Ok(None) };
+            if values.next().is_some() {
+                return Err(Problem::invalid(name, format!("{name}: there are two such headers; valid: one")));
+            }
+            let value = unquoted(value.as_bytes());
+            // What is replaced here would make one id of several.
+            let text = percent_encoding::percent_decode(&value).decode_utf8();
+            let text = text.map_err(|_| Problem::invalid(name, format!("{name}: not UTF-8, percent-encoded")))?;
+            Ok(Some(text.into_owned()))
         };
         let attributes = Attributes {
-            specversion: attribute("ce-specversion"),
-            id: attribute("ce-id"),
-            source: attribute("ce-source"),
-            kind: attribute("ce-type"),
-            time: attribute("ce-time"),
+            specversion: attribute("ce-specversion")?,
+            id: attribute("ce-id")?,
+            source: attribute("ce-source")?,
+            kind: attribute("ce-type")?,
+            time: attribute("ce-time")?,
             ..Attributes::default()
         };
         let Attributes { specversion, id, source, kind, .. } = &attributes;
-        match [specversion, id, source, kind].iter().any(|attribute| attribute.is_some()) {
+        Ok(match [specversion, id, source, kind].iter().any(|attribute| attribute.is_some()) {
             true => Self::Binary(Box::new(attributes)),
             false => Self::Plain,
-        }
+        })
     }
 }
 
@@ -298,11 +305,11 @@ mod tests {
     #[test]
     fn a_header_is_decoded_and_without_attributes_it_is_plain() {
         let mut headers = HeaderMap::new();
-        assert!(matches!(Form::of(&headers), Form::Plain));
+        assert!(matches!(Form::of(&headers), Ok(Form::Plain)));
         headers.insert("ce-id", HeaderValue::from_static("Euro%20%E2%82%AC"));
-        let Form::Binary(attributes) = Form::of(&headers) else { panic!("binary") };
+        let Ok(Form::Binary(attributes)) = Form::of(&headers) else { panic!("binary") };
         assert_eq!(attributes.id.as_deref(), Some("Euro €"));
         headers.insert("content-type", HeaderValue::from_static("Application/CloudEvents+JSON; charset=utf-8"));
-        assert!(matches!(Form::of(&headers), Form::Structured) && is_cloudevents(&headers));
+        assert!(matches!(Form::of(&headers), Ok(Form::Structured)) && is_cloudevents(&headers));
     }
 }

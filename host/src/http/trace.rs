@@ -185,7 +185,7 @@ impl RequestTrace {
 
     /// What is to be sent of one evaluation of many.
     pub fn evaluation(&self, record: &Record) -> Option<Evaluation> {
-        self.sent.map(|_| evaluation(record))
+        self.sent.map(|(_, operation)| evaluation(record, operation))
     }
 
     /// What is to be sent of a decision that is never recorded.
@@ -218,7 +218,7 @@ impl RequestTrace {
             status: 200,
             refused: None,
             decision_id: Some(record.decision_id.clone()),
-            evaluations: vec![evaluation(record)],
+            evaluations: vec![evaluation(record, operation)],
         })
     }
 }
@@ -253,12 +253,13 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-fn evaluation(record: &Record) -> Evaluation {
+fn evaluation(record: &Record, operation: &str) -> Evaluation {
     let (reason, variant) = resolution(record);
     let strategy = record.answer.strategy.as_ref();
     Evaluation {
         decision_point: record.decision_point.to_string(),
         action: record.answer.action.to_string(),
+        is_action: !operation.contains("/ofrep/"),
         served_by: record.answer.served_by.as_str(),
         strategy: strategy.map(|strategy| format!("{}@{}", strategy.name, strategy.version)),
         reason,

@@ -11,6 +11,7 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanExporter as _;
+use parking_lot::Mutex;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::settings::Settings;
@@ -33,9 +34,10 @@ pub(super) fn start(
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 ) -> Result<(), String> {
+    let why = Arc::default();
     let mut exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Client::new(&settings)?)
+        .with_http_client(Client::new(&settings, Arc::clone(&why))?)
         .with_protocol(Protocol::HttpBinary)
         .with_timeout(settings.timeout)
         .build()
@@ -45,7 +47,7 @@ pub(super) fn start(
     // The last that may fail: a runtime must not be dropped where another one waits.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("traces: {error}"))?;
-    let sender = Sending { settings, incoming, clock, metrics, runtime, exporter, scope };
+    let sender = Sending { settings, incoming, clock, metrics, runtime, exporter, scope, why };
     let thread = std::thread::Builder::new().name("serin-traces".into()).spawn(move || sender.run());
     thread.map(drop).map_err(|error| format!("no thread for traces: {error}"))
 }
@@ -68,6 +70,7 @@ struct Sending {
     runtime: tokio::runtime::Runtime,
     exporter: SpanExporter,
     scope: InstrumentationScope,
+    why: Arc<Mutex<Option<String>>>,
 }
 
 impl Sending {
@@ -122,17 +125,23 @@ impl Sending {
         let reason = if sent.is_ok() { "sent" } else { "failed" };
         batch.iter().for_each(|_| Metrics::count(&self.metrics.traces, reason));
         if let Err(error) = sent {
-            crate::telemetry::log_limited!(warn, %error, "traces were not sent");
+            // The exporter's own error says only that it was the network's.
+            let why = self.why.lock().take().unwrap_or_else(|| error.to_string());
+            crate::telemetry::log_limited!(warn, why, "traces were not sent");
         }
     }
 }
 
 /// The exporter's client: blocking, since it has a thread of its own.
 #[derive(Debug)]
-struct Client(ureq::Agent);
+struct Client {
+    agent: ureq::Agent,
+    /// Why the last call failed.
+    why: Arc<Mutex<Option<String>>>,
+}
 
 impl Client {
-    fn new(settings: &Settings) -> Result<Self, String> {
+    fn new(settings: &Settings, why: Arc<Mutex<Option<String>>>) -> Result<Self, String> {
         let mut tls = TlsConfig::builder();
         if let Some(ca) = &settings.ca {
             let found = certificates(ca).map_err(|why| {
@@ -146,12 +155,12 @@ impl Client {
             .http_status_as_error(false)
             .tls_config(tls.build())
             .build();
-        Ok(Self(config.into()))
+        Ok(Self { agent: config.into(), why })
     }
 
     fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (parts, body) = request.into_parts();
-        let (parts, mut body) = self.0.run(Request::from_parts(parts, &body[..]))?.into_parts();
+        let (parts, mut body) = self.agent.run(Request::from_parts(parts, &body[..]))?.into_parts();
         let bytes = body.with_config().limit(MAX_ANSWER).read_to_vec()?;
         Ok(Response::from_parts(parts, bytes.into()))
     }
@@ -166,7 +175,11 @@ impl HttpClient for Client {
         'life0: 'async_trait,
         Self: 'async_trait,
     {
-        Box::pin(std::future::ready(self.send(request)))
+        let sent = self.send(request);
+        if let Err(error) = &sent {
+            *self.why.lock() = Some(error.to_string());
+        }
+        Box::pin(std::future::ready(sent))
     }
 }
 

@@ -87,6 +87,8 @@ pub struct Evaluation {
     pub decision_point: String,
     /// The action.
     pub action: String,
+    /// Whether the action is what the caller gets; a flag's value may be another thing.
+    pub is_action: bool,
     /// Who served.
     pub served_by: &'static str,
     /// `NAME@VERSION` of the strategy.

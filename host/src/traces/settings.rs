@@ -78,10 +78,21 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-/// The variable for traces, or that for all signals.
-fn otlp(name: &str) -> Option<String> {
-    let own = variable(&format!("OTEL_EXPORTER_OTLP_TRACES_{name}"));
-    own.or_else(|| variable(&format!("OTEL_EXPORTER_OTLP_{name}")))
+/// The variable for traces, or that for all signals, and its value.
+fn otlp(name: &str) -> Option<(String, String)> {
+    let names = [format!("OTEL_EXPORTER_OTLP_TRACES_{name}"), format!("OTEL_EXPORTER_OTLP_{name}")];
+    names.into_iter().find_map(|name| variable(&name).map(|value| (name, value)))
+}
+
+/// Holds a variable to a list of `KEY=VALUE`: the exporter leaves out what is none, and with it perhaps a credential.
+fn check_pairs(found: Option<(String, String)>) -> Result<(), String> {
+    let Some((name, written)) = found else { return Ok(()) };
+    let is_pair = |pair: &str| pair.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty());
+    match written.split(',').all(is_pair) {
+        true => Ok(()),
+        // It may be a secret.
+        false => Err(format!("{name}: not a list of pairs; valid: KEY=VALUE,KEY=VALUE, percent-encoded")),
+    }
 }
 
 /// A whole number from 1.
@@ -95,40 +106,43 @@ impl Settings {
     /// The settings; none where traces go nowhere.
     pub(super) fn of_environment() -> Result<Option<Self>, String> {
         let is_off = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        if is_off || otlp("ENDPOINT").is_none() {
-            return Ok(None);
+        let Some((endpoint, url)) = otlp("ENDPOINT").filter(|_| !is_off) else { return Ok(None) };
+        if !(url.starts_with("http://") || url.starts_with("https://")) {
+            return Err(format!("{endpoint} = \"{url}\"; valid: a URL, like http://127.0.0.1:4318"));
         }
         match variable("OTEL_TRACES_EXPORTER").as_deref() {
             None | Some("otlp") => {}
             Some("none") => return Ok(None),
             Some(other) => return Err(format!("OTEL_TRACES_EXPORTER = \"{other}\"; valid: otlp, none")),
         }
-        match otlp("PROTOCOL").as_deref() {
-            None | Some("http/protobuf") => {}
-            Some(other) => return Err(format!("OTEL_EXPORTER_OTLP_PROTOCOL = \"{other}\"; valid: http/protobuf")),
+        for (name, valid) in [("PROTOCOL", &["http/protobuf"][..]), ("COMPRESSION", &["gzip", "none"])] {
+            if let Some((name, written)) = otlp(name).filter(|(_, written)| !valid.contains(&&**written)) {
+                return Err(format!("{name} = \"{written}\"; valid: {}", valid.join(", ")));
+            }
         }
-        if let Some(coding) = otlp("COMPRESSION").filter(|coding| !["gzip", "none"].contains(&&**coding)) {
-            return Err(format!("OTEL_EXPORTER_OTLP_COMPRESSION = \"{coding}\"; valid: gzip, none"));
-        }
+        check_pairs(otlp("HEADERS"))?;
+        check_pairs(
+            variable("OTEL_RESOURCE_ATTRIBUTES").map(|written| ("OTEL_RESOURCE_ATTRIBUTES".to_owned(), written)),
+        )?;
         // Whoever sets these expects mutual TLS, and would not see that it is missing.
-        if let Some(name) = ["CLIENT_KEY", "CLIENT_CERTIFICATE"].into_iter().find(|name| otlp(name).is_some()) {
-            return Err(format!(
-                "OTEL_EXPORTER_OTLP_{name}: not supported; valid: a credential in OTEL_EXPORTER_OTLP_HEADERS"
-            ));
+        if let Some((name, _)) = ["CLIENT_KEY", "CLIENT_CERTIFICATE"].into_iter().find_map(otlp) {
+            return Err(format!("{name}: not supported; valid: a credential in OTEL_EXPORTER_OTLP_HEADERS"));
         }
         let sampler = variable("OTEL_TRACES_SAMPLER").unwrap_or_else(|| "parentbased_always_on".to_owned());
         let milliseconds = |name: &str, written, default: Duration| {
             number(name, written, default.as_millis() as u64).map(Duration::from_millis)
         };
         let size = |name: &str, default: usize| number(name, variable(name), default as u64).map(|size| size as usize);
+        let (timeout_name, timeout) = otlp("TIMEOUT").unzip();
+        let timeout_name = timeout_name.unwrap_or_default();
         let queue = size("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE)?;
         Ok(Some(Self {
             sampler: Sampler::parse(&sampler, variable("OTEL_TRACES_SAMPLER_ARG").as_deref())?,
             queue,
             batch: size("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH)?.min(queue),
             delay: milliseconds("OTEL_BSP_SCHEDULE_DELAY", variable("OTEL_BSP_SCHEDULE_DELAY"), DELAY)?,
-            timeout: milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT", otlp("TIMEOUT"), TIMEOUT)?,
-            ca: otlp("CERTIFICATE").map(PathBuf::from),
+            timeout: milliseconds(&timeout_name, timeout, TIMEOUT)?,
+            ca: otlp("CERTIFICATE").map(|(_, path)| PathBuf::from(path)),
         }))
     }
 }

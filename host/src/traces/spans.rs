@@ -20,7 +20,8 @@ pub(super) fn spans(trace: &DecisionTrace, scope: &InstrumentationScope, clock: 
     whole.span_kind = SpanKind::Server;
     whole.parent_span_is_remote = trace.context.parent.is_some();
     whole.attributes = attributes(trace);
-    if let Some(why) = &trace.refused {
+    // By the conventions for HTTP, what is wrong with a request is no error of the server.
+    if let Some(why) = trace.refused.as_ref().filter(|_| trace.status >= 500) {
         // Its type alone: what a problem says of a request may name a person.
         whole.status = Status::error(why.clone());
     }
@@ -81,15 +82,17 @@ fn attributes_of(run: &StrategyRun) -> Vec<KeyValue> {
 
 /// The attributes of the event, by OpenTelemetry's conventions. Without the unit: its id is a person's.
 fn evaluation(found: &Evaluation) -> Vec<KeyValue> {
+    let value = found.is_action.then(|| KeyValue::new("feature_flag.result.value", found.action.clone()));
     let version = found.strategy.clone().map(|strategy| KeyValue::new("feature_flag.version", strategy));
     [
         KeyValue::new("feature_flag.key", found.decision_point.clone()),
         KeyValue::new("feature_flag.provider.name", "serin"),
         KeyValue::new("feature_flag.result.reason", found.reason.to_ascii_lowercase()),
-        KeyValue::new("feature_flag.result.value", found.action.clone()),
+        KeyValue::new("serin.action", found.action.clone()),
         KeyValue::new("feature_flag.result.variant", found.variant.clone()),
     ]
     .into_iter()
+    .chain(value)
     .chain(version)
     .collect()
 }
